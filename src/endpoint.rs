@@ -1,0 +1,433 @@
+//! Endpoints: where to listen and where to send, in one text form.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The port of an endpoint that names none. Echo is port 7 (RFC 862), which needs privilege.
+pub const DEFAULT_PORT: u16 = 7007;
+
+/// The longest path or abstract name of a Unix socket: `sun_path` of unix(7) less its last byte.
+pub const UNIX_NAME_BYTES_MAX: usize = 107;
+
+/// The longest host name (RFC 1035, section 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+
+/// One of the four ways in which bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A TCP stream.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+    /// A Unix stream.
+    Unix,
+    /// Unix datagrams.
+    Unixgram,
+}
+
+impl Transport {
+    /// All four, in the order in which reports name them.
+    pub const ALL: [Transport; 4] =
+        [Transport::Tcp, Transport::Udp, Transport::Unix, Transport::Unixgram];
+
+    /// Its name as in an endpoint.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::Unix => "unix",
+            Transport::Unixgram => "unixgram",
+        }
+    }
+
+    /// Whether bytes come without boundaries.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Unix)
+    }
+}
+
+/// A host and a port, the host not yet looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// A name or an IP address (IPv6 without brackets, with its zone); empty means every
+    /// interface in both families to a listener, and loopback to a client.
+    pub host: String,
+    /// The port; 0 lets the system pick.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// The addresses to listen on. Blocks while a name is looked up.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be resolved.
+    pub fn listen_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        if self.host.is_empty() {
+            let every: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            return Ok(every.map(|ip| SocketAddr::new(ip, self.port)).to_vec());
+        }
+        self.look_up(&self.host)
+    }
+
+    /// The addresses to connect to, in the order to try. Blocks while a name is looked up.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be resolved.
+    pub fn connect_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.look_up(if self.host.is_empty() { "localhost" } else { &self.host })
+    }
+
+    fn look_up(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
+        let no_such_host = || io::Error::new(io::ErrorKind::NotFound, "no such host");
+        let addrs = (host, self.port).to_socket_addrs().map_err(|_| no_such_host())?;
+        let mut unique = Vec::new();
+        for addr in addrs {
+            if !unique.contains(&addr) {
+                unique.push(addr);
+            }
+        }
+        if unique.is_empty() { Err(no_such_host()) } else { Ok(unique) }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The name of a Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UnixName {
+    /// A file.
+    Path(PathBuf),
+    /// A Linux abstract name, without the leading zero byte or `@`.
+    Abstract(String),
+}
+
+impl fmt::Display for UnixName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixName::Path(path) => path.display().fmt(formatter),
+            UnixName::Abstract(name) => write!(formatter, "@{name}"),
+        }
+    }
+}
+
+/// Where to listen or where to send.
+///
+/// Text forms: `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`, the abstract
+/// `unix:@NAME` and `unixgram:@NAME`, and `unix:///abs/path`. `HOST` is an IPv4 address, an IPv6
+/// address in brackets (with a zone: `[fe80::1%eth0]`), a name, or empty. A bare `HOST:PORT` is
+/// TCP. A port left out is [`DEFAULT_PORT`].
+///
+/// ```
+/// use resound::endpoint::Endpoint;
+///
+/// # fn main() -> Result<(), resound::endpoint::ParseEndpointError> {
+/// let endpoint: Endpoint = "127.0.0.1:7007".parse()?;
+/// assert_eq!(endpoint.to_string(), "tcp://127.0.0.1:7007");
+/// let endpoint: Endpoint = "unix:///run/echo.sock".parse()?;
+/// assert_eq!(endpoint.to_string(), "unix:/run/echo.sock");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// TCP.
+    Tcp(HostPort),
+    /// UDP.
+    Udp(HostPort),
+    /// A Unix stream socket.
+    Unix(UnixName),
+    /// A Unix datagram socket.
+    Unixgram(UnixName),
+}
+
+impl Endpoint {
+    /// How bytes travel there.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Endpoint::Tcp(_) => Transport::Tcp,
+            Endpoint::Udp(_) => Transport::Udp,
+            Endpoint::Unix(_) => Transport::Unix,
+            Endpoint::Unixgram(_) => Transport::Unixgram,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.transport().name();
+        match self {
+            Endpoint::Tcp(address) | Endpoint::Udp(address) => {
+                write!(formatter, "{scheme}://{address}")
+            }
+            Endpoint::Unix(name) | Endpoint::Unixgram(name) => write!(formatter, "{scheme}:{name}"),
+        }
+    }
+}
+
+/// What is wrong with the text of an endpoint; its message says what was expected, with an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseEndpointError {
+    wrong: String,
+    expected: &'static str,
+}
+
+impl fmt::Display for ParseEndpointError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}; expected {}", self.wrong, self.expected)
+    }
+}
+
+impl std::error::Error for ParseEndpointError {}
+
+const EXPECTED_ENDPOINT: &str = "tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH, \
+                                 as in tcp://127.0.0.1:7007";
+const EXPECTED_PORT: &str = "a port from 0 to 65535, as in tcp://127.0.0.1:7007";
+const EXPECTED_HOST: &str = "an address or a name, as in tcp://127.0.0.1:7007 or tcp://[::1]:7007";
+const EXPECTED_PATH: &str =
+    "a path of at most 107 bytes, as in unix:/run/echo.sock, or a name, as in unix:@echo";
+
+fn wrong(wrong: impl Into<String>, expected: &'static str) -> ParseEndpointError {
+    ParseEndpointError { wrong: wrong.into(), expected }
+}
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    fn from_str(text: &str) -> Result<Endpoint, ParseEndpointError> {
+        if text.is_empty() {
+            return Err(wrong("an empty endpoint", EXPECTED_ENDPOINT));
+        }
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            let message = format!("the control character {control:?} in an endpoint");
+            return Err(wrong(message, EXPECTED_ENDPOINT));
+        }
+        if let Some((scheme, address)) = text.split_once("://") {
+            return match scheme {
+                "tcp" => Ok(Endpoint::Tcp(host_port(address)?)),
+                "udp" => Ok(Endpoint::Udp(host_port(address)?)),
+                "unix" if address.starts_with('/') => Ok(Endpoint::Unix(unix_name(address)?)),
+                "unixgram" if address.starts_with('/') => {
+                    Ok(Endpoint::Unixgram(unix_name(address)?))
+                }
+                "unix" | "unixgram" => {
+                    Err(wrong(format!("no absolute path behind '{scheme}://'"), EXPECTED_PATH))
+                }
+                _ => Err(wrong(format!("unknown scheme '{}'", shown(scheme)), EXPECTED_ENDPOINT)),
+            };
+        }
+        if let Some(name) = text.strip_prefix("unix:") {
+            return Ok(Endpoint::Unix(unix_name(name)?));
+        }
+        if let Some(name) = text.strip_prefix("unixgram:") {
+            return Ok(Endpoint::Unixgram(unix_name(name)?));
+        }
+        if let Some(("tcp" | "udp", _)) = text.split_once(':') {
+            return Err(wrong("'//' is missing behind the scheme", EXPECTED_ENDPOINT));
+        }
+        if !text.contains(':') {
+            return Err(wrong(
+                format!("'{}' has no scheme and no port", shown(text)),
+                EXPECTED_ENDPOINT,
+            ));
+        }
+        Ok(Endpoint::Tcp(host_port(text)?))
+    }
+}
+
+fn host_port(text: &str) -> Result<HostPort, ParseEndpointError> {
+    if text.is_empty() {
+        return Err(wrong("no host and no port", EXPECTED_HOST));
+    }
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((host, behind)) = rest.split_once(']') else {
+            return Err(wrong("'[' without ']'", EXPECTED_HOST));
+        };
+        let port = match behind.strip_prefix(':') {
+            Some(port) => Some(port),
+            None if behind.is_empty() => None,
+            None => return Err(wrong(format!("'{}' behind ']'", shown(behind)), EXPECTED_PORT)),
+        };
+        (ipv6_host(host)?, port)
+    } else {
+        let (host, port) = match text.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err(wrong("an IPv6 address outside brackets", EXPECTED_HOST));
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        (name_host(host)?, port)
+    };
+    Ok(HostPort { host, port: port.map_or(Ok(DEFAULT_PORT), parse_port)? })
+}
+
+fn ipv6_host(text: &str) -> Result<String, ParseEndpointError> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let bad_zone = |zone: &str| zone.is_empty() || zone.len() > HOST_BYTES_MAX || has_space(zone);
+    if address.parse::<Ipv6Addr>().is_err() || zone.is_some_and(bad_zone) {
+        return Err(wrong(format!("'[{}]' is no IPv6 address", shown(text)), EXPECTED_HOST));
+    }
+    Ok(text.to_owned())
+}
+
+fn name_host(text: &str) -> Result<String, ParseEndpointError> {
+    if text.len() > HOST_BYTES_MAX {
+        return Err(wrong(format!("a host of {} bytes", text.len()), EXPECTED_HOST));
+    }
+    if has_space(text) || text.contains(['/', '[', ']', '@', '?', '#', '%']) {
+        return Err(wrong(format!("'{}' is no host", shown(text)), EXPECTED_HOST));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_port(text: &str) -> Result<u16, ParseEndpointError> {
+    // u16's own parser also takes "+7".
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if digits => Ok(port),
+        _ => Err(wrong(format!("'{}' is no port", shown(text)), EXPECTED_PORT)),
+    }
+}
+
+fn unix_name(text: &str) -> Result<UnixName, ParseEndpointError> {
+    let (bytes, name) = match text.strip_prefix('@') {
+        Some(name) => (name, UnixName::Abstract(name.to_owned())),
+        None => (text, UnixName::Path(PathBuf::from(text))),
+    };
+    if bytes.is_empty() {
+        return Err(wrong("no path", EXPECTED_PATH));
+    }
+    if bytes.len() > UNIX_NAME_BYTES_MAX {
+        return Err(wrong(format!("a path of {} bytes", bytes.len()), EXPECTED_PATH));
+    }
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) && text.starts_with('@') {
+        return Err(wrong("an abstract name, which only Linux has", EXPECTED_PATH));
+    }
+    Ok(name)
+}
+
+fn has_space(text: &str) -> bool {
+    text.contains(char::is_whitespace)
+}
+
+/// What the user typed, cut to a length that fits a line.
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 60;
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> String {
+        text.parse::<Endpoint>().map_or_else(|error| error.to_string(), |e| e.to_string())
+    }
+
+    #[test]
+    fn every_documented_form_is_understood() {
+        for (text, canonical) in [
+            ("tcp://127.0.0.1:80", "tcp://127.0.0.1:80"),
+            ("udp://[::1]:0", "udp://[::1]:0"),
+            ("udp://[fe80::1%eth0]:9", "udp://[fe80::1%eth0]:9"),
+            ("tcp://localhost", "tcp://localhost:7007"),
+            ("tcp://[::1]", "tcp://[::1]:7007"),
+            ("tcp://:7", "tcp://:7"),
+            (":7", "tcp://:7"),
+            ("localhost:7", "tcp://localhost:7"),
+            ("[::1]:7", "tcp://[::1]:7"),
+            ("unix:/a/b", "unix:/a/b"),
+            ("unix:relative", "unix:relative"),
+            ("unix:///a/b", "unix:/a/b"),
+            ("unixgram:///a/b", "unixgram:/a/b"),
+            ("unix:@name", "unix:@name"),
+            ("unixgram:@name", "unixgram:@name"),
+        ] {
+            assert_eq!(parsed(text), canonical);
+        }
+    }
+
+    /// case X9: a path over 107 bytes is refused with its length.
+    #[test]
+    fn wrong_endpoints_say_what_was_expected() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (text, part) in [
+            ("", "empty endpoint"),
+            ("7007", "no scheme and no port"),
+            ("http://localhost", "unknown scheme 'http'"),
+            ("tcp:127.0.0.1:7", "'//' is missing"),
+            ("tcp://", "no host and no port"),
+            ("tcp://a:b", "'b' is no port"),
+            ("tcp://a:", "'' is no port"),
+            ("tcp://a:65536", "'65536' is no port"),
+            ("tcp://a:+7", "'+7' is no port"),
+            ("tcp://::1:7", "outside brackets"),
+            ("tcp://[::1:7", "'[' without ']'"),
+            ("tcp://[::1]7", "'7' behind ']'"),
+            ("tcp://[nonsense]:7", "no IPv6 address"),
+            ("tcp://[fe80::1%]:7", "no IPv6 address"),
+            ("tcp://a b:7", "no host"),
+            ("udp://a/b:7", "no host"),
+            ("unix:", "no path"),
+            ("unix:@", "no path"),
+            ("unix://relative", "no absolute path"),
+            ("unix:a\nb", "control character"),
+            (long.as_str(), "a path of 108 bytes"),
+        ] {
+            let error = text.parse::<Endpoint>().expect_err(text).to_string();
+            assert!(error.contains(part), "{text:?} gave {error:?}");
+            assert!(error.contains("; expected ") && error.contains("as in"), "{error:?}");
+            assert!(!error.contains('\n'), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_host_is_every_interface_to_a_listener() {
+        let address = HostPort { host: String::new(), port: 7 };
+        let addrs: Vec<String> =
+            address.listen_addrs().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(addrs, ["0.0.0.0:7", "[::]:7"]);
+        assert!(address.connect_addrs().unwrap().iter().all(|addr| addr.ip().is_loopback()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// case P6
+        #[test]
+        fn any_text_parses_or_is_refused_in_one_line(text in ".{0,200}") {
+            if let Err(error) = text.parse::<Endpoint>() {
+                let message = error.to_string();
+                prop_assert!(!message.contains(char::is_control), "{:?}", message);
+            }
+        }
+
+        #[test]
+        fn what_is_printed_parses_to_the_same(text in "(tcp://|udp://|unix:|unixgram:)[@a-z0-9.:/%\\[\\]-]{0,40}") {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+            }
+        }
+    }
+}

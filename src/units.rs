@@ -1,0 +1,144 @@
+//! Numbers as people write them: `10k` messages, `64KiB` bytes, `200us`.
+//!
+//! One exact decimal parser with three tables. The crates that parse such numbers each lack one of
+//! the three readings (`k` as 1000 in a count and as 1024 in a size, fractions, `u64` range).
+
+use std::time::Duration;
+
+const COUNTS: &[(&str, u64)] = &[("", 1), ("k", 1_000), ("m", 1_000_000), ("g", 1_000_000_000)];
+
+const SIZES: &[(&str, u64)] = &[
+    ("", 1),
+    ("b", 1),
+    ("k", 1 << 10),
+    ("kib", 1 << 10),
+    ("kb", 1_000),
+    ("m", 1 << 20),
+    ("mib", 1 << 20),
+    ("mb", 1_000_000),
+    ("g", 1 << 30),
+    ("gib", 1 << 30),
+    ("gb", 1_000_000_000),
+];
+
+/// A bare number is seconds, as in ping(8) and nc(1).
+const TIMES_NS: &[(&str, u64)] = &[
+    ("", 1_000_000_000),
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60 * 1_000_000_000),
+    ("min", 60 * 1_000_000_000),
+    ("h", 3_600 * 1_000_000_000),
+    ("d", 86_400 * 1_000_000_000),
+];
+
+/// Parses a count: `250`, `10k`, `2.5m` (thousands).
+///
+/// # Errors
+///
+/// A sentence that says what was expected.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    scaled(text, COUNTS)
+        .ok_or_else(|| "expected a count such as 250, 10k or 2.5m (k = 1000)".to_owned())
+}
+
+/// Parses a size in bytes: `100`, `64KiB`, `64k`, `1MiB` (k = 1024; `kB` = 1000).
+///
+/// # Errors
+///
+/// A sentence that says what was expected.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    scaled(text, SIZES)
+        .ok_or_else(|| "expected a size such as 512, 64k, 64KiB or 1MiB (k = 1024)".to_owned())
+}
+
+/// Parses a time: `200us`, `1.5s`, `2m`; a bare number is seconds.
+///
+/// # Errors
+///
+/// A sentence that says what was expected.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    scaled(text, TIMES_NS)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| "expected a time such as 200us, 1.5s or 2m".to_owned())
+}
+
+/// A decimal number with one of the suffixes, exactly: what is not a whole number of the smallest
+/// unit, or is beyond a `u64`, is refused.
+fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(number_end);
+    let suffix = suffix.to_lowercase();
+    let (_, scale) = suffixes.iter().find(|(name, _)| *name == suffix)?;
+
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let has_point = number.contains('.');
+    if whole.is_empty() || (has_point && fraction.is_empty()) {
+        return None;
+    }
+    // u128 holds any u64 scaled by any fraction of up to 18 digits.
+    const FRACTION_DIGITS_MAX: usize = 18;
+    if fraction.len() > FRACTION_DIGITS_MAX || fraction.contains('.') {
+        return None;
+    }
+    let whole = u128::from(whole.parse::<u64>().ok()?) * u128::from(*scale);
+    let fraction_value = if fraction.is_empty() { 0 } else { fraction.parse::<u128>().ok()? };
+    let fraction_scaled = fraction_value * u128::from(*scale);
+    let divisor = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    if fraction_scaled % divisor != 0 {
+        return None;
+    }
+    u64::try_from(whole + fraction_scaled / divisor).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn k_is_a_thousand_in_a_count_and_1024_in_a_size() {
+        assert_eq!(parse_count("10k"), Ok(10_000));
+        assert_eq!(parse_count("2.5m"), Ok(2_500_000));
+        assert_eq!(parse_size("64k"), Ok(65_536));
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size("1MiB"), Ok(1 << 20));
+        assert_eq!(parse_size("1.5k"), Ok(1536));
+    }
+
+    #[test]
+    fn times_are_exact() {
+        assert_eq!(parse_time("200us"), Ok(Duration::from_micros(200)));
+        assert_eq!(parse_time("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_time("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_with_an_example() {
+        for text in ["", "k", "-1", "+1", "1e3", "1 k", ".5", "5.", "1..2", "0x10", "1kk", "nan"] {
+            assert!(parse_count(text).is_err(), "{text:?}");
+            assert!(parse_size(text).is_err(), "{text:?}");
+            assert!(parse_time(text).unwrap_err().contains("such as"), "{text:?}");
+        }
+        assert!(parse_count("0.5").is_err(), "half a message");
+        assert!(parse_time("99999999999d").is_err(), "beyond a u64 of nanoseconds");
+    }
+
+    proptest! {
+        #[test]
+        fn whole_numbers_are_themselves(value: u64) {
+            prop_assert_eq!(parse_count(&value.to_string()), Ok(value));
+            prop_assert_eq!(parse_time(&format!("{value}ns")), Ok(Duration::from_nanos(value)));
+        }
+
+        #[test]
+        fn any_text_parses_or_is_refused(text in ".{0,40}") {
+            let _ = (parse_count(&text), parse_size(&text), parse_time(&text));
+        }
+    }
+}
