@@ -1,0 +1,219 @@
+//! A datagram socket, UDP or Unix: opened here, read and written in [batches](super::batch).
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use socket2::{SockAddr, SockRef, Type};
+
+use super::path::{self, BoundPath};
+use super::stream::SEND_FLAGS;
+use super::{Peer, SocketOptions};
+use crate::endpoint::{Transport, UnixName};
+use crate::error::Error;
+
+/// The send buffer asked for on a Unix datagram socket that was given no size. What a receiver has
+/// not read yet is charged to its *sender's* buffer, so with the usual 208 KiB three slow
+/// receivers of large datagrams would hold up all others. The system may grant less.
+const UNIX_SEND_BUF_BYTES: usize = 4 << 20;
+
+/// A bound, non-blocking datagram socket.
+#[derive(Debug)]
+pub struct Datagram {
+    inner: Inner,
+    /// The socket file, removed when this is dropped.
+    _path: Option<BoundPath>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+impl Datagram {
+    /// Binds a UDP address. Port 0 lets the system pick one.
+    ///
+    /// On Linux, a socket bound to every interface notes for each datagram which of the host's
+    /// addresses was asked, so that the answer leaves from there: a client with a connected socket
+    /// takes no answer from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Names the address and the reason. A port that another socket has is always an error:
+    /// neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set.
+    pub fn udp(addr: SocketAddr, options: &SocketOptions) -> Result<Datagram, Error> {
+        let socket = options.ip_socket(addr, Type::DGRAM)?;
+        socket
+            .bind(&SockAddr::from(addr))
+            .map_err(|error| bind_error(Transport::Udp, addr, error))?;
+        note_destination_and_overflow(socket.as_fd(), addr)
+            .map_err(|error| Error::new("prepare", format!("udp://{addr}"), error))?;
+        Ok(Datagram { inner: Inner::Udp(socket.into()), _path: None })
+    }
+
+    /// Binds a Unix datagram name. A stale socket file is taken over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::unix`](super::Listener::unix).
+    pub fn unix(name: &UnixName, options: &SocketOptions) -> Result<Datagram, Error> {
+        let socket = options.unix_socket(Type::DGRAM)?;
+        if options.send_buf_bytes.is_none() {
+            // Best effort: the system cuts it to its own limit.
+            let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
+        }
+        let path = path::bind(&socket, name, Transport::Unixgram, options.unix_mode)?;
+        Ok(Datagram { inner: Inner::Unix(socket.into()), _path: path })
+    }
+
+    /// How its datagrams travel.
+    pub fn transport(&self) -> Transport {
+        match &self.inner {
+            Inner::Udp(_) => Transport::Udp,
+            Inner::Unix(_) => Transport::Unixgram,
+        }
+    }
+
+    /// The bound address, with the port the system picked; `None` for Unix.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.inner {
+            Inner::Udp(socket) => socket.local_addr().ok(),
+            Inner::Unix(_) => None,
+        }
+    }
+
+    /// What the system granted of the settings, as names and values.
+    pub fn granted(&self, options: &SocketOptions) -> Vec<(&'static str, String)> {
+        options.granted(&self.socket())
+    }
+
+    /// Receives one datagram into `buf`; what does not fit is cut off.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when none is queued, and all of recvfrom(2).
+    pub fn receive_from(&self, buf: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+        match &self.inner {
+            Inner::Udp(socket) => {
+                socket.recv_from(buf).map(|(length, addr)| (length, SockAddr::from(addr)))
+            }
+            Inner::Unix(socket) => {
+                let (length, addr) = socket.recv_from(buf)?;
+                Ok((length, unix_address(&addr)?))
+            }
+        }
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is no room, here or (Unix) at the receiver, and all of sendto(2).
+    pub fn send_to(&self, bytes: &[u8], peer: &SockAddr) -> io::Result<()> {
+        self.socket().send_to_with_flags(bytes, peer, SEND_FLAGS).map(|_| ())
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match &self.inner {
+            Inner::Udp(socket) => SockRef::from(socket),
+            Inner::Unix(socket) => SockRef::from(socket),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn note_destination_and_overflow(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<()> {
+    if addr.ip().is_unspecified() || addr.ip().is_multicast() {
+        super::sys::note_destination(fd, addr.is_ipv6())?;
+    }
+    super::sys::note_overflow(fd)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn note_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
+
+/// std's form of a Unix address in socket2's.
+fn unix_address(addr: &std::os::unix::net::SocketAddr) -> io::Result<SockAddr> {
+    if let Some(path) = addr.as_pathname() {
+        return SockAddr::unix(path);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::ffi::OsStr;
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        if let Some(name) = addr.as_abstract_name() {
+            let mut zero_and_name = vec![0];
+            zero_and_name.extend_from_slice(name);
+            return SockAddr::unix(OsStr::from_bytes(&zero_and_name));
+        }
+    }
+    SockAddr::unix("")
+}
+
+/// Why an IP address could not be bound, with what to do about it.
+pub(super) fn bind_error(transport: Transport, addr: SocketAddr, error: io::Error) -> Error {
+    let kind = error.kind();
+    let error = Error::new("bind", format!("{}://{addr}", transport.name()), error);
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            error.hint("another socket has this port; pick another, or 0 to let the system pick")
+        }
+        io::ErrorKind::AddrNotAvailable => error.hint("not an address of this machine"),
+        io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
+            error.hint("ports below 1024 need CAP_NET_BIND_SERVICE")
+        }
+        _ => error,
+    }
+}
+
+impl AsFd for Datagram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.inner {
+            Inner::Udp(socket) => socket.as_fd(),
+            Inner::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl fmt::Display for Datagram {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.transport().name();
+        match self.socket().local_addr() {
+            Ok(addr) => write!(formatter, "{name} {}", Peer::from(&addr)),
+            Err(_) => formatter.write_str(name),
+        }
+    }
+}
+
+impl Source for Datagram {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.as_fd().as_raw_fd()).register(registry, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.as_fd().as_raw_fd()).reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.as_fd().as_raw_fd()).deregister(registry)
+    }
+}

@@ -1,0 +1,134 @@
+//! A listening socket, TCP or Unix.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{SockAddr, SockRef, Type};
+
+use super::path::{self, BoundPath};
+use super::{SocketOptions, Stream};
+use crate::endpoint::{Transport, UnixName};
+use crate::error::Error;
+
+/// A non-blocking listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// Of TCP.
+    Tcp(TcpListener),
+    /// Of a Unix stream socket, with the file that is removed when the listener is dropped.
+    Unix(UnixListener, Option<BoundPath>),
+}
+
+impl Listener {
+    /// Binds and listens on a TCP address. Port 0 lets the system pick one.
+    ///
+    /// Made by hand rather than by mio's `TcpListener::bind`, whose backlog is 128.
+    ///
+    /// # Errors
+    ///
+    /// Names the address and the reason: in use, not of this machine, not permitted.
+    pub fn tcp(addr: SocketAddr, options: &SocketOptions) -> Result<Listener, Error> {
+        let socket = options.ip_socket(addr, Type::STREAM)?;
+        let bound = socket
+            // A restarted server need not wait for TIME_WAIT; two living ones still collide.
+            .set_reuse_address(true)
+            .and_then(|()| socket.bind(&SockAddr::from(addr)))
+            .and_then(|()| socket.listen(backlog_argument(options)));
+        bound.map_err(|error| super::datagram::bind_error(Transport::Tcp, addr, error))?;
+        Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+    }
+
+    /// Binds and listens on a Unix stream name. A stale socket file is taken over.
+    ///
+    /// # Errors
+    ///
+    /// Names the path and the reason: another process listens there, it is not a socket, its
+    /// folder is missing.
+    pub fn unix(name: &UnixName, options: &SocketOptions) -> Result<Listener, Error> {
+        let socket = options.unix_socket(Type::STREAM)?;
+        let path = path::bind(&socket, name, Transport::Unix, options.unix_mode)?;
+        let listening = socket.listen(backlog_argument(options));
+        listening.map_err(|error| Error::new("listen on", format!("unix:{name}"), error))?;
+        Ok(Listener::Unix(UnixListener::from_std(socket.into()), path))
+    }
+
+    /// Takes the next queued connection, non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when none is queued, and all of accept(2).
+    pub fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            Listener::Unix(listener, _) => {
+                listener.accept().map(|(stream, _)| Stream::Unix(stream))
+            }
+        }
+    }
+
+    /// The transport of what it accepts.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Listener::Tcp(_) => Transport::Tcp,
+            Listener::Unix(..) => Transport::Unix,
+        }
+    }
+
+    /// The bound address, with the port the system picked; `None` for Unix.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(..) => None,
+        }
+    }
+
+    /// What the system granted of the settings, as names and values.
+    pub fn granted(&self, options: &SocketOptions) -> Vec<(&'static str, String)> {
+        let mut granted = match self {
+            Listener::Tcp(listener) => options.granted(&SockRef::from(listener)),
+            Listener::Unix(listener, _) => options.granted(&SockRef::from(listener)),
+        };
+        granted.insert(0, ("backlog", options.backlog_granted().to_string()));
+        granted
+    }
+}
+
+fn backlog_argument(options: &SocketOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+impl Source for Listener {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => listener.register(registry, token, interest),
+            Listener::Unix(listener, _) => listener.register(registry, token, interest),
+        }
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => listener.reregister(registry, token, interest),
+            Listener::Unix(listener, _) => listener.reregister(registry, token, interest),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => listener.deregister(registry),
+            Listener::Unix(listener, _) => listener.deregister(registry),
+        }
+    }
+}

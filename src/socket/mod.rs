@@ -1,0 +1,22 @@
+//! How bytes move: sockets made with socket2, non-blocking from birth, and handed to mio.
+//!
+//! Nothing here knows of the loop, of slabs or of echo. All difference between the transports is
+//! in this folder: [`Stream`] and [`Listener`] for TCP and Unix streams, [`Datagram`] and its
+//! batches for UDP and Unix datagrams.
+
+pub mod batch;
+mod datagram;
+mod listener;
+mod options;
+mod path;
+mod peer;
+mod stream;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sys;
+
+pub use self::datagram::Datagram;
+pub use self::listener::Listener;
+pub use self::options::SocketOptions;
+pub use self::path::BoundPath;
+pub use self::peer::Peer;
+pub use self::stream::Stream;

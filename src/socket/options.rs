@@ -1,0 +1,143 @@
+//! Socket settings, the same for every transport where they make sense.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::error::Error;
+
+/// The default listen(2) backlog. A burst beyond the backlog waits for SYN retransmits of one
+/// second and more; Linux caps it at `net.core.somaxconn`, 4096 since Linux 5.4.
+const BACKLOG_DEFAULT: u32 = 4096;
+
+/// What to set on sockets before they are bound. Accepted streams inherit it from their listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// The listen(2) backlog.
+    pub backlog: u32,
+    /// `SO_RCVBUF` in bytes; the system doubles it and has its own limits (socket(7)).
+    pub receive_buf_bytes: Option<usize>,
+    /// `SO_SNDBUF` in bytes.
+    pub send_buf_bytes: Option<usize>,
+    /// `TCP_NODELAY`: small answers leave at once.
+    pub nodelay: bool,
+    /// `TCP_CONGESTION`: the name of a congestion control algorithm.
+    pub congestion: Option<String>,
+    /// The mode of socket files.
+    pub unix_mode: u32,
+}
+
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        SocketOptions {
+            backlog: BACKLOG_DEFAULT,
+            receive_buf_bytes: None,
+            send_buf_bytes: None,
+            nodelay: true,
+            congestion: None,
+            unix_mode: 0o600,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// An unbound, non-blocking IP socket with these settings. An IPv6 socket takes IPv6 only, so
+    /// that `0.0.0.0` and `[::]` can have the same port side by side.
+    pub(super) fn ip_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
+        let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+        let domain = Domain::for_address(addr);
+        let socket = unbound(domain, kind, Some(protocol))
+            .map_err(|error| Error::new("make a socket for", addr, error))?;
+        if addr.is_ipv6() {
+            let set = socket.set_only_v6(true);
+            set.map_err(|error| Error::new("set IPV6_V6ONLY on", addr, error))?;
+        }
+        self.apply_bufs(&socket)?;
+        if kind == Type::STREAM {
+            self.apply_tcp(&socket)?;
+        }
+        Ok(socket)
+    }
+
+    /// An unbound, non-blocking Unix socket with these settings.
+    pub(super) fn unix_socket(&self, kind: Type) -> Result<Socket, Error> {
+        let socket = unbound(Domain::UNIX, kind, None)
+            .map_err(|error| Error::new("make", "a Unix socket", error))?;
+        self.apply_bufs(&socket)?;
+        Ok(socket)
+    }
+
+    fn apply_bufs(&self, socket: &Socket) -> Result<(), Error> {
+        if let Some(bytes) = self.receive_buf_bytes {
+            let set = socket.set_recv_buffer_size(bytes);
+            set.map_err(|error| Error::new("set the receive buffer to", bytes, error))?;
+        }
+        if let Some(bytes) = self.send_buf_bytes {
+            let set = socket.set_send_buffer_size(bytes);
+            set.map_err(|error| Error::new("set the send buffer to", bytes, error))?;
+        }
+        Ok(())
+    }
+
+    fn apply_tcp(&self, socket: &Socket) -> Result<(), Error> {
+        // Linux and the BSDs hand TCP_NODELAY on to accepted sockets: one call for all of them.
+        let set = socket.set_tcp_nodelay(self.nodelay);
+        set.map_err(|error| Error::new("set", "TCP_NODELAY", error))?;
+        match &self.congestion {
+            Some(name) => apply_congestion(socket, name),
+            None => Ok(()),
+        }
+    }
+
+    /// What the system granted of the settings that were asked for, as `name=value` words.
+    pub(super) fn granted(&self, socket: &SockRef<'_>) -> Vec<(&'static str, String)> {
+        let mut granted = Vec::new();
+        let mut add = |name, value: io::Result<usize>| {
+            if let Ok(value) = value {
+                granted.push((name, value.to_string()));
+            }
+        };
+        if self.receive_buf_bytes.is_some() {
+            add("rcvbuf", socket.recv_buffer_size());
+        }
+        if self.send_buf_bytes.is_some() {
+            add("sndbuf", socket.send_buffer_size());
+        }
+        if let (Some(name), Ok(Type::STREAM)) = (&self.congestion, socket.r#type()) {
+            granted.push(("congestion", name.clone()));
+        }
+        granted
+    }
+
+    /// What listen(2) makes of the backlog, which Linux cuts without a word.
+    pub(super) fn backlog_granted(&self) -> u32 {
+        let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+        let limit = somaxconn.and_then(|text| text.trim().parse().ok()).unwrap_or(u32::MAX);
+        self.backlog.min(limit)
+    }
+}
+
+fn unbound(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
+    // Socket::new sets close-on-exec in the same call.
+    let socket = Socket::new(domain, kind, protocol)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn apply_congestion(socket: &Socket, name: &str) -> Result<(), Error> {
+    socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+        let available = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+        let hint = match std::fs::read_to_string(available) {
+            Ok(names) => format!("this system has: {}", names.trim()),
+            Err(_) => "not an algorithm of this system".to_owned(),
+        };
+        Error::new("set the congestion control to", name, error).hint(hint)
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn apply_congestion(_: &Socket, name: &str) -> Result<(), Error> {
+    Err(Error::new("set the congestion control to", name, io::ErrorKind::Unsupported))
+}

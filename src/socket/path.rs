@@ -1,0 +1,173 @@
+//! Socket files: taken over when stale, never when alive, and removed only by who made them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::endpoint::{Transport, UnixName};
+use crate::error::Error;
+
+/// How long to wait for another process that is just binding in the same folder. Binding takes
+/// microseconds; a lock held longer is not held by one of us.
+const FOLDER_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const FOLDER_LOCK_RETRY: Duration = Duration::from_millis(5);
+
+/// A socket file that this process made. Dropping it removes the file, unless another file has
+/// taken its place meanwhile.
+#[derive(Debug)]
+pub struct BoundPath {
+    path: PathBuf,
+    /// Device and inode, by which a successor's file is told from ours.
+    identity: (u64, u64),
+}
+
+impl BoundPath {
+    fn of(path: &Path) -> io::Result<BoundPath> {
+        let metadata = fs::symlink_metadata(path)?;
+        let path = std::path::absolute(path)?;
+        Ok(BoundPath { path, identity: (metadata.dev(), metadata.ino()) })
+    }
+}
+
+impl Drop for BoundPath {
+    fn drop(&mut self) {
+        // The lock keeps a successor from taking the file over between the look and the removal.
+        // It is not waited for: this runs on the loop's thread.
+        let _lock = lock_folder(&self.path, Duration::ZERO);
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds a Unix socket to its name.
+///
+/// Two processes that start at once and find the same stale file must not both remove it: the
+/// second would remove the first one's new file. So the look, the removal and the bind happen
+/// under a lock on the folder (flock(2)), which leaves no file behind.
+pub(super) fn bind(
+    socket: &Socket,
+    name: &UnixName,
+    transport: Transport,
+    mode: u32,
+) -> Result<Option<BoundPath>, Error> {
+    let object = format!("{}:{name}", transport.name());
+    let failed = |error: io::Error| Error::new("bind", &object, error);
+    let path = match name {
+        UnixName::Path(path) => path,
+        UnixName::Abstract(name) => {
+            let addr = SockAddr::unix(format!("\0{name}")).map_err(failed)?;
+            return socket.bind(&addr).map(|()| None).map_err(failed);
+        }
+    };
+
+    let _lock = lock_folder(path, FOLDER_LOCK_TIMEOUT)
+        .map_err(|error| folder_error(failed(error), path))?;
+    remove_if_stale(path).map_err(|(error, hint)| failed(error).hint(hint))?;
+    // Born with no more than the mode, so that nobody gets in before chmod (umask(2) is the whole
+    // process's, and would change files that other threads make).
+    restrict(socket, mode).map_err(failed)?;
+    let addr = SockAddr::unix(path).map_err(failed)?;
+    socket.bind(&addr).map_err(|error| folder_error(failed(error), path))?;
+    let bound = BoundPath::of(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(Some(bound))
+}
+
+/// Linux makes the file with the mode of the unbound socket's own inode, less the umask.
+fn restrict(socket: &Socket, mode: u32) -> io::Result<()> {
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+        return Ok(());
+    }
+    let file = File::from(OwnedFd::from(socket.try_clone()?));
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {
+    let in_use = || io::Error::from_raw_os_error(libc::EADDRINUSE);
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err((error, "the path cannot be looked at")),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err((in_use(), "the path exists and is not a socket; remove it or pick another"));
+    }
+    match is_alive(path) {
+        Ok(false) => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err((error, "the stale socket file there cannot be removed"))
+            }
+            _ => Ok(()),
+        },
+        Ok(true) => Err((in_use(), "another process has this socket open")),
+        Err(error) => Err((error, "whether the socket there is alive cannot be told")),
+    }
+}
+
+/// Whether some process still has the socket of this file.
+///
+/// Asked by a datagram socket whatever is there, so that a living listener is not handed a
+/// connection that means nothing: it answers EPROTOTYPE, a datagram socket takes the connect
+/// without a trace, and a file whose socket is gone refuses.
+fn is_alive(path: &Path) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EPROTOTYPE) => Ok(true),
+            Some(libc::ECONNREFUSED | libc::ENOENT) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// The lock lasts until the returned file is dropped. A folder that may be written but not read
+/// cannot be locked, and is used without.
+fn lock_folder(path: &Path, timeout: Duration) -> io::Result<Option<File>> {
+    let folder = match File::open(folder_of(path)) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let deadline = Instant::now() + timeout;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "its folder stays locked"));
+            }
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(FOLDER_LOCK_RETRY),
+        }
+    }
+}
+
+fn folder_error(error: Error, path: &Path) -> Error {
+    let folder = folder_of(path).display();
+    match error.kind() {
+        io::ErrorKind::NotFound => error.hint(format!("the folder {folder} does not exist")),
+        io::ErrorKind::PermissionDenied => {
+            error.hint(format!("no right to make files in {folder}"))
+        }
+        io::ErrorKind::NotADirectory => error.hint(format!("{folder} is not a folder")),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use std::os::unix::net::{UnixDatagram, UnixListener};
+
+use super::*;
+
+fn bind_stream(path: &Path) -> Result<(Socket, Option<BoundPath>), Error> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let name = UnixName::Path(path.to_owned());
+    let bound = bind(&socket, &name, Transport::Unix, 0o640)?;
+    Ok((socket, bound))
+}
+
+/// case X6
+#[test]
+fn a_stale_socket_file_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "std leaves the file behind");
+    let (_socket, bound) = bind_stream(&path).unwrap();
+    assert!(is_alive(&path).unwrap());
+    drop(bound);
+    assert!(!path.exists());
+}
+
+/// case X6
+#[test]
+fn a_live_socket_of_either_kind_is_refused_and_not_disturbed() {
+    let folder = tempfile::tempdir().unwrap();
+    let stream = folder.path().join("stream");
+    let listener = UnixListener::bind(&stream).unwrap();
+    let datagram = folder.path().join("datagram");
+    let _receiver = UnixDatagram::bind(&datagram).unwrap();
+    for path in [stream, datagram] {
+        let error = bind_stream(&path).unwrap_err().to_string();
+        assert!(error.contains("address in use (another process has"), "{error}");
+        assert!(path.exists());
+    }
+    listener.set_nonblocking(true).unwrap();
+    let queued = listener.accept().map(|_| ());
+    assert_eq!(queued.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+/// case X6
+#[test]
+fn a_file_that_is_no_socket_is_refused_and_never_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("precious");
+    fs::write(&path, "data").unwrap();
+    let error = bind_stream(&path).unwrap_err().to_string();
+    assert!(error.contains("is not a socket"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"data");
+}
+
+/// case X8
+#[test]
+fn a_successors_file_is_not_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let (_socket, bound) = bind_stream(&path).unwrap();
+    // Moved away rather than removed, lest the system hand out the same inode again.
+    fs::rename(&path, folder.path().join("moved")).unwrap();
+    let successor = UnixListener::bind(&path).unwrap();
+    drop(bound);
+    assert!(path.exists());
+    drop(successor);
+}
+
+/// case X7
+#[test]
+fn of_many_that_start_at_once_on_a_stale_file_exactly_one_wins() {
+    const STARTERS: usize = 8;
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let start = std::sync::Barrier::new(STARTERS);
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let starters: Vec<_> = (0..STARTERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        bind_stream(&path)
+                    })
+                })
+                .collect();
+            starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        assert!(is_alive(&path).unwrap(), "the winner's file is still there");
+    }
+}
+
+#[test]
+fn the_file_has_the_mode_that_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let (_socket, _bound) = bind_stream(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let error = bind_stream(Path::new("/nonexistent/folder/s")).unwrap_err().to_string();
+    assert!(error.contains("the folder /nonexistent/folder does not exist"), "{error}");
+}

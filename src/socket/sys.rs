@@ -1,0 +1,447 @@
+//! recvmmsg, sendmmsg and their control messages by libc: the one module with `unsafe`.
+//!
+//! By libc because rustix lacks recvmmsg, nix's sendmmsg shares one control buffer among all
+//! messages, and mio, std and socket2 have none of it.
+
+#![allow(unsafe_code)]
+// Sizes of structures and numbers of slots, which the C interfaces take as 32-bit integers.
+#![allow(clippy::cast_possible_truncation)]
+
+use std::io;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr;
+
+use libc::{c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, socklen_t};
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::Datagram;
+use super::batch::{Batch, BatchOptions, Line, Message, Parcel};
+use super::stream::SEND_FLAGS;
+
+/// Slots lie one cache line further apart than they are long. At a distance of a power of two the
+/// first lines of all small datagrams would fall into one set of the first-level cache.
+const SLOT_STAGGER_BYTES: usize = 64;
+
+/// Room for the control messages asked for: `in6_pktinfo` (36 bytes with its header, padded to
+/// 40), the overflow count (24), and as much again to spare.
+const CONTROL_BYTES: usize = 128;
+
+/// A control buffer, aligned as `cmsghdr` must be.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+/// A batch on recvmmsg(2) and sendmmsg(2).
+///
+/// An answer uses the received datagram's own buffers: nothing is copied.
+pub struct LinuxBatch {
+    // The headers point into the vectors below them, none of which is ever resized: their heap
+    // blocks stay where they are when the batch moves.
+    received_headers: Vec<mmsghdr>,
+    answer_headers: Vec<mmsghdr>,
+    _received_parts: Vec<iovec>,
+    answer_parts: Vec<iovec>,
+    names: Vec<SockAddrStorage>,
+    controls: Vec<Control>,
+    arena: Vec<u8>,
+    options: BatchOptions,
+    received: usize,
+    line: Line,
+    overflow: Option<u32>,
+}
+
+// SAFETY: the raw pointers point into heap blocks that the batch owns and that nobody else knows.
+unsafe impl Send for LinuxBatch {}
+
+impl std::fmt::Debug for LinuxBatch {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields = (&self.options, self.received, &self.line);
+        formatter.debug_tuple("LinuxBatch").field(&fields).finish_non_exhaustive()
+    }
+}
+
+impl LinuxBatch {
+    /// Makes an empty batch. Its memory is touched, and so made resident, only as it is used.
+    pub fn new(options: BatchOptions) -> LinuxBatch {
+        let slots = options.slots;
+        let stride = options.slot_bytes + SLOT_STAGGER_BYTES;
+        let mut arena = vec![0_u8; slots * stride];
+        let mut names: Vec<_> = (0..slots).map(|_| SockAddrStorage::zeroed()).collect();
+        let mut controls = vec![Control([0; CONTROL_BYTES]); slots];
+        let part = |start: *mut u8| iovec { iov_base: start.cast(), iov_len: options.slot_bytes };
+        let mut received_parts: Vec<iovec> =
+            arena.chunks_exact_mut(stride).map(|slot| part(slot.as_mut_ptr())).collect();
+        let mut answer_parts = received_parts.clone();
+        let received_headers = (0..slots)
+            .map(|slot| {
+                header(
+                    ptr::from_mut(&mut names[slot]),
+                    ptr::from_mut(&mut received_parts[slot]),
+                    ptr::from_mut(&mut controls[slot]),
+                )
+            })
+            .collect();
+        let answer_headers = answer_parts
+            .iter_mut()
+            .map(|part| header(ptr::null_mut(), ptr::from_mut(part), ptr::null_mut()))
+            .collect();
+        LinuxBatch {
+            received_headers,
+            answer_headers,
+            _received_parts: received_parts,
+            answer_parts,
+            names,
+            controls,
+            arena,
+            received: 0,
+            line: Line::new(slots),
+            overflow: None,
+            options,
+        }
+    }
+
+    fn received_header(&self, index: usize) -> &mmsghdr {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        &self.received_headers[index]
+    }
+
+    /// What the datagram's control messages tell.
+    fn notes(&self, index: usize) -> Notes {
+        // SAFETY: the kernel has written this header and its control buffer, which is ours.
+        unsafe { Notes::read(&self.received_header(index).msg_hdr) }
+    }
+}
+
+fn header(name: *mut SockAddrStorage, part: *mut iovec, control: *mut Control) -> mmsghdr {
+    // SAFETY: all zeroes is a valid msghdr (null pointers, lengths of 0).
+    let mut message: msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = name.cast();
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.cast();
+    mmsghdr { msg_hdr: message, msg_len: 0 }
+}
+
+impl Batch for LinuxBatch {
+    type Socket = Datagram;
+
+    fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        self.received = 0;
+        self.line.clear();
+        self.overflow = None;
+        let limit = limit.min(self.options.slots);
+        for header in &mut self.received_headers[..limit] {
+            header.msg_hdr.msg_namelen = size_of::<SockAddrStorage>() as socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_BYTES;
+            header.msg_hdr.msg_flags = 0;
+        }
+        // SAFETY: `limit` headers are valid, each with a name, one part and a control buffer of
+        // the lengths it states, all owned by this batch and not borrowed.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_fd().as_raw_fd(),
+                self.received_headers.as_mut_ptr(),
+                limit as c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        self.received = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        // The count only grows: the last datagram's is the newest.
+        if self.received > 0 {
+            self.overflow = self.notes(self.received - 1).overflow;
+        }
+        Ok(self.received)
+    }
+
+    fn message(&self, index: usize) -> Message<'_> {
+        let header = self.received_header(index);
+        let start = index * (self.options.slot_bytes + SLOT_STAGGER_BYTES);
+        let length = (header.msg_len as usize).min(self.options.slot_bytes);
+        Message {
+            bytes: &self.arena[start..start + length],
+            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            // An unnamed Unix sender has no address at all, or its family alone.
+            answerable: header.msg_hdr.msg_namelen as usize > size_of::<libc::sa_family_t>(),
+        }
+    }
+
+    fn peer(&self, index: usize) -> SockAddr {
+        let length = self.received_header(index).msg_hdr.msg_namelen;
+        let name = ptr::from_ref(&self.names[index]);
+        // SAFETY: the storage is copied whole from one as large; the kernel has written `length`
+        // bytes of a socket address to it, or none, which is the unnamed address.
+        let copied = unsafe {
+            SockAddr::try_init(|storage, storage_length| {
+                ptr::copy_nonoverlapping(name, storage, 1);
+                *storage_length = length;
+                Ok(())
+            })
+        };
+        copied.map(|((), addr)| addr).expect("copying does not fail")
+    }
+
+    fn overflow(&self) -> Option<u32> {
+        self.overflow
+    }
+
+    fn queue_answer(&mut self, index: usize) {
+        let source = self.notes(index).destination;
+        let received = self.received_header(index);
+        let (name, name_length) = (received.msg_hdr.msg_name, received.msg_hdr.msg_namelen);
+        let bytes = self.answer(index);
+        let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+
+        let place = self.line.push(index);
+        self.answer_parts[place] = part;
+        // The request's control buffer has been read: the answer's control message goes there.
+        let control = &mut self.controls[index];
+        let control_length = source.map_or(0, |source| write_source(control, source));
+        // So that a later look at the request finds this message, and nothing behind it.
+        self.received_headers[index].msg_hdr.msg_controllen = control_length;
+        let header = &mut self.answer_headers[place].msg_hdr;
+        header.msg_name = name;
+        header.msg_namelen = name_length;
+        header.msg_control =
+            if control_length > 0 { ptr::from_mut(control).cast() } else { ptr::null_mut() };
+        header.msg_controllen = control_length;
+    }
+
+    fn answer(&self, index: usize) -> &[u8] {
+        self.options.reply.as_deref().unwrap_or_else(|| self.message(index).bytes)
+    }
+
+    fn parcel(&self, index: usize) -> Parcel {
+        Parcel {
+            peer: self.peer(index),
+            source: self.notes(index).destination,
+            bytes: self.answer(index).into(),
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        self.line.unsent()
+    }
+
+    fn unsent_index(&self, nth: usize) -> usize {
+        self.line.unsent_index(nth)
+    }
+
+    fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        let first = self.line.passed();
+        let headers = &mut self.answer_headers[first..][..limit.min(self.line.unsent())];
+        // SAFETY: the headers are valid; each points to a name, a part and perhaps a control
+        // message within this batch. sendmmsg writes nothing but each header's msg_len.
+        let count = unsafe {
+            libc::sendmmsg(
+                socket.as_fd().as_raw_fd(),
+                headers.as_mut_ptr(),
+                headers.len() as c_uint,
+                SEND_FLAGS,
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn pass(&mut self, count: usize) {
+        self.line.pass(count);
+    }
+
+    fn send_parcel(&mut self, socket: &Datagram, parcel: &Parcel) -> io::Result<()> {
+        let mut part = iovec {
+            iov_base: parcel.bytes.as_ptr().cast_mut().cast(),
+            iov_len: parcel.bytes.len(),
+        };
+        let mut control = Control([0; CONTROL_BYTES]);
+        let control_length = parcel.source.map_or(0, |source| write_source(&mut control, source));
+        let mut message =
+            header(ptr::null_mut(), ptr::from_mut(&mut part), ptr::from_mut(&mut control)).msg_hdr;
+        message.msg_name = parcel.peer.as_ptr().cast_mut().cast();
+        message.msg_namelen = parcel.peer.len();
+        message.msg_controllen = control_length;
+        // SAFETY: name, part and control message outlive the call, which only reads them.
+        let sent = unsafe { libc::sendmsg(socket.as_fd().as_raw_fd(), &message, SEND_FLAGS) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// What the control messages of one received datagram tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Notes {
+    /// The address of this host that was asked; the interface only where it is needed to answer.
+    destination: Option<(IpAddr, u32)>,
+    overflow: Option<u32>,
+}
+
+impl Notes {
+    /// # Safety
+    ///
+    /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
+    unsafe fn read(message: &msghdr) -> Notes {
+        let mut notes = Notes::default();
+        // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+        // SAFETY: not null means a whole, aligned header inside the buffer.
+        while let Some(current) = unsafe { next.as_ref() } {
+            match (current.cmsg_level, current.cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    // SAFETY: this kind carries an in_pktinfo.
+                    let info: Option<libc::in_pktinfo> = unsafe { payload(current) };
+                    notes.destination = info.map(|info| {
+                        (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
+                    });
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    // SAFETY: this kind carries an in6_pktinfo.
+                    let info: Option<libc::in6_pktinfo> = unsafe { payload(current) };
+                    notes.destination = info.and_then(|info| ipv6_source(&info));
+                }
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                    // SAFETY: this kind carries a u32.
+                    notes.overflow = unsafe { payload(current) };
+                }
+                _ => {}
+            }
+            // SAFETY: as for CMSG_FIRSTHDR.
+            next = unsafe { libc::CMSG_NXTHDR(message, next) };
+        }
+        notes
+    }
+}
+
+/// The source address for the answer. A datagram to a group was not sent to an address of ours:
+/// routing picks one. A link-local address means nothing without its interface; any other is
+/// left free to take the best way back.
+fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
+    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+    let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+    (!ip.is_multicast()).then_some((ip.into(), interface))
+}
+
+/// The payload of a control message, when all of it is there.
+///
+/// # Safety
+///
+/// `T` must be plain data, for which any bytes are valid.
+unsafe fn payload<T: Copy>(message: &cmsghdr) -> Option<T> {
+    // SAFETY: CMSG_LEN only computes.
+    let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
+    if message.cmsg_len < whole {
+        return None;
+    }
+    // SAFETY: the length was checked; the bytes need not be aligned for a T.
+    Some(unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<T>()) })
+}
+
+/// Writes the one control message that picks an answer's source, and returns its length.
+fn write_source(control: &mut Control, (ip, interface): (IpAddr, u32)) -> usize {
+    // SAFETY: all zeroes is valid for both of these structures of integers.
+    let (mut ipv4, mut ipv6): (libc::in_pktinfo, libc::in6_pktinfo) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    match ip {
+        IpAddr::V4(ip) => {
+            ipv4.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets());
+            write_payload(control, libc::IPPROTO_IP, libc::IP_PKTINFO, ipv4)
+        }
+        IpAddr::V6(ip) => {
+            ipv6.ipi6_addr.s6_addr = ip.octets();
+            ipv6.ipi6_ifindex = interface as _;
+            write_payload(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, ipv6)
+        }
+    }
+}
+
+fn write_payload<T: Copy>(control: &mut Control, level: c_int, kind: c_int, payload: T) -> usize {
+    // SAFETY: these only compute.
+    let (length, space) = unsafe {
+        (libc::CMSG_LEN(size_of::<T>() as c_uint), libc::CMSG_SPACE(size_of::<T>() as c_uint))
+    };
+    assert!(space as usize <= CONTROL_BYTES);
+    let start = ptr::from_mut(control).cast::<cmsghdr>();
+    // SAFETY: a Control is aligned for a cmsghdr and, by the assertion, large enough for it and
+    // its payload, which need not be aligned.
+    unsafe {
+        (*start).cmsg_len = length as usize;
+        (*start).cmsg_level = level;
+        (*start).cmsg_type = kind;
+        ptr::write_unaligned(libc::CMSG_DATA(start).cast::<T>(), payload);
+    }
+    space as usize
+}
+
+/// Notes with every datagram which address of this host was asked (ip(7), ipv6(7)).
+pub(super) fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
+    if is_ipv6 {
+        switch_on(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+    } else {
+        switch_on(fd, libc::IPPROTO_IP, libc::IP_PKTINFO)
+    }
+}
+
+/// Notes how many datagrams were lost for want of receive buffer, once any was (socket(7)).
+pub(super) fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
+    switch_on(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
+}
+
+fn switch_on(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
+    let on: c_int = 1;
+    // SAFETY: the value is a c_int that outlives the call, and its length is stated.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            ptr::from_ref(&on).cast(),
+            size_of::<c_int>() as socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_back(source: (IpAddr, u32)) -> Notes {
+        let mut control = Control([0xff; CONTROL_BYTES]);
+        let length = write_source(&mut control, source);
+        let mut message = header(ptr::null_mut(), ptr::null_mut(), &mut control).msg_hdr;
+        message.msg_controllen = length;
+        // SAFETY: the control buffer outlives the call and has `length` written bytes.
+        unsafe { Notes::read(&message) }
+    }
+
+    /// case U10: the source that is written is the destination that was read.
+    #[test]
+    fn a_source_survives_its_control_message() {
+        let ipv4 = (IpAddr::from([127, 0, 0, 2]), 0);
+        assert_eq!(read_back(ipv4).destination, Some(ipv4));
+        let ipv6 = ("2001:db8::1".parse().unwrap(), 0);
+        assert_eq!(read_back(ipv6).destination, Some(ipv6));
+    }
+
+    /// case U10: link-local IPv6 keeps its scope, other addresses leave the way back open.
+    #[test]
+    fn only_a_link_local_source_keeps_its_interface() {
+        let local = ("fe80::1".parse().unwrap(), 7);
+        assert_eq!(read_back(local).destination, Some(local));
+        let global: IpAddr = "2001:db8::1".parse().unwrap();
+        assert_eq!(read_back((global, 7)).destination, Some((global, 0)));
+        assert_eq!(read_back(("ff02::1".parse().unwrap(), 7)).destination, None);
+    }
+
+    #[test]
+    fn a_cut_control_message_tells_nothing() {
+        let mut control = Control([0; CONTROL_BYTES]);
+        let length = write_source(&mut control, (IpAddr::from([127, 0, 0, 2]), 0));
+        for cut in 0..length {
+            let mut message = header(ptr::null_mut(), ptr::null_mut(), &mut control).msg_hdr;
+            message.msg_controllen = cut;
+            // SAFETY: the control buffer outlives the call and is longer than `cut`.
+            let notes = unsafe { Notes::read(&message) };
+            assert!(cut >= 28 || notes == Notes::default(), "{cut}: {notes:?}");
+        }
+    }
+}
