@@ -1,0 +1,236 @@
+//! What the server has done and what it has not, by transport and cause.
+
+use std::fmt;
+use std::ops::{Index, IndexMut};
+
+use crate::endpoint::Transport;
+
+/// Messages and bytes of one transport. A message is a datagram, or a chunk read from a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages received.
+    pub messages_in: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Messages answered: datagrams sent, or writes that took bytes of a stream.
+    pub messages_out: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+}
+
+/// Why something happened that is neither a message nor an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Cause {
+    /// A connection was accepted.
+    Accepted,
+    /// A queued connection was gone before it was accepted, or accept met a network error.
+    AcceptAborted,
+    /// accept had no descriptor left, in the process or the system.
+    AcceptNoDescriptor,
+    /// accept had no memory left.
+    AcceptNoMemory,
+    /// accept failed for another reason.
+    AcceptFailed,
+    /// A queued connection was closed at once, for want of a descriptor to serve it.
+    Shed,
+    /// A socket could not be registered with the loop.
+    Unregistered,
+    /// A stream ended: the peer sent FIN and got all it was owed.
+    Finished,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer had closed before it took its answer (EPIPE).
+    BrokenPipe,
+    /// Closed: no byte moved for the idle timeout.
+    Idle,
+    /// Closed: the peer did not take its answer for the stall timeout.
+    Stalled,
+    /// Closed: the deadline of the drain came first.
+    DrainCut,
+    /// Another error ended a stream.
+    StreamFailed,
+    /// A datagram was longer than the buffer, and so not answered.
+    Truncated,
+    /// A datagram came from a Unix socket without a name, which cannot be answered.
+    Unnamed,
+    /// Datagrams lost before they were read, for want of receive buffer.
+    Overflowed,
+    /// A receive failed (an ICMP error among others); the next one goes on.
+    ReceiveFailed,
+    /// An answer had to wait for room.
+    Held,
+    /// An answer was dropped: too long for the socket or the path (EMSGSIZE).
+    AnswerTooLong,
+    /// An answer was dropped: forbidden (EPERM, EACCES), by a firewall or a file's mode.
+    AnswerForbidden,
+    /// An answer was dropped: no route, network down, invalid address.
+    AnswerUnreachable,
+    /// An answer was dropped: the system had no memory for it (ENOBUFS, ENOMEM).
+    AnswerNoMemory,
+    /// An answer was dropped: nobody has that address now (ECONNREFUSED, ENOENT, ECONNRESET).
+    AnswerRefused,
+    /// An answer was dropped: as much as the bound allows waits for that peer already.
+    AnswerBacklogFull,
+    /// An answer was dropped: its peer did not take it for the stall timeout, or the drain ended.
+    AnswerStalled,
+    /// An answer was dropped for another reason.
+    AnswerFailed,
+}
+
+impl Cause {
+    /// All of them, in the order of reports, each with its name there.
+    pub const ALL: [(Cause, &'static str); 27] = [
+        (Cause::Accepted, "accepted"),
+        (Cause::AcceptAborted, "accept_aborted"),
+        (Cause::AcceptNoDescriptor, "accept_no_descriptor"),
+        (Cause::AcceptNoMemory, "accept_no_memory"),
+        (Cause::AcceptFailed, "accept_failed"),
+        (Cause::Shed, "shed"),
+        (Cause::Unregistered, "unregistered"),
+        (Cause::Finished, "finished"),
+        (Cause::Reset, "reset"),
+        (Cause::BrokenPipe, "broken_pipe"),
+        (Cause::Idle, "idle"),
+        (Cause::Stalled, "stalled"),
+        (Cause::DrainCut, "drain_cut"),
+        (Cause::StreamFailed, "stream_failed"),
+        (Cause::Truncated, "truncated"),
+        (Cause::Unnamed, "unnamed"),
+        (Cause::Overflowed, "overflowed"),
+        (Cause::ReceiveFailed, "receive_failed"),
+        (Cause::Held, "held"),
+        (Cause::AnswerTooLong, "answer_too_long"),
+        (Cause::AnswerForbidden, "answer_forbidden"),
+        (Cause::AnswerUnreachable, "answer_unreachable"),
+        (Cause::AnswerNoMemory, "answer_no_memory"),
+        (Cause::AnswerRefused, "answer_refused"),
+        (Cause::AnswerBacklogFull, "answer_backlog_full"),
+        (Cause::AnswerStalled, "answer_stalled"),
+        (Cause::AnswerFailed, "answer_failed"),
+    ];
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        Cause::ALL[self as usize].1
+    }
+}
+
+/// The counts of one transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages and bytes.
+    pub traffic: Traffic,
+    causes: [u64; Cause::ALL.len()],
+}
+
+impl Tally {
+    /// How often this happened.
+    pub fn count(&self, cause: Cause) -> u64 {
+        self.causes[cause as usize]
+    }
+
+    /// Whether nothing has happened between the two but traffic.
+    pub(super) fn has_same_causes(&self, other: &Tally) -> bool {
+        self.causes == other.causes
+    }
+
+    pub(super) fn add(&mut self, cause: Cause, times: u64) {
+        self.causes[cause as usize] += times;
+    }
+
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.traffic.messages_in += 1;
+        self.traffic.bytes_in += bytes as u64;
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.traffic.messages_out += 1;
+        self.traffic.bytes_out += bytes as u64;
+    }
+}
+
+/// The counts of a server, one [`Tally`] a [`Transport`].
+///
+/// Displays as one line of `name=value` words: the traffic of each transport that saw any, and
+/// every cause that occurred, summed over its transports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    tallies: [Tally; Transport::ALL.len()],
+    /// Connections open now.
+    pub connections_open: u64,
+}
+
+impl Counters {
+    /// How often this happened, on all transports.
+    pub fn total(&self, cause: Cause) -> u64 {
+        self.tallies.iter().map(|tally| tally.count(cause)).sum()
+    }
+}
+
+impl Index<Transport> for Counters {
+    type Output = Tally;
+
+    fn index(&self, transport: Transport) -> &Tally {
+        &self.tallies[transport as usize]
+    }
+}
+
+impl IndexMut<Transport> for Counters {
+    fn index_mut(&mut self, transport: Transport) -> &mut Tally {
+        &mut self.tallies[transport as usize]
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "connections_open={}", self.connections_open)?;
+        for transport in Transport::ALL {
+            let traffic = self[transport].traffic;
+            if traffic == Traffic::default() {
+                continue;
+            }
+            let name = transport.name();
+            write!(
+                formatter,
+                " {name}_messages_in={} {name}_bytes_in={} {name}_messages_out={} \
+                 {name}_bytes_out={}",
+                traffic.messages_in, traffic.bytes_in, traffic.messages_out, traffic.bytes_out
+            )?;
+        }
+        for (cause, name) in Cause::ALL {
+            let total = self.total(cause);
+            if total > 0 {
+                write!(formatter, " {name}={total}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_stands_at_its_own_place() {
+        for (place, (cause, name)) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, place, "{name}");
+            assert_eq!(cause.name(), name);
+        }
+    }
+
+    #[test]
+    fn a_line_names_what_happened_and_nothing_else() {
+        let mut counters = Counters::default();
+        assert_eq!(counters.to_string(), "connections_open=0");
+        counters[Transport::Udp].received(5);
+        counters[Transport::Udp].add(Cause::Truncated, 2);
+        counters[Transport::Unixgram].add(Cause::Truncated, 1);
+        assert_eq!(
+            counters.to_string(),
+            "connections_open=0 udp_messages_in=1 udp_bytes_in=5 udp_messages_out=0 \
+             udp_bytes_out=0 truncated=3"
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! The packet mover: receive a batch, decide each answer, send a batch, hold what would block.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use super::backlog::PeerBacklog;
+use super::counters::{Cause, Tally};
+use crate::reactor::Next;
+use crate::readiness::Readiness;
+use crate::socket::batch::{Batch, Parcel};
+
+/// Batches of one slice: 256 datagrams of UDP before the next source has its turn.
+const BATCHES_PER_SLICE: usize = 4;
+
+/// Failed receives of one slice. Each takes one pending error off the socket, and a router may
+/// send many; an error that lasts must not keep the loop from sleeping.
+const RECEIVE_ERRORS_PER_SLICE: usize = 16;
+
+/// How long a socket whose receive goes on failing is left alone.
+const RECEIVE_RETRY: Duration = Duration::from_millis(100);
+
+/// One datagram socket's part in the echo.
+#[derive(Debug)]
+pub(super) struct PacketMover {
+    held: Held,
+    /// When to be given a slice again although no event may come.
+    retry_at: Option<Instant>,
+    /// The socket's overflow count when it was last seen.
+    overflow_seen: u32,
+}
+
+/// Answers that would have blocked.
+#[derive(Debug)]
+enum Held {
+    /// UDP: the socket itself has no room. The unsent rest of one batch waits, in order, until the
+    /// socket is writable; nothing is read meanwhile, so it is never more than one batch.
+    Socket(VecDeque<Parcel>),
+    /// Unix: the receiver has no room, and its making room wakes nobody (unix(7) sockets poll the
+    /// peer's queue only when connected). Its answers wait for a retry, others go on.
+    Peers(PeerBacklog),
+}
+
+/// What the mover needs besides its socket and batch.
+pub(super) struct PacketWork<'a> {
+    /// Datagrams to receive by one call at the most; 0 receives none.
+    pub(super) receive_limit: usize,
+    /// End the slice after one batch.
+    pub(super) one_batch: bool,
+    /// Whether messages are answered at all.
+    pub(super) answers: bool,
+    /// How long a peer's answers are held at the most.
+    pub(super) stall_timeout: Duration,
+    pub(super) tally: &'a mut Tally,
+    pub(super) now: Instant,
+}
+
+impl PacketMover {
+    /// For UDP, whose blocked answers wait for the socket.
+    pub(super) fn held_by_socket() -> PacketMover {
+        PacketMover::new(Held::Socket(VecDeque::new()))
+    }
+
+    /// For Unix datagrams, whose blocked answers wait for their receiver.
+    pub(super) fn held_by_peer() -> PacketMover {
+        PacketMover::new(Held::Peers(PeerBacklog::default()))
+    }
+
+    fn new(held: Held) -> PacketMover {
+        PacketMover { held, retry_at: None, overflow_seen: 0 }
+    }
+
+    /// Whether to be told when the socket is writable. Asked for only then: on Linux every UDP
+    /// send makes a new writable event.
+    pub(super) fn wants_writable(&self) -> bool {
+        matches!(&self.held, Held::Socket(parcels) if !parcels.is_empty())
+    }
+
+    /// How many answers wait.
+    pub(super) fn held(&self) -> usize {
+        match &self.held {
+            Held::Socket(parcels) => parcels.len(),
+            Held::Peers(backlog) => backlog.len(),
+        }
+    }
+
+    /// When to be given a slice without an event.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Moves datagrams for one slice. `on_message` sees each that came whole.
+    pub(super) fn advance<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        socket: &B::Socket,
+        readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+        mut on_message: impl FnMut(&B, usize),
+    ) -> Next {
+        self.retry_at = None;
+        let mut receive_errors = 0;
+        let mut batches = 0;
+        while batches < BATCHES_PER_SLICE {
+            if !self.send_held(batch, socket, readiness, work) {
+                return Next::Wait;
+            }
+            if !readiness.is_readable() || work.receive_limit == 0 {
+                return Next::Wait;
+            }
+            match batch.receive(socket, work.receive_limit) {
+                Ok(count) => {
+                    batches += 1;
+                    self.count_overflow(batch, work);
+                    self.decide(batch, socket, count, work, &mut on_message);
+                    self.send(batch, socket, readiness, work);
+                    if work.one_batch {
+                        return Next::Again;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    readiness.clear_readable();
+                    return Next::Wait;
+                }
+                Err(_) => {
+                    work.tally.add(Cause::ReceiveFailed, 1);
+                    receive_errors += 1;
+                    if receive_errors == RECEIVE_ERRORS_PER_SLICE {
+                        self.retry_by(work.now + RECEIVE_RETRY);
+                        return Next::Wait;
+                    }
+                }
+            }
+        }
+        Next::Again
+    }
+
+    fn retry_by(&mut self, at: Instant) {
+        self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn count_overflow<B: Batch>(&mut self, batch: &B, work: &mut PacketWork<'_>) {
+        if let Some(overflow) = batch.overflow() {
+            let lost = overflow.wrapping_sub(self.overflow_seen);
+            work.tally.add(Cause::Overflowed, u64::from(lost));
+            self.overflow_seen = overflow;
+        }
+    }
+
+    /// Puts in the line what can be answered; counts what cannot.
+    fn decide<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        socket: &B::Socket,
+        count: usize,
+        work: &mut PacketWork<'_>,
+        on_message: &mut impl FnMut(&B, usize),
+    ) {
+        for index in 0..count {
+            let message = batch.message(index);
+            let answerable = message.answerable;
+            work.tally.received(message.bytes.len());
+            if message.truncated {
+                work.tally.add(Cause::Truncated, 1);
+                continue;
+            }
+            on_message(batch, index);
+            if !work.answers {
+                continue;
+            }
+            if !answerable {
+                work.tally.add(Cause::Unnamed, 1);
+                continue;
+            }
+            if let Held::Peers(backlog) = &mut self.held
+                && !backlog.is_empty()
+            {
+                // A peer that sends is awake: what is held for it goes first.
+                let peer = batch.peer(index);
+                backlog.send_to(&peer, batch, socket, work);
+                if backlog.holds(&peer) {
+                    backlog.hold(batch.parcel(index), work);
+                    continue;
+                }
+            }
+            batch.queue_answer(index);
+        }
+    }
+
+    /// Sends the line of answers; what would block is held, what fails is counted.
+    fn send<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        socket: &B::Socket,
+        readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) {
+        while batch.unsent() > 0 {
+            let limit = match &self.held {
+                Held::Socket(_) => batch.unsent(),
+                Held::Peers(backlog) => backlog.run_of_free_peers(batch),
+            };
+            if limit == 0 {
+                // Its peer blocked earlier in this line: the order of its answers must be kept.
+                self.hold_first(batch, readiness, work);
+                continue;
+            }
+            match batch.send(socket, limit) {
+                Ok(count) => {
+                    for nth in 0..count {
+                        work.tally.sent(batch.answer(batch.unsent_index(nth)).len());
+                    }
+                    batch.pass(count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.hold_first(batch, readiness, work);
+                }
+                Err(error) => {
+                    work.tally.add(answer_cause(&error), 1);
+                    batch.pass(1);
+                }
+            }
+        }
+        if let Held::Peers(backlog) = &self.held
+            && let Some(at) = backlog.retry_at()
+        {
+            self.retry_by(at);
+        }
+    }
+
+    /// Holds the first answer of the line, and where the socket itself has no room all of them.
+    fn hold_first<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) {
+        match &mut self.held {
+            Held::Socket(parcels) => {
+                work.tally.add(Cause::Held, batch.unsent() as u64);
+                readiness.clear_writable();
+                while batch.unsent() > 0 {
+                    parcels.push_back(batch.parcel(batch.unsent_index(0)));
+                    batch.pass(1);
+                }
+            }
+            Held::Peers(backlog) => {
+                backlog.hold(batch.parcel(batch.unsent_index(0)), work);
+                batch.pass(1);
+            }
+        }
+    }
+
+    /// Sends what is held; false while the socket itself has no room.
+    fn send_held<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        socket: &B::Socket,
+        readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) -> bool {
+        let parcels = match &mut self.held {
+            Held::Socket(parcels) => parcels,
+            Held::Peers(backlog) => {
+                backlog.retry(batch, socket, work);
+                if let Some(at) = backlog.retry_at() {
+                    self.retry_by(at);
+                }
+                return true;
+            }
+        };
+        while let Some(parcel) = parcels.front() {
+            if !readiness.is_writable() {
+                return false;
+            }
+            match batch.send_parcel(socket, parcel) {
+                Ok(()) => work.tally.sent(parcel.bytes.len()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    readiness.clear_writable();
+                    return false;
+                }
+                Err(error) => work.tally.add(answer_cause(&error), 1),
+            }
+            parcels.pop_front();
+        }
+        true
+    }
+}
+
+/// Why an answer could not be sent. None of these says anything of the next answer.
+pub(super) fn answer_cause(error: &io::Error) -> Cause {
+    match error.raw_os_error() {
+        Some(libc::EMSGSIZE) => Cause::AnswerTooLong,
+        Some(libc::EPERM | libc::EACCES) => Cause::AnswerForbidden,
+        Some(
+            libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::ENETDOWN
+            | libc::EADDRNOTAVAIL
+            | libc::EINVAL,
+        ) => Cause::AnswerUnreachable,
+        Some(libc::ENOBUFS | libc::ENOMEM) => Cause::AnswerNoMemory,
+        // EPROTOTYPE: a stream socket has taken the peer's path.
+        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EPROTOTYPE) => {
+            Cause::AnswerRefused
+        }
+        _ => Cause::AnswerFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Opening endpoints.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::datagram::PacketMover;
+use super::observer::Observer;
+use super::options::Answer;
+use super::source::{Kind, Packets, Source};
+use super::{Server, Transport};
+use crate::endpoint::{Endpoint, HostPort};
+use crate::error::Error;
+use crate::reactor::Reactor;
+use crate::socket::batch::{BatchOptions, SystemBatch};
+use crate::socket::{Datagram, Listener};
+
+/// Datagrams received by one call. At the gain of one call shared among many, 64 come near to what
+/// more would give; the memory is touched only as it is used.
+const UDP_SLOTS: usize = 64;
+
+/// More than UDP can carry over IPv4 (65,507) or IPv6 (65,527, short of jumbograms).
+const UDP_SLOT_BYTES: usize = 65_535;
+
+/// As many as a Unix receiver's queue usually holds (`net.unix.max_dgram_qlen`, 10), and some.
+const UNIX_SLOTS: usize = 16;
+
+/// More than a Unix socket can send whose buffer was not enlarged (`net.core.wmem_default`,
+/// 212,992).
+const UNIX_SLOT_BYTES: usize = 256 << 10;
+
+/// How often a port that the system picked in one family may prove taken in the other.
+const PORT_PICKS_MAX: usize = 16;
+
+/// An endpoint that is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The endpoint with the port that was picked, where one was to be.
+    pub endpoint: Endpoint,
+    /// The addresses of its sockets; none for Unix.
+    pub addrs: Vec<SocketAddr>,
+    /// What the system granted of the settings asked for, as names and values.
+    pub granted: Vec<(&'static str, String)>,
+}
+
+impl Bound {
+    /// Whether nobody but this host can reach it.
+    pub fn is_local(&self) -> bool {
+        match self.endpoint.transport() {
+            Transport::Unix | Transport::Unixgram => true,
+            Transport::Tcp | Transport::Udp => {
+                self.addrs.iter().all(|addr| addr.ip().is_loopback())
+            }
+        }
+    }
+}
+
+impl<O: Observer> Server<O> {
+    /// Opens an endpoint and gives its sockets to the reactor. Blocks while a name is looked up.
+    ///
+    /// An empty host is two sockets, one a family, on one port; a name is a socket for each of
+    /// its addresses.
+    ///
+    /// # Errors
+    ///
+    /// Names the endpoint and the reason, and what may be done about it.
+    pub fn listen(
+        &mut self,
+        reactor: &mut Reactor<Source>,
+        endpoint: &Endpoint,
+    ) -> Result<Bound, Error> {
+        let settings = self.options.socket.clone();
+        match endpoint {
+            Endpoint::Tcp(host_port) => {
+                let open = |addr| Listener::tcp(addr, &settings);
+                let listeners = open_all(endpoint, host_port, open, Listener::local_addr)?;
+                let granted = listeners[0].0.granted(&settings);
+                let (sources, addrs): (Vec<_>, Vec<_>) =
+                    listeners.into_iter().map(|(l, addr)| (Kind::Listener(l), addr)).unzip();
+                let bound = HostPort { host: host_port.host.clone(), port: addrs[0].port() };
+                self.insert_all(reactor, Endpoint::Tcp(bound), sources, addrs, granted)
+            }
+            Endpoint::Udp(host_port) => {
+                let open = |addr| Datagram::udp(addr, &settings);
+                let sockets = open_all(endpoint, host_port, open, Datagram::local_addr)?;
+                let granted = sockets[0].0.granted(&settings);
+                self.udp_batch
+                    .get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, &self.options.answer));
+                let (sources, addrs): (Vec<_>, Vec<_>) = sockets
+                    .into_iter()
+                    .map(|(socket, addr)| {
+                        let mover = PacketMover::held_by_socket();
+                        (Kind::Packets(Packets { socket, mover }), addr)
+                    })
+                    .unzip();
+                let bound = HostPort { host: host_port.host.clone(), port: addrs[0].port() };
+                self.insert_all(reactor, Endpoint::Udp(bound), sources, addrs, granted)
+            }
+            Endpoint::Unix(name) => {
+                let listener = Listener::unix(name, &settings)?;
+                let granted = listener.granted(&settings);
+                let sources = vec![Kind::Listener(listener)];
+                self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
+            }
+            Endpoint::Unixgram(name) => {
+                let socket = Datagram::unix(name, &settings)?;
+                let granted = socket.granted(&settings);
+                self.unix_batch.get_or_insert_with(|| {
+                    batch(UNIX_SLOTS, UNIX_SLOT_BYTES, &self.options.answer)
+                });
+                let mover = PacketMover::held_by_peer();
+                let sources = vec![Kind::Packets(Packets { socket, mover })];
+                self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
+            }
+        }
+    }
+
+    fn insert_all(
+        &mut self,
+        reactor: &mut Reactor<Source>,
+        endpoint: Endpoint,
+        sources: Vec<Kind>,
+        addrs: Vec<SocketAddr>,
+        granted: Vec<(&'static str, String)>,
+    ) -> Result<Bound, Error> {
+        for source in sources {
+            let inserted = reactor.insert(Source(source));
+            inserted.map_err(|error| Error::new("register", &endpoint, error))?;
+            self.endpoint_opened(endpoint.transport());
+        }
+        Ok(Bound { endpoint, addrs, granted })
+    }
+}
+
+fn batch(slots: usize, slot_bytes: usize, answer: &Answer) -> SystemBatch {
+    let reply = match answer {
+        Answer::Text(text) => Some(text.clone()),
+        Answer::Echo | Answer::Nothing => None,
+    };
+    SystemBatch::new(BatchOptions { slots, slot_bytes, reply })
+}
+
+/// Opens a socket for each address of a host, all on one port.
+fn open_all<T>(
+    endpoint: &Endpoint,
+    host_port: &HostPort,
+    open: impl Fn(SocketAddr) -> Result<T, Error>,
+    local_addr: impl Fn(&T) -> Option<SocketAddr>,
+) -> Result<Vec<(T, SocketAddr)>, Error> {
+    let addrs = host_port.listen_addrs().map_err(|error| Error::new("bind", endpoint, error))?;
+    let mut picks = 0;
+    'pick: loop {
+        picks += 1;
+        let mut opened: Vec<(T, SocketAddr)> = Vec::new();
+        let mut missing = None;
+        for addr in &addrs {
+            let port = opened.first().map_or(addr.port(), |(_, first)| first.port());
+            let wanted = SocketAddr::new(addr.ip(), port);
+            // The scope of a link-local address lies outside its IP.
+            let wanted = if port == addr.port() { *addr } else { with_scope_of(addr, wanted) };
+            match open(wanted) {
+                Ok(socket) => {
+                    let addr = local_addr(&socket).unwrap_or(wanted);
+                    opened.push((socket, addr));
+                }
+                Err(error) if lacks_family(&error) && addrs.len() > 1 => missing = Some(error),
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && addr.port() == 0
+                        && picks < PORT_PICKS_MAX =>
+                {
+                    continue 'pick;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match missing {
+            Some(error) if opened.is_empty() => return Err(error),
+            _ => return Ok(opened),
+        }
+    }
+}
+
+fn with_scope_of(scoped: &SocketAddr, mut addr: SocketAddr) -> SocketAddr {
+    if let (SocketAddr::V6(scoped), SocketAddr::V6(addr)) = (scoped, &mut addr) {
+        addr.set_scope_id(scoped.scope_id());
+    }
+    addr
+}
+
+/// Whether this host has no addresses of that family: a host with IPv6 switched off still serves
+/// "every interface", and `localhost`.
+fn lacks_family(error: &Error) -> bool {
+    let number = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    matches!(number, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}

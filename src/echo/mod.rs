@@ -1,0 +1,360 @@
+//! The echo server: the handler that answers (RFC 862), or replies, or discards (RFC 863).
+//!
+//! The server owns what its sources share: one scratch buffer, one batch for UDP and one for Unix
+//! datagrams, the counters. Each source owns only what differs from the others, so that an idle
+//! connection is a slot of the reactor's slab and nothing more.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{Shutdown, TcpStream};
+//!
+//! use resound::echo::{Options, Server};
+//! use resound::reactor::Reactor;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut reactor = Reactor::new()?;
+//! let mut server = Server::new(Options::default());
+//! let bound = server.listen(&mut reactor, &"tcp://127.0.0.1:0".parse()?)?;
+//! let stop = reactor.stop_handle();
+//! let thread = std::thread::spawn(move || reactor.run(&mut server).map(|()| server));
+//!
+//! let mut stream = TcpStream::connect(bound.addrs[0])?;
+//! stream.write_all(b"Are you talking to me?")?;
+//! stream.shutdown(Shutdown::Write)?;
+//! let mut answer = String::new();
+//! stream.read_to_string(&mut answer)?;
+//! assert_eq!(answer, "Are you talking to me?");
+//!
+//! stop.stop();
+//! let server = thread.join().expect("the loop does not panic")?;
+//! assert_eq!(server.counters().total(resound::echo::Cause::Accepted), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+mod accept;
+mod alarms;
+mod backlog;
+mod counters;
+mod datagram;
+mod life;
+mod listen;
+mod observer;
+mod options;
+mod source;
+mod stream;
+
+use std::io;
+use std::time::Instant;
+
+pub use self::counters::{Cause, Counters, Tally, Traffic};
+pub use self::listen::Bound;
+pub use self::observer::{Notice, Observer, Severity};
+pub use self::options::{Answer, Options};
+pub use self::source::Source;
+
+use self::accept::{ACCEPT_RETRY, Accepted, SpareDescriptor, accept_slice};
+use self::alarms::Alarms;
+use self::datagram::PacketWork;
+use self::life::Life;
+use self::source::{Connection, Kind, Packets};
+use self::stream::{ByteMover, Step, StreamWork};
+use crate::endpoint::Transport;
+use crate::reactor::{Closed, Context, Handler, Key, Next, Sources};
+use crate::readiness::Readiness;
+use crate::socket::Peer;
+use crate::socket::batch::{Batch, SystemBatch};
+use crate::socket::{Listener, Stream};
+
+/// Bytes read from a stream at once. It is also the most a connection can owe, and with it the
+/// bound of a server's memory: this much for each peer that sends and does not read.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// The echo server, to be run by a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
+#[derive(Debug)]
+pub struct Server<O: Observer = ()> {
+    options: Options,
+    observer: O,
+    counters: Counters,
+    /// Holds one read of one stream, from the read to the write that follows it.
+    scratch: Box<[u8]>,
+    /// Made with the first endpoint that needs them.
+    udp_batch: Option<SystemBatch>,
+    unix_batch: Option<SystemBatch>,
+    spare: SpareDescriptor,
+    /// Listeners that wait for a connection to close.
+    resting: Vec<Key>,
+    /// Slices for endpoints that no event will bring.
+    alarms: Alarms,
+    life: Life,
+}
+
+impl Server {
+    /// A server with no endpoint yet, observed by nobody.
+    pub fn new(options: Options) -> Server {
+        Server::with_observer(options, ())
+    }
+}
+
+impl<O: Observer> Server<O> {
+    /// A server with no endpoint yet that tells `observer` what happens.
+    pub fn with_observer(options: Options, observer: O) -> Server<O> {
+        Server {
+            life: Life::new(&options),
+            options,
+            observer,
+            counters: Counters::default(),
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            udp_batch: None,
+            unix_batch: None,
+            spare: SpareDescriptor::default(),
+            resting: Vec::new(),
+            alarms: Alarms::default(),
+        }
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Who hears of it.
+    pub fn observer_mut(&mut self) -> &mut O {
+        &mut self.observer
+    }
+
+    fn listener_ready(
+        &mut self,
+        listener: &Listener,
+        readiness: &mut Readiness,
+        context: &mut Context<'_, Source>,
+    ) -> Next {
+        if !self.life.accepts() {
+            return Next::Close;
+        }
+        if !readiness.is_readable() {
+            return if self.life.is_draining() { Next::Close } else { Next::Wait };
+        }
+        let transport = listener.transport();
+        let open = usize::try_from(self.counters.connections_open).unwrap_or(usize::MAX);
+        let one = if self.options.one_off { 1 } else { usize::MAX };
+        let room = self.options.connections_max.saturating_sub(open).min(one);
+        let now = context.now();
+        let mut accepted = 0;
+        let on_stream = |stream| {
+            accepted += 1;
+            let connection = Connection { stream, mover: ByteMover::new(now) };
+            context.insert(Source(Kind::Connection(connection)));
+        };
+        let tally = &mut self.counters[transport];
+        let outcome = accept_slice(listener, readiness, room, &mut self.spare, tally, on_stream);
+        self.counters.connections_open += accepted;
+        if self.options.one_off && accepted > 0 {
+            self.life.take_one_off();
+            return Next::Close;
+        }
+        match outcome {
+            Accepted::Again => Next::Again,
+            _ if self.life.is_draining() => Next::Close,
+            Accepted::Drained => Next::Wait,
+            Accepted::Full => {
+                let connections_max = self.options.connections_max;
+                self.observer.notice(&Notice::ConnectionLimit { connections_max });
+                self.resting.push(context.key());
+                Next::Wait
+            }
+            Accepted::Paused(error) => {
+                self.observer.notice(&Notice::AcceptPaused { transport, error: &error });
+                self.alarms.set(context.key(), now + ACCEPT_RETRY);
+                Next::Wait
+            }
+        }
+    }
+
+    fn connection_ready(
+        &mut self,
+        connection: &mut Connection,
+        readiness: &mut Readiness,
+        now: Instant,
+    ) -> Next {
+        let Connection { stream, mover } = connection;
+        if self.life.is_finishing() {
+            mover.finish();
+        }
+        let transport = stream.transport();
+        let owed_before = mover.owes();
+        let mut work = StreamWork {
+            scratch: &mut self.scratch,
+            answer: &self.options.answer,
+            tally: &mut self.counters[transport],
+            now,
+        };
+        let observer = &mut self.observer;
+        let step = mover.advance(stream, readiness, &mut work, |stream: &Stream, bytes| {
+            if observer.wants_messages() {
+                observer.message(transport, &stream.peer(), bytes);
+            }
+        });
+        self.life.note_owing(owed_before, mover.owes(), now);
+        let cause = match step {
+            Ok(Step::Again) => return Next::Again,
+            Ok(Step::Finished) => Cause::Finished,
+            Ok(Step::Paid) => match stream.shutdown_write() {
+                Ok(()) => {
+                    mover.linger();
+                    return Next::Again;
+                }
+                Err(error) => stream_cause(&error),
+            },
+            Ok(Step::Wait) => match self.life.overdue(mover, now) {
+                Some(cause) => cause,
+                None => return Next::Wait,
+            },
+            Err(error) => stream_cause(&error),
+        };
+        self.counters[transport].add(cause, 1);
+        if cause != Cause::Finished {
+            self.observer.notice(&Notice::StreamEnded { transport, cause });
+        }
+        Next::Close
+    }
+
+    fn packets_ready(
+        &mut self,
+        packets: &mut Packets,
+        readiness: &mut Readiness,
+        context: &mut Context<'_, Source>,
+    ) -> Next {
+        let Packets { socket, mover } = packets;
+        let transport = socket.transport();
+        let batch = match transport {
+            Transport::Udp => &mut self.udp_batch,
+            _ => &mut self.unix_batch,
+        };
+        let Some(batch) = batch else { return Next::Close };
+        let before = self.counters[transport];
+        let receive_limit = match (self.life.receives(), self.options.one_off) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => usize::MAX,
+        };
+        let mut work = PacketWork {
+            receive_limit,
+            one_batch: self.options.one_off,
+            answers: self.options.answer != Answer::Nothing,
+            stall_timeout: self.options.stall_timeout,
+            tally: &mut self.counters[transport],
+            now: context.now(),
+        };
+        let observer = &mut self.observer;
+        let next = mover.advance(batch, socket, readiness, &mut work, |batch, index| {
+            if observer.wants_messages() {
+                let peer = Peer::from(&batch.peer(index));
+                observer.message(transport, &peer, batch.message(index).bytes);
+            }
+        });
+        if let Some(at) = mover.retry_at() {
+            self.alarms.set(context.key(), at);
+        }
+        let after = &self.counters[transport];
+        let received = after.traffic.messages_in > before.traffic.messages_in;
+        notice_drops(&mut self.observer, transport, &before, after);
+        if self.options.one_off && received {
+            self.life.take_one_off();
+        }
+        let drained = self.life.is_draining() && next == Next::Wait && mover.held() == 0;
+        let one_off_over = !self.life.receives() && mover.held() == 0;
+        if drained || one_off_over { Next::Close } else { next }
+    }
+}
+
+impl<O: Observer> Handler for Server<O> {
+    type Source = Source;
+
+    fn ready(
+        &mut self,
+        source: &mut Source,
+        readiness: &mut Readiness,
+        context: &mut Context<'_, Source>,
+    ) -> Next {
+        match &mut source.0 {
+            Kind::Connection(connection) => {
+                self.connection_ready(connection, readiness, context.now())
+            }
+            Kind::Packets(packets) => self.packets_ready(packets, readiness, context),
+            Kind::Listener(listener) => self.listener_ready(listener, readiness, context),
+        }
+    }
+
+    fn closed(&mut self, source: Source, cause: Closed, context: &mut Context<'_, Source>) {
+        let transport = source.transport();
+        if let Closed::Unregistered(error) = &cause {
+            self.counters[transport].add(Cause::Unregistered, 1);
+            self.observer.notice(&Notice::Unregistered { transport, error });
+        }
+        match &source.0 {
+            Kind::Connection(connection) => {
+                self.counters.connections_open -= 1;
+                self.life.note_owing(connection.mover.owes(), false, context.now());
+                // There is room for one more.
+                self.resting.drain(..).for_each(|key| context.wake(key));
+            }
+            Kind::Listener(_) | Kind::Packets(_) => self.life.endpoint_closed(),
+        }
+        if self.life.is_over(self.counters.connections_open) {
+            context.stop();
+        }
+    }
+
+    fn tick(
+        &mut self,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) -> Option<Instant> {
+        let alarm = self.alarms.ring(context);
+        let life = self.live_on(sources, context);
+        [alarm, life].into_iter().flatten().min()
+    }
+
+    #[cfg(feature = "signals")]
+    fn signalled(
+        &mut self,
+        signal: i32,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        match signal {
+            libc::SIGUSR1 => self.observer.report(&self.counters),
+            _ => self.drain(sources, context),
+        }
+    }
+}
+
+fn stream_cause(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Cause::Reset,
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Cause::BrokenPipe,
+        _ => Cause::StreamFailed,
+    }
+}
+
+/// Tells of datagrams that this slice lost, if any.
+fn notice_drops<O: Observer>(
+    observer: &mut O,
+    transport: Transport,
+    before: &Tally,
+    after: &Tally,
+) {
+    if before.has_same_causes(after) {
+        return;
+    }
+    for (cause, _) in Cause::ALL {
+        let times = after.count(cause) - before.count(cause);
+        if times > 0 && cause != Cause::Held {
+            observer.notice(&Notice::Dropped { transport, cause, times });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

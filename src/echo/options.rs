@@ -1,0 +1,55 @@
+//! How an echo server behaves: the options as meant, whoever typed them.
+
+use std::time::Duration;
+
+use crate::socket::SocketOptions;
+
+/// What a message is answered with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// The message itself (RFC 862).
+    #[default]
+    Echo,
+    /// The same bytes each time.
+    Text(Box<[u8]>),
+    /// Nothing (RFC 863).
+    Nothing,
+}
+
+/// The options of a [`Server`](super::Server).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What a message is answered with.
+    pub answer: Answer,
+    /// Serve one connection or one datagram, then stop the loop.
+    pub one_off: bool,
+    /// Stop accepting at this many open connections, go on when one closes. To be kept below the
+    /// descriptor limit.
+    pub connections_max: usize,
+    /// Close a connection that moved no byte for this long.
+    pub idle_timeout: Option<Duration>,
+    /// Close a connection that has not taken its answer for this long, and drop the answers to a
+    /// Unix datagram peer that has not.
+    pub stall_timeout: Duration,
+    /// How long a drain waits for peers to finish.
+    pub drain_timeout: Duration,
+    /// Give the [`Observer`](super::Observer) the counters this often.
+    pub report_interval: Option<Duration>,
+    /// Settings of every socket.
+    pub socket: SocketOptions,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            answer: Answer::Echo,
+            one_off: false,
+            connections_max: usize::MAX,
+            idle_timeout: None,
+            stall_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            report_interval: None,
+            socket: SocketOptions::default(),
+        }
+    }
+}

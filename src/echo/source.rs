@@ -1,0 +1,108 @@
+//! The sources of an echo server: what the reactor holds for it.
+
+use std::io;
+
+use mio::{Interest, Registry, Token, event};
+
+use super::datagram::PacketMover;
+use super::stream::ByteMover;
+use crate::endpoint::Transport;
+use crate::reactor;
+use crate::socket::{Datagram, Listener, Stream};
+
+/// One source of an echo [`Server`](super::Server): made by it, held by its reactor.
+#[derive(Debug)]
+pub struct Source(pub(super) Kind);
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Listener(Listener),
+    Connection(Connection),
+    Packets(Packets),
+}
+
+/// An accepted stream and its part in the echo.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) mover: ByteMover,
+}
+
+/// A datagram socket and its part in the echo.
+#[derive(Debug)]
+pub(super) struct Packets {
+    pub(super) socket: Datagram,
+    pub(super) mover: PacketMover,
+}
+
+impl Source {
+    /// How its bytes travel.
+    pub fn transport(&self) -> Transport {
+        match &self.0 {
+            Kind::Listener(listener) => listener.transport(),
+            Kind::Connection(connection) => connection.stream.transport(),
+            Kind::Packets(packets) => packets.socket.transport(),
+        }
+    }
+
+    /// Whether it is an accepted connection, rather than an endpoint.
+    pub fn is_connection(&self) -> bool {
+        matches!(self.0, Kind::Connection(_))
+    }
+}
+
+impl reactor::Source for Source {
+    fn interest(&self) -> Interest {
+        match &self.0 {
+            Kind::Listener(_) => Interest::READABLE,
+            // Once and for all: to change it would cost a system call each time.
+            Kind::Connection(_) => STREAM_INTEREST,
+            Kind::Packets(packets) if packets.mover.wants_writable() => {
+                Interest::READABLE.add(Interest::WRITABLE)
+            }
+            Kind::Packets(_) => Interest::READABLE,
+        }
+    }
+}
+
+/// Both directions, and out-of-band data: a read stops short at its mark, which must not be taken
+/// for an empty socket.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STREAM_INTEREST: Interest =
+    Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+impl Source {
+    fn inner(&mut self) -> &mut dyn event::Source {
+        match &mut self.0 {
+            Kind::Listener(listener) => listener,
+            Kind::Connection(connection) => &mut connection.stream,
+            Kind::Packets(packets) => &mut packets.socket,
+        }
+    }
+}
+
+impl event::Source for Source {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.inner().register(registry, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.inner().reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.inner().deregister(registry)
+    }
+}

@@ -1,0 +1,207 @@
+//! The byte mover: what one stream is owed, and how it is paid.
+//!
+//! Flush what is owed → read into the shared scratch buffer → write back at once → keep only what
+//! did not fit. A stream that owes does not read, so that a peer which never reads costs one
+//! buffer's worth of memory and no more. An idle stream owns no buffer at all.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use super::counters::Tally;
+use super::options::Answer;
+use crate::readiness::Readiness;
+
+/// Reads of one slice. With the scratch buffer of 64 KiB a flooding peer moves 256 KiB before the
+/// next source has its turn.
+const READS_PER_SLICE: usize = 4;
+
+/// One stream's part in the echo.
+#[derive(Debug)]
+pub(super) struct ByteMover {
+    phase: Phase,
+    /// Answered bytes that the socket did not take, from the first unsent one on.
+    owed: Option<Box<Owed>>,
+    /// When a byte last moved, in either direction.
+    active_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Echoing,
+    /// This side ends it: pay, then send FIN.
+    Finishing,
+    /// FIN is sent. Input is thrown away until the peer's FIN: to close with input unread would
+    /// reset the connection, and the reset would overtake the last bytes of the answer.
+    Lingering,
+}
+
+#[derive(Debug)]
+struct Owed {
+    bytes: Box<[u8]>,
+    sent: usize,
+}
+
+/// What a slice of a stream ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// `WouldBlock`, or a short read, in every direction that is wanted.
+    Wait,
+    /// The slice is used up.
+    Again,
+    /// All is paid after [`ByteMover::finish`]: send FIN, and go on with [`ByteMover::linger`].
+    Paid,
+    /// The peer has sent FIN and has all it was owed: close.
+    Finished,
+}
+
+/// What the mover needs besides its stream.
+pub(super) struct StreamWork<'a> {
+    pub(super) scratch: &'a mut [u8],
+    pub(super) answer: &'a Answer,
+    pub(super) tally: &'a mut Tally,
+    pub(super) now: Instant,
+}
+
+impl ByteMover {
+    pub(super) fn new(now: Instant) -> ByteMover {
+        ByteMover { phase: Phase::Echoing, owed: None, active_at: now }
+    }
+
+    /// Whether the peer has yet to take some of its answer.
+    pub(super) fn owes(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// How long no byte has moved.
+    pub(super) fn quiet_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.active_at)
+    }
+
+    /// Reads no more of the peer's messages; pays what is owed.
+    pub(super) fn finish(&mut self) {
+        if self.phase == Phase::Echoing {
+            self.phase = Phase::Finishing;
+        }
+    }
+
+    /// To be called once FIN is sent.
+    pub(super) fn linger(&mut self) {
+        self.phase = Phase::Lingering;
+    }
+
+    /// Moves bytes for one slice. `on_message` sees each chunk that was read.
+    ///
+    /// # Errors
+    ///
+    /// What ended the stream: a reset, EPIPE, or `WriteZero` for a write that took nothing.
+    pub(super) fn advance<T: Read + Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        work: &mut StreamWork<'_>,
+        mut on_message: impl FnMut(&T, &[u8]),
+    ) -> io::Result<Step> {
+        for _ in 0..READS_PER_SLICE {
+            if !self.pay(stream, readiness, work)? {
+                return Ok(Step::Wait);
+            }
+            if self.phase == Phase::Finishing {
+                return Ok(Step::Paid);
+            }
+            if !readiness.is_readable() {
+                return Ok(Step::Wait);
+            }
+            let count = match stream.read(work.scratch) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    readiness.clear_readable();
+                    return Ok(Step::Wait);
+                }
+                Err(error) => return Err(error),
+            };
+            if count == 0 {
+                // The peer's FIN, and nothing is owed: what is owed is paid before each read.
+                return Ok(Step::Finished);
+            }
+            if count < work.scratch.len() && readiness.short_read_drains() {
+                readiness.clear_readable();
+            }
+            if self.phase == Phase::Lingering {
+                continue;
+            }
+            self.active_at = work.now;
+            work.tally.received(count);
+            on_message(stream, &work.scratch[..count]);
+            self.answer(stream, readiness, count, work)?;
+        }
+        Ok(Step::Again)
+    }
+
+    /// Writes the answer to `count` bytes of scratch, and keeps what the socket does not take.
+    fn answer<T: Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        count: usize,
+        work: &mut StreamWork<'_>,
+    ) -> io::Result<()> {
+        let bytes = match work.answer {
+            Answer::Echo => &work.scratch[..count],
+            Answer::Text(text) => text,
+            Answer::Nothing => return Ok(()),
+        };
+        let sent = write_until_blocked(stream, bytes, readiness, work.tally)?;
+        if sent < bytes.len() {
+            self.owed = Some(Box::new(Owed { bytes: bytes[sent..].into(), sent: 0 }));
+        }
+        Ok(())
+    }
+
+    /// Pays what is owed; true when nothing is owed any more.
+    fn pay<T: Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        work: &mut StreamWork<'_>,
+    ) -> io::Result<bool> {
+        let Some(owed) = &mut self.owed else { return Ok(true) };
+        let rest = &owed.bytes[owed.sent..];
+        let sent = write_until_blocked(stream, rest, readiness, work.tally)?;
+        owed.sent += sent;
+        if sent > 0 {
+            self.active_at = work.now;
+        }
+        if owed.sent < owed.bytes.len() {
+            return Ok(false);
+        }
+        self.owed = None;
+        Ok(true)
+    }
+}
+
+/// Writes until all is taken or the socket would block, and returns how much was taken.
+fn write_until_blocked<T: Write>(
+    stream: &mut T,
+    bytes: &[u8],
+    readiness: &mut Readiness,
+    tally: &mut Tally,
+) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() && readiness.is_writable() {
+        match stream.write(&bytes[sent..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                tally.sent(count);
+                sent += count;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_writable(),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+#[cfg(test)]
+mod tests;
