@@ -1,0 +1,45 @@
+//! A client's own socket file: what a Unix datagram server answers to.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use socket2::{SockAddr, Socket};
+use tempfile::TempDir;
+
+/// A file in a folder of its own, removed with it: at the end, and on SIGINT, SIGTERM and SIGHUP.
+#[derive(Debug)]
+pub(super) struct ClientPath {
+    _folder: TempDir,
+}
+
+impl ClientPath {
+    /// Binds the socket to a new file that every user may send to. The socket is connected next,
+    /// so that it takes nothing but its peer's answers.
+    pub(super) fn bind(socket: &Socket) -> io::Result<ClientPath> {
+        let folder = tempfile::Builder::new().prefix("resound-").tempdir()?;
+        // The server may be another user, which has to reach the file.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        remove_on_signal(&folder)?;
+        let path = folder.path().join("send.sock");
+        socket.bind(&SockAddr::unix(&path)?)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+        Ok(ClientPath { _folder: folder })
+    }
+}
+
+/// Waits for a signal on a thread of its own, since the socket's calls block; then removes the
+/// folder and lets the signal end the program as it would have.
+fn remove_on_signal(folder: &TempDir) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let path = folder.path().to_owned();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let _ = std::fs::remove_dir_all(&path);
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}

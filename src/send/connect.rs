@@ -1,0 +1,104 @@
+//! Connected blocking sockets, by socket2 for the timeouts that std has not for all of them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::client_path::ClientPath;
+use crate::endpoint::{Endpoint, HostPort, UnixName};
+use crate::error::Error;
+use crate::socket::Peer;
+
+/// A connected stream.
+pub(super) fn stream(endpoint: &Endpoint, timeout: Duration) -> Result<Socket, Error> {
+    let failed = |error| failure("connect to", endpoint, error);
+    match endpoint {
+        Endpoint::Unix(name) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+            // A full backlog would otherwise be waited for without end (unix(7), connect(2)).
+            socket.set_write_timeout(Some(timeout)).map_err(failed)?;
+            socket.connect(&unix_addr(name).map_err(failed)?).map_err(failed)?;
+            Ok(socket)
+        }
+        Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => {
+            let mut last = None;
+            for addr in addrs(endpoint, host_port)? {
+                match connect_tcp(addr, timeout) {
+                    Ok(socket) => return Ok(socket),
+                    Err(error) => last = Some(error),
+                }
+            }
+            Err(failed(last.unwrap_or_else(|| io::ErrorKind::NotFound.into())))
+        }
+        Endpoint::Unixgram(_) => Err(failed(io::ErrorKind::Unsupported.into())),
+    }
+}
+
+fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.connect_timeout(&SockAddr::from(addr), timeout)?;
+    Ok(socket)
+}
+
+/// The addresses a UDP endpoint may mean, in the order to try.
+pub(super) fn addrs(endpoint: &Endpoint, host_port: &HostPort) -> Result<Vec<SocketAddr>, Error> {
+    host_port.connect_addrs().map_err(|error| failure("connect to", endpoint, error))
+}
+
+/// A connected UDP socket: it hears of ICMP errors, and takes answers from its peer alone.
+pub(super) fn udp(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
+    socket.connect(&SockAddr::from(addr))?;
+    Ok(socket)
+}
+
+/// A connected Unix datagram socket with a name to answer to, which lives as long as the socket.
+pub(super) fn unixgram(name: &UnixName) -> io::Result<(Socket, Option<ClientPath>)> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    let path = match name {
+        // An abstract peer is on Linux, which picks a name for the unnamed address (unix(7)).
+        UnixName::Abstract(_) => {
+            socket.bind(&SockAddr::unix("")?)?;
+            None
+        }
+        UnixName::Path(_) => Some(ClientPath::bind(&socket)?),
+    };
+    socket.connect(&unix_addr(name)?)?;
+    Ok((socket, path))
+}
+
+fn unix_addr(name: &UnixName) -> io::Result<SockAddr> {
+    match name {
+        UnixName::Path(path) => SockAddr::unix(path),
+        UnixName::Abstract(name) => SockAddr::unix(format!("\0{name}")),
+    }
+}
+
+/// Who is at the other end.
+pub(super) fn peer(socket: &Socket) -> Peer {
+    socket.peer_addr().map_or(Peer::Unnamed, |addr| Peer::from(&addr))
+}
+
+/// An error with the advice that its reason allows.
+pub(super) fn failure(operation: &'static str, endpoint: &Endpoint, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::ConnectionRefused => Some("nothing listens there"),
+        io::ErrorKind::NotFound if !endpoint_has_host(endpoint) => Some("no such socket"),
+        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
+            Some("the socket there is of the other kind, stream or datagram")
+        }
+        _ => None,
+    };
+    let error = Error::new(operation, endpoint, error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn endpoint_has_host(endpoint: &Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Udp(_))
+}

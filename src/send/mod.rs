@@ -1,0 +1,105 @@
+//! A client on blocking sockets: sends a message, or all of an input, and hands on the answer.
+//!
+//! It shares nothing with the reactor, on purpose: what it sees is a second opinion.
+
+mod client_path;
+mod connect;
+mod datagram;
+mod stream;
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::socket::Peer;
+
+/// What to send, where to, and how long to wait.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// The message; without it the input is sent, one datagram a line or as one stream.
+    pub message: Option<Vec<u8>>,
+    /// How long to wait for a connection, for a datagram's answer, and for the next byte of a
+    /// stream once all is sent.
+    pub timeout: Duration,
+    /// Shut the sending side of a stream down at the end of input.
+    pub shutdown: bool,
+    /// Wait for an answer.
+    pub reply: bool,
+}
+
+/// What happens while sending.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The socket is connected to this peer.
+    Connected(Peer),
+    /// Bytes of a stream's answer, or a whole datagram.
+    Answer(&'a [u8]),
+    /// A datagram's answer, or a stream's, is complete.
+    AnswerEnded,
+    /// Something to tell that is no failure.
+    Warning(String),
+}
+
+/// What is sent when there is no message.
+pub type Input = Box<dyn Read + Send>;
+
+/// Sends, and waits for the answer.
+///
+/// # Errors
+///
+/// Names the endpoint and the reason: refused, timed out, reset, no such host, address in use; or
+/// whatever `on_event` returned.
+///
+/// ```
+/// use std::net::UdpSocket;
+/// use std::time::Duration;
+///
+/// use resound::send::{Event, Options, send};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = UdpSocket::bind("127.0.0.1:0")?;
+/// let endpoint = format!("udp://{}", server.local_addr()?).parse()?;
+/// let echo = std::thread::spawn(move || -> std::io::Result<()> {
+///     let mut buf = [0; 16];
+///     let (length, peer) = server.recv_from(&mut buf)?;
+///     server.send_to(&buf[..length], peer)?;
+///     Ok(())
+/// });
+/// let options = Options {
+///     endpoint,
+///     message: Some(b"hello".to_vec()),
+///     timeout: Duration::from_secs(2),
+///     shutdown: true,
+///     reply: true,
+/// };
+/// let mut answer = Vec::new();
+/// send(&options, None, |event| {
+///     if let Event::Answer(bytes) = event {
+///         answer.extend_from_slice(bytes);
+///     }
+///     Ok(())
+/// })?;
+/// assert_eq!(answer, b"hello");
+/// # echo.join().expect("the echo does not panic")?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn send(
+    options: &Options,
+    input: Option<Input>,
+    mut on_event: impl FnMut(Event<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match &options.endpoint {
+        Endpoint::Tcp(_) | Endpoint::Unix(_) => {
+            let socket = connect::stream(&options.endpoint, options.timeout)?;
+            on_event(Event::Connected(connect::peer(&socket)))?;
+            stream::exchange(options, &socket, input, &mut on_event)
+        }
+        Endpoint::Udp(_) | Endpoint::Unixgram(_) => {
+            datagram::exchange(options, input, &mut on_event)
+        }
+    }
+}
