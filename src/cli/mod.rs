@@ -1,0 +1,51 @@
+//! The command line. Only here are flags known, output printed and exit codes chosen.
+
+mod outlet;
+mod send;
+mod serve;
+mod text;
+mod usage;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Could not start, or the loop failed, or no answer came.
+const FAILED: u8 = 1;
+/// The command line was wrong.
+const USAGE: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "resound", version, about = "An echo daemon and clients for four transports")]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Box<serve::Arguments>),
+    Send(send::Arguments),
+}
+
+pub(crate) fn run() -> ExitCode {
+    let outcome = match Cli::try_parse() {
+        Ok(Cli { command: Command::Serve(arguments) }) => serve::run(&arguments),
+        Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),
+        Err(error) => return usage::report(&error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Prints one line to stderr. Nobody can be told when even that fails.
+fn complain(message: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "resound: {}", text::one_line(&message.to_string()));
+}

@@ -1,0 +1,123 @@
+//! `resound send`: one message or stdin to an endpoint, the answer to stdout.
+
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::time::Duration;
+
+use clap::Args;
+use resound::endpoint::Endpoint;
+use resound::send::{Event, Options, send};
+use resound::units::parse_time;
+
+use super::{complain, text};
+
+/// Send a message, or stdin to its end, and print the answer.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
+    #[arg(value_name = "ENDPOINT")]
+    endpoint: Endpoint,
+
+    /// What to send; without it stdin, of which a datagram endpoint gets one datagram a line
+    #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
+    message: Option<std::ffi::OsString>,
+
+    /// End after T without a byte; also the limit for connecting
+    #[arg(long, value_name = "T", default_value = "2s", value_parser = some_time)]
+    timeout: Duration,
+
+    /// Leave the sending side of a stream open at the end of input
+    #[arg(long)]
+    no_shutdown: bool,
+
+    /// Do not wait for an answer
+    #[arg(long)]
+    no_reply: bool,
+
+    /// Print the peer's address to stderr
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        Duration::ZERO => Err("expected a time above 0, such as 500ms".to_owned()),
+        time => Ok(time),
+    }
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
+    let input: Option<Box<dyn Read + Send>> = match arguments.message {
+        Some(_) => None,
+        None => Some(Box::new(io::stdin())),
+    };
+    let options = Options {
+        endpoint: arguments.endpoint,
+        message: arguments.message.map(|message| message.into_encoded_bytes()),
+        timeout: arguments.timeout,
+        shutdown: !arguments.no_shutdown,
+        reply: !arguments.no_reply,
+    };
+    let mut printer = Printer::new();
+    let sent = send(&options, input, |event| match event {
+        Event::Connected(peer) if arguments.verbose => {
+            complain(&format_args!("peer {peer}"));
+            Ok(())
+        }
+        Event::Connected(_) => Ok(()),
+        Event::Warning(warning) => {
+            complain(&warning);
+            Ok(())
+        }
+        Event::Answer(bytes) => printer.print(bytes),
+        Event::AnswerEnded => printer.end_line(),
+    });
+    match sent {
+        // Whoever read the answer has left: a quiet end.
+        Err(_) if printer.is_closed => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints answers exactly as they come, or fit for a terminal.
+struct Printer {
+    is_terminal: bool,
+    ends_in_line: bool,
+    is_closed: bool,
+}
+
+impl Printer {
+    fn new() -> Printer {
+        Printer { is_terminal: io::stdout().is_terminal(), ends_in_line: true, is_closed: false }
+    }
+
+    fn print(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
+        let mut shown = Vec::new();
+        let mut out = bytes;
+        if self.is_terminal {
+            text::push_for_terminal(&mut shown, bytes);
+            out = &shown;
+        }
+        if let Some(last) = out.last() {
+            self.ends_in_line = *last == b'\n';
+        }
+        self.write(out)
+    }
+
+    /// On a terminal the prompt begins a line of its own, and so does each datagram.
+    fn end_line(&mut self) -> Result<(), resound::Error> {
+        if !self.is_terminal || self.ends_in_line {
+            return Ok(());
+        }
+        self.ends_in_line = true;
+        self.write(b"\n")
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
+        let mut stdout = io::stdout().lock();
+        let result = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        result.map_err(|error| {
+            self.is_closed = error.kind() == ErrorKind::BrokenPipe;
+            resound::Error::new("write to", "stdout", error)
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! `resound serve`: flags to options, and the one who tells what the server does.
+
+mod console;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use clap::{ArgAction, Args};
+use resound::echo::{Answer, Bound, Options, Server};
+use resound::endpoint::{Endpoint, Transport};
+use resound::reactor::Reactor;
+use resound::socket::SocketOptions;
+use resound::units::{parse_count, parse_size, parse_time};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use self::console::Console;
+use super::outlet::Outlet;
+
+/// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
+/// signals, the spare one, and what libraries open for a moment.
+const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// How long the last log lines may take: somebody must be reading them.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Answer whoever asks (RFC 862) on any number and mix of endpoints.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
+    /// [default: tcp://127.0.0.1:7007 udp://127.0.0.1:7007]
+    #[arg(value_name = "ENDPOINT")]
+    endpoints: Vec<Endpoint>,
+
+    /// Answer each datagram, and each chunk read from a stream, with TEXT
+    #[arg(long, value_name = "TEXT", conflicts_with = "discard")]
+    reply: Option<String>,
+
+    /// Answer nothing (RFC 863)
+    #[arg(long)]
+    discard: bool,
+
+    /// Print each message to stdout with time and peer
+    #[arg(long)]
+    print: bool,
+
+    /// Serve one connection, or one datagram, then exit
+    #[arg(short = '1', long)]
+    one_off: bool,
+
+    /// listen(2) backlog
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_one)]
+    backlog: u64,
+
+    /// Stop accepting at N connections, go on when one closes [default: what the descriptor limit
+    /// allows]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_connections: Option<u64>,
+
+    /// Close a connection that moved no byte for T
+    #[arg(long, value_name = "T", value_parser = some_time)]
+    idle_timeout: Option<Duration>,
+
+    /// Close a connection that has not taken its echo for T
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = some_time)]
+    stall_timeout: Duration,
+
+    /// On SIGTERM or SIGINT, wait up to T for peers to finish
+    #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
+    drain_timeout: Duration,
+
+    /// Receive buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    rcvbuf: Option<usize>,
+
+    /// Send buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    sndbuf: Option<usize>,
+
+    /// Let TCP gather small answers (TCP_NODELAY off)
+    #[arg(long)]
+    nagle: bool,
+
+    /// TCP congestion control algorithm
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+
+    /// Mode of socket files
+    #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
+    unix_mode: u32,
+
+    /// Print the counters to stderr every T (SIGUSR1: once; at exit in any case)
+    #[arg(long, value_name = "T", value_parser = some_time)]
+    stats: Option<Duration>,
+
+    /// Log more (twice: still more); RUST_LOG overrides
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log warnings and errors only (twice: errors only)
+    #[arg(short, long, action = ArgAction::Count)]
+    quiet: u8,
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("expected at least 1".to_owned()),
+        count => Ok(count),
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        Duration::ZERO => Err("expected a time above 0, such as 200ms".to_owned()),
+        time => Ok(time),
+    }
+}
+
+fn buf_size(text: &str) -> Result<usize, String> {
+    // setsockopt(2) takes an int.
+    let size = parse_size(text)?;
+    match i32::try_from(size) {
+        Ok(1..) => usize::try_from(size).map_err(|error| error.to_string()),
+        _ => Err("expected a size from 1 to 2147483647 bytes, such as 256KiB".to_owned()),
+    }
+}
+
+fn octal_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
+        _ => Err("expected an octal mode from 0 to 0777, such as 0660".to_owned()),
+    }
+}
+
+impl Arguments {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        if self.endpoints.is_empty() {
+            let default = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
+            return default.map(|text| text.parse().expect("the default parses")).to_vec();
+        }
+        self.endpoints.clone()
+    }
+
+    fn options(&self, connections_max: u64) -> Options {
+        let answer = match &self.reply {
+            Some(text) => Answer::Text(text.as_bytes().into()),
+            None if self.discard => Answer::Nothing,
+            None => Answer::Echo,
+        };
+        Options {
+            answer,
+            one_off: self.one_off,
+            connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+            idle_timeout: self.idle_timeout,
+            stall_timeout: self.stall_timeout,
+            drain_timeout: self.drain_timeout,
+            report_interval: self.stats,
+            socket: SocketOptions {
+                backlog: u32::try_from(self.backlog).unwrap_or(u32::MAX),
+                receive_buf_bytes: self.rcvbuf,
+                send_buf_bytes: self.sndbuf,
+                nodelay: !self.nagle,
+                congestion: self.congestion.clone(),
+                unix_mode: self.unix_mode,
+            },
+        }
+    }
+
+    /// Log lines as the flags say, unless RUST_LOG says otherwise.
+    fn start_log(&self, log: &Outlet) {
+        let level = match (self.quiet, self.verbose) {
+            (0, 0) => "info",
+            (1, _) => "warn",
+            (0, 1) => "debug",
+            (0, _) => "trace",
+            (_, _) => "error",
+        };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+        let log = log.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(move || log.clone())
+            .init();
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
+    let started_at = Instant::now();
+    let log = Outlet::spawn(io::stderr(), |_| {})
+        .map_err(|error| resound::Error::new("start", "the log's thread", error))?;
+    arguments.start_log(&log);
+    let outcome = serve(arguments, started_at, &log);
+    log.flush(FLUSH_TIMEOUT);
+    outcome
+}
+
+fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(), resound::Error> {
+    let endpoints = arguments.endpoints();
+    let connections_max = connection_limit(arguments.max_connections, &endpoints)?;
+    let failed = |error| resound::Error::new("start", "the loop", error);
+    let mut reactor = Reactor::new().map_err(failed)?;
+    let stop = reactor.stop_handle();
+
+    let print = if arguments.print {
+        // Whoever read the messages has left: there is nothing left to serve for.
+        let closed = move |error: io::Error| match error.kind() {
+            io::ErrorKind::BrokenPipe => stop.stop(),
+            _ => warn!("cannot print to stdout: {}", resound::reason(&error)),
+        };
+        Some(Outlet::spawn(io::stdout(), closed).map_err(failed)?)
+    } else {
+        None
+    };
+    let console = Console::new(print.clone(), log.clone(), started_at);
+    let mut server = Server::with_observer(arguments.options(connections_max), console);
+
+    let mut bound = Vec::new();
+    for endpoint in &endpoints {
+        bound.push(server.listen(&mut reactor, endpoint)?);
+    }
+    let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
+    reactor
+        .watch_signals(&signals)
+        .map_err(|error| resound::Error::new("watch", "signals", error))?;
+    bound.iter().for_each(log_bound);
+    match print_listening(&bound) {
+        // Nobody reads where it listens: a quiet end, as of any program in a pipe.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        other => other.map_err(|error| resound::Error::new("write to", "stdout", error))?,
+    }
+
+    let outcome = reactor.run(&mut server);
+    let counters = *server.counters();
+    // What is still open closes now, before its last words are printed.
+    drop(reactor);
+    if arguments.quiet == 0 || arguments.stats.is_some() {
+        server.observer_mut().print_stats(&counters);
+    }
+    server.observer_mut().finish();
+    if let Some(print) = print {
+        print.flush(FLUSH_TIMEOUT);
+    }
+    outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))
+}
+
+fn print_listening(bound: &[Bound]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    for Bound { endpoint, .. } in bound {
+        writeln!(stdout, "listening {endpoint}")?;
+    }
+    stdout.flush()
+}
+
+fn log_bound(bound: &Bound) {
+    let Bound { endpoint, granted, .. } = bound;
+    if !granted.is_empty() {
+        let granted: Vec<_> =
+            granted.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        info!("{endpoint}: granted {}", granted.join(" "));
+    }
+    if endpoint.transport() == Transport::Udp && !bound.is_local() {
+        warn!(
+            "{endpoint} can be reached from other hosts: an open UDP echo answers forged sources, \
+             and so reflects traffic at third parties"
+        );
+    }
+}
+
+/// Raises the descriptor limit as far as it goes, and fits the connection limit into it.
+fn connection_limit(asked: Option<u64>, endpoints: &[Endpoint]) -> Result<u64, resound::Error> {
+    let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
+    let (soft, hard) = rlimit::Resource::NOFILE.get().map_err(failed)?;
+    let limit = rlimit::increase_nofile_limit(u64::MAX).map_err(failed)?;
+    if limit > soft {
+        info!("descriptor limit raised from {soft} to {limit} (hard limit {hard})");
+    }
+    // An endpoint may be several sockets: two for every interface, one an address for a name.
+    const SOCKETS_PER_ENDPOINT: u64 = 2;
+    let reserved = DESCRIPTORS_RESERVED + SOCKETS_PER_ENDPOINT * endpoints.len() as u64;
+    let most = limit.saturating_sub(reserved).max(1);
+    match asked {
+        Some(asked) if asked > most => {
+            warn!("--max-connections {asked} is beyond the descriptor limit {limit}: using {most}");
+            Ok(most)
+        }
+        Some(asked) => Ok(asked),
+        None => {
+            info!("at most {most} connections (descriptor limit {limit})");
+            Ok(most)
+        }
+    }
+}

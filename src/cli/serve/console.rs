@@ -1,0 +1,98 @@
+//! What the server says: messages to stdout, notices to the log, counters to stderr.
+
+use std::io::Write;
+use std::time::{Duration, Instant, SystemTime};
+
+use resound::echo::{Counters, Notice, Observer, Severity};
+use resound::endpoint::Transport;
+use resound::socket::Peer;
+use tracing::{debug, info, warn};
+
+use crate::cli::outlet::Outlet;
+use crate::cli::text;
+
+/// One warning of a kind in this time; what was left out is counted in the next.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The observer of `serve`. None of its calls blocks.
+#[derive(Debug)]
+pub(super) struct Console {
+    print: Option<Outlet>,
+    log: Outlet,
+    started_at: Instant,
+    /// By kind of warning: when it was last logged, and how many were left out since. As many as
+    /// there are kinds.
+    warned: Vec<(&'static str, &'static str, Instant, u64)>,
+}
+
+impl Console {
+    pub(super) fn new(print: Option<Outlet>, log: Outlet, started_at: Instant) -> Console {
+        Console { print, log, started_at, warned: Vec::new() }
+    }
+
+    /// One line of counters, whatever the log level.
+    pub(super) fn print_stats(&self, counters: &Counters) {
+        let uptime_s = self.started_at.elapsed().as_secs_f64();
+        self.log.line(|buf| {
+            // Writing to a Vec does not fail.
+            let _ = write!(buf, "stats uptime_s={uptime_s:.3} {counters}");
+        });
+    }
+
+    /// Tells what could not be printed.
+    pub(super) fn finish(&self) {
+        let lost = self.print.as_ref().map_or(0, Outlet::lines_lost);
+        if lost > 0 {
+            warn!("{lost} messages were not printed: stdout was read too slowly");
+        }
+    }
+
+    /// Whether a warning of this kind is due, with how many were left out before it.
+    fn due(&mut self, notice: &Notice<'_>) -> Option<u64> {
+        let now = Instant::now();
+        let (kind, transport) = notice.kind();
+        let same = |entry: &&mut (_, _, _, _)| (entry.0, entry.1) == (kind, transport);
+        let Some((_, _, warned_at, left_out)) = self.warned.iter_mut().find(same) else {
+            self.warned.push((kind, transport, now, 0));
+            return Some(0);
+        };
+        if now.saturating_duration_since(*warned_at) < WARNING_INTERVAL {
+            *left_out += 1;
+            return None;
+        }
+        *warned_at = now;
+        Some(std::mem::take(left_out))
+    }
+}
+
+impl Observer for Console {
+    fn wants_messages(&self) -> bool {
+        self.print.is_some()
+    }
+
+    fn message(&mut self, transport: Transport, peer: &Peer, bytes: &[u8]) {
+        let Some(print) = &self.print else { return };
+        let time = humantime::format_rfc3339_micros(SystemTime::now());
+        print.line(|buf| {
+            // Writing to a Vec does not fail.
+            let _ = write!(buf, "{time} {} {peer} ", transport.name());
+            text::push_message(buf, bytes);
+        });
+    }
+
+    fn notice(&mut self, notice: &Notice<'_>) {
+        match notice.severity() {
+            Severity::Debug => debug!("{notice}"),
+            Severity::Info => info!("{notice}"),
+            Severity::Warning => match self.due(notice) {
+                Some(0) => warn!("{notice}"),
+                Some(left_out) => warn!("{notice} (and {left_out} more like it)"),
+                None => {}
+            },
+        }
+    }
+
+    fn report(&mut self, counters: &Counters) {
+        self.print_stats(counters);
+    }
+}

@@ -1,0 +1,50 @@
+//! Wrong command lines: one line that says what was wrong and what was expected.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+
+use super::{USAGE, complain};
+
+/// Prints the help that was asked for, or the one line about what is wrong.
+pub(super) fn report(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed stdout is no failure (`--help | head`).
+            let _ = error.print();
+            let _ = io::stdout().flush();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            complain(&one_line(error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// clap's message without its usage, its advice on separate lines and its "error: ".
+fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no command given; expected one of: serve, send; try 'resound --help'".to_owned();
+    }
+    let rendered = error.render().to_string();
+    let said = rendered.lines().map(str::trim).take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    let line = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line).to_owned();
+    format!("{line}; try 'resound{} --help'", command_of(error))
+}
+
+/// The subcommand that the mistake was made in, as ` NAME`.
+fn command_of(error: &clap::Error) -> String {
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let mut words = usage.split_whitespace().skip_while(|word| *word != "resound").skip(1);
+    match words.next() {
+        Some(name) if name.starts_with(|first: char| first.is_ascii_lowercase()) => {
+            format!(" {name}")
+        }
+        _ => String::new(),
+    }
+}
