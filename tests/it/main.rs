@@ -1,0 +1,7 @@
+//! The program from outside: started as a process, spoken to by clients that share no code with
+//! it. One crate, so that there is one link.
+
+// Helpers are shared among the files of this crate; a failed unwrap is a failed test.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
+
+mod support;

@@ -1,0 +1,288 @@
+//! Starting the program and its peers, with every wait bounded.
+
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// No test waits longer than this for anything. It is far beyond what a busy machine needs.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Waits until the condition holds.
+///
+/// # Panics
+///
+/// When it does not within [`WAIT_MAX`].
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT_MAX;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {WAIT_MAX:?} for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The built program.
+pub fn resound() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_resound"))
+}
+
+/// Python running one of the scripts in `tests/python`.
+pub fn python(script: &str) -> Command {
+    let mut command = Command::new("python3");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    // Unbuffered: what it prints is waited for.
+    command.arg("-u").arg(path);
+    command
+}
+
+/// The path of a tool that not every machine has. Where `RESOUND_REQUIRE_TOOLS` is set, as in the
+/// project's checks, one that is missing is a failure; elsewhere it is said and the test skipped.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(), "{name} is not installed");
+        println!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// A running process with its output gathered in the background; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdout: Arc<Mutex<Vec<u8>>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The exit code; -1 when a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl Process {
+    /// Starts a command with stdin from a pipe that is written `input` and closed.
+    pub fn start_with_input(command: Command, input: &[u8]) -> Process {
+        let mut process = Process::start_with_stdin(command, Stdio::piped());
+        let mut stdin = process.child.stdin.take().expect("stdin is a pipe");
+        let input = input.to_vec();
+        // On a thread, since the process may not read it before it is read itself. A process that
+        // ends early closes the pipe, which is its right.
+        process.readers.push(thread::spawn(move || {
+            let _ = stdin.write_all(&input);
+        }));
+        process
+    }
+
+    /// Starts a command with an empty stdin.
+    pub fn start(command: Command) -> Process {
+        Process::start_with_stdin(command, Stdio::null())
+    }
+
+    /// Starts a command with the stdin given; stdout and stderr are gathered.
+    pub fn start_with_stdin(mut command: Command, stdin: Stdio) -> Process {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = Arc::new(Mutex::new(Vec::new()));
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            gather(child.stdout.take().expect("stdout is a pipe"), Arc::clone(&stdout)),
+            gather(child.stderr.take().expect("stderr is a pipe"), Arc::clone(&stderr)),
+        ];
+        Process { child, stdout, stderr, readers }
+    }
+
+    /// What it has printed to stdout so far.
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.lock().unwrap()).into_owned()
+    }
+
+    /// What it has printed to stderr so far.
+    pub fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the child can be waited for").is_none()
+    }
+
+    /// Takes its stdin, to write to while it runs.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("stdin is a pipe that was not taken")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the child can be signalled");
+    }
+
+    /// Waits for a line of its stdout that begins with `prefix`, and returns the rest of it.
+    #[track_caller]
+    pub fn wait_for_line(&mut self, prefix: &str) -> String {
+        let mut found = None;
+        wait_until(&format!("a line {prefix:?}"), || {
+            let stdout = self.stdout_text();
+            // The last piece may be a line that is still being written.
+            let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            found = whole.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+            if found.is_none() && !self.is_running() {
+                panic!("it ended: stdout {stdout:?}, stderr {:?}", self.stderr_text());
+            }
+            found.is_some()
+        });
+        found.expect("it was waited for")
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub fn wait(mut self) -> Ended {
+        wait_until("the end of a process", || !self.is_running());
+        let status = self.child.wait().expect("it has ended");
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        let stdout = std::mem::take(&mut *self.stdout.lock().unwrap());
+        Ended { status, stdout, stderr: self.stderr_text() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn gather(mut source: impl Read + Send + 'static, target: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut buf = [0; 65_536];
+        while let Ok(count @ 1..) = source.read(&mut buf) {
+            target.lock().unwrap().extend_from_slice(&buf[..count]);
+        }
+    })
+}
+
+/// Runs a command to its end with an empty stdin.
+#[track_caller]
+pub fn run(command: Command) -> Ended {
+    Process::start(command).wait()
+}
+
+/// A running `resound serve`.
+#[derive(Debug)]
+pub struct Daemon {
+    pub process: Process,
+    /// The endpoints of its `listening` lines, in order.
+    pub endpoints: Vec<String>,
+}
+
+impl Daemon {
+    /// Starts `resound serve` and waits for its `listening` lines, as many as there are endpoints
+    /// among the arguments (words with a colon).
+    #[track_caller]
+    pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Daemon {
+        let mut command = resound();
+        command.arg("serve").args(arguments);
+        Daemon::start_command(command)
+    }
+
+    /// As [`Daemon::start`], for a command prepared by the caller.
+    #[track_caller]
+    pub fn start_command(command: Command) -> Daemon {
+        let is_endpoint = |argument: &&OsStr| {
+            let text = argument.to_string_lossy();
+            ["tcp:", "udp:", "unix:", "unixgram:"].iter().any(|scheme| text.starts_with(scheme))
+        };
+        let expected = command.get_args().filter(is_endpoint).count();
+        let mut process = Process::start(command);
+        let mut endpoints = Vec::new();
+        wait_until("the listening lines", || {
+            let stdout = process.stdout_text();
+            let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let listening = whole.lines().filter_map(|line| line.strip_prefix("listening "));
+            endpoints = listening.map(str::to_owned).collect();
+            if endpoints.len() < expected && !process.is_running() {
+                panic!("serve ended: {}", process.stderr_text());
+            }
+            endpoints.len() >= expected
+        });
+        Daemon { process, endpoints }
+    }
+
+    /// The address of the endpoint with this index (TCP or UDP, with an IP for a host).
+    #[track_caller]
+    pub fn addr(&self, index: usize) -> SocketAddr {
+        let (_, addr) = self.endpoints[index].split_once("://").expect("an IP endpoint");
+        addr.parse().expect("an address")
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.process.signal(Signal::TERM);
+        self.process.wait()
+    }
+
+    /// Asks for the counters by SIGUSR1 and waits for the line.
+    #[track_caller]
+    pub fn counters(&self) -> Counters {
+        let lines = || self.process.stderr_text().matches("stats ").count();
+        let before = lines();
+        self.process.signal(Signal::USR1);
+        wait_until("the counters", || {
+            lines() > before && self.process.stderr_text().ends_with('\n')
+        });
+        Counters::last_of(&self.process.stderr_text())
+    }
+}
+
+/// The words of a line of counters.
+#[derive(Debug)]
+pub struct Counters(Vec<(String, String)>);
+
+impl Counters {
+    /// The last such line of a log.
+    #[track_caller]
+    pub fn last_of(log: &str) -> Counters {
+        let line = log.lines().rev().find_map(|line| line.strip_prefix("stats "));
+        let words = line.unwrap_or_else(|| panic!("no counters in {log:?}")).split(' ');
+        let pair = |word: &str| word.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
+        Counters(words.map(|word| pair(word).expect("name=value")).collect())
+    }
+
+    /// The count of this name; what did not happen is not named.
+    pub fn get(&self, name: &str) -> u64 {
+        let found = self.0.iter().find(|(other, _)| other == name);
+        found.map_or(0, |(_, value)| value.parse().expect("a whole number"))
+    }
+}
