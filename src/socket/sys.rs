@@ -281,10 +281,15 @@ impl Notes {
     /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
     unsafe fn read(message: &msghdr) -> Notes {
         let mut notes = Notes::default();
+        let end = message.msg_control.addr() + message.msg_controllen;
         // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
         let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
         // SAFETY: not null means a whole, aligned header inside the buffer.
         while let Some(current) = unsafe { next.as_ref() } {
+            if next.addr() + current.cmsg_len > end {
+                // Cut off (MSG_CTRUNC).
+                break;
+            }
             match (current.cmsg_level, current.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     // SAFETY: this kind carries an in_pktinfo.
