@@ -74,8 +74,10 @@ impl<O: Observer> Server<O> {
                 let open = |addr| Listener::tcp(addr, &settings);
                 let listeners = open_all(endpoint, host_port, open, Listener::local_addr)?;
                 let granted = listeners[0].0.granted(&settings);
-                let (sources, addrs): (Vec<_>, Vec<_>) =
-                    listeners.into_iter().map(|(l, addr)| (Kind::Listener(l), addr)).unzip();
+                let (sources, addrs): (Vec<_>, Vec<_>) = listeners
+                    .into_iter()
+                    .map(|(l, addr)| (Kind::Listener(Box::new(l)), addr))
+                    .unzip();
                 let bound = HostPort { host: host_port.host.clone(), port: addrs[0].port() };
                 self.insert_all(reactor, Endpoint::Tcp(bound), sources, addrs, granted)
             }
@@ -89,7 +91,7 @@ impl<O: Observer> Server<O> {
                     .into_iter()
                     .map(|(socket, addr)| {
                         let mover = PacketMover::held_by_socket();
-                        (Kind::Packets(Packets { socket, mover }), addr)
+                        (Kind::Packets(Box::new(Packets { socket, mover })), addr)
                     })
                     .unzip();
                 let bound = HostPort { host: host_port.host.clone(), port: addrs[0].port() };
@@ -98,7 +100,7 @@ impl<O: Observer> Server<O> {
             Endpoint::Unix(name) => {
                 let listener = Listener::unix(name, &settings)?;
                 let granted = listener.granted(&settings);
-                let sources = vec![Kind::Listener(listener)];
+                let sources = vec![Kind::Listener(Box::new(listener))];
                 self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
             }
             Endpoint::Unixgram(name) => {
@@ -108,7 +110,7 @@ impl<O: Observer> Server<O> {
                     batch(UNIX_SLOTS, UNIX_SLOT_BYTES, &self.options.answer)
                 });
                 let mover = PacketMover::held_by_peer();
-                let sources = vec![Kind::Packets(Packets { socket, mover })];
+                let sources = vec![Kind::Packets(Box::new(Packets { socket, mover }))];
                 self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
             }
         }

@@ -16,9 +16,10 @@ pub struct Source(pub(super) Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Listener(Listener),
     Connection(Connection),
-    Packets(Packets),
+    // Endpoints are few and connections many: boxed, they do not widen every slot of the slab.
+    Listener(Box<Listener>),
+    Packets(Box<Packets>),
 }
 
 /// An accepted stream and its part in the echo.
@@ -76,7 +77,7 @@ const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 impl Source {
     fn inner(&mut self) -> &mut dyn event::Source {
         match &mut self.0 {
-            Kind::Listener(listener) => listener,
+            Kind::Listener(listener) => &mut **listener,
             Kind::Connection(connection) => &mut connection.stream,
             Kind::Packets(packets) => &mut packets.socket,
         }

@@ -1,5 +1,7 @@
 //! The name of a source: its slot, and which of the slot's tenants is meant.
 
+use std::fmt;
+
 use mio::Token;
 
 /// The bits of a token that hold the slot; the rest hold the generation. A reactor of 2^20 sources
@@ -14,11 +16,10 @@ const GENERATION_MASK: usize = usize::MAX >> INDEX_BITS;
 /// hang-up of a connection that is gone would reach the one that took its place. A key therefore
 /// carries a generation, a counter of insertions that wraps (after 2^32 of them on 64-bit
 /// systems, where a late event lives for one turn).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    index: usize,
-    generation: usize,
-}
+///
+/// It is packed from the start: keys stand in lists, one a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(usize);
 
 impl Key {
     /// One above the highest slot a key can name. The last index of all is left to the tokens
@@ -27,23 +28,29 @@ impl Key {
 
     pub(crate) fn new(index: usize, generation: usize) -> Key {
         assert!(index < Key::INDEX_LIMIT, "slot {index} does not fit a key");
-        Key { index, generation: generation & GENERATION_MASK }
+        Key((generation & GENERATION_MASK) << INDEX_BITS | index)
     }
 
     pub(crate) fn from_token(token: Token) -> Key {
-        Key { index: token.0 & INDEX_MASK, generation: token.0 >> INDEX_BITS }
+        Key(token.0)
     }
 
     pub(crate) fn token(self) -> Token {
-        Token(self.generation << INDEX_BITS | self.index)
+        Token(self.0)
     }
 
     pub(crate) fn index(self) -> usize {
-        self.index
+        self.0 & INDEX_MASK
     }
 
     pub(crate) fn generation(self) -> usize {
-        self.generation
+        self.0 >> INDEX_BITS
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Key({}, generation {})", self.index(), self.generation())
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Sources<S> {
 #[derive(Debug)]
 struct Entry<S> {
     source: S,
-    generation: usize,
+    key: Key,
     interest: Interest,
     readiness: Readiness,
     queued: bool,
@@ -53,13 +53,13 @@ impl<S: Source> Sources<S> {
 
     /// Every source with its key, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &S)> {
-        self.entries.iter().map(|(index, entry)| (Key::new(index, entry.generation), &entry.source))
+        self.entries.iter().map(|(_, entry)| (entry.key, &entry.source))
     }
 
     /// The source of this key, if it still lives.
     pub fn get(&self, key: Key) -> Option<&S> {
         let entry = self.entries.get(key.index())?;
-        (entry.generation == key.generation()).then_some(&entry.source)
+        (entry.key == key).then_some(&entry.source)
     }
 
     /// Registers a source and takes it in; on failure it comes back with the reason.
@@ -75,13 +75,7 @@ impl<S: Source> Sources<S> {
             return Err((source, error));
         }
         let readiness = Readiness::NONE;
-        slot.insert(Entry {
-            source,
-            generation: key.generation(),
-            interest,
-            readiness,
-            queued: false,
-        });
+        slot.insert(Entry { source, key, interest, readiness, queued: false });
         // Room for every living key, so that putting one on the list does not allocate (but for
         // the rare list that is full of the dead).
         if self.ready.capacity() < self.entries.capacity() {
@@ -127,7 +121,7 @@ impl<S: Source> Sources<S> {
     pub(super) fn refresh_interest(&mut self, key: Key) -> io::Result<()> {
         let Some(entry) = self.entries.get_mut(key.index()) else { return Ok(()) };
         let interest = entry.source.interest();
-        if entry.generation != key.generation() || entry.interest == interest {
+        if entry.key != key || entry.interest == interest {
             return Ok(());
         }
         entry.interest = interest;
@@ -145,7 +139,7 @@ impl<S: Source> Sources<S> {
 
     fn entry_mut(&mut self, key: Key) -> Option<&mut Entry<S>> {
         let entry = self.entries.get_mut(key.index())?;
-        (entry.generation == key.generation()).then_some(entry)
+        (entry.key == key).then_some(entry)
     }
 }
 

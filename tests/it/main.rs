@@ -4,4 +4,6 @@
 // Helpers are shared among the files of this crate; a failed unwrap is a failed test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
+mod memory;
 mod support;
+mod syscalls;

@@ -1,0 +1,128 @@
+//! No allocation per message in steady state, on each transport: counted, not timed.
+
+// A failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+
+use allocation_counter::measure;
+use resound::echo::{Options, Server, Source};
+use resound::reactor::Reactor;
+
+/// Before counting: connections are accepted, lists have grown.
+const WARM_UP_ECHOES: usize = 100;
+const ECHOES: usize = 10_000;
+const MESSAGE_BYTES: usize = 64;
+/// Turns an echo may take: one for each of accept, event and tick, and some to spare.
+const TURNS_MAX: usize = 10;
+
+/// A server and its loop, turned by hand: server and client share this thread, on which
+/// allocations are counted.
+struct Loop {
+    reactor: Reactor<Source>,
+    server: Server,
+}
+
+impl Loop {
+    fn serving(endpoint: &str) -> (Loop, Option<std::net::SocketAddr>) {
+        let mut reactor = Reactor::new().unwrap();
+        let mut server = Server::new(Options::default());
+        let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
+        (Loop { reactor, server }, bound.addrs.first().copied())
+    }
+
+    /// Turns until as many messages are answered as were sent.
+    fn turn_until_answered(&mut self, messages: u64) {
+        for _ in 0..TURNS_MAX {
+            if self.answered() >= messages {
+                return;
+            }
+            self.reactor.turn(&mut self.server).unwrap();
+        }
+        panic!("{} of {messages} answered", self.answered());
+    }
+
+    fn answered(&self) -> u64 {
+        let counters = self.server.counters();
+        let tallies = resound::endpoint::Transport::ALL.map(|transport| counters[transport]);
+        tallies.iter().map(|tally| tally.traffic.messages_out).sum()
+    }
+
+    fn allocations(&mut self, mut send: impl FnMut(), mut receive: impl FnMut()) -> u64 {
+        let mut messages = 0;
+        let mut echo = |echoes| {
+            for _ in 0..echoes {
+                send();
+                messages += 1;
+                self.turn_until_answered(messages);
+                receive();
+            }
+        };
+        echo(WARM_UP_ECHOES);
+        measure(|| echo(ECHOES)).count_total
+    }
+
+    fn stream_allocations(&mut self, client: impl Read + Write) -> u64 {
+        let client = std::cell::RefCell::new(client);
+        let mut buf = [0; MESSAGE_BYTES];
+        self.allocations(
+            || client.borrow_mut().write_all(&[7; MESSAGE_BYTES]).unwrap(),
+            || client.borrow_mut().read_exact(&mut buf).unwrap(),
+        )
+    }
+}
+
+#[test]
+fn the_count_sees_an_allocation() {
+    assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
+}
+
+#[test]
+fn a_tcp_echo_allocates_nothing() {
+    let (mut turned, addr) = Loop::serving("tcp://127.0.0.1:0");
+    let client = TcpStream::connect(addr.unwrap()).unwrap();
+    assert_eq!(turned.stream_allocations(client), 0);
+}
+
+#[test]
+fn a_unix_stream_echo_allocates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let (mut turned, _) = Loop::serving(&format!("unix:{}", path.display()));
+    let client = UnixStream::connect(path).unwrap();
+    assert_eq!(turned.stream_allocations(client), 0);
+}
+
+#[test]
+fn a_udp_echo_allocates_nothing_on_one_address_or_on_every_one() {
+    for endpoint in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
+        let (mut turned, addr) = Loop::serving(endpoint);
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.connect((Ipv4Addr::LOCALHOST, addr.unwrap().port())).unwrap();
+        let mut buf = [0; MESSAGE_BYTES];
+        let allocations = turned.allocations(
+            || assert_eq!(client.send(&[7; MESSAGE_BYTES]).unwrap(), MESSAGE_BYTES),
+            || assert_eq!(client.recv(&mut buf).unwrap(), MESSAGE_BYTES),
+        );
+        assert_eq!(allocations, 0, "{endpoint}");
+    }
+}
+
+#[test]
+fn a_unix_datagram_echo_allocates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let (mut turned, _) = Loop::serving(&format!("unixgram:{}", path.display()));
+    let name = format!("resound-allocations-{}", std::process::id());
+    let client = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+    client.connect(path).unwrap();
+    let mut buf = [0; MESSAGE_BYTES];
+    let allocations = turned.allocations(
+        || assert_eq!(client.send(&[7; MESSAGE_BYTES]).unwrap(), MESSAGE_BYTES),
+        || assert_eq!(client.recv(&mut buf).unwrap(), MESSAGE_BYTES),
+    );
+    assert_eq!(allocations, 0);
+}

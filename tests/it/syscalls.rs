@@ -1,0 +1,128 @@
+//! System calls an echo, counted by strace: the figures of the README.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Daemon, WAIT_MAX, resound, tool};
+
+const PEERS: usize = 64;
+/// So many that starting and stopping, some 700 calls, weigh less than 0.02 an echo.
+const ROUNDS: usize = 600;
+const MESSAGE_BYTES: usize = 64;
+
+/// One message in flight for each of the peers: all are sent, then all answers are taken.
+fn ping_pong<P>(peers: &mut [P], send: impl Fn(&mut P), receive: impl Fn(&mut P)) {
+    for _ in 0..ROUNDS {
+        peers.iter_mut().for_each(&send);
+        peers.iter_mut().for_each(&receive);
+    }
+}
+
+fn ping_pong_streams<S: Read + Write>(peers: &mut [S]) {
+    let send = |peer: &mut S| peer.write_all(&[7; MESSAGE_BYTES]).unwrap();
+    ping_pong(peers, send, |peer| peer.read_exact(&mut [0; MESSAGE_BYTES]).unwrap());
+}
+
+/// Counts all calls of a server's life while `client` has it echo, and divides by the echoes.
+fn calls_per_echo(endpoint: &str, client: impl FnOnce(&Daemon)) -> Option<f64> {
+    let strace = tool("strace")?;
+    let folder = tempfile::tempdir().unwrap();
+    let summary = folder.path().join("summary");
+    let mut command = Command::new(strace);
+    let program = resound();
+    // Without the log's thread, which writes when it likes: the loop's thread is traced alone.
+    command.args(["-c", "-o"]).arg(&summary).arg(program.get_program());
+    command.args(["serve", "-q", endpoint]);
+    let daemon = Daemon::start_command(command);
+    client(&daemon);
+    let tracer = daemon.process.pid().as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap();
+    let server = children.split_whitespace().next().expect("strace has started the server");
+    let server = Pid::from_raw(server.parse().unwrap()).expect("a process");
+    kill_process(server, Signal::TERM).unwrap();
+    assert_eq!(daemon.process.wait().code(), 0);
+
+    let summary = fs::read_to_string(summary).unwrap();
+    let total = summary.lines().last().expect("a summary");
+    // "100.00    0.123456           1     12345       678 total"
+    let calls: f64 = total.split_whitespace().nth(3).expect("calls").parse().unwrap();
+    assert!(total.ends_with("total"), "{summary}");
+    let calls_per_echo = calls / (PEERS * ROUNDS) as f64;
+    println!("{endpoint}: {calls_per_echo:.3} system calls an echo\n{summary}");
+    Some(calls_per_echo)
+}
+
+#[test]
+fn a_tcp_echo_at_64_connections_takes_two_calls_and_a_share_of_a_poll() {
+    let calls = calls_per_echo("tcp://127.0.0.1:0", |daemon| {
+        let connect = || TcpStream::connect(daemon.addr(0)).unwrap();
+        let mut peers: Vec<_> = (0..PEERS).map(|_| connect()).collect();
+        peers.iter().for_each(|peer| {
+            peer.set_nodelay(true).unwrap();
+            peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        });
+        ping_pong_streams(&mut peers);
+    });
+    assert!(calls.is_none_or(|calls| calls <= 2.1), "{calls:?}");
+}
+
+#[test]
+fn a_unix_stream_echo_at_64_connections_takes_two_calls_and_a_share_of_a_poll() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let calls = calls_per_echo(&format!("unix:{}", path.display()), |_| {
+        let mut peers: Vec<_> = (0..PEERS).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        peers.iter().for_each(|peer| peer.set_read_timeout(Some(WAIT_MAX)).unwrap());
+        ping_pong_streams(&mut peers);
+    });
+    assert!(calls.is_none_or(|calls| calls <= 2.1), "{calls:?}");
+}
+
+#[test]
+fn a_udp_echo_shares_its_calls_with_the_others_of_its_batch() {
+    let calls = calls_per_echo("udp://127.0.0.1:0", |daemon| {
+        let connect = || {
+            let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            peer.connect(daemon.addr(0)).unwrap();
+            peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+            peer
+        };
+        let mut peers: Vec<_> = (0..PEERS).map(|_| connect()).collect();
+        let send = |peer: &mut UdpSocket| {
+            peer.send(&[7; MESSAGE_BYTES]).unwrap();
+        };
+        ping_pong(&mut peers, send, |peer| {
+            peer.recv(&mut [0; MESSAGE_BYTES]).unwrap();
+        });
+    });
+    assert!(calls.is_none_or(|calls| calls <= 1.0), "{calls:?}");
+}
+
+#[test]
+fn a_unix_datagram_echo_shares_its_calls_with_the_others_of_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let calls = calls_per_echo(&format!("unixgram:{}", path.display()), |_| {
+        let connect = |number| {
+            let peer = UnixDatagram::bind(folder.path().join(format!("{number}"))).unwrap();
+            peer.connect(&path).unwrap();
+            peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            peer
+        };
+        let mut peers: Vec<_> = (0..PEERS).map(connect).collect();
+        let send = |peer: &mut UnixDatagram| {
+            peer.send(&[7; MESSAGE_BYTES]).unwrap();
+        };
+        ping_pong(&mut peers, send, |peer| {
+            peer.recv(&mut [0; MESSAGE_BYTES]).unwrap();
+        });
+    });
+    // The server's queue holds 10 or so of them (net.unix.max_dgram_qlen), and its batch no more.
+    assert!(calls.is_none_or(|calls| calls <= 2.1), "{calls:?}");
+}
