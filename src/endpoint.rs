@@ -424,7 +424,9 @@ mod tests {
         }
 
         #[test]
-        fn what_is_printed_parses_to_the_same(text in "(tcp://|udp://|unix:|unixgram:)[@a-z0-9.:/%\\[\\]-]{0,40}") {
+        fn what_is_printed_parses_to_the_same(
+            text in "(tcp://|udp://|unix:|unixgram:)[@a-z0-9.:/%\\[\\]-]{0,40}",
+        ) {
             if let Ok(endpoint) = text.parse::<Endpoint>() {
                 prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
             }

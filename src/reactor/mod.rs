@@ -79,6 +79,7 @@
 //! # }
 //! ```
 
+mod handler;
 mod key;
 #[cfg(feature = "signals")]
 mod signals;
@@ -90,6 +91,8 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use self::handler::Requests;
+pub use self::handler::{Closed, Context, Handler, Next};
 pub use self::key::Key;
 pub use self::sources::{Source, Sources};
 pub use self::stop::StopHandle;
@@ -101,130 +104,7 @@ const EVENTS_PER_POLL: usize = 1024;
 
 /// Tokens the reactor keeps for itself; no [`Key`] packs to one (see `Key::INDEX_LIMIT`).
 const STOP: Token = Token(usize::MAX);
-#[cfg(feature = "signals")]
 const SIGNALS: Token = Token(usize::MAX >> 1);
-
-/// What to do with each source of a [`Reactor`].
-///
-/// All methods run on the reactor's thread. They must not block and must not sleep: every other
-/// source waits meanwhile.
-pub trait Handler: Sized {
-    /// Everything this handler has in the reactor, usually an enum: one `match` a slice.
-    type Source: Source;
-
-    /// Gives a source one bounded slice of work.
-    ///
-    /// `readiness` is what the loop remembers of the source. The handler clears a bit when it has
-    /// seen `WouldBlock`, and may answer [`Next::Wait`] only when, for all the source still wants,
-    /// the bit is clear. A slice may come with nothing ready: when the key was
-    /// [woken](Context::wake), or when the system was mistaken.
-    fn ready(
-        &mut self,
-        source: &mut Self::Source,
-        readiness: &mut Readiness,
-        context: &mut Context<'_, Self::Source>,
-    ) -> Next;
-
-    /// Takes back a source that the loop has let go of. Dropping it closes it.
-    fn closed(
-        &mut self,
-        source: Self::Source,
-        cause: Closed,
-        context: &mut Context<'_, Self::Source>,
-    ) {
-        let _ = (source, cause, context);
-    }
-
-    /// Called at the end of every turn. Returns when to be called again at the latest; later
-    /// deadlines of the handler's own are its own to remember. `None` sleeps until an event.
-    fn tick(
-        &mut self,
-        sources: &Sources<Self::Source>,
-        context: &mut Context<'_, Self::Source>,
-    ) -> Option<Instant> {
-        let _ = (sources, context);
-        None
-    }
-
-    /// A signal asked for by [`Reactor::watch_signals`] has arrived. Called while events are read,
-    /// so nothing is closed under it; what it [wakes](Context::wake) runs in this turn.
-    #[cfg(feature = "signals")]
-    fn signalled(
-        &mut self,
-        signal: i32,
-        sources: &Sources<Self::Source>,
-        context: &mut Context<'_, Self::Source>,
-    ) {
-        let _ = (signal, sources, context);
-    }
-}
-
-/// A handler's answer to a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing more to do before the next event: `WouldBlock` was seen for all that is wanted.
-    Wait,
-    /// The slice is used up, work is left: to the back of the ready list, and no sleep before.
-    Again,
-    /// Remove the source and close it.
-    Close,
-}
-
-/// Why a source came back to its handler.
-#[derive(Debug)]
-pub enum Closed {
-    /// The handler answered [`Next::Close`].
-    ByHandler,
-    /// The system would not register it (out of memory, or of watches).
-    Unregistered(io::Error),
-}
-
-/// What a handler can ask of the loop. Requests are carried out when the call returns.
-#[derive(Debug)]
-pub struct Context<'a, S> {
-    now: Instant,
-    key: Option<Key>,
-    requests: &'a mut Requests<S>,
-}
-
-#[derive(Debug)]
-struct Requests<S> {
-    insert: Vec<S>,
-    wake: Vec<Key>,
-    stop: bool,
-}
-
-impl<S> Context<'_, S> {
-    /// The time of this turn, read once when its events arrived.
-    pub fn now(&self) -> Instant {
-        self.now
-    }
-
-    /// The key of the source that runs, or that has just been closed.
-    ///
-    /// # Panics
-    ///
-    /// In a tick and in a signal, which belong to no source.
-    pub fn key(&self) -> Key {
-        self.key.expect("a source runs")
-    }
-
-    /// Adds a source. Should that fail, it comes back by [`Handler::closed`].
-    pub fn insert(&mut self, source: S) {
-        self.requests.insert.push(source);
-    }
-
-    /// Gives a source a slice, in this turn or the next, with the readiness it has. A key that is
-    /// dead by then is ignored.
-    pub fn wake(&mut self, key: Key) {
-        self.requests.wake.push(key);
-    }
-
-    /// Ends the loop after this turn.
-    pub fn stop(&mut self) {
-        self.requests.stop = true;
-    }
-}
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +159,7 @@ impl<S: Source> Reactor<S> {
         Ok(Reactor {
             stop: StopHandle::new(poll.registry(), STOP)?,
             sources: Sources::new(poll.registry().try_clone()?),
-            requests: Requests { insert: Vec::new(), wake: Vec::new(), stop: false },
+            requests: Requests::none(),
             events: Events::with_capacity(EVENTS_PER_POLL),
             // The first turn does not sleep: the handler has not said yet when to be called.
             deadline: Some(now),
@@ -344,7 +224,10 @@ impl<S: Source> Reactor<S> {
     /// When the poll call itself fails.
     pub fn turn<H: Handler<Source = S>>(&mut self, handler: &mut H) -> io::Result<Flow> {
         self.wait()?;
-        self.mark(handler);
+        let signalled = self.mark();
+        if signalled {
+            self.take_signals(handler);
+        }
         self.run_ready(handler);
         self.tick(handler);
 
@@ -374,12 +257,12 @@ impl<S: Source> Reactor<S> {
         }
     }
 
-    fn mark<H: Handler<Source = S>>(&mut self, handler: &mut H) {
+    /// Marks every source that an event names; whether signals are among them.
+    fn mark(&mut self) -> bool {
         let mut signalled = false;
         for event in &self.events {
             match event.token() {
                 STOP => {}
-                #[cfg(feature = "signals")]
                 SIGNALS => signalled = true,
                 token => {
                     let key = Key::from_token(token);
@@ -391,21 +274,15 @@ impl<S: Source> Reactor<S> {
                 }
             }
         }
-        #[cfg(feature = "signals")]
-        if signalled {
-            self.take_signals(handler);
-        }
-        #[cfg(not(feature = "signals"))]
-        let _ = (&mut signalled, handler);
+        signalled
     }
 
     fn run_ready<H: Handler<Source = S>>(&mut self, handler: &mut H) {
         // Whoever joins the list from here on has its slice in the next turn.
         for _ in 0..self.sources.ready_len() {
-            let Some(key) = self.sources.next_ready() else { break };
+            let Some(key) = self.sources.next_ready() else { continue };
             let Some((source, readiness)) = self.sources.slice(key) else { continue };
-            let mut context =
-                Context { now: self.now, key: Some(key), requests: &mut self.requests };
+            let mut context = self.requests.context(self.now, Some(key));
             let next = handler.ready(source, readiness, &mut context);
             self.counts.slices += 1;
             match next {
@@ -430,8 +307,7 @@ impl<S: Source> Reactor<S> {
 
     fn close<H: Handler<Source = S>>(&mut self, handler: &mut H, key: Key, cause: Closed) {
         if let Some(source) = self.sources.remove(key) {
-            let mut context =
-                Context { now: self.now, key: Some(key), requests: &mut self.requests };
+            let mut context = self.requests.context(self.now, Some(key));
             handler.closed(source, cause, &mut context);
         }
     }
@@ -441,8 +317,7 @@ impl<S: Source> Reactor<S> {
     fn carry_out<H: Handler<Source = S>>(&mut self, handler: &mut H) {
         while let Some(source) = self.requests.insert.pop() {
             if let Err((source, error)) = self.sources.insert(source) {
-                let mut context =
-                    Context { now: self.now, key: None, requests: &mut self.requests };
+                let mut context = self.requests.context(self.now, None);
                 handler.closed(source, Closed::Unregistered(error), &mut context);
             }
         }
@@ -452,7 +327,7 @@ impl<S: Source> Reactor<S> {
     }
 
     fn tick<H: Handler<Source = S>>(&mut self, handler: &mut H) {
-        let mut context = Context { now: self.now, key: None, requests: &mut self.requests };
+        let mut context = self.requests.context(self.now, None);
         self.deadline = handler.tick(&self.sources, &mut context);
         self.carry_out(handler);
     }
@@ -460,12 +335,15 @@ impl<S: Source> Reactor<S> {
     #[cfg(feature = "signals")]
     fn take_signals<H: Handler<Source = S>>(&mut self, handler: &mut H) {
         let Some(signals) = &mut self.signals else { return };
-        let mut context = Context { now: self.now, key: None, requests: &mut self.requests };
+        let mut context = self.requests.context(self.now, None);
         for signal in signals.pending() {
             handler.signalled(signal, &self.sources, &mut context);
         }
         self.carry_out(handler);
     }
+
+    #[cfg(not(feature = "signals"))]
+    fn take_signals<H: Handler<Source = S>>(&mut self, _: &mut H) {}
 }
 
 #[cfg(test)]

@@ -101,15 +101,11 @@ impl<S: Source> Sources<S> {
         self.ready.len()
     }
 
-    /// Takes the next living key off the ready list.
+    /// Takes the first key off the ready list; `None` when it has died there.
     pub(super) fn next_ready(&mut self) -> Option<Key> {
-        while let Some(key) = self.ready.pop_front() {
-            if let Some(entry) = self.entry_mut(key) {
-                entry.queued = false;
-                return Some(key);
-            }
-        }
-        None
+        let key = self.ready.pop_front()?;
+        self.entry_mut(key)?.queued = false;
+        Some(key)
     }
 
     /// The source and its remembered readiness, for one slice.
@@ -221,8 +217,9 @@ mod tests {
         sources.remove(first);
         let tenant = insert(&mut sources);
         assert_eq!(tenant.index(), first.index());
-        assert_eq!(sources.next_ready(), Some(second));
         assert_eq!(sources.next_ready(), None);
+        assert_eq!(sources.next_ready(), Some(second));
+        assert_eq!(sources.ready_len(), 0);
     }
 
     /// case L5

@@ -7,3 +7,4 @@
 mod memory;
 mod support;
 mod syscalls;
+mod tidy;

@@ -1,0 +1,140 @@
+//! A service that is not echo, on the same reactor: `cargo run --example line_count`.
+//!
+//! It counts the lines of each connection, and tells the count when the client has shut down its
+//! sending side: `printf 'a\nb\n' | cargo run -- send tcp://127.0.0.1:7070` prints `2`.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Registry, Token, event};
+use resound::Readiness;
+use resound::reactor::{self, Context, Handler, Key, Next, Reactor, Sources};
+use resound::socket::{Listener, SocketOptions, Stream};
+
+/// Reads of one slice, so that one long text does not keep the others waiting.
+const READS_PER_SLICE: usize = 4;
+
+/// How long the listener rests when accepting fails, say for want of descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+struct LineCount {
+    scratch: Vec<u8>,
+    /// A listener that rests, and until when: no event will come for what is queued already.
+    resting: Option<(Key, Instant)>,
+}
+
+/// Everything this handler has in the reactor.
+enum Source {
+    Listener(Listener),
+    Client { stream: Stream, lines: u64 },
+}
+
+impl Handler for LineCount {
+    type Source = Source;
+
+    fn ready(
+        &mut self,
+        source: &mut Source,
+        readiness: &mut Readiness,
+        context: &mut Context<'_, Source>,
+    ) -> Next {
+        let sliced = match source {
+            Source::Listener(listener) => accept(listener, context),
+            Source::Client { stream, lines } => self.count(stream, lines),
+        };
+        match sliced {
+            Ok(next) => next,
+            // Edge-triggered: WouldBlock, seen, is what allows to wait for an event.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                readiness.clear_readable();
+                Next::Wait
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Next::Again,
+            Err(_) if matches!(source, Source::Listener(_)) => {
+                self.resting = Some((context.key(), context.now() + ACCEPT_RETRY));
+                Next::Wait
+            }
+            // A client that is gone is its own affair.
+            Err(_) => Next::Close,
+        }
+    }
+
+    fn tick(&mut self, _: &Sources<Source>, context: &mut Context<'_, Source>) -> Option<Instant> {
+        let (listener, until) = self.resting?;
+        if context.now() < until {
+            return Some(until);
+        }
+        context.wake(listener);
+        self.resting = None;
+        None
+    }
+}
+
+fn accept(listener: &Listener, context: &mut Context<'_, Source>) -> io::Result<Next> {
+    let stream = listener.accept()?;
+    context.insert(Source::Client { stream, lines: 0 });
+    Ok(Next::Again)
+}
+
+impl LineCount {
+    fn count(&mut self, stream: &mut Stream, lines: &mut u64) -> io::Result<Next> {
+        for _ in 0..READS_PER_SLICE {
+            let count = stream.read(&mut self.scratch)?;
+            if count == 0 {
+                // Some ten bytes into an empty send buffer always fit.
+                stream.write_all(format!("{lines}\n").as_bytes())?;
+                return Ok(Next::Close);
+            }
+            *lines += self.scratch[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        Ok(Next::Again)
+    }
+}
+
+impl Source {
+    fn inner(&mut self) -> &mut dyn event::Source {
+        match self {
+            Source::Listener(listener) => listener,
+            Source::Client { stream, .. } => stream,
+        }
+    }
+}
+
+impl reactor::Source for Source {
+    fn interest(&self) -> Interest {
+        Interest::READABLE
+    }
+}
+
+impl event::Source for Source {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.inner().register(registry, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.inner().reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.inner().deregister(registry)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = Listener::tcp("127.0.0.1:7070".parse()?, &SocketOptions::default())?;
+    let mut reactor = Reactor::new()?;
+    reactor.insert(Source::Listener(listener))?;
+    writeln!(io::stdout(), "counting lines on tcp://127.0.0.1:7070")?;
+    reactor.run(&mut LineCount { scratch: vec![0; 64 << 10], resting: None })?;
+    Ok(())
+}

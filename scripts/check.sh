@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# All that must hold before a change lands: formatting, lints, docs, tests, benches as smoke tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() {
+  printf '== %s\n' "$*"
+  "$@"
+}
+
+step cargo fmt --all --check
+step cargo clippy --locked --all-targets -- -D warnings
+step cargo clippy --locked --lib --examples --no-default-features -- -D warnings
+step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-features --lib
+step cargo test --locked
+step cargo test --locked --benches

@@ -1,0 +1,158 @@
+//! Style and layers, held by a test rather than by memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LINE_COLUMNS_MAX: usize = 100;
+const FILE_LINES_MAX: usize = 450;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Who may import what of this crate. Nothing points up, and siblings never meet.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("src/readiness.rs", &[]),
+    ("src/endpoint.rs", &[]),
+    ("src/error.rs", &[]),
+    ("src/units.rs", &[]),
+    ("src/reactor/", &["readiness"]),
+    ("src/socket/", &["endpoint", "error", "socket"]),
+    ("src/echo/", &["endpoint", "error", "readiness", "reactor", "socket"]),
+    ("src/send/", &["endpoint", "error", "socket"]),
+    ("src/cli/", &["cli"]),
+];
+
+/// The one module that may hold `unsafe`, with its tests.
+const UNSAFE_MODULE: &str = "src/socket/sys";
+
+struct Source {
+    /// Relative to the crate, with `/`.
+    path: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> =
+        ["src", "tests", "benches", "examples"].map(|folder| root.join(folder)).to_vec();
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                sources.push(Source { path: relative, text: fs::read_to_string(&path).unwrap() });
+            }
+        }
+    }
+    assert!(sources.len() > 30, "the sources are found");
+    sources
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn lines_and_files_are_short() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        for (number, line) in text.lines().enumerate() {
+            if line.chars().count() > LINE_COLUMNS_MAX {
+                found.push(format!("{path}:{} is too long a line", number + 1));
+            }
+        }
+        if text.lines().count() > FILE_LINES_MAX {
+            found.push(format!("{path} has {} lines", text.lines().count()));
+        }
+    }
+    assert_none("too long", &found);
+}
+
+/// rustfmt puts the end of a function at the indentation of its beginning.
+#[test]
+fn functions_are_short() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let indentation = line.len() - line.trim_start().len();
+            let is_function = line.trim_start().split("fn ").next().is_some_and(|before| {
+                before.len() < line.trim_start().len()
+                    && before
+                        .split_whitespace()
+                        .all(|word| word.starts_with("pub") || word == "const" || word == "unsafe")
+            });
+            let end = format!("{}}}", " ".repeat(indentation));
+            let is_end = |line: &&&str| **line == end;
+            let is_one_line = line.ends_with(';') || line.ends_with('}');
+            if !is_function || is_one_line {
+                continue;
+            }
+            let length = lines[start..].iter().take_while(|line| !is_end(line)).count() + 1;
+            if length > FUNCTION_LINES_MAX && length < lines.len() - start {
+                found.push(format!("{path}:{} has {length} lines", start + 1));
+            }
+        }
+    }
+    assert_none("functions too long", &found);
+}
+
+#[test]
+fn layers_point_one_way() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| path.starts_with(layer)) else {
+            continue;
+        };
+        for (number, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for import in line.split("crate::").skip(1) {
+                let module = import.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                let own = path.split(['/', '.']).nth(1);
+                if module != own && !module.is_some_and(|module| allowed.contains(&module)) {
+                    found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+                }
+            }
+        }
+    }
+    assert_none("imports that point up or aside", &found);
+}
+
+#[test]
+fn unsafe_lives_in_one_module_and_clap_in_the_command_line() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let is_tidy = path.ends_with("tidy.rs");
+            let has_unsafe = code.contains("unsafe ") || code.contains("allow(unsafe_code)");
+            if has_unsafe && !path.starts_with(UNSAFE_MODULE) && !is_tidy {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+            if code.contains("clap::") && !path.starts_with("src/cli/") && !is_tidy {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("out of place", &found);
+}
+
+#[test]
+fn what_runs_below_the_command_line_neither_prints_nor_exits() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        if !path.starts_with("src/") || path.starts_with("src/cli/") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if ["print!(", "println!(", "process::exit"].iter().any(|word| code.contains(word)) {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("prints or exits", &found);
+}
