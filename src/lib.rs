@@ -1,5 +1,79 @@
-//! A readable single-threaded reactor on mio, and an echo server that runs on it.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! A readable single-threaded reactor on mio, and what runs on it: an echo server that can be left
+//! running, and (in the program) its clients.
+//!
+//! One sentence: a [`Reactor`](reactor::Reactor) owns every source and asks one statically known
+//! [`Handler`](reactor::Handler) what to do with each; the [echo server](echo::Server) is such a
+//! handler.
+//!
+//! ```
+//! use resound::echo::{Options, Server};
+//! use resound::reactor::Reactor;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut reactor = Reactor::new()?;
+//! let mut server = Server::new(Options::default());
+//! let bound = server.listen(&mut reactor, &"udp://127.0.0.1:0".parse()?)?;
+//! let stop = reactor.stop_handle(); // for another thread
+//! let client = std::net::UdpSocket::bind("127.0.0.1:0")?;
+//! client.send_to(b"hello", bound.addrs[0])?;
+//! while server.counters().total_messages_out() < 1 {
+//!     reactor.turn(&mut server)?; // or reactor.run(&mut server)?
+//! }
+//! let mut buf = [0; 16];
+//! assert_eq!(client.recv(&mut buf)?, 5);
+//! # stop.stop();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How the code is laid out
+//!
+//! Arrows say who may import whom; nothing points up, and siblings never meet (a test holds it).
+//!
+//! ```text
+//! main.rs  cli/                       flags, stdout, exit codes     (the program alone)
+//!    │
+//! echo/                               what to do with a source      send/ (blocking sockets,
+//!    │               │                                              another road on purpose)
+//! reactor/        socket/             when a source may run │ how bytes move
+//!    │               │
+//! readiness  endpoint  error  units   leaves: they import nothing of this crate
+//! ```
+//!
+//! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
+//! `echo/stream.rs`. After that: a closed socket's late event is in `reactor/key.rs`, a slow reader
+//! and a half-close in `echo/stream.rs`, a full receiver in `echo/backlog.rs`, what errors of
+//! accept mean in `echo/accept.rs`, the drain in `echo/life.rs`, how UDP and Unix datagrams differ
+//! in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in `cli/`.
+//!
+//! # Invariants
+//!
+//! Mostly absences:
+//!
+//! 1. Only `reactor/sources.rs` registers a source; only [`Reactor::turn`](reactor::Reactor::turn)
+//!    polls.
+//! 2. No source is touched while events are read.
+//! 3. [`Handler::ready`](reactor::Handler::ready) never blocks, never sleeps, and never allocates
+//!    for a message that can be answered at once (`tests/allocations.rs`).
+//! 4. A handler that answers [`Next::Wait`](reactor::Next::Wait) has seen `WouldBlock`, or a short
+//!    read that [drains](Readiness::short_read_drains), for all that the source still wants, or
+//!    has set itself an alarm.
+//! 5. Every slice, list and buffer has a named bound with its reason beside it.
+//! 6. One source's error never leaves the loop: it closes that source and adds to a counter.
+//! 7. Nothing below `cli/` prints or exits.
+//! 8. `unsafe` lives in `socket/sys.rs`.
+//!
+//! # Features
+//!
+//! `program` (default) brings all that the program needs. Without default features the crate
+//! depends on mio, slab, socket2 and libc; `signals` alone adds signals as events of the loop.
+//!
+//! Linux is what it is measured and tested on. Elsewhere on Unix datagrams go one a call
+//! ([`PortableBatch`](socket::batch::PortableBatch), tested on Linux) and their answers leave from
+//! the address that routing picks.
+
+#[cfg(not(unix))]
+compile_error!("resound needs a Unix system: Unix sockets, and descriptors that poll");
 
 pub mod echo;
 pub mod endpoint;

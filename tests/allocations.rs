@@ -37,18 +37,12 @@ impl Loop {
     /// Turns until as many messages are answered as were sent.
     fn turn_until_answered(&mut self, messages: u64) {
         for _ in 0..TURNS_MAX {
-            if self.answered() >= messages {
+            if self.server.counters().total_messages_out() >= messages {
                 return;
             }
             self.reactor.turn(&mut self.server).unwrap();
         }
-        panic!("{} of {messages} answered", self.answered());
-    }
-
-    fn answered(&self) -> u64 {
-        let counters = self.server.counters();
-        let tallies = resound::endpoint::Transport::ALL.map(|transport| counters[transport]);
-        tallies.iter().map(|tally| tally.traffic.messages_out).sum()
+        panic!("{} of {messages} answered", self.server.counters().total_messages_out());
     }
 
     fn allocations(&mut self, mut send: impl FnMut(), mut receive: impl FnMut()) -> u64 {

@@ -162,6 +162,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Messages answered, on all transports.
+    pub fn total_messages_out(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.traffic.messages_out).sum()
+    }
+
     /// How often this happened, on all transports.
     pub fn total(&self, cause: Cause) -> u64 {
         self.tallies.iter().map(|tally| tally.count(cause)).sum()

@@ -132,8 +132,9 @@ impl<O: Observer> Server<O> {
         if !self.life.accepts() {
             return Next::Close;
         }
-        if !readiness.is_readable() {
-            return if self.life.is_draining() { Next::Close } else { Next::Wait };
+        // In a drain what is queued is taken, be its event here or still to come.
+        if !readiness.is_readable() && !self.life.is_draining() {
+            return Next::Wait;
         }
         let transport = listener.transport();
         let open = usize::try_from(self.counters.connections_open).unwrap_or(usize::MAX);
@@ -232,6 +233,10 @@ impl<O: Observer> Server<O> {
             _ => &mut self.unix_batch,
         };
         let Some(batch) = batch else { return Next::Close };
+        if self.life.is_draining() {
+            // What is queued is answered, be its event here or still to come.
+            readiness.merge(Readiness::READABLE);
+        }
         let before = self.counters[transport];
         let receive_limit = match (self.life.receives(), self.options.one_off) {
             (false, _) => 0,
