@@ -18,7 +18,7 @@ const USAGE: u8 = 2;
 
 #[derive(Debug, Parser)]
 #[command(name = "resound", version, about = "An echo daemon and clients for four transports")]
-#[command(propagate_version = true, disable_help_subcommand = true)]
+#[command(propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

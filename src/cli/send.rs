@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     endpoint: Endpoint,
 
     /// What to send; without it stdin, of which a datagram endpoint gets one datagram a line
-    #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
+    #[arg(value_name = "MESSAGE")]
     message: Option<std::ffi::OsString>,
 
     /// End after T without a byte; also the limit for connecting

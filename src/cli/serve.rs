@@ -104,7 +104,7 @@ pub(super) struct Arguments {
 
 fn at_least_one(text: &str) -> Result<u64, String> {
     match parse_count(text)? {
-        0 => Err("expected at least 1".to_owned()),
+        0 => Err("expected a count of at least 1, such as 4096".to_owned()),
         count => Ok(count),
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 
 use super::{USAGE, complain};
 
@@ -34,17 +35,15 @@ fn one_line(error: &clap::Error) -> String {
     });
     let line = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line).to_owned();
-    format!("{line}; try 'resound{} --help'", command_of(error))
+    format!("{line}; try 'resound{} --help'", subcommand())
 }
 
-/// The subcommand that the mistake was made in, as ` NAME`.
-fn command_of(error: &clap::Error) -> String {
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
-    let mut words = usage.split_whitespace().skip_while(|word| *word != "resound").skip(1);
-    match words.next() {
-        Some(name) if name.starts_with(|first: char| first.is_ascii_lowercase()) => {
-            format!(" {name}")
-        }
-        _ => String::new(),
-    }
+/// The subcommand that the mistake was made in, as ` NAME`; clap tells it with some errors only.
+fn subcommand() -> String {
+    let typed = std::env::args_os().nth(1);
+    let known = super::Cli::command();
+    let named = known
+        .get_subcommands()
+        .find(|command| Some(command.get_name().as_ref()) == typed.as_deref());
+    named.map_or_else(String::new, |command| format!(" {}", command.get_name()))
 }

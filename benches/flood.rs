@@ -1,0 +1,105 @@
+//! What one flooding peer costs the others: round trips of 63 ping-pong connections, alone and
+//! beside a peer that sends as fast as its echo lets it. `cargo bench --bench flood`.
+//!
+//! No criterion here: the question is for a high percentile of single round trips, which it does
+//! not give.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resound::echo::{Options, Server};
+use resound::reactor::Reactor;
+
+const PING_PONG_PEERS: usize = 63;
+const ROUND_TRIPS: usize = 200_000;
+/// As a smoke test (`cargo test --benches`).
+const ROUND_TRIPS_SMOKE: usize = 1_000;
+const MESSAGE_BYTES: usize = 64;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream
+}
+
+/// One round trip after the other, over all connections in turn, in nanoseconds.
+fn round_trips_ns(addr: SocketAddr, count: usize) -> Vec<u64> {
+    let mut peers: Vec<TcpStream> = (0..PING_PONG_PEERS).map(|_| connect(addr)).collect();
+    let mut buf = [7; MESSAGE_BYTES];
+    let mut round_trips = Vec::with_capacity(count);
+    for number in 0..count {
+        let peer = &mut peers[number % PING_PONG_PEERS];
+        let started_at = Instant::now();
+        peer.write_all(&buf).unwrap();
+        peer.read_exact(&mut buf).unwrap();
+        round_trips.push(u64::try_from(started_at.elapsed().as_nanos()).unwrap());
+    }
+    round_trips
+}
+
+/// Sends without waiting and takes the echo, on two threads, until told to stop.
+fn flood(addr: SocketAddr, stopped: &AtomicBool, bytes_echoed: &AtomicU64) {
+    let stream = connect(addr);
+    thread::scope(|scope| {
+        let mut sender = stream.try_clone().unwrap();
+        scope.spawn(move || {
+            let chunk = vec![7; 64 << 10];
+            while !stopped.load(Ordering::Relaxed) {
+                sender.write_all(&chunk).unwrap();
+            }
+            sender.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let mut buf = vec![0; 256 << 10];
+        loop {
+            match (&stream).read(&mut buf) {
+                Ok(0) => return,
+                Ok(count) => bytes_echoed.fetch_add(count as u64, Ordering::Relaxed),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => panic!("{error}"),
+            };
+        }
+    });
+}
+
+fn report(name: &str, mut round_trips: Vec<u64>) {
+    round_trips.sort_unstable();
+    let us = |permille: usize| {
+        let place = (round_trips.len() - 1) * permille / 1000;
+        round_trips[place] as f64 / 1000.0
+    };
+    let (p50, p99, p999, max) = (us(500), us(990), us(999), us(1000));
+    println!(
+        "{name:<22} p50 {p50:>7.1} us  p99 {p99:>7.1} us  p99.9 {p999:>7.1} us  max {max:>8.1} us"
+    );
+}
+
+fn main() {
+    let smoke = std::env::args().any(|argument| argument == "--test");
+    let count = if smoke { ROUND_TRIPS_SMOKE } else { ROUND_TRIPS };
+
+    let mut reactor = Reactor::new().unwrap();
+    let mut server = Server::new(Options::default());
+    let bound = server.listen(&mut reactor, &"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
+    let (addr, stop) = (bound.addrs[0], reactor.stop_handle());
+    let loop_thread = thread::spawn(move || reactor.run(&mut server).unwrap());
+
+    report("alone", round_trips_ns(addr, count));
+    let (stopped, bytes_echoed) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let started_at = Instant::now();
+        scope.spawn(|| flood(addr, &stopped, &bytes_echoed));
+        report("beside a flooding peer", round_trips_ns(addr, count));
+        let rate = bytes_echoed.load(Ordering::Relaxed) as f64 / started_at.elapsed().as_secs_f64();
+        println!("the flood's echo       {:.0} MB/s meanwhile", rate / 1e6);
+        stopped.store(true, Ordering::Relaxed);
+    });
+    stop.stop();
+    loop_thread.join().unwrap();
+}
