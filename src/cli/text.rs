@@ -38,6 +38,15 @@ fn is_printable(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
+/// What the user typed, cut to a length that leaves room for more on the line.
+pub(super) fn shortened(typed: &str) -> String {
+    const SHORT_CHARS_MAX: usize = 100;
+    match typed.char_indices().nth(SHORT_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &typed[..cut]),
+        None => typed.to_owned(),
+    }
+}
+
 /// A message of our own that may quote a stranger's bytes, on one line of bounded length.
 pub(super) fn one_line(message: &str) -> String {
     let mut line = Vec::new();

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{USAGE, complain};
+use super::{USAGE, complain, text};
 
 /// Prints the help that was asked for, or the one line about what is wrong.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
@@ -29,7 +29,11 @@ fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "no command given; expected one of: serve, send; try 'resound --help'".to_owned();
     }
-    let rendered = error.render().to_string();
+    let mut rendered = error.render().to_string();
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        // What was expected must not be lost behind it.
+        rendered = rendered.replacen(value.as_str(), &text::shortened(value), 1);
+    }
     let said = rendered.lines().map(str::trim).take_while(|line| {
         !line.starts_with("Usage:") && !line.starts_with("For more information")
     });

@@ -1,0 +1,80 @@
+//! Two hosts on one machine: network namespaces that the test makes, joined by a veth pair.
+
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::support::{Daemon, python, resound, run, tool};
+
+/// Prepares the server's side (`v0`) in its own namespace, the client's (`v1`) in that of a
+/// sleeping process whose number is printed, and becomes the server.
+const SERVER: &str = r#"
+set -eu
+ip link set lo up
+ip link add v0 type veth peer name v1
+unshare -n sleep 300 </dev/null >/dev/null 2>&1 &
+peer=$!
+tries=0
+while [ "$(readlink /proc/$peer/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do
+  tries=$((tries + 1)); [ $tries -lt 1000 ]; sleep 0.01
+done
+ip link set v1 netns $peer
+ip addr add 10.9.0.1/24 dev v0
+ip addr add 10.9.0.2/24 dev v0
+ip addr add fe80::a/64 dev v0 nodad
+ip link set v0 up
+nsenter -t $peer -n sh -c '
+  ip link set lo up
+  ip addr add 10.9.0.9/24 dev v1
+  ip addr add fe80::b/64 dev v1 nodad
+  ip link set v1 up'
+echo "peer $peer"
+exec "$0" serve "$@"
+"#;
+
+/// A client host, whose namespace ends with its process.
+struct ClientHost(Pid);
+
+impl Drop for ClientHost {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// Starts the server with these arguments on a host of its own; `None` where that takes rights or
+/// tools that are not there.
+fn two_hosts(arguments: &[&str]) -> Option<(Daemon, ClientHost)> {
+    let unshare = tool("unshare")?;
+    tool("ip")?;
+    tool("nsenter")?;
+    if !geteuid().is_root() {
+        println!("skipped: only root may make network namespaces");
+        return None;
+    }
+    let mut command = Command::new(unshare);
+    command.args(["-n", "sh", "-c", SERVER]).arg(resound().get_program()).args(arguments);
+    let mut daemon = Daemon::start_command(command);
+    let peer = daemon.process.wait_for_line("peer ").parse().unwrap();
+    Some((daemon, ClientHost(Pid::from_raw(peer).expect("a process"))))
+}
+
+/// Has a client host's connected UDP sockets ask at each address.
+fn ask(host: &ClientHost, port: &str, addresses: &[&str]) {
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &host.0.as_raw_nonzero().to_string(), "-n"]);
+    let client = python("ask_connected.py");
+    command.arg(client.get_program()).args(client.get_args()).arg(port).args(addresses);
+    let ended = run(command);
+    assert_eq!(ended.code(), 0, "{}{}", ended.stdout_text(), ended.stderr);
+}
+
+/// case U10: the second address of an interface, and link-local IPv6 with its scope.
+#[test]
+fn an_answer_leaves_from_the_address_that_was_asked_on_a_host_with_several() {
+    let Some((daemon, client)) = two_hosts(&["udp://:0"]) else { return };
+    let port = daemon.endpoints[0].rsplit(':').next().unwrap();
+    ask(&client, port, &["10.9.0.1", "10.9.0.2", "fe80::a%v1"]);
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0);
+    assert!(ended.stderr.contains("can be reached from other hosts"), "{}", ended.stderr);
+}
