@@ -161,7 +161,10 @@ impl<O: Observer> Server<O> {
             Accepted::Full => {
                 let connections_max = self.options.connections_max;
                 self.observer.notice(&Notice::ConnectionLimit { connections_max });
-                self.resting.push(context.key());
+                // Once: each client that queues up meanwhile makes a new event.
+                if !self.resting.contains(&context.key()) {
+                    self.resting.push(context.key());
+                }
                 Next::Wait
             }
             Accepted::Paused(error) => {
