@@ -1,1 +1,247 @@
+use socket2::SockAddr;
 
+use self::script::{Incoming, Outcome, Scene, Script, from, udp};
+use super::*;
+
+mod peers;
+mod properties;
+mod script;
+
+const WOULD_BLOCK: Outcome = Outcome::Fails(libc::EAGAIN);
+
+/// case L2
+#[test]
+fn an_event_without_a_datagram_is_no_error() {
+    let mut scene = Scene::of_udp(&[]);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert!(!scene.readiness.is_readable());
+    assert_eq!((scene.tally, scene.mover.retry_at()), (Tally::default(), None));
+}
+
+/// cases U1 U7: fewer came than a batch holds, and still only `WouldBlock` ends the receiving.
+#[test]
+fn every_datagram_is_answered_and_an_empty_one_with_an_empty_one() {
+    let mut scene = Scene::of_udp(&[b"a", b"", b"c"]);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["a", "", "c"]);
+    assert_eq!(scene.batch.receives, 2, "one that gave three, one that gave WouldBlock");
+    assert!(!scene.readiness.is_readable());
+    let traffic = scene.tally.traffic;
+    assert_eq!((traffic.messages_in, traffic.bytes_in), (3, 2));
+    assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 2));
+    assert_eq!(scene.heard, ["a", "", "c"]);
+}
+
+/// case U3
+#[test]
+fn a_datagram_that_was_cut_is_counted_and_never_echoed_short() {
+    let mut scene = Scene::of_udp(&[b"a"]);
+    scene.batch.arrive(Incoming { truncated: true, ..from(udp(1), b"cut") });
+    scene.batch.arrive(from(udp(1), b"b"));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["a", "b"]);
+    assert_eq!(scene.heard, ["a", "b"], "it is not shown as a message either");
+    assert_eq!(scene.tally.count(Cause::Truncated), 1);
+    assert_eq!(scene.tally.traffic.messages_in, 3);
+}
+
+/// case X1
+#[test]
+fn a_sender_without_a_name_is_counted_and_not_answered() {
+    let mut scene = Scene::of_unix();
+    scene.batch.arrive(Incoming { answerable: false, ..from(udp(1), b"who am I") });
+    scene.batch.arrive(from(udp(2), b"b"));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["b"]);
+    assert_eq!(scene.heard, ["who am I", "b"]);
+    assert_eq!(scene.tally.count(Cause::Unnamed), 1);
+}
+
+/// cases U4 U6: scripted, since most of these take a firewall, a route or a full device queue.
+#[test]
+fn an_answer_that_fails_is_counted_and_the_next_ones_go() {
+    let failures = [
+        (libc::EMSGSIZE, Cause::AnswerTooLong),
+        (libc::EPERM, Cause::AnswerForbidden),
+        (libc::EACCES, Cause::AnswerForbidden),
+        (libc::ENETUNREACH, Cause::AnswerUnreachable),
+        (libc::EHOSTUNREACH, Cause::AnswerUnreachable),
+        (libc::EINVAL, Cause::AnswerUnreachable),
+        (libc::ENOBUFS, Cause::AnswerNoMemory),
+        (libc::ENOMEM, Cause::AnswerNoMemory),
+        (libc::EIO, Cause::AnswerFailed),
+    ];
+    for (number, cause) in failures {
+        for failing in 0..3 {
+            let mut scene = Scene::of_udp(&[b"a", b"b", b"c"]);
+            scene.batch.outcomes.extend(vec![Outcome::Sent; failing]);
+            scene.batch.outcomes.push_back(Outcome::Fails(number));
+            assert_eq!(scene.slice(), Next::Wait);
+            let expected: Vec<_> = (0..3).filter(|nth| *nth != failing).collect();
+            let expected: Vec<_> = expected.iter().map(|nth| ["a", "b", "c"][*nth]).collect();
+            assert_eq!(scene.sent(), expected, "error {number}");
+            assert_eq!(scene.tally.count(cause), 1, "error {number}");
+            assert!(!scene.mover.wants_writable() && scene.mover.retry_at().is_none());
+        }
+    }
+}
+
+/// case U4: each on its own.
+#[test]
+fn a_batch_of_failures_is_counted_one_by_one() {
+    let mut scene = Scene::of_udp(&[b"a", b"b", b"c"]);
+    scene.batch.outcomes.extend([libc::EPERM, libc::EINTR, libc::ENOBUFS].map(Outcome::Fails));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["c"], "the interrupted call lost nothing");
+    assert_eq!(scene.tally.count(Cause::AnswerForbidden), 1);
+    assert_eq!(scene.tally.count(Cause::AnswerNoMemory), 1);
+}
+
+/// case U6
+#[test]
+fn a_send_of_part_goes_on_from_the_next() {
+    let mut scene = Scene::of_udp(&[b"a", b"b", b"c", b"d"]);
+    use Outcome::{Sent, Stops};
+    scene.batch.outcomes.extend([Sent, Stops, Sent, Sent, Stops, Sent]);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["a", "b", "c", "d"]);
+    assert_eq!(scene.batch.sends, 3);
+}
+
+/// case U5
+#[test]
+fn answers_that_would_block_are_held_in_order_and_nothing_is_received_meanwhile() {
+    // Two more than one batch takes.
+    let mut scene = Scene::of_udp(&[b"a", b"b", b"c", b"d", b"e", b"f"]);
+    scene.batch.outcomes.extend([Outcome::Sent, WOULD_BLOCK]);
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert!(!scene.mover.wants_writable(), "only while something is owed");
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.batch.receives), (vec!["a"], 1));
+    assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (3, true));
+    assert_eq!(scene.tally.count(Cause::Held), 3);
+    assert!(scene.readiness.is_readable() && !scene.readiness.is_writable());
+    assert_eq!(scene.mover.retry_at(), None, "an event tells when there is room");
+
+    scene.readiness.merge(Readiness::READABLE);
+    let attempts = scene.batch.attempts;
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.batch.receives, scene.batch.attempts), (1, attempts), "not writable yet");
+
+    scene.batch.outcomes.extend([Outcome::Fails(libc::EINTR), Outcome::Sent, WOULD_BLOCK]);
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.batch.receives), (vec!["a", "b"], 1));
+    assert!(scene.mover.wants_writable() && !scene.readiness.is_writable());
+
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["a", "b", "c", "d", "e", "f"], "with no new readable event");
+    assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (0, false));
+}
+
+/// cases U4 U5
+#[test]
+fn a_held_answer_that_fails_does_not_hold_up_the_next() {
+    let mut scene = Scene::of_udp(&[b"a", b"b", b"c"]);
+    scene.batch.outcomes.extend([WOULD_BLOCK, Outcome::Fails(libc::EMSGSIZE)]);
+    assert_eq!(scene.slice(), Next::Wait);
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.tally.count(Cause::AnswerTooLong)), (vec!["b", "c"], 1));
+}
+
+/// case L5
+#[test]
+fn endless_datagrams_end_the_slice_after_a_bounded_number_of_batches() {
+    let mut scene = Scene::of_udp(&[b"x".as_slice(); 100 * Script::SLOTS]);
+    for slice in 1..=10 {
+        assert_eq!(scene.slice(), Next::Again);
+        assert_eq!(scene.batch.receives, slice * BATCHES_PER_SLICE);
+        assert!(scene.readiness.is_readable());
+    }
+}
+
+/// case U9
+#[test]
+fn a_receive_error_is_drained_and_the_datagrams_behind_it_are_answered() {
+    let mut scene = Scene::of_udp(&[]);
+    scene.batch.fail_receives(libc::ECONNREFUSED, 3);
+    scene.batch.arrive(from(udp(1), b"a"));
+    scene.batch.fail_receives(libc::EINTR, 1);
+    scene.batch.fail_receives(libc::EHOSTUNREACH, 1);
+    scene.batch.arrive(from(udp(1), b"b"));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["a", "b"]);
+    assert_eq!(scene.tally.count(Cause::ReceiveFailed), 4, "an interruption is no failure");
+    assert!(!scene.readiness.is_readable());
+    assert_eq!(scene.mover.retry_at(), None);
+}
+
+/// case U9
+#[test]
+fn a_lasting_receive_error_is_retried_by_the_clock_and_not_by_a_spin() {
+    let mut scene = Scene::of_udp(&[]);
+    scene.batch.fail_receives(libc::ENOMEM, 2 * RECEIVE_ERRORS_PER_SLICE + 1);
+    scene.batch.arrive(from(udp(1), b"a"));
+    for slice in 1..=2 {
+        assert_eq!(scene.slice(), Next::Wait);
+        assert_eq!(scene.batch.receives, slice * RECEIVE_ERRORS_PER_SLICE);
+        assert!(scene.readiness.is_readable(), "it may have more: no event will tell");
+        let retry_at = scene.mover.retry_at().unwrap();
+        assert!(retry_at > scene.now);
+        scene.now = retry_at;
+    }
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.mover.retry_at()), (vec!["a"], None));
+}
+
+/// case U16
+#[test]
+fn the_overflow_count_of_the_socket_is_added_by_its_growth() {
+    let mut scene = Scene::of_udp(&[]);
+    let mut lost = 0;
+    // Nothing lost; the first losses; none told; as before; more; and past the end of a u32.
+    let told = [
+        (None, 0),
+        (Some(3), 3),
+        (None, 0),
+        (Some(3), 0),
+        (Some(10), 7),
+        (Some(u32::MAX - 1), u64::from(u32::MAX - 11)),
+        (Some(4), 6),
+    ];
+    for (overflow, growth) in told {
+        scene.batch.overflow = overflow;
+        scene.batch.arrive(from(udp(1), b"a"));
+        scene.readiness.merge(Readiness::READABLE);
+        scene.slice();
+        lost += growth;
+        assert_eq!(scene.tally.count(Cause::Overflowed), lost, "{overflow:?}");
+    }
+}
+
+#[test]
+fn a_discarding_server_hears_all_and_answers_none() {
+    let mut scene = Scene::of_udp(&[b"a", b"b"]);
+    scene.batch.arrive(Incoming { answerable: false, ..from(udp(1), b"c") });
+    scene.answers = false;
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.heard, ["a", "b", "c"]);
+    assert_eq!((scene.batch.attempts, scene.tally.count(Cause::Unnamed)), (0, 0));
+}
+
+#[test]
+fn a_one_off_server_takes_one_datagram_and_leaves_the_rest() {
+    let mut scene = Scene::of_udp(&[b"a", b"b"]);
+    (scene.receive_limit, scene.one_batch) = (1, true);
+    scene.batch.outcomes.push_back(WOULD_BLOCK);
+    assert_eq!(scene.slice(), Next::Again);
+    assert_eq!((scene.heard.len(), scene.mover.held()), (1, 1));
+    // It has had its one, and is still to pay for it.
+    scene.receive_limit = 0;
+    assert_eq!(scene.slice(), Next::Wait);
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.batch.receives), (vec!["a"], 1));
+}

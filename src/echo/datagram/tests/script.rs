@@ -1,0 +1,267 @@
+//! A batch whose datagrams and failures are scripted, and what a slice needs besides.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::socket::batch::Message;
+
+/// One datagram to be received.
+#[derive(Clone, Debug)]
+pub(super) struct Incoming {
+    pub(super) peer: SockAddr,
+    pub(super) bytes: Vec<u8>,
+    pub(super) truncated: bool,
+    pub(super) answerable: bool,
+}
+
+pub(super) fn from(peer: SockAddr, bytes: &[u8]) -> Incoming {
+    Incoming { peer, bytes: bytes.to_vec(), truncated: false, answerable: true }
+}
+
+pub(super) fn udp(port: u16) -> SockAddr {
+    SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Arrival {
+    Datagram(Incoming),
+    Fails(i32),
+}
+
+/// What happens to the next answer that is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    Sent,
+    Fails(i32),
+    /// The call ends before it, having sent the others. (Nothing, when it is the first.)
+    Stops,
+}
+
+/// Behaves as a socket by the contract of [`Batch`], and by its script otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    pub(super) arrivals: VecDeque<Arrival>,
+    /// At its end, every answer is sent.
+    pub(super) outcomes: VecDeque<Outcome>,
+    /// How many more answers a peer has room for; for those not named, any number.
+    pub(super) rooms: HashMap<SockAddr, usize>,
+    /// The socket itself has no room.
+    pub(super) is_blocked: bool,
+    /// Panic at a receive before all answers are sent or given up.
+    pub(super) is_strict: bool,
+    pub(super) overflow: Option<u32>,
+    pub(super) sent: Vec<(SockAddr, Vec<u8>)>,
+    /// Calls of `receive`.
+    pub(super) receives: usize,
+    /// Calls of `send`.
+    pub(super) sends: usize,
+    /// Answers tried, by `send` and `send_parcel`.
+    pub(super) attempts: usize,
+    /// A receive has ended with `WouldBlock`, and the driver of the test has not unset this.
+    pub(super) is_drained: bool,
+    /// An answer has met `WouldBlock`; as above.
+    pub(super) has_blocked: bool,
+    received: Vec<Incoming>,
+    line: VecDeque<usize>,
+    queued: usize,
+    settled: usize,
+}
+
+impl Script {
+    pub(super) const SLOTS: usize = 4;
+
+    pub(super) fn arrive(&mut self, datagram: Incoming) {
+        self.arrivals.push_back(Arrival::Datagram(datagram));
+    }
+
+    pub(super) fn fail_receives(&mut self, number: i32, times: usize) {
+        self.arrivals.extend(vec![Arrival::Fails(number); times]);
+    }
+
+    fn attempt(&mut self, peer: SockAddr, bytes: &[u8]) -> io::Result<()> {
+        self.attempts += 1;
+        let result = match self.outcomes.pop_front() {
+            Some(Outcome::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
+            _ if self.is_blocked || self.rooms.get(&peer) == Some(&0) => {
+                Err(ErrorKind::WouldBlock.into())
+            }
+            _ => Ok(()),
+        };
+        match &result {
+            Ok(()) => {
+                if let Some(room) = self.rooms.get_mut(&peer) {
+                    *room -= 1;
+                }
+                self.sent.push((peer, bytes.to_vec()));
+                self.settled += 1;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_blocked = true,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => self.settled += 1,
+        }
+        result
+    }
+}
+
+impl Batch for Script {
+    type Socket = ();
+
+    fn receive(&mut self, (): &(), limit: usize) -> io::Result<usize> {
+        assert!(limit > 0, "a receive of nothing");
+        assert!(self.line.is_empty(), "answers are forgotten: {:?}", self.line);
+        assert!(!self.is_strict || self.queued == self.settled, "received while answers wait");
+        self.receives += 1;
+        self.received.clear();
+        while self.received.len() < limit.min(Script::SLOTS) {
+            match self.arrivals.pop_front() {
+                Some(Arrival::Datagram(datagram)) => self.received.push(datagram),
+                Some(Arrival::Fails(number)) if self.received.is_empty() => {
+                    return Err(io::Error::from_raw_os_error(number));
+                }
+                Some(failure) => {
+                    self.arrivals.push_front(failure);
+                    break;
+                }
+                None => break,
+            }
+        }
+        self.is_drained |= self.received.is_empty();
+        if self.received.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(self.received.len())
+    }
+
+    fn message(&self, index: usize) -> Message<'_> {
+        let Incoming { bytes, truncated, answerable, .. } = &self.received[index];
+        Message { bytes, truncated: *truncated, answerable: *answerable }
+    }
+
+    fn peer(&self, index: usize) -> SockAddr {
+        self.received[index].peer.clone()
+    }
+
+    fn overflow(&self) -> Option<u32> {
+        self.overflow
+    }
+
+    fn queue_answer(&mut self, index: usize) {
+        assert!(!self.line.contains(&index), "answered twice");
+        self.queued += 1;
+        self.line.push_back(index);
+    }
+
+    fn answer(&self, index: usize) -> &[u8] {
+        &self.received[index].bytes
+    }
+
+    fn parcel(&self, index: usize) -> Parcel {
+        Parcel { peer: self.peer(index), source: None, bytes: self.answer(index).into() }
+    }
+
+    fn unsent(&self) -> usize {
+        self.line.len()
+    }
+
+    fn unsent_index(&self, nth: usize) -> usize {
+        self.line[nth]
+    }
+
+    fn send(&mut self, (): &(), limit: usize) -> io::Result<usize> {
+        assert!((1..=self.line.len()).contains(&limit), "a send of {limit}");
+        self.sends += 1;
+        for nth in 0..limit {
+            let next = self.outcomes.front().copied();
+            if matches!(next, Some(Outcome::Stops)) {
+                self.outcomes.pop_front();
+                if nth > 0 {
+                    return Ok(nth);
+                }
+            }
+            // What cannot go is met again at the front of the next call.
+            if nth > 0 && matches!(next, Some(Outcome::Fails(_))) {
+                return Ok(nth);
+            }
+            let Incoming { peer, bytes, .. } = self.received[self.line[nth]].clone();
+            match self.attempt(peer, &bytes) {
+                Ok(()) => {}
+                Err(error) if nth == 0 => return Err(error),
+                Err(_) => return Ok(nth),
+            }
+        }
+        Ok(limit)
+    }
+
+    fn pass(&mut self, count: usize) {
+        self.line.drain(..count);
+    }
+
+    fn send_parcel(&mut self, (): &(), parcel: &Parcel) -> io::Result<()> {
+        self.attempt(parcel.peer.clone(), &parcel.bytes)
+    }
+}
+
+/// One datagram socket with all that a slice of it needs.
+pub(super) struct Scene {
+    pub(super) mover: PacketMover,
+    pub(super) batch: Script,
+    pub(super) readiness: Readiness,
+    pub(super) receive_limit: usize,
+    pub(super) one_batch: bool,
+    pub(super) answers: bool,
+    pub(super) stall_timeout: Duration,
+    pub(super) tally: Tally,
+    pub(super) now: Instant,
+    pub(super) heard: Vec<String>,
+}
+
+impl Scene {
+    /// A UDP socket that has just been told readable, with these datagrams from one peer.
+    pub(super) fn of_udp(datagrams: &[&[u8]]) -> Scene {
+        let mut scene = Scene::new(PacketMover::held_by_socket());
+        for bytes in datagrams {
+            scene.batch.arrive(from(udp(1), bytes));
+        }
+        scene
+    }
+
+    pub(super) fn of_unix() -> Scene {
+        Scene::new(PacketMover::held_by_peer())
+    }
+
+    fn new(mover: PacketMover) -> Scene {
+        Scene {
+            mover,
+            batch: Script::default(),
+            readiness: Readiness::READABLE,
+            receive_limit: usize::MAX,
+            one_batch: false,
+            answers: true,
+            stall_timeout: Duration::from_secs(30),
+            tally: Tally::default(),
+            now: Instant::now(),
+            heard: Vec::new(),
+        }
+    }
+
+    pub(super) fn slice(&mut self) -> Next {
+        let mut work = PacketWork {
+            receive_limit: self.receive_limit,
+            one_batch: self.one_batch,
+            answers: self.answers,
+            stall_timeout: self.stall_timeout,
+            tally: &mut self.tally,
+            now: self.now,
+        };
+        let heard = &mut self.heard;
+        let on_message = |batch: &Script, index| {
+            heard.push(String::from_utf8_lossy(batch.message(index).bytes).into_owned());
+        };
+        self.mover.advance(&mut self.batch, &(), &mut self.readiness, &mut work, on_message)
+    }
+
+    /// What all peers have been sent.
+    pub(super) fn sent(&self) -> Vec<&str> {
+        self.batch.sent.iter().map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect()
+    }
+}
