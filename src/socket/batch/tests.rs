@@ -1,1 +1,167 @@
+//! What every batch must do, run on real sockets with each of the two versions.
 
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tempfile::TempDir;
+
+use super::*;
+use crate::endpoint::UnixName;
+use crate::socket::{Datagram, Peer, SocketOptions};
+
+/// Runs each of these once a version. A name stands in front of what it names, with its cases.
+macro_rules! both {
+    ($($name:ident,)*) => {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        mod linux {
+            $(#[test] fn $name() { super::$name::<super::LinuxBatch>(); })*
+        }
+        mod portable {
+            $(#[test] fn $name() { super::$name::<super::PortableBatch>(); })*
+        }
+    };
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux_only;
+mod udp;
+mod unix;
+
+both! {
+    an_empty_queue_would_block,
+    a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits,
+}
+
+trait Make: Batch<Socket = Datagram> + Sized {
+    fn make(options: BatchOptions) -> Self;
+
+    /// An echoing batch of four slots.
+    fn echo(slot_bytes: usize) -> Self {
+        Self::make(BatchOptions { slots: 4, slot_bytes, reply: None })
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Make for LinuxBatch {
+    fn make(options: BatchOptions) -> Self {
+        LinuxBatch::new(options)
+    }
+}
+
+impl Make for PortableBatch {
+    fn make(options: BatchOptions) -> Self {
+        PortableBatch::new(options)
+    }
+}
+
+fn udp_server(addr: &str) -> Datagram {
+    Datagram::udp(addr.parse().unwrap(), &SocketOptions::default()).unwrap()
+}
+
+/// A client that does not wait for its answer for ever.
+fn udp_client(addr: &str) -> UdpSocket {
+    let client = UdpSocket::bind(addr).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client
+}
+
+/// A server at the path "s" of a folder of its own.
+fn unix_server() -> (TempDir, PathBuf, Datagram) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let name = UnixName::Path(path.clone());
+    let server = Datagram::unix(&name, &SocketOptions::default()).unwrap();
+    (folder, path, server)
+}
+
+fn unix_client(folder: &TempDir, name: &str) -> UnixDatagram {
+    let client = UnixDatagram::bind(folder.path().join(name)).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client
+}
+
+/// Receives, as soon as something is there. Loopback is quick, but it promises nothing.
+fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Result<usize> {
+    for _ in 0..10_000 {
+        match batch.receive(server, limit) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+    panic!("nothing has come");
+}
+
+/// Receives and answers, until so many are answered.
+fn answer<B: Make>(batch: &mut B, server: &Datagram, total: usize) {
+    let mut answered = 0;
+    while answered < total {
+        let count = receive(batch, server, usize::MAX).unwrap();
+        (0..count).for_each(|index| batch.queue_answer(index));
+        while batch.unsent() > 0 {
+            let sent = batch.send(server, usize::MAX).unwrap();
+            batch.pass(sent);
+        }
+        answered += count;
+    }
+    assert_eq!(answered, total);
+}
+
+/// The half of a case for IPv6 is left out, and the log of the run says so.
+fn skip_ipv6(error: &io::Error) {
+    let _ = writeln!(io::stderr(), "skipped for want of IPv6 loopback: {error}");
+}
+
+fn took(socket: &UdpSocket) -> Vec<u8> {
+    let mut buf = vec![0; 70_000];
+    let count = socket.recv(&mut buf).unwrap();
+    buf.truncate(count);
+    buf
+}
+
+fn unix_took(socket: &UnixDatagram) -> Vec<u8> {
+    let mut buf = vec![0; 70_000];
+    let count = socket.recv(&mut buf).unwrap();
+    buf.truncate(count);
+    buf
+}
+
+/// case L2
+fn an_empty_queue_would_block<B: Make>() {
+    let (_folder, _, unix) = unix_server();
+    for server in [udp_server("127.0.0.1:0"), unix] {
+        let error = B::echo(9).receive(&server, usize::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+/// case U3
+fn a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits<B: Make>() {
+    let (folder, path, unix) = unix_server();
+    let udp = udp_server("127.0.0.1:0");
+    let client = udp_client("127.0.0.1:0");
+    let unix_client = unix_client(&folder, "c");
+    let messages: [&[u8]; 4] = [b"1234", b"12345", b"123456789", b"12"];
+    for message in messages {
+        client.send_to(message, udp.local_addr().unwrap()).unwrap();
+        unix_client.send_to(message, &path).unwrap();
+    }
+    for server in [udp, unix] {
+        let mut batch = B::echo(4);
+        for message in messages {
+            assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
+            let expected = Message {
+                bytes: &message[..message.len().min(4)],
+                truncated: message.len() > 4,
+                answerable: true,
+            };
+            assert_eq!(batch.message(0), expected);
+        }
+    }
+}

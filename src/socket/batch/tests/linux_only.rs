@@ -1,0 +1,165 @@
+//! What only Linux has: abstract names, destination notes, overflow counts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+
+use rustix::net::{SocketAddrUnix, bind};
+
+use super::*;
+
+both! {
+    an_abstract_or_autobound_sender_is_answered,
+}
+
+/// case X2
+fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
+    let (folder, path, server) = unix_server();
+    // With a zero byte inside, and of the greatest length; in a namespace shared by the machine.
+    let unique = folder.path().file_name().unwrap().as_encoded_bytes();
+    let mut name = [&b"resound\0"[..], unique].concat();
+    name.resize(107, b'x');
+    let named = UnixDatagram::bind_addr(&UnixAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let autobound = UnixDatagram::unbound().unwrap();
+    bind(&autobound, &SocketAddrUnix::new_unnamed()).unwrap();
+    let mut batch = B::echo(9);
+    for client in [&named, &autobound] {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.send_to(b"m", &path).unwrap();
+        assert_eq!(batch.receive(&server, 4).unwrap(), 1);
+        assert!(batch.message(0).answerable);
+        let addr = client.local_addr().unwrap();
+        let expected = addr.as_abstract_name().unwrap().to_vec();
+        assert_eq!(Peer::from(&batch.peer(0)), Peer::Abstract(expected));
+        batch.queue_answer(0);
+        assert_eq!(batch.send(&server, 4).unwrap(), 1);
+        assert_eq!(unix_took(client), b"m");
+        let parcel = batch.parcel(0);
+        batch.send_parcel(&server, &parcel).unwrap();
+        assert_eq!(unix_took(client), b"m");
+    }
+}
+
+/// Sends to a server on a wildcard address by way of `asked`; every answer must come from there.
+fn assert_answers_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
+    let server = udp_server(wildcard);
+    let asked = SocketAddr::new(asked, server.local_addr().unwrap().port());
+    let client = udp_client(client);
+    let mut batch = LinuxBatch::echo(9);
+    for message in [b"first".as_slice(), b"", b"third"] {
+        client.send_to(message, asked).unwrap();
+        assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
+        let source = Some((asked.ip(), 0));
+        let before = batch.parcel(0);
+        assert_eq!(before.source, source);
+        batch.queue_answer(0);
+        // The answer's control message has taken the place of the request's.
+        let after = batch.parcel(0);
+        assert_eq!(after, before);
+        assert_eq!(batch.send(&server, 1).unwrap(), 1);
+        batch.pass(1);
+        batch.send_parcel(&server, &after).unwrap();
+        for _ in 0..2 {
+            let mut buf = [0; 9];
+            let (count, from) = client.recv_from(&mut buf).unwrap();
+            assert_eq!((&buf[..count], from), (message, asked));
+        }
+    }
+}
+
+/// case U10
+#[test]
+fn on_a_wildcard_address_answers_leave_from_the_address_that_was_asked() {
+    for asked in [[127, 0, 0, 2], [127, 0, 0, 1], [127, 9, 8, 7]] {
+        assert_answers_leave_from("0.0.0.0:0", "127.0.0.1:0", asked.into());
+    }
+    match UdpSocket::bind("[::1]:0") {
+        Ok(_) => assert_answers_leave_from("[::]:0", "[::1]:0", "::1".parse().unwrap()),
+        Err(error) => skip_ipv6(&error),
+    }
+}
+
+/// case U10: of several in one line, each has its own.
+#[test]
+fn answers_of_one_line_leave_from_different_addresses() {
+    let server = udp_server("0.0.0.0:0");
+    let port = server.local_addr().unwrap().port();
+    let client = udp_client("127.0.0.1:0");
+    let mut batch = LinuxBatch::echo(9);
+    let asked: Vec<_> = (1..=4).map(|last| SocketAddr::from(([127, 0, 0, last], port))).collect();
+    for (number, addr) in (0..).zip(&asked) {
+        client.send_to(&[number], addr).unwrap();
+    }
+    answer(&mut batch, &server, asked.len());
+    for (number, addr) in (0..).zip(&asked) {
+        let mut buf = [0; 9];
+        assert_eq!(client.recv_from(&mut buf).unwrap(), (1, *addr));
+        assert_eq!(buf[0], number);
+    }
+}
+
+/// case U16
+#[test]
+fn datagrams_lost_for_want_of_receive_buffer_are_told_with_the_next_that_comes() {
+    let options = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
+    let server = Datagram::udp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let client = udp_client("127.0.0.1:0");
+    client.connect(server.local_addr().unwrap()).unwrap();
+    let mut batch = LinuxBatch::echo(1000);
+    client.send(b"first").unwrap();
+    assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
+    assert_eq!(batch.overflow(), None, "nothing is lost yet");
+
+    let mut sent = 100;
+    for _ in 0..sent {
+        client.send(&[0; 1000]).unwrap();
+    }
+    let mut received = 0;
+    while batch.overflow().is_none() {
+        // Told by the first that is queued after a loss: there is room for it some time.
+        client.send(b"next").unwrap();
+        sent += 1;
+        received += receive(&mut batch, &server, usize::MAX).unwrap();
+    }
+    while let Ok(count) = batch.receive(&server, usize::MAX) {
+        received += count;
+    }
+    client.send(b"last").unwrap();
+    loop {
+        let count = receive(&mut batch, &server, usize::MAX).unwrap();
+        received += count;
+        if batch.message(count - 1).bytes == b"last" {
+            break;
+        }
+    }
+    assert_eq!(batch.overflow().unwrap() as usize + received, sent + 1);
+}
+
+/// A client at the longest path there is: no room is left for the zero byte that ends it, and the
+/// kernel tells a length that is one more than it takes (unix(7), Bugs). std makes no such socket.
+fn client_at_the_longest_path(folder: &TempDir) -> UnixDatagram {
+    let rest = 108 - folder.path().as_os_str().len() - 1;
+    let path = folder.path().join("x".repeat(rest));
+    let client = UnixDatagram::unbound().unwrap();
+    bind(&client, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client
+}
+
+/// case U9: socket2 has no form for the longest path, which makes a receive of the portable
+/// version fail at will.
+#[test]
+fn an_error_that_comes_after_some_datagrams_is_given_by_the_next_call() {
+    let (folder, path, server) = unix_server();
+    let client = unix_client(&folder, "c");
+    client.send_to(b"before", &path).unwrap();
+    client_at_the_longest_path(&folder).send_to(b"fails", &path).unwrap();
+    client.send_to(b"after", &path).unwrap();
+    let mut batch = PortableBatch::echo(9);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 1);
+    assert_eq!(batch.message(0).bytes, b"before");
+    let error = batch.receive(&server, 4).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 1);
+    assert_eq!(batch.message(0).bytes, b"after");
+}

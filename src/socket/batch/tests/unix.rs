@@ -1,0 +1,199 @@
+//! Unix datagrams, where what is sent is queued at once, with either version.
+
+use super::*;
+
+both! {
+    datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots,
+    every_unix_datagram_comes_back_to_its_own_sender,
+    a_unix_sender_without_a_name_cannot_be_answered,
+    answers_stay_in_the_line_until_they_are_passed,
+    answers_not_sent_are_forgotten_with_the_next_receive,
+    an_answer_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone,
+    a_receiver_without_room_gives_would_block_and_its_answer_is_kept_by_a_parcel,
+    an_index_not_below_the_count_panics,
+}
+
+/// case U7: on a Unix socket, where what is sent is queued at once.
+fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let client = unix_client(&folder, "c");
+    for number in 0..9_u8 {
+        client.send_to(&vec![number; usize::from(number)], &path).unwrap();
+    }
+    let mut batch = B::echo(9);
+    let mut number = 0;
+    for (limit, expected) in [(3, 3), (1, 1), (usize::MAX, 4), (2, 1)] {
+        assert_eq!(batch.receive(&server, limit).unwrap(), expected);
+        for index in 0..expected {
+            let bytes = vec![number; usize::from(number)];
+            let message = Message { bytes: &bytes, truncated: false, answerable: true };
+            assert_eq!(batch.message(index), message);
+            number += 1;
+        }
+    }
+    let end = batch.receive(&server, usize::MAX).unwrap_err();
+    assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+}
+
+/// case X2: a sender with a path; the abstract ones are tested where they exist.
+fn every_unix_datagram_comes_back_to_its_own_sender<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let clients = [unix_client(&folder, "first"), unix_client(&folder, "second")];
+    let messages: [&[u8]; 3] = [b"a", b"", b"b"];
+    for message in messages {
+        for client in &clients {
+            client.send_to(message, &path).unwrap();
+        }
+    }
+    let mut batch = B::echo(100);
+    assert_eq!(batch.receive(&server, 2).unwrap(), 2);
+    let peer = |name| SockAddr::unix(folder.path().join(name)).unwrap();
+    assert_eq!([batch.peer(0), batch.peer(1)], [peer("first"), peer("second")]);
+    batch.queue_answer(0);
+    batch.queue_answer(1);
+    assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
+    answer(&mut batch, &server, 4);
+    for client in &clients {
+        for message in messages {
+            assert_eq!(unix_took(client), message);
+        }
+    }
+}
+
+/// case X1
+fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
+    let (folder, path, server) = unix_server();
+    // A slot that had a name before must not keep it.
+    unix_client(&folder, "named").send_to(b"1", &path).unwrap();
+    UnixDatagram::unbound().unwrap().send_to(b"2", &path).unwrap();
+    let mut batch = B::echo(9);
+    for (bytes, answerable) in [(b"1", true), (b"2", false)] {
+        assert_eq!(batch.receive(&server, 1).unwrap(), 1);
+        assert_eq!(batch.message(0), Message { bytes, truncated: false, answerable });
+        assert_eq!(Peer::from(&batch.peer(0)) == Peer::Unnamed, !answerable);
+        assert_eq!(&*batch.parcel(0).bytes, bytes);
+    }
+}
+
+fn answers_stay_in_the_line_until_they_are_passed<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let client = unix_client(&folder, "c");
+    for message in [b"0", b"1", b"2", b"3"] {
+        client.send_to(message, &path).unwrap();
+    }
+    let mut batch = B::echo(9);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 4);
+    // One is passed over, and the line is in another order than the slots.
+    [3, 0, 2].into_iter().for_each(|index| batch.queue_answer(index));
+    assert_eq!(batch.send(&server, 1).unwrap(), 1);
+    assert_eq!((batch.unsent(), batch.unsent_index(0), batch.unsent_index(2)), (3, 3, 2));
+    batch.pass(1);
+    assert_eq!((batch.unsent(), batch.unsent_index(0)), (2, 0));
+    assert_eq!(batch.answer(batch.unsent_index(0)), b"0");
+    assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
+    batch.pass(2);
+    assert_eq!(batch.unsent(), 0);
+    assert_eq!([unix_took(&client), unix_took(&client), unix_took(&client)], [b"3", b"0", b"2"]);
+}
+
+fn answers_not_sent_are_forgotten_with_the_next_receive<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let client = unix_client(&folder, "c");
+    let mut batch = B::echo(9);
+    for message in [b"0", b"1"] {
+        client.send_to(message, &path).unwrap();
+        assert_eq!(batch.receive(&server, 4).unwrap(), 1);
+        assert_eq!(batch.unsent(), 0);
+        batch.queue_answer(0);
+    }
+    assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
+    assert_eq!(unix_took(&client), b"1");
+    assert!(batch.receive(&server, 4).is_err());
+    assert_eq!(batch.unsent(), 0, "also with a receive that fails");
+}
+
+/// cases U6 X4
+fn an_answer_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let names = ["first", "closed", "removed", "last"];
+    let mut clients = names.map(|name| Some(unix_client(&folder, name)));
+    for client in clients.iter().flatten() {
+        client.send_to(b"m", &path).unwrap();
+    }
+    let mut batch = B::echo(9);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 4);
+    (0..4).for_each(|index| batch.queue_answer(index));
+    (clients[1], clients[2]) = (None, None);
+    std::fs::remove_file(folder.path().join("removed")).unwrap();
+
+    assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
+    batch.pass(1);
+    for number in [libc::ECONNREFUSED, libc::ENOENT] {
+        let error = batch.send(&server, usize::MAX).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(number));
+        batch.pass(1);
+    }
+    assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
+    for client in clients.iter().flatten() {
+        assert_eq!(unix_took(client), b"m");
+    }
+}
+
+/// case X3
+fn a_receiver_without_room_gives_would_block_and_its_answer_is_kept_by_a_parcel<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let (deaf, other) = (unix_client(&folder, "deaf"), unix_client(&folder, "other"));
+    let mut batch = B::echo(9);
+    deaf.send_to(b"0", &path).unwrap();
+    assert_eq!(batch.receive(&server, 1).unwrap(), 1);
+    let parcel = batch.parcel(0);
+    let sent = (0..100_000).find(|_| batch.send_parcel(&server, &parcel).is_err()).unwrap();
+
+    deaf.send_to(b"1", &path).unwrap();
+    other.send_to(b"2", &path).unwrap();
+    assert_eq!(batch.receive(&server, 2).unwrap(), 2);
+    (0..2).for_each(|index| batch.queue_answer(index));
+    let error = batch.send(&server, usize::MAX).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    let parcel = batch.parcel(batch.unsent_index(0));
+    batch.pass(1);
+    assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
+    assert_eq!(unix_took(&other), b"2");
+
+    let error = batch.send_parcel(&server, &parcel).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    (0..sent).for_each(|_| assert_eq!(unix_took(&deaf), b"0"));
+    batch.send_parcel(&server, &parcel).unwrap();
+    assert_eq!(unix_took(&deaf), b"1");
+}
+
+/// Which of the methods that take an index panic at this one.
+fn panics<B: Make>(batch: &mut B, index: usize) -> [bool; 5] {
+    fn panics<R>(call: impl FnOnce() -> R) -> bool {
+        catch_unwind(AssertUnwindSafe(call)).is_err()
+    }
+    [
+        panics(|| batch.message(index).bytes.len()),
+        panics(|| batch.peer(index)),
+        panics(|| batch.answer(index).len()),
+        panics(|| batch.parcel(index)),
+        panics(|| batch.queue_answer(index)),
+    ]
+}
+
+fn an_index_not_below_the_count_panics<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let client = unix_client(&folder, "c");
+    let mut batch = B::echo(9);
+    assert_eq!(panics(&mut batch, 0), [true; 5]);
+    for _ in 0..2 {
+        client.send_to(b"m", &path).unwrap();
+    }
+    assert_eq!(batch.receive(&server, usize::MAX).unwrap(), 2);
+    assert_eq!(panics(&mut batch, 1), [false; 5]);
+    assert_eq!(panics(&mut batch, 2), [true; 5]);
+    client.send_to(b"m", &path).unwrap();
+    assert_eq!(batch.receive(&server, usize::MAX).unwrap(), 1);
+    // There is a slot, and the receive before has written to it.
+    assert_eq!(panics(&mut batch, 1), [true; 5]);
+}
