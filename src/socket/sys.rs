@@ -107,6 +107,13 @@ impl LinuxBatch {
         &self.received_headers[index]
     }
 
+    /// The length of the sender's address, as the kernel takes it back. It tells one byte more
+    /// than it takes for a path of the whole `sun_path`, which no zero byte ends (unix(7), Bugs).
+    fn name_length(&self, index: usize) -> socklen_t {
+        const LENGTH_MAX: socklen_t = size_of::<libc::sockaddr_un>() as socklen_t;
+        self.received_header(index).msg_hdr.msg_namelen.min(LENGTH_MAX)
+    }
+
     /// What the datagram's control messages tell.
     fn notes(&self, index: usize) -> Notes {
         // SAFETY: the kernel has written this header and its control buffer, which is ours.
@@ -169,7 +176,7 @@ impl Batch for LinuxBatch {
     }
 
     fn peer(&self, index: usize) -> SockAddr {
-        let length = self.received_header(index).msg_hdr.msg_namelen;
+        let length = self.name_length(index);
         let name = ptr::from_ref(&self.names[index]);
         // SAFETY: the storage is copied whole from one as large; the kernel has written `length`
         // bytes of a socket address to it, or none, which is the unnamed address.
@@ -189,8 +196,8 @@ impl Batch for LinuxBatch {
 
     fn queue_answer(&mut self, index: usize) {
         let source = self.notes(index).destination;
-        let received = self.received_header(index);
-        let (name, name_length) = (received.msg_hdr.msg_name, received.msg_hdr.msg_namelen);
+        let name = self.received_header(index).msg_hdr.msg_name;
+        let name_length = self.name_length(index);
         let bytes = self.answer(index);
         let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
 

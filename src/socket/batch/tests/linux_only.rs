@@ -146,6 +146,22 @@ fn client_at_the_longest_path(folder: &TempDir) -> UnixDatagram {
     client
 }
 
+/// case X2: at the far end of what an address can be.
+#[test]
+fn a_sender_at_the_longest_path_is_answered() {
+    let (folder, path, server) = unix_server();
+    let client = client_at_the_longest_path(&folder);
+    client.send_to(b"m", &path).unwrap();
+    let mut batch = LinuxBatch::echo(9);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 1);
+    assert!(matches!(Peer::from(&batch.peer(0)), Peer::Path(_)));
+    let parcel = batch.parcel(0);
+    batch.queue_answer(0);
+    assert_eq!(batch.send(&server, 4).unwrap(), 1);
+    batch.send_parcel(&server, &parcel).unwrap();
+    assert_eq!([unix_took(&client), unix_took(&client)], [b"m", b"m"]);
+}
+
 /// case U9: socket2 has no form for the longest path, which makes a receive of the portable
 /// version fail at will.
 #[test]
