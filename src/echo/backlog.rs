@@ -13,14 +13,21 @@ use super::counters::Cause;
 use super::datagram::{PacketWork, answer_cause};
 use crate::socket::batch::{Batch, Parcel};
 
-/// Peers that are waited for at once: each costs a system call a retry.
+/// Peers that are waited for at once: their retries cost system calls, their lists memory.
 const PEERS_MAX: usize = 256;
 
 /// Answers held for one peer: several times the usual queue of 10 (`net.unix.max_dgram_qlen`).
 pub(super) const PEER_ANSWERS_MAX: usize = 64;
 
+/// Bytes held for one peer: two answers of the largest size, or all 64 of an ordinary one. Less
+/// than the bound for all, so that one deaf peer does not use that up.
+const PEER_BYTES_MAX: usize = 512 << 10;
+
 /// Bytes held for all peers together.
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 16 << 20;
+
+/// Answers sent by the retries of one slice: as many as two batches of UDP.
+const RETRIED_PER_SLICE: usize = 128;
 
 /// The first retry comes after a receiver had time to be scheduled, later ones back off: a peer
 /// that has stopped reading costs 16 wake-ups a second.
@@ -28,38 +35,21 @@ const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 
 /// What is held, by peer, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct PeerBacklog {
     peers: HashMap<SockAddr, Waiting>,
     bytes: usize,
-    retry_at: Option<Instant>,
-    retry_after: Duration,
-}
-
-impl Default for PeerBacklog {
-    fn default() -> PeerBacklog {
-        PeerBacklog {
-            peers: HashMap::new(),
-            bytes: 0,
-            retry_at: None,
-            retry_after: RETRY_AFTER_MIN,
-        }
-    }
 }
 
 #[derive(Debug)]
 struct Waiting {
     parcels: VecDeque<Parcel>,
+    bytes: usize,
     /// When the peer last took one, or first did not.
     blocked_since: Instant,
-}
-
-/// How far sending to one peer came.
-#[derive(Debug, Default)]
-struct Progress {
-    /// Answers gone, sent or given up.
-    answers: usize,
-    bytes: usize,
+    retry_at: Instant,
+    /// Doubles with every retry that moved nothing.
+    retry_after: Duration,
 }
 
 impl PeerBacklog {
@@ -77,8 +67,9 @@ impl PeerBacklog {
         self.peers.contains_key(peer)
     }
 
+    /// When the next retry is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.peers.values().map(|waiting| waiting.retry_at).min()
     }
 
     /// How many answers from the front of the line go to peers nothing is held for.
@@ -92,24 +83,28 @@ impl PeerBacklog {
 
     /// Holds an answer, or drops and counts it when a bound is reached.
     pub(super) fn hold(&mut self, parcel: Parcel, work: &mut PacketWork<'_>) {
-        let waiting = self.peers.get(&parcel.peer).map_or(0, |waiting| waiting.parcels.len());
-        let is_full = waiting == PEER_ANSWERS_MAX
-            || (waiting == 0 && self.peers.len() == PEERS_MAX)
-            || self.bytes + parcel.bytes.len() > BYTES_MAX;
-        if is_full {
+        let length = parcel.bytes.len();
+        let has_room = match self.peers.get(&parcel.peer) {
+            Some(waiting) => {
+                waiting.parcels.len() < PEER_ANSWERS_MAX && waiting.bytes + length <= PEER_BYTES_MAX
+            }
+            None => self.peers.len() < PEERS_MAX && length <= PEER_BYTES_MAX,
+        };
+        if !has_room || self.bytes + length > BYTES_MAX {
             work.tally.add(Cause::AnswerBacklogFull, 1);
             return;
         }
         work.tally.add(Cause::Held, 1);
-        self.bytes += parcel.bytes.len();
-        let waiting = self
-            .peers
-            .entry(parcel.peer.clone())
-            .or_insert_with(|| Waiting { parcels: VecDeque::new(), blocked_since: work.now });
+        self.bytes += length;
+        let waiting = self.peers.entry(parcel.peer.clone()).or_insert_with(|| Waiting {
+            parcels: VecDeque::new(),
+            bytes: 0,
+            blocked_since: work.now,
+            retry_at: work.now + RETRY_AFTER_MIN,
+            retry_after: RETRY_AFTER_MIN,
+        });
+        waiting.bytes += length;
         waiting.parcels.push_back(parcel);
-        if self.retry_at.is_none() {
-            self.retry_at = Some(work.now + self.retry_after);
-        }
     }
 
     /// Sends what is held for one peer, as far as it has room.
@@ -121,73 +116,75 @@ impl PeerBacklog {
         work: &mut PacketWork<'_>,
     ) {
         let Some(waiting) = self.peers.get_mut(peer) else { return };
-        self.bytes -= waiting.send(batch, socket, work).bytes;
+        let bytes_before = waiting.bytes;
+        waiting.send(PEER_ANSWERS_MAX, batch, socket, work);
+        self.bytes -= bytes_before - waiting.bytes;
         if waiting.parcels.is_empty() {
             self.peers.remove(peer);
         }
-        if self.peers.is_empty() {
-            self.rest();
-        }
     }
 
-    /// When a retry is due, tries every peer once.
+    /// Tries the peers whose retry is due, and gives up those that have stalled. What the slice
+    /// has no room for stays due.
     pub(super) fn retry<B: Batch>(
         &mut self,
         batch: &mut B,
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
     ) {
-        if self.retry_at.is_none_or(|at| work.now < at) {
-            return;
-        }
-        let mut progressed = false;
+        let mut room = RETRIED_PER_SLICE;
         let bytes = &mut self.bytes;
         self.peers.retain(|_, waiting| {
-            let progress = waiting.send(batch, socket, work);
-            progressed |= progress.answers > 0;
-            *bytes -= progress.bytes;
+            if room == 0 || work.now < waiting.retry_at {
+                return true;
+            }
+            let bytes_before = waiting.bytes;
+            let sent = waiting.send(room, batch, socket, work);
+            room -= sent;
+            if sent == 0 {
+                waiting.retry_after = (waiting.retry_after * 2).min(RETRY_AFTER_MAX);
+                waiting.retry_at = work.now + waiting.retry_after;
+            }
             if work.now.saturating_duration_since(waiting.blocked_since) >= work.stall_timeout {
                 work.tally.add(Cause::AnswerStalled, waiting.parcels.len() as u64);
-                *bytes -= waiting.parcels.iter().map(|parcel| parcel.bytes.len()).sum::<usize>();
-                return false;
+                waiting.bytes = 0;
+                waiting.parcels.clear();
             }
+            *bytes -= bytes_before - waiting.bytes;
             !waiting.parcels.is_empty()
         });
-        if self.peers.is_empty() {
-            self.rest();
-            return;
-        }
-        let longer = self.retry_after.saturating_mul(2).min(RETRY_AFTER_MAX);
-        self.retry_after = if progressed { RETRY_AFTER_MIN } else { longer };
-        self.retry_at = Some(work.now + self.retry_after);
-    }
-
-    fn rest(&mut self) {
-        self.retry_at = None;
-        self.retry_after = RETRY_AFTER_MIN;
     }
 }
 
 impl Waiting {
+    /// Sends up to `limit` answers, and returns how many are gone, sent or given up.
     fn send<B: Batch>(
         &mut self,
+        limit: usize,
         batch: &mut B,
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
-    ) -> Progress {
-        let mut progress = Progress::default();
-        while let Some(parcel) = self.parcels.front() {
+    ) -> usize {
+        let mut gone = 0;
+        while gone < limit
+            && let Some(parcel) = self.parcels.front()
+        {
             match batch.send_parcel(socket, parcel) {
                 Ok(()) => work.tally.sent(parcel.bytes.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => work.tally.add(answer_cause(&error), 1),
             }
-            progress.answers += 1;
-            progress.bytes += parcel.bytes.len();
-            self.blocked_since = work.now;
+            gone += 1;
+            self.bytes -= parcel.bytes.len();
             self.parcels.pop_front();
         }
-        progress
+        if gone > 0 {
+            // It is awake, and may soon have room for more.
+            self.blocked_since = work.now;
+            self.retry_after = RETRY_AFTER_MIN;
+            self.retry_at = work.now + self.retry_after;
+        }
+        gone
     }
 }

@@ -77,7 +77,7 @@ pub enum Notice<'a> {
         /// Why.
         cause: Cause,
     },
-    /// Datagrams or answers were dropped.
+    /// Datagrams or answers were dropped, or could not be received.
     Dropped {
         /// Of which transport.
         transport: Transport,
@@ -150,7 +150,7 @@ impl fmt::Display for Notice<'_> {
                 write!(formatter, "{}: connection closed: {}", transport.name(), cause.name())
             }
             Notice::Dropped { transport, cause, times } => {
-                write!(formatter, "{}: dropped {times}: {}", transport.name(), cause.name())
+                write!(formatter, "{}: {} ({times} at once)", transport.name(), cause.name())
             }
             Notice::Draining { connections_open, timeout } => write!(
                 formatter,

@@ -2,7 +2,7 @@
 //!
 //! Flush what is owed → read into the shared scratch buffer → write back at once → keep only what
 //! did not fit. A stream that owes does not read, so that a peer which never reads costs one
-//! buffer's worth of memory and no more. An idle stream owns no buffer at all.
+//! buffer's worth of memory (or one reply's) and no more. An idle stream owns no buffer at all.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -135,7 +135,10 @@ impl ByteMover {
             on_message(stream, &work.scratch[..count]);
             self.answer(stream, readiness, count, work)?;
         }
-        Ok(Step::Again)
+        // The last answer may have blocked, or the last read emptied the socket: then the slice has
+        // come to its natural end as well.
+        let rests = if self.owes() { !readiness.is_writable() } else { !readiness.is_readable() };
+        Ok(if rests { Step::Wait } else { Step::Again })
     }
 
     /// Writes the answer to `count` bytes of scratch, and keeps what the socket does not take.

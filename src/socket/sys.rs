@@ -217,7 +217,8 @@ impl Batch for LinuxBatch {
     }
 
     fn answer(&self, index: usize) -> &[u8] {
-        self.options.reply.as_deref().unwrap_or_else(|| self.message(index).bytes)
+        let message = self.message(index);
+        self.options.reply.as_deref().unwrap_or(message.bytes)
     }
 
     fn parcel(&self, index: usize) -> Parcel {

@@ -81,7 +81,8 @@ impl Batch for PortableBatch {
     }
 
     fn answer(&self, index: usize) -> &[u8] {
-        self.options.reply.as_deref().unwrap_or_else(|| self.message(index).bytes)
+        let message = self.message(index);
+        self.options.reply.as_deref().unwrap_or(message.bytes)
     }
 
     fn parcel(&self, index: usize) -> Parcel {

@@ -88,14 +88,40 @@ fn peers_without_room_are_bounded_in_number_and_in_bytes() {
     let datagrams = [("deaf", large.as_str()); 40];
     arrive(&mut scene, &datagrams);
     run(&mut scene);
-    assert_eq!(scene.mover.held() * large.len(), 4 << 20);
-    assert_eq!(scene.tally.count(Cause::AnswerBacklogFull), 40 - 16);
+    assert_eq!(scene.mover.held(), 2, "a peer's share of the bytes");
+    assert_eq!(scene.tally.count(Cause::AnswerBacklogFull), 40 - 2);
     // What has gone gives its bytes back to the bound.
-    scene.batch.rooms.insert(peer("deaf"), 3);
+    scene.batch.rooms.insert(peer("deaf"), 1);
     run_at_retry(&mut scene);
     arrive(&mut scene, &datagrams);
     run(&mut scene);
-    assert_eq!((scene.sent().len(), scene.mover.held()), (3, 16));
+    assert_eq!((scene.sent().len(), scene.mover.held()), (1, 2));
+
+    let mut scene = Scene::of_unix();
+    for name in &names {
+        scene.batch.rooms.insert(peer(name), 0);
+        arrive(&mut scene, &[(name, &large)]);
+    }
+    run(&mut scene);
+    assert_eq!(scene.mover.held() * large.len(), 16 << 20, "the bytes of all");
+}
+
+/// case X3: a peer that takes its answers does not wait on account of one that is deaf for long.
+#[test]
+fn each_peer_has_a_back_off_of_its_own() {
+    let mut scene = scene(&[("deaf", "a")]);
+    run(&mut scene);
+    (0..20).for_each(|_| run_at_retry(&mut scene));
+    let long = scene.mover.retry_at().unwrap() - scene.now;
+    scene.batch.rooms.insert(peer("slow"), 0);
+    arrive(&mut scene, &[("slow", "b")]);
+    run(&mut scene);
+    let short = scene.mover.retry_at().unwrap() - scene.now;
+    assert!(short < long, "{short:?} {long:?}");
+    scene.batch.rooms.remove(&peer("slow"));
+    let attempts = scene.batch.attempts;
+    run_at_retry(&mut scene);
+    assert_eq!((scene.sent(), scene.batch.attempts), (vec!["b"], attempts + 1));
 }
 
 /// case X3
