@@ -200,7 +200,8 @@ impl<S: Source> Reactor<S> {
     ///
     /// # Errors
     ///
-    /// When the signal cannot be caught (SIGKILL) or no descriptor is left.
+    /// When a signal cannot be caught (SIGKILL, SIGSTOP) or tells of a fault in the program
+    /// (SIGILL, SIGFPE, SIGSEGV), and when no descriptor is left.
     #[cfg(feature = "signals")]
     pub fn watch_signals(&mut self, signals: &[i32]) -> io::Result<()> {
         self.signals = Some(signals::Signals::new(signals, self.poll.registry(), SIGNALS)?);

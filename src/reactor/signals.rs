@@ -10,6 +10,11 @@ pub(super) struct Signals(signal_hook_mio::v1_0::Signals);
 
 impl Signals {
     pub(super) fn new(signals: &[i32], registry: &Registry, token: Token) -> io::Result<Signals> {
+        // signal-hook panics for these, and its clean-up for the panic panics again.
+        if signals.iter().any(|signal| signal_hook::consts::FORBIDDEN.contains(signal)) {
+            let message = "a signal that cannot be caught, or that tells of a fault";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let mut inner = signal_hook_mio::v1_0::Signals::new(signals)?;
         registry.register(&mut inner, token, Interest::READABLE)?;
         Ok(Signals(inner))
