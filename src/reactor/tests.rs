@@ -1,1 +1,193 @@
+//! The loop under small scripted handlers, on real sockets.
 
+mod fairness;
+mod life;
+mod tenants;
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::thread;
+
+use mio::net::UnixStream;
+use mio::{Interest, Registry, event};
+
+use super::*;
+
+/// One end of a socket pair, with the faults a test wants of it.
+struct End {
+    name: usize,
+    stream: UnixStream,
+    interest: Interest,
+    /// Fails to be registered.
+    is_unregistrable: bool,
+    /// Fails to be registered anew.
+    is_unchangeable: bool,
+    /// Stays with the selector after it is deregistered.
+    is_sticky: bool,
+}
+
+impl End {
+    /// An end and the far end that a test writes to.
+    fn pair(name: usize) -> (End, BlockingStream) {
+        let (near, far) = BlockingStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let end = End {
+            name,
+            stream: UnixStream::from_std(near),
+            interest: Interest::READABLE,
+            is_unregistrable: false,
+            is_unchangeable: false,
+            is_sticky: false,
+        };
+        (end, far)
+    }
+
+    /// An end that has something to read.
+    fn ready(name: usize) -> (End, BlockingStream) {
+        let (end, far) = End::pair(name);
+        (&far).write_all(b"x").unwrap();
+        (end, far)
+    }
+
+    /// Reads to `WouldBlock`, as a handler that answers [`Next::Wait`] must.
+    fn drain(&mut self, readiness: &mut Readiness) {
+        let mut buf = [0; 64];
+        while let Ok(1..) = self.stream.read(&mut buf) {}
+        readiness.clear_readable();
+    }
+}
+
+impl Source for End {
+    fn interest(&self) -> Interest {
+        self.interest
+    }
+}
+
+impl event::Source for End {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        if self.is_unregistrable {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.stream.register(registry, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        if self.is_unchangeable {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.stream.reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        if self.is_sticky {
+            return Ok(());
+        }
+        self.stream.deregister(registry)
+    }
+}
+
+/// What became of a source, as its handler heard of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Closed(usize),
+    Unregistered(usize, io::ErrorKind),
+}
+
+/// A handler whose slices are a closure, and which notes all else.
+struct Script<F> {
+    slice: F,
+    fates: Vec<Fate>,
+    /// Sources to insert when one comes back.
+    successors: Vec<End>,
+    /// The sources that came back, kept open.
+    kept: Vec<End>,
+    ticks: usize,
+    /// What ticks return, the next one last; `None` when it is used up.
+    deadlines: Vec<Instant>,
+    signals: Vec<i32>,
+}
+
+impl<F> Script<F>
+where
+    F: FnMut(&mut End, &mut Readiness, &mut Context<'_, End>) -> Next,
+{
+    fn new(slice: F) -> Script<F> {
+        Script {
+            slice,
+            fates: Vec::new(),
+            successors: Vec::new(),
+            kept: Vec::new(),
+            ticks: 0,
+            deadlines: Vec::new(),
+            signals: Vec::new(),
+        }
+    }
+}
+
+impl<F> Handler for Script<F>
+where
+    F: FnMut(&mut End, &mut Readiness, &mut Context<'_, End>) -> Next,
+{
+    type Source = End;
+
+    fn ready(
+        &mut self,
+        source: &mut End,
+        readiness: &mut Readiness,
+        context: &mut Context<'_, End>,
+    ) -> Next {
+        (self.slice)(source, readiness, context)
+    }
+
+    fn closed(&mut self, source: End, cause: Closed, context: &mut Context<'_, End>) {
+        self.fates.push(match cause {
+            Closed::ByHandler => Fate::Closed(source.name),
+            Closed::Unregistered(error) => Fate::Unregistered(source.name, error.kind()),
+        });
+        if let Some(successor) = self.successors.pop() {
+            context.insert(successor);
+        }
+        self.kept.push(source);
+    }
+
+    fn tick(&mut self, _: &Sources<End>, _: &mut Context<'_, End>) -> Option<Instant> {
+        self.ticks += 1;
+        self.deadlines.pop()
+    }
+
+    #[cfg(feature = "signals")]
+    fn signalled(&mut self, signal: i32, sources: &Sources<End>, context: &mut Context<'_, End>) {
+        self.signals.push(signal);
+        sources.iter().for_each(|(key, _)| context.wake(key));
+    }
+}
+
+/// Far beyond what a busy machine needs.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A reactor that is stopped should a test sleep in it for [`WAIT_MAX`].
+fn reactor() -> Reactor<End> {
+    let reactor = Reactor::new().unwrap();
+    let stop = reactor.stop_handle();
+    thread::spawn(move || {
+        thread::sleep(WAIT_MAX);
+        stop.stop();
+    });
+    reactor
+}
+
+/// One turn that does not end the loop.
+#[track_caller]
+fn turn<H: Handler<Source = End>>(reactor: &mut Reactor<End>, handler: &mut H) {
+    assert_eq!(reactor.turn(handler).unwrap(), Flow::Running);
+}
