@@ -1,0 +1,123 @@
+//! Accepting on real listeners.
+
+use std::os::unix::net::UnixStream;
+
+use socket2::SockRef;
+
+use super::*;
+use crate::echo::accept::ACCEPTS_PER_SLICE;
+
+/// case A1: 200 are queued, and no client connects after that.
+#[test]
+fn queued_connections_beyond_a_slice_wait_for_no_further_connect() {
+    let mut rig = Rig::tcp(Options::default());
+    let mut clients = rig.clients(200);
+    let mut accepted = 0;
+    for turn in 1..=4 {
+        rig.turn();
+        accepted = (accepted + ACCEPTS_PER_SLICE).min(200);
+        assert_eq!(rig.count(Cause::Accepted), accepted as u64, "after turn {turn}");
+    }
+    clients.iter_mut().for_each(|client| rig.echo(client));
+}
+
+/// case A5
+#[test]
+fn a_client_beyond_the_limit_is_served_when_another_leaves() {
+    let mut rig = Rig::tcp(Options { connections_max: 2, ..Options::default() });
+    let first = rig.served_client();
+    let mut second = rig.served_client();
+    let mut third = rig.client();
+    rig.turn_until("the limit", |rig| rig.notices("connection_limit") > 0);
+    third.write_all(b"wait").unwrap();
+    rig.echo(&mut second);
+    assert_eq!((rig.count(Cause::Accepted), rig.open()), (2, 2));
+
+    drop(first);
+    rig.turn_until_count(Cause::Finished, 1);
+    rig.turn_until_count(Cause::Accepted, 3);
+    let mut answer = [0; 4];
+    rig.turn_until("the late echo", |rig| rig.counters().tallies_bytes_out() == 4 * 4);
+    third.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"wait");
+    rig.echo(&mut second);
+}
+
+/// case A5: each client that comes meanwhile is an event of the listener, which rests but once.
+#[test]
+fn a_listener_rests_once_however_many_clients_come() {
+    let mut rig = Rig::tcp(Options { connections_max: 1, ..Options::default() });
+    let first = rig.served_client();
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        others.push(rig.client());
+        rig.turn();
+        rig.turn();
+    }
+    assert_eq!(rig.server().resting.len(), 1);
+    drop(first);
+    for served in 1..=20 {
+        rig.turn_until_count(Cause::Accepted, 1 + served);
+        assert_eq!(rig.open(), 1);
+        drop(others.remove(0));
+    }
+}
+
+/// case A5: the limit is of all listeners together.
+#[test]
+fn listeners_share_the_limit_and_each_is_woken_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo");
+    let unix = format!("unix:{}", path.display());
+    let options = Options { connections_max: 1, ..Options::default() };
+    let mut rig = Rig::new(options, &["tcp://127.0.0.1:0", &unix]);
+    let first = rig.served_client();
+    let tcp = rig.client();
+    let unix = UnixStream::connect(&path).unwrap();
+    rig.turn_until("both at rest", |rig| rig.server().resting.len() == 2);
+    drop(first);
+    rig.turn_until_count(Cause::Accepted, 2);
+    drop((tcp, unix));
+    rig.turn_until_count(Cause::Finished, 3);
+    assert_eq!(rig.count(Cause::Accepted), 3);
+    assert_eq!(rig.counters()[Transport::Unix].count(Cause::Accepted), 1);
+}
+
+/// case A7: the reactor's tests show that such a source comes back; here one is handed back as it
+/// would be, since Linux refuses a registration only when its memory for watches is used up.
+#[test]
+fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
+    let mut rig = Rig::tcp(Options { connections_max: 2, ..Options::default() });
+    let mut first = rig.served_client();
+    rig.request(|server, _, context| {
+        let (near, _far) = mio::net::UnixStream::pair().unwrap();
+        let mover = ByteMover::new(context.now());
+        let connection = Connection { stream: Stream::Unix(near), mover };
+        server.counters.connections_open += 1;
+        let error = io::ErrorKind::OutOfMemory.into();
+        let source = Source(Kind::Connection(connection));
+        server.closed(source, Closed::Unregistered(error), context);
+    });
+    assert_eq!((rig.count(Cause::Unregistered), rig.open()), (1, 1));
+    assert_eq!(rig.notices("unregistered"), 1);
+    let _second = rig.served_client();
+    rig.echo(&mut first);
+}
+
+/// case A8
+#[test]
+fn a_peer_that_resets_before_it_is_accepted_ends_only_its_own_connection() {
+    let mut rig = Rig::tcp(Options::default());
+    let mut before = rig.served_client();
+    for _ in 0..10 {
+        let gone = rig.client();
+        SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    let mut after = rig.client();
+    rig.turn_until("the end of ten connections", |rig| {
+        rig.count(Cause::Reset) + rig.count(Cause::AcceptAborted) == 10
+    });
+    rig.echo(&mut before);
+    rig.echo(&mut after);
+    assert_eq!(rig.open(), 2);
+}

@@ -1,0 +1,251 @@
+//! Datagrams over real sockets: full and vanished receivers, lost and failing receives.
+
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use socket2::{SockAddr, SockRef};
+
+use super::*;
+use crate::echo::backlog::PEER_ANSWERS_MAX;
+use crate::socket::SocketOptions;
+
+/// A Unix datagram server in a folder of its own, and the means to make peers there.
+struct UnixRig {
+    rig: Rig,
+    folder: tempfile::TempDir,
+}
+
+impl UnixRig {
+    fn new(options: Options) -> UnixRig {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = format!("unixgram:{}", folder.path().join("echo").display());
+        UnixRig { rig: Rig::new(options, &[&endpoint]), folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn peer(&self, name: &str) -> UnixDatagram {
+        let peer = UnixDatagram::bind(self.path(name)).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        peer
+    }
+
+    /// Sends numbered datagrams, turning so that the server's own queue never fills.
+    fn send(&mut self, peer: &UnixDatagram, numbers: std::ops::Range<u8>) {
+        let server = self.path("echo");
+        for number in numbers {
+            peer.send_to(&[number], &server).unwrap();
+            let seen = self.received() + 1;
+            self.rig.turn_until("a datagram", |rig| {
+                rig.counters()[Transport::Unixgram].traffic.messages_in == seen
+            });
+        }
+    }
+
+    fn received(&self) -> u64 {
+        self.rig.counters()[Transport::Unixgram].traffic.messages_in
+    }
+
+    fn held(&self) -> usize {
+        let held = |source: &Source| match &source.0 {
+            Kind::Packets(packets) => packets.mover.held(),
+            _ => 0,
+        };
+        self.rig.reactor.sources().iter().map(|(_, source)| held(source)).sum()
+    }
+
+    /// Reads as many answers as there are to come, turning meanwhile.
+    fn read(&mut self, peer: &UnixDatagram, count: usize) -> Vec<u8> {
+        let mut answers = Vec::new();
+        let mut buf = [0; 2];
+        self.rig.turn_until("the answers", |_| {
+            while let Ok(1) = peer.recv(&mut buf) {
+                answers.push(buf[0]);
+            }
+            answers.len() >= count
+        });
+        answers
+    }
+}
+
+/// case X3
+#[test]
+fn a_peer_that_does_not_read_holds_up_no_other_and_has_its_answers_in_order() {
+    let mut unix = UnixRig::new(Options::default());
+    let (slow, quick) = (unix.peer("slow"), unix.peer("quick"));
+    unix.send(&slow, 0..40);
+    assert!(unix.held() > 0, "the peer's queue is longer than usual");
+    unix.send(&quick, 0..5);
+    assert_eq!(unix.read(&quick, 5), [0, 1, 2, 3, 4]);
+    assert!(unix.held() > 0);
+
+    // From here on nothing is sent: what is held goes out by the timer alone.
+    assert_eq!(unix.read(&slow, 40), (0..40).collect::<Vec<u8>>());
+    assert_eq!(unix.held(), 0);
+    assert_eq!(unix.rig.count(Cause::AnswerBacklogFull), 0);
+    unix.rig.turn_until("no more retries", |rig| rig.handler.deadline.is_none());
+}
+
+/// case X3: answers sent while others are held queue up behind them.
+#[test]
+fn a_peer_that_reads_again_has_later_answers_behind_earlier_ones() {
+    let mut unix = UnixRig::new(Options::default());
+    let slow = unix.peer("slow");
+    unix.send(&slow, 0..30);
+    let mut answers = unix.read(&slow, 5);
+    unix.send(&slow, 30..40);
+    answers.extend(unix.read(&slow, 40 - answers.len()));
+    assert_eq!(answers, (0..40).collect::<Vec<u8>>());
+}
+
+/// case X3
+#[test]
+fn answers_beyond_the_bound_of_a_peer_are_dropped_and_counted() {
+    let mut unix = UnixRig::new(Options::default());
+    let slow = unix.peer("slow");
+    unix.send(&slow, 0..200);
+    assert_eq!(unix.held(), PEER_ANSWERS_MAX);
+    let dropped = unix.rig.count(Cause::AnswerBacklogFull);
+    assert!(unix.rig.notices("answer_backlog_full") > 0);
+    let kept = u8::try_from(200 - dropped).unwrap();
+    assert_eq!(unix.read(&slow, kept.into()), (0..kept).collect::<Vec<u8>>());
+    unix.send(&slow, 200..201);
+    assert_eq!(unix.read(&slow, 1), [200]);
+}
+
+/// case X3: a peer that never reads again is given up.
+#[test]
+fn answers_that_are_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
+    let stall_timeout = Duration::from_millis(100);
+    let mut unix = UnixRig::new(Options { stall_timeout, ..Options::default() });
+    let slow = unix.peer("slow");
+    unix.send(&slow, 0..20);
+    unix.rig.turn_until("the stall", |rig| rig.count(Cause::AnswerStalled) > 0);
+    assert_eq!(unix.held(), 0);
+    unix.rig.turn_until("no more retries", |rig| rig.handler.deadline.is_none());
+}
+
+/// case X4: the socket is closed, its file is there or is not.
+#[test]
+fn a_receiver_that_is_gone_is_counted_and_the_others_are_served() {
+    let mut unix = UnixRig::new(Options::default());
+    let other = unix.peer("other");
+    for (times, is_unlinked) in [(1, false), (2, true)] {
+        let name = format!("gone{times}");
+        let gone = unix.peer(&name);
+        gone.send_to(b"x", unix.path("echo")).unwrap();
+        drop(gone);
+        if is_unlinked {
+            std::fs::remove_file(unix.path(&name)).unwrap();
+        }
+        unix.rig.turn_until_count(Cause::AnswerRefused, times);
+        unix.send(&other, 0..1);
+        assert_eq!(unix.read(&other, 1), [0]);
+    }
+    assert_eq!(unix.rig.notices("answer_refused"), 2);
+}
+
+/// case X4: a receiver that goes while answers are held for it.
+#[test]
+fn answers_held_for_a_receiver_that_is_gone_are_dropped_and_counted() {
+    let mut unix = UnixRig::new(Options::default());
+    let slow = unix.peer("slow");
+    unix.send(&slow, 0..30);
+    let held = unix.held();
+    assert!(held > 0);
+    drop(slow);
+    unix.rig.turn_until_count(Cause::AnswerRefused, held as u64);
+    assert_eq!(unix.held(), 0);
+}
+
+/// case P1: a drain waits for receivers as it does for streams, up to its deadline.
+#[test]
+fn a_drain_sends_what_is_held_before_it_ends() {
+    let mut unix = UnixRig::new(Options::default());
+    let slow = unix.peer("slow");
+    unix.send(&slow, 0..30);
+    assert_eq!(unix.rig.drain(), Flow::Running);
+    assert_eq!(unix.read(&slow, 30), (0..30).collect::<Vec<u8>>());
+    unix.rig.turn_until_stopped();
+    assert!(!Path::new(&unix.path("echo")).exists());
+}
+
+fn udp_client(rig: &Rig) -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.connect(rig.addr()).unwrap();
+    client
+}
+
+fn udp_echo(rig: &mut Rig, client: &UdpSocket) {
+    client.send(b"ping").unwrap();
+    let mut buf = [0; 16];
+    rig.turn_until("an echo", |_| client.recv(&mut buf).is_ok_and(|length| length == 4));
+}
+
+/// case U16
+#[test]
+#[cfg(target_os = "linux")]
+fn datagrams_lost_for_want_of_buffer_show_in_the_counters() {
+    let socket = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
+    let options = Options { answer: Answer::Nothing, socket, ..Options::default() };
+    let mut rig = Rig::new(options, &["udp://127.0.0.1:0"]);
+    let client = udp_client(&rig);
+    const SENT: u64 = 500;
+    (0..SENT).for_each(|_| assert_eq!(client.send(&[0; 1000]).unwrap(), 1000));
+    let received = |rig: &Rig| rig.counters()[Transport::Udp].traffic.messages_in;
+    rig.turn();
+    let kept = received(&rig);
+    assert!(kept < SENT);
+    // The system tells of the loss with the next datagram that it does queue.
+    client.send(b"x").unwrap();
+    rig.turn_until("one more", |rig| received(rig) == kept + 1);
+    assert_eq!(rig.count(Cause::Overflowed), SENT - kept);
+    assert!(rig.notices("overflowed") > 0);
+}
+
+/// cases U8, U9: an ICMP error is an event of nothing but an error. Linux reports it to connected
+/// sockets only, so the server's is connected to the client that causes it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_pending_error_is_taken_off_the_socket_and_receiving_goes_on() {
+    let mut rig = Rig::new(Options::default(), &["udp://127.0.0.1:0"]);
+    let client = udp_client(&rig);
+    let client_addr = client.local_addr().unwrap();
+    for (_, source) in rig.reactor.sources().iter() {
+        if let Kind::Packets(packets) = &source.0 {
+            SockRef::from(&packets.socket).connect(&SockAddr::from(client_addr)).unwrap();
+        }
+    }
+    udp_echo(&mut rig, &client);
+    client.send(b"gone").unwrap();
+    drop(client);
+    rig.turn_until_count(Cause::ReceiveFailed, 1);
+    let events = rig.reactor.counts().events;
+    for _ in 0..5 {
+        rig.turn();
+    }
+    assert_eq!(rig.reactor.counts().events, events, "the error is not reported over and over");
+    let client = UdpSocket::bind(client_addr).unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.connect(rig.addr()).unwrap();
+    udp_echo(&mut rig, &client);
+}
+
+/// case U8
+#[test]
+fn a_client_that_is_gone_before_its_answer_leaves_the_others_untouched() {
+    let mut rig = Rig::new(Options::default(), &["udp://127.0.0.1:0"]);
+    let other = udp_client(&rig);
+    for _ in 0..20 {
+        udp_client(&rig).send(b"gone").unwrap();
+    }
+    udp_echo(&mut rig, &other);
+    rig.turn_until("all are answered", |rig| {
+        rig.counters()[Transport::Udp].traffic.messages_out == 21
+    });
+    udp_echo(&mut rig, &other);
+}

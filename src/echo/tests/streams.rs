@@ -1,0 +1,162 @@
+//! Streams: peers that vanish, stall or reset, and what a connection costs.
+
+use socket2::SockRef;
+
+use super::*;
+
+/// Writes without reading until neither side takes any more.
+fn flood(rig: &mut Rig, client: &mut TcpStream) {
+    client.set_nonblocking(true).unwrap();
+    let chunk = [7; 65_536];
+    let mut refused = 0;
+    // The server may have read a part meanwhile, so that once is not enough.
+    while refused < 20 {
+        match client.write(&chunk) {
+            Ok(_) => refused = 0,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                refused += 1;
+            }
+        }
+        rig.turn();
+    }
+}
+
+fn owing(rig: &Rig) -> usize {
+    let owes = |source: &Source| match &source.0 {
+        Kind::Connection(connection) => connection.mover.owes(),
+        _ => false,
+    };
+    rig.reactor.sources().iter().filter(|(_, source)| owes(source)).count()
+}
+
+/// case S2
+#[test]
+fn a_peer_that_never_reads_is_closed_at_the_stall_timeout() {
+    let stall_timeout = Duration::from_millis(400);
+    let mut rig = Rig::tcp(Options { stall_timeout, ..Options::default() });
+    let mut idle = rig.served_client();
+    let mut client = rig.client();
+    client.set_nonblocking(true).unwrap();
+    let chunk = [7; 65_536];
+    rig.turn_until("the stall", |rig| {
+        let _ = client.write(&chunk);
+        rig.count(Cause::Stalled) == 1
+    });
+    assert_eq!((rig.notices("stalled"), rig.open()), (1, 1));
+    // Who owes nothing cannot stall.
+    rig.echo(&mut idle);
+    assert_eq!(rig.count(Cause::Stalled), 1);
+}
+
+/// cases S2, S6: what a stalled peer is owed holds up nobody, and its reset is the end of it.
+#[test]
+fn a_peer_that_resets_while_it_is_owed_is_counted_and_leaves_the_others_untouched() {
+    let mut rig = Rig::tcp(Options::default());
+    let mut other = rig.served_client();
+    let mut client = rig.client();
+    flood(&mut rig, &mut client);
+    assert_eq!(owing(&rig), 1);
+    rig.echo(&mut other);
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    rig.turn_until("a reset", |rig| rig.open() == 1);
+    assert_eq!(rig.count(Cause::Reset) + rig.count(Cause::BrokenPipe), 1);
+    rig.echo(&mut other);
+    assert_eq!(rig.server().life.overdue(&ByteMover::new(Instant::now()), Instant::now()), None);
+}
+
+/// case S6
+#[test]
+fn a_reset_between_messages_is_counted_and_leaves_the_others_untouched() {
+    let mut rig = Rig::tcp(Options::default());
+    let mut other = rig.served_client();
+    let client = rig.served_client();
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    rig.turn_until_count(Cause::Reset, 1);
+    rig.echo(&mut other);
+    assert_eq!((rig.open(), rig.notices("reset")), (1, 1));
+}
+
+/// case S10: the client keeps its socket open and silent, as one that vanished.
+#[test]
+fn an_idle_connection_is_reaped() {
+    let idle_timeout = Some(Duration::from_millis(50));
+    let mut rig = Rig::tcp(Options { idle_timeout, ..Options::default() });
+    let mut clients = rig.clients(5);
+    rig.turn_until_count(Cause::Accepted, 5);
+    rig.turn_until_count(Cause::Idle, 5);
+    assert_eq!((rig.open(), rig.notices("idle")), (0, 5));
+    clients.iter_mut().for_each(|client| assert!(is_over(client)));
+}
+
+/// case S14: nothing is to be done by the clock for connections that owe nothing.
+#[test]
+fn idle_connections_need_no_timer_when_there_is_no_idle_timeout() {
+    let mut rig = Rig::tcp(Options::default());
+    let mut clients = rig.clients(3);
+    clients.iter_mut().for_each(|client| rig.echo(client));
+    rig.turn();
+    assert_eq!(rig.handler.deadline, None);
+    flood(&mut rig, &mut clients[0]);
+    assert!(rig.handler.deadline.is_some(), "a peer that owes is looked at");
+    rig.turn_until("the echo is taken", |rig| {
+        is_over(&mut clients[0]);
+        owing(rig) == 0
+    });
+    rig.turn_until("no more timer", |rig| rig.handler.deadline.is_none());
+}
+
+/// case S14: what the slab holds a connection, in bytes.
+#[test]
+fn a_connection_is_one_small_entry() {
+    assert!(size_of::<Source>() <= 80, "{}", size_of::<Source>());
+    assert!(size_of::<Connection>() <= 64, "{}", size_of::<Connection>());
+}
+
+/// case S14: counted at the allocator: no buffer is kept for a connection that owes nothing.
+#[test]
+fn an_idle_connection_owns_no_buffer() {
+    const CONNECTIONS: usize = 400;
+    let mut rig = Rig::tcp(Options::default());
+    let mut clients = rig.clients(CONNECTIONS);
+    let accepting = allocation_counter::measure(|| {
+        rig.turn_until_count(Cause::Accepted, CONNECTIONS as u64);
+    });
+    let each = accepting.bytes_current / CONNECTIONS as i64;
+    assert!(each <= 2 * 256, "{each} bytes a connection, in tables that grow by doubling");
+
+    // Once round, so that whatever grows by use has grown.
+    clients.iter_mut().for_each(|client| rig.echo(client));
+    let echoing = allocation_counter::measure(|| {
+        for client in &mut clients {
+            client.write_all(b"ping").unwrap();
+            rig.turn();
+        }
+    });
+    assert_eq!((echoing.count_total, echoing.bytes_current), (0, 0));
+}
+
+#[test]
+fn a_reply_and_a_discard_answer_each_chunk_as_asked() {
+    let mut rig =
+        Rig::tcp(Options { answer: Answer::Text((*b"pong").into()), ..Options::default() });
+    let mut client = rig.client();
+    for length in [1, 100] {
+        client.write_all(&vec![0; length]).unwrap();
+        let sent = rig.counters().tallies_bytes_out();
+        rig.turn_until("a reply", |rig| rig.counters().tallies_bytes_out() == sent + 4);
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"pong");
+    }
+
+    let mut rig = Rig::tcp(Options { answer: Answer::Nothing, ..Options::default() });
+    let mut client = rig.client();
+    client.write_all(&[0; 1000]).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    rig.turn_until_count(Cause::Finished, 1);
+    assert_eq!(rig.counters()[Transport::Tcp].traffic.bytes_in, 1000);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
