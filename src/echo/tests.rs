@@ -82,6 +82,8 @@ struct Rig {
     reactor: Reactor<Source>,
     handler: Restless,
     bound: Vec<Bound>,
+    /// The server has ended the loop, maybe while the test waited for something else.
+    is_stopped: bool,
 }
 
 impl Rig {
@@ -90,7 +92,8 @@ impl Rig {
         let mut server = Server::with_observer(options, Notes::default());
         let mut open = |endpoint: &&str| server.listen(&mut reactor, &endpoint.parse().unwrap());
         let bound = endpoints.iter().map(|endpoint| open(endpoint).unwrap()).collect();
-        Rig { reactor, handler: Restless { server, deadline: None, request: None }, bound }
+        let handler = Restless { server, deadline: None, request: None };
+        Rig { reactor, handler, bound, is_stopped: false }
     }
 
     fn tcp(options: Options) -> Rig {
@@ -120,7 +123,10 @@ impl Rig {
     }
 
     fn turn(&mut self) -> Flow {
-        self.reactor.turn(&mut self.handler).unwrap()
+        if !self.is_stopped {
+            self.is_stopped = self.reactor.turn(&mut self.handler).unwrap() == Flow::Stopped;
+        }
+        if self.is_stopped { Flow::Stopped } else { Flow::Running }
     }
 
     /// Turns until the condition holds.
