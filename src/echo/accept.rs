@@ -78,6 +78,8 @@ pub(super) fn accept_slice<A: Accept>(
     tally: &mut Tally,
     mut on_stream: impl FnMut(A::Stream),
 ) -> Accepted {
+    // It may have been given up when there was none to be had in its place.
+    spare.refill();
     let mut accepted = 0;
     for _ in 0..ACCEPTS_PER_SLICE {
         if accepted == room {
