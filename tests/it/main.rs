@@ -4,6 +4,7 @@
 // Helpers are shared among the files of this crate; a failed unwrap is a failed test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
+mod accept;
 mod memory;
 mod namespace;
 mod support;

@@ -1,0 +1,209 @@
+//! Accepting: bursts, the connection limit, running out of descriptors.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit};
+
+use crate::support::{Daemon, WAIT_MAX, python, resound, run, tool, wait_until};
+
+/// A client that has sent its message.
+fn client(daemon: &Daemon) -> TcpStream {
+    let mut client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client.write_all(b"ping").unwrap();
+    client
+}
+
+#[track_caller]
+fn read_echo(client: &mut TcpStream) {
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+#[track_caller]
+fn echo(client: &mut TcpStream) {
+    client.write_all(b"ping").unwrap();
+    read_echo(client);
+}
+
+/// `resound serve` by a shell that first sets a descriptor limit.
+fn serve_with_limit(ulimit: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit {ulimit} && exec \"$0\" serve \"$@\"");
+    command.args(["-c", &script]).arg(resound().get_program()).args(arguments);
+    command
+}
+
+/// The soft and the hard descriptor limit of a process.
+fn limits(pid: Pid) -> (String, String) {
+    let text = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut words = line.split_whitespace().skip(3).map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+fn set_soft_limit(pid: Pid, limit: usize) {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--pid={}", pid.as_raw_nonzero())).arg(format!("--nofile={limit}:"));
+    assert_eq!(run(command).code(), 0);
+}
+
+/// The CPU time of a process so far, and the highest descriptor it has open.
+fn cpu_time(pid: Pid) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    let (_, words) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 = words.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    // USER_HZ is 100 on every system that the test runs on.
+    Duration::from_millis(ticks * 10)
+}
+
+fn highest_descriptor(pid: Pid) -> usize {
+    let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().parse::<usize>();
+    folder.map(|entry| number(entry.unwrap()).unwrap()).max().unwrap()
+}
+
+/// case A9: with a retransmitted SYN a client would have waited a second and more.
+#[test]
+fn a_burst_of_4000_connects_is_served_without_a_retransmit() {
+    const COUNT: u64 = 4000;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if maximum.is_some_and(|hard| hard < COUNT + 100) {
+        println!("skipped: the hard descriptor limit is {maximum:?}");
+        return;
+    }
+    let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    if somaxconn.trim().parse::<u64>().unwrap() < COUNT {
+        println!("skipped: net.core.somaxconn is {somaxconn}");
+        return;
+    }
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let addr = daemon.addr(0);
+    let mut burst = python("connect_burst.py");
+    burst.args([addr.ip().to_string(), addr.port().to_string(), COUNT.to_string()]);
+    let ended = run(burst);
+    assert_eq!(ended.stdout_text(), "echoed=4000 retransmits=0\n", "{}", ended.stderr);
+    assert_eq!(daemon.counters().get("accepted"), COUNT);
+}
+
+/// case A5
+#[test]
+fn clients_beyond_max_connections_wait_and_are_served_when_others_leave() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--max-connections", "2"]);
+    let mut first = client(&daemon);
+    let mut second = client(&daemon);
+    read_echo(&mut first);
+    read_echo(&mut second);
+    let mut waiting: Vec<_> = (0..10).map(|_| client(&daemon)).collect();
+    wait_until("the limit", || daemon.process.stderr_text().contains("the limit: others wait"));
+    assert_eq!(daemon.counters().get("accepted"), 2);
+    echo(&mut second);
+    drop(first);
+    for mut client in waiting.drain(..) {
+        read_echo(&mut client);
+        assert_eq!(daemon.counters().get("connections_open"), 2);
+    }
+    echo(&mut second);
+}
+
+/// case P5
+#[test]
+fn a_low_soft_descriptor_limit_is_raised_to_the_hard_one() {
+    let daemon = Daemon::start_command(serve_with_limit("-S -n 64", &["tcp://127.0.0.1:0"]));
+    let (soft, hard) = limits(daemon.process.pid());
+    assert_eq!(soft, hard);
+    assert!(hard == "unlimited" || hard.parse::<u64>().unwrap() > 64);
+    let log = daemon.process.stderr_text();
+    assert!(log.contains("descriptor limit raised from 64 to"), "{log}");
+    let mut clients: Vec<_> = (0..100).map(|_| client(&daemon)).collect();
+    clients.iter_mut().for_each(read_echo);
+    assert_eq!(daemon.counters().get("connections_open"), 100);
+}
+
+/// cases P5, A5: 100 clients of a process that may have 64 descriptors.
+#[test]
+fn under_a_low_hard_limit_the_connection_limit_is_clamped_and_said() {
+    let command = serve_with_limit("-n 64", &["tcp://127.0.0.1:0", "--max-connections", "1000"]);
+    let daemon = Daemon::start_command(command);
+    let log = daemon.process.stderr_text();
+    let (_, most) = log.split_once("beyond the descriptor limit 64: using ").expect("it is said");
+    let most: usize = most.lines().next().unwrap().parse().unwrap();
+    assert!((16..64).contains(&most), "{most}");
+
+    let mut waiting: Vec<_> = (0..100).map(|_| client(&daemon)).collect();
+    let mut served: Vec<_> = waiting.drain(..most).collect();
+    served.iter_mut().for_each(read_echo);
+    assert_eq!(daemon.counters().get("connections_open"), most as u64);
+    for mut client in waiting {
+        drop(served.pop());
+        read_echo(&mut client);
+        served.push(client);
+    }
+    let counters = daemon.counters();
+    assert_eq!((counters.get("accepted"), counters.get("accept_no_descriptor")), (100, 0));
+}
+
+#[test]
+fn without_a_connection_limit_asked_for_the_one_taken_is_said() {
+    let daemon = Daemon::start_command(serve_with_limit("-n 64", &["tcp://127.0.0.1:0"]));
+    let log = daemon.process.stderr_text();
+    assert!(log.contains("at most ") && log.contains("(descriptor limit 64)"), "{log}");
+}
+
+/// case A3: the limit of the running process is lowered below what it has open, so that not even
+/// the spare descriptor is of use, and raised again.
+#[test]
+fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() {
+    const QUEUED: usize = 20;
+    if tool("prlimit").is_none() {
+        return;
+    }
+    let mut daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let pid = daemon.process.pid();
+    let mut established: Vec<_> = (0..3).map(|_| client(&daemon)).collect();
+    established.iter_mut().for_each(read_echo);
+    let (soft, _) = limits(pid);
+
+    let lowered_at = Instant::now();
+    set_soft_limit(pid, 4);
+    let mut queued: Vec<_> = (0..QUEUED).map(|_| client(&daemon)).collect();
+    let refusals = || daemon.counters().get("accept_no_descriptor");
+    wait_until("accept without descriptors", || refusals() > 0);
+
+    // No new client comes in this while: every try is one by the clock, ten a second at the most.
+    let (begun, cpu_before) = (Instant::now(), cpu_time(pid));
+    let before = refusals();
+    let mut now = before;
+    wait_until("some retries", || {
+        established.iter_mut().for_each(echo);
+        now = refusals();
+        now >= before + 8
+    });
+    let elapsed = begun.elapsed();
+    let cpu = cpu_time(pid) - cpu_before;
+    assert!(u128::from(now - before) <= elapsed.as_millis() / 100 + 2, "{elapsed:?}");
+    assert!(cpu <= elapsed / 2, "{cpu:?} of CPU time in {elapsed:?}: it spins");
+
+    set_soft_limit(pid, soft.parse().unwrap());
+    queued.iter_mut().for_each(read_echo);
+    established.iter_mut().for_each(echo);
+    assert_eq!(daemon.counters().get("shed"), 0);
+    let log = daemon.process.stderr_text();
+    let lines = log.matches("accepting pauses").count() as u64;
+    assert!((1..=lowered_at.elapsed().as_secs() + 1).contains(&lines), "{lines} lines: {log}");
+
+    // What was given up as a spare is in reserve again: the next to come is told.
+    set_soft_limit(pid, highest_descriptor(pid) + 1);
+    let mut told = Vec::new();
+    wait_until("a client to be shed", || {
+        told.push(client(&daemon));
+        daemon.counters().get("shed") > 0
+    });
+    established.iter_mut().for_each(echo);
+    assert!(daemon.process.is_running());
+}
