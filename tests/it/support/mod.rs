@@ -183,6 +183,30 @@ impl Drop for Process {
     }
 }
 
+/// A child whose output the test sees to itself; killed when dropped.
+#[derive(Debug)]
+pub struct Guarded(pub Child);
+
+impl Guarded {
+    pub fn spawn(mut command: Command) -> Guarded {
+        Guarded(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub fn wait(mut self) -> ExitStatus {
+        wait_until("the end of a process", || self.0.try_wait().unwrap().is_some());
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn gather(mut source: impl Read + Send + 'static, target: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut buf = [0; 65_536];

@@ -1,0 +1,277 @@
+//! How the program ends, and whom it must not wait for.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Counters, Daemon, Guarded, WAIT_MAX, resound, wait_until};
+
+fn client(daemon: &Daemon) -> TcpStream {
+    let client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client
+}
+
+#[track_caller]
+fn echo(client: &mut (impl Read + Write)) {
+    client.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+fn served_client(daemon: &Daemon) -> TcpStream {
+    let mut client = client(daemon);
+    echo(&mut client);
+    client
+}
+
+/// Signals a stopped process, so that what happens until it is continued is there already when it
+/// learns of the signal.
+fn signal_after(daemon: &Daemon, signal: Signal, meanwhile: impl FnOnce()) {
+    daemon.process.signal(Signal::STOP);
+    let pid = daemon.process.pid();
+    wait_until("the process to stop", || state(pid) == 'T');
+    meanwhile();
+    daemon.process.signal(signal);
+    daemon.process.signal(Signal::CONT);
+}
+
+fn state(pid: Pid) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
+/// case P1
+#[test]
+fn sigterm_accepts_what_is_queued_stops_listening_and_waits_for_peers() {
+    drains_on(Signal::TERM);
+}
+
+/// case P1
+#[test]
+fn sigint_accepts_what_is_queued_stops_listening_and_waits_for_peers() {
+    drains_on(Signal::INT);
+}
+
+#[track_caller]
+fn drains_on(signal: Signal) {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);
+    let mut open = served_client(&daemon);
+    let mut queued = Vec::new();
+    signal_after(&daemon, signal, || queued = (0..100).map(|_| client(&daemon)).collect());
+    // Only the end of listening is refused by name: until then a connect may still be queued.
+    wait_until("a refusal", || {
+        TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    });
+    echo(&mut open);
+    queued.iter_mut().for_each(echo);
+    drop(open);
+    for client in &queued {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    let ended = daemon.process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("draining: 1 connections open"), "{}", ended.stderr);
+    let counters = Counters::last_of(&ended.stderr);
+    assert_eq!((counters.get("connections_open"), counters.get("drain_cut")), (0, 0));
+    assert!(counters.get("finished") >= 101);
+}
+
+/// case P1
+#[test]
+fn a_peer_that_never_finishes_is_cut_at_the_drain_timeout() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "300ms"]);
+    let mut peer = served_client(&daemon);
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("drain timed out: 1 connections are cut"), "{}", ended.stderr);
+    assert_eq!(Counters::last_of(&ended.stderr).get("drain_cut"), 1);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "FIN, and not a reset");
+}
+
+/// case P1: whichever signals they are.
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    for (first, second) in
+        [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::INT), (Signal::TERM, Signal::INT)]
+    {
+        // Beyond what the test waits for, were the second signal not heeded.
+        let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);
+        let _peer = served_client(&daemon);
+        daemon.process.signal(first);
+        wait_until("the drain", || daemon.process.stderr_text().contains("draining"));
+        daemon.process.signal(second);
+        let ended = daemon.process.wait();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert!(ended.stderr.contains("second signal: 1 connections are cut"), "{}", ended.stderr);
+    }
+}
+
+/// case P1
+#[test]
+fn socket_files_are_removed_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stream, packets) = (folder.path().join("stream"), folder.path().join("packets"));
+    let endpoint = |scheme: &str, path: &Path| format!("{scheme}:{}", path.display());
+    let daemon = Daemon::start(&[endpoint("unix", &stream), endpoint("unixgram", &packets)]);
+    let mut peer = UnixStream::connect(&stream).unwrap();
+    peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    echo(&mut peer);
+    let datagram = UnixDatagram::bind(folder.path().join("peer")).unwrap();
+    datagram.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    datagram.send_to(b"ping", &packets).unwrap();
+    assert_eq!(datagram.recv(&mut [0; 8]).unwrap(), 4);
+
+    // Listening ends with the drain, and the file with it.
+    daemon.process.signal(Signal::TERM);
+    wait_until("both files to go", || !stream.exists() && !packets.exists());
+    echo(&mut peer);
+    drop(peer);
+    assert_eq!(daemon.process.wait().code(), 0);
+}
+
+/// case S11: all that the server read comes back before FIN, although more is on its way.
+#[test]
+fn at_the_drain_deadline_a_peer_that_keeps_sending_gets_all_it_was_owed_and_fin() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "2s"]);
+    let mut reader = served_client(&daemon);
+    let mut writer = reader.try_clone().unwrap();
+    writer.set_write_timeout(Some(WAIT_MAX)).unwrap();
+    let sender = thread::spawn(move || {
+        let mut chunk = [0; 10_000];
+        let mut bytes = (0..=250_u8).cycle();
+        // Until the server has closed, or the reader.
+        loop {
+            chunk.iter_mut().zip(&mut bytes).for_each(|(place, byte)| *place = byte);
+            if writer.write_all(&chunk).is_err() {
+                break;
+            }
+        }
+    });
+    daemon.process.signal(Signal::TERM);
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).expect("FIN, and not a reset");
+    let _ = reader.shutdown(Shutdown::Both);
+    sender.join().unwrap();
+    assert!(received.iter().zip((0..=250_u8).cycle()).all(|(got, sent)| *got == sent));
+    let ended = daemon.process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let counters = Counters::last_of(&ended.stderr);
+    let echoed = 4 + received.len() as u64;
+    assert_eq!(counters.get("tcp_bytes_in"), echoed, "all that was read was answered");
+    assert_eq!(counters.get("tcp_bytes_out"), echoed, "all that was answered arrived");
+}
+
+/// `resound serve`, with a pipe for its stderr that is read when it has ended.
+fn serve_piped(arguments: &[&str], stdout: Stdio) -> (Guarded, io::PipeReader) {
+    let (stderr, writer) = io::pipe().unwrap();
+    let mut command = resound();
+    command.arg("serve").args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(writer);
+    (Guarded::spawn(command), stderr)
+}
+
+/// The exit code and the log of what has a few lines to say.
+#[track_caller]
+fn end_of((child, mut stderr): (Guarded, io::PipeReader)) -> (Option<i32>, String) {
+    let status = child.wait();
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).unwrap();
+    (status.code(), log)
+}
+
+/// case P4: as in `serve | head -1`, by which a script learns the port.
+#[test]
+fn a_reader_that_leaves_after_the_listening_line_disturbs_nobody() {
+    let mut served = serve_piped(&["tcp://127.0.0.1:0", "-1"], Stdio::piped());
+    let mut stdout = served.0.0.stdout.take().unwrap();
+    let line = read_line(&mut stdout);
+    drop(stdout);
+    let mut peer = TcpStream::connect(line.strip_prefix("listening tcp://").unwrap()).unwrap();
+    peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    echo(&mut peer);
+    drop(peer);
+    let (code, log) = end_of(served);
+    assert_eq!(code, Some(0));
+    assert!(log.contains("finished=1"), "{log}");
+    for noise in ["roken pipe", "ERROR", "WARN", "panic"] {
+        assert!(!log.contains(noise), "{log}");
+    }
+}
+
+/// case P4
+#[test]
+fn with_stdout_closed_from_the_start_it_ends_quietly() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let served = serve_piped(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "-q"], writer.into());
+    assert_eq!(end_of(served), (Some(0), String::new()));
+}
+
+/// case P4
+#[test]
+fn with_print_the_leaving_of_the_reader_is_a_quiet_end() {
+    let mut served = serve_piped(&["udp://127.0.0.1:0", "--print", "-q"], Stdio::piped());
+    let mut stdout = served.0.0.stdout.take().unwrap();
+    let line = read_line(&mut stdout);
+    let addr = line.strip_prefix("listening udp://").unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"one", addr).unwrap();
+    let printed = read_line(&mut stdout);
+    assert!(printed.contains("one"), "{printed}");
+    drop(stdout);
+    // The next message is printed to nobody.
+    client.send_to(b"two", addr).unwrap();
+    assert_eq!(end_of(served), (Some(0), String::new()));
+}
+
+/// A line, byte by byte, so that nothing after it is taken.
+fn read_line(source: &mut impl Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while source.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+/// A pipe without room, both ends.
+fn full_pipe() -> (io::PipeReader, OwnedFd) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let flags = fcntl_getfl(writer.as_fd()).unwrap();
+    fcntl_setfl(writer.as_fd(), flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    // Less than a page may be left.
+    while writer.write(b".").is_ok() {}
+    // What is set on one end holds for whoever inherits it.
+    fcntl_setfl(writer.as_fd(), flags).unwrap();
+    (reader, writer.into())
+}
+
+/// case P4: stderr is a full pipe that nobody reads, and there is much to log.
+#[test]
+fn a_full_stderr_holds_up_neither_the_echo_nor_the_end() {
+    let (_reader, writer) = full_pipe();
+    let mut command = resound();
+    command.args(["serve", "tcp://127.0.0.1:0", "-vv", "--stats", "1ms"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer);
+    let mut child = Guarded::spawn(command);
+    let mut stdout = child.0.stdout.take().unwrap();
+    let addr = read_line(&mut stdout);
+    let addr = addr.strip_prefix("listening tcp://").unwrap();
+    for _ in 0..50 {
+        let mut peer = TcpStream::connect(addr).unwrap();
+        peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        (0..20).for_each(|_| echo(&mut peer));
+    }
+    kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
+    assert_eq!(child.wait().code(), Some(0));
+}
