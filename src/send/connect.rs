@@ -56,18 +56,29 @@ pub(super) fn udp(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 /// A connected Unix datagram socket with a name to answer to, which lives as long as the socket.
-pub(super) fn unixgram(name: &UnixName) -> io::Result<(Socket, Option<ClientPath>)> {
-    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+pub(super) fn unixgram(
+    endpoint: &Endpoint,
+    name: &UnixName,
+) -> Result<(Socket, Option<ClientPath>), Error> {
+    let failed = |error| failure("connect to", endpoint, error);
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(failed)?;
     let path = match name {
         // An abstract peer is on Linux, which picks a name for the unnamed address (unix(7)).
         UnixName::Abstract(_) => {
-            socket.bind(&SockAddr::unix("")?)?;
+            let bound = SockAddr::unix("").and_then(|unnamed| socket.bind(&unnamed));
+            bound.map_err(failed)?;
             None
         }
-        UnixName::Path(_) => Some(ClientPath::bind(&socket)?),
+        UnixName::Path(_) => Some(ClientPath::bind(&socket).map_err(own_path_failure)?),
     };
-    socket.connect(&unix_addr(name)?)?;
+    unix_addr(name).and_then(|addr| socket.connect(&addr)).map_err(failed)?;
     Ok((socket, path))
+}
+
+/// Not the endpoint's fault, whose path would otherwise be looked at in vain.
+fn own_path_failure(error: io::Error) -> Error {
+    Error::new("make a socket to be answered at in", std::env::temp_dir().display(), error)
+        .hint("TMPDIR may name another folder, its path short enough for a socket's")
 }
 
 fn unix_addr(name: &UnixName) -> io::Result<SockAddr> {

@@ -62,9 +62,7 @@ impl Client<'_> {
         let failed = |error| failure("connect to", endpoint, error);
         let mut untried = Vec::new();
         let (socket, path) = match endpoint {
-            Endpoint::Unixgram(name) | Endpoint::Unix(name) => {
-                connect::unixgram(name).map_err(failed)?
-            }
+            Endpoint::Unixgram(name) | Endpoint::Unix(name) => connect::unixgram(endpoint, name)?,
             Endpoint::Udp(host_port) | Endpoint::Tcp(host_port) => {
                 untried = connect::addrs(endpoint, host_port)?;
                 let socket = connect_next(&mut untried).map_err(failed)?;
