@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -40,8 +41,8 @@ pub fn resound() -> Command {
 pub fn python(script: &str) -> Command {
     let mut command = Command::new("python3");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    // Unbuffered: what it prints is waited for.
-    command.arg("-u").arg(path);
+    // Unbuffered: what it prints is waited for. The scripts leave no compiled copy beside them.
+    command.args(["-u", "-B"]).arg(path);
     command
 }
 
@@ -56,6 +57,13 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         println!("skipped: {name} is not installed");
     }
     found
+}
+
+/// An abstract Unix name that no other test has, with its `@`.
+pub fn abstract_name(tag: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("@resound-test-{}-{tag}-{count}", std::process::id())
 }
 
 /// A running process with its output gathered in the background; killed when dropped.
@@ -106,16 +114,28 @@ impl Process {
     }
 
     /// Starts a command with the stdin given; stdout and stderr are gathered.
-    pub fn start_with_stdin(mut command: Command, stdin: Stdio) -> Process {
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start_with_stdin(command: Command, stdin: Stdio) -> Process {
+        Process::start_with(command, stdin, Stdio::piped())
+    }
+
+    /// Starts a command with the stdin and stdout given; stderr is gathered, and so is stdout when
+    /// it is [`Stdio::piped`].
+    pub fn start_with(mut command: Command, stdin: Stdio, stdout: Stdio) -> Process {
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Arc::new(Mutex::new(Vec::new()));
         let stderr = Arc::new(Mutex::new(Vec::new()));
-        let readers = vec![
-            gather(child.stdout.take().expect("stdout is a pipe"), Arc::clone(&stdout)),
-            gather(child.stderr.take().expect("stderr is a pipe"), Arc::clone(&stderr)),
-        ];
+        let mut readers = Vec::new();
+        if let Some(pipe) = child.stdout.take() {
+            readers.push(gather(pipe, Arc::clone(&stdout)));
+        }
+        readers.push(gather(child.stderr.take().expect("stderr is a pipe"), Arc::clone(&stderr)));
         Process { child, stdout, stderr, readers }
+    }
+
+    /// What it has printed to stdout so far, as it came.
+    pub fn stdout_bytes(&self) -> Vec<u8> {
+        self.stdout.lock().unwrap().clone()
     }
 
     /// What it has printed to stdout so far.
@@ -140,6 +160,11 @@ impl Process {
     /// Takes its stdin, to write to while it runs.
     pub fn stdin(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().expect("stdin is a pipe that was not taken")
+    }
+
+    /// Its stdin, to write to while it runs; open until it ends.
+    pub fn stdin_mut(&mut self) -> &mut std::process::ChildStdin {
+        self.child.stdin.as_mut().expect("stdin is a pipe that was not taken")
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -243,6 +268,13 @@ impl Daemon {
     /// As [`Daemon::start`], for a command prepared by the caller.
     #[track_caller]
     pub fn start_command(command: Command) -> Daemon {
+        Daemon::try_start(command)
+            .unwrap_or_else(|ended| panic!("serve ended: {}", ended.stderr.trim_end()))
+    }
+
+    /// As [`Daemon::start_command`], but one that ends before it listens is handed back.
+    #[track_caller]
+    pub fn try_start(command: Command) -> Result<Daemon, Ended> {
         let is_endpoint = |argument: &&OsStr| {
             let text = argument.to_string_lossy();
             ["tcp:", "udp:", "unix:", "unixgram:"].iter().any(|scheme| text.starts_with(scheme))
@@ -251,16 +283,19 @@ impl Daemon {
         let mut process = Process::start(command);
         let mut endpoints = Vec::new();
         wait_until("the listening lines", || {
+            // Asked first: what it printed before its end is seen below.
+            let has_ended = !process.is_running();
             let stdout = process.stdout_text();
             let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
             let listening = whole.lines().filter_map(|line| line.strip_prefix("listening "));
             endpoints = listening.map(str::to_owned).collect();
-            if endpoints.len() < expected && !process.is_running() {
-                panic!("serve ended: {}", process.stderr_text());
-            }
-            endpoints.len() >= expected
+            endpoints.len() >= expected || has_ended
         });
-        Daemon { process, endpoints }
+        if endpoints.len() < expected {
+            Err(process.wait())
+        } else {
+            Ok(Daemon { process, endpoints })
+        }
     }
 
     /// The address of the endpoint with this index (TCP or UDP, with an IP for a host).

@@ -1,0 +1,107 @@
+"""Servers that share no code with the program.
+
+server.py ENDPOINT BEHAVIOUR: prints `ready ENDPOINT`, then serves until Ctrl-C, which ends it
+with `stopped`.
+"""
+
+import hashlib
+import os
+import signal
+import socket
+import struct
+import sys
+
+import wire
+
+LINE = b"Are you talking to me?\n"
+
+
+def echo(peer):
+    while chunk := peer.recv(65536):
+        peer.sendall(chunk)
+
+
+def line_after_reading(peer):
+    peer.recv(65536)
+    peer.sendall(LINE)
+
+
+def line_without_reading(peer):
+    peer.sendall(LINE)
+
+
+def digest_after_the_end(peer):
+    peer.sendall(hashlib.sha256(wire.read_to_end(peer)).hexdigest().encode())
+
+
+def swallow(peer):
+    print(repr(wire.read_to_end(peer)))
+
+
+def reset(peer):
+    peer.recv(1)
+    # Linger on, for no time: closing sends a reset.
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+# Peers of `hang` stay open, unread, until the end.
+hanging = []
+
+
+def hang(peer):
+    hanging.append(peer.dup())
+
+
+STREAMS = {
+    "echo": echo,
+    "line": line_after_reading,
+    "blind-line": line_without_reading,
+    "digest": digest_after_the_end,
+    "print": swallow,
+    "reset": reset,
+    "hang": hang,
+}
+
+
+def serve_stream(sock, behaviour):
+    while True:
+        peer, _ = sock.accept()
+        with peer:
+            peer.settimeout(wire.WAIT_MAX_S)
+            try:
+                STREAMS[behaviour](peer)
+            except OSError as error:
+                print(f"peer: {error}", file=sys.stderr)
+
+
+def serve_datagrams(sock, behaviour):
+    while True:
+        message, peer = sock.recvfrom(1 << 20)
+        if behaviour == "print":
+            print(repr(message))
+        elif behaviour == "echo":
+            sock.sendto(message, peer)
+        elif behaviour == "line":
+            sock.sendto(LINE, peer)
+        elif behaviour != "hang":
+            raise ValueError(behaviour)
+
+
+def interrupt(_number, _frame):
+    raise KeyboardInterrupt
+
+
+# A process in the background may have been started with the signal ignored.
+signal.signal(signal.SIGINT, interrupt)
+endpoint, behaviour = sys.argv[1:]
+sock = wire.server(endpoint)
+bound = sock.getsockname()
+try:
+    scheme = endpoint.partition(":")[0]
+    print("ready", f"{scheme}://{wire.name_of(sock)}" if isinstance(bound, tuple) else endpoint)
+    serve = serve_stream if sock.type == socket.SOCK_STREAM else serve_datagrams
+    serve(sock, behaviour)
+except KeyboardInterrupt:
+    if isinstance(bound, str) and bound:
+        os.unlink(bound)
+    print("stopped")
