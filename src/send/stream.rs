@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,10 @@ use crate::error::Error;
 
 /// Read and written at once.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// How long the writer may take to say how far it got, once the connection is reset. It waits for
+/// the peer no more, only for a processor, or for input that may never come.
+const RESET_GRACE: Duration = Duration::from_millis(500);
 
 /// What the writing thread and the reading one know of each other.
 #[derive(Debug, Default)]
@@ -47,10 +52,12 @@ pub(super) fn exchange(
         None => input.unwrap_or_else(|| Box::new(io::empty())),
     };
     socket.set_write_timeout(Some(options.timeout)).map_err(failed)?;
+    let (is_writing, writer_ended) = mpsc::channel();
     let writer = Writer {
         socket: socket.try_clone().map_err(failed)?,
         shared: Arc::clone(&shared),
         shutdown: options.shutdown,
+        _is_writing: is_writing,
     };
     // Not joined on every path: a peer that closes first ends the program, although stdin may
     // never end.
@@ -60,7 +67,7 @@ pub(super) fn exchange(
         let _ = thread.join();
         return written(options, &shared);
     }
-    let received = read_answer(options, socket, &shared, on_event)?;
+    let received = read_answer(options, socket, &shared, &writer_ended, on_event)?;
     if received {
         on_event(Event::AnswerEnded)?;
     }
@@ -94,6 +101,7 @@ fn read_answer(
     options: &Options,
     mut socket: &Socket,
     shared: &Shared,
+    writer_ended: &Receiver<()>,
     on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<bool, Error> {
     let failed = |error| failure("get an answer from", &options.endpoint, error);
@@ -132,9 +140,13 @@ fn read_answer(
                 return Ok(true);
             }
             Err(error) => {
-                // A server that answers without reading what it was sent resets when it closes.
-                let all_sent = matches!(shared.written.get(), Some((_, Ok(()))));
-                if error.kind() != ErrorKind::ConnectionReset || bytes_received == 0 || !all_sent {
+                if error.kind() != ErrorKind::ConnectionReset || bytes_received == 0 {
+                    return Err(failed(error));
+                }
+                // A server that answers without reading what it was sent resets when it closes,
+                // maybe before the writer could note that it had sent all.
+                let _ = writer_ended.recv_timeout(options.timeout.min(RESET_GRACE));
+                if !matches!(shared.written.get(), Some((_, Ok(())))) {
                     return Err(failed(error));
                 }
                 let endpoint = &options.endpoint;
@@ -151,6 +163,8 @@ struct Writer {
     socket: Socket,
     shared: Arc<Shared>,
     shutdown: bool,
+    /// Nothing is sent; the receiving end hears of its drop, which follows `written`.
+    _is_writing: Sender<()>,
 }
 
 impl Writer {
