@@ -9,6 +9,7 @@ mod interop;
 mod life;
 mod memory;
 mod namespace;
+mod send;
 mod support;
 mod syscalls;
 mod tidy;

@@ -6,6 +6,7 @@ with `stopped`.
 
 import hashlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -27,6 +28,12 @@ def line_after_reading(peer):
 
 
 def line_without_reading(peer):
+    # Once the message is there; closing with it unread sends a reset behind the line.
+    select.select([peer], [], [], wire.WAIT_MAX_S)
+    peer.sendall(LINE)
+
+
+def line_without_waiting(peer):
     peer.sendall(LINE)
 
 
@@ -55,7 +62,8 @@ def hang(peer):
 STREAMS = {
     "echo": echo,
     "line": line_after_reading,
-    "blind-line": line_without_reading,
+    "unread-line": line_without_reading,
+    "early-line": line_without_waiting,
     "digest": digest_after_the_end,
     "print": swallow,
     "reset": reset,

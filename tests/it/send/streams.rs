@@ -1,0 +1,145 @@
+//! Streams: the end of input, the tail of the answer, early closes.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::send::{LINE, Server, assert_answered, every_endpoint, is_stream, run_send, send};
+use crate::support::{Daemon, Process, wait_until};
+
+fn every_stream(folder: &std::path::Path) -> Vec<String> {
+    let mut endpoints = every_endpoint(folder).to_vec();
+    endpoints.retain(|endpoint| is_stream(endpoint));
+    endpoints
+}
+
+/// Bytes in no obvious order.
+fn bytes_of(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()
+    };
+    (0..count.div_ceil(4)).flat_map(|_| next()).take(count).collect()
+}
+
+/// case B11
+#[test]
+fn eight_megabytes_of_stdin_come_back_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bytes_of(8 << 20);
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "echo");
+        let ended = run_send(&[&server.endpoint], &input);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+        assert!(ended.stdout == input, "{endpoint}: {} bytes", ended.stdout.len());
+    }
+}
+
+/// cases B11, S3: the program at both ends.
+#[test]
+fn eight_megabytes_of_stdin_come_back_from_resound_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bytes_of(8 << 20);
+    let daemon = Daemon::start(&every_stream(folder.path()));
+    for endpoint in &daemon.endpoints {
+        let ended = run_send(&[endpoint], &input);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+        assert!(ended.stdout == input, "{endpoint}: {} bytes", ended.stdout.len());
+    }
+}
+
+/// case B11: an answer that begins when the input has ended.
+#[test]
+fn the_tail_is_read_after_the_sending_side_was_shut() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "digest");
+        let ended = run_send(&[&server.endpoint], b"abc");
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_answered(&ended, sha256);
+        let ended = run_send(&[&server.endpoint, "abc"], b"");
+        assert_answered(&ended, sha256);
+    }
+}
+
+/// Input that comes piece by piece is answered piece by piece.
+#[test]
+fn an_answer_is_printed_while_stdin_is_still_open() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "echo");
+        let mut client = Process::start_with_stdin(send(&[&server.endpoint]), Stdio::piped());
+        let mut stdin = client.stdin();
+        for piece in ["one", "two", "three"] {
+            stdin.write_all(format!("{piece}\n").as_bytes()).unwrap();
+            client.wait_for_line(piece);
+        }
+        drop(stdin);
+        assert_answered(&client.wait(), "one\ntwo\nthree\n");
+    }
+}
+
+/// A peer that closes ends the client, although its stdin never ends.
+#[test]
+fn a_peer_that_closes_ends_a_client_whose_stdin_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "early-line");
+        let client = Process::start_with_stdin(send(&[&server.endpoint]), Stdio::piped());
+        assert_answered(&client.wait(), LINE);
+    }
+}
+
+/// The server closes with the message unread, which sends a reset behind its answer.
+#[test]
+fn an_answer_is_whole_from_a_server_that_never_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "unread-line");
+        // Many times: reset and end of the writing come in either order.
+        for _ in 0..20 {
+            for (message, input) in [(Some("hello"), ""), (None, "hello")] {
+                let arguments: Vec<&str> =
+                    [Some(server.endpoint.as_str()), message].into_iter().flatten().collect();
+                let ended = run_send(&arguments, input.as_bytes());
+                assert_eq!((ended.code(), ended.stdout_text().as_str()), (0, LINE));
+                let warning = "reset the connection after 23 bytes\n";
+                assert!(
+                    ended.stderr.is_empty() || ended.stderr.ends_with(warning),
+                    "{}",
+                    ended.stderr
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn without_shutdown_the_peer_does_not_see_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let line = Server::start(&endpoint, "line");
+        assert_answered(&run_send(&["--no-shutdown", &line.endpoint, "hello"], b""), LINE);
+        line.stop();
+
+        // It answers at the end that it is not told of.
+        let digest = Server::start(&endpoint, "digest");
+        let ended =
+            run_send(&["--no-shutdown", "--timeout", "200ms", &digest.endpoint, "hello"], b"");
+        assert_eq!((ended.code(), ended.stdout.len()), (1, 0));
+        assert!(ended.stderr.ends_with(": timed out\n"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn without_reply_all_is_sent_and_nothing_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "print");
+        assert_answered(&run_send(&["--no-reply", &server.endpoint], b"one\ntwo\n"), "");
+        wait_until("the message", || server.process.stdout_text().lines().count() == 2);
+        assert_eq!(server.stop(), [r"b'one\ntwo\n'", "stopped"]);
+    }
+}
