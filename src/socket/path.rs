@@ -94,7 +94,12 @@ fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {
     let in_use = || io::Error::from_raw_os_error(libc::EADDRINUSE);
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Nothing to remove; when it is the folder that is missing, bind(2) says so.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err((error, "the path cannot be looked at")),
     };
     if !metadata.file_type().is_socket() {
