@@ -9,7 +9,7 @@ mod usage;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Could not start, or the loop failed, or no answer came.
 const FAILED: u8 = 1;
@@ -30,8 +30,19 @@ enum Command {
     Send(send::Arguments),
 }
 
+/// What follows an option is its value whatever it looks like, as with getopt(3): `--backlog -1`
+/// is a wrong number, not a missing one with `-1` (`--one-off`) behind it.
+fn parse() -> Result<Cli, clap::Error> {
+    let take_any_value = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true if !arg.is_positional() => arg.allow_hyphen_values(true),
+        _ => arg,
+    };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(take_any_value));
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 pub(crate) fn run() -> ExitCode {
-    let outcome = match Cli::try_parse() {
+    let outcome = match parse() {
         Ok(Cli { command: Command::Serve(arguments) }) => serve::run(&arguments),
         Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),
         Err(error) => return usage::report(&error),

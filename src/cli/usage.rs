@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{USAGE, complain, text};
+use super::{Cli, USAGE, complain, text};
 
 /// Prints the help that was asked for, or the one line about what is wrong.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
@@ -42,12 +42,11 @@ fn one_line(error: &clap::Error) -> String {
     format!("{line}; try 'resound{} --help'", subcommand())
 }
 
-/// The subcommand that the mistake was made in, as ` NAME`; clap tells it with some errors only.
+/// The subcommand that the mistake was made in, as ` NAME`: the first word, since no flag of the
+/// program itself goes with a subcommand. clap tells it with some errors only.
 fn subcommand() -> String {
-    let typed = std::env::args_os().nth(1);
-    let known = super::Cli::command();
-    let named = known
-        .get_subcommands()
-        .find(|command| Some(command.get_name().as_ref()) == typed.as_deref());
+    let typed = std::env::args_os().nth(1).unwrap_or_default();
+    let command = Cli::command();
+    let named = command.find_subcommand(typed);
     named.map_or_else(String::new, |command| format!(" {}", command.get_name()))
 }
