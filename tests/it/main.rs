@@ -14,3 +14,4 @@ mod send;
 mod support;
 mod syscalls;
 mod tidy;
+mod transfer;
