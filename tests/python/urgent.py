@@ -46,11 +46,15 @@ def mark_last(sock):
 for part in (all_at_once, in_turns):
     with wire.client(sys.argv[1]) as sock:
         part(sock)
-# Left open while the caller looks at the server, then used again.
+# The caller is told how far it is, and says when to go on.
 with wire.client(sys.argv[1]) as sock:
     mark_last(sock)
-    print("marked", flush=True)
+    print("marked")
     sys.stdin.readline()
-    sock.sendall(b"still here")
-    assert read_exactly(sock, 10) == b"still here"
+    # The server is stopped: it finds all of this at once, and reads up to the mark first.
+    sock.sendall(b"abc")
+    sock.send(b"!", socket.MSG_OOB)
+    sock.sendall(b"def")
+    print("queued")
+    assert read_exactly(sock, 6) in (b"abcdef", b"!abcde")
 print("done")

@@ -1,7 +1,10 @@
 //! The clients and servers that every introduction to sockets begins with.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+
+use rustix::process::Signal;
 
 use crate::interop::{ask, every_endpoint, own_name, python_prints};
 use crate::support::{Daemon, Process, python, wait_until};
@@ -152,16 +155,27 @@ fn an_out_of_band_byte_neither_stops_the_stream_nor_keeps_the_loop_awake() {
     command.arg(&daemon.endpoints[0]);
     let mut client = Process::start_with_stdin(command, Stdio::piped());
     client.wait_for_line("marked");
-    let stat = format!("/proc/{}/stat", daemon.process.pid().as_raw_nonzero());
-    if Path::new(&stat).exists() {
-        // A loop that spins polls without sleeping, and is never seen in state S.
-        wait_until("the loop to sleep", || {
-            let stat = std::fs::read_to_string(&stat).unwrap();
-            stat.rsplit_once(") ").unwrap().1.starts_with('S')
-        });
-    }
-    drop(client.stdin());
+    // A loop that spins polls without sleeping, and is never seen asleep (S).
+    wait_for_state(&daemon, 'S');
+    // All that is sent now makes one event, and one read stops short at the mark.
+    daemon.process.signal(Signal::STOP);
+    wait_for_state(&daemon, 'T');
+    client.stdin_mut().write_all(b"\n").unwrap();
+    client.wait_for_line("queued");
+    daemon.process.signal(Signal::CONT);
     let ended = client.wait();
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
-    assert_eq!(ended.stdout_text(), "marked\ndone\n");
+    assert_eq!(ended.stdout_text(), "marked\nqueued\ndone\n");
+}
+
+/// The letter that Linux has for what a process does, proc_pid_stat(5).
+#[track_caller]
+fn wait_for_state(daemon: &Daemon, state: char) {
+    let stat = format!("/proc/{}/stat", daemon.process.pid().as_raw_nonzero());
+    if Path::new("/proc/self/stat").exists() {
+        wait_until(&format!("state {state}"), || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with(state)
+        });
+    }
 }
