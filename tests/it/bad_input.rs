@@ -143,7 +143,7 @@ fn a_wrong_number_is_named_with_its_flag_and_an_example() {
         }
     }
     for flag in counts {
-        assert_usage_of(&["serve", flag, "0"], &[flag, "expected at least 1"]);
+        assert_usage_of(&["serve", flag, "0"], &[flag, "of at least 1, such as"]);
     }
     for flag in &times[..2] {
         assert_usage_of(&["serve", flag, "0s"], &[flag, "expected a time above 0, such as"]);

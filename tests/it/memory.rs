@@ -12,12 +12,11 @@ const BYTES_PER_CONNECTION_MAX: usize = 256;
 fn resident_bytes(daemon: &Daemon) -> usize {
     let pid = daemon.process.pid().as_raw_nonzero();
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    // Memory of its own: pages shared with other programs come and go with those.
-    let of = |name: &str| -> usize {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect("this line");
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    };
-    (of("Private_Clean:") + of("Private_Dirty:")) * 1024
+    // All that is resident: whether a page of the program counts as private depends on who else
+    // runs it.
+    let resident = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("this line");
+    let kib: usize = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    kib * 1024
 }
 
 fn echo(stream: &mut TcpStream) {

@@ -60,10 +60,9 @@ fn send(arguments: &[&str]) -> Command {
 /// Runs it to its end. Unless a time is given, no silence of a busy machine is taken for the end.
 #[track_caller]
 fn run_send(arguments: &[&str], input: &[u8]) -> Ended {
-    let mut command = send(arguments);
-    if !arguments.contains(&"--timeout") {
-        command.arg("--timeout=50s");
-    }
+    let patient = ["--timeout=50s"];
+    let before: &[&str] = if arguments.contains(&"--timeout") { &[] } else { &patient };
+    let command = send(&[before, arguments].concat());
     Process::start_with_input(command, input).wait()
 }
 
@@ -79,10 +78,13 @@ fn an_echo_comes_back_exactly_on_every_transport() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Server::start(&endpoint, "echo");
-        for message in ["hello", "grüß\n\u{1b}[2J", "-x", ""] {
+        for message in ["hello", "grüß\n\u{1b}[2J", ""] {
             let ended = run_send(&[&server.endpoint, message], b"");
             assert_answered(&ended, message);
         }
+        // A word that begins with a hyphen is a flag, mistyped or not, unless it is said not to be.
+        let ended = run_send(&[&server.endpoint, "--", "-x"], b"");
+        assert_answered(&ended, "-x");
         let ended = run_send(&[&server.endpoint], b"from stdin");
         assert_answered(&ended, "from stdin");
     }
