@@ -31,6 +31,15 @@ fn echo(client: &mut TcpStream) {
     read_echo(client);
 }
 
+/// Waits for a log line with these words. Lines are written by a thread of their own.
+#[track_caller]
+fn wait_for_log(daemon: &Daemon, words: &str) {
+    wait_until(words, || {
+        let log = daemon.process.stderr_text();
+        log.split_once(words).is_some_and(|(_, rest)| rest.contains('\n'))
+    });
+}
+
 /// `resound serve` by a shell that first sets a descriptor limit.
 fn serve_with_limit(ulimit: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
@@ -100,7 +109,7 @@ fn clients_beyond_max_connections_wait_and_are_served_when_others_leave() {
     read_echo(&mut first);
     read_echo(&mut second);
     let mut waiting: Vec<_> = (0..10).map(|_| client(&daemon)).collect();
-    wait_until("the limit", || daemon.process.stderr_text().contains("the limit: others wait"));
+    wait_for_log(&daemon, "the limit: others wait");
     assert_eq!(daemon.counters().get("accepted"), 2);
     echo(&mut second);
     drop(first);
@@ -118,8 +127,7 @@ fn a_low_soft_descriptor_limit_is_raised_to_the_hard_one() {
     let (soft, hard) = limits(daemon.process.pid());
     assert_eq!(soft, hard);
     assert!(hard == "unlimited" || hard.parse::<u64>().unwrap() > 64);
-    let log = daemon.process.stderr_text();
-    assert!(log.contains("descriptor limit raised from 64 to"), "{log}");
+    wait_for_log(&daemon, "descriptor limit raised from 64 to");
     let mut clients: Vec<_> = (0..100).map(|_| client(&daemon)).collect();
     clients.iter_mut().for_each(read_echo);
     assert_eq!(daemon.counters().get("connections_open"), 100);
@@ -130,9 +138,10 @@ fn a_low_soft_descriptor_limit_is_raised_to_the_hard_one() {
 fn under_a_low_hard_limit_the_connection_limit_is_clamped_and_said() {
     let command = serve_with_limit("-n 64", &["tcp://127.0.0.1:0", "--max-connections", "1000"]);
     let daemon = Daemon::start_command(command);
+    let said = "beyond the descriptor limit 64: using ";
+    wait_for_log(&daemon, said);
     let log = daemon.process.stderr_text();
-    let (_, most) = log.split_once("beyond the descriptor limit 64: using ").expect("it is said");
-    let most: usize = most.lines().next().unwrap().parse().unwrap();
+    let most: usize = log.split_once(said).unwrap().1.lines().next().unwrap().parse().unwrap();
     assert!((16..64).contains(&most), "{most}");
 
     let mut waiting: Vec<_> = (0..100).map(|_| client(&daemon)).collect();
@@ -151,8 +160,7 @@ fn under_a_low_hard_limit_the_connection_limit_is_clamped_and_said() {
 #[test]
 fn without_a_connection_limit_asked_for_the_one_taken_is_said() {
     let daemon = Daemon::start_command(serve_with_limit("-n 64", &["tcp://127.0.0.1:0"]));
-    let log = daemon.process.stderr_text();
-    assert!(log.contains("at most ") && log.contains("(descriptor limit 64)"), "{log}");
+    wait_for_log(&daemon, "connections (descriptor limit 64)");
 }
 
 /// case A3: the limit of the running process is lowered below what it has open, so that not even

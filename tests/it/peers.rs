@@ -1,0 +1,171 @@
+//! Peers that vanish, stall, reset or are gone: each ends alone.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use socket2::SockRef;
+
+use crate::support::{Daemon, WAIT_MAX, python, resound, run, tool, wait_until};
+
+fn client(daemon: &Daemon) -> TcpStream {
+    let client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client
+}
+
+#[track_caller]
+fn echo(client: &mut TcpStream) {
+    client.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+/// case S10: the peer keeps its socket open and sends nothing, as one that vanished.
+#[test]
+fn the_idle_timeout_reaps_a_silent_peer() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--idle-timeout", "200ms"]);
+    let mut peer = client(&daemon);
+    // It may be reaped before its first message on a busy machine, which is as good.
+    let _ = peer.write_all(b"ping");
+    let mut rest = Vec::new();
+    let end = peer.read_to_end(&mut rest);
+    assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    let counters = daemon.counters();
+    assert_eq!((counters.get("idle"), counters.get("connections_open")), (1, 0));
+}
+
+/// case S2
+#[test]
+fn the_stall_timeout_ends_a_peer_that_never_reads_and_no_other() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--stall-timeout", "500ms", "-v"]);
+    let mut other = client(&daemon);
+    echo(&mut other);
+    let mut stalled = client(&daemon);
+    stalled.set_nonblocking(true).unwrap();
+    let chunk = [0; 65_536];
+    wait_until("the stall", || {
+        // Until both directions are full, and then until it is closed.
+        while stalled.write(&chunk).is_ok() {}
+        daemon.process.stderr_text().contains("tcp: connection closed: stalled")
+    });
+    echo(&mut other);
+    let counters = daemon.counters();
+    assert_eq!((counters.get("stalled"), counters.get("connections_open")), (1, 1));
+}
+
+/// case S6
+#[test]
+fn a_reset_is_counted_and_leaves_the_other_peers_untouched() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let mut others: Vec<_> = (0..3).map(|_| client(&daemon)).collect();
+    others.iter_mut().for_each(echo);
+    let peers = 5;
+    for _ in 0..peers {
+        let mut peer = client(&daemon);
+        echo(&mut peer);
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    wait_until("the resets", || daemon.counters().get("reset") == peers);
+    others.iter_mut().for_each(echo);
+    assert_eq!(daemon.counters().get("connections_open"), 3);
+}
+
+/// case S6: a reset with an echo on its way and more of it owed.
+#[test]
+fn a_reset_in_the_middle_of_an_echo_leaves_the_other_peers_untouched() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let mut other = client(&daemon);
+    for peers in 1..=10 {
+        let mut peer = client(&daemon);
+        peer.set_nonblocking(true).unwrap();
+        while peer.write(&[0; 65_536]).is_ok() {}
+        SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        wait_until("the reset", || {
+            let counters = daemon.counters();
+            counters.get("reset") + counters.get("broken_pipe") == peers
+        });
+        echo(&mut other);
+    }
+    assert_eq!(daemon.counters().get("stream_failed"), 0);
+}
+
+/// case S5
+#[test]
+fn a_peer_that_has_sent_fin_gets_all_of_its_echo() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let mut peer = client(&daemon);
+    peer.write_all(b"last words").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "last words");
+    assert_eq!(daemon.counters().get("finished"), 1);
+}
+
+fn udp_echo(client: &UdpSocket, server: SocketAddr) {
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client.send_to(b"ping", server).unwrap();
+    let mut buf = [0; 16];
+    assert_eq!(client.recv(&mut buf).unwrap(), 4);
+}
+
+/// cases U8, U9: the clients are gone when the server wakes up to answer them, and the system
+/// refuses its answers by ICMP. (A server's socket that is not connected never sees the error; how
+/// one that does goes on is tested in the library.)
+#[test]
+fn udp_clients_that_are_gone_before_their_answer_disturb_nobody() {
+    let mut daemon = Daemon::start(&["udp://127.0.0.1:0"]);
+    let server = daemon.addr(0);
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp_echo(&other, server);
+    daemon.process.signal(Signal::STOP);
+    for _ in 0..30 {
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"gone", server).unwrap();
+    }
+    daemon.process.signal(Signal::CONT);
+    udp_echo(&other, server);
+    let counters = daemon.counters();
+    assert_eq!(counters.get("udp_messages_in"), 32);
+    assert_eq!((counters.get("receive_failed"), counters.get("answer_failed")), (0, 0));
+    assert!(daemon.process.is_running());
+}
+
+/// case U5: in a network whose loopback is slow, so that the small send buffer of the server is
+/// full of answers that wait their turn.
+#[test]
+fn udp_answers_that_would_block_are_kept_in_order_and_none_is_sent_twice() {
+    let tools = ["unshare", "nsenter", "ip", "tc"];
+    if !tools.iter().all(|name| tool(name).is_some()) {
+        return;
+    }
+    let slow = "ip link set lo up && tc qdisc add dev lo root tbf rate 2mbit burst 4k limit 10m";
+    let mut probe = Command::new("unshare");
+    probe.args(["-n", "sh", "-c", slow]);
+    let probed = run(probe);
+    if probed.code() != 0 {
+        println!("skipped: no network namespace with a slow loopback: {}", probed.stderr);
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", &format!("{slow} && exec \"$0\" serve \"$@\"")]);
+    command.arg(resound().get_program()).args(["udp://127.0.0.1:7007", "--sndbuf", "4k"]);
+    let daemon = Daemon::start_command(command);
+
+    let client = python("udp_burst.py");
+    let mut inside = Command::new("nsenter");
+    inside.args(["-n", "-t", &daemon.process.pid().as_raw_nonzero().to_string()]);
+    inside.arg(client.get_program()).args(client.get_args());
+    // Together they fit the receive buffer of a socket that is not read meanwhile.
+    let count = 60;
+    inside.args(["127.0.0.1", "7007", &count.to_string(), "1000"]);
+    let ended = run(inside);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let counters = daemon.counters();
+    assert!(counters.get("held") > 0, "no answer had to wait");
+    assert_eq!((counters.get("udp_messages_in"), counters.get("udp_messages_out")), (count, count));
+}

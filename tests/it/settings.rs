@@ -1,0 +1,199 @@
+//! Flags of `serve` that set something, and what is said of it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use rustix::process::Signal;
+use socket2::SockRef;
+
+use crate::support::{Counters, Daemon, Process, WAIT_MAX, resound, run, tool, wait_until};
+
+fn echo(daemon: &Daemon) -> TcpStream {
+    let mut client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    client
+}
+
+/// A daemon whose log level depends on no variable of the test's own environment.
+fn start(arguments: &[&str], rust_log: Option<&str>) -> Daemon {
+    let mut command = resound();
+    command.arg("serve").args(arguments).env_remove("RUST_LOG");
+    if let Some(rust_log) = rust_log {
+        command.env("RUST_LOG", rust_log);
+    }
+    Daemon::start_command(command)
+}
+
+/// The log of a daemon that had one client, who was cut off, and was then ended.
+fn whole_log(arguments: &[&str], rust_log: Option<&str>) -> String {
+    let mut with_endpoint = vec!["tcp://127.0.0.1:0"];
+    with_endpoint.extend(arguments);
+    let daemon = start(&with_endpoint, rust_log);
+    let client = echo(&daemon);
+    let mut other = echo(&daemon);
+    SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(client);
+    // Its end is seen when the reset, which came before, has been.
+    other.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(other.read(&mut [0]).unwrap(), 0);
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0);
+    assert_eq!(ended.stdout_text().lines().count(), 1, "nothing but the listening line");
+    ended.stderr
+}
+
+#[test]
+fn the_counters_are_printed_at_exit() {
+    let counters = Counters::last_of(&whole_log(&[], None));
+    assert_eq!((counters.get("accepted"), counters.get("reset")), (2, 1));
+    assert_eq!((counters.get("tcp_bytes_in"), counters.get("tcp_bytes_out")), (8, 8));
+}
+
+#[test]
+fn quiet_leaves_out_the_information_and_the_counters() {
+    assert_eq!(whole_log(&["-q"], None), "");
+    assert_eq!(whole_log(&["-qq"], None), "");
+    let log = whole_log(&["-q", "--stats", "1h"], None);
+    assert_eq!(log.lines().count(), 1, "counters that were asked for: {log}");
+    assert_eq!(Counters::last_of(&log).get("accepted"), 2);
+}
+
+#[test]
+fn the_log_level_is_info_and_each_v_adds_to_it() {
+    let closed = "tcp: connection closed: reset";
+    let log = whole_log(&[], None);
+    assert!(log.contains("INFO") && log.contains("draining") && !log.contains(closed), "{log}");
+    for flag in ["-v", "-vv"] {
+        let log = whole_log(&[flag], None);
+        assert!(log.contains("draining") && log.contains(closed), "{flag}: {log}");
+    }
+}
+
+#[test]
+fn rust_log_overrides_the_flags() {
+    let log = whole_log(&["-q"], Some("debug"));
+    assert!(log.contains("tcp: connection closed: reset"), "{log}");
+    let log = whole_log(&["-v"], Some("error"));
+    assert!(log.lines().all(|line| line.starts_with("stats ")), "{log}");
+}
+
+#[test]
+fn stats_are_printed_at_their_interval() {
+    let daemon = start(&["tcp://127.0.0.1:0", "--stats", "20ms"], None);
+    let _client = echo(&daemon);
+    wait_until("some lines", || {
+        daemon.process.stderr_text().matches("stats ").count() >= 5
+            && Counters::last_of(&daemon.process.stderr_text()).get("accepted") == 1
+    });
+}
+
+#[test]
+fn a_signal_prints_the_counters_once() {
+    let daemon = start(&["tcp://127.0.0.1:0"], None);
+    for times in 1..=3 {
+        let _client = echo(&daemon);
+        assert_eq!(daemon.counters().get("accepted"), times);
+        assert_eq!(daemon.process.stderr_text().matches("stats ").count() as u64, times);
+    }
+    // Counters by signal come whatever the log level.
+    let daemon = start(&["tcp://127.0.0.1:0", "-qq"], None);
+    daemon.process.signal(Signal::USR1);
+    wait_until("the counters", || daemon.process.stderr_text().contains("connections_open=0"));
+}
+
+#[test]
+fn what_the_kernel_granted_is_logged() {
+    let names = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    let name = names.split_whitespace().next().unwrap();
+    let arguments = ["--backlog", "77", "--rcvbuf", "64KiB", "--sndbuf", "32k", "--congestion"];
+    let mut arguments = arguments.to_vec();
+    arguments.extend([name, "--nagle", "tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    let daemon = start(&arguments, None);
+    let _client = echo(&daemon);
+    wait_until("the log", || daemon.process.stderr_text().matches("granted").count() == 2);
+    let log = daemon.process.stderr_text();
+    // Linux doubles what it is asked for.
+    let sizes = "rcvbuf=131072 sndbuf=65536";
+    assert!(log.contains(&format!("granted backlog=77 {sizes} congestion={name}\n")), "{log}");
+    assert!(log.contains(&format!("granted {sizes}\n")), "{log}");
+}
+
+#[test]
+fn a_backlog_beyond_the_systems_own_is_cut_and_said() {
+    let daemon = start(&["tcp://127.0.0.1:0", "--backlog", "1m"], None);
+    let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let granted = format!("granted backlog={}\n", somaxconn.trim());
+    wait_until("the log", || daemon.process.stderr_text().contains(&granted));
+}
+
+#[test]
+fn an_unknown_congestion_control_is_refused_by_name() {
+    let mut command = resound();
+    command.args(["serve", "tcp://127.0.0.1:0", "--congestion", "bogus"]);
+    let ended = run(command);
+    assert_eq!((ended.code(), ended.stdout.len()), (1, 0));
+    assert!(ended.stderr.contains("bogus") && ended.stderr.contains("this system has"));
+}
+
+/// The mode holds whatever the umask.
+#[test]
+fn socket_files_have_the_mode_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, flags, expected) in [
+        ("default", &[][..], 0o600),
+        ("group", &["--unix-mode", "0660"], 0o660),
+        ("all", &["--unix-mode", "666"], 0o666),
+    ] {
+        let path = folder.path().join(name);
+        let packets = folder.path().join(format!("{name}-packets"));
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 077 && exec \"$0\" serve \"$@\""]).arg(resound().get_program());
+        command.args(flags).arg(format!("unix:{}", path.display()));
+        command.arg(format!("unixgram:{}", packets.display()));
+        let _daemon = Daemon::start_command(command);
+        for path in [&path, &packets] {
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, expected, "{path:?}");
+        }
+        UnixStream::connect(&path).unwrap();
+    }
+}
+
+/// In a network of its own, where the default port is free.
+#[test]
+fn without_an_endpoint_it_serves_tcp_and_udp_on_loopback() {
+    if tool("unshare").is_none() || tool("nsenter").is_none() || tool("ip").is_none() {
+        return;
+    }
+    let inside = "ip link set lo up && exec \"$@\"";
+    let mut probe = Command::new("unshare");
+    probe.args(["-n", "sh", "-c", inside, "sh", "true"]);
+    let probed = run(probe);
+    if probed.code() != 0 {
+        println!("skipped: no network namespace to be had: {}", probed.stderr);
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", inside, "sh"]).arg(resound().get_program()).arg("serve");
+    let mut daemon = Process::start(command);
+    let endpoints = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
+    for endpoint in endpoints {
+        assert_eq!(daemon.wait_for_line(&format!("listening {endpoint}")), "");
+        let mut send = Command::new("nsenter");
+        send.args(["-n", "-t", &daemon.pid().as_raw_nonzero().to_string()]);
+        send.arg(resound().get_program()).args(["send", endpoint, "hello"]);
+        let ended = run(send);
+        assert_eq!((ended.code(), &*ended.stdout_text()), (0, "hello"), "{}", ended.stderr);
+    }
+    daemon.signal(Signal::TERM);
+    let ended = daemon.wait();
+    let expected: String = endpoints.iter().map(|e| format!("listening {e}\n")).collect();
+    assert_eq!((ended.code(), ended.stdout_text()), (0, expected));
+}
