@@ -1,0 +1,132 @@
+//! Case S7, for a process that has not switched SIGPIPE off.
+//!
+//! Rust's runtime ignores SIGPIPE, which would hide that a library raises it. Here a handler stands
+//! in its place: a send that raises the signal sets a flag. A test binary of its own, since a
+//! handler is the whole process's.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use resound::echo::{Cause, Options, Server};
+use resound::reactor::Reactor;
+use signal_hook::consts::SIGPIPE;
+
+/// Far beyond what a busy machine needs.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Peers that close in the middle of their echo, of each kind.
+const PEERS: usize = 50;
+
+/// More than the buffers between the two ends hold at first, so that writes are pending.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+trait Client: Read + Write {
+    fn set_nonblocking(&self, is_nonblocking: bool) -> io::Result<()>;
+}
+
+impl Client for TcpStream {
+    fn set_nonblocking(&self, is_nonblocking: bool) -> io::Result<()> {
+        TcpStream::set_nonblocking(self, is_nonblocking)
+    }
+}
+
+impl Client for UnixStream {
+    fn set_nonblocking(&self, is_nonblocking: bool) -> io::Result<()> {
+        UnixStream::set_nonblocking(self, is_nonblocking)
+    }
+}
+
+/// Sends as much as is taken, reads one byte of the echo at the most, and closes.
+fn close_in_the_middle_of_an_echo(mut client: impl Client) {
+    client.set_nonblocking(true).unwrap();
+    let message = vec![7; MESSAGE_BYTES];
+    let mut sent = 0;
+    while sent < message.len() {
+        match client.write(&message[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let _ = client.read(&mut [0]);
+}
+
+fn echo(mut client: impl Client) {
+    client.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+fn tcp(addr: std::net::SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client
+}
+
+fn unix(path: &Path) -> UnixStream {
+    let client = UnixStream::connect(path).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client
+}
+
+/// case S7
+#[test]
+fn no_send_path_raises_sigpipe() {
+    let was_raised = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGPIPE, Arc::clone(&was_raised)).unwrap();
+    assert_the_flag_works(&was_raised);
+
+    let folder = tempfile::tempdir().unwrap();
+    let (stream, packets) = (folder.path().join("stream"), folder.path().join("packets"));
+    let mut reactor = Reactor::new().unwrap();
+    let mut server = Server::new(Options::default());
+    let mut listen = |endpoint: &str| {
+        server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap().addrs.first().copied()
+    };
+    let addr = listen("tcp://127.0.0.1:0").unwrap();
+    listen(&format!("unix:{}", stream.display()));
+    listen(&format!("unixgram:{}", packets.display()));
+    let stop = reactor.stop_handle();
+    let thread = thread::spawn(move || reactor.run(&mut server).map(|()| server));
+
+    for number in 0..PEERS {
+        close_in_the_middle_of_an_echo(tcp(addr));
+        close_in_the_middle_of_an_echo(unix(&stream));
+        let gone = UnixDatagram::bind(folder.path().join(number.to_string())).unwrap();
+        gone.set_write_timeout(Some(WAIT_MAX)).unwrap();
+        gone.send_to(b"ping", &packets).unwrap();
+    }
+    // The server goes on: and these come after the others in its queues.
+    echo(tcp(addr));
+    echo(unix(&stream));
+    stop.stop();
+    let deadline = Instant::now() + WAIT_MAX;
+    while !thread.is_finished() {
+        assert!(Instant::now() < deadline, "the loop does not end");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let server = thread.join().unwrap().unwrap();
+
+    assert!(!was_raised.load(Ordering::SeqCst), "SIGPIPE was raised: {}", server.counters());
+    let ended_in_writing = server.counters().total(Cause::BrokenPipe);
+    assert!(ended_in_writing > 0, "no write met a closed peer: {}", server.counters());
+}
+
+/// A write of std's that is not told otherwise does raise it.
+fn assert_the_flag_works(was_raised: &AtomicBool) {
+    use std::os::fd::OwnedFd;
+    let (near, far) = UnixStream::pair().unwrap();
+    drop(far);
+    let error = std::fs::File::from(OwnedFd::from(near)).write(b"x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    assert!(was_raised.swap(false, Ordering::SeqCst), "the flag is not set by SIGPIPE");
+}
