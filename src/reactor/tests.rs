@@ -114,6 +114,7 @@ struct Script<F> {
     ticks: usize,
     /// What ticks return, the next one last; `None` when it is used up.
     deadlines: Vec<Instant>,
+    #[cfg(feature = "signals")]
     signals: Vec<i32>,
 }
 
@@ -129,6 +130,7 @@ where
             kept: Vec::new(),
             ticks: 0,
             deadlines: Vec::new(),
+            #[cfg(feature = "signals")]
             signals: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use socket2::SockRef;
 
 use super::*;
 use crate::echo::accept::ACCEPTS_PER_SLICE;
+use crate::socket::SocketOptions;
 
 /// case A1: 200 are queued, and no client connects after that.
 #[test]
@@ -120,4 +121,22 @@ fn a_peer_that_resets_before_it_is_accepted_ends_only_its_own_connection() {
     rig.echo(&mut before);
     rig.echo(&mut after);
     assert_eq!(rig.open(), 2);
+}
+
+/// Accepted connections inherit what was set on their listener.
+#[test]
+fn accepted_connections_have_the_socket_settings_asked_for() {
+    for nodelay in [true, false] {
+        let receive_buf_bytes = Some(64 << 10);
+        let socket = SocketOptions { nodelay, receive_buf_bytes, ..SocketOptions::default() };
+        let mut rig = Rig::tcp(Options { socket, ..Options::default() });
+        let _client = rig.served_client();
+        let stream = rig.reactor.sources().iter().find_map(|(_, source)| match &source.0 {
+            Kind::Connection(Connection { stream: Stream::Tcp(stream), .. }) => Some(stream),
+            _ => None,
+        });
+        let stream = SockRef::from(stream.unwrap());
+        assert_eq!(stream.tcp_nodelay().unwrap(), nodelay);
+        assert!(stream.recv_buffer_size().unwrap() >= 64 << 10);
+    }
 }
