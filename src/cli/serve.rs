@@ -245,11 +245,13 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))
 }
 
+/// All lines in one write: a reader that leaves after the first, as `head -1` does, must not make
+/// it a matter of luck whether the server goes on.
 fn print_listening(bound: &[Bound]) -> io::Result<()> {
+    let line = |Bound { endpoint, .. }: &Bound| format!("listening {endpoint}\n");
+    let lines: String = bound.iter().map(line).collect();
     let mut stdout = io::stdout().lock();
-    for Bound { endpoint, .. } in bound {
-        writeln!(stdout, "listening {endpoint}")?;
-    }
+    stdout.write_all(lines.as_bytes())?;
     stdout.flush()
 }
 

@@ -191,7 +191,8 @@ fn end_of((child, mut stderr): (Guarded, io::PipeReader)) -> (Option<i32>, Strin
 /// case P4: as in `serve | head -1`, by which a script learns the port.
 #[test]
 fn a_reader_that_leaves_after_the_listening_line_disturbs_nobody() {
-    let mut served = serve_piped(&["tcp://127.0.0.1:0", "-1"], Stdio::piped());
+    let endpoints = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "udp://127.0.0.1:0", "-1"];
+    let mut served = serve_piped(&endpoints, Stdio::piped());
     let mut stdout = served.0.0.stdout.take().unwrap();
     let line = read_line(&mut stdout);
     drop(stdout);
