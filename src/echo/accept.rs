@@ -45,12 +45,12 @@ impl SpareDescriptor {
         }
     }
 
-    /// Closes the first queued connection; whether there was one.
-    fn shed<A: Accept>(&mut self, listener: &A) -> bool {
+    /// Closes the first queued connection; `WouldBlock` when none is queued.
+    fn shed<A: Accept>(&mut self, listener: &A) -> io::Result<()> {
         if self.0.take().is_none() {
-            return false;
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let shed = listener.accept().is_ok();
+        let shed = listener.accept().map(|_| ());
         self.refill();
         shed
     }
@@ -107,8 +107,16 @@ pub(super) fn accept_slice<A: Accept>(
         if cause == Cause::AcceptAborted {
             continue;
         }
-        if cause == Cause::AcceptNoDescriptor && spare.shed(listener) {
-            tally.add(Cause::Shed, 1);
+        if cause == Cause::AcceptNoDescriptor {
+            match spare.shed(listener) {
+                Ok(()) => tally.add(Cause::Shed, 1),
+                // Linux looks for a descriptor before it looks at the queue.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    readiness.clear_readable();
+                    return Accepted::Drained;
+                }
+                Err(_) => {}
+            }
         }
         return Accepted::Paused(error);
     }
@@ -204,6 +212,14 @@ mod tests {
             assert_eq!((streams, tally.count(Cause::Shed)), (1, 1));
             assert_eq!(listener.0.borrow().len(), 1, "the others wait for the retry");
         }
+    }
+
+    /// case A3: there is nobody to be told, and nobody to come back for.
+    #[test]
+    fn without_descriptors_and_with_nobody_queued_the_listener_waits_for_an_event() {
+        let (outcome, _, tally) = run(&script(&[0, libc::EMFILE]), usize::MAX);
+        assert!(matches!(outcome, Accepted::Drained));
+        assert_eq!(tally.count(Cause::Shed), 0);
     }
 
     /// case A4

@@ -58,7 +58,7 @@ pub enum Notice<'a> {
         /// The error of accept(2).
         error: &'a io::Error,
     },
-    /// The connection limit was reached: clients wait in the backlog.
+    /// The connection limit was reached: whoever comes next waits in the backlog.
     ConnectionLimit {
         /// The limit.
         connections_max: usize,
@@ -140,7 +140,10 @@ impl fmt::Display for Notice<'_> {
                 write!(formatter, "{}: accepting pauses: {reason}", transport.name())
             }
             Notice::ConnectionLimit { connections_max } => {
-                write!(formatter, "{connections_max} connections open, the limit: others wait")
+                write!(
+                    formatter,
+                    "{connections_max} connections open, the limit: whoever comes next waits"
+                )
             }
             Notice::Unregistered { transport, error } => {
                 let reason = reason(error);
