@@ -4,9 +4,10 @@
 //! sending side: `printf 'a\nb\n' | cargo run -- send tcp://127.0.0.1:7070` prints `2`.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use mio::{Interest, Registry, Token, event};
+use mio::Interest;
 use resound::Readiness;
 use resound::reactor::{self, Context, Handler, Key, Next, Reactor, Sources};
 use resound::socket::{Listener, SocketOptions, Stream};
@@ -91,42 +92,18 @@ impl LineCount {
     }
 }
 
-impl Source {
-    fn inner(&mut self) -> &mut dyn event::Source {
-        match self {
-            Source::Listener(listener) => listener,
-            Source::Client { stream, .. } => stream,
-        }
-    }
-}
-
 impl reactor::Source for Source {
     fn interest(&self) -> Interest {
         Interest::READABLE
     }
 }
 
-impl event::Source for Source {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.inner().register(registry, token, interest)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.inner().reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.inner().deregister(registry)
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Source::Listener(listener) => listener.as_fd(),
+            Source::Client { stream, .. } => stream.as_fd(),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The sources of an echo server: what the reactor holds for it.
 
-use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use mio::{Interest, Registry, Token, event};
+use mio::Interest;
 
 use super::datagram::PacketMover;
 use super::stream::ByteMover;
@@ -74,36 +74,12 @@ const STREAM_INTEREST: Interest =
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-impl Source {
-    fn inner(&mut self) -> &mut dyn event::Source {
-        match &mut self.0 {
-            Kind::Listener(listener) => &mut **listener,
-            Kind::Connection(connection) => &mut connection.stream,
-            Kind::Packets(packets) => &mut packets.socket,
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Connection(connection) => connection.stream.as_fd(),
+            Kind::Listener(listener) => listener.as_fd(),
+            Kind::Packets(packets) => packets.socket.as_fd(),
         }
-    }
-}
-
-impl event::Source for Source {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.inner().register(registry, token, interest)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.inner().reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.inner().deregister(registry)
     }
 }

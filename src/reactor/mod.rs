@@ -15,10 +15,10 @@
 //!
 //! ```
 //! use std::io::{self, Read};
-//! use std::time::Instant;
+//! # use std::os::fd::{AsFd, BorrowedFd};
+//! use std::os::unix::net::UnixStream;
 //!
-//! use mio::net::UnixStream;
-//! use mio::{Interest, Registry, Token, event};
+//! use mio::Interest;
 //! use resound::Readiness;
 //! use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source};
 //!
@@ -56,18 +56,13 @@
 //! # impl Source for Stream {
 //! #     fn interest(&self) -> Interest { Interest::READABLE }
 //! # }
-//! # impl event::Source for Stream {
-//! #     fn register(&mut self, r: &Registry, t: Token, i: Interest) -> io::Result<()> {
-//! #         self.0.register(r, t, i)
-//! #     }
-//! #     fn reregister(&mut self, r: &Registry, t: Token, i: Interest) -> io::Result<()> {
-//! #         self.0.reregister(r, t, i)
-//! #     }
-//! #     fn deregister(&mut self, r: &Registry) -> io::Result<()> { self.0.deregister(r) }
+//! # impl AsFd for Stream {
+//! #     fn as_fd(&self) -> BorrowedFd<'_> { self.0.as_fd() }
 //! # }
 //!
 //! # fn main() -> io::Result<()> {
 //! let (near, far) = UnixStream::pair()?;
+//! near.set_nonblocking(true)?;
 //! io::Write::write_all(&mut &far, b"forty-two bytes, give or take a few of them")?;
 //! drop(far);
 //! let mut reactor = Reactor::new()?;

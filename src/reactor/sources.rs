@@ -2,15 +2,20 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
+use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use slab::Slab;
 
 use super::key::Key;
 use crate::readiness::Readiness;
 
-/// Something the reactor can hold: a mio source that knows which readiness it waits for.
-pub trait Source: mio::event::Source {
+/// Something the reactor can hold: a descriptor that knows which readiness it waits for.
+///
+/// A descriptor rather than mio's own `Source` trait: an enum of sources then has one `match` to
+/// write in place of three, and std's sockets are sources as they are.
+pub trait Source: AsFd {
     /// What to be told of. Asked after every slice; when the answer differs from the one before,
     /// the loop registers anew (and the system reports at once what is already ready).
     fn interest(&self) -> Interest;
@@ -63,7 +68,7 @@ impl<S: Source> Sources<S> {
     }
 
     /// Registers a source and takes it in; on failure it comes back with the reason.
-    pub(super) fn insert(&mut self, mut source: S) -> Result<Key, (S, io::Error)> {
+    pub(super) fn insert(&mut self, source: S) -> Result<Key, (S, io::Error)> {
         let slot = self.entries.vacant_entry();
         if slot.key() >= Key::INDEX_LIMIT {
             return Err((source, io::Error::other("more sources than a key can name")));
@@ -71,7 +76,11 @@ impl<S: Source> Sources<S> {
         self.generation = self.generation.wrapping_add(1);
         let key = Key::new(slot.key(), self.generation);
         let interest = source.interest();
-        if let Err(error) = self.registry.register(&mut source, key.token(), interest) {
+        if let Err(error) = self.registry.register(
+            &mut SourceFd(&source.as_fd().as_raw_fd()),
+            key.token(),
+            interest,
+        ) {
             return Err((source, error));
         }
         let readiness = Readiness::NONE;
@@ -121,15 +130,19 @@ impl<S: Source> Sources<S> {
             return Ok(());
         }
         entry.interest = interest;
-        self.registry.reregister(&mut entry.source, key.token(), interest)
+        self.registry.reregister(
+            &mut SourceFd(&entry.source.as_fd().as_raw_fd()),
+            key.token(),
+            interest,
+        )
     }
 
     /// Deregisters a source and gives it back; its key names nothing from here on.
     pub(super) fn remove(&mut self, key: Key) -> Option<S> {
         self.entry_mut(key)?;
-        let mut entry = self.entries.remove(key.index());
+        let entry = self.entries.remove(key.index());
         // Closing the descriptor, which is next, deregisters as well: a failure changes nothing.
-        let _ = self.registry.deregister(&mut entry.source);
+        let _ = self.registry.deregister(&mut SourceFd(&entry.source.as_fd().as_raw_fd()));
         Some(entry.source)
     }
 
@@ -141,9 +154,10 @@ impl<S: Source> Sources<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::net::UnixDatagram;
+
     use mio::Poll;
-    use mio::event;
-    use mio::net::UnixDatagram;
 
     use super::*;
 
@@ -155,27 +169,9 @@ mod tests {
         }
     }
 
-    impl event::Source for Half {
-        fn register(
-            &mut self,
-            registry: &Registry,
-            token: mio::Token,
-            interest: Interest,
-        ) -> io::Result<()> {
-            self.0.register(registry, token, interest)
-        }
-
-        fn reregister(
-            &mut self,
-            registry: &Registry,
-            token: mio::Token,
-            interest: Interest,
-        ) -> io::Result<()> {
-            self.0.reregister(registry, token, interest)
-        }
-
-        fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-            self.0.deregister(registry)
+    impl AsFd for Half {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
         }
     }
 

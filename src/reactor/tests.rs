@@ -4,12 +4,13 @@ mod fairness;
 mod life;
 mod tenants;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream as BlockingStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
-use mio::net::UnixStream;
-use mio::{Interest, Registry, event};
+use mio::Interest;
 
 use super::*;
 
@@ -18,35 +19,30 @@ struct End {
     name: usize,
     stream: UnixStream,
     interest: Interest,
-    /// Fails to be registered.
-    is_unregistrable: bool,
-    /// Fails to be registered anew.
-    is_unchangeable: bool,
-    /// Stays with the selector after it is deregistered.
-    is_sticky: bool,
+    /// Shown to the selector in place of the stream: a plain file, which it refuses with EPERM
+    /// (epoll_ctl(2)), to be registered, to be registered anew and to be let go of.
+    refused: Option<File>,
 }
 
 impl End {
     /// An end and the far end that a test writes to.
-    fn pair(name: usize) -> (End, BlockingStream) {
-        let (near, far) = BlockingStream::pair().unwrap();
+    fn pair(name: usize) -> (End, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
-        let end = End {
-            name,
-            stream: UnixStream::from_std(near),
-            interest: Interest::READABLE,
-            is_unregistrable: false,
-            is_unchangeable: false,
-            is_sticky: false,
-        };
+        let end = End { name, stream: near, interest: Interest::READABLE, refused: None };
         (end, far)
     }
 
     /// An end that has something to read.
-    fn ready(name: usize) -> (End, BlockingStream) {
+    fn ready(name: usize) -> (End, UnixStream) {
         let (end, far) = End::pair(name);
         (&far).write_all(b"x").unwrap();
         (end, far)
+    }
+
+    /// From here on the selector refuses it.
+    fn refuse(&mut self) {
+        self.refused = Some(File::open(std::env::current_exe().unwrap()).unwrap());
     }
 
     /// Reads to `WouldBlock`, as a handler that answers [`Next::Wait`] must.
@@ -63,36 +59,12 @@ impl Source for End {
     }
 }
 
-impl event::Source for End {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        if self.is_unregistrable {
-            return Err(io::ErrorKind::OutOfMemory.into());
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.refused {
+            Some(file) => file.as_fd(),
+            None => self.stream.as_fd(),
         }
-        self.stream.register(registry, token, interest)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        if self.is_unchangeable {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        self.stream.reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        if self.is_sticky {
-            return Ok(());
-        }
-        self.stream.deregister(registry)
     }
 }
 

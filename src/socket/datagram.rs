@@ -3,12 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
-use mio::event::Source;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use socket2::{SockAddr, SockRef, Type};
 
 use super::path::{self, BoundPath};
@@ -120,10 +117,7 @@ impl Datagram {
     }
 
     fn socket(&self) -> SockRef<'_> {
-        match &self.inner {
-            Inner::Udp(socket) => SockRef::from(socket),
-            Inner::Unix(socket) => SockRef::from(socket),
-        }
+        SockRef::from(self)
     }
 }
 
@@ -191,29 +185,5 @@ impl fmt::Display for Datagram {
             Ok(addr) => write!(formatter, "{name} {}", Peer::from(&addr)),
             Err(_) => formatter.write_str(name),
         }
-    }
-}
-
-impl Source for Datagram {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        SourceFd(&self.as_fd().as_raw_fd()).register(registry, token, interest)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        SourceFd(&self.as_fd().as_raw_fd()).reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.as_fd().as_raw_fd()).deregister(registry)
     }
 }

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
-use mio::{Interest, Registry, Token};
 use socket2::{SockAddr, SockRef, Type};
 
 use super::path::{self, BoundPath};
@@ -87,10 +86,7 @@ impl Listener {
 
     /// What the system granted of the settings, as names and values.
     pub fn granted(&self, options: &SocketOptions) -> Vec<(&'static str, String)> {
-        let mut granted = match self {
-            Listener::Tcp(listener) => options.granted(&SockRef::from(listener)),
-            Listener::Unix(listener, _) => options.granted(&SockRef::from(listener)),
-        };
+        let mut granted = options.granted(&SockRef::from(self));
         granted.insert(0, ("backlog", options.backlog_granted().to_string()));
         granted
     }
@@ -100,35 +96,11 @@ fn backlog_argument(options: &SocketOptions) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
 
-impl Source for Listener {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Listener::Tcp(listener) => listener.register(registry, token, interest),
-            Listener::Unix(listener, _) => listener.register(registry, token, interest),
-        }
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener) => listener.reregister(registry, token, interest),
-            Listener::Unix(listener, _) => listener.reregister(registry, token, interest),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener) => listener.deregister(registry),
-            Listener::Unix(listener, _) => listener.deregister(registry),
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener, _) => listener.as_fd(),
         }
     }
 }

@@ -31,7 +31,7 @@ fn a_source_inserted_by_a_slice_runs_in_a_later_turn() {
 fn a_source_that_cannot_be_registered_comes_back() {
     let (first, _far_first) = End::ready(1);
     let (mut bad, _far_bad) = End::ready(2);
-    bad.is_unregistrable = true;
+    bad.refuse();
     let (good, _far_good) = End::ready(3);
     let (mut bad, mut ran) = (Some(bad), Vec::new());
     let mut script = Script::new(|end: &mut End, readiness, context| {
@@ -48,7 +48,7 @@ fn a_source_that_cannot_be_registered_comes_back() {
     let mut reactor = reactor();
     reactor.insert(first).unwrap();
     reactor.run(&mut script).unwrap();
-    assert_eq!(script.fates, [Fate::Unregistered(2, io::ErrorKind::OutOfMemory)]);
+    assert_eq!(script.fates, [Fate::Unregistered(2, io::ErrorKind::PermissionDenied)]);
     drop(script);
     assert_eq!(ran, [1, 3]);
     assert_eq!(reactor.sources().len(), 2);
@@ -57,9 +57,9 @@ fn a_source_that_cannot_be_registered_comes_back() {
 #[test]
 fn a_source_that_cannot_be_registered_from_outside_is_an_error_and_leaves_no_trace() {
     let (mut bad, _far) = End::pair(1);
-    bad.is_unregistrable = true;
+    bad.refuse();
     let mut reactor = reactor();
-    assert_eq!(reactor.insert(bad).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    assert_eq!(reactor.insert(bad).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     assert!(reactor.sources().is_empty());
 }
 
@@ -108,12 +108,13 @@ fn a_slot_that_is_reused_within_a_batch_receives_nothing_of_its_former_tenant() 
 /// new tenant of its slot does not hear of it.
 #[test]
 fn a_late_event_for_a_reused_slot_is_counted_as_stale() {
-    let (mut gone, far_gone) = End::ready(1);
-    gone.is_sticky = true;
+    let (gone, far_gone) = End::ready(1);
     let (tenant, _far_tenant) = End::pair(2);
     let mut ran = Vec::new();
     let mut script = Script::new(|end: &mut End, _, _| {
         ran.push(end.name);
+        // It is not deregistered, then.
+        end.refuse();
         Next::Close
     });
     script.successors.push(tenant);
@@ -135,14 +136,14 @@ fn a_late_event_for_a_reused_slot_is_counted_as_stale() {
 /// case L4: a source that is closed while it is on the ready list loses its place there.
 #[test]
 fn the_new_tenant_of_a_slot_does_not_inherit_a_place_on_the_ready_list() {
-    let (mut first, _far_first) = End::ready(1);
-    first.is_unchangeable = true;
+    let (first, _far_first) = End::ready(1);
     let (tenant, _far_tenant) = End::pair(2);
     let mut ran = Vec::new();
     let mut script = Script::new(|end: &mut End, _, _| {
         ran.push(end.name);
         // Back on the list, and then closed, since its registration cannot be changed.
         end.interest = Interest::READABLE.add(Interest::WRITABLE);
+        end.refuse();
         Next::Again
     });
     script.successors.push(tenant);
@@ -154,7 +155,7 @@ fn the_new_tenant_of_a_slot_does_not_inherit_a_place_on_the_ready_list() {
     }
     let (tenant, _) = reactor.sources().iter().next().unwrap();
     assert_eq!(tenant.index(), first.index(), "the slot is reused");
-    assert_eq!(script.fates, [Fate::Unregistered(1, io::ErrorKind::OutOfMemory)]);
+    assert_eq!(script.fates, [Fate::Unregistered(1, io::ErrorKind::PermissionDenied)]);
     drop(script);
     assert_eq!(ran, [1]);
 }
