@@ -26,6 +26,10 @@ const PEER_BYTES_MAX: usize = 512 << 10;
 /// Bytes held for all peers together.
 const BYTES_MAX: usize = 16 << 20;
 
+/// Answers up to this length may use all of a socket's send buffer, longer ones half of it: Unix
+/// receivers of large answers that do not read them must not silence it for all others.
+const SMALL_BYTES: usize = 4 << 10;
+
 /// Answers sent by the retries of one slice: as many as two batches of UDP.
 const RETRIED_PER_SLICE: usize = 128;
 
@@ -72,13 +76,23 @@ impl PeerBacklog {
         self.peers.values().map(|waiting| waiting.retry_at).min()
     }
 
-    /// How many answers from the front of the line go to peers nothing is held for.
-    pub(super) fn run_of_free_peers<B: Batch>(&self, batch: &B) -> usize {
-        if self.is_empty() {
-            return batch.unsent();
+    /// How many answers from the front of the line may be tried: up to one that must queue up
+    /// behind what is held for its peer, or that is too large for what is left of the buffer.
+    pub(super) fn run_of_free_peers<B: Batch>(&self, batch: &B, socket: &B::Socket) -> usize {
+        let mut free = 0;
+        while free < batch.unsent() {
+            let index = batch.unsent_index(free);
+            if !self.is_empty() && self.holds(&batch.peer(index)) {
+                break;
+            }
+            if batch.answer(index).len() > SMALL_BYTES {
+                // Looked at anew for each: those before it are in the buffer by then.
+                let is_first = free == 0;
+                return if is_first { usize::from(!batch.is_crowded(socket)) } else { free };
+            }
+            free += 1;
         }
-        let is_free = |nth: &usize| !self.holds(&batch.peer(batch.unsent_index(*nth)));
-        (0..batch.unsent()).take_while(is_free).count()
+        free
     }
 
     /// Holds an answer, or drops and counts it when a bound is reached.
@@ -169,6 +183,9 @@ impl Waiting {
         while gone < limit
             && let Some(parcel) = self.parcels.front()
         {
+            if parcel.bytes.len() > SMALL_BYTES && batch.is_crowded(socket) {
+                break;
+            }
             match batch.send_parcel(socket, parcel) {
                 Ok(()) => work.tally.sent(parcel.bytes.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,

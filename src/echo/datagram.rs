@@ -199,10 +199,11 @@ impl PacketMover {
         while batch.unsent() > 0 {
             let limit = match &self.held {
                 Held::Socket(_) => batch.unsent(),
-                Held::Peers(backlog) => backlog.run_of_free_peers(batch),
+                Held::Peers(backlog) => backlog.run_of_free_peers(batch, socket),
             };
             if limit == 0 {
-                // Its peer blocked earlier in this line: the order of its answers must be kept.
+                // Something is held for its peer, and its order must be kept; or the socket has no
+                // room for an answer so large.
                 self.hold_first(batch, readiness, work);
                 continue;
             }
@@ -299,14 +300,16 @@ pub(super) fn answer_cause(error: &io::Error) -> Cause {
             libc::ENETUNREACH
             | libc::EHOSTUNREACH
             | libc::ENETDOWN
+            | libc::EHOSTDOWN
             | libc::EADDRNOTAVAIL
             | libc::EINVAL,
         ) => Cause::AnswerUnreachable,
         Some(libc::ENOBUFS | libc::ENOMEM) => Cause::AnswerNoMemory,
         // EPROTOTYPE: a stream socket has taken the peer's path.
-        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EPROTOTYPE) => {
-            Cause::AnswerRefused
-        }
+        // EPIPE: it has shut its receiving side down.
+        Some(
+            libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EPROTOTYPE | libc::EPIPE,
+        ) => Cause::AnswerRefused,
         _ => Cause::AnswerFailed,
     }
 }

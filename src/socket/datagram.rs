@@ -6,7 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
-use socket2::{SockAddr, SockRef, Type};
+use socket2::{SockAddr, SockRef, Socket, Type};
 
 use super::path::{self, BoundPath};
 use super::stream::SEND_FLAGS;
@@ -15,16 +15,19 @@ use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
 /// The send buffer asked for on a Unix datagram socket that was given no size. What a receiver has
-/// not read yet is charged to its *sender's* buffer, so with the usual 208 KiB three slow
-/// receivers of large datagrams would hold up all others. The system may grant less.
-const UNIX_SEND_BUF_BYTES: usize = 4 << 20;
+/// not read yet is charged to its *sender's* buffer, so with the usual 208 KiB a single deaf
+/// receiver of large datagrams would hold up all others. Without privilege the system grants no
+/// more than `net.core.wmem_max`.
+const UNIX_SEND_BUF_BYTES: usize = 16 << 20;
 
 /// A bound, non-blocking datagram socket.
 #[derive(Debug)]
 pub struct Datagram {
-    inner: Inner,
-    /// The socket file, removed when this is dropped.
+    /// The socket file. Dropped, and so removed, before its socket is closed.
     _path: Option<BoundPath>,
+    inner: Inner,
+    /// What the system granted, in its own count, which includes its overhead.
+    send_buf_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Datagram {
             .map_err(|error| bind_error(Transport::Udp, addr, error))?;
         note_destination_and_overflow(socket.as_fd(), addr)
             .map_err(|error| Error::new("prepare", format!("udp://{addr}"), error))?;
-        Ok(Datagram { inner: Inner::Udp(socket.into()), _path: None })
+        Datagram::new(Inner::Udp(socket.into()), None)
     }
 
     /// Binds a Unix datagram name. A stale socket file is taken over.
@@ -62,11 +65,28 @@ impl Datagram {
     pub fn unix(name: &UnixName, options: &SocketOptions) -> Result<Datagram, Error> {
         let socket = options.unix_socket(Type::DGRAM)?;
         if options.send_buf_bytes.is_none() {
-            // Best effort: the system cuts it to its own limit.
-            let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
+            enlarge_send_buf(&socket);
         }
         let path = path::bind(&socket, name, Transport::Unixgram, options.unix_mode)?;
-        Ok(Datagram { inner: Inner::Unix(socket.into()), _path: path })
+        Datagram::new(Inner::Unix(socket.into()), path)
+    }
+
+    fn new(inner: Inner, path: Option<BoundPath>) -> Result<Datagram, Error> {
+        let mut datagram = Datagram { _path: path, inner, send_buf_bytes: 0 };
+        let size = datagram.socket().send_buffer_size();
+        datagram.send_buf_bytes =
+            size.map_err(|error| Error::new("ask the send buffer's size of", &datagram, error))?;
+        Ok(datagram)
+    }
+
+    /// Whether more than half of the send buffer is taken by datagrams that Unix receivers have
+    /// not read. What is left is for small ones: a few deaf receivers of large datagrams would
+    /// otherwise hold up all others.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn is_crowded(&self) -> bool {
+        matches!(self.inner, Inner::Unix(_))
+            && super::sys::unsent_bytes(self.as_fd())
+                .is_ok_and(|unsent_bytes| unsent_bytes > self.send_buf_bytes / 2)
     }
 
     /// How its datagrams travel.
@@ -132,6 +152,15 @@ fn note_destination_and_overflow(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Re
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn note_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
     Ok(())
+}
+
+/// Best effort, beyond the system's limit where there is the right to, else up to it.
+fn enlarge_send_buf(socket: &Socket) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if super::sys::force_send_buf(socket.as_fd(), UNIX_SEND_BUF_BYTES).is_ok() {
+        return;
+    }
+    let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
 }
 
 /// std's form of a Unix address in socket2's.

@@ -14,11 +14,16 @@ use crate::error::Error;
 
 /// A non-blocking listener.
 #[derive(Debug)]
-pub enum Listener {
-    /// Of TCP.
+pub struct Listener {
+    /// The socket file. Dropped, and so removed, before its socket is closed.
+    _path: Option<BoundPath>,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
     Tcp(TcpListener),
-    /// Of a Unix stream socket, with the file that is removed when the listener is dropped.
-    Unix(UnixListener, Option<BoundPath>),
+    Unix(UnixListener),
 }
 
 impl Listener {
@@ -37,7 +42,7 @@ impl Listener {
             .and_then(|()| socket.bind(&SockAddr::from(addr)))
             .and_then(|()| socket.listen(backlog_argument(options)));
         bound.map_err(|error| super::datagram::bind_error(Transport::Tcp, addr, error))?;
-        Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+        Ok(Listener { _path: None, inner: Inner::Tcp(TcpListener::from_std(socket.into())) })
     }
 
     /// Binds and listens on a Unix stream name. A stale socket file is taken over.
@@ -51,7 +56,8 @@ impl Listener {
         let path = path::bind(&socket, name, Transport::Unix, options.unix_mode)?;
         let listening = socket.listen(backlog_argument(options));
         listening.map_err(|error| Error::new("listen on", format!("unix:{name}"), error))?;
-        Ok(Listener::Unix(UnixListener::from_std(socket.into()), path))
+        let inner = Inner::Unix(UnixListener::from_std(socket.into()));
+        Ok(Listener { _path: path, inner })
     }
 
     /// Takes the next queued connection, non-blocking and close-on-exec.
@@ -60,27 +66,25 @@ impl Listener {
     ///
     /// `WouldBlock` when none is queued, and all of accept(2).
     pub fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-            Listener::Unix(listener, _) => {
-                listener.accept().map(|(stream, _)| Stream::Unix(stream))
-            }
+        match &self.inner {
+            Inner::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            Inner::Unix(listener) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
         }
     }
 
     /// The transport of what it accepts.
     pub fn transport(&self) -> Transport {
-        match self {
-            Listener::Tcp(_) => Transport::Tcp,
-            Listener::Unix(..) => Transport::Unix,
+        match &self.inner {
+            Inner::Tcp(_) => Transport::Tcp,
+            Inner::Unix(_) => Transport::Unix,
         }
     }
 
     /// The bound address, with the port the system picked; `None` for Unix.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
+        match &self.inner {
+            Inner::Tcp(listener) => listener.local_addr().ok(),
+            Inner::Unix(_) => None,
         }
     }
 
@@ -98,9 +102,9 @@ fn backlog_argument(options: &SocketOptions) -> i32 {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Listener::Tcp(listener) => listener.as_fd(),
-            Listener::Unix(listener, _) => listener.as_fd(),
+        match &self.inner {
+            Inner::Tcp(listener) => listener.as_fd(),
+            Inner::Unix(listener) => listener.as_fd(),
         }
     }
 }

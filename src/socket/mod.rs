@@ -17,6 +17,5 @@ mod sys;
 pub use self::datagram::Datagram;
 pub use self::listener::Listener;
 pub use self::options::SocketOptions;
-pub use self::path::BoundPath;
 pub use self::peer::Peer;
 pub use self::stream::Stream;

@@ -19,8 +19,11 @@ const FOLDER_LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// A socket file that this process made. Dropping it removes the file, unless another file has
 /// taken its place meanwhile.
+///
+/// To be dropped *before* its socket: while the socket lives nobody takes the file for stale, and
+/// its inode number is not handed out again, so that the look and the removal need no lock.
 #[derive(Debug)]
-pub struct BoundPath {
+pub(super) struct BoundPath {
     path: PathBuf,
     /// Device and inode, by which a successor's file is told from ours.
     identity: (u64, u64),
@@ -36,9 +39,6 @@ impl BoundPath {
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
-        // The lock keeps a successor from taking the file over between the look and the removal.
-        // It is not waited for: this runs on the loop's thread.
-        let _lock = lock_folder(&self.path, Duration::ZERO);
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
         if ours {
@@ -68,8 +68,7 @@ pub(super) fn bind(
         }
     };
 
-    let _lock = lock_folder(path, FOLDER_LOCK_TIMEOUT)
-        .map_err(|error| folder_error(failed(error), path))?;
+    let _lock = lock_folder(path);
     remove_if_stale(path).map_err(|(error, hint)| failed(error).hint(hint))?;
     // Born with no more than the mode, so that nobody gets in before chmod (umask(2) is the whole
     // process's, and would change files that other threads make).
@@ -127,7 +126,8 @@ fn is_alive(path: &Path) -> io::Result<bool> {
     match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
-            Some(libc::EPROTOTYPE) => Ok(true),
+            // Of the other kind; or a datagram socket that takes from one peer alone.
+            Some(libc::EPROTOTYPE | libc::EPERM) => Ok(true),
             Some(libc::ECONNREFUSED | libc::ENOENT) => Ok(false),
             _ => Err(error),
         },
@@ -141,23 +141,19 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The lock lasts until the returned file is dropped. A folder that may be written but not read
-/// cannot be locked, and is used without.
-fn lock_folder(path: &Path, timeout: Duration) -> io::Result<Option<File>> {
-    let folder = match File::open(folder_of(path)) {
-        Ok(folder) => folder,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let deadline = Instant::now() + timeout;
+/// Locks a folder until the returned file is dropped. Best effort: a folder that cannot be read,
+/// a file system without locks, or a stranger who keeps the lock, which anyone may who can read
+/// the folder, must not keep a server from starting.
+fn lock_folder(path: &Path) -> Option<File> {
+    let folder = File::open(folder_of(path)).ok()?;
+    let deadline = Instant::now() + FOLDER_LOCK_TIMEOUT;
     loop {
         match folder.try_lock() {
-            Ok(()) => return Ok(Some(folder)),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-            Err(fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "its folder stays locked"));
+            Ok(()) => return Some(folder),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(FOLDER_LOCK_RETRY);
             }
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(FOLDER_LOCK_RETRY),
+            Err(_) => return None,
         }
     }
 }

@@ -59,9 +59,35 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(buf),
-            Stream::Unix(stream) => stream.read(buf),
+            Stream::Unix(stream) => read_unix(stream, buf),
         }
     }
+}
+
+/// Reads on past descriptors that a peer has sent along (`SCM_RIGHTS`, thrown away here): Linux
+/// ends a read behind them although more is queued, so that the read is short and yet has not
+/// emptied the socket. An ordinary read is one call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn read_unix(stream: &UnixStream, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        match super::sys::receive(stream.as_fd(), &mut buf[filled..]) {
+            Ok((count, had_descriptors)) => {
+                filled += count;
+                if !had_descriptors || count == 0 || filled == buf.len() {
+                    return Ok(filled);
+                }
+            }
+            // An error that is no mere emptiness comes again with the next read, or as its end.
+            Err(_) if filled > 0 => return Ok(filled),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn read_unix(mut stream: &UnixStream, buf: &mut [u8]) -> io::Result<usize> {
+    stream.read(buf)
 }
 
 impl Write for Stream {

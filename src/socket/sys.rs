@@ -37,14 +37,14 @@ struct Control([u8; CONTROL_BYTES]);
 ///
 /// An answer uses the received datagram's own buffers: nothing is copied.
 pub struct LinuxBatch {
-    // The headers point into the vectors below them, none of which is ever resized: their heap
-    // blocks stay where they are when the batch moves.
+    // The headers point into the vectors below them and into the reply, none of which is ever
+    // resized: their heap blocks stay where they are when the batch moves.
     received_headers: Vec<mmsghdr>,
     answer_headers: Vec<mmsghdr>,
     _received_parts: Vec<iovec>,
-    answer_parts: Vec<iovec>,
+    _answer_parts: Vec<iovec>,
     names: Vec<SockAddrStorage>,
-    controls: Vec<Control>,
+    _controls: Vec<Control>,
     arena: Vec<u8>,
     options: BatchOptions,
     received: usize,
@@ -64,36 +64,45 @@ impl std::fmt::Debug for LinuxBatch {
 
 impl LinuxBatch {
     /// Makes an empty batch. Its memory is touched, and so made resident, only as it is used.
+    ///
+    /// # Panics
+    ///
+    /// When there is no slot.
     pub fn new(options: BatchOptions) -> LinuxBatch {
+        assert!(options.slots > 0, "a batch has slots");
         let slots = options.slots;
         let stride = options.slot_bytes + SLOT_STAGGER_BYTES;
         let mut arena = vec![0_u8; slots * stride];
         let mut names: Vec<_> = (0..slots).map(|_| SockAddrStorage::zeroed()).collect();
         let mut controls = vec![Control([0; CONTROL_BYTES]); slots];
         let part = |start: *mut u8| iovec { iov_base: start.cast(), iov_len: options.slot_bytes };
+        // One base pointer a vector, and from here on no reference to a whole one: what the kernel
+        // writes by the pointers derived from it must not be taken for borrowed.
+        let arena_start = arena.as_mut_ptr();
         let mut received_parts: Vec<iovec> =
-            arena.chunks_exact_mut(stride).map(|slot| part(slot.as_mut_ptr())).collect();
+            (0..slots).map(|slot| part(arena_start.wrapping_add(slot * stride))).collect();
         let mut answer_parts = received_parts.clone();
+        let parts = (received_parts.as_mut_ptr(), answer_parts.as_mut_ptr());
+        let (names_start, controls_start) = (names.as_mut_ptr(), controls.as_mut_ptr());
         let received_headers = (0..slots)
             .map(|slot| {
                 header(
-                    ptr::from_mut(&mut names[slot]),
-                    ptr::from_mut(&mut received_parts[slot]),
-                    ptr::from_mut(&mut controls[slot]),
+                    names_start.wrapping_add(slot),
+                    parts.0.wrapping_add(slot),
+                    controls_start.wrapping_add(slot),
                 )
             })
             .collect();
-        let answer_headers = answer_parts
-            .iter_mut()
-            .map(|part| header(ptr::null_mut(), ptr::from_mut(part), ptr::null_mut()))
+        let answer_headers = (0..slots)
+            .map(|slot| header(ptr::null_mut(), parts.1.wrapping_add(slot), ptr::null_mut()))
             .collect();
         LinuxBatch {
             received_headers,
             answer_headers,
             _received_parts: received_parts,
-            answer_parts,
+            _answer_parts: answer_parts,
             names,
-            controls,
+            _controls: controls,
             arena,
             received: 0,
             line: Line::new(slots),
@@ -202,17 +211,20 @@ impl Batch for LinuxBatch {
         let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
 
         let place = self.line.push(index);
-        self.answer_parts[place] = part;
         // The request's control buffer has been read: the answer's control message goes there.
-        let control = &mut self.controls[index];
-        let control_length = source.map_or(0, |source| write_source(control, source));
+        let control = self.received_headers[index].msg_hdr.msg_control.cast::<Control>();
+        let control_length = source.map_or(0, |source| {
+            // SAFETY: it points to this datagram's control buffer, which nobody borrows now.
+            write_source(unsafe { &mut *control }, source)
+        });
         // So that a later look at the request finds this message, and nothing behind it.
         self.received_headers[index].msg_hdr.msg_controllen = control_length;
         let header = &mut self.answer_headers[place].msg_hdr;
+        // SAFETY: it points to the answer part of this place, which nobody borrows now.
+        unsafe { *header.msg_iov = part };
         header.msg_name = name;
         header.msg_namelen = name_length;
-        header.msg_control =
-            if control_length > 0 { ptr::from_mut(control).cast() } else { ptr::null_mut() };
+        header.msg_control = if control_length > 0 { control.cast() } else { ptr::null_mut() };
         header.msg_controllen = control_length;
     }
 
@@ -257,6 +269,10 @@ impl Batch for LinuxBatch {
         self.line.pass(count);
     }
 
+    fn is_crowded(&self, socket: &Datagram) -> bool {
+        socket.is_crowded()
+    }
+
     fn send_parcel(&mut self, socket: &Datagram, parcel: &Parcel) -> io::Result<()> {
         let mut part = iovec {
             iov_base: parcel.bytes.as_ptr().cast_mut().cast(),
@@ -293,7 +309,7 @@ impl Notes {
         // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
         let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
         // SAFETY: not null means a whole, aligned header inside the buffer.
-        while let Some(current) = unsafe { next.as_ref() } {
+        while let Some(current) = unsafe { next.as_ref() }.copied() {
             if next.addr() + current.cmsg_len > end {
                 // Cut off (MSG_CTRUNC).
                 break;
@@ -301,19 +317,19 @@ impl Notes {
             match (current.cmsg_level, current.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     // SAFETY: this kind carries an in_pktinfo.
-                    let info: Option<libc::in_pktinfo> = unsafe { payload(current) };
+                    let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
                     notes.destination = info.map(|info| {
                         (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
                     });
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     // SAFETY: this kind carries an in6_pktinfo.
-                    let info: Option<libc::in6_pktinfo> = unsafe { payload(current) };
+                    let info: Option<libc::in6_pktinfo> = unsafe { payload(next) };
                     notes.destination = info.and_then(|info| ipv6_source(&info));
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                     // SAFETY: this kind carries a u32.
-                    notes.overflow = unsafe { payload(current) };
+                    notes.overflow = unsafe { payload(next) };
                 }
                 _ => {}
             }
@@ -337,11 +353,13 @@ fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
 ///
 /// # Safety
 ///
-/// `T` must be plain data, for which any bytes are valid.
-unsafe fn payload<T: Copy>(message: &cmsghdr) -> Option<T> {
+/// `message` must point to a valid header with the payload that its length states; `T` must be
+/// plain data, for which any bytes are valid.
+unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
     // SAFETY: CMSG_LEN only computes.
     let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
-    if message.cmsg_len < whole {
+    // SAFETY: the header is valid and aligned as promised.
+    if unsafe { (*message).cmsg_len } < whole {
         return None;
     }
     // SAFETY: the length was checked; the bytes need not be aligned for a T.
@@ -384,6 +402,32 @@ fn write_payload<T: Copy>(control: &mut Control, level: c_int, kind: c_int, payl
     space as usize
 }
 
+/// Receives from a stream, and tells whether descriptors came along. They are thrown away by the
+/// kernel, there being no room for them.
+pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, bool)> {
+    let mut part = iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let mut message = header(ptr::null_mut(), ptr::from_mut(&mut part), ptr::null_mut()).msg_hdr;
+    // SAFETY: the one part is `buf`, which outlives the call; name and control are null.
+    let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, 0) };
+    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
+}
+
+/// How much of a socket's send buffer is in use: for Unix datagrams, by what was sent and not yet
+/// read (SIOCOUTQ, as in tcp(7)).
+pub(super) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: this request writes one int, which outlives the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.try_into().unwrap_or(0)) }
+}
+
+/// Sets the send buffer whatever the system's limit is; needs CAP_NET_ADMIN (socket(7)).
+pub(super) fn force_send_buf(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+}
+
 /// Notes with every datagram which address of this host was asked (ip(7), ipv6(7)).
 pub(super) fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
@@ -399,14 +443,17 @@ pub(super) fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn switch_on(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
-    let on: c_int = 1;
+    set_option(fd, level, option, 1)
+}
+
+fn set_option(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the value is a c_int that outlives the call, and its length is stated.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             level,
             option,
-            ptr::from_ref(&on).cast(),
+            ptr::from_ref(&value).cast(),
             size_of::<c_int>() as socklen_t,
         )
     };

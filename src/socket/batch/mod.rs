@@ -114,6 +114,13 @@ pub trait Batch {
     /// Takes the first `count` answers out of the line, sent or given up.
     fn pass(&mut self, count: usize);
 
+    /// Whether so much of what was sent waits to be read by Unix receivers that what is left of
+    /// the socket's send buffer had better be kept for small answers. Takes a system call.
+    fn is_crowded(&self, socket: &Self::Socket) -> bool {
+        let _ = socket;
+        false
+    }
+
     /// Sends one kept answer.
     ///
     /// # Errors

@@ -21,7 +21,12 @@ pub struct PortableBatch {
 
 impl PortableBatch {
     /// Makes an empty batch.
+    ///
+    /// # Panics
+    ///
+    /// When there is no slot.
     pub fn new(options: BatchOptions) -> PortableBatch {
+        assert!(options.slots > 0, "a batch has slots");
         PortableBatch {
             arena: vec![0; options.slots * (options.slot_bytes + 1)],
             received: Vec::with_capacity(options.slots),
