@@ -43,10 +43,8 @@ enum Held {
 
 /// What the mover needs besides its socket and batch.
 pub(super) struct PacketWork<'a> {
-    /// Datagrams to receive by one call at the most; 0 receives none.
+    /// Datagrams to receive by one call at the most; 0 receives none, and 1 none after it.
     pub(super) receive_limit: usize,
-    /// End the slice after one batch.
-    pub(super) one_batch: bool,
     /// Whether messages are answered at all.
     pub(super) answers: bool,
     /// How long a peer's answers are held at the most.
@@ -114,7 +112,7 @@ impl PacketMover {
                     self.count_overflow(batch, work);
                     self.decide(batch, socket, count, work, &mut on_message);
                     self.send(batch, socket, readiness, work);
-                    if work.one_batch {
+                    if work.receive_limit == 1 {
                         return Next::Again;
                     }
                 }

@@ -48,6 +48,8 @@ struct Drain {
     /// What is open then is cut.
     deadline: Instant,
     is_finishing: bool,
+    /// By a second call: the deadline is now.
+    is_cut_short: bool,
 }
 
 impl Life {
@@ -83,13 +85,8 @@ impl Life {
         self.wakes_all = true;
     }
 
-    /// Whether queued connections are accepted. In a drain they are: they are peers already.
-    pub(super) fn accepts(&self) -> bool {
-        !self.one_off_taken
-    }
-
-    /// Whether queued datagrams are received.
-    pub(super) fn receives(&self) -> bool {
+    /// Whether what is queued is taken. In a drain it is: those are peers already.
+    pub(super) fn takes_more(&self) -> bool {
         !self.one_off_taken
     }
 
@@ -150,16 +147,21 @@ impl<O: Observer> Server<O> {
     /// the loop at once.
     pub fn drain(&mut self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         let connections_open = self.counters.connections_open;
-        if self.life.is_draining() {
-            self.observer.notice(&Notice::StoppedShort { connections_open });
-            self.cut(sources, context);
+        if let Some(drain) = &mut self.life.drain {
+            // At the end of this turn, which may yet finish some.
+            drain.deadline = context.now();
+            drain.is_cut_short = true;
             return;
         }
         let timeout = self.options.drain_timeout;
         let deadline = context.now() + timeout;
         let linger = (timeout / 4).min(LINGER_MAX);
-        self.life.drain =
-            Some(Drain { finish_at: deadline - linger, deadline, is_finishing: false });
+        self.life.drain = Some(Drain {
+            finish_at: deadline - linger,
+            deadline,
+            is_finishing: false,
+            is_cut_short: false,
+        });
         self.observer.notice(&Notice::Draining { connections_open, timeout });
         sources.iter().for_each(|(key, _)| context.wake(key));
         if self.life.is_over(connections_open) {
@@ -210,7 +212,9 @@ impl<O: Observer> Server<O> {
         let now = context.now();
         if now >= drain.deadline {
             let connections_open = self.counters.connections_open;
-            if connections_open > 0 {
+            if drain.is_cut_short {
+                self.observer.notice(&Notice::StoppedShort { connections_open });
+            } else if connections_open > 0 {
                 self.observer.notice(&Notice::DrainTimedOut { connections_open });
             }
             self.cut(sources, context);

@@ -44,6 +44,7 @@ mod options;
 mod source;
 mod stream;
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
@@ -82,8 +83,8 @@ pub struct Server<O: Observer = ()> {
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
     spare: SpareDescriptor,
-    /// Listeners that wait for a connection to close.
-    resting: Vec<Key>,
+    /// Listeners that wait for a connection to close, in turn.
+    resting: VecDeque<Key>,
     /// Slices for endpoints that no event will bring.
     alarms: Alarms,
     life: Life,
@@ -108,7 +109,7 @@ impl<O: Observer> Server<O> {
             udp_batch: None,
             unix_batch: None,
             spare: SpareDescriptor::default(),
-            resting: Vec::new(),
+            resting: VecDeque::new(),
             alarms: Alarms::default(),
         }
     }
@@ -129,7 +130,7 @@ impl<O: Observer> Server<O> {
         readiness: &mut Readiness,
         context: &mut Context<'_, Source>,
     ) -> Next {
-        if !self.life.accepts() {
+        if !self.life.takes_more() || self.life.is_finishing() {
             return Next::Close;
         }
         // In a drain what is queued is taken, be its event here or still to come.
@@ -155,23 +156,33 @@ impl<O: Observer> Server<O> {
             return Next::Close;
         }
         match outcome {
-            Accepted::Again => Next::Again,
-            _ if self.life.is_draining() => Next::Close,
-            Accepted::Drained => Next::Wait,
+            Accepted::Again => return Next::Again,
+            Accepted::Drained => {}
             Accepted::Full => {
                 let connections_max = self.options.connections_max;
                 self.observer.notice(&Notice::ConnectionLimit { connections_max });
                 // Once: each client that queues up meanwhile makes a new event.
                 if !self.resting.contains(&context.key()) {
-                    self.resting.push(context.key());
+                    self.resting.push_back(context.key());
                 }
-                Next::Wait
+                return Next::Wait;
             }
             Accepted::Paused(error) => {
                 self.observer.notice(&Notice::AcceptPaused { transport, error: &error });
                 self.alarms.set(context.key(), now + ACCEPT_RETRY);
-                Next::Wait
+                self.wake_resting(context);
+                return Next::Wait;
             }
+        }
+        self.wake_resting(context);
+        if self.life.is_draining() { Next::Close } else { Next::Wait }
+    }
+
+    /// There is room for a connection: the listener that has rested longest may have it. One that
+    /// has no use for it passes it on.
+    fn wake_resting(&mut self, context: &mut Context<'_, Source>) {
+        if let Some(key) = self.resting.pop_front() {
+            context.wake(key);
         }
     }
 
@@ -241,14 +252,13 @@ impl<O: Observer> Server<O> {
             readiness.merge(Readiness::READABLE);
         }
         let before = self.counters[transport];
-        let receive_limit = match (self.life.receives(), self.options.one_off) {
+        let receive_limit = match (self.life.takes_more(), self.options.one_off) {
             (false, _) => 0,
             (true, true) => 1,
             (true, false) => usize::MAX,
         };
         let mut work = PacketWork {
             receive_limit,
-            one_batch: self.options.one_off,
             answers: self.options.answer != Answer::Nothing,
             stall_timeout: self.options.stall_timeout,
             tally: &mut self.counters[transport],
@@ -271,7 +281,7 @@ impl<O: Observer> Server<O> {
             self.life.take_one_off();
         }
         let drained = self.life.is_draining() && next == Next::Wait && mover.held() == 0;
-        let one_off_over = !self.life.receives() && mover.held() == 0;
+        let one_off_over = !self.life.takes_more() && mover.held() == 0;
         if drained || one_off_over { Next::Close } else { next }
     }
 }
@@ -304,8 +314,7 @@ impl<O: Observer> Handler for Server<O> {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
                 self.life.note_owing(connection.mover.owes(), false, context.now());
-                // There is room for one more.
-                self.resting.drain(..).for_each(|key| context.wake(key));
+                self.wake_resting(context);
             }
             Kind::Listener(_) | Kind::Packets(_) => self.life.endpoint_closed(),
         }
@@ -333,7 +342,8 @@ impl<O: Observer> Handler for Server<O> {
     ) {
         match signal {
             libc::SIGUSR1 => self.observer.report(&self.counters),
-            _ => self.drain(sources, context),
+            libc::SIGTERM | libc::SIGINT => self.drain(sources, context),
+            _ => {}
         }
     }
 }

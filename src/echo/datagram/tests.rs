@@ -234,7 +234,7 @@ fn a_discarding_server_hears_all_and_answers_none() {
 #[test]
 fn a_one_off_server_takes_one_datagram_and_leaves_the_rest() {
     let mut scene = Scene::of_udp(&[b"a", b"b"]);
-    (scene.receive_limit, scene.one_batch) = (1, true);
+    scene.receive_limit = 1;
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Again);
     assert_eq!((scene.heard.len(), scene.mover.held()), (1, 1));

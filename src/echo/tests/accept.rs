@@ -84,6 +84,45 @@ fn listeners_share_the_limit_and_each_is_woken_when_there_is_room() {
     assert_eq!(rig.counters()[Transport::Unix].count(Cause::Accepted), 1);
 }
 
+/// case A5: each listener has clients queued all the time, and one place comes free at a time.
+#[test]
+fn listeners_with_standing_queues_take_turns_at_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["a", "b", "c"].map(|name| folder.path().join(name));
+    let endpoints = paths.each_ref().map(|path| format!("unix:{}", path.display()));
+    let options = Options { connections_max: 1, ..Options::default() };
+    let mut rig = Rig::new(options, &endpoints.each_ref().map(String::as_str));
+    const CLIENTS: usize = 4;
+    // The first of each says its name, then the second of each, and so on: so are they served.
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.extend(paths.iter().map(|path| Some(UnixStream::connect(path).unwrap())));
+    }
+    let mut served_by_path = [0; 3];
+    for client in &clients {
+        let mut client = client.as_ref().unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.write_all(b"x").unwrap();
+    }
+    for served in 1..=clients.len() {
+        let mut done = None;
+        rig.turn_until("one is served", |_| {
+            let is_served = |client: &Option<UnixStream>| {
+                client.as_ref().is_some_and(|mut client| client.read(&mut [0]).is_ok())
+            };
+            done = clients.iter().position(is_served);
+            done.is_some()
+        });
+        let done = done.unwrap();
+        clients[done] = None;
+        served_by_path[done % paths.len()] += 1;
+        let (least, most) =
+            (served_by_path.iter().min().unwrap(), served_by_path.iter().max().unwrap());
+        // The very first found its place free, and waited for no turn.
+        assert!(most - least <= 2, "{served_by_path:?} of {served}");
+    }
+}
+
 /// case A7: the reactor's tests show that such a source comes back; here one is handed back as it
 /// would be, since Linux refuses a registration only when its memory for watches is used up.
 #[test]

@@ -207,7 +207,6 @@ pub(super) struct Scene {
     pub(super) batch: Script,
     pub(super) readiness: Readiness,
     pub(super) receive_limit: usize,
-    pub(super) one_batch: bool,
     pub(super) answers: bool,
     pub(super) stall_timeout: Duration,
     pub(super) tally: Tally,
@@ -235,7 +234,6 @@ impl Scene {
             batch: Script::default(),
             readiness: Readiness::READABLE,
             receive_limit: usize::MAX,
-            one_batch: false,
             answers: true,
             stall_timeout: Duration::from_secs(30),
             tally: Tally::default(),
@@ -247,7 +245,6 @@ impl Scene {
     pub(super) fn slice(&mut self) -> Next {
         let mut work = PacketWork {
             receive_limit: self.receive_limit,
-            one_batch: self.one_batch,
             answers: self.answers,
             stall_timeout: self.stall_timeout,
             tally: &mut self.tally,
