@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use socket2::SockAddr;
 
 use super::counters::Cause;
+use super::crowd::{Crowd, Verdict};
 use super::datagram::{PacketWork, answer_cause};
-use crate::socket::batch::{Batch, Parcel};
+use crate::socket::batch::{Batch, Parcel, SendBufUse};
 
 /// Peers that are waited for at once: their retries cost system calls, their lists memory.
 const PEERS_MAX: usize = 256;
@@ -26,9 +27,11 @@ const PEER_BYTES_MAX: usize = 512 << 10;
 /// Bytes held for all peers together.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Answers up to this length may use all of a socket's send buffer, longer ones half of it: Unix
-/// receivers of large answers that do not read them must not silence it for all others.
-const SMALL_BYTES: usize = 4 << 10;
+/// Answers of one probe of a peer that has read the one before.
+const PROBE_ANSWERS: usize = 16;
+
+/// Probes that a peer may leave unread. The time between them doubles.
+const PROBES_UNREAD_MAX: u32 = 4;
 
 /// Answers sent by the retries of one slice: as many as two batches of UDP.
 const RETRIED_PER_SLICE: usize = 128;
@@ -43,6 +46,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 pub(super) struct PeerBacklog {
     peers: HashMap<SockAddr, Waiting>,
     bytes: usize,
+    crowd: Crowd,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,8 @@ struct Waiting {
     retry_at: Instant,
     /// Doubles with every retry that moved nothing.
     retry_after: Duration,
+    /// Probes that it has not read. Only in a crowd, where its place is kept for their sake.
+    probes_unread: u32,
 }
 
 impl PeerBacklog {
@@ -73,32 +79,57 @@ impl PeerBacklog {
 
     /// When the next retry is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.peers.values().map(|waiting| waiting.retry_at).min()
+        if let Some(at) = self.crowd.look_at() {
+            return Some(at);
+        }
+        let held = self.peers.values().filter(|waiting| !waiting.parcels.is_empty());
+        held.map(|waiting| waiting.retry_at).min()
     }
 
-    /// How many answers from the front of the line may be tried: up to one that must queue up
-    /// behind what is held for its peer, or that is too large for what is left of the buffer.
-    pub(super) fn run_of_free_peers<B: Batch>(&self, batch: &B, socket: &B::Socket) -> usize {
+    /// How many answers from the front of the line may be sent: up to one that must queue up
+    /// behind what is held for its peer, and none in a crowd.
+    pub(super) fn run_of_free_peers<B: Batch>(
+        &mut self,
+        batch: &B,
+        socket: &B::Socket,
+        now: Instant,
+    ) -> usize {
+        if self.crowd.wants_look() {
+            self.look(batch, socket, now);
+        }
+        if self.crowd.is_crowded() {
+            return 0;
+        }
         let mut free = 0;
-        while free < batch.unsent() {
+        while free < batch.unsent() && (free == 0 || !self.crowd.wants_look()) {
             let index = batch.unsent_index(free);
             if !self.is_empty() && self.holds(&batch.peer(index)) {
                 break;
             }
-            if batch.answer(index).len() > SMALL_BYTES {
-                // Looked at anew for each: those before it are in the buffer by then.
-                let is_first = free == 0;
-                return if is_first { usize::from(!batch.is_crowded(socket)) } else { free };
-            }
+            self.crowd.charge(batch.answer(index).len());
             free += 1;
         }
         free
+    }
+
+    /// To be called when a send blocked: whether it was the peer's queue or the socket's own
+    /// buffer, the next look tells.
+    pub(super) fn note_blocked(&mut self) {
+        self.crowd.look_soon();
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowd.is_crowded()
     }
 
     /// Holds an answer, or drops and counts it when a bound is reached.
     pub(super) fn hold(&mut self, parcel: Parcel, work: &mut PacketWork<'_>) {
         let length = parcel.bytes.len();
         let has_room = match self.peers.get(&parcel.peer) {
+            Some(waiting) if waiting.is_deaf() => {
+                work.tally.add(Cause::AnswerStalled, 1);
+                return;
+            }
             Some(waiting) => {
                 waiting.parcels.len() < PEER_ANSWERS_MAX && waiting.bytes + length <= PEER_BYTES_MAX
             }
@@ -110,12 +141,15 @@ impl PeerBacklog {
         }
         work.tally.add(Cause::Held, 1);
         self.bytes += length;
+        // In a crowd there may be no other reason to wait than that others do.
+        let wait = if self.is_crowded() { Duration::ZERO } else { RETRY_AFTER_MIN };
         let waiting = self.peers.entry(parcel.peer.clone()).or_insert_with(|| Waiting {
             parcels: VecDeque::new(),
             bytes: 0,
             blocked_since: work.now,
-            retry_at: work.now + RETRY_AFTER_MIN,
+            retry_at: work.now + wait,
             retry_after: RETRY_AFTER_MIN,
+            probes_unread: 0,
         });
         waiting.bytes += length;
         waiting.parcels.push_back(parcel);
@@ -129,6 +163,9 @@ impl PeerBacklog {
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
     ) {
+        if self.is_crowded() {
+            return;
+        }
         let Some(waiting) = self.peers.get_mut(peer) else { return };
         let bytes_before = waiting.bytes;
         waiting.send(PEER_ANSWERS_MAX, batch, socket, work);
@@ -146,6 +183,10 @@ impl PeerBacklog {
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
     ) {
+        if self.is_crowded() {
+            self.probe(batch, socket, work);
+            return;
+        }
         let mut room = RETRIED_PER_SLICE;
         let bytes = &mut self.bytes;
         self.peers.retain(|_, waiting| {
@@ -156,8 +197,7 @@ impl PeerBacklog {
             let sent = waiting.send(room, batch, socket, work);
             room -= sent;
             if sent == 0 {
-                waiting.retry_after = (waiting.retry_after * 2).min(RETRY_AFTER_MAX);
-                waiting.retry_at = work.now + waiting.retry_after;
+                waiting.back_off(work.now);
             }
             if work.now.saturating_duration_since(waiting.blocked_since) >= work.stall_timeout {
                 work.tally.add(Cause::AnswerStalled, waiting.parcels.len() as u64);
@@ -167,6 +207,79 @@ impl PeerBacklog {
             *bytes -= bytes_before - waiting.bytes;
             !waiting.parcels.is_empty()
         });
+    }
+
+    /// In a crowd: finds out who reads, one peer after the other.
+    fn probe<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
+        let Some(buf) = self.look(batch, socket, work.now) else { return };
+        if !self.crowd.is_crowded() {
+            return;
+        }
+        let (verdict, somebody_reads) = self.crowd.judge(buf.used_bytes, work.now);
+        match verdict {
+            Verdict::Pending => return,
+            Verdict::None => {}
+            Verdict::Read(peer) => {
+                if let Some(waiting) = self.peers.get_mut(&peer) {
+                    waiting.has_moved(work.now, Duration::ZERO);
+                    if waiting.parcels.is_empty() {
+                        self.peers.remove(&peer);
+                    }
+                }
+            }
+            Verdict::Unread(peer) => self.note_unread(&peer, work),
+        }
+        if somebody_reads {
+            self.peers.values_mut().for_each(|waiting| waiting.probes_unread = 0);
+        }
+        let due = |(_, waiting): &(&SockAddr, &mut Waiting)| {
+            !waiting.parcels.is_empty() && waiting.retry_at <= work.now
+        };
+        let first = self.peers.iter_mut().filter(due).min_by_key(|(_, waiting)| waiting.retry_at);
+        let Some((peer, waiting)) = first else { return };
+        let limit = if waiting.probes_unread == 0 { PROBE_ANSWERS } else { 1 };
+        let (bytes_before, after) = (waiting.bytes, waiting.retry_after);
+        if waiting.send(limit, batch, socket, work) > 0 {
+            waiting.retry_after = after;
+            self.crowd.probe(peer.clone(), buf.used_bytes, work.now);
+        } else {
+            waiting.back_off(work.now);
+        }
+        self.bytes -= bytes_before - waiting.bytes;
+    }
+
+    /// A peer has left a probe unread: the next comes later, or none comes.
+    fn note_unread(&mut self, peer: &SockAddr, work: &mut PacketWork<'_>) {
+        let Some(waiting) = self.peers.get_mut(peer) else { return };
+        waiting.probes_unread += 1;
+        waiting.retry_after = waiting.retry_after.max(RETRY_AFTER_MAX / 2);
+        waiting.back_off(work.now);
+        if waiting.is_deaf() {
+            work.tally.add(Cause::AnswerStalled, waiting.parcels.len() as u64);
+            self.bytes -= waiting.bytes;
+            waiting.bytes = 0;
+            waiting.parcels.clear();
+        }
+    }
+
+    /// Looks at the socket's buffer. When a crowd ends, all are tried again, and none is taken for
+    /// deaf.
+    fn look<B: Batch>(
+        &mut self,
+        batch: &B,
+        socket: &B::Socket,
+        now: Instant,
+    ) -> Option<SendBufUse> {
+        let buf = batch.send_buf_use(socket)?;
+        let was_crowded = self.is_crowded();
+        self.crowd.look(buf);
+        if was_crowded && !self.is_crowded() {
+            self.peers.retain(|_, waiting| {
+                waiting.has_moved(now, Duration::ZERO);
+                !waiting.parcels.is_empty()
+            });
+        }
+        Some(buf)
     }
 }
 
@@ -183,9 +296,6 @@ impl Waiting {
         while gone < limit
             && let Some(parcel) = self.parcels.front()
         {
-            if parcel.bytes.len() > SMALL_BYTES && batch.is_crowded(socket) {
-                break;
-            }
             match batch.send_parcel(socket, parcel) {
                 Ok(()) => work.tally.sent(parcel.bytes.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -197,11 +307,28 @@ impl Waiting {
             self.parcels.pop_front();
         }
         if gone > 0 {
-            // It is awake, and may soon have room for more.
-            self.blocked_since = work.now;
-            self.retry_after = RETRY_AFTER_MIN;
-            self.retry_at = work.now + self.retry_after;
+            // It may soon have room for more.
+            let probes_unread = self.probes_unread;
+            self.has_moved(work.now, RETRY_AFTER_MIN);
+            self.probes_unread = probes_unread;
         }
         gone
+    }
+
+    /// It is awake.
+    fn has_moved(&mut self, now: Instant, wait: Duration) {
+        self.blocked_since = now;
+        self.retry_after = RETRY_AFTER_MIN;
+        self.retry_at = now + wait;
+        self.probes_unread = 0;
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
+        self.retry_at = now + self.retry_after;
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.probes_unread >= PROBES_UNREAD_MAX
     }
 }

@@ -38,7 +38,7 @@ enum Held {
     Socket(VecDeque<Parcel>),
     /// Unix: the receiver has no room, and its making room wakes nobody (unix(7) sockets poll the
     /// peer's queue only when connected). Its answers wait for a retry, others go on.
-    Peers(PeerBacklog),
+    Peers(Box<PeerBacklog>),
 }
 
 /// What the mover needs besides its socket and batch.
@@ -61,7 +61,7 @@ impl PacketMover {
 
     /// For Unix datagrams, whose blocked answers wait for their receiver.
     pub(super) fn held_by_peer() -> PacketMover {
-        PacketMover::new(Held::Peers(PeerBacklog::default()))
+        PacketMover::new(Held::Peers(Box::default()))
     }
 
     fn new(held: Held) -> PacketMover {
@@ -195,13 +195,12 @@ impl PacketMover {
         work: &mut PacketWork<'_>,
     ) {
         while batch.unsent() > 0 {
-            let limit = match &self.held {
+            let limit = match &mut self.held {
                 Held::Socket(_) => batch.unsent(),
-                Held::Peers(backlog) => backlog.run_of_free_peers(batch, socket),
+                Held::Peers(backlog) => backlog.run_of_free_peers(batch, socket, work.now),
             };
             if limit == 0 {
-                // Something is held for its peer, and its order must be kept; or the socket has no
-                // room for an answer so large.
+                // Something is held for its peer, and its order must be kept; or there is a crowd.
                 self.hold_first(batch, readiness, work);
                 continue;
             }
@@ -214,6 +213,9 @@ impl PacketMover {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if let Held::Peers(backlog) = &mut self.held {
+                        backlog.note_blocked();
+                    }
                     self.hold_first(batch, readiness, work);
                 }
                 Err(error) => {
@@ -222,10 +224,13 @@ impl PacketMover {
                 }
             }
         }
-        if let Held::Peers(backlog) = &self.held
-            && let Some(at) = backlog.retry_at()
-        {
-            self.retry_by(at);
+        if let Held::Peers(backlog) = &mut self.held {
+            if backlog.is_crowded() {
+                backlog.retry(batch, socket, work);
+            }
+            if let Some(at) = backlog.retry_at() {
+                self.retry_by(at);
+            }
         }
     }
 

@@ -36,6 +36,7 @@ mod accept;
 mod alarms;
 mod backlog;
 mod counters;
+mod crowd;
 mod datagram;
 mod life;
 mod listen;

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixDatagram;
 
 use socket2::{SockAddr, SockRef, Socket, Type};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::batch::SendBufUse;
 use super::path::{self, BoundPath};
 use super::stream::SEND_FLAGS;
 use super::{Peer, SocketOptions};
@@ -79,14 +81,12 @@ impl Datagram {
         Ok(datagram)
     }
 
-    /// Whether more than half of the send buffer is taken by datagrams that Unix receivers have
-    /// not read. What is left is for small ones: a few deaf receivers of large datagrams would
-    /// otherwise hold up all others.
+    /// How full the send buffer is of datagrams that Unix receivers have not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn is_crowded(&self) -> bool {
-        matches!(self.inner, Inner::Unix(_))
-            && super::sys::unsent_bytes(self.as_fd())
-                .is_ok_and(|unsent_bytes| unsent_bytes > self.send_buf_bytes / 2)
+    pub(super) fn send_buf_use(&self) -> Option<SendBufUse> {
+        let Inner::Unix(_) = self.inner else { return None };
+        let used_bytes = super::sys::unsent_bytes(self.as_fd()).ok()?;
+        Some(SendBufUse { used_bytes, size_bytes: self.send_buf_bytes })
     }
 
     /// How its datagrams travel.

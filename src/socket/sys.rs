@@ -17,7 +17,7 @@ use libc::{c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::Datagram;
-use super::batch::{Batch, BatchOptions, Line, Message, Parcel};
+use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse};
 use super::stream::SEND_FLAGS;
 
 /// Slots lie one cache line further apart than they are long. At a distance of a power of two the
@@ -269,8 +269,8 @@ impl Batch for LinuxBatch {
         self.line.pass(count);
     }
 
-    fn is_crowded(&self, socket: &Datagram) -> bool {
-        socket.is_crowded()
+    fn send_buf_use(&self, socket: &Datagram) -> Option<SendBufUse> {
+        socket.send_buf_use()
     }
 
     fn send_parcel(&mut self, socket: &Datagram, parcel: &Parcel) -> io::Result<()> {

@@ -128,6 +128,57 @@ fn answers_that_are_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
     unix.rig.turn_until("no more retries", |rig| rig.handler.deadline.is_none());
 }
 
+/// The buffer of an ordinary system, so that it is soon full.
+fn ordinary_send_buf() -> Options {
+    let socket = SocketOptions { send_buf_bytes: Some(212_992), ..SocketOptions::default() };
+    Options { socket, ..Options::default() }
+}
+
+/// case X3: what a peer has not read is charged to the server's own buffer, and one that is
+/// connected has no limit of its own.
+#[test]
+fn a_connected_peer_that_never_reads_does_not_use_the_send_buffer_up() {
+    let mut unix = UnixRig::new(ordinary_send_buf());
+    let (deaf, quick) = (unix.peer("deaf"), unix.peer("quick"));
+    deaf.connect(unix.path("echo")).unwrap();
+    for _ in 0..20 {
+        unix.send(&deaf, 0..100);
+    }
+    let unread = unix.rig.count(Cause::AnswerStalled) + unix.rig.count(Cause::AnswerBacklogFull);
+    assert!(unread > 0, "the crowd is there: {}", unix.rig.counters());
+    for number in 0..100 {
+        unix.send(&quick, number..number + 1);
+        assert_eq!(unix.read(&quick, 1), [number]);
+    }
+    // Once it is gone, its bytes are back.
+    drop(deaf);
+    let other = unix.peer("other");
+    unix.send(&other, 0..50);
+    assert_eq!(unix.read(&other, 50), (0..50).collect::<Vec<u8>>());
+}
+
+/// case X3: large answers fill the buffer before the peer's queue is full.
+#[test]
+fn a_peer_that_reads_no_large_answer_holds_up_no_other() {
+    let mut unix = UnixRig::new(ordinary_send_buf());
+    let (deaf, quick) = (unix.peer("deaf"), unix.peer("quick"));
+    for sent in 1..=8 {
+        let large = vec![sent; 100_000];
+        deaf.send_to(&large, unix.path("echo")).unwrap();
+        unix.rig.turn_until("a datagram", |rig| {
+            rig.counters()[Transport::Unixgram].traffic.messages_in == u64::from(sent)
+        });
+    }
+    for number in 0..50 {
+        unix.send(&quick, number..number + 1);
+        assert_eq!(unix.read(&quick, 1), [number]);
+    }
+    // A peer that reads late has those that were kept, in order.
+    let mut buf = vec![0; 200_000];
+    let first = deaf.recv(&mut buf).unwrap();
+    assert_eq!((first, buf[0]), (100_000, 1));
+}
+
 /// case X4: the socket is closed, its file is there or is not.
 #[test]
 fn a_receiver_that_is_gone_is_counted_and_the_others_are_served() {

@@ -55,6 +55,15 @@ pub struct Parcel {
     pub bytes: Box<[u8]>,
 }
 
+/// How full a send buffer is, in the system's own count, which includes its overhead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendBufUse {
+    /// Bytes of datagrams that were sent and are not read yet.
+    pub used_bytes: usize,
+    /// Bytes at which the next send blocks.
+    pub size_bytes: usize,
+}
+
 /// Slots for received datagrams, and the line of answers made from them.
 ///
 /// Memory is allocated once, when a batch is made; a call allocates nothing. The expected order of
@@ -114,11 +123,11 @@ pub trait Batch {
     /// Takes the first `count` answers out of the line, sent or given up.
     fn pass(&mut self, count: usize);
 
-    /// Whether so much of what was sent waits to be read by Unix receivers that what is left of
-    /// the socket's send buffer had better be kept for small answers. Takes a system call.
-    fn is_crowded(&self, socket: &Self::Socket) -> bool {
+    /// How full the socket's send buffer is, where that depends on receivers that need not read:
+    /// with Unix datagrams on Linux. Takes a system call.
+    fn send_buf_use(&self, socket: &Self::Socket) -> Option<SendBufUse> {
         let _ = socket;
-        false
+        None
     }
 
     /// Sends one kept answer.
