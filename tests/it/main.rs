@@ -6,6 +6,7 @@
 
 mod accept;
 mod bad_input;
+mod descriptors;
 mod interop;
 mod life;
 mod memory;
