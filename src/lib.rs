@@ -42,7 +42,8 @@
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that: a closed socket's late event is in `reactor/key.rs`, a slow reader
-//! and a half-close in `echo/stream.rs`, a full receiver in `echo/backlog.rs`, what errors of
+//! and a half-close in `echo/stream.rs`, a full receiver in `echo/backlog.rs`, a full send buffer in
+//! `echo/crowd.rs`, what errors of
 //! accept mean in `echo/accept.rs`, the drain in `echo/life.rs`, how UDP and Unix datagrams differ
 //! in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in `cli/`.
 //!
@@ -57,7 +58,7 @@
 //!    for a message that can be answered at once (`tests/allocations.rs`).
 //! 4. A handler that answers [`Next::Wait`](reactor::Next::Wait) has seen `WouldBlock`, or a short
 //!    read that [drains](Readiness::short_read_drains), for all that the source still wants, or
-//!    has set itself an alarm.
+//!    will wake it: by an alarm, or when a connection closes.
 //! 5. Every slice, list and buffer has a named bound with its reason beside it.
 //! 6. One source's error never leaves the loop: it closes that source and adds to a counter.
 //! 7. Nothing below `cli/` prints or exits.

@@ -18,8 +18,7 @@ pub trait Handler: Sized {
     /// Gives a source one bounded slice of work.
     ///
     /// `readiness` is what the loop remembers of the source. The handler clears a bit when it has
-    /// seen `WouldBlock`, and may answer [`Next::Wait`] only when, for all the source still wants,
-    /// the bit is clear. A slice may come with nothing ready: when the key was
+    /// seen `WouldBlock`. A slice may come with nothing ready: when the key was
     /// [woken](Context::wake), or when the system was mistaken.
     fn ready(
         &mut self,
@@ -66,7 +65,8 @@ pub trait Handler: Sized {
 /// A handler's answer to a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing more to do before the next event: `WouldBlock` was seen for all that is wanted.
+    /// Nothing more to do before the next event. The handler has seen `WouldBlock` for all that the
+    /// source still wants, or will [wake](Context::wake) it: no event comes for what was left.
     Wait,
     /// The slice is used up, work is left: to the back of the ready list, and no sleep before.
     Again,
