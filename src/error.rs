@@ -43,6 +43,11 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
+
+    /// The system's number of the underlying error, where it has one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
 }
 
 impl fmt::Display for Error {
@@ -98,6 +103,14 @@ mod tests {
         let error = io::Error::from_raw_os_error(libc::EINVAL);
         assert_eq!(reason(&error), "invalid argument");
         assert_eq!(reason(&io::Error::from_raw_os_error(libc::EADDRINUSE)), "address in use");
+    }
+
+    #[test]
+    fn the_number_and_the_kind_are_those_of_the_source() {
+        let error = Error::new("bind", "it", io::Error::from_raw_os_error(libc::EADDRINUSE));
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Error::new("bind", "it", io::ErrorKind::Other).raw_os_error(), None);
     }
 
     #[test]

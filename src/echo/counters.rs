@@ -21,6 +21,7 @@ pub struct Traffic {
 /// Why something happened that is neither a message nor an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
+#[non_exhaustive]
 pub enum Cause {
     /// A connection was accepted.
     Accepted,
@@ -80,7 +81,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in the order of reports, each with its name there.
-    pub const ALL: [(Cause, &'static str); 27] = [
+    pub const ALL: &'static [(Cause, &'static str)] = &[
         (Cause::Accepted, "accepted"),
         (Cause::AcceptAborted, "accept_aborted"),
         (Cause::AcceptNoDescriptor, "accept_no_descriptor"),
@@ -203,7 +204,7 @@ impl fmt::Display for Counters {
                 traffic.messages_in, traffic.bytes_in, traffic.messages_out, traffic.bytes_out
             )?;
         }
-        for (cause, name) in Cause::ALL {
+        for &(cause, name) in Cause::ALL {
             let total = self.total(cause);
             if total > 0 {
                 write!(formatter, " {name}={total}")?;
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_cause_stands_at_its_own_place() {
-        for (place, (cause, name)) in Cause::ALL.into_iter().enumerate() {
+        for (place, &(cause, name)) in Cause::ALL.iter().enumerate() {
             assert_eq!(cause as usize, place, "{name}");
             assert_eq!(cause.name(), name);
         }

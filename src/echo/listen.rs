@@ -74,12 +74,8 @@ impl<O: Observer> Server<O> {
                 let open = |addr| Listener::tcp(addr, &settings);
                 let listeners = open_all(endpoint, host_port, open, Listener::local_addr)?;
                 let granted = listeners[0].0.granted(&settings);
-                let (sources, addrs): (Vec<_>, Vec<_>) = listeners
-                    .into_iter()
-                    .map(|(l, addr)| (Kind::Listener(Box::new(l)), addr))
-                    .unzip();
-                let bound = HostPort { host: host_port.host.clone(), port: addrs[0].port() };
-                self.insert_all(reactor, Endpoint::Tcp(bound), sources, addrs, granted)
+                let kind = |listener| Kind::Listener(Box::new(listener));
+                self.insert_ip(reactor, endpoint, listeners, kind, granted)
             }
             Endpoint::Udp(host_port) => {
                 let open = |addr| Datagram::udp(addr, &settings);
@@ -87,15 +83,11 @@ impl<O: Observer> Server<O> {
                 let granted = sockets[0].0.granted(&settings);
                 self.udp_batch
                     .get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, &self.options.answer));
-                let (sources, addrs): (Vec<_>, Vec<_>) = sockets
-                    .into_iter()
-                    .map(|(socket, addr)| {
-                        let mover = PacketMover::held_by_socket();
-                        (Kind::Packets(Box::new(Packets { socket, mover })), addr)
-                    })
-                    .unzip();
-                let bound = HostPort { host: host_port.host.clone(), port: addrs[0].port() };
-                self.insert_all(reactor, Endpoint::Udp(bound), sources, addrs, granted)
+                let kind = |socket| {
+                    let mover = PacketMover::held_by_socket();
+                    Kind::Packets(Box::new(Packets { socket, mover }))
+                };
+                self.insert_ip(reactor, endpoint, sockets, kind, granted)
             }
             Endpoint::Unix(name) => {
                 let listener = Listener::unix(name, &settings)?;
@@ -114,6 +106,24 @@ impl<O: Observer> Server<O> {
                 self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
             }
         }
+    }
+
+    /// As `insert_all`, for an IP endpoint, whose port is now the one that was picked.
+    fn insert_ip<T>(
+        &mut self,
+        reactor: &mut Reactor<Source>,
+        endpoint: &Endpoint,
+        opened: Vec<(T, SocketAddr)>,
+        kind: impl Fn(T) -> Kind,
+        granted: Vec<(&'static str, String)>,
+    ) -> Result<Bound, Error> {
+        let mut bound = endpoint.clone();
+        if let Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) = &mut bound {
+            host_port.port = opened[0].1.port();
+        }
+        let (sources, addrs) =
+            opened.into_iter().map(|(socket, addr)| (kind(socket), addr)).unzip();
+        self.insert_all(reactor, bound, sources, addrs, granted)
     }
 
     fn insert_all(
@@ -156,9 +166,9 @@ fn open_all<T>(
         let mut missing = None;
         for addr in &addrs {
             let port = opened.first().map_or(addr.port(), |(_, first)| first.port());
-            let wanted = SocketAddr::new(addr.ip(), port);
-            // The scope of a link-local address lies outside its IP.
-            let wanted = if port == addr.port() { *addr } else { with_scope_of(addr, wanted) };
+            // A copy keeps the scope of a link-local address, which lies outside its IP.
+            let mut wanted = *addr;
+            wanted.set_port(port);
             match open(wanted) {
                 Ok(socket) => {
                     let addr = local_addr(&socket).unwrap_or(wanted);
@@ -182,18 +192,8 @@ fn open_all<T>(
     }
 }
 
-fn with_scope_of(scoped: &SocketAddr, mut addr: SocketAddr) -> SocketAddr {
-    if let (SocketAddr::V6(scoped), SocketAddr::V6(addr)) = (scoped, &mut addr) {
-        addr.set_scope_id(scoped.scope_id());
-    }
-    addr
-}
-
 /// Whether this host has no addresses of that family: a host with IPv6 switched off still serves
 /// "every interface", and `localhost`.
 fn lacks_family(error: &Error) -> bool {
-    let number = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
-    matches!(number, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }

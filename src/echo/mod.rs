@@ -367,7 +367,7 @@ fn notice_drops<O: Observer>(
     if before.has_same_causes(after) {
         return;
     }
-    for (cause, _) in Cause::ALL {
+    for &(cause, _) in Cause::ALL {
         let times = after.count(cause) - before.count(cause);
         if times > 0 && cause != Cause::Held {
             observer.notice(&Notice::Dropped { transport, cause, times });

@@ -50,6 +50,7 @@ pub enum Severity {
 
 /// Something that happened. Its [`Display`](fmt::Display) is one line for a log.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Notice<'a> {
     /// accept failed and is tried again later.
     AcceptPaused {

@@ -76,6 +76,7 @@ pub enum Next {
 
 /// Why a source came back to its handler.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Closed {
     /// The handler answered [`Next::Close`].
     ByHandler,
