@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
@@ -193,6 +193,10 @@ pub(super) fn bind_error(transport: Transport, addr: SocketAddr, error: io::Erro
         io::ErrorKind::AddrNotAvailable => error.hint("not an address of this machine"),
         io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
             error.hint("ports below 1024 need CAP_NET_BIND_SERVICE")
+        }
+        // Our IPv6 sockets take IPv6 only.
+        _ if matches!(addr.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) => {
+            error.hint("write an IPv4 address as such, not inside an IPv6 one")
         }
         _ => error,
     }

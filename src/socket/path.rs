@@ -64,7 +64,10 @@ pub(super) fn bind(
         UnixName::Path(path) => path,
         UnixName::Abstract(name) => {
             let addr = SockAddr::unix(format!("\0{name}")).map_err(failed)?;
-            return socket.bind(&addr).map(|()| None).map_err(failed);
+            return socket.bind(&addr).map(|()| None).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => failed(error).hint("another socket has this name"),
+                _ => failed(error),
+            });
         }
     };
 
@@ -111,7 +114,7 @@ fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {
             }
             _ => Ok(()),
         },
-        Ok(true) => Err((in_use(), "another process has this socket open")),
+        Ok(true) => Err((in_use(), "a socket with this path is open already")),
         Err(error) => Err((error, "whether the socket there is alive cannot be told")),
     }
 }
@@ -161,7 +164,10 @@ fn lock_folder(path: &Path) -> Option<File> {
 fn folder_error(error: Error, path: &Path) -> Error {
     let folder = folder_of(path).display();
     match error.kind() {
-        io::ErrorKind::NotFound => error.hint(format!("the folder {folder} does not exist")),
+        // Where no file can be made at all, as in /proc, bind(2) says the same.
+        io::ErrorKind::NotFound if !folder_of(path).exists() => {
+            error.hint(format!("the folder {folder} does not exist"))
+        }
         io::ErrorKind::PermissionDenied => {
             error.hint(format!("no right to make files in {folder}"))
         }

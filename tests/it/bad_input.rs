@@ -11,7 +11,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Daemon, Ended, resound, run};
+use crate::support::{Daemon, Ended, abstract_name, resound, run};
 
 /// Longer than any message of ours, shorter than what floods a terminal.
 const LINE_BYTES_MAX: usize = 2_500;
@@ -266,6 +266,32 @@ fn an_address_that_is_not_of_this_machine_is_named() {
     for endpoint in ["tcp://no-such-host.invalid:0", "udp://no-such-host.invalid:0"] {
         let parts = ["cannot bind", endpoint, "no such host"];
         assert_not_started(&with_arguments(["serve", endpoint]), &parts);
+    }
+}
+
+#[test]
+fn an_ipv4_address_inside_an_ipv6_one_is_refused_with_what_to_write() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        println!("skipped: this system has no ::1");
+        return;
+    }
+    for endpoint in ["tcp://[::ffff:127.0.0.1]:0", "udp://[::ffff:127.0.0.1]:0"] {
+        let parts = ["cannot bind", "write an IPv4 address as such, not inside an IPv6 one"];
+        assert_not_started(&with_arguments(["serve", endpoint]), &parts);
+    }
+}
+
+#[test]
+fn a_unix_name_given_twice_is_named_without_blaming_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("unix:{}/echo", folder.path().display());
+    let name = format!("unix:{}", abstract_name("twice"));
+    for (endpoint, hint) in [
+        (&path, "a socket with this path is open already"),
+        (&name, "another socket has this name"),
+    ] {
+        let ended = with_arguments(["serve", endpoint, endpoint]);
+        assert_not_started(&ended, &["cannot bind", endpoint, "address in use", hint]);
     }
 }
 

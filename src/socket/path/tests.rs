@@ -32,12 +32,25 @@ fn a_live_socket_of_either_kind_is_refused_and_not_disturbed() {
     let _receiver = UnixDatagram::bind(&datagram).unwrap();
     for path in [stream, datagram] {
         let error = bind_stream(&path).unwrap_err().to_string();
-        assert!(error.contains("address in use (another process has"), "{error}");
+        assert!(
+            error.contains("address in use (a socket with this path is open already"),
+            "{error}"
+        );
         assert!(path.exists());
     }
     listener.set_nonblocking(true).unwrap();
     let queued = listener.accept().map(|_| ());
     assert_eq!(queued.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn an_abstract_name_that_another_socket_has_is_refused_with_a_word_about_it() {
+    let name = UnixName::Abstract(format!("resound-path-test-{}", std::process::id()));
+    let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let owner = socket();
+    assert!(bind(&owner, &name, Transport::Unix, 0o600).unwrap().is_none());
+    let error = bind(&socket(), &name, Transport::Unix, 0o600).unwrap_err().to_string();
+    assert!(error.ends_with("address in use (another socket has this name)"), "{error}");
 }
 
 /// case X6
@@ -102,4 +115,10 @@ fn the_file_has_the_mode_that_was_asked() {
 fn a_missing_folder_is_named() {
     let error = bind_stream(Path::new("/nonexistent/folder/s")).unwrap_err().to_string();
     assert!(error.contains("the folder /nonexistent/folder does not exist"), "{error}");
+}
+
+#[test]
+fn a_folder_that_is_there_is_not_said_to_be_missing() {
+    let error = bind_stream(Path::new("/proc/s")).unwrap_err().to_string();
+    assert!(!error.contains("does not exist"), "{error}");
 }

@@ -193,7 +193,7 @@ fn a_path_that_a_living_process_has_is_refused_by_name_and_left_to_it() {
         for scheme in SCHEMES {
             let endpoint = format!("{scheme}:{}", path.display());
             let ended = run(serve(&endpoint));
-            assert_refused(&ended, &endpoint, "another process has this socket open");
+            assert_refused(&ended, &endpoint, "a socket with this path is open already");
         }
         assert_eq!(ask(&owner.endpoints[0], "mine", clients.path()), "mine");
         let counters = owner.counters();
@@ -253,7 +253,7 @@ fn of_two_servers_started_at_once_on_a_stale_path_exactly_one_wins() {
         let [first, second] = rivals;
         let (mut winner, loser) =
             if first.stdout_text().is_empty() { (second, first) } else { (first, second) };
-        assert_refused(&loser.wait(), &endpoint, "another process has this socket open");
+        assert_refused(&loser.wait(), &endpoint, "a socket with this path is open already");
         assert!(winner.is_running());
         assert_eq!(ask(&endpoint, "won", clients.path()), "won");
     }
