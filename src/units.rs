@@ -66,6 +66,18 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time such as 200us, 1.5s or 2m".to_owned())
 }
 
+/// Parses a time as [`parse_time`] does, and refuses 0.
+///
+/// # Errors
+///
+/// A sentence that says what was expected.
+pub fn parse_time_above_zero(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        Duration::ZERO => Err("expected a time above 0, such as 200ms".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A decimal number with one of the suffixes, exactly: what is not a whole number of the smallest
 /// unit, or is beyond a `u64`, is refused.
 fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
@@ -116,6 +128,15 @@ mod tests {
         assert_eq!(parse_time("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_time("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_time_above_zero_is_any_time_but_none() {
+        assert_eq!(parse_time_above_zero("1ns"), Ok(Duration::from_nanos(1)));
+        for text in ["0", "0s", "0.0ms"] {
+            assert!(parse_time_above_zero(text).unwrap_err().contains("above 0"), "{text}");
+        }
+        assert_eq!(parse_time_above_zero("soon"), parse_time("soon"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use resound::echo::{Answer, Bound, Options, Server};
 use resound::endpoint::{Endpoint, Transport};
 use resound::reactor::Reactor;
 use resound::socket::SocketOptions;
-use resound::units::{parse_count, parse_size, parse_time};
+use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -58,11 +58,11 @@ pub(super) struct Arguments {
     max_connections: Option<u64>,
 
     /// Close a connection that moved no byte for T
-    #[arg(long, value_name = "T", value_parser = some_time)]
+    #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     idle_timeout: Option<Duration>,
 
     /// Close a connection that has not taken its echo for T
-    #[arg(long, value_name = "T", default_value = "30s", value_parser = some_time)]
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = parse_time_above_zero)]
     stall_timeout: Duration,
 
     /// On SIGTERM or SIGINT, wait up to T for peers to finish
@@ -90,7 +90,7 @@ pub(super) struct Arguments {
     unix_mode: u32,
 
     /// Print the counters to stderr every T (SIGUSR1: once; at exit in any case)
-    #[arg(long, value_name = "T", value_parser = some_time)]
+    #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     stats: Option<Duration>,
 
     /// Log more (twice: still more); RUST_LOG overrides
@@ -106,13 +106,6 @@ fn at_least_one(text: &str) -> Result<u64, String> {
     match parse_count(text)? {
         0 => Err("expected a count of at least 1, such as 4096".to_owned()),
         count => Ok(count),
-    }
-}
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    match parse_time(text)? {
-        Duration::ZERO => Err("expected a time above 0, such as 200ms".to_owned()),
-        time => Ok(time),
     }
 }
 
