@@ -159,6 +159,18 @@ impl Arguments {
         }
     }
 
+    fn warn_of_flags_without_tcp(&self, endpoints: &[Endpoint]) {
+        if endpoints.iter().any(|endpoint| endpoint.transport() == Transport::Tcp) {
+            return;
+        }
+        let given = [("--nagle", self.nagle), ("--congestion", self.congestion.is_some())];
+        let names: Vec<_> =
+            given.iter().filter(|(_, is_given)| *is_given).map(|(n, _)| *n).collect();
+        if !names.is_empty() {
+            warn!("{} without effect: no endpoint is TCP", names.join(" and "));
+        }
+    }
+
     /// Log lines as the flags say, unless RUST_LOG says otherwise.
     fn start_log(&self, log: &Outlet) {
         let level = match (self.quiet, self.verbose) {
@@ -218,6 +230,7 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
         .watch_signals(&signals)
         .map_err(|error| resound::Error::new("watch", "signals", error))?;
     bound.iter().for_each(log_bound);
+    arguments.warn_of_flags_without_tcp(&endpoints);
     match print_listening(&bound) {
         // Nobody reads where it listens: a quiet end, as of any program in a pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -104,8 +104,8 @@ impl SocketOptions {
         if self.send_buf_bytes.is_some() {
             add("sndbuf", socket.send_buffer_size());
         }
-        if let (Some(name), Ok(Type::STREAM)) = (&self.congestion, socket.r#type()) {
-            granted.push(("congestion", name.clone()));
+        if self.congestion.is_some() {
+            granted.extend(congestion_of(socket).map(|name| ("congestion", name)));
         }
         granted
     }
@@ -125,7 +125,7 @@ fn unbound(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result
     Ok(socket)
 }
 
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn apply_congestion(socket: &Socket, name: &str) -> Result<(), Error> {
     socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
         let available = "/proc/sys/net/ipv4/tcp_available_congestion_control";
@@ -137,7 +137,50 @@ fn apply_congestion(socket: &Socket, name: &str) -> Result<(), Error> {
     })
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+/// The congestion control of a TCP socket; any other has none.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn congestion_of(socket: &SockRef<'_>) -> Option<String> {
+    let name = socket.tcp_congestion().ok()?;
+    // The system fills the rest with zero bytes.
+    let name = name.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn congestion_of(_: &SockRef<'_>) -> Option<String> {
+    None
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 fn apply_congestion(_: &Socket, name: &str) -> Result<(), Error> {
     Err(Error::new("set the congestion control to", name, io::ErrorKind::Unsupported))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_congestion_control_is_asked_of_the_socket_and_only_tcp_has_one() {
+        let list = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+        let names = std::fs::read_to_string(list).unwrap();
+        let name = names.split_whitespace().next().unwrap();
+        let set = SocketOptions { congestion: Some(name.to_owned()), ..SocketOptions::default() };
+        let addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let tcp = set.ip_socket(addr, Type::STREAM).unwrap();
+        assert_eq!(set.granted(&SockRef::from(&tcp)), [("congestion", name.to_owned())]);
+        // What was asked for is not what is repeated.
+        let typed =
+            SocketOptions { congestion: Some("bogus".to_owned()), ..SocketOptions::default() };
+        assert_eq!(typed.granted(&SockRef::from(&tcp)), [("congestion", name.to_owned())]);
+        let others = [
+            set.ip_socket(addr, Type::DGRAM).unwrap(),
+            set.unix_socket(Type::STREAM).unwrap(),
+            set.unix_socket(Type::DGRAM).unwrap(),
+        ];
+        for other in others {
+            assert_eq!(set.granted(&SockRef::from(&other)), []);
+        }
+    }
 }

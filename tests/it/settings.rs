@@ -10,7 +10,9 @@ use std::process::Command;
 use rustix::process::Signal;
 use socket2::SockRef;
 
-use crate::support::{Counters, Daemon, Process, WAIT_MAX, resound, run, tool, wait_until};
+use crate::support::{
+    Counters, Daemon, Process, WAIT_MAX, abstract_name, resound, run, tool, wait_until,
+};
 
 fn echo(daemon: &Daemon) -> TcpStream {
     let mut client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
@@ -123,6 +125,27 @@ fn what_the_kernel_granted_is_logged() {
     let sizes = "rcvbuf=131072 sndbuf=65536";
     assert!(log.contains(&format!("granted backlog=77 {sizes} congestion={name}\n")), "{log}");
     assert!(log.contains(&format!("granted {sizes}\n")), "{log}");
+}
+
+#[test]
+fn what_only_tcp_has_is_not_said_of_unix_sockets_and_warned_of_without_tcp() {
+    let names = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    let name = names.split_whitespace().next().unwrap();
+    let endpoint = format!("unix:{}", abstract_name("congestion"));
+    let log = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--congestion", name, &endpoint]);
+        start(&arguments, None).stop().stderr
+    };
+    let warning = "--congestion without effect: no endpoint is TCP\n";
+    let alone = log(&[]);
+    assert!(alone.contains("granted backlog=") && !alone.contains("congestion="), "{alone}");
+    assert_eq!(alone.matches(warning).count(), 1, "{alone}");
+    let both = log(&["--nagle"]);
+    assert!(both.contains(&format!("--nagle and {warning}")), "{both}");
+    let with_tcp = log(&["tcp://127.0.0.1:0", "--nagle"]);
+    assert_eq!(with_tcp.matches("congestion=").count(), 1, "{with_tcp}");
+    assert!(!with_tcp.contains("without effect"), "{with_tcp}");
 }
 
 #[test]
