@@ -180,14 +180,20 @@ impl Arguments {
             (0, _) => "trace",
             (_, _) => "error",
         };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+        // An empty one would silence all but errors.
+        let asked = std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty());
+        let filter = asked.as_ref().and_then(|filter| EnvFilter::try_new(filter.to_str()?).ok());
+        let is_invalid = asked.is_some() && filter.is_none();
         let log = log.clone();
         tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(level)))
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
             .with_writer(move || log.clone())
             .init();
+        if is_invalid {
+            warn!("RUST_LOG is ignored: it is no log filter, such as debug");
+        }
     }
 }
 

@@ -87,6 +87,16 @@ fn rust_log_overrides_the_flags() {
 }
 
 #[test]
+fn an_empty_rust_log_is_none_and_a_wrong_one_is_ignored_with_a_warning() {
+    let warning = "RUST_LOG is ignored";
+    let log = whole_log(&[], Some(""));
+    assert!(log.contains("INFO") && log.contains("draining") && !log.contains(warning), "{log}");
+    let log = whole_log(&[], Some("resound=frobnicate"));
+    assert!(log.contains("INFO") && log.contains("draining"), "{log}");
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
+}
+
+#[test]
 fn stats_are_printed_at_their_interval() {
     let daemon = start(&["tcp://127.0.0.1:0", "--stats", "20ms"], None);
     let _client = echo(&daemon);
