@@ -97,7 +97,7 @@ pub(super) struct Arguments {
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
-    /// Log warnings and errors only (twice: errors only)
+    /// Log warnings and errors only (twice: errors only); the counters are printed nevertheless
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
 }
@@ -247,9 +247,7 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     let counters = *server.counters();
     // What is still open closes now, before its last words are printed.
     drop(reactor);
-    if arguments.quiet == 0 || arguments.stats.is_some() {
-        server.observer_mut().print_stats(&counters);
-    }
+    server.observer_mut().print_stats(&counters);
     server.observer_mut().finish();
     if let Some(print) = print {
         print.flush(FLUSH_TIMEOUT);

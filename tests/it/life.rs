@@ -231,7 +231,9 @@ fn with_print_the_leaving_of_the_reader_is_a_quiet_end() {
     drop(stdout);
     // The next message is printed to nobody.
     client.send_to(b"two", addr).unwrap();
-    assert_eq!(end_of(served), (Some(0), String::new()));
+    let (code, log) = end_of(served);
+    assert_eq!((code, log.lines().count()), (Some(0), 1), "{log}");
+    assert_eq!(Counters::last_of(&log).get("udp_messages_in"), 2);
 }
 
 /// A line, byte by byte, so that nothing after it is taken.
