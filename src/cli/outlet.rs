@@ -3,13 +3,18 @@
 //! The crates that offer this bound the lines, not the bytes (128,000 printed datagrams are
 //! gigabytes), and keep a closed pipe to themselves, which for stdout has to end the program.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Bytes that wait to be written. A reader that is this far behind loses lines, and is told.
+/// Bytes that wait or are being written, both together. A reader that is this far behind loses
+/// lines, and is told. A line that begins below the bound may end beyond it.
 const PENDING_BYTES_MAX: usize = 16 << 20;
+
+/// What the buffer for the next batch keeps of its memory. More would be held twice: each of the
+/// two buffers grows to the bound once.
+const BATCH_BYTES_KEPT: usize = 64 << 10;
 
 /// A line-wise output in the background. Clones share it.
 #[derive(Clone, Debug)]
@@ -26,15 +31,17 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     pending: Vec<u8>,
-    /// The thread is writing what it took out of `pending`.
-    is_writing: bool,
-    /// Lines that found no room.
+    pending_lines: u64,
+    /// What the thread took out of `pending` and is writing.
+    writing_bytes: usize,
+    writing_lines: u64,
+    /// Lines that found no room, or whose write failed.
     lines_lost: u64,
 }
 
 impl Outlet {
     /// Starts the thread that writes to `target`, and calls `on_error` there for each failed write
-    /// (whose bytes are lost).
+    /// (the lines of its batch count as lost).
     ///
     /// # Errors
     ///
@@ -48,19 +55,16 @@ impl Outlet {
         let write_out = move || {
             let mut batch = Vec::new();
             loop {
-                let mut state = writer.lock();
-                state.is_writing = false;
-                writer.changed.notify_all();
-                while state.pending.is_empty() {
-                    state = writer.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                std::mem::swap(&mut state.pending, &mut batch);
-                state.is_writing = true;
-                drop(state);
-                if let Err(error) = target.write_all(&batch).and_then(|()| target.flush()) {
+                writer.take_batch(&mut batch);
+                let written = target.write_all(&batch).and_then(|()| target.flush());
+                batch.clear();
+                batch.shrink_to(BATCH_BYTES_KEPT);
+                // Nobody misses the lines of a reader that has left.
+                let lost = written.as_ref().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
+                writer.end_batch(lost);
+                if let Err(error) = written {
                     on_error(error);
                 }
-                batch.clear();
             }
         };
         thread::Builder::new().name("outlet".to_owned()).spawn(write_out)?;
@@ -70,33 +74,31 @@ impl Outlet {
     /// Adds one line, made by `push` in the buffer itself, or counts it as lost.
     pub(super) fn line(&self, push: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.shared.lock();
-        if state.pending.len() >= PENDING_BYTES_MAX {
+        if state.pending.len() + state.writing_bytes >= PENDING_BYTES_MAX {
             state.lines_lost += 1;
             return;
         }
         let was_empty = state.pending.is_empty();
         push(&mut state.pending);
         state.pending.push(b'\n');
+        state.pending_lines += 1;
         drop(state);
         if was_empty {
             self.shared.changed.notify_all();
         }
     }
 
-    /// How many lines were lost, the reader being too slow.
-    pub(super) fn lines_lost(&self) -> u64 {
-        self.shared.lock().lines_lost
-    }
-
-    /// Waits until all is written, or until `timeout` has passed: a full pipe must not keep the
-    /// program from ending.
-    pub(super) fn flush(&self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+    /// Waits until all is written, or until the deadline: a full pipe must not keep the program
+    /// from ending. Returns how many lines are lost should it end now: for want of room, by failed
+    /// writes, and those that are unwritten still. A batch counts as a whole, though a part of it
+    /// may have come out.
+    pub(super) fn flush(&self, deadline: Instant) -> u64 {
         let mut state = self.shared.lock();
-        while !state.pending.is_empty() || state.is_writing {
+        loop {
+            let unwritten_lines = state.pending_lines + state.writing_lines;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
+            if unwritten_lines == 0 || left.is_zero() {
+                return state.lines_lost + unwritten_lines;
             }
             let waited = self.shared.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -107,6 +109,26 @@ impl Outlet {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for lines, and takes all there are.
+    fn take_batch(&self, batch: &mut Vec<u8>) {
+        let mut state = self.lock();
+        while state.pending.is_empty() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut state.pending, batch);
+        state.writing_bytes = batch.len();
+        state.writing_lines = std::mem::take(&mut state.pending_lines);
+    }
+
+    fn end_batch(&self, lost: bool) {
+        let mut state = self.lock();
+        state.writing_bytes = 0;
+        let lines = std::mem::take(&mut state.writing_lines);
+        state.lines_lost += if lost { lines } else { 0 };
+        drop(state);
+        self.changed.notify_all();
     }
 }
 
@@ -126,6 +148,7 @@ impl Write for Outlet {
 mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -152,23 +175,50 @@ mod tests {
         for number in 0..1000 {
             outlet.line(|buf| buf.extend_from_slice(number.to_string().as_bytes()));
         }
-        outlet.flush(WAIT_MAX);
+        assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
         let expected: String = (0..1000).map(|number| format!("{number}\n")).collect();
         assert_eq!(*sink.0.lock().unwrap(), expected.as_bytes());
     }
 
     /// case P4: nobody reads, and whoever writes is not held up.
     #[test]
-    fn a_full_pipe_holds_up_nobody_and_loses_are_counted() {
+    fn a_full_pipe_holds_up_nobody_and_every_line_is_counted_as_lost() {
+        // No line fits the pipe: whenever the thread takes its batch, the sum is the same.
+        const LINE_BYTES: usize = 1 << 20;
         let (near, far) = UnixStream::pair().unwrap();
         let outlet = Outlet::spawn(near, |_| {}).unwrap();
-        let line = vec![b'x'; 1 << 20];
+        let line = vec![b'x'; LINE_BYTES];
         for _ in 0..64 {
             outlet.line(|buf| buf.extend_from_slice(&line));
+            thread::yield_now();
         }
-        assert!(outlet.lines_lost() > 0);
-        outlet.flush(Duration::ZERO);
+        let kept = PENDING_BYTES_MAX / LINE_BYTES;
+        assert_eq!(outlet.shared.lock().lines_lost, 64 - kept as u64);
+        assert_eq!(outlet.flush(Instant::now()), 64, "what is unwritten is lost as well");
         drop(far);
+    }
+
+    #[test]
+    fn the_lines_of_a_failed_write_are_counted_and_those_of_a_reader_that_left_are_not() {
+        struct Failing(ErrorKind);
+
+        impl Write for Failing {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        for (kind, lost) in [(ErrorKind::StorageFull, 3), (ErrorKind::BrokenPipe, 0)] {
+            let outlet = Outlet::spawn(Failing(kind), |_| {}).unwrap();
+            for _ in 0..3 {
+                outlet.line(|buf| buf.extend_from_slice(b"line"));
+            }
+            assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), lost, "{kind}");
+        }
     }
 
     /// case P4
@@ -182,6 +232,6 @@ mod tests {
         })
         .unwrap();
         outlet.line(|buf| buf.extend_from_slice(b"lost"));
-        assert_eq!(errors.recv_timeout(WAIT_MAX), Ok(io::ErrorKind::BrokenPipe));
+        assert_eq!(errors.recv_timeout(WAIT_MAX), Ok(ErrorKind::BrokenPipe));
     }
 }

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use clap::{ArgAction, Args};
 use resound::echo::{Answer, Bound, Options, Server};
 use resound::endpoint::{Endpoint, Transport};
-use resound::reactor::Reactor;
+use resound::reactor::{Reactor, StopHandle};
 use resound::socket::SocketOptions;
 use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use self::console::Console;
+use self::console::{Console, WARNING_INTERVAL};
 use super::outlet::Outlet;
 
 /// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
 /// signals, the spare one, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
-/// How long the last log lines may take: somebody must be reading them.
+/// How long the last lines may take: somebody must be reading them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answer whoever asks (RFC 862) on any number and mix of endpoints.
@@ -203,8 +203,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
         .map_err(|error| resound::Error::new("start", "the log's thread", error))?;
     arguments.start_log(&log);
     let outcome = serve(arguments, started_at, &log);
-    log.flush(FLUSH_TIMEOUT);
+    // One deadline for both: who has not read until then will not read more.
+    let deadline = Instant::now() + FLUSH_TIMEOUT;
+    let lost = log.flush(deadline);
+    if lost > 0 {
+        warn!(
+            "up to {lost} lines of the log were lost: stderr took them too slowly, or not at all"
+        );
+        log.flush(deadline);
+    }
     outcome
+}
+
+/// What to do, on the thread that prints, when stdout takes no more.
+fn on_print_error(stop: StopHandle) -> impl FnMut(io::Error) {
+    let mut quiet_until = Instant::now();
+    move |error| {
+        let now = Instant::now();
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            // Whoever read the messages has left: there is nothing left to serve for.
+            stop.stop();
+        } else if now >= quiet_until {
+            quiet_until = now + WARNING_INTERVAL;
+            warn!("cannot print to stdout: {}", resound::reason(&error));
+        }
+    }
 }
 
 fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(), resound::Error> {
@@ -212,15 +235,10 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     let connections_max = connection_limit(arguments.max_connections, &endpoints)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let mut reactor = Reactor::new().map_err(failed)?;
-    let stop = reactor.stop_handle();
 
     let print = if arguments.print {
-        // Whoever read the messages has left: there is nothing left to serve for.
-        let closed = move |error: io::Error| match error.kind() {
-            io::ErrorKind::BrokenPipe => stop.stop(),
-            _ => warn!("cannot print to stdout: {}", resound::reason(&error)),
-        };
-        Some(Outlet::spawn(io::stdout(), closed).map_err(failed)?)
+        let on_error = on_print_error(reactor.stop_handle());
+        Some(Outlet::spawn(io::stdout(), on_error).map_err(failed)?)
     } else {
         None
     };
@@ -248,9 +266,9 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     // What is still open closes now, before its last words are printed.
     drop(reactor);
     server.observer_mut().print_stats(&counters);
-    server.observer_mut().finish();
-    if let Some(print) = print {
-        print.flush(FLUSH_TIMEOUT);
+    let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
+    if lost > 0 {
+        warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");
     }
     outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))
 }

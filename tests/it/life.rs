@@ -1,17 +1,19 @@
 //! How the program ends, and whom it must not wait for.
 
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use crate::support::{Counters, Daemon, Guarded, WAIT_MAX, resound, wait_until};
+use crate::support::{Counters, Daemon, Guarded, Process, WAIT_MAX, resound, wait_until};
 
 fn client(daemon: &Daemon) -> TcpStream {
     let client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
@@ -45,7 +47,7 @@ fn signal_after(daemon: &Daemon, signal: Signal, meanwhile: impl FnOnce()) {
 }
 
 fn state(pid: Pid) -> char {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
@@ -236,6 +238,73 @@ fn with_print_the_leaving_of_the_reader_is_a_quiet_end() {
     assert_eq!(Counters::last_of(&log).get("udp_messages_in"), 2);
 }
 
+/// `resound serve` where no file may grow beyond a block, which is as good as a full disk.
+fn with_small_files(arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ && ulimit -S -f 1 && exec \"$@\"", "sh"]);
+    command.arg(resound().get_program()).arg("serve").args(arguments).env_remove("RUST_LOG");
+    command
+}
+
+/// What the log says of messages that were not printed.
+#[track_caller]
+fn lost_messages(log: &str) -> u64 {
+    let (before, _) = log.split_once(" messages were not printed").expect(log);
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn print_to_a_full_disk_warns_once_a_second_and_counts_what_was_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = folder.path().join("printed");
+    let command = with_small_files(&["udp://127.0.0.1:0", "--print"]);
+    let file = File::create(&printed).unwrap();
+    let started_at = Instant::now();
+    let process = Process::start_with(command, Stdio::null(), file.into());
+    let text = || fs::read_to_string(&printed).unwrap();
+    wait_until("the listening line", || text().ends_with('\n'));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client.connect(text().trim().strip_prefix("listening udp://").unwrap()).unwrap();
+    let messages = 300;
+    for _ in 0..messages {
+        client.send(b"ping").unwrap();
+        assert_eq!(client.recv(&mut [0; 16]).unwrap(), 4);
+    }
+    process.signal(Signal::TERM);
+    let ended = process.wait();
+    let elapsed_s = started_at.elapsed().as_secs();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let warnings = ended.stderr.matches("cannot print to stdout").count() as u64;
+    assert!((1..=elapsed_s + 1).contains(&warnings), "{warnings} in {elapsed_s} s");
+    let lost = lost_messages(&ended.stderr);
+    // What of a batch still fitted the file is there, and counted as lost with its batch.
+    let whole_lines = text().lines().filter(|line| line.ends_with(" ping")).count() as u64;
+    assert!(lost <= messages && lost + whole_lines >= messages, "{lost} + {whole_lines}");
+}
+
+/// case P4: what waits for a reader that does not come is told at the end.
+#[test]
+fn messages_that_nobody_has_read_at_the_end_are_counted() {
+    let mut served = serve_piped(&["udp://127.0.0.1:0", "--print"], Stdio::piped());
+    let mut stdout = served.0.0.stdout.take().unwrap();
+    let line = read_line(&mut stdout);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    client.connect(line.strip_prefix("listening udp://").unwrap()).unwrap();
+    // More than a pipe holds.
+    for _ in 0..100 {
+        client.send(&[b'x'; 8_000]).unwrap();
+        assert_eq!(client.recv(&mut [0; 16_000]).unwrap(), 8_000);
+    }
+    kill_process(Pid::from_child(&served.0.0), Signal::TERM).unwrap();
+    let (code, log) = end_of(served);
+    assert_eq!(code, Some(0));
+    let lost = lost_messages(&log);
+    assert!((50..=100).contains(&lost), "{log}");
+    drop(stdout);
+}
+
 /// A line, byte by byte, so that nothing after it is taken.
 fn read_line(source: &mut impl Read) -> String {
     let mut line = Vec::new();
@@ -277,4 +346,24 @@ fn a_full_stderr_holds_up_neither_the_echo_nor_the_end() {
     }
     kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
     assert_eq!(child.wait().code(), Some(0));
+}
+
+#[test]
+fn lines_of_the_log_that_were_lost_are_told_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut command = with_small_files(&["tcp://127.0.0.1:0", "--stats", "1ms"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&path).unwrap());
+    let child = Guarded::spawn(command);
+    // As full as it gets, and some time later.
+    wait_until("a full log", || fs::metadata(&path).unwrap().len() >= 512);
+    thread::sleep(Duration::from_millis(50));
+    let pid = Pid::from_child(&child.0);
+    let unlimited = Rlimit { current: None, maximum: None };
+    prlimit(Some(pid), Resource::Fsize, unlimited).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(child.wait().code(), Some(0));
+    let log = fs::read_to_string(&path).unwrap();
+    assert_eq!(log.matches("lines of the log were lost").count(), 1, "{log}");
+    assert!(log.ends_with("or not at all\n"), "{log}");
 }

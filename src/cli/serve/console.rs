@@ -12,7 +12,7 @@ use crate::cli::outlet::Outlet;
 use crate::cli::text;
 
 /// One warning of a kind in this time; what was left out is counted in the next.
-const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The observer of `serve`. None of its calls blocks.
 #[derive(Debug)]
@@ -37,14 +37,6 @@ impl Console {
             // Writing to a Vec does not fail.
             let _ = write!(buf, "stats uptime_s={uptime_s:.3} {counters}");
         });
-    }
-
-    /// Tells what could not be printed.
-    pub(super) fn finish(&self) {
-        let lost = self.print.as_ref().map_or(0, Outlet::lines_lost);
-        if lost > 0 {
-            warn!("{lost} messages were not printed: stdout was read too slowly");
-        }
     }
 
     /// Whether a warning of this kind is due, with how many were left out before it.
