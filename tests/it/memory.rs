@@ -27,7 +27,7 @@ fn echo(stream: &mut TcpStream) {
     assert_eq!(&answer, b"ping");
 }
 
-/// cases S14, A9
+/// case S14
 #[test]
 fn an_idle_connection_costs_a_slot_and_no_buffer() {
     let daemon = Daemon::start(&["-q", "tcp://127.0.0.1:0"]);

@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use socket2::SockRef;
 
@@ -133,6 +135,33 @@ fn udp_clients_that_are_gone_before_their_answer_disturb_nobody() {
     assert_eq!(counters.get("udp_messages_in"), 32);
     assert_eq!((counters.get("receive_failed"), counters.get("answer_failed")), (0, 0));
     assert!(daemon.process.is_running());
+}
+
+/// case U3: the sender's buffer holds more than usual, and the server's does not.
+#[test]
+fn a_unix_datagram_beyond_the_buffer_is_counted_and_never_answered_short() {
+    const TOO_LONG_BYTES: usize = 300 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let server = folder.path().join("server");
+    let daemon = Daemon::start(&[format!("unixgram:{}", server.display())]);
+    let client = UnixDatagram::bind(folder.path().join("client")).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    SockRef::from(&client).set_send_buffer_size(1 << 20).unwrap();
+    match client.send_to(&vec![7; TOO_LONG_BYTES], &server) {
+        Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
+            println!("skipped: this system sends no datagram of {TOO_LONG_BYTES} bytes");
+            return;
+        }
+        sent => assert_eq!(sent.unwrap(), TOO_LONG_BYTES),
+    }
+    client.send_to(b"small", &server).unwrap();
+    let mut answer = [0; 512];
+    let count = client.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..count], b"small", "the first answer is that to the second datagram");
+    let counters = daemon.counters();
+    assert_eq!((counters.get("truncated"), counters.get("unixgram_messages_out")), (1, 1));
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.recv(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// case U5: in a network whose loopback is slow, so that the small send buffer of the server is

@@ -66,7 +66,6 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
     }
 }
 
-/// case U10: the warning of the open UDP echo goes with it.
 #[test]
 fn a_udp_endpoint_that_others_can_reach_is_warned_of_and_no_other_is() {
     let warns = |endpoint: &str| Daemon::start(&[endpoint]).stop().stderr.contains("reflects");
