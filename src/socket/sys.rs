@@ -7,15 +7,20 @@
 // Sizes of structures and numbers of slots, which the C interfaces take as 32-bit integers.
 #![allow(clippy::cast_possible_truncation)]
 
+mod calls;
+
 use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
 use libc::{c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
+pub(super) use self::calls::{
+    force_send_buf, note_destination, note_overflow, receive, unsent_bytes,
+};
 use super::Datagram;
 use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse};
 use super::stream::SEND_FLAGS;
@@ -400,64 +405,6 @@ fn write_payload<T: Copy>(control: &mut Control, level: c_int, kind: c_int, payl
         ptr::write_unaligned(libc::CMSG_DATA(start).cast::<T>(), payload);
     }
     space as usize
-}
-
-/// Receives from a stream, and tells whether descriptors came along. They are thrown away by the
-/// kernel, there being no room for them.
-pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, bool)> {
-    let mut part = iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-    let mut message = header(ptr::null_mut(), ptr::from_mut(&mut part), ptr::null_mut()).msg_hdr;
-    // SAFETY: the one part is `buf`, which outlives the call; name and control are null.
-    let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, 0) };
-    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-    Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
-}
-
-/// How much of a socket's send buffer is in use: for Unix datagrams, by what was sent and not yet
-/// read (SIOCOUTQ, as in tcp(7)).
-pub(super) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut bytes: c_int = 0;
-    // SAFETY: this request writes one int, which outlives the call.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.try_into().unwrap_or(0)) }
-}
-
-/// Sets the send buffer whatever the system's limit is; needs CAP_NET_ADMIN (socket(7)).
-pub(super) fn force_send_buf(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
-    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
-}
-
-/// Notes with every datagram which address of this host was asked (ip(7), ipv6(7)).
-pub(super) fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
-    if is_ipv6 {
-        switch_on(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
-    } else {
-        switch_on(fd, libc::IPPROTO_IP, libc::IP_PKTINFO)
-    }
-}
-
-/// Notes how many datagrams were lost for want of receive buffer, once any was (socket(7)).
-pub(super) fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
-    switch_on(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
-}
-
-fn switch_on(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
-    set_option(fd, level, option, 1)
-}
-
-fn set_option(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the value is a c_int that outlives the call, and its length is stated.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            option,
-            ptr::from_ref(&value).cast(),
-            size_of::<c_int>() as socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
