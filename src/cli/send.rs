@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::Endpoint;
-use resound::send::{Event, Options, send};
+use resound::send::{Event, Options, TIMEOUT_MIN, send};
 use resound::units::parse_time;
 
 use super::{complain, text};
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     message: Option<std::ffi::OsString>,
 
     /// End after T without a byte; also the limit for connecting
-    #[arg(long, value_name = "T", default_value = "2s", value_parser = some_time)]
+    #[arg(long, value_name = "T", default_value = "2s", value_parser = timeout)]
     timeout: Duration,
 
     /// Leave the sending side of a stream open at the end of input
@@ -38,9 +38,11 @@ pub(super) struct Arguments {
     verbose: bool,
 }
 
-fn some_time(text: &str) -> Result<Duration, String> {
+fn timeout(text: &str) -> Result<Duration, String> {
     match parse_time(text)? {
-        Duration::ZERO => Err("expected a time above 0, such as 500ms".to_owned()),
+        time if time < TIMEOUT_MIN => {
+            Err("expected a time of at least 1ms, such as 500ms".to_owned())
+        }
         time => Ok(time),
     }
 }

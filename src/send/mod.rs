@@ -14,6 +14,10 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::socket::Peer;
 
+/// The shortest time to wait: the system rounds what is far below it down to none, which would mean
+/// to wait for ever.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
 /// What to send, where to, and how long to wait.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,7 +26,7 @@ pub struct Options {
     /// The message; without it the input is sent, one datagram a line or as one stream.
     pub message: Option<Vec<u8>>,
     /// How long to wait for a connection, for a datagram's answer, and for the next byte of a
-    /// stream once all is sent.
+    /// stream once all is sent. Less than [`TIMEOUT_MIN`] counts as that.
     pub timeout: Duration,
     /// Shut the sending side of a stream down at the end of input.
     pub shutdown: bool,
@@ -92,6 +96,8 @@ pub fn send(
     input: Option<Input>,
     mut on_event: impl FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let timeout = options.timeout.max(TIMEOUT_MIN);
+    let options = &Options { timeout, ..options.clone() };
     match &options.endpoint {
         Endpoint::Tcp(_) | Endpoint::Unix(_) => {
             let socket = connect::stream(&options.endpoint, options.timeout)?;

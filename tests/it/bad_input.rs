@@ -189,7 +189,10 @@ fn a_wrong_flag_or_mix_of_flags_is_named() {
     assert_usage_of(&["serve", "-v", "-q"], &["--verbose", "--quiet"]);
     assert_usage_of(&["send"], &["<ENDPOINT>", "resound send --help"]);
     assert_usage_of(&["send", endpoint, "one", "two"], &["'two'"]);
-    assert_usage_of(&["send", endpoint, "--timeout", "0"], &["--timeout", "above 0"]);
+    for short in ["0", "1ns", "999us"] {
+        let parts = ["--timeout", "expected a time of at least 1ms, such as 500ms"];
+        assert_usage_of(&["send", endpoint, "--timeout", short], &parts);
+    }
 }
 
 #[test]
