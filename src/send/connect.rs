@@ -11,29 +11,36 @@ use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
 use crate::socket::Peer;
 
-/// A connected stream.
-pub(super) fn stream(endpoint: &Endpoint, timeout: Duration) -> Result<Socket, Error> {
-    let failed = |error| failure("connect to", endpoint, error);
-    match endpoint {
-        Endpoint::Unix(name) => {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
-            // A full backlog would otherwise be waited for without end (unix(7), connect(2)).
-            socket.set_write_timeout(Some(timeout)).map_err(failed)?;
-            socket.connect(&unix_addr(name).map_err(failed)?).map_err(failed)?;
-            Ok(socket)
+/// A connected Unix stream.
+pub(super) fn unix(
+    endpoint: &Endpoint,
+    name: &UnixName,
+    timeout: Duration,
+) -> Result<Socket, Error> {
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A full backlog would otherwise be waited for without end (unix(7), connect(2)).
+        socket.set_write_timeout(Some(timeout))?;
+        socket.connect(&unix_addr(name)?)?;
+        Ok(socket)
+    };
+    connect().map_err(|error| failure("connect to", endpoint, error))
+}
+
+/// A connected TCP stream, to the first of the host's addresses that takes it.
+pub(super) fn tcp(
+    endpoint: &Endpoint,
+    host_port: &HostPort,
+    timeout: Duration,
+) -> Result<Socket, Error> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for addr in addrs(endpoint, host_port)? {
+        match connect_tcp(addr, timeout) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
         }
-        Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => {
-            let mut last = None;
-            for addr in addrs(endpoint, host_port)? {
-                match connect_tcp(addr, timeout) {
-                    Ok(socket) => return Ok(socket),
-                    Err(error) => last = Some(error),
-                }
-            }
-            Err(failed(last.unwrap_or_else(|| io::ErrorKind::NotFound.into())))
-        }
-        Endpoint::Unixgram(_) => Err(failed(io::ErrorKind::Unsupported.into())),
     }
+    Err(failure("connect to", endpoint, last))
 }
 
 fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {
@@ -43,7 +50,7 @@ fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The addresses a UDP endpoint may mean, in the order to try.
+/// The addresses a host's name may mean, in the order to try.
 pub(super) fn addrs(endpoint: &Endpoint, host_port: &HostPort) -> Result<Vec<SocketAddr>, Error> {
     host_port.connect_addrs().map_err(|error| failure("connect to", endpoint, error))
 }

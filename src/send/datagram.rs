@@ -1,6 +1,8 @@
 //! One datagram a message or line, one answer each.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use socket2::Socket;
@@ -8,8 +10,9 @@ use socket2::Socket;
 use super::client_path::ClientPath;
 use super::connect::{self, failure};
 use super::{Event, Input, Options};
-use crate::endpoint::{Endpoint, Transport};
+use crate::endpoint::{HostPort, UnixName};
 use crate::error::Error;
+use crate::socket::SEND_FLAGS;
 
 /// No UDP datagram is longer; a Unix one may be, as its sender's buffer allows.
 const UDP_BYTES_MAX: usize = 65_535;
@@ -18,16 +21,20 @@ const UNIX_BYTES_MAX: usize = 4 << 20;
 /// A line longer than any datagram: no need to read on to its end.
 const LINE_BYTES_MAX: u64 = UNIX_BYTES_MAX as u64 + 1;
 
+/// Late datagrams thrown away before a line is sent: more than a receive buffer of common size
+/// holds, and an end for a peer that never stops sending.
+const DISCARDED_MAX: usize = 10_000;
+
 /// Sends the message, or each line of the input, and waits for the answer to each. An answer that
-/// does not come is a failure, told at the end: the next lines are sent all the same.
+/// does not come, or is a refusal, is a failure, told at the end: the next lines are sent all the
+/// same.
 pub(super) fn exchange(
-    options: &Options,
+    mut client: Client<'_>,
     input: Option<Input>,
     on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut client = Client::connect(options)?;
     on_event(Event::Connected(connect::peer(&client.socket)))?;
-    if let Some(message) = &options.message {
+    if let Some(message) = &client.options.message {
         return client.ask(message, on_event);
     }
     let mut lines = BufReader::new(input.unwrap_or_else(|| Box::new(io::empty())));
@@ -39,48 +46,79 @@ pub(super) fn exchange(
             return unanswered.map_or(Ok(()), Err);
         }
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        if let Err(error) = client.discard_late() {
+            unanswered = Some(error);
+        }
         match client.ask(line, on_event) {
-            Err(error) if error.kind() == ErrorKind::TimedOut => unanswered = Some(error),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionRefused) =>
+            {
+                unanswered = Some(error);
+            }
             other => other?,
         }
     }
 }
 
-struct Client<'a> {
+/// A connected datagram socket.
+pub(super) struct Client<'a> {
     options: &'a Options,
     socket: Socket,
     _path: Option<ClientPath>,
     /// Addresses of the host that were not tried yet: UDP learns that nobody is there only from
     /// the answer to what it sent.
-    untried: Vec<std::net::SocketAddr>,
+    untried: Vec<SocketAddr>,
     buf: Vec<u8>,
 }
 
-impl Client<'_> {
-    fn connect(options: &Options) -> Result<Client<'_>, Error> {
+impl<'a> Client<'a> {
+    pub(super) fn udp(options: &'a Options, host_port: &HostPort) -> Result<Client<'a>, Error> {
         let endpoint = &options.endpoint;
-        let failed = |error| failure("connect to", endpoint, error);
-        let mut untried = Vec::new();
-        let (socket, path) = match endpoint {
-            Endpoint::Unixgram(name) | Endpoint::Unix(name) => connect::unixgram(endpoint, name)?,
-            Endpoint::Udp(host_port) | Endpoint::Tcp(host_port) => {
-                untried = connect::addrs(endpoint, host_port)?;
-                let socket = connect_next(&mut untried).map_err(failed)?;
-                (socket, None)
-            }
-        };
-        let bytes = match endpoint.transport() {
-            Transport::Udp => UDP_BYTES_MAX,
-            _ => UNIX_BYTES_MAX,
-        };
-        let client = Client { options, socket, _path: path, untried, buf: vec![0; bytes] };
-        client.set_timeouts().map_err(failed)?;
-        Ok(client)
+        let mut untried = connect::addrs(endpoint, host_port)?;
+        let socket =
+            connect_next(&mut untried).map_err(|error| failure("connect to", endpoint, error))?;
+        let buf = vec![0; UDP_BYTES_MAX];
+        Client { options, socket, _path: None, untried, buf }.with_timeouts()
+    }
+
+    pub(super) fn unixgram(options: &'a Options, name: &UnixName) -> Result<Client<'a>, Error> {
+        let (socket, _path) = connect::unixgram(&options.endpoint, name)?;
+        let buf = vec![0; UNIX_BYTES_MAX];
+        Client { options, socket, _path, untried: Vec::new(), buf }.with_timeouts()
+    }
+
+    fn with_timeouts(self) -> Result<Client<'a>, Error> {
+        self.set_timeouts()
+            .map_err(|error| failure("connect to", &self.options.endpoint, error))?;
+        Ok(self)
     }
 
     fn set_timeouts(&self) -> io::Result<()> {
         self.socket.set_write_timeout(Some(self.options.timeout))?;
         self.socket.set_read_timeout(Some(self.options.timeout))
+    }
+
+    /// Throws away what came too late for the lines before, lest it be taken for the answer to the
+    /// next. This narrows the case: what is still on its way cannot be told from that answer, for
+    /// UDP has no order and its datagrams no names.
+    ///
+    /// A late refusal would otherwise fail the next send, which would then not be sent. The error
+    /// is the last refusal met.
+    fn discard_late(&mut self) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for _ in 0..DISCARDED_MAX {
+            // The rest of a datagram goes with its first byte.
+            let mut byte = [MaybeUninit::uninit()];
+            match self.socket.recv_with_flags(&mut byte, libc::MSG_DONTWAIT) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    outcome = self.try_next_address(error);
+                }
+                // What is wrong with the socket for good is found by the send.
+                _ => {}
+            }
+        }
+        outcome
     }
 
     fn ask(
@@ -89,50 +127,50 @@ impl Client<'_> {
         on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         loop {
-            let answered = self.send_and_receive(message);
-            let length = match answered {
-                Ok(length) => length,
+            match self.send_and_receive(message) {
+                Ok(None) => return Ok(()),
+                Ok(Some(length)) => {
+                    on_event(Event::Answer(&self.buf[..length]))?;
+                    return on_event(Event::AnswerEnded);
+                }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    // The name's next address may be the one that is served.
-                    let Ok(socket) = connect_next(&mut self.untried) else {
-                        return Err(self.failure(error));
-                    };
-                    self.socket = socket;
-                    self.set_timeouts().map_err(|error| self.failure(error))?;
-                    continue;
+                    self.try_next_address(error)?;
                 }
-                Err(error) => {
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                     let message_bytes = message.len();
-                    return Err(match error.raw_os_error() {
-                        Some(libc::EMSGSIZE) => self
-                            .failure(error)
-                            .hint(format!("{message_bytes} bytes are too long for one datagram")),
-                        _ => self.failure(error),
-                    });
+                    let hint = format!("{message_bytes} bytes are too long for one datagram");
+                    return Err(self.failure(error).hint(hint));
                 }
-            };
-            let Some(length) = length else { return Ok(()) };
-            on_event(Event::Answer(&self.buf[..length]))?;
-            return on_event(Event::AnswerEnded);
+                Err(error) => return Err(self.failure(error)),
+            }
         }
     }
 
     /// The length of the answer, or none when none was to be waited for.
     fn send_and_receive(&mut self, message: &[u8]) -> io::Result<Option<usize>> {
-        self.socket.send(message).map_err(timed_out)?;
+        self.socket.send_with_flags(message, SEND_FLAGS).map_err(timed_out)?;
         if !self.options.reply {
             return Ok(None);
         }
-        let deadline = Instant::now() + self.options.timeout;
+        let sent_at = Instant::now();
         loop {
             match (&self.socket).read(&mut self.buf) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other.map(Some).map_err(timed_out),
             }
-            if Instant::now() >= deadline {
+            if sent_at.elapsed() >= self.options.timeout {
                 return Err(ErrorKind::TimedOut.into());
             }
         }
+    }
+
+    /// The name's next address may be the one that is served; without one, the refusal stands.
+    fn try_next_address(&mut self, refusal: io::Error) -> Result<(), Error> {
+        let Ok(socket) = connect_next(&mut self.untried) else {
+            return Err(self.failure(refusal));
+        };
+        self.socket = socket;
+        self.set_timeouts().map_err(|error| self.failure(error))
     }
 
     fn failure(&self, error: io::Error) -> Error {
@@ -147,7 +185,7 @@ fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
 }
 
-fn connect_next(untried: &mut Vec<std::net::SocketAddr>) -> io::Result<Socket> {
+fn connect_next(untried: &mut Vec<SocketAddr>) -> io::Result<Socket> {
     let mut last = io::Error::from(ErrorKind::NotFound);
     while !untried.is_empty() {
         match connect::udp(untried.remove(0)) {

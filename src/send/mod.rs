@@ -10,6 +10,7 @@ mod stream;
 use std::io::Read;
 use std::time::Duration;
 
+use self::datagram::Client;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::socket::Peer;
@@ -99,13 +100,19 @@ pub fn send(
     let timeout = options.timeout.max(TIMEOUT_MIN);
     let options = &Options { timeout, ..options.clone() };
     match &options.endpoint {
-        Endpoint::Tcp(_) | Endpoint::Unix(_) => {
-            let socket = connect::stream(&options.endpoint, options.timeout)?;
-            on_event(Event::Connected(connect::peer(&socket)))?;
+        Endpoint::Tcp(host_port) => {
+            let socket = connect::tcp(&options.endpoint, host_port, timeout)?;
             stream::exchange(options, &socket, input, &mut on_event)
         }
-        Endpoint::Udp(_) | Endpoint::Unixgram(_) => {
-            datagram::exchange(options, input, &mut on_event)
+        Endpoint::Unix(name) => {
+            let socket = connect::unix(&options.endpoint, name, timeout)?;
+            stream::exchange(options, &socket, input, &mut on_event)
+        }
+        Endpoint::Udp(host_port) => {
+            datagram::exchange(Client::udp(options, host_port)?, input, &mut on_event)
+        }
+        Endpoint::Unixgram(name) => {
+            datagram::exchange(Client::unixgram(options, name)?, input, &mut on_event)
         }
     }
 }

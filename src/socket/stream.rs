@@ -14,9 +14,9 @@ use crate::endpoint::Transport;
 /// which has not switched it off (send(2)). Apple's systems have a socket option in its place,
 /// which socket2 sets.
 #[cfg(not(target_vendor = "apple"))]
-pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
-pub(super) const SEND_FLAGS: libc::c_int = 0;
+pub(crate) const SEND_FLAGS: libc::c_int = 0;
 
 /// A connected, non-blocking stream.
 #[derive(Debug)]
