@@ -8,7 +8,8 @@ use resound::endpoint::Endpoint;
 use resound::send::{Event, Options, TIMEOUT_MIN, send};
 use resound::units::parse_time;
 
-use super::{complain, text};
+use super::complain;
+use super::text::TerminalText;
 
 /// Send a message, or stdin to its end, and print the answer.
 #[derive(Debug, Args)]
@@ -73,7 +74,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
         Event::Answer(bytes) => printer.print(bytes),
         Event::AnswerEnded => printer.end_line(),
     });
-    match sent {
+    // A failure may have cut the answer short.
+    let ended = printer.end_line();
+    match sent.and(ended) {
         // Whoever read the answer has left: a quiet end.
         Err(_) if printer.is_closed => Ok(()),
         other => other,
@@ -82,39 +85,40 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
 
 /// Prints answers exactly as they come, or fit for a terminal.
 struct Printer {
-    is_terminal: bool,
+    /// Where stdout is one.
+    terminal: Option<TerminalText>,
     ends_in_line: bool,
     is_closed: bool,
 }
 
 impl Printer {
     fn new() -> Printer {
-        Printer { is_terminal: io::stdout().is_terminal(), ends_in_line: true, is_closed: false }
+        let terminal = io::stdout().is_terminal().then(TerminalText::default);
+        Printer { terminal, ends_in_line: true, is_closed: false }
     }
 
     fn print(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
-        let mut shown = Vec::new();
-        let mut out = bytes;
-        if self.is_terminal {
-            text::push_for_terminal(&mut shown, bytes);
-            out = &shown;
+        match &mut self.terminal {
+            Some(terminal) => {
+                let shown = terminal.next(bytes);
+                self.write(&shown)
+            }
+            None => self.write(bytes),
         }
-        if let Some(last) = out.last() {
-            self.ends_in_line = *last == b'\n';
-        }
-        self.write(out)
     }
 
     /// On a terminal the prompt begins a line of its own, and so does each datagram.
     fn end_line(&mut self) -> Result<(), resound::Error> {
-        if !self.is_terminal || self.ends_in_line {
-            return Ok(());
-        }
-        self.ends_in_line = true;
-        self.write(b"\n")
+        let Some(terminal) = &mut self.terminal else { return Ok(()) };
+        let rest = terminal.end();
+        self.write(&rest)?;
+        if self.ends_in_line { Ok(()) } else { self.write(b"\n") }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
+        if let Some(last) = bytes.last() {
+            self.ends_in_line = *last == b'\n';
+        }
         let mut stdout = io::stdout().lock();
         let result = stdout.write_all(bytes).and_then(|()| stdout.flush());
         result.map_err(|error| {

@@ -12,9 +12,43 @@ pub(super) fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends `bytes` for a terminal: line ends and tabs stay, what is not printable is escaped.
-pub(super) fn push_for_terminal(line: &mut Vec<u8>, bytes: &[u8]) {
-    push_escaped(line, bytes, |c| is_printable(c) || c == '\n' || c == '\t');
+/// Text for a terminal, piece by piece: line ends and tabs stay, what is not printable is escaped.
+#[derive(Debug, Default)]
+pub(super) struct TerminalText {
+    /// The first bytes of a character whose others are in the next piece.
+    held: Vec<u8>,
+}
+
+impl TerminalText {
+    /// What is to be shown for the next piece.
+    pub(super) fn next(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.held);
+        bytes.extend_from_slice(piece);
+        self.held = bytes.split_off(whole_characters(&bytes));
+        escaped_for_terminal(&bytes)
+    }
+
+    /// What is to be shown at the end, for a character that was never completed.
+    pub(super) fn end(&mut self) -> Vec<u8> {
+        escaped_for_terminal(&std::mem::take(&mut self.held))
+    }
+}
+
+fn escaped_for_terminal(bytes: &[u8]) -> Vec<u8> {
+    let mut shown = Vec::new();
+    push_escaped(&mut shown, bytes, |c| is_printable(c) || c == '\n' || c == '\t');
+    shown
+}
+
+/// The length without the beginning of a character at the end.
+fn whole_characters(bytes: &[u8]) -> usize {
+    const BEGINNING_BYTES_MAX: usize = 3;
+    let is_beginning = |tail: &[u8]| match std::str::from_utf8(tail) {
+        Ok(_) => false,
+        Err(error) => error.valid_up_to() == 0 && error.error_len().is_none(),
+    };
+    let last = bytes.len().saturating_sub(BEGINNING_BYTES_MAX)..bytes.len();
+    last.into_iter().find(|&at| is_beginning(&bytes[at..])).unwrap_or(bytes.len())
 }
 
 fn push_escaped(line: &mut Vec<u8>, bytes: &[u8], stays: impl Fn(char) -> bool) {
@@ -88,9 +122,32 @@ mod tests {
 
     #[test]
     fn a_terminal_keeps_its_line_ends() {
-        let mut line = Vec::new();
-        push_for_terminal(&mut line, b"a\tb\n\x07");
-        assert_eq!(line, b"a\tb\n\\x07");
+        assert_eq!(TerminalText::default().next(b"a\tb\n\x07"), b"a\tb\n\\x07");
+    }
+
+    #[test]
+    fn a_character_cut_between_two_pieces_is_shown_whole() {
+        let whole = "aé東🦀z".as_bytes();
+        for cut in 0..=whole.len() {
+            let mut text = TerminalText::default();
+            let (first, second) = whole.split_at(cut);
+            let shown = [text.next(first), text.next(second), text.end()].concat();
+            assert_eq!(shown, whole, "cut at {cut}");
+        }
+        let mut text = TerminalText::default();
+        let byte_by_byte: Vec<u8> = whole.chunks(1).flat_map(|byte| text.next(byte)).collect();
+        assert_eq!(byte_by_byte, whole);
+    }
+
+    #[test]
+    fn a_character_that_is_never_completed_is_escaped() {
+        let mut text = TerminalText::default();
+        assert_eq!(text.next(b"a\xf0\x9f"), b"a");
+        assert_eq!(text.end(), br"\xf0\x9f");
+        assert_eq!(text.end(), b"", "once");
+        assert_eq!(text.next(b"\xf0\x9f"), b"");
+        assert_eq!(text.next(b"a"), br"\xf0\x9fa");
+        assert_eq!(text.next(b"\xff\x80"), br"\xff\x80", "the beginning of none");
     }
 
     proptest! {
