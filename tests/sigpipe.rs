@@ -108,6 +108,8 @@ fn no_send_path_raises_sigpipe() {
     // The server goes on: and these come after the others in its queues.
     echo(tcp(addr));
     echo(unix(&stream));
+    #[cfg(feature = "program")]
+    send_to_a_peer_that_closed(&folder.path().join("closed"));
     stop.stop();
     let deadline = Instant::now() + WAIT_MAX;
     while !thread.is_finished() {
@@ -119,6 +121,23 @@ fn no_send_path_raises_sigpipe() {
     assert!(!was_raised.load(Ordering::SeqCst), "SIGPIPE was raised: {}", server.counters());
     let ended_in_writing = server.counters().total(Cause::BrokenPipe);
     assert!(ended_in_writing > 0, "no write met a closed peer: {}", server.counters());
+}
+
+#[cfg(feature = "program")]
+fn send_to_a_peer_that_closed(path: &Path) {
+    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    let peer = thread::spawn(move || drop(listener.accept().unwrap()));
+    let options = resound::send::Options {
+        endpoint: format!("unix:{}", path.display()).parse().unwrap(),
+        message: None,
+        timeout: WAIT_MAX,
+        shutdown: true,
+        reply: false,
+    };
+    let input = Box::new(io::repeat(7));
+    let error = resound::send::send(&options, Some(input), |_| Ok(())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
+    peer.join().unwrap();
 }
 
 /// A write of std's that is not told otherwise does raise it.

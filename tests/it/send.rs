@@ -1,5 +1,6 @@
 //! `resound send`, answered by Python servers.
 
+mod datagrams;
 mod failures;
 mod streams;
 

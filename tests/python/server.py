@@ -51,6 +51,12 @@ def reset(peer):
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def half_close(peer):
+    peer.sendall(LINE)
+    peer.shutdown(socket.SHUT_WR)
+    swallow(peer)
+
+
 # Peers of `hang` stay open, unread, until the end.
 hanging = []
 
@@ -66,6 +72,7 @@ STREAMS = {
     "early-line": line_without_waiting,
     "digest": digest_after_the_end,
     "print": swallow,
+    "half-close": half_close,
     "reset": reset,
     "hang": hang,
 }

@@ -87,8 +87,51 @@ fn a_peer_that_closes_ends_a_client_whose_stdin_is_open() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_stream(folder.path()) {
         let server = Server::start(&endpoint, "early-line");
-        let client = Process::start_with_stdin(send(&[&server.endpoint]), Stdio::piped());
+        let command = send(&["--timeout", "200ms", &server.endpoint]);
+        let client = Process::start_with_stdin(command, Stdio::piped());
         assert_answered(&client.wait(), LINE);
+    }
+}
+
+/// The end of the answer says nothing of the other direction. Many times: the answer's
+/// end comes before the first byte is sent, or behind it.
+#[test]
+fn a_server_that_ends_its_answer_first_still_gets_the_message() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "half-close");
+        for _ in 0..50 {
+            assert_answered(&run_send(&[&server.endpoint, "MESSAGE"], b""), LINE);
+        }
+        wait_until("the messages", || server.process.stdout_text().lines().count() == 51);
+        let received = server.stop();
+        assert_eq!(received[..50], vec!["b'MESSAGE'"; 50]);
+    }
+}
+
+#[test]
+fn input_that_comes_after_the_end_of_the_answer_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_stream(folder.path()) {
+        let server = Server::start(&endpoint, "half-close");
+        let command = send(&["--timeout=50s", &server.endpoint]);
+        let mut client = Process::start_with_stdin(command, Stdio::piped());
+        let mut stdin = client.stdin();
+        client.wait_for_line(LINE.trim_end());
+        stdin.write_all(b"late").unwrap();
+        drop(stdin);
+        assert_answered(&client.wait(), LINE);
+
+        let input = vec![b'x'; 8 << 20];
+        assert_answered(&run_send(&[&server.endpoint], &input), LINE);
+        // The last line is long, and printed in pieces.
+        wait_until("the inputs", || {
+            let printed = server.process.stdout_text();
+            printed.lines().count() == 3 && printed.ends_with("'\n")
+        });
+        let received = server.stop();
+        assert_eq!(received[0], "b'late'");
+        assert_eq!(received[1].len(), input.len() + "b''".len());
     }
 }
 
