@@ -8,10 +8,10 @@ use std::os::unix::net::UnixDatagram;
 
 use socket2::{SockAddr, SockRef, Socket, Type};
 
+use super::SEND_FLAGS;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::batch::SendBufUse;
 use super::path::{self, BoundPath};
-use super::stream::SEND_FLAGS;
 use super::{Peer, SocketOptions};
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;

@@ -22,8 +22,8 @@ pub(super) use self::calls::{
     force_send_buf, note_destination, note_overflow, receive, unsent_bytes,
 };
 use super::Datagram;
+use super::SEND_FLAGS;
 use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse};
-use super::stream::SEND_FLAGS;
 
 /// Slots lie one cache line further apart than they are long. At a distance of a power of two the
 /// first lines of all small datagrams would fall into one set of the first-level cache.
