@@ -42,10 +42,10 @@
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that: a closed socket's late event is in `reactor/key.rs`, a slow reader
-//! and a half-close in `echo/stream.rs`, a full receiver in `echo/backlog.rs`, a full send buffer in
-//! `echo/crowd.rs`, what errors of
-//! accept mean in `echo/accept.rs`, the drain in `echo/life.rs`, how UDP and Unix datagrams differ
-//! in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in `cli/`.
+//! and a half-close in `echo/stream.rs`, a full receiver in `echo/backlog.rs`, a full send buffer
+//! in `echo/crowd.rs`, what errors of accept mean in `echo/accept.rs`, the drain in `echo/life.rs`,
+//! how UDP and Unix datagrams differ in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in
+//! `cli/`.
 //!
 //! # Invariants
 //!
