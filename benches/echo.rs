@@ -19,9 +19,11 @@ use resound::reactor::{Reactor, StopHandle};
 
 const SIZES_BYTES: [usize; 3] = [64, 1024, 16 << 10];
 
-/// Bytes in flight in a throughput run: less than any socket's buffers, so that a client that
-/// sends first and receives then does not lock up against a server that waits for it to receive.
+/// Bytes and messages in flight in a throughput run: less than any socket's buffers, so that a
+/// client that sends first and receives then does not lock up against a server that waits for it
+/// to receive. Small messages take some 800 bytes each of a Unix socket's buffer.
 const STREAM_WINDOW_BYTES: usize = 64 << 10;
+const STREAM_WINDOW_MESSAGES: usize = 64;
 /// Datagrams in flight: UDP has room for more, a Unix receiver's queue for about ten
 /// (`net.unix.max_dgram_qlen`).
 const UDP_WINDOW: usize = 8;
@@ -117,7 +119,7 @@ fn stream_client<'a, S: Read + Write>(
         transport,
         send: Box::new(|message| stream.borrow_mut().write_all(message).unwrap()),
         receive: Box::new(|buf| stream.borrow_mut().read_exact(buf).unwrap()),
-        window: Box::new(|bytes| STREAM_WINDOW_BYTES / bytes),
+        window: Box::new(|bytes| STREAM_WINDOW_MESSAGES.min(STREAM_WINDOW_BYTES / bytes)),
     }
 }
 
