@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,26 +13,35 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{Daemon, WAIT_MAX, resound, tool};
 
 const PEERS: usize = 64;
-/// So many that starting and stopping, some 700 calls, weigh less than 0.02 an echo.
 const ROUNDS: usize = 600;
 const MESSAGE_BYTES: usize = 64;
 
 /// One message in flight for each of the peers: all are sent, then all answers are taken.
-fn ping_pong<P>(peers: &mut [P], send: impl Fn(&mut P), receive: impl Fn(&mut P)) {
-    for _ in 0..ROUNDS {
+fn ping_pong<P>(rounds: usize, peers: &mut [P], send: impl Fn(&mut P), receive: impl Fn(&mut P)) {
+    for _ in 0..rounds {
         peers.iter_mut().for_each(&send);
         peers.iter_mut().for_each(&receive);
     }
 }
 
-fn ping_pong_streams<S: Read + Write>(peers: &mut [S]) {
+fn ping_pong_streams<S: Read + Write>(rounds: usize, peers: &mut [S]) {
     let send = |peer: &mut S| peer.write_all(&[7; MESSAGE_BYTES]).unwrap();
-    ping_pong(peers, send, |peer| peer.read_exact(&mut [0; MESSAGE_BYTES]).unwrap());
+    ping_pong(rounds, peers, send, |peer| peer.read_exact(&mut [0; MESSAGE_BYTES]).unwrap());
 }
 
-/// Counts all calls of a server's life while `client` has it echo, and divides by the echoes.
-fn calls_per_echo(endpoint: &str, client: impl FnOnce(&Daemon)) -> Option<f64> {
+/// Counts the calls of two servers' lives: of one whose peers come and go, and of one whose peers
+/// are echoed to as well. The difference, divided by the echoes, is what an echo takes.
+fn calls_per_echo(endpoint: &str, client: impl Fn(&Daemon, usize)) -> Option<f64> {
     let strace = tool("strace")?;
+    let idle = calls(&strace, endpoint, |daemon| client(daemon, 0));
+    let busy = calls(&strace, endpoint, |daemon| client(daemon, ROUNDS));
+    let calls_per_echo = (busy - idle) / (PEERS * ROUNDS) as f64;
+    println!("{endpoint}: {calls_per_echo:.3} system calls an echo");
+    Some(calls_per_echo)
+}
+
+/// All calls of a server's life.
+fn calls(strace: &Path, endpoint: &str, client: impl FnOnce(&Daemon)) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let summary = folder.path().join("summary");
     let mut command = Command::new(strace);
@@ -51,23 +61,20 @@ fn calls_per_echo(endpoint: &str, client: impl FnOnce(&Daemon)) -> Option<f64> {
     let summary = fs::read_to_string(summary).unwrap();
     let total = summary.lines().last().expect("a summary");
     // "100.00    0.123456           1     12345       678 total"
-    let calls: f64 = total.split_whitespace().nth(3).expect("calls").parse().unwrap();
     assert!(total.ends_with("total"), "{summary}");
-    let calls_per_echo = calls / (PEERS * ROUNDS) as f64;
-    println!("{endpoint}: {calls_per_echo:.3} system calls an echo\n{summary}");
-    Some(calls_per_echo)
+    total.split_whitespace().nth(3).expect("calls").parse().unwrap()
 }
 
 #[test]
 fn a_tcp_echo_at_64_connections_takes_two_calls_and_a_share_of_a_poll() {
-    let calls = calls_per_echo("tcp://127.0.0.1:0", |daemon| {
+    let calls = calls_per_echo("tcp://127.0.0.1:0", |daemon, rounds| {
         let connect = || TcpStream::connect(daemon.addr(0)).unwrap();
         let mut peers: Vec<_> = (0..PEERS).map(|_| connect()).collect();
         peers.iter().for_each(|peer| {
             peer.set_nodelay(true).unwrap();
             peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
         });
-        ping_pong_streams(&mut peers);
+        ping_pong_streams(rounds, &mut peers);
     });
     assert!(calls.is_none_or(|calls| calls <= 2.1), "{calls:?}");
 }
@@ -76,17 +83,17 @@ fn a_tcp_echo_at_64_connections_takes_two_calls_and_a_share_of_a_poll() {
 fn a_unix_stream_echo_at_64_connections_takes_two_calls_and_a_share_of_a_poll() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let calls = calls_per_echo(&format!("unix:{}", path.display()), |_| {
+    let calls = calls_per_echo(&format!("unix:{}", path.display()), |_, rounds| {
         let mut peers: Vec<_> = (0..PEERS).map(|_| UnixStream::connect(&path).unwrap()).collect();
         peers.iter().for_each(|peer| peer.set_read_timeout(Some(WAIT_MAX)).unwrap());
-        ping_pong_streams(&mut peers);
+        ping_pong_streams(rounds, &mut peers);
     });
     assert!(calls.is_none_or(|calls| calls <= 2.1), "{calls:?}");
 }
 
 #[test]
 fn a_udp_echo_shares_its_calls_with_the_others_of_its_batch() {
-    let calls = calls_per_echo("udp://127.0.0.1:0", |daemon| {
+    let calls = calls_per_echo("udp://127.0.0.1:0", |daemon, rounds| {
         let connect = || {
             let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             peer.connect(daemon.addr(0)).unwrap();
@@ -97,7 +104,7 @@ fn a_udp_echo_shares_its_calls_with_the_others_of_its_batch() {
         let send = |peer: &mut UdpSocket| {
             peer.send(&[7; MESSAGE_BYTES]).unwrap();
         };
-        ping_pong(&mut peers, send, |peer| {
+        ping_pong(rounds, &mut peers, send, |peer| {
             peer.recv(&mut [0; MESSAGE_BYTES]).unwrap();
         });
     });
@@ -108,9 +115,11 @@ fn a_udp_echo_shares_its_calls_with_the_others_of_its_batch() {
 fn a_unix_datagram_echo_shares_its_calls_with_the_others_of_its_batch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let calls = calls_per_echo(&format!("unixgram:{}", path.display()), |_| {
+    let calls = calls_per_echo(&format!("unixgram:{}", path.display()), |_, rounds| {
         let connect = |number| {
-            let peer = UnixDatagram::bind(folder.path().join(format!("{number}"))).unwrap();
+            // Each life's peers under names of their own.
+            let name = folder.path().join(format!("{rounds}-{number}"));
+            let peer = UnixDatagram::bind(name).unwrap();
             peer.connect(&path).unwrap();
             peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             peer
@@ -119,7 +128,7 @@ fn a_unix_datagram_echo_shares_its_calls_with_the_others_of_its_batch() {
         let send = |peer: &mut UnixDatagram| {
             peer.send(&[7; MESSAGE_BYTES]).unwrap();
         };
-        ping_pong(&mut peers, send, |peer| {
+        ping_pong(rounds, &mut peers, send, |peer| {
             peer.recv(&mut [0; MESSAGE_BYTES]).unwrap();
         });
     });
