@@ -60,6 +60,8 @@ struct Waiting {
     retry_after: Duration,
     /// Probes that it has not read. Only in a crowd, where its place is kept for their sake.
     probes_unread: u32,
+    /// It has read its last probe.
+    reads_probes: bool,
 }
 
 impl PeerBacklog {
@@ -150,6 +152,7 @@ impl PeerBacklog {
             retry_at: work.now + wait,
             retry_after: RETRY_AFTER_MIN,
             probes_unread: 0,
+            reads_probes: false,
         });
         waiting.bytes += length;
         waiting.parcels.push_back(parcel);
@@ -222,6 +225,7 @@ impl PeerBacklog {
             Verdict::Read(peer) => {
                 if let Some(waiting) = self.peers.get_mut(&peer) {
                     waiting.has_moved(work.now, Duration::ZERO);
+                    waiting.reads_probes = true;
                     if waiting.parcels.is_empty() {
                         self.peers.remove(&peer);
                     }
@@ -237,7 +241,7 @@ impl PeerBacklog {
         };
         let first = self.peers.iter_mut().filter(due).min_by_key(|(_, waiting)| waiting.retry_at);
         let Some((peer, waiting)) = first else { return };
-        let limit = if waiting.probes_unread == 0 { PROBE_ANSWERS } else { 1 };
+        let limit = if waiting.reads_probes { PROBE_ANSWERS } else { 1 };
         let (bytes_before, after) = (waiting.bytes, waiting.retry_after);
         if waiting.send(limit, batch, socket, work) > 0 {
             waiting.retry_after = after;
@@ -252,6 +256,7 @@ impl PeerBacklog {
     fn note_unread(&mut self, peer: &SockAddr, work: &mut PacketWork<'_>) {
         let Some(waiting) = self.peers.get_mut(peer) else { return };
         waiting.probes_unread += 1;
+        waiting.reads_probes = false;
         waiting.retry_after = waiting.retry_after.max(RETRY_AFTER_MAX / 2);
         waiting.back_off(work.now);
         if waiting.is_deaf() {

@@ -1,7 +1,7 @@
 //! The byte mover: what one stream is owed, and how it is paid.
 //!
-//! Flush what is owed → read into the shared scratch buffer → write back at once → keep only what
-//! did not fit. A stream that owes does not read, so that a peer which never reads costs one
+//! Flush what is owed → read into the shared scratch buffer → write back at once → keep only
+//! what did not fit. A stream that owes does not read, so that a peer which never reads costs one
 //! buffer's worth of memory (or one reply's) and no more. An idle stream owns no buffer at all.
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -3,6 +3,7 @@ use socket2::SockAddr;
 use self::script::{Incoming, Outcome, Scene, Script, from, udp};
 use super::*;
 
+mod crowd;
 mod peers;
 mod properties;
 mod script;

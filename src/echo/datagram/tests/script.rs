@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::socket::batch::Message;
+use crate::socket::batch::{Message, SendBufUse};
 
 /// One datagram to be received.
 #[derive(Clone, Debug)]
@@ -37,6 +37,32 @@ pub(super) enum Outcome {
     Stops,
 }
 
+/// A send buffer as of Linux's Unix datagrams.
+#[derive(Debug, Default)]
+pub(super) struct SendBuf {
+    pub(super) size_bytes: usize,
+    /// Peers that do not read.
+    pub(super) deaf: Vec<SockAddr>,
+    pub(super) unread_by_deaf_bytes: usize,
+    /// By the others, until the driver of the test has them read.
+    pub(super) unread_bytes: usize,
+}
+
+impl SendBuf {
+    fn used_bytes(&self) -> usize {
+        self.unread_by_deaf_bytes + self.unread_bytes
+    }
+
+    fn charge(&mut self, peer: &SockAddr, bytes: &[u8]) {
+        let charged = if self.deaf.contains(peer) {
+            &mut self.unread_by_deaf_bytes
+        } else {
+            &mut self.unread_bytes
+        };
+        *charged += bytes.len() + 768;
+    }
+}
+
 /// Behaves as a socket by the contract of [`Batch`], and by its script otherwise.
 #[derive(Debug, Default)]
 pub(super) struct Script {
@@ -50,6 +76,8 @@ pub(super) struct Script {
     /// Panic at a receive before all answers are sent or given up.
     pub(super) is_strict: bool,
     pub(super) overflow: Option<u32>,
+    /// The send buffer that answers fill until they are read; without it there is no end to it.
+    pub(super) send_buf: Option<SendBuf>,
     pub(super) sent: Vec<(SockAddr, Vec<u8>)>,
     /// Calls of `receive`.
     pub(super) receives: usize,
@@ -82,6 +110,9 @@ impl Script {
         self.attempts += 1;
         let result = match self.outcomes.pop_front() {
             Some(Outcome::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
+            _ if self.send_buf.as_ref().is_some_and(|buf| buf.used_bytes() >= buf.size_bytes) => {
+                Err(ErrorKind::WouldBlock.into())
+            }
             _ if self.is_blocked || self.rooms.get(&peer) == Some(&0) => {
                 Err(ErrorKind::WouldBlock.into())
             }
@@ -91,6 +122,9 @@ impl Script {
             Ok(()) => {
                 if let Some(room) = self.rooms.get_mut(&peer) {
                     *room -= 1;
+                }
+                if let Some(buf) = &mut self.send_buf {
+                    buf.charge(&peer, bytes);
                 }
                 self.sent.push((peer, bytes.to_vec()));
                 self.settled += 1;
@@ -190,6 +224,11 @@ impl Batch for Script {
             }
         }
         Ok(limit)
+    }
+
+    fn send_buf_use(&self, (): &()) -> Option<SendBufUse> {
+        let buf = self.send_buf.as_ref()?;
+        Some(SendBufUse { used_bytes: buf.used_bytes(), size_bytes: buf.size_bytes })
     }
 
     fn pass(&mut self, count: usize) {
