@@ -171,7 +171,9 @@ impl PeerBacklog {
         }
         let Some(waiting) = self.peers.get_mut(peer) else { return };
         let bytes_before = waiting.bytes;
-        waiting.send(PEER_ANSWERS_MAX, batch, socket, work);
+        if waiting.send(PEER_ANSWERS_MAX, batch, socket, work) > 0 {
+            waiting.has_moved(work.now, RETRY_AFTER_MIN);
+        }
         self.bytes -= bytes_before - waiting.bytes;
         if waiting.parcels.is_empty() {
             self.peers.remove(peer);
@@ -197,15 +199,13 @@ impl PeerBacklog {
                 return true;
             }
             let bytes_before = waiting.bytes;
-            let sent = waiting.send(room, batch, socket, work);
-            room -= sent;
-            if sent == 0 {
-                waiting.back_off(work.now);
-            }
-            if work.now.saturating_duration_since(waiting.blocked_since) >= work.stall_timeout {
-                work.tally.add(Cause::AnswerStalled, waiting.parcels.len() as u64);
-                waiting.bytes = 0;
-                waiting.parcels.clear();
+            match waiting.send(room, batch, socket, work) {
+                0 => waiting.back_off(work),
+                gone => {
+                    room -= gone;
+                    // It may soon have room for more.
+                    waiting.has_moved(work.now, RETRY_AFTER_MIN);
+                }
             }
             *bytes -= bytes_before - waiting.bytes;
             !waiting.parcels.is_empty()
@@ -241,15 +241,21 @@ impl PeerBacklog {
         };
         let first = self.peers.iter_mut().filter(due).min_by_key(|(_, waiting)| waiting.retry_at);
         let Some((peer, waiting)) = first else { return };
+        let peer = peer.clone();
         let limit = if waiting.reads_probes { PROBE_ANSWERS } else { 1 };
-        let (bytes_before, after) = (waiting.bytes, waiting.retry_after);
+        let bytes_before = waiting.bytes;
         if waiting.send(limit, batch, socket, work) > 0 {
-            waiting.retry_after = after;
-            self.crowd.probe(peer.clone(), buf.used_bytes, work.now);
-        } else {
-            waiting.back_off(work.now);
+            // Whether it is awake is for the verdict to say.
+            self.bytes -= bytes_before - waiting.bytes;
+            self.crowd.probe(peer, buf.used_bytes, work.now);
+            return;
         }
+        waiting.back_off(work);
         self.bytes -= bytes_before - waiting.bytes;
+        if waiting.parcels.is_empty() {
+            // Given up for want of room, which says nothing of whether it reads.
+            self.peers.remove(&peer);
+        }
     }
 
     /// A peer has left a probe unread: the next comes later, or none comes.
@@ -258,13 +264,12 @@ impl PeerBacklog {
         waiting.probes_unread += 1;
         waiting.reads_probes = false;
         waiting.retry_after = waiting.retry_after.max(RETRY_AFTER_MAX / 2);
-        waiting.back_off(work.now);
+        let bytes_before = waiting.bytes;
+        waiting.back_off(work);
         if waiting.is_deaf() {
-            work.tally.add(Cause::AnswerStalled, waiting.parcels.len() as u64);
-            self.bytes -= waiting.bytes;
-            waiting.bytes = 0;
-            waiting.parcels.clear();
+            waiting.give_up(work);
         }
+        self.bytes -= bytes_before - waiting.bytes;
     }
 
     /// Looks at the socket's buffer. When a crowd ends, all are tried again, and none is taken for
@@ -311,12 +316,6 @@ impl Waiting {
             self.bytes -= parcel.bytes.len();
             self.parcels.pop_front();
         }
-        if gone > 0 {
-            // It may soon have room for more.
-            let probes_unread = self.probes_unread;
-            self.has_moved(work.now, RETRY_AFTER_MIN);
-            self.probes_unread = probes_unread;
-        }
         gone
     }
 
@@ -328,9 +327,19 @@ impl Waiting {
         self.probes_unread = 0;
     }
 
-    fn back_off(&mut self, now: Instant) {
+    /// It took nothing: the next try comes later, or none when it has stalled for too long.
+    fn back_off(&mut self, work: &mut PacketWork<'_>) {
         self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
-        self.retry_at = now + self.retry_after;
+        self.retry_at = work.now + self.retry_after;
+        if work.now.saturating_duration_since(self.blocked_since) >= work.stall_timeout {
+            self.give_up(work);
+        }
+    }
+
+    fn give_up(&mut self, work: &mut PacketWork<'_>) {
+        work.tally.add(Cause::AnswerStalled, self.parcels.len() as u64);
+        self.bytes = 0;
+        self.parcels.clear();
     }
 
     fn is_deaf(&self) -> bool {

@@ -78,6 +78,27 @@ proptest! {
     }
 }
 
+/// case X3: a peer whose own queue is full, too, is not tried for ever.
+#[test]
+fn a_peer_without_room_is_given_up_at_the_stall_timeout_in_a_crowd() {
+    let mut scene = scene();
+    let reader = DEAF;
+    scene.batch.rooms.insert(peer(reader), 0);
+    send_buf(&mut scene).unread_by_deaf_bytes = SIZE_BYTES * 3 / 4;
+    scene.batch.arrive(from(peer(reader), b"held"));
+    scene.readiness.merge(Readiness::READABLE);
+    run(&mut scene);
+    assert_eq!(scene.mover.held(), 1);
+    while let Some(at) = scene.mover.retry_at() {
+        scene.now = at;
+        run(&mut scene);
+    }
+    assert_eq!((scene.mover.held(), scene.tally.count(Cause::AnswerStalled)), (0, 1));
+    // It is served once there is room.
+    scene.batch.rooms.clear();
+    ask(&mut scene, reader, b"later");
+}
+
 /// case X3
 #[test]
 fn the_deaf_are_heard_again_once_they_read() {
