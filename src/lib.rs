@@ -82,6 +82,8 @@ mod error;
 pub mod reactor;
 mod readiness;
 #[cfg(feature = "program")]
+pub mod report;
+#[cfg(feature = "program")]
 pub mod send;
 pub mod socket;
 #[cfg(feature = "program")]

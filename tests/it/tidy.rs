@@ -16,7 +16,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/reactor/", &["readiness"]),
     ("src/socket/", &["endpoint", "error", "socket"]),
     ("src/echo/", &["endpoint", "error", "readiness", "reactor", "socket"]),
-    ("src/send/", &["endpoint", "error", "socket"]),
+    ("src/report/", &[]),
+    ("src/load/", &["endpoint", "error", "readiness", "reactor", "report", "socket"]),
+    ("src/client/", &["endpoint", "error", "socket"]),
+    ("src/send/", &["client", "endpoint", "error", "socket"]),
+    ("src/ping/", &["client", "endpoint", "error", "report", "socket"]),
     ("src/cli/", &["cli"]),
 ];
 
