@@ -110,6 +110,19 @@ pub enum Flow {
     Stopped,
 }
 
+/// How long the loop polls without sleeping once nothing happens. A sleep costs a wake-up of some
+/// tens of microseconds when the next event comes; polling costs a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spin {
+    /// It sleeps at once.
+    #[default]
+    Never,
+    /// For this long after the last event.
+    For(Duration),
+    /// It never sleeps.
+    Always,
+}
+
 /// Counts of the loop since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoopCounts {
@@ -136,6 +149,9 @@ pub struct Reactor<S> {
     /// When the next poll must return; `None` waits for an event.
     deadline: Option<Instant>,
     now: Instant,
+    spin: Spin,
+    /// When events last came.
+    event_at: Instant,
     counts: LoopCounts,
     stop: StopHandle,
     #[cfg(feature = "signals")]
@@ -159,6 +175,8 @@ impl<S: Source> Reactor<S> {
             // The first turn does not sleep: the handler has not said yet when to be called.
             deadline: Some(now),
             now,
+            spin: Spin::Never,
+            event_at: now,
             counts: LoopCounts::default(),
             poll,
             #[cfg(feature = "signals")]
@@ -188,6 +206,11 @@ impl<S: Source> Reactor<S> {
     /// A handle by which any thread can end the loop.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// Sets how long it polls without sleeping. At first it sleeps at once.
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.spin = spin;
     }
 
     /// Makes these signals events of the loop, given to [`Handler::signalled`]. Their default
@@ -233,7 +256,8 @@ impl<S: Source> Reactor<S> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = if self.sources.ready_len() > 0 || self.stop.is_stopped() {
+        let has_work = self.sources.ready_len() > 0 || self.stop.is_stopped();
+        let timeout = if has_work || self.spins() {
             Some(Duration::ZERO)
         } else {
             // From the turn's own time, which is late by what its slices took: those are short,
@@ -253,9 +277,20 @@ impl<S: Source> Reactor<S> {
         }
     }
 
+    fn spins(&self) -> bool {
+        match self.spin {
+            Spin::Never => false,
+            Spin::For(time) => self.now.saturating_duration_since(self.event_at) < time,
+            Spin::Always => true,
+        }
+    }
+
     /// Marks every source that an event names; whether signals are among them.
     fn mark(&mut self) -> bool {
         let mut signalled = false;
+        if !self.events.is_empty() {
+            self.event_at = self.now;
+        }
         for event in &self.events {
             match event.token() {
                 STOP => {}

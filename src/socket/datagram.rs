@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 use socket2::{SockAddr, SockRef, Socket, Type};
 
@@ -12,7 +13,7 @@ use super::SEND_FLAGS;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::batch::SendBufUse;
 use super::path::{self, BoundPath};
-use super::{Peer, SocketOptions};
+use super::{Peer, SocketOptions, Target};
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
@@ -71,6 +72,34 @@ impl Datagram {
         }
         let path = path::bind(&socket, name, Transport::Unixgram, options.unix_mode)?;
         Datagram::new(Inner::Unix(socket.into()), path)
+    }
+
+    /// A client's socket, connected: it takes datagrams from its peer alone, and is told when they
+    /// are refused. `own` is the file that a Unix server answers to, which the caller removes;
+    /// without it the system picks an abstract name (unix(7)), which only Linux has.
+    ///
+    /// # Errors
+    ///
+    /// Names the target and the reason.
+    pub fn connect(
+        target: &Target,
+        own: Option<&Path>,
+        options: &SocketOptions,
+    ) -> Result<Datagram, Error> {
+        let failed = |error| Error::new("connect to", target, error);
+        let inner = match target {
+            Target::Ip(addr) => Inner::Udp(options.ip_socket(*addr, Type::DGRAM)?.into()),
+            Target::Unix(_) => {
+                let socket = options.unix_socket(Type::DGRAM)?;
+                let name = SockAddr::unix(own.unwrap_or(Path::new("")));
+                name.and_then(|name| socket.bind(&name)).map_err(failed)?;
+                Inner::Unix(socket.into())
+            }
+        };
+        let datagram = Datagram::new(inner, None)?;
+        let connected = target.sock_addr().and_then(|addr| datagram.socket().connect(&addr));
+        connected.map_err(failed)?;
+        Ok(datagram)
     }
 
     fn new(inner: Inner, path: Option<BoundPath>) -> Result<Datagram, Error> {
@@ -134,6 +163,28 @@ impl Datagram {
     /// `WouldBlock` when there is no room, here or (Unix) at the receiver, and all of sendto(2).
     pub fn send_to(&self, bytes: &[u8], peer: &SockAddr) -> io::Result<()> {
         self.socket().send_to_with_flags(bytes, peer, SEND_FLAGS).map(|_| ())
+    }
+
+    /// Receives one datagram of the peer that it is connected to; what does not fit is cut off.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when none is queued, and all of recv(2).
+    pub fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.inner {
+            Inner::Udp(socket) => socket.recv(buf),
+            Inner::Unix(socket) => socket.recv(buf),
+        }
+    }
+
+    /// Sends one datagram to the peer that it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is no room, here or (Unix) at the receiver, and all of send(2). A
+    /// refusal may be that of an earlier datagram; this one was not sent.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.socket().send_with_flags(bytes, SEND_FLAGS).map(|_| ())
     }
 
     fn socket(&self) -> SockRef<'_> {

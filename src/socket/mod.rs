@@ -13,6 +13,7 @@ mod peer;
 mod stream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sys;
+mod target;
 
 pub use self::datagram::Datagram;
 pub use self::listener::Listener;
@@ -20,3 +21,4 @@ pub use self::options::SocketOptions;
 pub use self::peer::Peer;
 pub(crate) use self::stream::SEND_FLAGS;
 pub use self::stream::Stream;
+pub use self::target::Target;

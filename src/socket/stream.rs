@@ -5,10 +5,11 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::net::{TcpStream, UnixStream};
-use socket2::SockRef;
+use socket2::{SockRef, Type};
 
-use super::Peer;
+use super::{Peer, SocketOptions, Target};
 use crate::endpoint::Transport;
+use crate::error::Error;
 
 /// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
 /// which has not switched it off (send(2)). Apple's systems have a socket option in its place,
@@ -28,6 +29,46 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Begins to connect, and does not wait: the stream becomes writable when it is connected or
+    /// has failed to, and [`Stream::connected`] tells which.
+    ///
+    /// # Errors
+    ///
+    /// What connect(2) reports at once: a refusal, no ephemeral port, no route, no descriptor. A
+    /// Unix listener whose backlog is full gives `WouldBlock`: nothing has begun, and no event
+    /// tells when there is room.
+    pub fn connect(target: &Target, options: &SocketOptions) -> Result<Stream, Error> {
+        let socket = match target {
+            Target::Ip(addr) => options.ip_socket(*addr, Type::STREAM)?,
+            Target::Unix(_) => options.unix_socket(Type::STREAM)?,
+        };
+        match target.sock_addr().and_then(|addr| socket.connect(&addr)) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
+                Err(Error::new("connect to", target, error))
+            }
+            _ => Ok(match target {
+                Target::Ip(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
+                Target::Unix(_) => Stream::Unix(UnixStream::from_std(socket.into())),
+            }),
+        }
+    }
+
+    /// Whether a stream that was made by [`Stream::connect`] is connected by now.
+    ///
+    /// # Errors
+    ///
+    /// Why it never will be.
+    pub fn connected(&self) -> io::Result<bool> {
+        if let Some(error) = self.socket().take_error()? {
+            return Err(error);
+        }
+        match self.socket().peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How its bytes travel.
     pub fn transport(&self) -> Transport {
         match self {
