@@ -79,6 +79,8 @@ compile_error!("resound needs a Unix system: Unix sockets, and descriptors that 
 pub mod echo;
 pub mod endpoint;
 mod error;
+#[cfg(feature = "program")]
+pub mod load;
 pub mod reactor;
 mod readiness;
 #[cfg(feature = "program")]

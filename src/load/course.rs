@@ -1,0 +1,407 @@
+//! The course of a run: connect, warm up, measure, wait for the last echoes.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::clock::duration_ns;
+use super::options::Options;
+use super::pacing::sleep_for;
+use super::source::Source;
+use super::{Generator, Observer};
+use crate::reactor::{Context, Sources, Spin};
+use crate::report::{Interval, Messages, Mode};
+
+/// Overdue messages and slow connections are looked for this often in a timeout's length, within
+/// bounds: a millisecond is what a poll can wait, an eighth of a second what a person notices.
+const SWEEPS_PER_TIMEOUT: u64 = 8;
+const SWEEP_NS_MIN: u64 = 1_000_000;
+const SWEEP_NS_MAX: u64 = 125_000_000;
+
+/// Datagrams are listened for at least this long after the last was sent: a duplicate comes after
+/// its original, when nothing is missing any more.
+const LINGER_NS: u64 = 100_000_000;
+
+/// Whoever interrupts does not want to wait.
+const INTERRUPTED_DRAIN_NS: u64 = 200_000_000;
+
+/// A run without a set duration ends when nothing has come back for so many timeouts, and for 10 s.
+const SILENCE_TIMEOUTS: u64 = 10;
+const SILENCE_NS_MIN: u64 = 10_000_000_000;
+
+/// A poll with nothing to do takes some microseconds at the most; what took longer was a sleep.
+const IDLE_POLL_NS_MAX: u64 = 100_000;
+
+/// Where a run is, and when it goes on.
+#[derive(Debug)]
+pub(super) struct Course {
+    phase: Phase,
+    /// Flows of which it is not known yet whether they can be opened.
+    unsettled: u32,
+    pub(super) start_ns: u64,
+    pub(super) measure_from_ns: u64,
+    is_measuring: bool,
+    /// When sending ended.
+    pub(super) end_ns: u64,
+    pub(super) over_ns: u64,
+    drain_until_ns: u64,
+    sweep_ns: u64,
+    sweep_at_ns: u64,
+    interval_ns: Option<u64>,
+    interval_at_ns: u64,
+    interval_before: (u64, Messages),
+    pub(super) ended_by: EndedBy,
+    /// Processor time of this thread when measuring began, and what it came to.
+    cpu_from_ns: u64,
+    pub(super) cpu_ns: u64,
+    /// Time of polling that found nothing, while measuring.
+    pub(super) idle_ns: u64,
+    turned_ns: u64,
+    was_idle: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    NotBegun,
+    Opening,
+    Sending,
+    Draining,
+    Over,
+}
+
+/// Why sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndedBy {
+    /// The time was up, or all messages sent.
+    Plan,
+    /// By a signal.
+    Interrupt,
+    /// No connection was left, or none could be made.
+    NoFlow,
+    /// Nothing came back for long.
+    Silence,
+}
+
+impl Course {
+    pub(super) fn new(options: &Options) -> Course {
+        let timeout_ns = duration_ns(options.timeout);
+        Course {
+            phase: Phase::NotBegun,
+            unsettled: options.connections,
+            start_ns: 0,
+            measure_from_ns: 0,
+            is_measuring: false,
+            end_ns: 0,
+            over_ns: 0,
+            drain_until_ns: 0,
+            sweep_ns: (timeout_ns / SWEEPS_PER_TIMEOUT).clamp(SWEEP_NS_MIN, SWEEP_NS_MAX),
+            sweep_at_ns: 0,
+            interval_ns: options.interval.map(duration_ns),
+            interval_at_ns: u64::MAX,
+            interval_before: (0, Messages::default()),
+            ended_by: EndedBy::Plan,
+            cpu_from_ns: 0,
+            cpu_ns: 0,
+            idle_ns: 0,
+            turned_ns: 0,
+            was_idle: false,
+        }
+    }
+
+    /// Of one more flow it is known whether it can be opened.
+    pub(super) fn settled(&mut self) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+    }
+
+    /// Adds up the time of polling that found nothing.
+    fn note_turn(&mut self, now_ns: u64, has_worked: bool) {
+        let passed_ns = now_ns.saturating_sub(self.turned_ns);
+        let is_measured = self.is_measuring && self.phase == Phase::Sending;
+        if self.was_idle && is_measured && passed_ns < IDLE_POLL_NS_MAX {
+            self.idle_ns += passed_ns;
+        }
+        self.turned_ns = now_ns;
+        self.was_idle = !has_worked;
+    }
+}
+
+impl<O: Observer> Generator<O> {
+    /// The end of every turn.
+    pub(super) fn go_on(
+        &mut self,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) -> Option<Instant> {
+        let now_ns = self.run.clock.ns(context.now());
+        self.course.note_turn(now_ns, std::mem::take(&mut self.has_worked));
+        match self.course.phase {
+            Phase::NotBegun => self.begin(now_ns),
+            Phase::Opening => self.open_some(now_ns, context),
+            Phase::Sending => self.send_on(now_ns, sources, context),
+            Phase::Draining => self.drain_on(now_ns, sources, context),
+            Phase::Over => {}
+        }
+        if self.course.phase == Phase::Opening && self.course.unsettled == 0 {
+            self.start(now_ns, sources, context);
+        }
+        self.sweep(now_ns, sources, context);
+        self.next_turn(now_ns, context.now())
+    }
+
+    /// All flows are to be opened; those of `Mode::Connect` are messages themselves.
+    fn begin(&mut self, now_ns: u64) {
+        self.opener.line_up(self.options.connections, now_ns);
+        self.course.phase = Phase::Opening;
+        if self.options.mode == Mode::Connect {
+            self.course.unsettled = 0;
+        }
+    }
+
+    /// Every flow is open or has failed: sending begins.
+    fn start(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
+        let is_connect = self.options.mode == Mode::Connect;
+        let flows = self.options.connections;
+        let open: Vec<u32> = match is_connect {
+            true => (0..flows).collect(),
+            false => sources.iter().map(|(_, source)| source.0.id).collect(),
+        };
+        let course = &mut self.course;
+        course.phase = Phase::Sending;
+        course.start_ns = now_ns;
+        course.measure_from_ns = now_ns.saturating_add(duration_ns(self.options.warmup));
+        course.interval_at_ns = now_ns.saturating_add(course.interval_ns.unwrap_or(u64::MAX));
+        course.interval_before.0 = now_ns;
+        self.run.start(now_ns, course.measure_from_ns, &open, flows);
+        if let Some(duration) = self.options.duration {
+            self.run.end_at(course.measure_from_ns.saturating_add(duration_ns(duration)));
+        }
+        sources.iter().for_each(|(key, _)| context.wake(key));
+    }
+
+    /// A turn of the warm-up, or of what is measured.
+    fn send_on(
+        &mut self,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        if !self.course.is_measuring && now_ns >= self.course.measure_from_ns {
+            // What the warm-up has not told yet is told first.
+            self.tell_interval(now_ns, true);
+            self.course.is_measuring = true;
+            self.course.interval_before.1 = Messages::default();
+            self.course.cpu_from_ns = thread_cpu_ns();
+        }
+        self.wake_due(now_ns, context);
+        if now_ns >= self.course.interval_at_ns {
+            self.tell_interval(now_ns, !self.course.is_measuring);
+            let interval_ns = self.course.interval_ns.unwrap_or(u64::MAX);
+            // Those that were slept through come once.
+            self.course.interval_at_ns =
+                self.course.interval_at_ns.saturating_add(interval_ns).max(now_ns + 1);
+        }
+        if now_ns >= self.run.end_ns() || self.run.is_spent() {
+            self.end(EndedBy::Plan, now_ns, sources, context);
+        } else if self.has_no_flow() {
+            self.end(EndedBy::NoFlow, now_ns, sources, context);
+        } else if self.is_silent(now_ns) {
+            self.end(EndedBy::Silence, now_ns, sources, context);
+        }
+    }
+
+    fn wake_due(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
+        if self.options.mode == Mode::Connect {
+            self.connect_some(now_ns, context);
+        }
+        while let Some(key) = self.line.next_due(now_ns) {
+            self.has_worked = true;
+            context.wake(key);
+        }
+    }
+
+    fn has_no_flow(&self) -> bool {
+        let tally = &self.run.tally;
+        match self.options.mode {
+            Mode::Echo => tally.flows_open == 0,
+            // Nobody was ever there, though as often asked as there are flows.
+            Mode::Connect => {
+                let failed = tally.flows.refused + tally.flows.timed_out;
+                tally.flows.opened == 0 && failed >= u64::from(self.options.connections)
+            }
+        }
+    }
+
+    fn is_silent(&self, now_ns: u64) -> bool {
+        let heard_ns = self.run.tally.heard_ns_last.unwrap_or(self.course.start_ns);
+        let silence_ns = (self.run.timeout_ns.saturating_mul(SILENCE_TIMEOUTS)).max(SILENCE_NS_MIN);
+        self.options.duration.is_none() && now_ns.saturating_sub(heard_ns) > silence_ns
+    }
+
+    /// Nothing more is sent than what was due before; the last echoes are waited for.
+    fn end(
+        &mut self,
+        ended_by: EndedBy,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        let course = &mut self.course;
+        if course.is_measuring {
+            course.cpu_ns = thread_cpu_ns().saturating_sub(course.cpu_from_ns);
+        }
+        course.phase = Phase::Draining;
+        course.ended_by = ended_by;
+        course.end_ns = now_ns.min(self.run.end_ns());
+        let drain_ns = match ended_by {
+            EndedBy::Interrupt => INTERRUPTED_DRAIN_NS.min(self.run.timeout_ns),
+            _ => self.run.timeout_ns,
+        };
+        course.drain_until_ns = now_ns.saturating_add(drain_ns);
+        self.run.end_at(now_ns);
+        self.run.is_draining = true;
+        // Those that have stopped reading because nothing was missing read on.
+        sources.iter().for_each(|(key, _)| context.wake(key));
+    }
+
+    fn drain_on(
+        &mut self,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        self.wake_due(now_ns, context);
+        let is_complete = self.run.tally.in_flight() == 0
+            && !self.run.has_backlog()
+            && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
+        // The last sweep gives up what the deadline leaves: it was sent before the end.
+        let is_late = now_ns >= self.course.drain_until_ns;
+        if is_complete || is_late || sources.is_empty() {
+            self.over(now_ns, context);
+        }
+    }
+
+    fn over(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
+        self.tell_interval(now_ns, !self.course.is_measuring);
+        self.course.phase = Phase::Over;
+        self.course.over_ns = now_ns;
+        context.stop();
+    }
+
+    /// A signal has come.
+    pub(super) fn interrupt(
+        &mut self,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        let now_ns = self.run.clock.ns(context.now());
+        match self.course.phase {
+            Phase::Sending => self.end(EndedBy::Interrupt, now_ns, sources, context),
+            Phase::Over => {}
+            Phase::NotBegun | Phase::Opening | Phase::Draining => {
+                self.course.ended_by = EndedBy::Interrupt;
+                self.over(now_ns, context);
+            }
+        }
+    }
+
+    /// Gives a slice to flows that no event will bring.
+    fn sweep(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
+        if now_ns < self.course.sweep_at_ns {
+            return;
+        }
+        self.course.sweep_at_ns = now_ns + self.course.sweep_ns;
+        for (key, source) in sources.iter() {
+            if source.0.needs_slice(&self.run, now_ns) {
+                context.wake(key);
+            }
+        }
+    }
+
+    /// Tells the observer what came since the last time, if it is to be told.
+    fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
+        if self.course.interval_ns.is_none() || self.course.phase == Phase::Opening {
+            return;
+        }
+        let (start_ns, before) = self.course.interval_before;
+        let messages = *self.run.tally.of(!is_warmup);
+        self.course.interval_before = (now_ns, messages);
+        if now_ns == start_ns {
+            return;
+        }
+        let latency = self.run.tally.take_interval(is_warmup);
+        self.observer.interval(Interval {
+            start_ns: start_ns - self.course.start_ns,
+            end_ns: now_ns - self.course.start_ns,
+            is_warmup,
+            is_drain: self.course.phase == Phase::Draining,
+            messages: since(messages, before),
+            latency,
+            flows_open: self.run.tally.flows_open,
+        });
+    }
+
+    /// When the next turn is to come, if no event brings it.
+    fn next_turn(&self, now_ns: u64, now: Instant) -> Option<Instant> {
+        let course = &self.course;
+        let mut at_ns = course.sweep_at_ns;
+        match course.phase {
+            Phase::NotBegun | Phase::Over => return Some(now),
+            Phase::Opening => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
+            Phase::Sending => {
+                if !course.is_measuring {
+                    at_ns = at_ns.min(course.measure_from_ns);
+                }
+                at_ns = at_ns.min(course.interval_at_ns).min(self.run.end_ns());
+            }
+            Phase::Draining => {
+                at_ns = at_ns.min(course.drain_until_ns);
+                if !self.options.transport.is_stream() {
+                    at_ns = at_ns.min(course.end_ns + LINGER_NS);
+                }
+            }
+        }
+        let is_connect = self.options.mode == Mode::Connect;
+        let opens_ns = self.opener.first_ns().filter(|_| is_connect).unwrap_or(u64::MAX);
+        let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
+        if due_ns < at_ns {
+            let is_precise = self.run.is_open_loop() && self.options.spin != Some(Spin::Never);
+            match sleep_for(due_ns, now_ns) {
+                None if is_precise => return Some(now),
+                Some(sleep) if is_precise => return Some(now + sleep),
+                _ => at_ns = due_ns,
+            }
+        }
+        let wait_ns = at_ns.saturating_sub(now_ns);
+        Some(now + Duration::from_nanos(wait_ns.min(SWEEP_NS_MAX)))
+    }
+}
+
+/// Processor time that this thread has used.
+fn thread_cpu_ns() -> u64 {
+    cpu_ns(ClockId::ThreadCPUTime)
+}
+
+/// Processor time that all threads of this process have used.
+pub(super) fn process_cpu_ns() -> u64 {
+    cpu_ns(ClockId::ProcessCPUTime)
+}
+
+fn cpu_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds_ns = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+    seconds_ns + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// What came since. Those in flight are what has neither come back nor been given up.
+fn since(now: Messages, before: Messages) -> Messages {
+    Messages {
+        sent: now.sent - before.sent,
+        received: now.received - before.received,
+        lost: now.lost - before.lost,
+        late: now.late - before.late,
+        duplicated: now.duplicated - before.duplicated,
+        reordered: now.reordered - before.reordered,
+        corrupted: now.corrupted - before.corrupted,
+        in_flight_at_end: now.sent - now.received - now.lost,
+    }
+}

@@ -1,0 +1,311 @@
+//! One datagram socket's part in the load: numbered messages, and echoes that are matched by their
+//! number.
+
+use std::io::{self, ErrorKind};
+
+use super::pattern::{MessageName, carried_number, whole_number};
+use super::run::{Admission, Run};
+use super::stream::Step;
+use super::tally::InFlight;
+use super::window::{Arrival, Window};
+use crate::endpoint::Transport;
+use crate::readiness::Readiness;
+use crate::report::Difference;
+use crate::socket::Datagram;
+
+/// Datagrams received in one slice, and sent.
+const RECEIVES_PER_SLICE: usize = 64;
+const SENDS_PER_SLICE: usize = 64;
+
+/// Refusals of earlier datagrams that one send may meet before it is put off: each is told once.
+const REFUSALS_PER_SEND: usize = 3;
+
+/// A corrupted echo is compared with so many of the latest messages under way to find its own.
+const SEARCH_MAX: usize = 64;
+
+/// What a mover sends and receives by: a connected datagram socket, or a test's script.
+pub(super) trait Wire {
+    fn send(&self, bytes: &[u8]) -> io::Result<()>;
+    fn receive(&self, buf: &mut [u8]) -> io::Result<usize>;
+    /// A send that is refused tells of an earlier datagram (UDP, by ICMP), rather than that the
+    /// peer is gone (Unix).
+    fn refusal_is_of_the_past(&self) -> bool;
+}
+
+impl Wire for Datagram {
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        Datagram::send(self, bytes)
+    }
+
+    fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Datagram::receive(self, buf)
+    }
+
+    fn refusal_is_of_the_past(&self) -> bool {
+        self.transport() == Transport::Udp
+    }
+}
+
+/// The state of one datagram socket.
+#[derive(Debug)]
+pub(super) struct DatagramMover {
+    flow: u32,
+    window: Window,
+    /// A message that was begun and that the socket would not take yet.
+    unsent: Option<InFlight>,
+    /// The socket said that there is no room, and an event will say when there is.
+    is_blocked: bool,
+    was_refused: bool,
+}
+
+impl DatagramMover {
+    pub(super) fn new(flow: u32) -> DatagramMover {
+        DatagramMover {
+            flow,
+            window: Window::new(),
+            unsent: None,
+            is_blocked: false,
+            was_refused: false,
+        }
+    }
+
+    /// Whether an event is to tell when the socket takes more.
+    pub(super) fn wants_writable(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Whether a message waits for the socket to take it.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// The oldest message that waits for its answer.
+    pub(super) fn oldest(&self) -> Option<InFlight> {
+        self.window.oldest()
+    }
+
+    /// Gives up what is overdue.
+    pub(super) fn expire(&mut self, run: &mut Run, now_ns: u64) {
+        while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
+            self.give_up(message, run, now_ns);
+        }
+    }
+
+    /// The socket is of no more use: its messages are lost.
+    pub(super) fn give_up_all(&mut self, run: &mut Run) {
+        while let Some(message) = self.oldest() {
+            self.give_up(message, run, message.sent_ns);
+        }
+    }
+
+    fn give_up(&mut self, message: InFlight, run: &mut Run, now_ns: u64) {
+        self.window.give_up_oldest();
+        run.tally.lost(message);
+        self.left(run, now_ns);
+    }
+
+    /// A message is no longer in flight.
+    fn left(&self, run: &mut Run, now_ns: u64) {
+        if self.window.len() + 1 == run.in_flight_max {
+            run.freed(self.flow, now_ns);
+        }
+    }
+
+    /// Receives and sends for one slice.
+    ///
+    /// # Errors
+    ///
+    /// What makes the socket useless: a message too long for it, a peer that is gone (Unix).
+    pub(super) fn advance(
+        &mut self,
+        wire: &impl Wire,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<Step> {
+        let has_received_all = self.receive(wire, readiness, run)?;
+        let has_sent_all = self.send(wire, run)?;
+        Ok(if has_received_all && has_sent_all { Step::Wait } else { Step::Again })
+    }
+
+    /// Receives until nothing is there, or nothing is expected: then whatever comes next, and what
+    /// is queued behind it, is met with the next answer. False when the slice was used up.
+    fn receive(
+        &mut self,
+        wire: &impl Wire,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<bool> {
+        for _ in 0..RECEIVES_PER_SLICE {
+            if !readiness.is_readable() {
+                return Ok(true);
+            }
+            let mut scratch = std::mem::take(&mut run.scratch);
+            let received = wire.receive(&mut scratch);
+            if let Ok(count) = received {
+                let now_ns = run.clock.now_ns();
+                self.take(&scratch[..count], now_ns, run);
+            }
+            run.scratch = scratch;
+            match received {
+                Ok(_) if self.window.len() == 0 && !run.is_draining => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_readable(),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.refused(run),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(!readiness.is_readable())
+    }
+
+    /// Nobody was there for an earlier datagram. It is lost when its time is over; the next may
+    /// find somebody.
+    fn refused(&mut self, run: &mut Run) {
+        if !self.was_refused {
+            self.was_refused = true;
+            run.tally.flows.refused += 1;
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], now_ns: u64, run: &mut Run) {
+        let Some((number, offset)) = self.identify(bytes, run) else {
+            run.tally.heard_ns_last = Some(now_ns);
+            let received = bytes.first().copied();
+            let flow = u64::from(self.flow);
+            let difference = Difference { flow, message: None, offset: 0, sent: None, received };
+            return run.tally.differs(difference, run.tally.is_measured(now_ns));
+        };
+        let message = self.window.find(number);
+        let is_measured = match self.window.arrived(number) {
+            Arrival::Answer { message, is_overtaken } => {
+                let is_measured = run.tally.is_measured(message.intended_ns);
+                self.answered(message, is_overtaken, now_ns, run);
+                is_measured
+            }
+            Arrival::Late { is_measured } => {
+                run.tally.heard_ns_last = Some(now_ns);
+                run.tally.of(is_measured).late += 1;
+                is_measured
+            }
+            Arrival::Duplicate { is_measured } => {
+                run.tally.of(is_measured).duplicated += 1;
+                is_measured
+            }
+            Arrival::Unknown => unreachable!("a number that was identified was sent: {message:?}"),
+        };
+        if let Some(offset) = offset {
+            let name = MessageName { flow: self.flow, number };
+            let difference = run.difference(name, offset, bytes.get(offset).copied());
+            run.tally.differs(difference, is_measured);
+        }
+    }
+
+    fn answered(&mut self, message: InFlight, is_overtaken: bool, now_ns: u64, run: &mut Run) {
+        let is_measured = run.tally.is_measured(message.intended_ns);
+        if run.is_overdue(message, now_ns) {
+            // Too late, though nobody had looked in between.
+            run.tally.heard_ns_last = Some(now_ns);
+            run.tally.lost(message);
+            run.tally.of(is_measured).late += 1;
+        } else {
+            run.tally.received(message, now_ns);
+            run.tally.of(is_measured).reordered += u64::from(is_overtaken);
+        }
+        self.left(run, now_ns);
+    }
+
+    /// The message that a datagram echoes, and where it differs from it.
+    fn identify(&self, bytes: &[u8], run: &Run) -> Option<(u64, Option<usize>)> {
+        let length = bytes.len().min(run.length_bytes);
+        let (low, bits) = carried_number(&bytes[..length]);
+        let number = whole_number(low, bits, self.window.next_number());
+        if !run.verify {
+            return number.map(|number| (number, None));
+        }
+        let difference = |number| self.difference(number, bytes, run);
+        match number {
+            Some(number) if length > 0 && difference(number).is_none() => Some((number, None)),
+            // One wrong byte may be one of the number: what comes closest is meant.
+            _ => {
+                let number = self.closest(bytes, run)?;
+                Some((number, difference(number)))
+            }
+        }
+    }
+
+    fn difference(&self, number: u64, bytes: &[u8], run: &Run) -> Option<usize> {
+        let length = bytes.len().min(run.length_bytes);
+        let name = MessageName { flow: self.flow, number };
+        let differs = run.pattern.difference(name, 0, &bytes[..length]);
+        differs.or((bytes.len() != run.length_bytes).then_some(length))
+    }
+
+    /// The message under way that most bytes are of, if it is at least half of them.
+    fn closest(&self, bytes: &[u8], run: &Run) -> Option<u64> {
+        let length = bytes.len().min(run.length_bytes);
+        let mut expected = vec![0; length];
+        let same_bytes = |number| {
+            run.pattern.fill(MessageName { flow: self.flow, number }, 0, &mut expected);
+            expected.iter().zip(bytes).filter(|(sent, came)| sent == came).count()
+        };
+        let candidates = self.window.latest().take(SEARCH_MAX);
+        let (same, number) = candidates
+            .scan(same_bytes, |same_bytes, number| Some((same_bytes(number), number)))
+            .max()?;
+        (same > 0 && same * 2 >= length).then_some(number)
+    }
+
+    /// Sends what may be sent. False when the slice was used up before that.
+    fn send(&mut self, wire: &impl Wire, run: &mut Run) -> io::Result<bool> {
+        self.is_blocked = false;
+        for _ in 0..SENDS_PER_SLICE {
+            if self.unsent.is_none() && self.window.len() >= run.in_flight_max {
+                return Ok(true);
+            }
+            let now_ns = run.clock.now_ns();
+            let message = match self.unsent {
+                Some(message) => InFlight { sent_ns: now_ns, ..message },
+                None => match run.admission(self.flow, self.window.len(), now_ns) {
+                    Admission::Begin(intended_ns) => run.begin(self.flow, intended_ns, now_ns),
+                    _ => return Ok(true),
+                },
+            };
+            if !self.send_one(wire, self.window.next_number(), run)? {
+                self.unsent = Some(message);
+                return Ok(true);
+            }
+            if self.unsent.take().is_some() {
+                run.freed(self.flow, now_ns);
+            }
+            run.tally.sent(message.intended_ns);
+            self.window.sent(message, run.tally.is_measured(message.intended_ns));
+        }
+        Ok(false)
+    }
+
+    /// Sends one datagram; false when the socket does not take it now.
+    fn send_one(&mut self, wire: &impl Wire, number: u64, run: &mut Run) -> io::Result<bool> {
+        let length = run.length_bytes;
+        run.pattern.fill(MessageName { flow: self.flow, number }, 0, &mut run.scratch[..length]);
+        for _ in 0..REFUSALS_PER_SEND {
+            match wire.send(&run.scratch[..length]) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_blocked = true;
+                    return Ok(false);
+                }
+                // No event tells when there is memory again: the sweep tries once more.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(false),
+                Err(error)
+                    if error.kind() == ErrorKind::ConnectionRefused
+                        && wire.refusal_is_of_the_past() =>
+                {
+                    self.refused(run);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}

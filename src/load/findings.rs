@@ -1,0 +1,177 @@
+//! What a run came to, for whoever reports it.
+
+use super::course::{EndedBy, process_cpu_ns};
+use super::{Generator, Observer};
+use crate::error::Error;
+use crate::reactor::Spin;
+use crate::report::{Bytes, Difference, Distribution, Flows, Messages, Pacing, Rate, Status};
+
+/// The facts of a run. Times are nanoseconds.
+#[derive(Debug)]
+pub struct Findings {
+    /// Whether it came to its planned end.
+    pub status: Status,
+    /// Why it did not.
+    pub error: Option<String>,
+    /// How long was measured.
+    pub elapsed_ns: u64,
+    /// How long was left out before.
+    pub warmup_ns: u64,
+    /// How long was waited for the last echoes.
+    pub drain_ns: u64,
+    /// Messages a second.
+    pub rate: Rate,
+    /// What became of measured messages.
+    pub messages: Messages,
+    /// What became of those of the warm-up.
+    pub warmup_messages: Messages,
+    /// What became of connections.
+    pub flows: Flows,
+    /// Bytes of measured messages.
+    pub bytes: Bytes,
+    /// Response times.
+    pub latency: Distribution,
+    /// Times from the real send; of an open loop.
+    pub service_time: Option<Distribution>,
+    /// How late messages were sent by the generator's own fault; of an open loop.
+    pub schedule_lag: Option<Distribution>,
+    /// Messages that were due while their connection could not take them.
+    pub held_back: u64,
+    /// Of one processor, without polling that found nothing.
+    pub cpu_share: f64,
+    /// Processor time of the generator a message, without polling that found nothing.
+    pub cpu_ns_per_message: u64,
+    /// Processor time of the process since it started.
+    pub cpu_ns_process: u64,
+    /// How it waited for the time to send.
+    pub pacing: Pacing,
+    /// The first echo that was not what had been sent.
+    pub first_difference: Option<Difference>,
+    /// What this host could not do, and how often.
+    pub failures: Vec<(Error, u64)>,
+}
+
+impl<O: Observer> Generator<O> {
+    /// What the run came to. To be asked once the reactor has stopped.
+    pub fn finish(mut self) -> Findings {
+        let (status, error) = self.verdict();
+        let elapsed_ns = self.elapsed_ns();
+        let pacing = self.pacing();
+        let tally = &mut self.run.tally;
+        let mut messages = tally.measured;
+        messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
+        let mut warmup_messages = tally.warmup;
+        warmup_messages.in_flight_at_end =
+            warmup_messages.sent - warmup_messages.received - warmup_messages.lost;
+        let latency = tally.latency().clone();
+        let is_open_loop = self.options.rate.is_some();
+        let of_open_loop = |distribution: &Distribution| is_open_loop.then(|| distribution.clone());
+        let length = self.options.length_bytes as u64;
+        let course = &self.course;
+        let cpu_ns = course.cpu_ns.saturating_sub(course.idle_ns);
+        let warmup_end_ns = course.measure_from_ns.min(course.end_ns.max(course.start_ns));
+        Findings {
+            status,
+            error,
+            elapsed_ns,
+            warmup_ns: warmup_end_ns - course.start_ns,
+            drain_ns: course.over_ns.saturating_sub(course.end_ns),
+            rate: Rate {
+                asked: self.options.rate.map(whole),
+                achieved: ratio(messages.received, elapsed_ns) * 1e9,
+            },
+            bytes: Bytes {
+                sent: messages.sent.saturating_mul(length),
+                received: messages.received.saturating_mul(length),
+            },
+            messages,
+            warmup_messages,
+            flows: tally.flows,
+            latency,
+            service_time: of_open_loop(&tally.service_time),
+            schedule_lag: of_open_loop(&tally.schedule_lag),
+            held_back: tally.held_back,
+            cpu_share: ratio(cpu_ns, course.end_ns.saturating_sub(course.measure_from_ns)).min(1.0),
+            cpu_ns_per_message: cpu_ns.checked_div(messages.received).unwrap_or(0),
+            cpu_ns_process: process_cpu_ns(),
+            pacing,
+            first_difference: tally.first_difference.take(),
+            failures: self.failures,
+        }
+    }
+
+    /// From the start of what is measured to the end of the sending; where the number of messages
+    /// was the limit, to the last echo.
+    fn elapsed_ns(&self) -> u64 {
+        let end_ns = match self.run.is_spent() {
+            true => self.course.end_ns.max(self.run.tally.echo_ns_last),
+            false => self.course.end_ns,
+        };
+        end_ns.saturating_sub(self.course.measure_from_ns)
+    }
+
+    fn pacing(&self) -> Pacing {
+        match (self.options.spin, self.options.rate) {
+            (Some(Spin::Always), _) => Pacing::Spin,
+            (Some(Spin::Never), Some(_)) => Pacing::Sleep,
+            (Some(Spin::Never) | None, None) => Pacing::None,
+            (Some(Spin::For(_)) | None, _) => Pacing::Hybrid,
+        }
+    }
+
+    fn verdict(&self) -> (Status, Option<String>) {
+        let messages = &self.run.tally.measured;
+        let is_interrupted = self.course.ended_by == EndedBy::Interrupt;
+        if messages.received == 0 && messages.corrupted == 0 {
+            return (Status::Error, Some(self.why_nothing(is_interrupted)));
+        }
+        match self.course.ended_by {
+            EndedBy::Plan => (Status::Ok, None),
+            EndedBy::Interrupt => (Status::Partial, Some("interrupted".to_owned())),
+            EndedBy::NoFlow => {
+                let text = "every connection ended before the time was up";
+                (Status::Partial, Some(text.to_owned()))
+            }
+            EndedBy::Silence => {
+                (Status::Partial, Some("ended early: nothing came back any more".to_owned()))
+            }
+        }
+    }
+
+    /// Why there is nothing to report.
+    fn why_nothing(&self, is_interrupted: bool) -> String {
+        if is_interrupted {
+            return "interrupted before anything was measured".to_owned();
+        }
+        let target = &self.options.target;
+        let transport = self.options.transport;
+        let scheme = if self.options.has_port() { "://" } else { ":" };
+        let endpoint = format!("{}{scheme}{target}", transport.name());
+        let flows = &self.run.tally.flows;
+        let causes = [
+            (flows.refused, "refused (nothing listens there)"),
+            (flows.reset, "reset by the peer"),
+            (flows.closed, "closed by the peer"),
+            (flows.timed_out, "timed out"),
+        ];
+        let cause = causes.iter().filter(|(count, _)| *count > 0).max_by_key(|(count, _)| *count);
+        match (self.failures.first(), cause) {
+            (Some((error, _)), None) => error.to_string(),
+            (_, Some((_, words))) if flows.opened == 0 => {
+                format!("cannot connect to {endpoint}: {words}")
+            }
+            (_, Some((_, words))) => format!("nothing came back from {endpoint}: {words}"),
+            (None, None) => format!("nothing came back from {endpoint}"),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a last digit does not matter")]
+fn whole(count: u64) -> f64 {
+    count as f64
+}
+
+/// 0 for nothing over nothing.
+fn ratio(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { whole(part) / whole(all) }
+}

@@ -1,0 +1,183 @@
+//! Making connections: many at once and none too many, again where it is worth it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use super::clock::duration_ns;
+use super::datagram::DatagramMover;
+use super::options::Options;
+use super::run::Admission;
+use super::source::{Flow, Kind, Source};
+use super::stream::StreamMover;
+use super::{Generator, Observer};
+use crate::endpoint::Transport;
+use crate::error::Error;
+use crate::reactor::Context;
+use crate::socket::{Datagram, SocketOptions, Stream, Target};
+
+/// Connections begun in one step, and the time between two steps. A server with a listen backlog
+/// of 128 accepts a step while the next is waited for: a burst beyond the backlog would wait for
+/// SYN retransmits of one second and more. 10,000 connections take 160 ms.
+const OPENED_PER_STEP: u64 = 64;
+const STEP_NS: u64 = 1_000_000;
+
+/// A connection has at least this long: the system repeats a lost SYN after 1 s (tcp(7)).
+const CONNECT_TIMEOUT_NS_MIN: u64 = 3_000_000_000;
+
+/// Before what failed is tried again: no busy loop around a port that refuses.
+pub(super) const RETRY_NS: u64 = 10_000_000;
+
+/// Makes flows, each at its time.
+#[derive(Debug)]
+pub(super) struct Opener {
+    transport: Transport,
+    target: Target,
+    socket: SocketOptions,
+    folder: Option<PathBuf>,
+    connect_timeout_ns: u64,
+    /// Flows to open, by when.
+    waiting: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Sockets made so far, to name their files.
+    made: u64,
+}
+
+/// Why a flow was not made.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The peer's backlog is full (Unix): to be tried again soon.
+    Later,
+    /// The system said no.
+    Failed(Error),
+}
+
+impl Opener {
+    pub(super) fn new(options: &Options) -> Opener {
+        Opener {
+            transport: options.transport,
+            target: options.target.clone(),
+            socket: options.socket.clone(),
+            folder: options.folder.clone(),
+            connect_timeout_ns: duration_ns(options.timeout).max(CONNECT_TIMEOUT_NS_MIN),
+            waiting: BinaryHeap::with_capacity(options.connections as usize),
+            made: 0,
+        }
+    }
+
+    /// Lines all flows up, a step's worth at a time.
+    pub(super) fn line_up(&mut self, flows: u32, now_ns: u64) {
+        for flow in 0..flows {
+            self.again(flow, now_ns + u64::from(flow) / OPENED_PER_STEP * STEP_NS);
+        }
+    }
+
+    /// Lines a flow up.
+    pub(super) fn again(&mut self, flow: u32, at_ns: u64) {
+        self.waiting.push(Reverse((at_ns, flow)));
+    }
+
+    /// When the next flow is to be opened.
+    pub(super) fn first_ns(&self) -> Option<u64> {
+        self.waiting.peek().map(|Reverse((at_ns, _))| *at_ns)
+    }
+
+    /// Takes the next flow that is to be opened by now.
+    pub(super) fn next(&mut self, now_ns: u64) -> Option<u32> {
+        let Reverse((at_ns, flow)) = *self.waiting.peek()?;
+        if at_ns > now_ns {
+            return None;
+        }
+        self.waiting.pop();
+        Some(flow)
+    }
+
+    /// Begins to open a flow.
+    pub(super) fn open(
+        &mut self,
+        flow: u32,
+        first_number: u64,
+        now_ns: u64,
+    ) -> Result<Flow, Failure> {
+        let target = &self.target;
+        self.made += 1;
+        let made = if self.transport.is_stream() {
+            Stream::connect(target, &self.socket)
+                .map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
+        } else {
+            let own = self.folder.as_ref().map(|folder| folder.join(format!("{}", self.made)));
+            Datagram::connect(target, own.as_deref(), &self.socket)
+                .map(|socket| Kind::Datagram(socket, DatagramMover::new(flow)))
+        };
+        match made {
+            Ok(kind) => Ok(Flow {
+                id: flow,
+                kind,
+                connect_until_ns: self
+                    .transport
+                    .is_stream()
+                    .then(|| now_ns.saturating_add(self.connect_timeout_ns)),
+                is_single: false,
+                ending: None,
+            }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Failure::Later),
+            Err(error) => Err(Failure::Failed(error)),
+        }
+    }
+}
+
+impl<O: Observer> Generator<O> {
+    /// Opens the flows whose time has come.
+    pub(super) fn open_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
+        while let Some(id) = self.opener.next(now_ns) {
+            match self.opener.open(id, 0, now_ns) {
+                Ok(flow) => {
+                    if flow.is_open() {
+                        self.run.tally.flows.opened += 1;
+                        self.run.tally.flows_open += 1;
+                        self.course.settled();
+                    }
+                    context.insert(Source(flow));
+                }
+                Err(Failure::Later) => self.opener.again(id, now_ns + STEP_NS),
+                Err(Failure::Failed(error)) => {
+                    self.count_open_failure(error);
+                    self.course.settled();
+                }
+            }
+        }
+    }
+
+    /// Begins the connections of `Mode::Connect` that may be begun: each is a message.
+    pub(super) fn connect_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
+        while let Some(id) = self.opener.next(now_ns) {
+            self.has_worked = true;
+            let begin_ns = self.run.clock.now_ns();
+            let intended_ns = match self.run.admission(id, 0, begin_ns) {
+                Admission::Begin(intended_ns) => intended_ns,
+                Admission::NotBefore(due_ns) => {
+                    self.opener.again(id, due_ns);
+                    continue;
+                }
+                Admission::Closed => continue,
+            };
+            let number = self.run.tally.measured.sent + self.run.tally.warmup.sent;
+            match self.opener.open(id, number, begin_ns) {
+                Ok(mut flow) => {
+                    flow.is_single = true;
+                    let message = self.run.begin(id, intended_ns, begin_ns);
+                    if let Kind::Stream(_, mover) = &mut flow.kind {
+                        mover.begin(message, &mut self.run);
+                    }
+                    context.insert(Source(flow));
+                }
+                Err(Failure::Later) => self.opener.again(id, now_ns + STEP_NS),
+                Err(Failure::Failed(error)) => {
+                    self.count_open_failure(error);
+                    self.run.freed(id, now_ns + RETRY_NS);
+                    self.opener.again(id, now_ns + RETRY_NS);
+                }
+            }
+        }
+    }
+}

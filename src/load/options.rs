@@ -1,0 +1,86 @@
+//! What load to make.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::pacing::Arrival;
+use crate::endpoint::Transport;
+use crate::reactor::Spin;
+use crate::report::Mode;
+use crate::socket::{SocketOptions, Target};
+
+/// The load to make, and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How bytes travel.
+    pub transport: Transport,
+    /// Where to.
+    pub target: Target,
+    /// Connections, or client sockets; at least 1.
+    pub connections: u32,
+    /// Bytes a message; at least 1.
+    pub length_bytes: usize,
+    /// Messages in flight on a connection, at most; at least 1.
+    pub in_flight_max: usize,
+    /// How long to measure; without it until `count` messages are sent.
+    pub duration: Option<Duration>,
+    /// How many messages to measure; without it until `duration` is over.
+    pub count: Option<u64>,
+    /// Messages a second in all, at least 1 (an open loop); without it each message waits for an
+    /// earlier one's echo (a closed loop).
+    pub rate: Option<u64>,
+    /// The spacing of an open loop.
+    pub arrival: Arrival,
+    /// Whether a message is an echo, or a connection with one echo.
+    pub mode: Mode,
+    /// How long to go on before measuring.
+    pub warmup: Duration,
+    /// When a message without its echo is lost.
+    pub timeout: Duration,
+    /// Compare every echo with what was sent.
+    pub verify: bool,
+    /// How often to tell the observer.
+    pub interval: Option<Duration>,
+    /// How long to poll without sleeping; without it as a rate needs it.
+    pub spin: Option<Spin>,
+    /// Settings of the sockets.
+    pub socket: SocketOptions,
+    /// A folder for the socket files that Unix datagrams are answered to, which the caller
+    /// removes; without it the system picks abstract names, which only Linux has.
+    pub folder: Option<PathBuf>,
+}
+
+impl Options {
+    /// A closed loop of 64-byte messages, one in flight a connection, measured from the first on.
+    /// Its `duration` or its `count` is still to be set: without both it goes on until it is
+    /// interrupted.
+    pub fn closed_loop(target: Target, connections: u32) -> Options {
+        Options {
+            transport: match target {
+                Target::Ip(_) => Transport::Tcp,
+                Target::Unix(_) => Transport::Unix,
+            },
+            target,
+            connections,
+            length_bytes: 64,
+            in_flight_max: 1,
+            duration: None,
+            count: None,
+            rate: None,
+            arrival: Arrival::Fixed,
+            mode: Mode::Echo,
+            warmup: Duration::ZERO,
+            timeout: Duration::from_secs(1),
+            verify: true,
+            interval: None,
+            spin: None,
+            socket: SocketOptions::default(),
+            folder: None,
+        }
+    }
+
+    /// Whether the transport has hosts and ports.
+    pub(super) fn has_port(&self) -> bool {
+        matches!(self.target, Target::Ip(_))
+    }
+}

@@ -1,0 +1,225 @@
+//! When messages are due: the schedule of an open loop, and how to wait for it.
+//!
+//! Latency counts from the moment a message was *due*, whatever held it up, so a server that
+//! stalls cannot make its own record better by slowing the generator down (coordinated omission).
+//! Each flow has its own sequence of due times that depends on nothing but the start: what is due
+//! and not yet sent needs no memory, however long the stall.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::reactor::Key;
+
+/// A poll timeout is rounded up to a whole millisecond by mio, and a wake-up takes some tens of
+/// microseconds: what is due sooner is waited for without sleeping.
+const SLEEP_MARGIN_NS: u64 = 1_100_000;
+
+const SECOND_NS: u128 = 1_000_000_000;
+
+/// The spacing of an open loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrival {
+    /// Message k is due at `start + k / rate`, on the flows in turn.
+    #[default]
+    Fixed,
+    /// Independent arrivals with the same mean rate: each flow a Poisson process of its share.
+    Poisson,
+}
+
+/// The due times of one flow, one after the other.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    rate: u64,
+    /// The flow's place among all, and how many there are.
+    place: u64,
+    flows: u64,
+    start_ns: u64,
+    /// Messages taken so far.
+    taken: u64,
+    due_ns: u64,
+    /// Of a Poisson process: the due time since the start, with its fraction.
+    random: Option<(fastrand::Rng, f64)>,
+}
+
+impl Schedule {
+    /// The share of flow `place` of `flows` in `rate` messages a second.
+    pub(super) fn new(
+        rate: u64,
+        arrival: Arrival,
+        (place, flows): (u64, u64),
+        start_ns: u64,
+    ) -> Schedule {
+        // Runs repeat, flows differ.
+        let random = (arrival == Arrival::Poisson)
+            .then(|| (fastrand::Rng::with_seed(place.wrapping_add(1)), 0.0));
+        let mut schedule = Schedule { rate, place, flows, start_ns, taken: 0, due_ns: 0, random };
+        schedule.due_ns = schedule.next_due();
+        schedule
+    }
+
+    /// When the next message is due.
+    pub(super) fn due_ns(&self) -> u64 {
+        self.due_ns
+    }
+
+    /// Takes the next message off the schedule.
+    pub(super) fn take(&mut self) {
+        self.taken += 1;
+        self.due_ns = self.next_due();
+    }
+
+    fn next_due(&mut self) -> u64 {
+        let since_start = match &mut self.random {
+            // From the start and the index alone: no error adds up.
+            None => {
+                let index =
+                    u128::from(self.place) + u128::from(self.taken) * u128::from(self.flows);
+                u64::try_from(index * SECOND_NS / u128::from(self.rate)).unwrap_or(u64::MAX)
+            }
+            Some((random, elapsed_ns)) => {
+                // 1 - [0, 1) is never 0, whose logarithm is none.
+                let gap = -(1.0 - random.f64()).ln();
+                #[expect(clippy::cast_precision_loss, reason = "rates and flows are below 2^53")]
+                let mean_ns = 1e9 * self.flows as f64 / self.rate as f64;
+                *elapsed_ns += gap * mean_ns;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a float to integer cast saturates; time is not negative"
+                )]
+                let whole_ns = *elapsed_ns as u64;
+                whole_ns
+            }
+        };
+        self.start_ns.saturating_add(since_start)
+    }
+}
+
+/// Which flow is due next. Each flow is in line at most once, with its own next due time.
+#[derive(Debug, Default)]
+pub(super) struct DueLine {
+    line: BinaryHeap<Reverse<(u64, u32)>>,
+    seats: Vec<Seat>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seat {
+    key: Option<Key>,
+    is_in_line: bool,
+}
+
+impl DueLine {
+    pub(super) fn with_flows(flows: usize) -> DueLine {
+        DueLine { line: BinaryHeap::with_capacity(flows), seats: vec![Seat::default(); flows] }
+    }
+
+    /// Puts a flow in line, unless it is.
+    pub(super) fn enter(&mut self, flow: u32, key: Key, due_ns: u64) {
+        let seat = &mut self.seats[flow as usize];
+        seat.key = Some(key);
+        if !seat.is_in_line {
+            seat.is_in_line = true;
+            self.line.push(Reverse((due_ns, flow)));
+        }
+    }
+
+    /// Takes the first flow out of the line if it is due.
+    pub(super) fn next_due(&mut self, now_ns: u64) -> Option<Key> {
+        let Reverse((due_ns, flow)) = *self.line.peek()?;
+        if due_ns > now_ns {
+            return None;
+        }
+        self.line.pop();
+        let seat = &mut self.seats[flow as usize];
+        seat.is_in_line = false;
+        seat.key
+    }
+
+    /// When the first flow is due.
+    pub(super) fn first_due_ns(&self) -> Option<u64> {
+        self.line.peek().map(|Reverse((due_ns, _))| *due_ns)
+    }
+}
+
+/// How long may be slept for something due: `None` when it is too near to sleep.
+pub(super) fn sleep_for(due_ns: u64, now_ns: u64) -> Option<Duration> {
+    let left_ns = due_ns.saturating_sub(now_ns);
+    left_ns.checked_sub(SLEEP_MARGIN_NS).filter(|ns| *ns > 0).map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dues(mut schedule: Schedule, count: usize) -> Vec<u64> {
+        let mut take = || {
+            let due_ns = schedule.due_ns();
+            schedule.take();
+            due_ns
+        };
+        (0..count).map(|_| take()).collect()
+    }
+
+    fn schedule(rate: u64, arrival: Arrival, place: u64, flows: u64) -> Schedule {
+        Schedule::new(rate, arrival, (place, flows), 1_000)
+    }
+
+    #[test]
+    fn a_fixed_schedule_is_the_start_and_whole_intervals() {
+        assert_eq!(dues(schedule(1_000, Arrival::Fixed, 0, 1), 3), [1_000, 1_001_000, 2_001_000]);
+        // Message k of all is message k / 3 of flow k mod 3.
+        assert_eq!(dues(schedule(1_000, Arrival::Fixed, 2, 3), 2), [2_001_000, 5_001_000]);
+    }
+
+    #[test]
+    fn an_interval_that_is_no_whole_nanosecond_adds_up_no_error() {
+        let mut schedule = schedule(3, Arrival::Fixed, 0, 1);
+        (0..3_000_000).for_each(|_| schedule.take());
+        assert_eq!(schedule.due_ns(), 1_000 + 1_000_000 * 1_000_000_000);
+    }
+
+    /// case B12
+    #[test]
+    fn a_rate_beyond_any_clock_is_due_at_once() {
+        assert_eq!(dues(schedule(u64::MAX, Arrival::Fixed, 0, 1), 3), [1_000; 3]);
+        assert_eq!(dues(schedule(u64::MAX, Arrival::Poisson, 0, 1), 3), [1_000; 3]);
+    }
+
+    #[test]
+    fn poisson_arrivals_have_the_rate_and_the_spread_of_their_law() {
+        const COUNT: usize = 100_000;
+        let dues = dues(schedule(10_000, Arrival::Poisson, 4, 10), COUNT);
+        let gaps: Vec<f64> = dues.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        // 10,000 a second on 10 flows: 1 ms between two of one flow.
+        assert!((mean / 1e6 - 1.0).abs() < 0.02, "mean {mean}");
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "exponential: spread equals mean");
+    }
+
+    #[test]
+    fn what_is_due_within_the_margin_is_not_slept_for() {
+        assert_eq!(sleep_for(500, 1_000), None, "overdue");
+        assert_eq!(sleep_for(SLEEP_MARGIN_NS, 0), None);
+        assert_eq!(sleep_for(SLEEP_MARGIN_NS + 5, 0), Some(Duration::from_nanos(5)));
+    }
+
+    proptest! {
+        #[test]
+        fn all_flows_together_keep_the_fixed_rate(
+            rate in 1_u64..2_000_000,
+            flows in 1_u64..50,
+            each in 1_usize..50,
+        ) {
+            let of_flow = |place| dues(schedule(rate, Arrival::Fixed, place, flows), each);
+            let mut all: Vec<u64> = (0..flows).flat_map(of_flow).collect();
+            all.sort_unstable();
+            let expected = (0..all.len() as u128)
+                .map(|k| 1_000 + u64::try_from(k * SECOND_NS / u128::from(rate)).unwrap());
+            prop_assert!(all.into_iter().eq(expected));
+        }
+    }
+}

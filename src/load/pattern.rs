@@ -1,0 +1,218 @@
+//! What a message consists of: bytes that name the flow and the message, and that differ from any
+//! other message's.
+//!
+//! ```text
+//! 0        8       12                                  length
+//! | number |  flow | random bytes, from a place in the table that both decide …
+//! ```
+//!
+//! The number comes first and its low byte before all: however short, a datagram names its message
+//! as far as its length allows. To make and to compare a message copies and compares a slice of the
+//! table, at the speed of memory.
+
+/// Of the table of random bytes. Two messages of a flow have the same body once in so many.
+const TABLE_BYTES: usize = 1 << 16;
+
+/// The bytes of the number.
+pub(super) const NUMBER_BYTES: usize = 8;
+
+/// The bytes of the number and of the flow.
+const HEADER_BYTES: usize = NUMBER_BYTES + 4;
+
+/// The table is the same in every run, so that runs can be compared.
+const SEED: u64 = 0x7265_736f_756e_6421;
+
+/// Makes messages and compares what came with what was sent.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    table: Box<[u8]>,
+}
+
+/// A message by its flow and its number in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MessageName {
+    pub(super) flow: u32,
+    pub(super) number: u64,
+}
+
+impl Pattern {
+    pub(super) fn new() -> Pattern {
+        let mut table = vec![0; TABLE_BYTES].into_boxed_slice();
+        fastrand::Rng::with_seed(SEED).fill(&mut table);
+        Pattern { table }
+    }
+
+    /// Writes the bytes of a message from `offset` on.
+    pub(super) fn fill(&self, name: MessageName, mut offset: usize, mut target: &mut [u8]) {
+        while !target.is_empty() {
+            let mut header = [0; HEADER_BYTES];
+            let source = self.run(name, offset, &mut header);
+            let count = source.len().min(target.len());
+            let (now, later) = target.split_at_mut(count);
+            now.copy_from_slice(&source[..count]);
+            offset += count;
+            target = later;
+        }
+    }
+
+    /// Where bytes that came differ first from those of a message from `offset` on, counted from
+    /// the beginning of the message.
+    pub(super) fn difference(
+        &self,
+        name: MessageName,
+        mut offset: usize,
+        mut came: &[u8],
+    ) -> Option<usize> {
+        while !came.is_empty() {
+            let mut header = [0; HEADER_BYTES];
+            let source = self.run(name, offset, &mut header);
+            let count = source.len().min(came.len());
+            if source[..count] != came[..count] {
+                let same = source.iter().zip(came).take_while(|(sent, came)| sent == came);
+                return Some(offset + same.count());
+            }
+            offset += count;
+            came = &came[count..];
+        }
+        None
+    }
+
+    /// One byte of a message.
+    pub(super) fn byte(&self, name: MessageName, offset: usize) -> u8 {
+        let mut byte = [0];
+        self.fill(name, offset, &mut byte);
+        byte[0]
+    }
+
+    /// The bytes of a message from `offset` to the end of its header or of the table.
+    fn run<'a>(
+        &'a self,
+        name: MessageName,
+        offset: usize,
+        header: &'a mut [u8; HEADER_BYTES],
+    ) -> &'a [u8] {
+        if offset < HEADER_BYTES {
+            header[..NUMBER_BYTES].copy_from_slice(&name.number.to_le_bytes());
+            header[NUMBER_BYTES..].copy_from_slice(&name.flow.to_le_bytes());
+            return &header[offset..];
+        }
+        &self.table[(body_start(name) + offset - HEADER_BYTES) % TABLE_BYTES..]
+    }
+}
+
+/// Where in the table the body of a message begins (Fibonacci hashing: its high bits).
+fn body_start(name: MessageName) -> usize {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = (name.number ^ (u64::from(name.flow) << 40)).wrapping_mul(ODD);
+    usize::from((mixed >> 48) as u16)
+}
+
+/// The number that a message of `length` bytes carries, and how many bits of it there was room for.
+pub(super) fn carried_number(bytes: &[u8]) -> (u64, u32) {
+    let count = bytes.len().min(NUMBER_BYTES);
+    let mut number = [0; NUMBER_BYTES];
+    number[..count].copy_from_slice(&bytes[..count]);
+    (u64::from_le_bytes(number), 8 * u32::try_from(count).unwrap_or(0))
+}
+
+/// The latest number below `next` that ends in these bits, if there is one.
+pub(super) fn whole_number(low: u64, bits: u32, next: u64) -> Option<u64> {
+    if bits >= u64::BITS {
+        return (low < next).then_some(low);
+    }
+    let period = 1_u64 << bits;
+    let last = next.checked_sub(1)?;
+    // How far below the last number the one that ends so is.
+    let below = last.wrapping_sub(low) & (period - 1);
+    last.checked_sub(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(pattern: &Pattern, flow: u32, number: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        pattern.fill(MessageName { flow, number }, 0, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn the_number_comes_first_with_its_low_byte_before_all() {
+        let pattern = Pattern::new();
+        let bytes = message(&pattern, 0x0102_0304, 0x1122, 13);
+        assert_eq!(bytes[..12], [0x22, 0x11, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn neighbours_have_other_bodies() {
+        let pattern = Pattern::new();
+        let body = |flow, number| message(&pattern, flow, number, 64)[HEADER_BYTES..].to_vec();
+        assert_ne!(body(0, 0), body(0, 1));
+        assert_ne!(body(0, 0), body(1, 0));
+    }
+
+    #[test]
+    fn a_short_number_is_the_latest_that_ends_so() {
+        assert_eq!(whole_number(0xff, 8, 0x1_00), Some(0xff));
+        assert_eq!(whole_number(0x00, 8, 0x1_01), Some(0x100));
+        assert_eq!(whole_number(0x01, 8, 0x1_01), Some(0x01));
+        assert_eq!(whole_number(0x05, 8, 0x03), None, "no such number was sent");
+        assert_eq!(whole_number(0, 8, 0), None, "none was sent at all");
+        assert_eq!(whole_number(7, 64, 8), Some(7));
+        assert_eq!(whole_number(8, 64, 8), None);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_the_same_message_as_the_whole(
+            flow: u32,
+            number: u64,
+            length in 1_usize..200_000,
+            cut: prop::sample::Index,
+        ) {
+            let pattern = Pattern::new();
+            let whole = message(&pattern, flow, number, length);
+            let cut = cut.index(length);
+            let name = MessageName { flow, number };
+            let mut pieces = vec![0; length];
+            let (first, second) = pieces.split_at_mut(cut);
+            pattern.fill(name, cut, second);
+            pattern.fill(name, 0, first);
+            prop_assert!(pieces == whole);
+            prop_assert_eq!(pattern.difference(name, cut, &whole[cut..]), None);
+        }
+
+        /// case B7
+        #[test]
+        fn one_wrong_byte_is_found_where_it_is(
+            flow: u32,
+            number: u64,
+            length in 1_usize..100_000,
+            at: prop::sample::Index,
+            flip in 1_u8..,
+        ) {
+            let pattern = Pattern::new();
+            let mut bytes = message(&pattern, flow, number, length);
+            let at = at.index(length);
+            bytes[at] ^= flip;
+            let name = MessageName { flow, number };
+            prop_assert_eq!(pattern.difference(name, 0, &bytes), Some(at));
+            prop_assert_eq!(pattern.byte(name, at), bytes[at] ^ flip);
+        }
+
+        #[test]
+        fn a_message_names_itself_however_short(
+            next in 1_u64..1_000_000,
+            back in 0_u64..256,
+            length in 1_usize..20,
+        ) {
+            let number = (next - 1).saturating_sub(back);
+            let bytes = message(&Pattern::new(), 3, number, length);
+            let (low, bits) = carried_number(&bytes);
+            prop_assert_eq!(whole_number(low, bits, next), Some(number));
+        }
+    }
+}

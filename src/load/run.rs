@@ -1,0 +1,194 @@
+//! What all flows of a run share: the clock, the pattern, the counts, and the gate that says which
+//! message may be begun.
+
+use super::clock::Clock;
+use super::options::Options;
+use super::pacing::{Arrival, Schedule};
+use super::pattern::{MessageName, Pattern};
+use super::tally::{InFlight, Tally};
+use crate::report::Difference;
+
+/// Bytes written or read at once. Larger messages go in pieces; smaller ones, where a connection
+/// may have several in flight, together.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// Shared by all flows; each slice of a flow has it for itself.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) clock: Clock,
+    pub(super) pattern: Pattern,
+    /// Holds one read, or one write.
+    pub(super) scratch: Box<[u8]>,
+    pub(super) tally: Tally,
+    pub(super) length_bytes: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) timeout_ns: u64,
+    pub(super) verify: bool,
+    /// Messages of before the end are waited for, and none is begun that was not due before it.
+    pub(super) is_draining: bool,
+    /// When the flow that has just run may begin its next message, if that is all it waits for.
+    pub(super) not_before_ns: Option<u64>,
+    is_sending: bool,
+    /// No message that is due, or in a closed loop sent, from then on is begun.
+    end_ns: u64,
+    /// Measured messages that may still be begun.
+    remaining: Option<u64>,
+    rate: Option<(u64, Arrival)>,
+    /// One a flow in an open loop; a flow that could not be opened has none.
+    paces: Vec<Option<Pace>>,
+}
+
+/// The pace of one flow in an open loop.
+#[derive(Debug)]
+struct Pace {
+    schedule: Schedule,
+    /// Since when it could have sent. What was due before was held back by the flow, not by the
+    /// generator.
+    free_since_ns: u64,
+}
+
+/// What a flow may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Begin the message that is due at this time.
+    Begin(u64),
+    /// Nothing before this time.
+    NotBefore(u64),
+    /// Nothing before an echo, or at all.
+    Closed,
+}
+
+impl Run {
+    pub(super) fn new(options: &Options, clock: Clock, timeout_ns: u64) -> Run {
+        // A datagram is received whole, with a byte more to tell a longer one.
+        let scratch_bytes = match options.transport.is_stream() {
+            true => SCRATCH_BYTES,
+            false => SCRATCH_BYTES.max(options.length_bytes) + 1,
+        };
+        Run {
+            clock,
+            pattern: Pattern::new(),
+            scratch: vec![0; scratch_bytes].into(),
+            tally: Tally::new(),
+            length_bytes: options.length_bytes,
+            in_flight_max: options.in_flight_max,
+            timeout_ns,
+            verify: options.verify,
+            is_draining: false,
+            not_before_ns: None,
+            is_sending: false,
+            end_ns: u64::MAX,
+            remaining: options.count,
+            rate: options.rate.map(|rate| (rate, options.arrival)),
+            paces: Vec::new(),
+        }
+    }
+
+    /// Begins to send at `start_ns` on these flows (of which there are `flows` in all).
+    pub(super) fn start(&mut self, start_ns: u64, measure_from_ns: u64, open: &[u32], flows: u32) {
+        self.is_sending = true;
+        self.tally.measure_from_ns = measure_from_ns;
+        let Some((rate, arrival)) = self.rate else { return };
+        self.paces = (0..flows).map(|_| None).collect();
+        for (place, flow) in (0..).zip(open) {
+            let place = (place, open.len() as u64);
+            let schedule = Schedule::new(rate, arrival, place, start_ns);
+            self.paces[*flow as usize] = Some(Pace { schedule, free_since_ns: start_ns });
+        }
+    }
+
+    /// Sends nothing that is due from now on.
+    pub(super) fn end_at(&mut self, end_ns: u64) {
+        self.end_ns = self.end_ns.min(end_ns);
+    }
+
+    pub(super) fn end_ns(&self) -> u64 {
+        self.end_ns
+    }
+
+    /// All measured messages that were asked for are begun.
+    pub(super) fn is_spent(&self) -> bool {
+        self.remaining == Some(0)
+    }
+
+    pub(super) fn is_open_loop(&self) -> bool {
+        self.rate.is_some()
+    }
+
+    /// Whether a flow with so many messages in flight may begin another.
+    pub(super) fn admission(&mut self, flow: u32, in_flight: usize, now_ns: u64) -> Admission {
+        if !self.is_sending || in_flight >= self.in_flight_max {
+            return Admission::Closed;
+        }
+        let due_ns = match self.paces.get(flow as usize) {
+            Some(Some(pace)) => pace.schedule.due_ns(),
+            Some(None) => return Admission::Closed,
+            None => now_ns,
+        };
+        if due_ns >= self.end_ns || (self.is_spent() && self.tally.is_measured(due_ns)) {
+            return Admission::Closed;
+        }
+        if due_ns > now_ns {
+            self.not_before_ns = Some(due_ns);
+            return Admission::NotBefore(due_ns);
+        }
+        Admission::Begin(due_ns)
+    }
+
+    /// Takes the message that [`Run::admission`] has allowed.
+    pub(super) fn begin(&mut self, flow: u32, intended_ns: u64, now_ns: u64) -> InFlight {
+        let is_scheduled = match self.paces.get_mut(flow as usize) {
+            Some(Some(pace)) => {
+                pace.schedule.take();
+                self.tally.begun(intended_ns, pace.free_since_ns, now_ns);
+                true
+            }
+            _ => false,
+        };
+        if self.tally.is_measured(intended_ns) {
+            self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
+        }
+        InFlight { intended_ns, sent_ns: now_ns, is_scheduled }
+    }
+
+    /// A flow is gone, and its part of the schedule with it.
+    pub(super) fn retire(&mut self, flow: u32) {
+        if let Some(pace) = self.paces.get_mut(flow as usize) {
+            *pace = None;
+        }
+    }
+
+    /// Whether messages that were due before the end are still to be sent.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.is_spent()
+            && self.paces.iter().flatten().any(|pace| pace.schedule.due_ns() < self.end_ns)
+    }
+
+    /// A flow that could not take its messages can from now on.
+    pub(super) fn freed(&mut self, flow: u32, now_ns: u64) {
+        if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
+            pace.free_since_ns = now_ns;
+        }
+    }
+
+    /// Whether a message that was sent then is lost by now.
+    pub(super) fn is_overdue(&self, message: InFlight, now_ns: u64) -> bool {
+        now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns
+    }
+
+    /// What to report of an echo that differs at `offset`, where `came` is what came there.
+    pub(super) fn difference(
+        &self,
+        name: MessageName,
+        offset: usize,
+        came: Option<u8>,
+    ) -> Difference {
+        Difference {
+            flow: u64::from(name.flow),
+            message: Some(name.number),
+            offset: offset as u64,
+            sent: (offset < self.length_bytes).then(|| self.pattern.byte(name, offset)),
+            received: came,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The sources of a load generator: one connection or client socket each.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use mio::Interest;
+
+use super::datagram::DatagramMover;
+use super::run::Run;
+use super::stream::{Step, StreamMover};
+use super::tally::InFlight;
+use crate::reactor;
+use crate::readiness::Readiness;
+use crate::socket::{Datagram, Stream};
+
+/// One source of a [`Generator`](super::Generator): made by it, held by its reactor.
+#[derive(Debug)]
+pub struct Source(pub(super) Flow);
+
+/// One connection, or one client socket.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// Its number, from 0.
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+    /// It is not connected yet, and has until then.
+    pub(super) connect_until_ns: Option<u64>,
+    /// It closes after one echo.
+    pub(super) is_single: bool,
+    /// Why it is closed.
+    pub(super) ending: Option<Ending>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Stream(Stream, StreamMover),
+    Datagram(Datagram, DatagramMover),
+}
+
+/// Why a flow came to its end.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It has had its one echo.
+    Done,
+    /// The peer closed.
+    Closed,
+    /// It was not connected in time.
+    TimedOut,
+    /// A call failed while it was being connected.
+    NotConnected(io::Error),
+    /// A call failed.
+    Failed(io::Error),
+}
+
+impl Flow {
+    /// Whether it is connected and in use.
+    pub(super) fn is_open(&self) -> bool {
+        self.connect_until_ns.is_none()
+    }
+
+    /// Gives it a slice.
+    ///
+    /// # Errors
+    ///
+    /// Why it is to be closed.
+    pub(super) fn advance(
+        &mut self,
+        readiness: &mut Readiness,
+        run: &mut Run,
+        now_ns: u64,
+    ) -> Result<Step, Ending> {
+        if let Some(until_ns) = self.connect_until_ns {
+            if !self.is_connected(readiness)? {
+                return if now_ns < until_ns { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
+            }
+            self.connect_until_ns = None;
+            run.tally.flows.opened += 1;
+            run.tally.flows_open += 1;
+        }
+        let step = match &mut self.kind {
+            Kind::Stream(stream, mover) => {
+                mover.expire(run, now_ns);
+                mover.advance(stream, readiness, run)
+            }
+            Kind::Datagram(socket, mover) => {
+                mover.expire(run, now_ns);
+                mover.advance(socket, readiness, run)
+            }
+        };
+        match step.map_err(Ending::Failed)? {
+            Step::Closed => Err(Ending::Closed),
+            _ if self.is_single && self.is_over() => Err(Ending::Done),
+            step => Ok(step),
+        }
+    }
+
+    fn is_connected(&self, readiness: &Readiness) -> Result<bool, Ending> {
+        match &self.kind {
+            _ if !readiness.is_writable() => Ok(false),
+            Kind::Stream(stream, _) => stream.connected().map_err(Ending::NotConnected),
+            Kind::Datagram(..) => Ok(true),
+        }
+    }
+
+    /// Whether its one message is answered or given up.
+    fn is_over(&self) -> bool {
+        match &self.kind {
+            Kind::Stream(_, mover) => mover.in_flight() == 0,
+            Kind::Datagram(..) => false,
+        }
+    }
+
+    /// Whether something is to be done that no event brings: a message to be given up, a connection
+    /// that takes too long, a message held up.
+    pub(super) fn needs_slice(&self, run: &Run, now_ns: u64) -> bool {
+        let is_overdue = |oldest: Option<InFlight>| {
+            oldest.is_some_and(|message| run.is_overdue(message, now_ns))
+        };
+        self.connect_until_ns.is_some_and(|until_ns| now_ns >= until_ns)
+            || match &self.kind {
+                Kind::Stream(_, mover) => is_overdue(mover.oldest()),
+                Kind::Datagram(_, mover) => is_overdue(mover.oldest()) || mover.is_held_up(),
+            }
+    }
+
+    /// Its messages are lost.
+    pub(super) fn give_up_all(&mut self, run: &mut Run) {
+        match &mut self.kind {
+            Kind::Stream(_, mover) => mover.give_up_all(run),
+            Kind::Datagram(_, mover) => mover.give_up_all(run),
+        }
+    }
+}
+
+/// The peer has thrown the connection away.
+pub(super) fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+    )
+}
+
+impl reactor::Source for Source {
+    fn interest(&self) -> Interest {
+        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+        match &self.0.kind {
+            Kind::Stream(..) => BOTH,
+            Kind::Datagram(_, mover) if mover.wants_writable() => BOTH,
+            Kind::Datagram(..) => Interest::READABLE,
+        }
+    }
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0.kind {
+            Kind::Stream(stream, _) => stream.as_fd(),
+            Kind::Datagram(socket, _) => socket.as_fd(),
+        }
+    }
+}

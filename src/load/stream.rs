@@ -1,0 +1,300 @@
+//! One stream's part in the load: messages go out one behind the other, and their echoes come back
+//! in that order, in whatever pieces.
+//!
+//! No byte is kept: what was sent is made again from its number when it is compared, and so is what
+//! a full socket has not taken yet.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+
+use super::pattern::MessageName;
+use super::run::{Admission, Run};
+use super::tally::InFlight;
+use crate::readiness::Readiness;
+use crate::report::Difference;
+
+/// Reads of one slice, and writes: with the scratch buffer of 64 KiB a flow moves 256 KiB each way
+/// before the next has its turn.
+const READS_PER_SLICE: usize = 4;
+const WRITES_PER_SLICE: usize = 4;
+
+/// Messages without their echo on one connection, given up or not. A server that answers nothing
+/// would otherwise be owed one more a timeout.
+const UNANSWERED_MAX: usize = 16_384;
+
+/// What a slice ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// `WouldBlock`, or nothing to do, in each direction.
+    Wait,
+    /// The slice is used up.
+    Again,
+    /// The peer has closed.
+    Closed,
+}
+
+/// The state of one stream.
+#[derive(Debug)]
+pub(super) struct StreamMover {
+    flow: u32,
+    /// Messages begun whose echo has not come whole, in order. The first `overdue` of them are
+    /// given up; their echoes, should they come, are late.
+    unanswered: VecDeque<InFlight>,
+    overdue: usize,
+    /// Messages begun so far: the number of the next.
+    begun: u64,
+    /// How far writing is: the message, and its bytes that are written.
+    written: (u64, usize),
+    /// Bytes of the first unanswered message that have come back.
+    read_bytes: usize,
+    /// One of these bytes was wrong, and is counted.
+    is_corrupted: bool,
+    /// Bytes are coming that answer nothing, and are counted.
+    has_excess: bool,
+}
+
+impl StreamMover {
+    pub(super) fn new(flow: u32, first_number: u64) -> StreamMover {
+        StreamMover {
+            flow,
+            unanswered: VecDeque::new(),
+            overdue: 0,
+            begun: first_number,
+            written: (first_number, 0),
+            read_bytes: 0,
+            is_corrupted: false,
+            has_excess: false,
+        }
+    }
+
+    /// Messages in flight that are not given up.
+    pub(super) fn in_flight(&self) -> usize {
+        self.unanswered.len() - self.overdue
+    }
+
+    /// The oldest message that is not given up.
+    pub(super) fn oldest(&self) -> Option<InFlight> {
+        self.unanswered.get(self.overdue).copied()
+    }
+
+    /// Begins a message before its connection is made: the connection is part of it.
+    pub(super) fn begin(&mut self, message: InFlight, run: &mut Run) {
+        run.tally.sent(message.intended_ns);
+        self.unanswered.push_back(message);
+        self.begun += 1;
+    }
+
+    /// Gives up what is overdue.
+    pub(super) fn expire(&mut self, run: &mut Run, now_ns: u64) {
+        while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
+            self.give_up(message, run, now_ns);
+        }
+    }
+
+    /// The connection is gone: so are its messages.
+    pub(super) fn give_up_all(&mut self, run: &mut Run) {
+        while let Some(message) = self.oldest() {
+            self.give_up(message, run, message.sent_ns);
+        }
+    }
+
+    fn give_up(&mut self, message: InFlight, run: &mut Run, now_ns: u64) {
+        self.overdue += 1;
+        run.tally.lost(message);
+        if self.in_flight() + 1 == run.in_flight_max {
+            run.freed(self.flow, now_ns);
+        }
+    }
+
+    /// Moves bytes for one slice: takes echoes in, then sends what may be sent.
+    ///
+    /// # Errors
+    ///
+    /// What ended the stream: a reset, EPIPE, or `WriteZero` for a write that took nothing.
+    pub(super) fn advance<T: Read + Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<Step> {
+        if !self.receive(stream, readiness, run)? {
+            return Ok(Step::Closed);
+        }
+        let has_sent_all = self.send(stream, readiness, run)?;
+        let rests = !readiness.is_readable() && has_sent_all;
+        Ok(if rests { Step::Wait } else { Step::Again })
+    }
+
+    /// Reads and compares; false at the end of the stream.
+    fn receive<T: Read>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<bool> {
+        for _ in 0..READS_PER_SLICE {
+            if !readiness.is_readable() {
+                break;
+            }
+            let mut scratch = std::mem::take(&mut run.scratch);
+            let read = stream.read(&mut scratch);
+            if let Ok(count @ 1..) = read {
+                let now_ns = run.clock.now_ns();
+                if count < scratch.len() && readiness.short_read_drains() {
+                    readiness.clear_readable();
+                }
+                self.take(&scratch[..count], now_ns, run);
+            }
+            run.scratch = scratch;
+            match read {
+                Ok(0) => return Ok(false),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_readable(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes echoed bytes in: each belongs to the first message that is not answered whole.
+    fn take(&mut self, mut bytes: &[u8], now_ns: u64, run: &mut Run) {
+        while !bytes.is_empty() {
+            let Some(message) = self.unanswered.front().copied() else {
+                return self.take_excess(bytes, now_ns, run);
+            };
+            let count = bytes.len().min(run.length_bytes - self.read_bytes);
+            let (now, later) = bytes.split_at(count);
+            if run.verify && !self.is_corrupted {
+                self.compare(now, message, run);
+            }
+            self.read_bytes += count;
+            bytes = later;
+            if self.read_bytes == run.length_bytes {
+                self.answered(message, now_ns, run);
+            }
+        }
+    }
+
+    fn compare(&mut self, came: &[u8], message: InFlight, run: &mut Run) {
+        let number = self.begun - self.unanswered.len() as u64;
+        let name = MessageName { flow: self.flow, number };
+        if let Some(offset) = run.pattern.difference(name, self.read_bytes, came) {
+            self.is_corrupted = true;
+            let byte = came[offset - self.read_bytes];
+            let difference = run.difference(name, offset, Some(byte));
+            run.tally.differs(difference, run.tally.is_measured(message.intended_ns));
+        }
+    }
+
+    fn answered(&mut self, message: InFlight, now_ns: u64, run: &mut Run) {
+        self.unanswered.pop_front();
+        self.read_bytes = 0;
+        self.is_corrupted = false;
+        if self.overdue > 0 {
+            self.overdue -= 1;
+            run.tally.heard_ns_last = Some(now_ns);
+            run.tally.of(run.tally.is_measured(message.intended_ns)).late += 1;
+            return;
+        }
+        if run.is_overdue(message, now_ns) {
+            // Too late, though nobody had looked in between.
+            run.tally.lost(message);
+            run.tally.heard_ns_last = Some(now_ns);
+            run.tally.of(run.tally.is_measured(message.intended_ns)).late += 1;
+        } else {
+            run.tally.received(message, now_ns);
+        }
+        if self.in_flight() + 1 == run.in_flight_max {
+            run.freed(self.flow, now_ns);
+        }
+    }
+
+    /// Bytes that no message waits for: a greeting, or an echo come twice. Counted once a time.
+    fn take_excess(&mut self, bytes: &[u8], now_ns: u64, run: &mut Run) {
+        run.tally.heard_ns_last = Some(now_ns);
+        if !run.verify || self.has_excess {
+            return;
+        }
+        self.has_excess = true;
+        let difference = Difference {
+            flow: u64::from(self.flow),
+            message: None,
+            offset: 0,
+            sent: None,
+            received: bytes.first().copied(),
+        };
+        run.tally.differs(difference, run.tally.is_measured(now_ns));
+    }
+
+    /// The due time of the message that may be begun now.
+    fn may_begin(&self, run: &mut Run, now_ns: u64) -> Option<u64> {
+        if self.unanswered.len() >= UNANSWERED_MAX {
+            return None;
+        }
+        match run.admission(self.flow, self.in_flight(), now_ns) {
+            Admission::Begin(intended_ns) => Some(intended_ns),
+            _ => None,
+        }
+    }
+
+    /// Writes what is owed and what may be begun, together as far as the scratch buffer goes.
+    /// False when the slice was used up before that.
+    fn send<T: Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<bool> {
+        for _ in 0..WRITES_PER_SLICE {
+            if !readiness.is_writable() {
+                return Ok(true);
+            }
+            let filled = self.fill(run);
+            if filled == 0 {
+                return Ok(true);
+            }
+            match stream.write(&run.scratch[..filled]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance_written(count, run.length_bytes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_writable(),
+                Err(error) => return Err(error),
+            }
+            // Depth one, the common case: there is nothing to look for.
+            if self.in_flight() >= run.in_flight_max && self.written.0 == self.begun {
+                return Ok(true);
+            }
+        }
+        Ok(!readiness.is_writable())
+    }
+
+    /// Makes the next bytes to write; returns how many.
+    fn fill(&mut self, run: &mut Run) -> usize {
+        let mut filled = 0;
+        let (mut number, mut offset) = self.written;
+        let mut now_ns = None;
+        while filled < run.scratch.len() {
+            if number == self.begun {
+                // One reading of the clock a write: its messages leave together.
+                let now_ns = *now_ns.get_or_insert_with(|| run.clock.now_ns());
+                let Some(intended_ns) = self.may_begin(run, now_ns) else { break };
+                let message = run.begin(self.flow, intended_ns, now_ns);
+                self.begin(message, run);
+                self.has_excess = false;
+            }
+            let count = (run.length_bytes - offset).min(run.scratch.len() - filled);
+            let name = MessageName { flow: self.flow, number };
+            run.pattern.fill(name, offset, &mut run.scratch[filled..filled + count]);
+            filled += count;
+            (number, offset) = (number + 1, 0);
+        }
+        filled
+    }
+
+    fn advance_written(&mut self, count: usize, length_bytes: usize) {
+        let (number, offset) = self.written;
+        let bytes = offset + count;
+        self.written = (number + (bytes / length_bytes) as u64, bytes % length_bytes);
+    }
+}

@@ -1,0 +1,232 @@
+//! Which datagrams are under way, and what an echo is that comes back: the answer in time, a late
+//! one, one more of the same, or out of order. All by number: a late answer never answers a newer
+//! message.
+
+use std::collections::VecDeque;
+
+use super::tally::InFlight;
+
+/// Messages whose fate is remembered beyond their answer, to tell a duplicate from a late answer.
+/// An echo from before that counts as late.
+const HISTORY: usize = 1024;
+
+/// Bits of what is remembered of a message.
+const ANSWERED: u8 = 1;
+const MEASURED: u8 = 1 << 1;
+
+/// The messages of one socket.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// By number, which is also by time.
+    outstanding: VecDeque<(u64, InFlight)>,
+    /// What is remembered of message n, at n modulo the history's length.
+    fates: Box<[u8; HISTORY]>,
+    /// The number of the next message.
+    next: u64,
+    /// The highest number that was answered in time.
+    answered_max: Option<u64>,
+}
+
+/// What an echo is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// The answer. `is_overtaken`: one to a later message came before.
+    Answer {
+        /// What it answers.
+        message: InFlight,
+        /// The answer to a later message came before it.
+        is_overtaken: bool,
+    },
+    /// The answer to a message given up.
+    Late {
+        /// Of a message that is measured.
+        is_measured: bool,
+    },
+    /// An answer once more.
+    Duplicate {
+        /// Of a message that is measured.
+        is_measured: bool,
+    },
+    /// No such message was sent.
+    Unknown,
+}
+
+impl Window {
+    pub(super) fn new() -> Window {
+        Window {
+            outstanding: VecDeque::new(),
+            fates: Box::new([0; HISTORY]),
+            next: 0,
+            answered_max: None,
+        }
+    }
+
+    /// The number of the next message.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// How many messages wait for their answer.
+    pub(super) fn len(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// The messages that wait for their answer, the latest first.
+    pub(super) fn latest(&self) -> impl Iterator<Item = u64> {
+        self.outstanding.iter().rev().map(|(number, _)| *number)
+    }
+
+    /// The oldest message that waits for its answer.
+    pub(super) fn oldest(&self) -> Option<InFlight> {
+        self.outstanding.front().map(|(_, message)| *message)
+    }
+
+    /// Notes that the next message was sent.
+    pub(super) fn sent(&mut self, message: InFlight, is_measured: bool) {
+        self.outstanding.push_back((self.next, message));
+        self.fates[slot(self.next)] = if is_measured { MEASURED } else { 0 };
+        self.next += 1;
+    }
+
+    /// Gives the oldest message up.
+    pub(super) fn give_up_oldest(&mut self) {
+        self.outstanding.pop_front();
+    }
+
+    /// Whether this message waits for its answer, and when it was sent.
+    pub(super) fn find(&self, number: u64) -> Option<InFlight> {
+        let at = self.position(number)?;
+        Some(self.outstanding[at].1)
+    }
+
+    fn position(&self, number: u64) -> Option<usize> {
+        // Nearly always the oldest is answered, or one that is not far behind it.
+        self.outstanding.binary_search_by_key(&number, |(number, _)| *number).ok()
+    }
+
+    /// Notes that the echo of this message has come.
+    pub(super) fn arrived(&mut self, number: u64) -> Arrival {
+        if number >= self.next {
+            return Arrival::Unknown;
+        }
+        let is_remembered = self.next - number <= HISTORY as u64;
+        let fate = &mut self.fates[slot(number)];
+        let before = if is_remembered { *fate } else { MEASURED };
+        if is_remembered {
+            *fate |= ANSWERED;
+        }
+        let is_measured = before & MEASURED != 0;
+        if let Some(at) = self.position(number) {
+            let is_overtaken = self.answered_max.is_some_and(|max| number < max);
+            self.answered_max = self.answered_max.max(Some(number));
+            let message = self.outstanding.remove(at).expect("the position was found").1;
+            return Arrival::Answer { message, is_overtaken };
+        }
+        match before & ANSWERED != 0 {
+            true => Arrival::Duplicate { is_measured },
+            false => Arrival::Late { is_measured },
+        }
+    }
+}
+
+fn slot(number: u64) -> usize {
+    // The remainder is below the length, which is a usize.
+    #[expect(clippy::cast_possible_truncation, reason = "a remainder of a usize")]
+    let slot = (number % HISTORY as u64) as usize;
+    slot
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MESSAGE: InFlight = InFlight { intended_ns: 1, sent_ns: 2, is_scheduled: false };
+
+    fn window(sent: u64) -> Window {
+        let mut window = Window::new();
+        (0..sent).for_each(|_| window.sent(MESSAGE, true));
+        window
+    }
+
+    fn answer(is_overtaken: bool) -> Arrival {
+        Arrival::Answer { message: MESSAGE, is_overtaken }
+    }
+
+    /// case B3
+    #[test]
+    fn swapped_neighbours_are_one_answer_out_of_order() {
+        let mut window = window(3);
+        assert_eq!(window.arrived(1), answer(false));
+        assert_eq!(window.arrived(0), answer(true));
+        assert_eq!(window.arrived(2), answer(false));
+    }
+
+    /// case B3
+    #[test]
+    fn a_late_answer_never_answers_a_newer_message() {
+        let mut window = window(2);
+        window.give_up_oldest();
+        assert_eq!(window.arrived(0), Arrival::Late { is_measured: true });
+        assert_eq!(window.len(), 1);
+        assert_eq!(window.arrived(0), Arrival::Duplicate { is_measured: true });
+        assert_eq!(window.arrived(1), answer(false));
+    }
+
+    #[test]
+    fn an_answer_from_before_all_memory_is_late() {
+        let mut window = window(HISTORY as u64 + 1);
+        window.arrived(0);
+        assert_eq!(window.arrived(0), Arrival::Late { is_measured: true });
+        window.arrived(1);
+        assert_eq!(window.arrived(1), Arrival::Duplicate { is_measured: true });
+    }
+
+    #[test]
+    fn a_number_that_was_never_sent_is_unknown() {
+        assert_eq!(window(2).arrived(2), Arrival::Unknown);
+        assert_eq!(window(0).arrived(0), Arrival::Unknown);
+    }
+
+    #[test]
+    fn an_echo_of_the_warm_up_stays_of_the_warm_up() {
+        let mut window = Window::new();
+        window.sent(MESSAGE, false);
+        window.sent(MESSAGE, true);
+        window.give_up_oldest();
+        assert_eq!(window.arrived(0), Arrival::Late { is_measured: false });
+        assert_eq!(window.arrived(0), Arrival::Duplicate { is_measured: false });
+    }
+
+    proptest! {
+        /// case B3
+        #[test]
+        fn whatever_comes_back_each_message_is_answered_once(
+            arrivals in prop::collection::vec(0_u64..300, 0..600),
+        ) {
+            const SENT: u64 = 250;
+            let mut window = window(SENT);
+            let mut seen = HashSet::new();
+            let (mut answered, mut duplicated, mut unknown) = (0, 0, 0);
+            for number in &arrivals {
+                match window.arrived(*number) {
+                    Arrival::Answer { .. } => {
+                        prop_assert!(seen.insert(*number));
+                        answered += 1;
+                    }
+                    Arrival::Duplicate { .. } => {
+                        prop_assert!(seen.contains(number));
+                        duplicated += 1;
+                    }
+                    Arrival::Unknown => unknown += 1,
+                    Arrival::Late { .. } => prop_assert!(false, "none was given up"),
+                }
+            }
+            prop_assert_eq!(answered + duplicated + unknown, arrivals.len());
+            prop_assert_eq!(window.len() as u64 + answered as u64, SENT);
+        }
+    }
+}
