@@ -5,6 +5,7 @@
 //! none renamed. Times are whole nanoseconds, rates a second.
 
 mod distribution;
+mod environment;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;

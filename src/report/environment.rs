@@ -1,0 +1,145 @@
+//! What is known of the machine, read where Linux says it. Nothing here fails: what cannot be
+//! found out is left out.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::system::uname;
+
+use super::Environment;
+
+impl Environment {
+    /// That of the thread that asks: `cpus_allowed` is its own. Both flags are the caller's to
+    /// know.
+    ///
+    /// ```
+    /// use resound::report::Environment;
+    ///
+    /// let here = Environment::here(true, false);
+    /// assert!(!here.kernel.is_empty() && here.cpus_online > 0);
+    /// ```
+    pub fn here(loopback: bool, shared_cpus: bool) -> Environment {
+        let system = uname();
+        let [name, release] =
+            [system.sysname(), system.release()].map(|text| text.to_string_lossy());
+        let mut environment = Environment {
+            kernel: format!("{name} {release}"),
+            cpus_allowed: cpus_allowed(),
+            loopback,
+            shared_cpus,
+            ..Environment::default()
+        };
+        environment.read_machine(Path::new("/"));
+        environment
+    }
+
+    /// What the files of /proc and /sys under `root` say.
+    fn read_machine(&mut self, root: &Path) {
+        let cpus = root.join("sys/devices/system/cpu");
+        let cpu_info = read(&root.join("proc/cpuinfo")).unwrap_or_default();
+        self.cpu_model = cpu_model(&cpu_info);
+        self.cpus_online = read(&cpus.join("online"))
+            .and_then(|list| cpus_in(&list))
+            .or_else(|| std::thread::available_parallelism().ok().map(|count| count.get() as u64))
+            .unwrap_or_default();
+        let first = self.cpus_allowed.first().copied().unwrap_or_default();
+        self.governor = read(&cpus.join(format!("cpu{first}/cpufreq/scaling_governor")));
+        let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+        self.clock_source = read(&root.join(clock));
+    }
+}
+
+/// A file's text without the line's end; none when it is empty.
+fn read(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// x86 says `model name`, some Arm boards `Model` or `Hardware`, MIPS `cpu model`, PowerPC `cpu`.
+fn cpu_model(cpu_info: &str) -> Option<String> {
+    let value_of = |name: &str| {
+        let mut fields = cpu_info.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+    };
+    let names = ["model name", "Model", "Hardware", "cpu model", "cpu"];
+    names.iter().find_map(|name| value_of(name)).filter(|model| !model.is_empty())
+}
+
+/// How many a list such as `0-3,8` names.
+fn cpus_in(list: &str) -> Option<u64> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.split(',').try_fold(0_u64, |sum, range| sum.checked_add(count(range.trim())?))
+}
+
+#[cfg(target_os = "linux")]
+fn cpus_allowed() -> Vec<u64> {
+    use rustix::thread::{CpuSet, sched_getaffinity};
+
+    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).map(|cpu| cpu as u64).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpus_allowed() -> Vec<u64> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(files: &[(&str, &str)]) -> Environment {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let mut environment = Environment { cpus_allowed: vec![2, 3], ..Environment::default() };
+        environment.read_machine(root.path());
+        environment
+    }
+
+    #[test]
+    fn what_the_system_says_is_kept() {
+        let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+        let found = machine(&[
+            ("proc/cpuinfo", "processor\t: 0\nmodel name\t: A: fast one\nprocessor\t: 1\n"),
+            ("sys/devices/system/cpu/online", "0-3,8\n"),
+            ("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "powersave\n"),
+            (clock, "tsc\n"),
+        ]);
+        assert_eq!(found.cpu_model.as_deref(), Some("A: fast one"));
+        assert_eq!(found.cpus_online, 5);
+        assert_eq!(found.governor.as_deref(), Some("powersave"));
+        assert_eq!(found.clock_source.as_deref(), Some("tsc"));
+    }
+
+    #[test]
+    fn a_machine_that_says_nothing_is_no_error() {
+        let found = machine(&[("proc/cpuinfo", "model name\t:\n\0"), ("sys/devices", "")]);
+        assert_eq!((found.cpu_model, found.governor, found.clock_source), (None, None, None));
+        assert!(found.cpus_online > 0, "counted another way");
+    }
+
+    #[test]
+    fn a_broken_list_of_processors_is_none() {
+        for list in ["", "3-1", "x", "0-", "0-18446744073709551615,0-18446744073709551615"] {
+            assert_eq!(cpus_in(list), None, "{list:?}");
+        }
+        assert_eq!(cpus_in("0"), Some(1));
+    }
+
+    #[test]
+    fn this_thread_may_run_somewhere() {
+        let here = Environment::here(true, true);
+        assert!(here.loopback && here.shared_cpus);
+        assert!(!here.cpus_allowed.is_empty());
+        assert!(here.kernel.starts_with("Linux "), "{}", here.kernel);
+    }
+}
