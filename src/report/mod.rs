@@ -6,11 +6,19 @@
 
 mod distribution;
 mod environment;
+mod health;
+mod json;
+#[cfg(test)]
+mod samples;
+mod text;
+mod words;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 pub use self::distribution::{Distribution, PercentileList, Summary};
+pub use self::health::{Signs, health_text};
+pub use self::words::time_text;
 
 /// The version of the JSON document.
 pub const VERSION: u32 = 1;
@@ -78,6 +86,12 @@ pub struct Report {
     /// The histogram behind `latency_ns`.
     #[serde(skip)]
     pub latency_histogram: Option<Histogram<u64>>,
+    /// The histogram behind `service_time_ns`.
+    #[serde(skip)]
+    pub service_time_histogram: Option<Histogram<u64>>,
+    /// The histogram behind the generator's `schedule_lag_ns`.
+    #[serde(skip)]
+    pub schedule_lag_histogram: Option<Histogram<u64>>,
 }
 
 /// Whether a run came to its end.
@@ -146,8 +160,10 @@ pub struct Environment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rate {
     /// By `--rate`.
+    #[serde(serialize_with = "json::finite_or_null")]
     pub asked: Option<f64>,
     /// Echoes of measured messages over the time measured.
+    #[serde(serialize_with = "json::finite")]
     pub achieved: f64,
 }
 
@@ -210,6 +226,7 @@ pub struct Generator {
     pub held_back: u64,
     /// The share of one processor that the generator's thread used while measuring, without the
     /// polling that found nothing: 1 is all of it.
+    #[serde(serialize_with = "json::finite")]
     pub cpu_share: f64,
     /// Processor time of the generator's thread a message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
@@ -271,6 +288,7 @@ pub struct Outcome {
     pub expression: String,
     /// The value of its left side in its unit (nanoseconds, a count, a second, percent); null when
     /// there is none, and then it does not hold.
+    #[serde(serialize_with = "json::finite_or_null")]
     pub value: Option<f64>,
     /// Whether it holds.
     pub held: bool,

@@ -1,0 +1,162 @@
+//! The JSON document. `schema.json` beside this file says what each key is; version 1 gains keys
+//! and never loses or renames one.
+
+use serde::Serializer;
+
+use super::words::one_line;
+use super::{
+    Bytes, CommandLine, Environment, Flows, Generator, LoadLoop, Messages, Mode, Pacing,
+    PercentileList, Rate, Report, Status, Summary, VERSION, Verdict,
+};
+
+impl Report {
+    /// That of a run that could not start: the error on one line, and 0, null or an empty list for
+    /// all that was never measured. `typed` are the words after the program's name.
+    ///
+    /// ```
+    /// use resound::report::Report;
+    ///
+    /// let typed = vec!["bench".to_owned(), "-J".to_owned()];
+    /// let report = Report::failed("resound 0.1.0", typed, "cannot connect: refused");
+    /// let json: serde_json::Value = serde_json::from_str(&report.to_json())?;
+    /// assert_eq!(json["status"], "error");
+    /// assert_eq!(json["messages"]["sent"], 0);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn failed(program: &str, typed: Vec<String>, error: &str) -> Report {
+        Report {
+            version: VERSION,
+            program: program.to_owned(),
+            status: Status::Error,
+            error: Some(one_line(error)),
+            endpoint: String::new(),
+            embedded_server: false,
+            label: None,
+            mode: Mode::Echo,
+            load_loop: LoadLoop::Closed,
+            depth: 0,
+            connections: 0,
+            length: 0,
+            options: CommandLine { typed, meant: serde_json::Map::new() },
+            environment: Environment::default(),
+            elapsed_ns: 0,
+            warmup_ns: 0,
+            drain_ns: 0,
+            rate: Rate::default(),
+            messages: Messages::default(),
+            warmup_messages: Messages::default(),
+            flows: Flows::default(),
+            bytes: Bytes::default(),
+            latency_ns: Summary::empty(&PercentileList::default()),
+            service_time_ns: None,
+            generator: Generator {
+                verdict: Verdict::Ok,
+                schedule_lag_ns: None,
+                held_back: 0,
+                cpu_share: 0.0,
+                cpu_ns_per_message: 0,
+                cpu_ns_process: 0,
+                pacing: Pacing::None,
+                saturated_values: 0,
+                intervals_lost: 0,
+            },
+            first_difference: None,
+            asserts: Vec::new(),
+            warnings: Vec::new(),
+            latency_histogram: None,
+            service_time_histogram: None,
+            schedule_lag_histogram: None,
+        }
+    }
+
+    /// The document on many lines, with the last one's end.
+    #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("plain data is JSON");
+        text.push('\n');
+        text
+    }
+
+    /// The document on one line, without a line's end in it or after it.
+    #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+    pub fn to_json_line(&self) -> String {
+        serde_json::to_string(self).expect("plain data is JSON")
+    }
+}
+
+/// JSON has no word for infinity, nor for what is not a number: 0 stands for both.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+pub(super) fn finite<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(if value.is_finite() { *value } else { 0.0 })
+}
+
+/// As [`finite`], and none is null.
+pub(super) fn finite_or_null<S: Serializer>(
+    value: &Option<f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => finite(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::report::{Outcome, samples};
+
+    fn parsed(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_document_ends_its_line_and_says_the_same_on_one() {
+        for report in [samples::open_run(), samples::closed_run()] {
+            let (pretty, line) = (report.to_json(), report.to_json_line());
+            assert!(pretty.ends_with("}\n") && !line.contains('\n'));
+            assert_eq!(parsed(&pretty), parsed(&line));
+        }
+    }
+
+    #[test]
+    fn the_keys_that_people_rely_on_are_where_they_were() {
+        let json = parsed(&samples::open_run().to_json());
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["status"], "ok");
+        assert_eq!(json["loop"], "open");
+        assert_eq!(json["rate"]["asked"], 100_000.0);
+        assert_eq!(json["latency_ns"]["percentiles"]["99.9"], 120_000);
+        assert_eq!(json["latency_ns"]["percentiles"]["99.99"], Value::Null);
+        assert_eq!(json["generator"]["pacing"], "hybrid");
+        let assert = json!({"expression": "p99<200us", "value": 110_000.0, "held": true});
+        assert_eq!(json["asserts"], json!([assert]));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_0() {
+        let mut report = samples::closed_run();
+        report.rate = Rate { asked: Some(f64::INFINITY), achieved: f64::NAN };
+        report.generator.cpu_share = f64::NEG_INFINITY;
+        let value = Some(f64::NAN);
+        report.asserts = vec![Outcome { expression: "rate>1".to_owned(), value, held: false }];
+        let json = parsed(&report.to_json());
+        assert_eq!(json["rate"], json!({"asked": 0.0, "achieved": 0.0}));
+        assert_eq!(json["generator"]["cpu_share"], 0.0);
+        assert_eq!(json["asserts"][0]["value"], 0.0);
+    }
+
+    #[test]
+    fn a_run_that_could_not_start_has_every_key() {
+        let report = Report::failed("resound 0.1.0", vec!["bench".to_owned()], "two\nlines");
+        let failed = parsed(&report.to_json());
+        assert_eq!(failed["error"], r"two\nlines");
+        assert_eq!(failed["options"]["typed"], json!(["bench"]));
+        let run = parsed(&samples::closed_run().to_json());
+        let keys = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&failed), keys(&run));
+        assert_eq!(keys(&failed["generator"]), keys(&run["generator"]));
+    }
+}

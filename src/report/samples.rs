@@ -1,0 +1,74 @@
+//! Reports for the tests of this layer.
+
+use super::*;
+
+/// An open loop that went well, with a service time.
+pub(super) fn open_run() -> Report {
+    let mut report = closed_run();
+    report.load_loop = LoadLoop::Open;
+    report.embedded_server = false;
+    report.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0 };
+    report.latency_ns = summary(1_000, 70_000);
+    report.service_time_ns = Some(summary(1_000, 60_000));
+    report.generator.schedule_lag_ns = Some(summary(1_000, 2_000));
+    report.generator.pacing = Pacing::Hybrid;
+    report
+}
+
+/// A closed loop of ten seconds against a server of its own.
+pub(super) fn closed_run() -> Report {
+    let messages =
+        Messages { sent: 1_050, received: 1_000, in_flight_at_end: 50, ..Messages::default() };
+    let mut distribution = Distribution::new();
+    (0..1_000).for_each(|index| distribution.record(60_000 + 50 * index));
+    Report {
+        status: Status::Ok,
+        error: None,
+        endpoint: "tcp://127.0.0.1:40001".to_owned(),
+        embedded_server: true,
+        depth: 1,
+        connections: 50,
+        length: 64,
+        environment: Environment {
+            kernel: "Linux 6.18.5".to_owned(),
+            cpu_model: Some("Intel(R) Xeon(R) CPU @ 2.50GHz".to_owned()),
+            cpus_online: 2,
+            cpus_allowed: vec![0, 1],
+            governor: None,
+            clock_source: Some("tsc".to_owned()),
+            loopback: true,
+            shared_cpus: true,
+        },
+        elapsed_ns: 10_000_000_000,
+        warmup_ns: 1_000_000_000,
+        drain_ns: 1_200_000,
+        rate: Rate { asked: None, achieved: 100.0 },
+        messages,
+        warmup_messages: Messages { sent: 123, received: 123, ..Messages::default() },
+        flows: Flows { opened: 50, ..Flows::default() },
+        bytes: Bytes { sent: 67_200, received: 64_000 },
+        latency_ns: distribution.summary(&PercentileList::default()),
+        generator: Generator {
+            cpu_share: 0.61,
+            cpu_ns_per_message: 3_900,
+            cpu_ns_process: 12_340_000_000,
+            ..Report::failed("", Vec::new(), "").generator
+        },
+        asserts: vec![Outcome {
+            expression: "p99<200us".to_owned(),
+            value: Some(110_000.0),
+            held: true,
+        }],
+        latency_histogram: Some(distribution.histogram().clone()),
+        ..Report::failed("resound 0.1.0", vec!["bench".to_owned()], "")
+    }
+}
+
+/// Too few samples for the last percentile.
+fn summary(count: u64, p50: u64) -> Summary {
+    let steps = [("50", 0), ("90", 20_000), ("99", 40_000), ("99.9", 50_000)];
+    let mut percentiles: Vec<(String, Option<u64>)> =
+        steps.iter().map(|(name, step)| ((*name).to_owned(), Some(p50 + step))).collect();
+    percentiles.push(("99.99".to_owned(), None));
+    Summary { count, min: p50 / 2, mean: p50, max: p50 + 60_000, stddev: 9_000, percentiles }
+}

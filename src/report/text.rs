@@ -1,0 +1,338 @@
+//! The report for people: what was done, what came of it, and how far to trust it. At most 100
+//! columns; only a word that is longer by itself goes beyond.
+
+mod page;
+
+use std::fmt;
+
+use self::page::Page;
+use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
+use super::{
+    Difference, Flows, LoadLoop, Messages, Mode, Outcome, Pacing, Report, Status, Summary, Verdict,
+    health_text,
+};
+
+impl fmt::Display for Report {
+    /// As text of many lines, each ended.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut page = Page::default();
+        head(self, &mut page);
+        if self.messages.sent > 0 {
+            conditions(self, &mut page);
+            speed(self, &mut page);
+            times(self, &mut page);
+        }
+        if self.messages.sent > 0 || self.flows != Flows::default() {
+            outcome(self, &mut page);
+            generator(self, &mut page);
+            page.entry("environment", &environment_text(self));
+        }
+        for warning in &self.warnings {
+            page.entry("WARNING", &one_line(&warning.0));
+        }
+        for outcome in &self.asserts {
+            page.entry("assert", &assert_text(outcome));
+        }
+        f.write_str(page.as_str())
+    }
+}
+
+fn head(report: &Report, page: &mut Page) {
+    if !report.endpoint.is_empty() {
+        let server = if report.embedded_server { " (a server in this very process)" } else { "" };
+        page.entry("endpoint", &format!("{}{server}", one_line(&report.endpoint)));
+    }
+    if let Some(label) = &report.label {
+        page.entry("label", &one_line(label));
+    }
+    let reason = report.error.as_deref().map(one_line);
+    match (report.status, reason) {
+        (Status::Ok, _) => {}
+        (Status::Partial, reason) => {
+            let reason = reason.unwrap_or_else(|| "the run ended early".to_owned());
+            page.entry("PARTIAL", &format!("{reason}; the figures are of a shorter run"));
+        }
+        (Status::Error, reason) => {
+            page.entry("ERROR", &reason.unwrap_or_else(|| "the run failed".to_owned()));
+        }
+    }
+}
+
+/// What was done, what of it was measured, and what was left out.
+fn conditions(report: &Report, page: &mut Page) {
+    let size = format!("{} a message", counted(report.length, "byte"));
+    let flows = counted(report.connections, flow_noun(report));
+    let flight = match report.load_loop {
+        LoadLoop::Closed => {
+            let each = counted(report.depth, "message");
+            let all = count_text(report.depth.saturating_mul(report.connections));
+            format!("closed loop: {flows}, {each} in flight on each ({all} in all), {size}")
+        }
+        LoadLoop::Open => format!(
+            "open loop: messages sent by the clock over {flows}, whatever is in flight; {size}"
+        ),
+    };
+    page.entry("load", &flight);
+    if report.mode == Mode::Connect {
+        page.entry("", "every message is a connection: connect, one echo, close");
+    }
+    page.entry("measured", &time_text(report.elapsed_ns));
+    let warmup = match report.warmup_ns {
+        0 => "no warm-up".to_owned(),
+        warmup_ns => format!(
+            "the warm-up of {} before it ({})",
+            time_text(warmup_ns),
+            warmup_text(&report.warmup_messages)
+        ),
+    };
+    let drain = match report.drain_ns {
+        0 => "no wait for the last echoes".to_owned(),
+        drain_ns => format!("the wait of {} for the last echoes after it", time_text(drain_ns)),
+    };
+    page.entry("left out", &format!("{warmup}, {drain}"));
+}
+
+fn warmup_text(messages: &Messages) -> String {
+    let Messages { sent, lost, late, duplicated, reordered, corrupted, .. } = *messages;
+    let mut text = format!("{} sent", counted(sent, "message"));
+    let trouble = [
+        ("lost", lost),
+        ("late", late),
+        ("duplicated", duplicated),
+        ("reordered", reordered),
+        ("corrupted", corrupted),
+    ];
+    for (name, count) in trouble.into_iter().filter(|(_, count)| *count > 0) {
+        text.push_str(&format!(", {} {name}", count_text(count)));
+    }
+    text
+}
+
+fn speed(report: &Report, page: &mut Page) {
+    let unit = match report.mode {
+        Mode::Echo => "messages",
+        Mode::Connect => "connections",
+    };
+    let achieved = report.rate.achieved;
+    let rate = match report.rate.asked {
+        Some(asked) => format!(
+            "{} {unit} a second achieved of {} asked ({})",
+            rate_text(achieved),
+            rate_text(asked),
+            percent_text(achieved, asked)
+        ),
+        None => format!("{} {unit} a second achieved, none asked", rate_text(achieved)),
+    };
+    page.entry("rate", &rate);
+    let a_second = |bytes: u64| match report.elapsed_ns {
+        0 => bytes_text(0.0),
+        elapsed_ns => bytes_text(bytes as f64 * 1e9 / elapsed_ns as f64),
+    };
+    let (sent, received) = (a_second(report.bytes.sent), a_second(report.bytes.received));
+    page.entry("throughput", &format!("{sent}/s sent, {received}/s received"));
+}
+
+/// The table of times, and what its gaps mean.
+fn times(report: &Report, page: &mut Page) {
+    let response = match report.load_loop {
+        LoadLoop::Closed => "response",
+        LoadLoop::Open => "response time",
+    };
+    let optional = [
+        ("service time", report.service_time_ns.as_ref()),
+        ("schedule lag", report.generator.schedule_lag_ns.as_ref()),
+    ];
+    let mut columns = vec![(response, &report.latency_ns)];
+    columns.extend(optional.into_iter().filter_map(|(name, column)| Some((name, column?))));
+    let title = match report.mode {
+        Mode::Echo => "round trip",
+        Mode::Connect => "connect, echo",
+    };
+    if report.latency_ns.count == 0 {
+        page.entry(title, "no echo came in time");
+        return;
+    }
+    page.row(title, columns.iter().map(|(name, _)| (*name).to_owned()));
+    let mut row = |name: &str, value: &dyn Fn(&Summary) -> Option<u64>| {
+        let cells = columns.iter().map(|(_, summary)| {
+            let value = if summary.count == 0 { None } else { value(summary) };
+            value.map_or_else(|| "-".to_owned(), time_text)
+        });
+        page.row(name, cells);
+    };
+    row("min", &|summary| Some(summary.min));
+    for (percentile, _) in &report.latency_ns.percentiles {
+        row(&format!("p{percentile}"), &|summary| summary.percentile(percentile));
+    }
+    row("max", &|summary| Some(summary.max));
+    row("mean", &|summary| Some(summary.mean));
+    row("stddev", &|summary| Some(summary.stddev));
+    let has_gap = columns
+        .iter()
+        .any(|(_, column)| column.percentiles.iter().any(|(_, value)| value.is_none()));
+    let samples = counted(report.latency_ns.count, "sample");
+    let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
+    page.entry("", &format!("{samples}{gaps}"));
+    if report.load_loop == LoadLoop::Open {
+        page.entry(
+            "",
+            "response time: from the moment a message was due; service time: from the moment it \
+             was sent",
+        );
+    }
+}
+
+fn outcome(report: &Report, page: &mut Page) {
+    let Messages { late, duplicated, reordered, corrupted, .. } = report.messages;
+    let [sent, received, lost, in_flight] = [
+        report.messages.sent,
+        report.messages.received,
+        report.messages.lost,
+        report.messages.in_flight_at_end,
+    ]
+    .map(count_text);
+    let share = match report.messages {
+        Messages { lost: 0, .. } => String::new(),
+        Messages { lost, sent, .. } => format!(" ({})", percent_text(lost as f64, sent as f64)),
+    };
+    page.entry(
+        "messages",
+        &format!(
+            "{sent} sent, {received} received, {lost} lost{share}, {in_flight} in flight at the end"
+        ),
+    );
+    let echoes = [
+        ("late", late),
+        ("duplicated", duplicated),
+        ("reordered", reordered),
+        ("corrupted", corrupted),
+    ];
+    page.entry("", &listed(&echoes));
+    if let Some(difference) = &report.first_difference {
+        page.entry("DIFFERENCE", &difference.to_string());
+    }
+    let Flows { opened, refused, reset, closed, timed_out, failed_locally } = report.flows;
+    page.entry(&format!("{}s", flow_noun(report)), &format!("{} opened", count_text(opened)));
+    let ends = [
+        ("refused", refused),
+        ("reset by the peer", reset),
+        ("closed by the peer", closed),
+        ("timed out", timed_out),
+        ("failed on this host", failed_locally),
+    ];
+    page.entry("", &listed(&ends));
+}
+
+/// All of them by name; on one short line when there is nothing to tell.
+fn listed(counts: &[(&str, u64)]) -> String {
+    let names: Vec<&str> = counts.iter().map(|(name, _)| *name).collect();
+    if let (true, Some((last, others))) =
+        (counts.iter().all(|(_, count)| *count == 0), names.split_last())
+    {
+        return format!("none {} or {last}", others.join(", "));
+    }
+    let all = counts.iter().map(|(name, count)| format!("{} {name}", count_text(*count)));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn generator(report: &Report, page: &mut Page) {
+    let generator = &report.generator;
+    let health = if generator.verdict == Verdict::Ok { "health" } else { "HEALTH" };
+    page.entry(health, &health_text(report));
+    let pacing = match generator.pacing {
+        Pacing::None => "slept until an echo came",
+        Pacing::Sleep => "slept until the next message was due",
+        Pacing::Spin => "never slept",
+        Pacing::Hybrid => "slept, and polled without sleeping when a message was nearly due",
+    };
+    page.entry(
+        "generator",
+        &format!(
+            "{} of a processor, {} of it a message; it {pacing}; this process used {} of CPU in \
+             all",
+            percent_text(generator.cpu_share, 1.0),
+            time_text(generator.cpu_ns_per_message),
+            time_text(generator.cpu_ns_process)
+        ),
+    );
+    if generator.held_back > 0 {
+        page.entry(
+            "held back",
+            &format!(
+                "{} due while the peer took no more: its backpressure, in the response time and \
+                 not in the schedule lag",
+                counted(generator.held_back, "message")
+            ),
+        );
+    }
+    if generator.saturated_values > 0 {
+        let values = counted(generator.saturated_values, "time");
+        page.entry("", &format!("{values} of more than an hour: counted as an hour"));
+    }
+    if generator.intervals_lost > 0 {
+        let lines = counted(generator.intervals_lost, "interval line");
+        page.entry("", &format!("{lines} dropped: stdout or a file took them too slowly"));
+    }
+}
+
+fn flow_noun(report: &Report) -> &'static str {
+    let is_datagram = ["udp:", "unixgram:"].iter().any(|kind| report.endpoint.starts_with(kind));
+    if is_datagram { "socket" } else { "connection" }
+}
+
+fn environment_text(report: &Report) -> String {
+    let environment = &report.environment;
+    let or_unknown = |text: &Option<String>| match text {
+        Some(text) => one_line(text),
+        None => "unknown".to_owned(),
+    };
+    let allowed: Vec<String> = environment.cpus_allowed.iter().map(u64::to_string).collect();
+    let place = if environment.loopback { "; loopback: no network is in the figures" } else { "" };
+    let shared = if environment.shared_cpus {
+        "; both ends share CPUs, and take time from each other"
+    } else {
+        ""
+    };
+    format!(
+        "{} on {}, {}, {} online, allowed {}, governor {}, clock {}{place}{shared}",
+        one_line(&report.program),
+        one_line(&environment.kernel),
+        or_unknown(&environment.cpu_model),
+        counted(environment.cpus_online, "CPU"),
+        allowed.join(","),
+        or_unknown(&environment.governor),
+        or_unknown(&environment.clock_source),
+    )
+}
+
+fn assert_text(outcome: &Outcome) -> String {
+    let held = if outcome.held { "held" } else { "NOT held" };
+    let value = match outcome.value {
+        Some(value) => format!("{value}"),
+        None => "no value, or too few samples for one".to_owned(),
+    };
+    format!("{held}: {} ({value})", one_line(&outcome.expression))
+}
+
+impl fmt::Display for Difference {
+    /// `first difference: connection 3, message 17, byte 5: sent 0x41, received 0x42`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "first difference: connection {}, ", self.flow)?;
+        match self.message {
+            Some(message) => write!(f, "message {message}, ")?,
+            None => write!(f, "an echo of no message that was sent, ")?,
+        }
+        write!(f, "byte {}: ", self.offset)?;
+        match self.sent {
+            Some(byte) => write!(f, "sent 0x{byte:02x}, ")?,
+            None => write!(f, "sent nothing there, ")?,
+        }
+        match self.received {
+            Some(byte) => write!(f, "received 0x{byte:02x}"),
+            None => write!(f, "received nothing there"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

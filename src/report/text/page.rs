@@ -1,0 +1,95 @@
+//! Labelled paragraphs and rows of a table, wrapped to the width of a page.
+
+/// The widest line, unless one word alone is wider.
+const COLUMNS_MAX: usize = 100;
+
+/// Where text begins; labels stand before it.
+const INDENT: usize = 14;
+
+/// The width of a cell: that of its longest title.
+const CELL: usize = 15;
+
+/// Lines so far.
+#[derive(Debug, Default)]
+pub(super) struct Page(String);
+
+impl Page {
+    /// A label and its text. A continuation has an empty label.
+    pub(super) fn entry(&mut self, label: &str, text: &str) {
+        let mut line = format!("{label:<INDENT$}");
+        let mut column = line.chars().count();
+        let mut is_first = true;
+        for word in text.split(' ') {
+            let width = word.chars().count();
+            if !is_first && column + 1 + width > COLUMNS_MAX {
+                self.end_line(&line);
+                line = " ".repeat(INDENT);
+                column = INDENT;
+                is_first = true;
+            }
+            if !is_first {
+                line.push(' ');
+                column += 1;
+            }
+            line.push_str(word);
+            column += width;
+            is_first = false;
+        }
+        self.end_line(&line);
+    }
+
+    /// A label and cells, each to the right of its column.
+    pub(super) fn row(&mut self, label: &str, cells: impl Iterator<Item = String>) {
+        let mut line = format!("{label:<INDENT$}");
+        cells.for_each(|cell| line.push_str(&format!("{cell:>CELL$}")));
+        self.end_line(&line);
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn end_line(&mut self, line: &str) {
+        self.0.push_str(line.trim_end());
+        self.0.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn long_text_goes_on_below_its_beginning() {
+        let mut page = Page::default();
+        page.entry("health", &"word ".repeat(30));
+        let lines: Vec<&str> = page.as_str().lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("health        word word"), "{}", lines[0]);
+        assert!(lines[1].starts_with("              word"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn a_long_word_is_not_cut() {
+        let mut page = Page::default();
+        let path = "x".repeat(120);
+        page.entry("endpoint", &format!("unix:{path} and more"));
+        assert!(page.as_str().contains(&path));
+        assert_eq!(page.as_str().lines().count(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn words_stay_and_lines_are_short(words in prop::collection::vec("[a-zé]{1,40}", 1..60)) {
+            let mut page = Page::default();
+            page.entry("", &words.join(" "));
+            let back: Vec<&str> = page.as_str().split_whitespace().collect();
+            prop_assert_eq!(back, words);
+            for line in page.as_str().lines() {
+                prop_assert!(line.chars().count() <= COLUMNS_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What a reader must find in the text.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::{Rate, Verdict, Warning, samples};
+
+/// The text with each run of white space as one space: wrapping is tested on the page.
+fn words_of(report: &Report) -> String {
+    report.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn assert_says(report: &Report, expected: &[&str]) {
+    let words = words_of(report);
+    for text in expected {
+        assert!(words.contains(text), "{text:?} is not in:\n{report}");
+    }
+}
+
+#[test]
+fn a_closed_loop_says_what_was_done_and_left_out() {
+    let report = samples::closed_run();
+    assert_says(
+        &report,
+        &[
+            "endpoint tcp://127.0.0.1:40001 (a server in this very process)",
+            "closed loop: 50 connections, 1 message in flight on each (50 in all), 64 bytes a",
+            "measured 10.0 s",
+            "left out the warm-up of 1.00 s before it (123 messages sent), the wait of 1.20 ms",
+            "100 messages a second achieved, none asked",
+            "6.72 kB/s sent, 6.40 kB/s received",
+            "1,050 sent, 1,000 received, 0 lost, 50 in flight at the end",
+            "none late, duplicated, reordered or corrupted",
+            "50 opened none refused, reset by the peer, closed by the peer, timed out or failed",
+            "ok: the generator had processor time to spare",
+            "this process used 12.3 s of CPU",
+            "resound 0.1.0 on Linux 6.18.5, Intel(R) Xeon(R) CPU @ 2.50GHz, 2 CPUs online",
+            "online, allowed 0,1, governor",
+            "governor unknown, clock tsc; loopback: no network",
+            "both ends share CPUs",
+        ],
+    );
+    assert!(!words_of(&report).contains("PARTIAL"));
+}
+
+#[test]
+fn an_open_loop_shows_the_service_time_and_the_lag_beside_the_response_time() {
+    let report = samples::open_run();
+    assert_says(
+        &report,
+        &[
+            "open loop: ",
+            "99,990 messages a second achieved of 100,000 asked (99.99 %)",
+            "round trip response time service time schedule lag",
+            "p50 70.0 us 60.0 us 2.00 us",
+            "p99.99 - - -",
+            "-: fewer than 10 samples beyond it",
+            "held: p99<200us",
+        ],
+    );
+}
+
+#[test]
+fn percentiles_with_enough_samples_need_no_note() {
+    let mut report = samples::closed_run();
+    report.latency_ns.percentiles.truncate(2);
+    assert!(!words_of(&report).contains("fewer than"));
+}
+
+/// case B5
+#[test]
+fn a_partial_report_is_flagged() {
+    let mut report = samples::closed_run();
+    report.status = Status::Partial;
+    report.error = Some("interrupted".to_owned());
+    assert_says(&report, &["PARTIAL interrupted; the figures are of a shorter run"]);
+}
+
+/// case B10
+#[test]
+fn a_run_without_an_echo_says_so_in_place_of_times() {
+    let mut report = samples::closed_run();
+    report.status = Status::Error;
+    report.error = Some("no echo came".to_owned());
+    report.latency_ns = Summary { count: 0, ..report.latency_ns };
+    report.messages = Messages { sent: 50, lost: 50, ..Messages::default() };
+    let expected = ["ERROR no echo came", "no echo came in time", "50 lost (100.00 %)"];
+    assert_says(&report, &expected);
+}
+
+#[test]
+fn a_run_that_could_not_start_is_short() {
+    let report = Report::failed("resound 0.1.0", Vec::new(), "cannot connect: refused");
+    assert_says(&report, &["ERROR cannot connect: refused"]);
+    assert_eq!(report.to_string().lines().count(), 1, "{report}");
+}
+
+/// cases B3 and B4
+#[test]
+fn troubles_are_counted_by_name() {
+    let mut report = samples::closed_run();
+    report.messages = Messages {
+        sent: 2_000,
+        received: 1_990,
+        lost: 10,
+        late: 4,
+        duplicated: 3,
+        reordered: 2,
+        corrupted: 1,
+        in_flight_at_end: 0,
+    };
+    report.flows =
+        Flows { opened: 47, refused: 3, reset: 2, closed: 1, timed_out: 5, failed_locally: 6 };
+    assert_says(
+        &report,
+        &[
+            "10 lost (0.50 %)",
+            "4 late, 3 duplicated, 2 reordered, 1 corrupted",
+            "47 opened 3 refused, 2 reset by the peer, 1 closed by the peer, 5 timed out, 6 failed",
+        ],
+    );
+}
+
+/// case B7
+#[test]
+fn the_first_difference_is_located() {
+    let mut report = samples::closed_run();
+    let difference = Difference {
+        flow: 3,
+        message: Some(17),
+        offset: 5,
+        sent: Some(0x41),
+        received: Some(0x42),
+    };
+    report.first_difference = Some(difference.clone());
+    let text = "first difference: connection 3, message 17, byte 5: sent 0x41, received 0x42";
+    assert_says(&report, &[text]);
+    let strange = Difference { message: None, sent: None, received: None, ..difference };
+    assert_eq!(
+        strange.to_string(),
+        "first difference: connection 3, an echo of no message that was sent, byte 5: sent nothing \
+         there, received nothing there"
+    );
+}
+
+/// case B2
+#[test]
+fn a_limit_of_the_generator_is_said_in_plain_words() {
+    let mut report = samples::open_run();
+    report.generator.verdict = Verdict::Behind;
+    report.generator.held_back = 12;
+    report.generator.saturated_values = 1;
+    report.generator.intervals_lost = 2;
+    assert_says(
+        &report,
+        &[
+            "HEALTH the generator, not the server, was the limit: it sent messages late",
+            "held back 12 messages due while the peer took no more: its backpressure",
+            "1 time of more than an hour",
+            "2 interval lines dropped",
+        ],
+    );
+}
+
+#[test]
+fn connect_mode_counts_connections_a_second() {
+    let mut report = samples::closed_run();
+    report.mode = Mode::Connect;
+    let expected =
+        ["100 connections a second", "every message is a connection: connect, one echo, close"];
+    assert_says(&report, &expected);
+}
+
+#[test]
+fn datagram_sockets_are_not_called_connections() {
+    let mut report = samples::closed_run();
+    report.endpoint = "udp://127.0.0.1:7".to_owned();
+    assert_says(&report, &["50 sockets", "sockets 50 opened"]);
+}
+
+#[test]
+fn asserts_and_warnings_stand_at_the_end() {
+    let mut report = samples::closed_run();
+    let expression = "p99.9<1ms".to_owned();
+    report.asserts.push(Outcome { expression, value: None, held: false });
+    report.warnings = vec![Warning("a virtual machine\n\x1b[2J".to_owned())];
+    assert_says(
+        &report,
+        &[
+            r"WARNING a virtual machine\n\u{1b}[2J",
+            "NOT held: p99.9<1ms (no value, or too few samples for one)",
+        ],
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_figures_fit_a_page(
+        counts: [u64; 8],
+        times: [u64; 4],
+        asked in prop::option::of(1.0..1e19),
+        achieved in 0.0..1e19,
+    ) {
+        let mut report = samples::open_run();
+        report.messages = Messages {
+            sent: counts[0],
+            received: counts[1],
+            lost: counts[2],
+            late: counts[3],
+            duplicated: counts[4],
+            reordered: counts[5],
+            corrupted: counts[6],
+            in_flight_at_end: counts[7],
+        };
+        report.warmup_messages = report.messages;
+        [report.elapsed_ns, report.warmup_ns, report.drain_ns, report.latency_ns.max] = times;
+        (report.depth, report.connections) = (counts[0], counts[1]);
+        report.bytes.sent = counts[0];
+        report.generator.held_back = counts[2];
+        report.rate = Rate { asked, achieved };
+        for line in report.to_string().lines() {
+            prop_assert!(line.chars().count() <= 100, "{}", line);
+        }
+    }
+}
