@@ -7,6 +7,7 @@
 mod distribution;
 mod environment;
 mod health;
+mod interval;
 mod json;
 #[cfg(test)]
 mod samples;

@@ -1,0 +1,202 @@
+//! What happened between two points of a run, on one line: for people, for programs, for a
+//! progress bar.
+
+use serde::Serialize;
+
+use super::words::{rate_text, time_text};
+use super::{Interval, Messages, Mode, PercentileList, Summary};
+
+/// The line's fields, in their order.
+#[derive(Serialize)]
+struct Document<'a> {
+    interval: Fields<'a>,
+}
+
+#[derive(Serialize)]
+struct Fields<'a> {
+    start_ns: u64,
+    end_ns: u64,
+    warmup: bool,
+    drain: bool,
+    rate: f64,
+    messages: &'a Messages,
+    flows_open: u64,
+    latency_ns: Summary,
+}
+
+impl Interval {
+    /// Echoes a second; 0 for an interval of no length.
+    pub fn rate(&self) -> f64 {
+        let length_ns = self.end_ns.saturating_sub(self.start_ns);
+        if length_ns == 0 { 0.0 } else { self.messages.received as f64 * 1e9 / length_ns as f64 }
+    }
+
+    /// One JSON object, without a line's end in it or after it.
+    ///
+    /// Its only key is `interval`, by which it is told from the document at the end. `messages` has
+    /// the report's keys, yet counts what happened in the interval: what was sent in it may be
+    /// received in the next.
+    #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+    pub fn to_json_line(&self, percentiles: &PercentileList) -> String {
+        let document = Document {
+            interval: Fields {
+                start_ns: self.start_ns,
+                end_ns: self.end_ns,
+                warmup: self.is_warmup,
+                drain: self.is_drain,
+                rate: self.rate(),
+                messages: &self.messages,
+                flows_open: self.flows_open,
+                latency_ns: self.latency.summary(percentiles),
+            },
+        };
+        serde_json::to_string(&document).expect("plain data is JSON")
+    }
+
+    /// One line for people, without its end: when, what phase, how many a second, how fast, how
+    /// many lost; 90 columns, and more only when something went wrong.
+    pub fn to_text_line(&self, mode: Mode) -> String {
+        let [start, end] = [self.start_ns, self.end_ns].map(|ns| ns as f64 / 1e9);
+        let is_empty = self.latency.count() == 0;
+        let max = (!is_empty).then(|| self.latency.histogram().max());
+        let [p50, p99] = [50.0, 99.0].map(|percentile| self.latency.percentile(percentile));
+        let [p50, p99, max] = [p50, p99, max].map(time_or_dash);
+        let Messages { lost, late, duplicated, reordered, corrupted, .. } = self.messages;
+        let mut line = format!(
+            "{start:>6.1} -{end:>6.1} s  {:<7} {:>9} {}  p50 {p50:>7}  p99 {p99:>7}  max {max:>7}  \
+             lost {lost}",
+            self.phase(),
+            rate_text(self.rate()),
+            unit(mode),
+        );
+        let trouble = [
+            ("late", late),
+            ("duplicated", duplicated),
+            ("reordered", reordered),
+            ("corrupted", corrupted),
+        ];
+        for (name, count) in trouble.iter().filter(|(_, count)| *count > 0) {
+            line.push_str(&format!("  {name} {count}"));
+        }
+        line
+    }
+
+    /// For a progress bar, which says by itself how much of the run is done: 50 columns at most
+    /// unless something went wrong.
+    pub fn to_progress(&self, mode: Mode) -> String {
+        let mut text = format!(
+            "{} {}, p50 {}",
+            rate_text(self.rate()),
+            unit(mode),
+            time_or_dash(self.latency.percentile(50.0))
+        );
+        if !self.phase().is_empty() {
+            text = format!("{}: {text}", self.phase());
+        }
+        let Messages { lost, corrupted, .. } = self.messages;
+        for (name, count) in [("lost", lost), ("corrupted", corrupted)] {
+            if count > 0 {
+                text.push_str(&format!(", {count} {name}"));
+            }
+        }
+        text
+    }
+
+    fn phase(&self) -> &'static str {
+        match (self.is_warmup, self.is_drain) {
+            (true, _) => "warm-up",
+            (_, true) => "drain",
+            _ => "",
+        }
+    }
+}
+
+fn unit(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Echo => "msg/s",
+        Mode::Connect => "conn/s",
+    }
+}
+
+fn time_or_dash(time_ns: Option<u64>) -> String {
+    time_ns.map_or_else(|| "-".to_owned(), time_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::Distribution;
+
+    fn interval(echoes: u64) -> Interval {
+        let mut latency = Distribution::new();
+        (0..echoes).for_each(|_| latency.record(71_200));
+        Interval {
+            start_ns: 1_000_000_000,
+            end_ns: 2_000_000_000,
+            is_warmup: false,
+            is_drain: false,
+            messages: Messages { sent: echoes, received: echoes, ..Messages::default() },
+            latency,
+            flows_open: 50,
+        }
+    }
+
+    #[test]
+    fn a_line_says_when_how_many_how_fast_and_how_many_lost() {
+        let line = interval(2_000).to_text_line(Mode::Echo);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let expected = "1.0 - 2.0 s 2,000 msg/s p50 71.2 us p99 71.2 us max 71.2 us lost 0";
+        assert_eq!(words.join(" "), expected);
+        assert!(line.len() <= 90, "{line}");
+    }
+
+    #[test]
+    fn the_phase_and_the_unit_are_named() {
+        let mut interval = interval(20);
+        interval.is_warmup = true;
+        assert!(interval.to_text_line(Mode::Connect).contains(" warm-up  "));
+        assert_eq!(interval.to_progress(Mode::Connect), "warm-up: 20.0 conn/s, p50 71.2 us");
+        interval.is_warmup = false;
+        interval.is_drain = true;
+        assert!(interval.to_text_line(Mode::Echo).contains(" drain "));
+    }
+
+    #[test]
+    fn what_went_wrong_is_on_the_line() {
+        let mut interval = interval(0);
+        interval.messages = Messages { lost: 3, duplicated: 2, corrupted: 1, ..interval.messages };
+        let line = interval.to_text_line(Mode::Echo);
+        assert!(line.ends_with("max       -  lost 3  duplicated 2  corrupted 1"), "{line}");
+        assert_eq!(interval.to_progress(Mode::Echo), "0 msg/s, p50 -, 3 lost, 1 corrupted");
+    }
+
+    #[test]
+    fn an_interval_of_no_length_has_no_rate() {
+        let mut interval = interval(5);
+        interval.end_ns = interval.start_ns;
+        assert_eq!(interval.rate(), 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_interval_is_one_json_object_on_one_line(
+            start_ns: u64, end_ns: u64, received: u64, is_warmup: bool, values: Vec<u64>,
+        ) {
+            let mut interval = interval(0);
+            interval.messages.received = received;
+            interval = Interval { start_ns, end_ns, is_warmup, ..interval };
+            values.iter().for_each(|value| interval.latency.record(*value));
+            let line = interval.to_json_line(&PercentileList::default());
+            prop_assert!(!line.contains('\n'));
+            let json: Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(json["interval"]["warmup"].as_bool(), Some(is_warmup));
+            prop_assert!(json["interval"]["rate"].is_f64());
+            let count = &json["interval"]["latency_ns"]["count"];
+            prop_assert_eq!(count.as_u64(), Some(values.len() as u64));
+            prop_assert!(!interval.to_text_line(Mode::Echo).contains('\n'));
+        }
+    }
+}
