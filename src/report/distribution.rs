@@ -81,12 +81,7 @@ impl Distribution {
 
     /// The value at a percentile, when enough values lie beyond it to tell.
     pub fn percentile(&self, percentile: f64) -> Option<u64> {
-        #[expect(clippy::cast_precision_loss, reason = "a count of samples is below 2^53")]
-        let beyond = self.count() as f64 * (100.0 - percentile) / 100.0;
-        // The product of two decimals is a hair off where it should be whole.
-        const ROUNDING: f64 = 1e-9;
-        (beyond + ROUNDING >= SAMPLES_BEYOND_MIN)
-            .then(|| self.histogram.value_at_percentile(percentile))
+        percentile_of(&self.histogram, percentile)
     }
 
     /// Its figures at these percentiles.
@@ -110,6 +105,15 @@ impl Distribution {
             percentiles: percentiles.0.iter().map(at).collect(),
         }
     }
+}
+
+/// The value at a percentile, when enough values lie beyond it to tell.
+pub(super) fn percentile_of(histogram: &Histogram<u64>, percentile: f64) -> Option<u64> {
+    #[expect(clippy::cast_precision_loss, reason = "a count of samples is below 2^53")]
+    let beyond = histogram.len() as f64 * (100.0 - percentile) / 100.0;
+    // The product of two decimals is a hair off where it should be whole.
+    const ROUNDING: f64 = 1e-9;
+    (beyond + ROUNDING >= SAMPLES_BEYOND_MIN).then(|| histogram.value_at_percentile(percentile))
 }
 
 impl Default for Distribution {
@@ -142,10 +146,7 @@ impl FromStr for PercentileList {
     fn from_str(text: &str) -> Result<PercentileList, String> {
         const LENGTH_MAX: usize = 100;
         let parse = |word: &str| {
-            let is_plain = word.chars().all(|c| c.is_ascii_digit() || c == '.');
-            let value = word.parse::<f64>().ok().filter(|value| (0.0..100.0).contains(value));
-            let value = value.filter(|_| is_plain);
-            value.map(|value| (word.to_owned(), value)).ok_or_else(|| {
+            parse_percentile(word).map(|value| (word.to_owned(), value)).ok_or_else(|| {
                 "expected percentiles from 0 to below 100, such as 50,90,99,99.9".to_owned()
             })
         };
@@ -162,6 +163,12 @@ impl FromStr for PercentileList {
         }
         Ok(PercentileList(list))
     }
+}
+
+/// A percentile from 0 to below 100, in plain decimals.
+pub(super) fn parse_percentile(word: &str) -> Option<f64> {
+    let is_plain = word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    word.parse::<f64>().ok().filter(|value| is_plain && (0.0..100.0).contains(value))
 }
 
 /// The figures of a distribution, in whole nanoseconds.

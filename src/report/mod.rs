@@ -4,6 +4,7 @@
 //! [`Report`] is the JSON document of version 1, field by field in its order: keys may be added,
 //! none renamed. Times are whole nanoseconds, rates a second.
 
+mod assert;
 mod distribution;
 mod environment;
 mod health;
@@ -17,6 +18,7 @@ mod words;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+pub use self::assert::Assertion;
 pub use self::distribution::{Distribution, PercentileList, Summary};
 pub use self::health::{Signs, health_text};
 pub use self::words::time_text;

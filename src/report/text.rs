@@ -8,8 +8,8 @@ use std::fmt;
 use self::page::Page;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use super::{
-    Difference, Flows, LoadLoop, Messages, Mode, Outcome, Pacing, Report, Status, Summary, Verdict,
-    health_text,
+    Assertion, Difference, Flows, LoadLoop, Messages, Mode, Outcome, Pacing, Report, Status,
+    Summary, Verdict, health_text,
 };
 
 impl fmt::Display for Report {
@@ -308,7 +308,10 @@ fn environment_text(report: &Report) -> String {
 fn assert_text(outcome: &Outcome) -> String {
     let held = if outcome.held { "held" } else { "NOT held" };
     let value = match outcome.value {
-        Some(value) => format!("{value}"),
+        Some(value) => match outcome.expression.parse::<Assertion>() {
+            Ok(assertion) => assertion.value_text(value),
+            Err(_) => value.to_string(),
+        },
         None => "no value, or too few samples for one".to_owned(),
     };
     format!("{held}: {} ({value})", one_line(&outcome.expression))

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/reactor/", &["readiness"]),
     ("src/socket/", &["endpoint", "error", "socket"]),
     ("src/echo/", &["endpoint", "error", "readiness", "reactor", "socket"]),
-    ("src/report/", &[]),
+    ("src/report/", &["units"]),
     ("src/load/", &["endpoint", "error", "readiness", "reactor", "report", "socket"]),
     ("src/client/", &["endpoint", "error", "socket"]),
     ("src/send/", &["client", "endpoint", "error", "socket"]),

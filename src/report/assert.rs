@@ -1,0 +1,286 @@
+//! What a run must have come to: `p99<200us`, `rate>100k`, `loss<0.1%`.
+
+use std::str::FromStr;
+
+use hdrhistogram::Histogram;
+
+use super::distribution::{parse_percentile, percentile_of};
+use super::words::{count_text, rate_text, time_text};
+use super::{Outcome, Report, Summary};
+use crate::units::{parse_count, parse_time};
+
+/// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
+/// without.
+///
+/// OP is one of `<` `<=` `>` `>=` `==` `!=`. VALUE has the unit of NAME:
+///
+/// - `p50`, `p99.9` or any other percentile, `min`, `mean`, `max`, `stddev`, of the response time;
+///   after `service.` of the service time, after `lag.` of the schedule lag: a time with its unit,
+///   `200us`;
+/// - `rate`, what was achieved a second: `100k`, `99.5`;
+/// - `loss`, the lost of the sent, and `cpu_share`, of one processor: `0.1%`;
+/// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
+///   `in_flight_at_end`, `held_back`, `opened`, `refused`, `reset`, `closed`, `timed_out`,
+///   `failed_locally`: a count, `0`, `10k`.
+///
+/// What has no value does not hold, whatever the operator: a percentile that fewer than ten samples
+/// lie beyond, any time without an echo, `service` and `lag` in a closed loop, `loss` when nothing
+/// was sent.
+///
+/// ```
+/// use resound::report::{Assertion, Report};
+///
+/// let assertion: Assertion = "lost == 0".parse()?;
+/// assert!(assertion.check(&Report::failed("", Vec::new(), "")).held);
+/// let no_bound = "p99<200".parse::<Assertion>().unwrap_err();
+/// assert_eq!(no_bound, "expected a time with its unit after 'p99', such as p99<200us");
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    expression: String,
+    subject: Subject,
+    operator: &'static Operator,
+    bound: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Time(Series, Statistic),
+    Fact(&'static Fact),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Series {
+    Response,
+    Service,
+    Lag,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Statistic {
+    Min,
+    Mean,
+    Max,
+    Stddev,
+    Percentile(f64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Time,
+    Rate,
+    Percent,
+    Count,
+}
+
+#[derive(Debug)]
+struct Fact {
+    name: &'static str,
+    unit: Unit,
+    value: fn(&Report) -> Option<f64>,
+}
+
+#[derive(Debug)]
+struct Operator {
+    sign: &'static str,
+    holds: fn(&f64, &f64) -> bool,
+}
+
+/// A sign that begins with another comes first.
+const OPERATORS: &[Operator] = &[
+    Operator { sign: "<=", holds: f64::le },
+    Operator { sign: ">=", holds: f64::ge },
+    Operator { sign: "==", holds: f64::eq },
+    Operator { sign: "!=", holds: f64::ne },
+    Operator { sign: "<", holds: f64::lt },
+    Operator { sign: ">", holds: f64::gt },
+];
+
+const FACTS: &[Fact] = &[
+    Fact {
+        name: "rate",
+        unit: Unit::Rate,
+        value: |report| (report.elapsed_ns > 0).then_some(report.rate.achieved),
+    },
+    Fact {
+        name: "loss",
+        unit: Unit::Percent,
+        value: |report| {
+            let (lost, sent) = (report.messages.lost as f64, report.messages.sent as f64);
+            (sent > 0.0).then(|| lost * 100.0 / sent)
+        },
+    },
+    Fact {
+        name: "cpu_share",
+        unit: Unit::Percent,
+        value: |report| (report.elapsed_ns > 0).then_some(report.generator.cpu_share * 100.0),
+    },
+    count("sent", |report| Some(report.messages.sent as f64)),
+    count("received", |report| Some(report.messages.received as f64)),
+    count("lost", |report| Some(report.messages.lost as f64)),
+    count("late", |report| Some(report.messages.late as f64)),
+    count("duplicated", |report| Some(report.messages.duplicated as f64)),
+    count("reordered", |report| Some(report.messages.reordered as f64)),
+    count("corrupted", |report| Some(report.messages.corrupted as f64)),
+    count("in_flight_at_end", |report| Some(report.messages.in_flight_at_end as f64)),
+    count("held_back", |report| Some(report.generator.held_back as f64)),
+    count("opened", |report| Some(report.flows.opened as f64)),
+    count("refused", |report| Some(report.flows.refused as f64)),
+    count("reset", |report| Some(report.flows.reset as f64)),
+    count("closed", |report| Some(report.flows.closed as f64)),
+    count("timed_out", |report| Some(report.flows.timed_out as f64)),
+    count("failed_locally", |report| Some(report.flows.failed_locally as f64)),
+];
+
+const fn count(name: &'static str, value: fn(&Report) -> Option<f64>) -> Fact {
+    Fact { name, unit: Unit::Count, value }
+}
+
+impl Assertion {
+    /// Holds it against a run.
+    pub fn check(&self, report: &Report) -> Outcome {
+        let value = match self.subject {
+            Subject::Fact(fact) => (fact.value)(report),
+            Subject::Time(series, statistic) => time_value(report, series, statistic),
+        };
+        let held = value.is_some_and(|value| (self.operator.holds)(&value, &self.bound));
+        Outcome { expression: self.expression.clone(), value, held }
+    }
+
+    /// A value of its left side, with its unit.
+    pub(super) fn value_text(&self, value: f64) -> String {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a float to integer cast saturates; no value is negative"
+        )]
+        let whole = value as u64;
+        match self.unit() {
+            Unit::Time => time_text(whole),
+            Unit::Rate => format!("{} a second", rate_text(value)),
+            Unit::Percent => format!("{value:.4} %"),
+            Unit::Count => count_text(whole),
+        }
+    }
+
+    fn unit(&self) -> Unit {
+        match self.subject {
+            Subject::Time(..) => Unit::Time,
+            Subject::Fact(fact) => fact.unit,
+        }
+    }
+}
+
+fn time_value(report: &Report, series: Series, statistic: Statistic) -> Option<f64> {
+    let (summary, histogram): (Option<&Summary>, Option<&Histogram<u64>>) = match series {
+        Series::Response => (Some(&report.latency_ns), report.latency_histogram.as_ref()),
+        Series::Service => {
+            (report.service_time_ns.as_ref(), report.service_time_histogram.as_ref())
+        }
+        Series::Lag => {
+            (report.generator.schedule_lag_ns.as_ref(), report.schedule_lag_histogram.as_ref())
+        }
+    };
+    let summary = summary.filter(|summary| summary.count > 0)?;
+    let time_ns = match statistic {
+        Statistic::Min => summary.min,
+        Statistic::Mean => summary.mean,
+        Statistic::Max => summary.max,
+        Statistic::Stddev => summary.stddev,
+        Statistic::Percentile(percentile) => match histogram {
+            Some(histogram) => percentile_of(histogram, percentile)?,
+            None => listed_percentile(summary, percentile)?,
+        },
+    };
+    Some(time_ns as f64)
+}
+
+/// A percentile of the summary's own list, however it was written there.
+fn listed_percentile(summary: &Summary, percentile: f64) -> Option<u64> {
+    let mut list = summary.percentiles.iter();
+    list.find(|(text, _)| parse_percentile(text) == Some(percentile)).and_then(|(_, value)| *value)
+}
+
+impl FromStr for Assertion {
+    type Err = String;
+
+    /// Reads an expression; the error is one sentence, with an example.
+    fn from_str(text: &str) -> Result<Assertion, String> {
+        let expression = text.trim();
+        let no_operator = || {
+            "expected a name, one of < <= > >= == !=, and a value, such as p99<200us, rate>100k or \
+             loss<0.1%"
+                .to_owned()
+        };
+        let name_end = expression.find(['<', '>', '=', '!']).ok_or_else(no_operator)?;
+        let (name, rest) = expression.split_at(name_end);
+        let operator = OPERATORS.iter().find(|operator| rest.starts_with(operator.sign));
+        let operator = operator.ok_or_else(no_operator)?;
+        let (name, value) = (name.trim(), rest[operator.sign.len()..].trim());
+        let subject = parse_subject(name)?;
+        let mut assertion =
+            Assertion { expression: expression.to_owned(), subject, operator, bound: 0.0 };
+        assertion.bound = parse_bound(assertion.unit(), name, value)?;
+        Ok(assertion)
+    }
+}
+
+fn parse_subject(name: &str) -> Result<Subject, String> {
+    if let Some(fact) = FACTS.iter().find(|fact| fact.name == name) {
+        return Ok(Subject::Fact(fact));
+    }
+    let (series, statistic) = match name.split_once('.') {
+        Some(("service", rest)) => (Series::Service, rest),
+        Some(("lag", rest)) => (Series::Lag, rest),
+        _ => (Series::Response, name),
+    };
+    let statistic = match statistic {
+        "min" => Some(Statistic::Min),
+        "mean" => Some(Statistic::Mean),
+        "max" => Some(Statistic::Max),
+        "stddev" => Some(Statistic::Stddev),
+        _ => statistic.strip_prefix('p').and_then(parse_percentile).map(Statistic::Percentile),
+    };
+    statistic.map(|statistic| Subject::Time(series, statistic)).ok_or_else(|| {
+        let facts: Vec<&str> = FACTS.iter().map(|fact| fact.name).collect();
+        format!(
+            "expected a percentile below 100 (p50, p99.9), min, mean, max or stddev, each also \
+             after 'service.' or 'lag.', or one of {}, such as p99<200us",
+            facts.join(", ")
+        )
+    })
+}
+
+fn parse_bound(unit: Unit, name: &str, value: &str) -> Result<f64, String> {
+    let (bound, expected) = match unit {
+        Unit::Time => {
+            // A bare number would be seconds, which few mean who type `p99<200`.
+            let has_unit = value.ends_with(|c: char| c.is_alphabetic());
+            let time = parse_time(value).ok().filter(|_| has_unit);
+            (time.map(|time| time.as_nanos() as f64), ("a time with its unit", "200us"))
+        }
+        Unit::Rate => {
+            let rate = parse_count(value).ok().map(|count| count as f64);
+            (rate.or_else(|| parse_decimal(value)), ("a rate a second", "100k"))
+        }
+        Unit::Percent => {
+            let percent = value.strip_suffix('%').map(str::trim_end).and_then(parse_decimal);
+            (percent, ("a percentage with its %", "0.1%"))
+        }
+        Unit::Count => {
+            (parse_count(value).ok().map(|count| count as f64), ("a whole count", "10k"))
+        }
+    };
+    let (what, example) = expected;
+    bound.ok_or_else(|| format!("expected {what} after '{name}', such as {name}<{example}"))
+}
+
+fn parse_decimal(text: &str) -> Option<f64> {
+    let is_plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let is_whole = text.starts_with(|c: char| c.is_ascii_digit()) && !text.ends_with('.');
+    text.parse().ok().filter(|value: &f64| is_plain && is_whole && value.is_finite())
+}
+
+#[cfg(test)]
+mod tests;

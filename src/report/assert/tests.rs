@@ -1,0 +1,189 @@
+//! Every name, every operator, and what is refused.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::{Distribution, Flows, Messages, Rate, samples};
+
+fn check(expression: &str, report: &Report) -> Outcome {
+    expression.parse::<Assertion>().unwrap().check(report)
+}
+
+/// 1,000 response times, half of 100 us and half of 200 us, and as many lags of 5 us.
+fn run() -> Report {
+    let mut report = samples::open_run();
+    let mut response = Distribution::new();
+    let mut lag = Distribution::new();
+    for index in 0..1_000 {
+        response.record(if index % 2 == 0 { 100_000 } else { 200_000 });
+        lag.record(5_000);
+    }
+    report.latency_ns = response.summary(&"50".parse().unwrap());
+    report.latency_histogram = Some(response.histogram().clone());
+    report.schedule_lag_histogram = Some(lag.histogram().clone());
+    report.generator.schedule_lag_ns = Some(lag.summary(&"50".parse().unwrap()));
+    report
+}
+
+#[test]
+fn any_percentile_can_be_asserted_not_only_a_listed_one() {
+    let report = run();
+    assert!(check("p12.5 < 110us", &report).held);
+    assert!(check("p75>=200us", &report).held);
+    assert!(!check("p75<200us", &report).held);
+    assert!(check("lag.p98<6us", &report).held);
+    assert!(check("service.p90<=80us", &report).held, "by the list, without a histogram");
+    assert!(check("service.p90.0<=80us", &report).held, "written another way");
+}
+
+#[test]
+fn a_percentile_with_too_few_samples_does_not_hold_and_has_no_value() {
+    for expression in ["p99.1<1h", "p99.1>0ns", "p99.1!=1us", "service.p99.99<1h", "service.p1<1h"]
+    {
+        let outcome = check(expression, &run());
+        assert_eq!((outcome.value, outcome.held), (None, false), "{expression}");
+    }
+    assert_eq!(check("p99<1h", &run()).value.map(|value| value > 199_000.0), Some(true));
+}
+
+/// case B10
+#[test]
+fn without_an_echo_no_time_holds() {
+    let report = Report::failed("", Vec::new(), "");
+    for expression in ["p50<1h", "min<1h", "mean<1h", "max<1h", "stddev<1h", "service.min<1h"] {
+        assert!(!check(expression, &report).held, "{expression}");
+    }
+    for expression in ["rate<1", "loss<1%", "cpu_share<50%", "lag.max<1h"] {
+        assert_eq!(check(expression, &report).value, None, "{expression}");
+    }
+}
+
+#[test]
+fn each_operator_compares_as_it_reads() {
+    let mut report = samples::closed_run();
+    report.messages.lost = 5;
+    let held = ["lost<6", "lost<=5", "lost>4", "lost>=5", "lost==5", "lost!=4", " lost  ==  5 "];
+    held.iter().for_each(|expression| assert!(check(expression, &report).held, "{expression}"));
+    let not_held = ["lost<5", "lost<=4", "lost>5", "lost>=6", "lost==4", "lost!=5"];
+    not_held.iter().for_each(|expression| assert!(!check(expression, &report).held));
+}
+
+/// case B4
+#[test]
+fn every_count_has_its_name() {
+    let mut report = samples::closed_run();
+    report.messages = Messages {
+        sent: 1,
+        received: 2,
+        lost: 3,
+        late: 4,
+        duplicated: 5,
+        reordered: 6,
+        corrupted: 7,
+        in_flight_at_end: 8,
+    };
+    report.flows =
+        Flows { opened: 9, refused: 10, reset: 11, closed: 12, timed_out: 13, failed_locally: 14 };
+    report.generator.held_back = 15;
+    let names = [
+        "sent",
+        "received",
+        "lost",
+        "late",
+        "duplicated",
+        "reordered",
+        "corrupted",
+        "in_flight_at_end",
+        "opened",
+        "refused",
+        "reset",
+        "closed",
+        "timed_out",
+        "failed_locally",
+        "held_back",
+    ];
+    for (index, name) in names.iter().enumerate() {
+        assert!(check(&format!("{name}=={}", index + 1), &report).held, "{name}");
+    }
+}
+
+#[test]
+fn rates_and_shares_have_their_units() {
+    let mut report = samples::closed_run();
+    report.rate = Rate { asked: None, achieved: 100_000.5 };
+    report.messages = Messages { sent: 1_000, lost: 1, ..report.messages };
+    assert!(check("rate>100k", &report).held);
+    assert!(check("rate>100000.4", &report).held);
+    assert_eq!(check("loss<=0.1%", &report).value, Some(0.1));
+    assert!(check("loss <= 0.1 %", &report).held);
+    assert!(check("cpu_share<62%", &report).held);
+}
+
+#[test]
+fn the_expression_stays_as_it_was_typed() {
+    assert_eq!(check(" p99 < 200us", &run()).expression, "p99 < 200us");
+}
+
+#[test]
+fn a_value_is_shown_with_its_unit() {
+    let text = |expression: &str, value| expression.parse::<Assertion>().unwrap().value_text(value);
+    assert_eq!(text("p99<1ms", 71_200.0), "71.2 us");
+    assert_eq!(text("rate>1", 100_000.4), "100,000 a second");
+    assert_eq!(text("loss<1%", 0.05), "0.0500 %");
+    assert_eq!(text("lost<1", 1_000.0), "1,000");
+}
+
+#[test]
+fn what_is_no_assertion_is_refused_with_an_example() {
+    let cases = [
+        ("", "expected a name"),
+        ("p99", "expected a name"),
+        ("lost=0", "one of < <= > >= == !="),
+        ("lost!0", "one of < <= > >= == !="),
+        ("<5", "expected a percentile"),
+        ("p100<1ms", "expected a percentile below 100"),
+        ("p<1ms", "expected a percentile"),
+        ("p50,90<1ms", "expected a percentile"),
+        ("p-1<1ms", "expected a percentile"),
+        ("P99<1ms", "expected a percentile"),
+        ("latency<1ms", "expected a percentile"),
+        ("service<1ms", "expected a percentile"),
+        ("other.p99<1ms", "expected a percentile"),
+        ("p99<200", "expected a time with its unit after 'p99'"),
+        ("p99<0", "expected a time with its unit"),
+        ("p99<", "expected a time"),
+        ("p99<1ms<2ms", "expected a time"),
+        ("p99<-1ms", "expected a time"),
+        ("rate>fast", "expected a rate a second after 'rate'"),
+        ("rate>1.", "expected a rate"),
+        ("loss<0.001", "expected a percentage with its % after 'loss'"),
+        ("loss<%", "expected a percentage"),
+        ("loss<infinity%", "expected a percentage"),
+        ("lost<0.5", "expected a whole count after 'lost'"),
+        ("lost<1%", "expected a whole count"),
+    ];
+    for (text, expected) in cases {
+        let refused = text.parse::<Assertion>().unwrap_err();
+        assert!(refused.contains(expected) && refused.contains("such as"), "{text:?}: {refused}");
+        assert!(!refused.contains('\n'));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_refused(text in ".{0,40}") {
+        let _ = text.parse::<Assertion>().map(|assertion| assertion.check(&run()));
+    }
+
+    #[test]
+    fn any_comparison_parses_or_is_refused(
+        name in "(service\\.|lag\\.)?(p[0-9.]{0,5}|min|max|loss|rate|lost|[a-z]{1,5})",
+        operator in "(<|<=|>|>=|==|!=|=|<>)",
+        value in "[0-9.]{0,6}(us|ms|s|%|k|x)?",
+    ) {
+        if let Ok(assertion) = format!("{name} {operator} {value}").parse::<Assertion>() {
+            let outcome = assertion.check(&samples::open_run());
+            prop_assert!(outcome.value.is_some() || !outcome.held);
+        }
+    }
+}
