@@ -1,0 +1,235 @@
+//! The loop alone: `cargo bench --bench reactor`. Handler and sources do next to nothing, and no
+//! socket is read or written.
+//!
+//! - `turn/again/N`: a turn in which N sources have a slice each, left over from the turn before.
+//!   Its poll call, with timeout zero, is in it: `0_sources` is that and the clock, and what is
+//!   above it is the cost of taking N keys off the ready list, running and marking them.
+//! - `turn/wake/N`: the same by [`Context::wake`], which a tick calls for each of the N.
+//! - `replace/N`: a turn that removes N sources and inserts as many. Each has an event first, from
+//!   its registration, and two epoll_ctl calls.
+//! - `event/N_ready/M_sources`: a byte is written into N pipes out of M sources, and a turn reads
+//!   them: two calls of each event are the pipe's, which `event/pipes_alone` has without a loop.
+//! - `wake_up/pipe`: a byte to a loop that sleeps on another thread, and its answer: the floor
+//!   under every round trip.
+//!
+//! Throughput is in slices (`turn`), in sources (`replace`) and in events.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mio::Interest;
+use resound::Readiness;
+use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source, Sources};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// A descriptor; no source of these benches needs more.
+struct Fd(OwnedFd);
+
+impl Source for Fd {
+    fn interest(&self) -> Interest {
+        Interest::READABLE
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Adds sources that never have an event: unbound sockets.
+fn insert_idle(reactor: &mut Reactor<Fd>, count: usize) {
+    for _ in 0..count {
+        reactor.insert(Fd(UnixDatagram::unbound().unwrap().into())).unwrap();
+    }
+}
+
+fn name(count: usize) -> String {
+    format!("{count}_source{}", if count == 1 { "" } else { "s" })
+}
+
+/// Every source has a slice in every turn.
+#[derive(Clone, Copy)]
+enum Busy {
+    /// Woken once.
+    Fresh,
+    /// Left over from the turn before.
+    Again,
+    /// Woken by every tick.
+    Wake,
+}
+
+impl Handler for Busy {
+    type Source = Fd;
+
+    fn ready(&mut self, _: &mut Fd, _: &mut Readiness, _: &mut Context<'_, Fd>) -> Next {
+        if matches!(self, Busy::Wake) { Next::Wait } else { Next::Again }
+    }
+
+    fn tick(&mut self, sources: &Sources<Fd>, context: &mut Context<'_, Fd>) -> Option<Instant> {
+        if !matches!(self, Busy::Again) {
+            sources.iter().for_each(|(key, _)| context.wake(key));
+        }
+        if matches!(self, Busy::Fresh) {
+            *self = Busy::Again;
+        }
+        // With no source at all, too, the next poll does not sleep.
+        Some(context.now())
+    }
+}
+
+fn turn(criterion: &mut Criterion) {
+    for (name_of_busy, busy) in [("again", Busy::Fresh), ("wake", Busy::Wake)] {
+        let mut group = criterion.benchmark_group(format!("turn/{name_of_busy}"));
+        for count in [0, 1, 16, 256, 1024] {
+            let (mut reactor, mut busy) = (Reactor::new().unwrap(), busy);
+            insert_idle(&mut reactor, count);
+            reactor.turn(&mut busy).unwrap();
+            let slices_before = reactor.counts().slices;
+            reactor.turn(&mut busy).unwrap();
+            assert_eq!(reactor.counts().slices - slices_before, count as u64, "a slice each");
+
+            if count > 0 {
+                group.throughput(Throughput::Elements(count as u64));
+            }
+            let id = BenchmarkId::from_parameter(name(count));
+            group.bench_function(id, |bencher| bencher.iter(|| reactor.turn(&mut busy).unwrap()));
+        }
+    }
+}
+
+/// Closes every source that is ready, and inserts it anew.
+struct Replace;
+
+impl Handler for Replace {
+    type Source = Fd;
+
+    fn ready(&mut self, _: &mut Fd, _: &mut Readiness, _: &mut Context<'_, Fd>) -> Next {
+        Next::Close
+    }
+
+    fn closed(&mut self, source: Fd, _: Closed, context: &mut Context<'_, Fd>) {
+        context.insert(source);
+    }
+}
+
+fn replace(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("replace");
+    for count in [1, 16, 256] {
+        let mut reactor = Reactor::new().unwrap();
+        // Each has a byte that nobody reads, and so an event whenever it is registered.
+        let writers: Vec<PipeWriter> = (0..count)
+            .map(|_| {
+                let (reader, mut writer) = pipe().unwrap();
+                writer.write_all(&[7]).unwrap();
+                reactor.insert(Fd(reader.into())).unwrap();
+                writer
+            })
+            .collect();
+        reactor.turn(&mut Replace).unwrap();
+        let events_before = reactor.counts().events;
+        reactor.turn(&mut Replace).unwrap();
+        assert_eq!(reactor.counts().events - events_before, writers.len() as u64, "an event each");
+
+        group.throughput(Throughput::Elements(writers.len() as u64));
+        let id = BenchmarkId::from_parameter(name(count));
+        group.bench_function(id, |bencher| bencher.iter(|| reactor.turn(&mut Replace).unwrap()));
+    }
+}
+
+/// Reads a byte and sends it on, if there is somebody to send it to.
+struct PassOn(Option<PipeWriter>);
+
+impl Handler for PassOn {
+    type Source = Fd;
+
+    fn ready(
+        &mut self,
+        source: &mut Fd,
+        readiness: &mut Readiness,
+        _: &mut Context<'_, Fd>,
+    ) -> Next {
+        let mut buf = [0; 16];
+        // Short, so that the pipe is empty and need not say so.
+        assert_eq!(rustix::io::read(&*source, &mut buf).unwrap(), 1);
+        readiness.clear_readable();
+        if let Some(writer) = &mut self.0 {
+            writer.write_all(&buf[..1]).unwrap();
+        }
+        Next::Wait
+    }
+}
+
+fn event(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("event");
+    let (mut reader, mut writer) = pipe().unwrap();
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("pipes_alone", |bencher| {
+        bencher.iter(|| {
+            writer.write_all(&[7]).unwrap();
+            reader.read_exact(&mut [0]).unwrap();
+        });
+    });
+    for (ready, count) in [(1, 1), (1, 1024), (16, 1024), (256, 1024)] {
+        let mut reactor = Reactor::new().unwrap();
+        let pipes = (0..ready).map(|_| pipe().unwrap());
+        let (readers, mut writers): (Vec<PipeReader>, Vec<PipeWriter>) = pipes.unzip();
+        for reader in readers {
+            reactor.insert(Fd(reader.into())).unwrap();
+        }
+        insert_idle(&mut reactor, count - ready);
+        let mut handler = PassOn(None);
+        let mut pass = || {
+            writers.iter_mut().for_each(|writer| writer.write_all(&[7]).unwrap());
+            reactor.turn(&mut handler).unwrap();
+            reactor.counts().events
+        };
+        let events_before = pass();
+        assert_eq!(pass() - events_before, ready as u64, "an event each");
+
+        group.throughput(Throughput::Elements(ready as u64));
+        let id = BenchmarkId::new(format!("{ready}_ready"), name(count));
+        group.bench_function(id, |bencher| bencher.iter(&mut pass));
+    }
+}
+
+fn wake_up(criterion: &mut Criterion) {
+    let (request, mut send) = pipe().unwrap();
+    let (mut receive, answer) = pipe().unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    reactor.insert(Fd(request.into())).unwrap();
+    let stop = reactor.stop_handle();
+    let thread = thread::spawn(move || reactor.run(&mut PassOn(Some(answer))).unwrap());
+    criterion.benchmark_group("wake_up").bench_function("pipe", |bencher| {
+        bencher.iter(|| {
+            send.write_all(&[7]).unwrap();
+            receive.read_exact(&mut [0]).unwrap();
+        });
+    });
+    stop.stop();
+    thread.join().unwrap();
+}
+
+/// For the 1,024 sources and their few neighbours: the soft limit is often 1,024.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+fn short() -> Criterion {
+    raise_descriptor_limit();
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(20)
+}
+
+criterion_group! { name = benches; config = short(); targets = turn, replace, event, wake_up }
+criterion_main!(benches);
