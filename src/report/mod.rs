@@ -7,6 +7,7 @@
 mod assert;
 mod distribution;
 mod environment;
+mod files;
 mod health;
 mod interval;
 mod json;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 pub use self::assert::Assertion;
 pub use self::distribution::{Distribution, PercentileList, Summary};
+pub use self::files::{Format, HlogWriter, write_csv, write_hgrm};
 pub use self::health::{Signs, health_text};
 pub use self::words::time_text;
 

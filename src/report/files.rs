@@ -1,0 +1,84 @@
+//! Files for other programs, one module for each format.
+
+mod csv;
+mod hgrm;
+mod hlog;
+
+use std::path::Path;
+use std::str::FromStr;
+
+pub use self::csv::write_csv;
+pub use self::hgrm::write_hgrm;
+pub use self::hlog::HlogWriter;
+
+/// What a file is to hold, by the ending of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `.json`: the document, [`Report::to_json`](super::Report::to_json).
+    Json,
+    /// `.csv`: one line of names and one of figures, [`write_csv`].
+    Csv,
+    /// `.hgrm`: the distribution of response times by percentile, [`write_hgrm`].
+    Hgrm,
+    /// `.hlog`: the histogram of each interval, [`HlogWriter`].
+    Hlog,
+}
+
+impl Format {
+    /// That of a path.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use resound::report::Format;
+    ///
+    /// assert_eq!(Format::of(Path::new("out/today.hgrm")), Ok(Format::Hgrm));
+    /// assert!(Format::of(Path::new("json")).is_err(), "a name is no ending");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the four endings.
+    pub fn of(path: &Path) -> Result<Format, String> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match ending.to_ascii_lowercase().as_str() {
+            "json" => Ok(Format::Json),
+            "csv" => Ok(Format::Csv),
+            "hgrm" => Ok(Format::Hgrm),
+            "hlog" => Ok(Format::Hlog),
+            _ => Err("expected a file that ends in .json, .csv, .hgrm or .hlog, such as run.json"
+                .to_owned()),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    /// As [`Format::of`] the text as a path.
+    fn from_str(text: &str) -> Result<Format, String> {
+        Format::of(Path::new(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_its_ending() {
+        let cases = [
+            ("a.json", Format::Json),
+            ("/tmp/run.1.CSV", Format::Csv),
+            ("x/.y.hgrm", Format::Hgrm),
+            ("a.hlog", Format::Hlog),
+        ];
+        for (text, format) in cases {
+            assert_eq!(text.parse(), Ok(format), "{text}");
+        }
+        for text in ["", "json", ".json", "a.txt", "a.json.gz", "a."] {
+            let refused = text.parse::<Format>().unwrap_err();
+            assert!(refused.contains(".json, .csv, .hgrm or .hlog"), "{text}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! One line of names and one of figures, so that runs can be put one below the other.
+
+use std::io;
+
+use serde_json::Value;
+
+use crate::report::{Difference, Report};
+
+/// Writes the names of all figures on one line and the figures on the next (RFC 4180, with line
+/// feeds).
+///
+/// The names are the JSON document's, joined by `_`: `messages_sent`, `latency_ns_p99.9`. They are
+/// the same for every run with the same percentiles; what a run does not have is empty. Lists and
+/// the options are JSON in one cell.
+///
+/// # Errors
+///
+/// What the writer says.
+#[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+pub fn write_csv(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
+    let json = |report: &Report| serde_json::to_value(report).expect("plain data is JSON");
+    let mut cells = Vec::new();
+    gather("", &json(&with_every_key(report)), Some(&json(report)), &mut cells);
+    let line = |texts: Vec<String>| texts.join(",") + "\n";
+    let (names, figures) =
+        cells.into_iter().map(|(name, text)| (quoted(&name), quoted(&text))).unzip();
+    out.write_all(line(names).as_bytes())?;
+    out.write_all(line(figures).as_bytes())
+}
+
+/// A run that has all that a run can have. Only its names are used.
+fn with_every_key(report: &Report) -> Report {
+    let mut full = report.clone();
+    full.service_time_ns.get_or_insert_with(|| report.latency_ns.clone());
+    full.generator.schedule_lag_ns.get_or_insert_with(|| report.latency_ns.clone());
+    let (message, sent, received) = (None, None, None);
+    full.first_difference.get_or_insert(Difference { flow: 0, message, offset: 0, sent, received });
+    full
+}
+
+/// The name and the text of each figure of `value`; `shape` has the names.
+fn gather(name: &str, shape: &Value, value: Option<&Value>, cells: &mut Vec<(String, String)>) {
+    let fields = match shape {
+        // Which options there are is not for a table's columns.
+        Value::Object(fields) if name != "options_meant" => fields,
+        _ => return cells.push((name.to_owned(), cell(value))),
+    };
+    for (key, shape) in fields {
+        let value = value.and_then(|value| value.get(key));
+        let name = match (name.strip_suffix("_percentiles"), name) {
+            (Some(parent), _) => format!("{parent}_p{key}"),
+            (None, "") => key.clone(),
+            (None, name) => format!("{name}_{key}"),
+        };
+        gather(&name, shape, value, cells);
+    }
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) if list.is_empty() => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    /// The cells of each line; no cell of a sample has a line's end.
+    fn table(report: &Report) -> Vec<Vec<String>> {
+        let mut out = Vec::new();
+        write_csv(report, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with('\n'));
+        text.lines().map(cells).collect()
+    }
+
+    fn cells(line: &str) -> Vec<String> {
+        let mut cells = vec![String::new()];
+        let mut is_quoted = false;
+        for c in line.chars() {
+            match c {
+                '"' => is_quoted = !is_quoted,
+                ',' if !is_quoted => cells.push(String::new()),
+                c => cells.last_mut().unwrap().push(c),
+            }
+        }
+        cells
+    }
+
+    fn value<'a>(table: &'a [Vec<String>], name: &str) -> &'a str {
+        let at = table[0].iter().position(|other| other == name).unwrap_or_else(|| {
+            panic!("{name} is not in {:?}", table[0]);
+        });
+        &table[1][at]
+    }
+
+    #[test]
+    fn every_figure_has_a_name() {
+        let table = table(&samples::open_run());
+        assert_eq!(table.len(), 2);
+        assert_eq!(table[0].len(), table[1].len());
+        assert_eq!(value(&table, "messages_sent"), "1050");
+        assert_eq!(value(&table, "latency_ns_p99.9"), "120000");
+        assert_eq!(value(&table, "latency_ns_p99.99"), "");
+        assert_eq!(value(&table, "generator_schedule_lag_ns_max"), "62000");
+        assert_eq!(value(&table, "rate_asked"), "100000.0");
+        assert_eq!(value(&table, "environment_cpus_allowed"), "[0,1]");
+        assert_eq!(value(&table, "label"), "");
+    }
+
+    #[test]
+    fn open_closed_and_failed_runs_fit_below_each_other() {
+        let closed = table(&samples::closed_run());
+        assert_eq!(closed[0], table(&samples::open_run())[0]);
+        assert_eq!(value(&closed, "service_time_ns_p50"), "");
+        assert_eq!(value(&closed, "first_difference_offset"), "");
+        let failed = table(&Report::failed("resound 0.1.0", Vec::new(), "refused"));
+        assert_eq!(closed[0], failed[0]);
+        assert_eq!(value(&failed, "status"), "error");
+    }
+
+    #[test]
+    fn a_text_with_commas_and_quotes_stays_one_cell() {
+        assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+        assert_eq!(quoted("plain"), "plain");
+        let mut report = samples::closed_run();
+        report.label = Some("one, two".to_owned());
+        assert_eq!(value(&table(&report), "label"), "one, two");
+    }
+}

@@ -1,0 +1,161 @@
+//! The histogram of each interval, in HdrHistogram's log format.
+
+use std::time::{Duration, SystemTime};
+use std::{fmt, io};
+
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
+};
+
+use crate::report::Interval;
+
+/// Readers look for this line, and skip it when it is there.
+const LEGEND: &str =
+    "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"";
+
+/// Writes intervals one at a time. All times are nanoseconds, but for the time and the length of an
+/// interval, which are seconds.
+///
+/// Intervals of the warm-up have the tag `warmup`; the others have none and add up to the report's
+/// response times.
+pub struct HlogWriter<W> {
+    out: W,
+    serializer: V2DeflateSerializer,
+}
+
+impl<W: io::Write> HlogWriter<W> {
+    /// Begins a log. `started` is when the sending began: intervals count from then.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn new(mut out: W, program: &str, started: SystemTime) -> io::Result<HlogWriter<W>> {
+        let mut serializer = V2DeflateSerializer::new();
+        IntervalLogWriterBuilder::new()
+            .add_comment(&format!("[Logged with {program}; times in nanoseconds]"))
+            .add_comment("[Histogram log format version 1.3]")
+            .with_start_time(started)
+            .with_base_time(started)
+            .begin_log_with(&mut out, &mut serializer)?;
+        writeln!(out, "{LEGEND}")?;
+        Ok(HlogWriter { out, serializer })
+    }
+
+    /// Adds an interval. They are to come in the order of their starts.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
+        // The log's own writer borrows what it writes to; one for each interval, with nothing to
+        // say at its beginning, is how this type can own it.
+        let mut log =
+            IntervalLogWriterBuilder::new().begin_log_with(&mut self.out, &mut self.serializer)?;
+        let start = Duration::from_nanos(interval.start_ns);
+        let length = Duration::from_nanos(interval.end_ns.saturating_sub(interval.start_ns));
+        let tag = if interval.is_warmup { Tag::new("warmup") } else { None };
+        log.write_histogram(interval.latency.histogram(), start, length, tag).map_err(|error| {
+            match error {
+                IntervalLogWriterError::IoError(error) => error,
+                IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
+            }
+        })
+    }
+
+    /// Ends the log and gives the writer back, flushed.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+impl<W: fmt::Debug> fmt::Debug for HlogWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HlogWriter").field("out", &self.out).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use super::*;
+    use crate::report::{Distribution, Messages};
+
+    fn interval(start_ns: u64, is_warmup: bool, values: &[u64]) -> Interval {
+        let mut latency = Distribution::new();
+        values.iter().for_each(|value| latency.record(*value));
+        Interval {
+            start_ns,
+            end_ns: start_ns + 1_000_000_000,
+            is_warmup,
+            is_drain: false,
+            messages: Messages::default(),
+            latency,
+            flows_open: 1,
+        }
+    }
+
+    fn written(intervals: &[Interval]) -> String {
+        let started = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_250);
+        let mut log = HlogWriter::new(Vec::new(), "resound 0.1.0", started).unwrap();
+        intervals.iter().for_each(|interval| log.add(interval).unwrap());
+        String::from_utf8(log.finish().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_log_without_intervals_has_its_head() {
+        let expected = "#[Logged with resound 0.1.0; times in nanoseconds]\n\
+                        #[Histogram log format version 1.3]\n\
+                        #[StartTime: 1500000000.250 (seconds since epoch)]\n\
+                        #[BaseTime: 1500000000.250 (seconds since epoch)]\n";
+        assert_eq!(written(&[]), format!("{expected}{LEGEND}\n"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let log = written(&[
+            interval(0, true, &[5_000_000]),
+            interval(1_000_000_000, false, &[70_000, 80_000]),
+            interval(2_000_000_000, false, &[]),
+        ]);
+        let mut found = Vec::new();
+        for entry in IntervalLogIterator::new(log.as_bytes()) {
+            let LogEntry::Interval(entry) = entry.unwrap() else { continue };
+            let histogram: Histogram<u64> = Deserializer::new()
+                .deserialize(&mut io::Cursor::new(decoded(entry.encoded_histogram())))
+                .unwrap();
+            let tag = entry.tag().map(|tag| tag.as_str().to_owned());
+            found.push((tag, entry.start_timestamp(), histogram.len()));
+        }
+        let expected = [
+            (Some("warmup".to_owned()), Duration::ZERO, 1),
+            (None, Duration::from_secs(1), 2),
+            (None, Duration::from_secs(2), 0),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    /// Base64.
+    fn decoded(text: &str) -> Vec<u8> {
+        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut bytes = Vec::new();
+        let (mut bits, mut bit_count) = (0_u32, 0);
+        for c in text.trim_end_matches('=').chars() {
+            bits = (bits << 6 | u32::try_from(ALPHABET.find(c).unwrap()).unwrap()) & 0xf_ffff;
+            bit_count += 6;
+            if bit_count >= 8 {
+                bit_count -= 8;
+                bytes.push(u8::try_from(bits >> bit_count & 0xff).unwrap());
+            }
+        }
+        bytes
+    }
+}
