@@ -1,5 +1,6 @@
 //! The command line. Only here are flags known, output printed and exit codes chosen.
 
+mod bench;
 mod outlet;
 mod send;
 mod serve;
@@ -27,6 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Arguments>),
+    Bench(Box<bench::Arguments>),
     Send(send::Arguments),
 }
 
@@ -44,6 +46,7 @@ fn parse() -> Result<Cli, clap::Error> {
 pub(crate) fn run() -> ExitCode {
     let outcome = match parse() {
         Ok(Cli { command: Command::Serve(arguments) }) => serve::run(&arguments),
+        Ok(Cli { command: Command::Bench(arguments) }) => return bench::run(&arguments),
         Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),
         Err(error) => return usage::report(&error),
     };

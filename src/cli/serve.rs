@@ -102,14 +102,14 @@ pub(super) struct Arguments {
     quiet: u8,
 }
 
-fn at_least_one(text: &str) -> Result<u64, String> {
+pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
     match parse_count(text)? {
         0 => Err("expected a count of at least 1, such as 4096".to_owned()),
         count => Ok(count),
     }
 }
 
-fn buf_size(text: &str) -> Result<usize, String> {
+pub(super) fn buf_size(text: &str) -> Result<usize, String> {
     // setsockopt(2) takes an int.
     let size = parse_size(text)?;
     match i32::try_from(size) {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{Cli, USAGE, complain, text};
+use super::{Cli, USAGE, bench, complain, text};
 
 /// Prints the help that was asked for, or the one line about what is wrong.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
@@ -18,10 +18,24 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            complain(&one_line(error));
+            let line = one_line(error);
+            complain(&line);
+            if subcommand() == " bench" && wants_json() {
+                let _ = io::stdout().write_all(bench::usage_failure(&line).as_bytes());
+            }
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// Whether a document was asked for, as far as a command line that is wrong can tell: `-J` alone or
+/// among other letters, or `--json`.
+fn wants_json() -> bool {
+    std::env::args_os().skip(2).any(|word| {
+        let word = word.to_string_lossy();
+        let is_letters = word.starts_with('-') && !word.starts_with("--");
+        word == "--json" || word == "--json-stream" || (is_letters && word.contains('J'))
+    })
 }
 
 /// clap's message without its usage, its advice on separate lines and its "error: ".

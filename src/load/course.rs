@@ -136,13 +136,12 @@ impl<O: Observer> Generator<O> {
         self.course.note_turn(now_ns, std::mem::take(&mut self.has_worked));
         match self.course.phase {
             Phase::NotBegun => self.begin(now_ns),
+            // What the turn before has opened is among the sources now.
+            Phase::Opening if self.course.unsettled == 0 => self.start(now_ns, sources, context),
             Phase::Opening => self.open_some(now_ns, context),
             Phase::Sending => self.send_on(now_ns, sources, context),
             Phase::Draining => self.drain_on(now_ns, sources, context),
             Phase::Over => {}
-        }
-        if self.course.phase == Phase::Opening && self.course.unsettled == 0 {
-            self.start(now_ns, sources, context);
         }
         self.sweep(now_ns, sources, context);
         self.next_turn(now_ns, context.now())
@@ -346,6 +345,7 @@ impl<O: Observer> Generator<O> {
         let mut at_ns = course.sweep_at_ns;
         match course.phase {
             Phase::NotBegun | Phase::Over => return Some(now),
+            Phase::Opening if course.unsettled == 0 => return Some(now),
             Phase::Opening => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
             Phase::Sending => {
                 if !course.is_measuring {

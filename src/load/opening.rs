@@ -117,7 +117,6 @@ impl Opener {
                     .transport
                     .is_stream()
                     .then(|| now_ns.saturating_add(self.connect_timeout_ns)),
-                is_single: false,
                 ending: None,
             }),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Failure::Later),
@@ -164,10 +163,9 @@ impl<O: Observer> Generator<O> {
             let number = self.run.tally.measured.sent + self.run.tally.warmup.sent;
             match self.opener.open(id, number, begin_ns) {
                 Ok(mut flow) => {
-                    flow.is_single = true;
                     let message = self.run.begin(id, intended_ns, begin_ns);
                     if let Kind::Stream(_, mover) = &mut flow.kind {
-                        mover.begin(message, &mut self.run);
+                        mover.begin_only(message, &mut self.run);
                     }
                     context.insert(Source(flow));
                 }

@@ -25,8 +25,6 @@ pub(super) struct Flow {
     pub(super) kind: Kind,
     /// It is not connected yet, and has until then.
     pub(super) connect_until_ns: Option<u64>,
-    /// It closes after one echo.
-    pub(super) is_single: bool,
     /// Why it is closed.
     pub(super) ending: Option<Ending>,
 }
@@ -89,7 +87,7 @@ impl Flow {
         };
         match step.map_err(Ending::Failed)? {
             Step::Closed => Err(Ending::Closed),
-            _ if self.is_single && self.is_over() => Err(Ending::Done),
+            _ if self.is_over() => Err(Ending::Done),
             step => Ok(step),
         }
     }
@@ -102,10 +100,10 @@ impl Flow {
         }
     }
 
-    /// Whether its one message is answered or given up.
+    /// Whether it was for one message, which is answered or given up.
     fn is_over(&self) -> bool {
         match &self.kind {
-            Kind::Stream(_, mover) => mover.in_flight() == 0,
+            Kind::Stream(_, mover) => mover.is_over(),
             Kind::Datagram(..) => false,
         }
     }

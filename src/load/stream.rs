@@ -49,6 +49,8 @@ pub(super) struct StreamMover {
     read_bytes: usize,
     /// One of these bytes was wrong, and is counted.
     is_corrupted: bool,
+    /// It has one message and no more.
+    is_single: bool,
     /// Bytes are coming that answer nothing, and are counted.
     has_excess: bool,
 }
@@ -63,8 +65,20 @@ impl StreamMover {
             written: (first_number, 0),
             read_bytes: 0,
             is_corrupted: false,
+            is_single: false,
             has_excess: false,
         }
+    }
+
+    /// Begins its one message, before its connection is made: the connection is part of it.
+    pub(super) fn begin_only(&mut self, message: InFlight, run: &mut Run) {
+        self.begin(message, run);
+        self.is_single = true;
+    }
+
+    /// Whether its one message is answered or given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_single && self.in_flight() == 0
     }
 
     /// Messages in flight that are not given up.
@@ -77,8 +91,7 @@ impl StreamMover {
         self.unanswered.get(self.overdue).copied()
     }
 
-    /// Begins a message before its connection is made: the connection is part of it.
-    pub(super) fn begin(&mut self, message: InFlight, run: &mut Run) {
+    fn begin(&mut self, message: InFlight, run: &mut Run) {
         run.tally.sent(message.intended_ns);
         self.unanswered.push_back(message);
         self.begun += 1;
@@ -229,7 +242,7 @@ impl StreamMover {
 
     /// The due time of the message that may be begun now.
     fn may_begin(&self, run: &mut Run, now_ns: u64) -> Option<u64> {
-        if self.unanswered.len() >= UNANSWERED_MAX {
+        if self.is_single || self.unanswered.len() >= UNANSWERED_MAX {
             return None;
         }
         match run.admission(self.flow, self.in_flight(), now_ns) {

@@ -138,6 +138,11 @@ const fn count(name: &'static str, value: fn(&Report) -> Option<f64>) -> Fact {
 }
 
 impl Assertion {
+    /// As it was typed.
+    pub fn expression(&self) -> &str {
+        &self.expression
+    }
+
     /// Holds it against a run.
     pub fn check(&self, report: &Report) -> Outcome {
         let value = match self.subject {

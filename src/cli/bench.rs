@@ -1,0 +1,214 @@
+//! `resound bench`: flags to a load, what it came to into words and files.
+
+mod arguments;
+mod course;
+mod document;
+mod embedded;
+mod target;
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use resound::load::{Findings, Generator};
+use resound::reactor::{Reactor, Spin};
+use resound::report::{Format, Report, write_csv, write_hgrm};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+pub(super) use self::arguments::Arguments;
+use self::course::Console;
+pub(super) use self::document::usage_failure;
+use self::embedded::EmbeddedServer;
+use self::target::Goal;
+use super::{FAILED, USAGE, complain};
+
+/// An echo differed from what was sent.
+const CORRUPTED: u8 = 3;
+/// An `--assert` did not hold.
+const ASSERT_FAILED: u8 = 99;
+
+/// Descriptors for what is no connection: the standard streams, the selectors, the stop handles,
+/// the signals, an output file, and what libraries open for a moment.
+const DESCRIPTORS_RESERVED: u64 = 48;
+
+/// Why there is no run.
+enum Refusal {
+    /// The command line asks for what cannot be.
+    Usage(String),
+    /// It could not be started.
+    Failed(String),
+}
+
+impl From<resound::Error> for Refusal {
+    fn from(error: resound::Error) -> Refusal {
+        Refusal::Failed(error.to_string())
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match measure(arguments) {
+        Ok(report) => {
+            if let Some(error) = &report.error {
+                complain(error);
+            }
+            let code = exit_code(&report);
+            hand_out(arguments, &report, code)
+        }
+        Err(refusal) => {
+            let (error, code) = match refusal {
+                Refusal::Usage(error) => (format!("{error}; try 'resound bench --help'"), USAGE),
+                Refusal::Failed(error) => (error, FAILED),
+            };
+            complain(&error);
+            let report = arguments.described(Report::failed(
+                document::PROGRAM,
+                document::typed_words(),
+                &error,
+            ));
+            hand_out(arguments, &report, code)
+        }
+    }
+}
+
+fn exit_code(report: &Report) -> u8 {
+    if report.messages.corrupted > 0 {
+        CORRUPTED
+    } else if report.messages.received == 0 {
+        FAILED
+    } else if report.asserts.iter().any(|assert| !assert.held) {
+        ASSERT_FAILED
+    } else {
+        0
+    }
+}
+
+/// Makes the load and gathers what it came to.
+fn measure(arguments: &Arguments) -> Result<Report, Refusal> {
+    arguments.check().map_err(Refusal::Usage)?;
+    let output = arguments.output.as_ref().map(course::create).transpose()?;
+    raise_descriptor_limit(arguments)?;
+    // The server's thread must not inherit the generator's affinity.
+    let embedded = match &arguments.endpoint {
+        None => Some(EmbeddedServer::start(arguments)?),
+        Some(_) => None,
+    };
+    let goal = match (&arguments.endpoint, &embedded) {
+        (Some(endpoint), _) => Goal::of(endpoint)?,
+        (None, Some(server)) => Goal::of(server.endpoint())?,
+        (None, None) => unreachable!("without an endpoint there is a server"),
+    };
+    arguments.check_length(&goal).map_err(Refusal::Usage)?;
+    if let Some(cpu) = arguments.affinity {
+        target::pin(cpu)?;
+    }
+    let failed = |error| resound::Error::new("start", "the loop", error);
+    let mut reactor = Reactor::new().map_err(failed)?;
+    reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
+    reactor
+        .watch_signals(&[SIGINT, SIGTERM])
+        .map_err(|error| resound::Error::new("watch", "signals", error))?;
+    let folder = goal.client_folder()?;
+    let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
+    let folder_path = folder.as_ref().map(tempfile::TempDir::path);
+    let options = arguments.options(&goal, folder_path, interval);
+    let console = Console::start(arguments, output).map_err(failed)?;
+    let mut generator = Generator::with_observer(options, console.observer());
+    let outcome = reactor.run(&mut generator);
+    let findings = generator.finish();
+    // Sockets close before the server is told to stop.
+    drop(reactor);
+    let intervals_lost = console.end();
+    outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))?;
+    let report = arguments.report(&goal, &findings, intervals_lost, embedded.is_some());
+    drop(embedded);
+    Ok(report)
+}
+
+/// Prints the report and writes the file. The exit code is that of the run, unless the report
+/// cannot be delivered.
+fn hand_out(arguments: &Arguments, report: &Report, code: u8) -> ExitCode {
+    // From here on Ctrl-C ends the program: whoever reads the report may have stopped reading.
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    for signal in [SIGINT, SIGTERM] {
+        let default = std::sync::Arc::clone(&is_over);
+        let _ = signal_hook::flag::register_conditional_default(signal, default);
+    }
+    let text = if arguments.json {
+        report.to_json()
+    } else if arguments.json_stream {
+        report.to_json_line() + "\n"
+    } else if code == USAGE || (code == FAILED && report.flows.opened == 0) {
+        String::new() // the one line on stderr says it all
+    } else {
+        report.to_string()
+    };
+    let written = write_file(arguments, report);
+    if let Err(error) = &written {
+        complain(error);
+    }
+    let printed = print(&text);
+    match printed {
+        // Whoever read it has left: a quiet end.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&resound::Error::new("write to", "stdout", error));
+            ExitCode::from(FAILED.max(code))
+        }
+        _ if written.is_err() => ExitCode::from(FAILED.max(code)),
+        _ => ExitCode::from(code),
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn write_file(arguments: &Arguments, report: &Report) -> Result<(), resound::Error> {
+    let Some(output) = &arguments.output else { return Ok(()) };
+    if output.format == Format::Hlog && report.latency_histogram.is_some() {
+        return Ok(()); // written interval by interval
+    }
+    let failed = |error| resound::Error::new("write", output.path.display(), error);
+    let file = std::fs::File::create(&output.path).map_err(failed)?;
+    let mut file = io::BufWriter::new(file);
+    let written = match output.format {
+        Format::Json => file.write_all(report.to_json().as_bytes()),
+        Format::Csv => write_csv(report, &mut file),
+        Format::Hgrm => write_hgrm(report, &mut file),
+        Format::Hlog => course::begin_log(&mut file).map(|_| ()),
+    };
+    written.and_then(|()| file.flush()).map_err(failed)
+}
+
+/// Raises the descriptor limit as far as it goes; both ends are in this process where the server
+/// is.
+fn raise_descriptor_limit(arguments: &Arguments) -> Result<(), resound::Error> {
+    let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
+    let limit = rlimit::increase_nofile_limit(u64::MAX).map_err(failed)?;
+    let ends = if arguments.endpoint.is_none() { 2 } else { 1 };
+    let needed = arguments.connections.saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED);
+    if needed <= limit {
+        return Ok(());
+    }
+    let object = format!("{} connections", arguments.connections);
+    let reason = io::Error::other(format!(
+        "they need {needed} descriptors, and this client's limit is {limit}"
+    ));
+    Err(resound::Error::new("open", object, reason)
+        .hint("raise it with ulimit -n, or ask for less"))
+}
+
+impl Arguments {
+    /// All facts of a run together.
+    fn report(
+        &self,
+        goal: &Goal,
+        findings: &Findings,
+        intervals_lost: u64,
+        is_embedded: bool,
+    ) -> Report {
+        let report = document::compose(self, goal, findings, intervals_lost, is_embedded);
+        let asserts = self.asserts.iter().map(|assert| assert.check(&report)).collect();
+        Report { asserts, ..report }
+    }
+}

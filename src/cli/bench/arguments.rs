@@ -1,0 +1,413 @@
+//! The flags of `resound bench`, as typed and as meant.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use resound::endpoint::{Endpoint, Transport};
+use resound::load::{Arrival, Options};
+use resound::reactor::Spin;
+use resound::report::{Assertion, Format, Mode, PercentileList, Report};
+use resound::socket::{SocketOptions, Target};
+use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
+use serde_json::{Map, Value, json};
+
+use super::super::serve::{at_least_one, buf_size};
+use super::target::Goal;
+
+/// Without a limit of either kind.
+const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+
+/// In an open loop a datagram waits for no other's echo: a lost one holds nobody up.
+const DATAGRAMS_IN_FLIGHT_MAX: u64 = 1024;
+
+/// A Unix datagram can be longer than a UDP one; longer than this no default send buffer takes.
+const UNIX_DATAGRAM_BYTES_MAX: u64 = 4 << 20;
+
+/// Between two lines on a terminal, or two histograms of a log.
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Make load on an echo server (any that speaks RFC 862), and measure how it answers.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
+    /// [default: an echo server in this very process]
+    #[arg(value_name = "ENDPOINT")]
+    pub(super) endpoint: Option<Endpoint>,
+
+    /// How to reach the server in this process
+    #[arg(long, value_name = "TRANSPORT", default_value = "tcp", conflicts_with = "endpoint")]
+    pub(super) transport: TransportName,
+
+    /// Connections, or client sockets
+    #[arg(short, long, value_name = "N", default_value = "50", value_parser = at_least_one)]
+    pub(super) connections: u64,
+
+    /// Bytes a message
+    #[arg(
+        short,
+        long,
+        visible_alias = "size",
+        value_name = "SIZE",
+        default_value = "64",
+        value_parser = at_least_one_byte
+    )]
+    pub(super) length: u64,
+
+    /// Messages in flight on a connection, at most [default: 1; with --rate datagrams: 1024]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    pub(super) depth: Option<u64>,
+
+    /// Measure for T [default: 10s, without --count]
+    #[arg(short = 't', long, value_name = "T", value_parser = parse_time_above_zero)]
+    pub(super) duration: Option<Duration>,
+
+    /// Measure N messages
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
+    pub(super) count: Option<u64>,
+
+    /// Send N messages a second in all, by the clock (an open loop) [default: each when an earlier
+    /// one's echo has come, a closed loop]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    pub(super) rate: Option<u64>,
+
+    /// Spacing of an open loop
+    #[arg(long, value_name = "SPACING", default_value = "fixed", requires = "rate")]
+    pub(super) arrival: ArrivalName,
+
+    /// What a message is: an echo, or a connection with one echo
+    #[arg(long, value_name = "MODE", default_value = "echo")]
+    pub(super) mode: ModeName,
+
+    /// Go on for T before measuring
+    #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
+    pub(super) warmup: Duration,
+
+    /// A message without its echo is lost after T
+    #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time_above_zero)]
+    pub(super) timeout: Duration,
+
+    /// Do not compare echoes with what was sent
+    #[arg(long)]
+    pub(super) no_verify: bool,
+
+    /// Percentiles to report
+    #[arg(long, value_name = "LIST", default_value = "50,90,99,99.9,99.99")]
+    pub(super) percentiles: PercentileList,
+
+    /// Report every T [default: 1s on a terminal]
+    #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
+    pub(super) interval: Option<Duration>,
+
+    /// Print one JSON document in place of text
+    #[arg(short = 'J', long)]
+    pub(super) json: bool,
+
+    /// Print a line of JSON every interval, and the document as the last line
+    #[arg(long, conflicts_with = "json")]
+    pub(super) json_stream: bool,
+
+    /// Write the result to FILE (.json, .csv, .hgrm, .hlog) as well
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<Output>,
+
+    /// Exit with 99 unless EXPR holds, such as 'p99<200us', 'rate>100k' or 'loss<0.1%'
+    #[arg(long = "assert", value_name = "EXPR")]
+    pub(super) asserts: Vec<Assertion>,
+
+    /// Poll without sleeping for T after the last event, or always; 0 sleeps even when a rate
+    /// needs more than the system's sleep can do [default: as a rate needs it]
+    #[arg(long, value_name = "T|always", value_parser = spin)]
+    pub(super) spin: Option<Spin>,
+
+    /// Run the generator on this CPU
+    #[arg(short = 'A', long, value_name = "CPU", value_parser = cpu)]
+    pub(super) affinity: Option<usize>,
+
+    /// Receive buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    rcvbuf: Option<usize>,
+
+    /// Send buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    sndbuf: Option<usize>,
+
+    /// Let TCP gather small messages (TCP_NODELAY off)
+    #[arg(long)]
+    pub(super) nagle: bool,
+
+    /// TCP congestion control algorithm
+    #[arg(long, value_name = "NAME")]
+    pub(super) congestion: Option<String>,
+
+    /// Send and receive datagrams one by one, which is all there is as yet
+    #[arg(long)]
+    no_offload: bool,
+
+    /// Keep TEXT with the result
+    #[arg(long, value_name = "TEXT")]
+    pub(super) label: Option<String>,
+}
+
+/// [`Transport`] by its name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum TransportName {
+    Tcp,
+    Udp,
+    Unix,
+    Unixgram,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ArrivalName {
+    Fixed,
+    Poisson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ModeName {
+    Echo,
+    Connect,
+}
+
+/// Where to write the result, and in which form.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Output, String> {
+        let format = Format::of(Path::new(text))?;
+        Ok(Output { path: text.into(), format })
+    }
+}
+
+fn at_least_one_byte(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),
+        size => Ok(size),
+    }
+}
+
+fn spin(text: &str) -> Result<Spin, String> {
+    match text {
+        "always" => Ok(Spin::Always),
+        _ => match parse_time(text) {
+            Ok(Duration::ZERO) => Ok(Spin::Never),
+            Ok(time) => Ok(Spin::For(time)),
+            Err(_) => Err("expected a time such as 50us, 0, or always".to_owned()),
+        },
+    }
+}
+
+fn cpu(text: &str) -> Result<usize, String> {
+    let number = parse_count(text).ok().and_then(|number| usize::try_from(number).ok());
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    number
+        .filter(|number| is_number && *number < rustix::thread::CpuSet::MAX_CPU)
+        .ok_or_else(|| "expected the number of a CPU, such as 1".to_owned())
+}
+
+impl TransportName {
+    pub(super) fn transport(self) -> Transport {
+        match self {
+            TransportName::Tcp => Transport::Tcp,
+            TransportName::Udp => Transport::Udp,
+            TransportName::Unix => Transport::Unix,
+            TransportName::Unixgram => Transport::Unixgram,
+        }
+    }
+}
+
+impl Arguments {
+    /// How bytes travel.
+    pub(super) fn transport(&self) -> Transport {
+        self.endpoint.as_ref().map_or(self.transport.transport(), Endpoint::transport)
+    }
+
+    /// What no flag can tell alone.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.mode == ModeName::Connect && !self.transport().is_stream() {
+            return Err("--mode connect needs a stream, such as tcp://127.0.0.1:7007".to_owned());
+        }
+        if self.mode == ModeName::Connect && self.depth.is_some_and(|depth| depth > 1) {
+            return Err("--mode connect has one echo a connection: expected --depth 1".to_owned());
+        }
+        let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
+        if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
+            return Err("expected at most 2^32 messages in flight in all, such as \
+                        --connections 1k --depth 64"
+                .to_owned());
+        }
+        Ok(())
+    }
+
+    /// What a datagram can carry.
+    pub(super) fn check_length(&self, goal: &Goal) -> Result<(), String> {
+        let (what, length_max) = match (self.transport(), &goal.target) {
+            (Transport::Udp, Target::Ip(addr)) if addr.is_ipv4() => ("UDP datagram", 65_507),
+            (Transport::Udp, _) => ("UDP datagram", 65_527),
+            (Transport::Unixgram, _) => ("Unix datagram", UNIX_DATAGRAM_BYTES_MAX),
+            _ => return Ok(()),
+        };
+        if self.length <= length_max {
+            return Ok(());
+        }
+        let length = self.length;
+        Err(format!(
+            "invalid value '{length}' for '--length <SIZE>': expected at most {length_max} bytes \
+             for a {what}, such as 1200"
+        ))
+    }
+
+    /// Messages in flight on a connection.
+    pub(super) fn depth(&self) -> u64 {
+        let default = match self.rate.is_some() && !self.transport().is_stream() {
+            true => DATAGRAMS_IN_FLIGHT_MAX,
+            false => 1,
+        };
+        self.depth.unwrap_or(default)
+    }
+
+    /// How long to measure, if a count does not tell.
+    fn duration(&self) -> Option<Duration> {
+        self.duration.or(self.count.is_none().then_some(DURATION_DEFAULT))
+    }
+
+    /// How long a run is meant to take.
+    pub(super) fn expected(&self) -> Option<Duration> {
+        self.duration().map(|duration| duration.saturating_add(self.warmup))
+    }
+
+    /// How often to report, if at all.
+    pub(super) fn interval(&self, is_terminal: bool) -> Option<Duration> {
+        let is_log = self.output.as_ref().is_some_and(|output| output.format == Format::Hlog);
+        let is_wanted = is_terminal || is_log || self.json_stream;
+        self.interval.or(is_wanted.then_some(INTERVAL_DEFAULT))
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        match self.mode {
+            ModeName::Echo => Mode::Echo,
+            ModeName::Connect => Mode::Connect,
+        }
+    }
+
+    fn arrival(&self) -> Arrival {
+        match self.arrival {
+            ArrivalName::Fixed => Arrival::Fixed,
+            ArrivalName::Poisson => Arrival::Poisson,
+        }
+    }
+
+    /// Settings of the sockets of both ends.
+    pub(super) fn socket(&self) -> SocketOptions {
+        SocketOptions {
+            receive_buf_bytes: self.rcvbuf,
+            send_buf_bytes: self.sndbuf,
+            nodelay: !self.nagle,
+            congestion: self.congestion.clone(),
+            ..SocketOptions::default()
+        }
+    }
+
+    /// The load to make.
+    pub(super) fn options(
+        &self,
+        goal: &Goal,
+        folder: Option<&Path>,
+        interval: Option<Duration>,
+    ) -> Options {
+        Options {
+            transport: self.transport(),
+            target: goal.target.clone(),
+            connections: u32::try_from(self.connections).unwrap_or(u32::MAX),
+            length_bytes: usize::try_from(self.length).unwrap_or(usize::MAX),
+            in_flight_max: usize::try_from(self.depth()).unwrap_or(usize::MAX),
+            duration: self.duration(),
+            count: self.count,
+            rate: self.rate,
+            arrival: self.arrival(),
+            mode: self.mode(),
+            warmup: self.warmup,
+            timeout: self.timeout,
+            verify: !self.no_verify,
+            interval,
+            spin: self.spin,
+            socket: self.socket(),
+            folder: folder.map(Path::to_owned),
+        }
+    }
+
+    /// Every option with its value.
+    pub(super) fn meant(&self) -> Map<String, Value> {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let Value::Object(meant) = json!({
+            "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
+            "transport": self.transport().name(),
+            "connections": self.connections,
+            "length": self.length,
+            "depth": self.depth(),
+            "duration_ns": self.duration().map(nanoseconds),
+            "count": self.count,
+            "rate": self.rate,
+            "arrival": word(&self.arrival),
+            "mode": word(&self.mode),
+            "warmup_ns": nanoseconds(self.warmup),
+            "timeout_ns": nanoseconds(self.timeout),
+            "verify": !self.no_verify,
+            "percentiles": self.percentiles.iter().map(|(text, _)| text).collect::<Vec<_>>(),
+            "interval_ns": self.interval.map(nanoseconds),
+            "spin": self.spin.map(|spin| match spin {
+                Spin::Never => json!(0),
+                Spin::For(time) => json!(nanoseconds(time)),
+                Spin::Always => json!("always"),
+            }),
+            "affinity": self.affinity,
+            "rcvbuf": self.rcvbuf,
+            "sndbuf": self.sndbuf,
+            "nagle": self.nagle,
+            "congestion": self.congestion,
+            "no_offload": self.no_offload,
+            "asserts": self.asserts.iter().map(Assertion::expression).collect::<Vec<_>>(),
+        }) else {
+            unreachable!("an object was made")
+        };
+        meant
+    }
+
+    /// A report with what the command line alone tells.
+    pub(super) fn described(&self, report: Report) -> Report {
+        let mut described = Report {
+            label: self.label.clone(),
+            mode: self.mode(),
+            load_loop: super::document::load_loop(self),
+            depth: self.depth(),
+            connections: self.connections,
+            length: self.length,
+            ..report
+        };
+        if let Some(endpoint) = &self.endpoint {
+            described.endpoint = endpoint.to_string();
+        }
+        described.options.meant = self.meant();
+        described
+    }
+}
+
+/// The word by which clap knows a value.
+fn word(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |word| word.get_name().to_owned())
+}
+
+impl fmt::Display for TransportName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.transport().name())
+    }
+}

@@ -1,0 +1,197 @@
+//! What is shown and written while a run goes on, on a thread of its own: the loop must not wait
+//! for a terminal or a disk.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use resound::load::Observer;
+use resound::report::{Format, HlogWriter, Interval, Mode, PercentileList};
+
+use super::arguments::{Arguments, Output};
+use super::document::PROGRAM;
+
+/// Intervals that wait to be shown; each holds a histogram of some 300 KiB.
+const WAITING_MAX: usize = 16;
+
+/// How often the progress moves.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Opens the file for what comes of the run, before the run: one that cannot be written is found
+/// out now.
+pub(super) fn create(output: &Output) -> Result<File, resound::Error> {
+    File::create(&output.path)
+        .map_err(|error| resound::Error::new("write", output.path.display(), error))
+}
+
+/// Begins a log of intervals.
+pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
+    HlogWriter::new(file, PROGRAM, SystemTime::now())
+}
+
+/// Who shows a run.
+#[derive(Debug)]
+pub(super) struct Console {
+    course: Course,
+    thread: JoinHandle<()>,
+}
+
+/// The loop's end of it.
+#[derive(Clone, Debug)]
+pub(super) struct Course {
+    sender: SyncSender<Interval>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Observer for Course {
+    fn interval(&mut self, interval: Interval) {
+        if self.sender.try_send(interval).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where the lines of the intervals go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    None,
+    Stdout,
+    /// stdout is for the document.
+    Stderr,
+    JsonToStdout,
+}
+
+/// The thread's own.
+struct Shower {
+    lines: Lines,
+    mode: Mode,
+    percentiles: PercentileList,
+    bar: ProgressBar,
+    log: Option<HlogWriter<BufWriter<File>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Console {
+    pub(super) fn start(arguments: &Arguments, output: Option<File>) -> io::Result<Console> {
+        let (sender, receiver) = sync_channel(WAITING_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let is_log = arguments.output.as_ref().is_some_and(|out| out.format == Format::Hlog);
+        let log = output.filter(|_| is_log).map(BufWriter::new).map(begin_log).transpose()?;
+        let shower = Shower {
+            lines: lines(arguments),
+            mode: arguments.mode(),
+            percentiles: arguments.percentiles.clone(),
+            bar: progress_bar(arguments),
+            log,
+            lost: Arc::clone(&lost),
+        };
+        let thread = std::thread::Builder::new().name("console".to_owned());
+        let thread = thread.spawn(move || shower.show(&receiver))?;
+        Ok(Console { course: Course { sender, lost }, thread })
+    }
+
+    /// Who is to hear of the run.
+    pub(super) fn observer(&self) -> Course {
+        self.course.clone()
+    }
+
+    /// Waits until all is shown, once every observer is gone; returns how many lines were lost.
+    pub(super) fn end(self) -> u64 {
+        let Course { sender, lost } = self.course;
+        drop(sender);
+        // Its panic has been printed.
+        let _ = self.thread.join();
+        lost.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether lines are printed, and where.
+fn lines(arguments: &Arguments) -> Lines {
+    if arguments.json_stream {
+        Lines::JsonToStdout
+    } else if arguments.json {
+        if arguments.interval.is_some() { Lines::Stderr } else { Lines::None }
+    } else if arguments.interval.is_some() || io::stdout().is_terminal() {
+        Lines::Stdout
+    } else {
+        Lines::None
+    }
+}
+
+/// A live line on a terminal, none elsewhere.
+fn progress_bar(arguments: &Arguments) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = match arguments.expected() {
+        Some(_) => "{bar:20} {percent:>3}% {msg}",
+        None => "{spinner} {elapsed_precise} {msg}",
+    };
+    let length_ms = arguments.expected().map_or(0, |time| time.as_millis());
+    let bar = ProgressBar::new(u64::try_from(length_ms).unwrap_or(u64::MAX));
+    bar.with_style(ProgressStyle::with_template(style).expect("the template is valid"))
+}
+
+impl Shower {
+    fn show(mut self, receiver: &Receiver<Interval>) {
+        let mut started_at = Instant::now();
+        loop {
+            match receiver.recv_timeout(REDRAW_INTERVAL) {
+                Ok(interval) => {
+                    // Connecting took time that is not of the run.
+                    let end = Duration::from_nanos(interval.end_ns);
+                    started_at = Instant::now().checked_sub(end).unwrap_or(started_at);
+                    if self.take(&interval).is_err() {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let elapsed_ms = u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let length_ms = self.bar.length().unwrap_or(0);
+            if length_ms > 0 {
+                self.bar.set_position(elapsed_ms.min(length_ms));
+            } else {
+                self.bar.tick();
+            }
+        }
+        self.bar.finish_and_clear();
+        if let Some(log) = self.log.take()
+            && log.finish().is_err()
+        {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self, interval: &Interval) -> io::Result<()> {
+        self.bar.set_message(interval.to_progress(self.mode));
+        if let Some(log) = &mut self.log {
+            log.add(interval)?;
+        }
+        match self.lines {
+            Lines::None => Ok(()),
+            Lines::Stdout => self.bar.suspend(|| {
+                let line = interval.to_text_line(self.mode);
+                line_to(io::stdout().lock(), &line)
+            }),
+            Lines::Stderr => self.bar.suspend(|| {
+                let line = interval.to_text_line(self.mode);
+                line_to(io::stderr().lock(), &line)
+            }),
+            Lines::JsonToStdout => {
+                line_to(io::stdout().lock(), &interval.to_json_line(&self.percentiles))
+            }
+        }
+    }
+}
+
+fn line_to(mut target: impl Write, line: &str) -> io::Result<()> {
+    target.write_all(format!("{line}\n").as_bytes())?;
+    target.flush()
+}

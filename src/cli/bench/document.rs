@@ -1,0 +1,155 @@
+//! The facts of a run put together: what the command line said, what was found, where it was.
+
+use resound::endpoint::Transport;
+use resound::load::Findings;
+use resound::report::{
+    CommandLine, Distribution, Environment, Generator, LoadLoop, Mode, Report, Signs, VERSION,
+    Verdict, Warning,
+};
+
+use super::arguments::Arguments;
+use super::target::Goal;
+
+/// The program, as reports name it.
+pub(in crate::cli) const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
+
+/// From this share of a processor on, a rate that was not reached is put down to the generator.
+const BUSY_CPU_SHARE: f64 = 0.9;
+
+/// The words after the program's name, as far as they are text.
+pub(in crate::cli) fn typed_words() -> Vec<String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// The document for a command line that could not even be read.
+pub(in crate::cli) fn usage_failure(error: &str) -> String {
+    Report::failed(PROGRAM, typed_words(), error).to_json()
+}
+
+pub(super) fn load_loop(arguments: &Arguments) -> LoadLoop {
+    if arguments.rate.is_some() { LoadLoop::Open } else { LoadLoop::Closed }
+}
+
+pub(super) fn compose(
+    arguments: &Arguments,
+    goal: &Goal,
+    findings: &Findings,
+    intervals_lost: u64,
+    is_embedded: bool,
+) -> Report {
+    let percentiles = &arguments.percentiles;
+    let is_local = goal.is_local();
+    // Pinned, the server in this process keeps off; of another's processors nothing is known.
+    let is_shared = is_local && arguments.affinity.is_none();
+    let warnings = warnings(arguments, findings, is_shared, is_embedded);
+    let latency = &findings.latency;
+    let [service_time, schedule_lag] =
+        [findings.service_time.as_ref(), findings.schedule_lag.as_ref()];
+    let summary = |values: &Distribution| values.summary(percentiles);
+    let histogram = |values: &Distribution| values.histogram().clone();
+    let saturated = [Some(latency), service_time, schedule_lag];
+    Report {
+        version: VERSION,
+        program: PROGRAM.to_owned(),
+        status: findings.status,
+        error: findings.error.clone(),
+        endpoint: goal.endpoint.to_string(),
+        embedded_server: is_embedded,
+        label: arguments.label.clone(),
+        mode: arguments.mode(),
+        load_loop: load_loop(arguments),
+        depth: arguments.depth(),
+        connections: arguments.connections,
+        length: arguments.length,
+        options: CommandLine { typed: typed_words(), meant: arguments.meant() },
+        environment: Environment::here(is_local, is_shared),
+        elapsed_ns: findings.elapsed_ns,
+        warmup_ns: findings.warmup_ns,
+        drain_ns: findings.drain_ns,
+        rate: findings.rate,
+        messages: findings.messages,
+        warmup_messages: findings.warmup_messages,
+        flows: findings.flows,
+        bytes: findings.bytes,
+        latency_ns: latency.summary(percentiles),
+        service_time_ns: service_time.map(summary),
+        generator: Generator {
+            verdict: verdict(findings, schedule_lag),
+            schedule_lag_ns: schedule_lag.map(summary),
+            held_back: findings.held_back,
+            cpu_share: findings.cpu_share,
+            cpu_ns_per_message: findings.cpu_ns_per_message,
+            cpu_ns_process: findings.cpu_ns_process,
+            pacing: findings.pacing,
+            saturated_values: saturated.iter().flatten().map(|values| values.saturated()).sum(),
+            intervals_lost,
+        },
+        first_difference: findings.first_difference.clone(),
+        asserts: Vec::new(),
+        warnings,
+        latency_histogram: Some(histogram(latency)),
+        service_time_histogram: service_time.map(histogram),
+        schedule_lag_histogram: schedule_lag.map(histogram),
+    }
+}
+
+fn verdict(findings: &Findings, schedule_lag: Option<&Distribution>) -> Verdict {
+    let asked = findings.rate.asked.unwrap_or(0.0);
+    let due = asked * findings.elapsed_ns as f64 / 1e9;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float to integer cast saturates; time is not negative"
+    )]
+    let due = due as u64;
+    // One with time to spare waited for its connections: that is not its own doing.
+    let offered = if findings.cpu_share >= BUSY_CPU_SHARE { findings.messages.sent } else { due };
+    Verdict::of(&Signs { schedule_lag, due, offered, cpu_share: findings.cpu_share })
+}
+
+/// What the reader should know before quoting a figure.
+fn warnings(
+    arguments: &Arguments,
+    findings: &Findings,
+    is_shared: bool,
+    is_embedded: bool,
+) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |text: String| warnings.push(Warning(text));
+    for (error, times) in &findings.failures {
+        warn(format!("a limit of this client, not of the server: {error} (times met: {times})"));
+    }
+    let lost_flows = findings.flows.reset + findings.flows.closed;
+    if lost_flows > 0 && arguments.mode() == Mode::Echo {
+        let all = findings.flows.opened;
+        warn(format!("{lost_flows} of {all} connections ended early; their load was not made"));
+    }
+    if is_shared {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let whose = if is_embedded { "server and generator" } else { "both ends" };
+        warn(format!(
+            "{whose} share the {cpus} CPUs of this machine and take time from each other (pin \
+             them apart: --affinity here, taskset there)"
+        ));
+    }
+    if arguments.transport() != Transport::Tcp {
+        let given =
+            [("--nagle", arguments.nagle), ("--congestion", arguments.congestion.is_some())];
+        for (name, _) in given.iter().filter(|(_, is_given)| *is_given) {
+            warn(format!("{name} without effect: the endpoint is not TCP"));
+        }
+    }
+    let is_short = arguments.length < 8 && !arguments.transport().is_stream();
+    if is_short && !arguments.no_verify {
+        warn(format!(
+            "messages of {} have no room for their whole number: an echo that is very late may \
+             pass for another message's",
+            if arguments.length == 1 {
+                "1 byte".to_owned()
+            } else {
+                format!("{} bytes", arguments.length)
+            }
+        ));
+    }
+    warnings
+}

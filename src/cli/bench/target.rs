@@ -1,0 +1,101 @@
+//! Where the load goes: an endpoint with its host looked up.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use resound::Error;
+use resound::endpoint::{Endpoint, Transport, UnixName};
+use resound::socket::Target;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tempfile::TempDir;
+
+/// How long one of several addresses of a host may take to show that it is served.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The endpoint, and the address it came to.
+#[derive(Debug)]
+pub(super) struct Goal {
+    pub(super) endpoint: Endpoint,
+    pub(super) target: Target,
+}
+
+impl Goal {
+    /// Looks the endpoint's host up. Of several addresses the first that takes a TCP connection is
+    /// meant; UDP, which has none, gets the first.
+    pub(super) fn of(endpoint: &Endpoint) -> Result<Goal, Error> {
+        let target = match endpoint {
+            Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => {
+                let addrs = host_port
+                    .connect_addrs()
+                    .map_err(|error| Error::new("connect to", endpoint, error))?;
+                let is_tcp = endpoint.transport() == Transport::Tcp;
+                Target::Ip(if is_tcp { served(&addrs) } else { addrs[0] })
+            }
+            Endpoint::Unix(name) | Endpoint::Unixgram(name) => Target::Unix(name.clone()),
+        };
+        Ok(Goal { endpoint: endpoint.clone(), target })
+    }
+
+    /// Whether both ends are on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        match &self.target {
+            Target::Unix(_) => true,
+            Target::Ip(addr) => addr.ip().is_loopback() || is_own(*addr).unwrap_or(false),
+        }
+    }
+
+    /// A folder for the files that Unix datagrams are answered to, for as long as it lives. An
+    /// abstract peer is on Linux, which picks abstract names for the clients as well.
+    pub(super) fn client_folder(&self) -> Result<Option<TempDir>, Error> {
+        if !matches!(self.endpoint, Endpoint::Unixgram(UnixName::Path(_))) {
+            return Ok(None);
+        }
+        let made = tempfile::Builder::new().prefix("resound-").tempdir().and_then(|folder| {
+            use std::os::unix::fs::PermissionsExt;
+            // The server may be another user, which has to reach the files.
+            let mode = std::fs::Permissions::from_mode(0o711);
+            std::fs::set_permissions(folder.path(), mode).map(|()| folder)
+        });
+        let shown = std::env::temp_dir();
+        made.map(Some).map_err(|error| Error::new("make a folder in", shown.display(), error))
+    }
+}
+
+/// The first of several addresses that takes a connection; the first of all when none does.
+fn served(addrs: &[SocketAddr]) -> SocketAddr {
+    let takes = |addr: &&SocketAddr| TcpStream::connect_timeout(addr, PROBE_TIMEOUT).is_ok();
+    if addrs.len() < 2 {
+        return addrs[0];
+    }
+    addrs.iter().find(takes).copied().unwrap_or(addrs[0])
+}
+
+/// Whether an address is one of this machine's: then the system sends to it from itself. Nothing is
+/// sent to find out.
+fn is_own(addr: SocketAddr) -> io::Result<bool> {
+    let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(addr)?;
+    Ok(socket.local_addr()?.ip() == addr.ip())
+}
+
+/// Runs this thread on one processor.
+pub(super) fn pin(cpu: usize) -> Result<(), Error> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).map_err(|error| {
+        Error::new("run on", format!("CPU {cpu}"), io::Error::from(error))
+            .hint("no such CPU, or not allowed to this process")
+    })
+}
+
+/// Runs this thread on the processors that it may use, but for one, if there are others.
+pub(super) fn leave(cpu: usize) {
+    let Ok(mut set) = sched_getaffinity(None) else { return };
+    set.unset(cpu);
+    if set.count() > 0 {
+        // Best effort: the two ends share processors otherwise, as they do without it.
+        let _ = sched_setaffinity(None, &set);
+    }
+}
