@@ -7,6 +7,7 @@
 mod accept;
 mod bad_input;
 mod descriptors;
+mod document;
 mod interop;
 mod life;
 mod memory;

@@ -3,6 +3,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod schema;
+
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -1,0 +1,126 @@
+//! The JSON document as the library writes it, and the checker that other tests rely on.
+
+use resound::report::{
+    Difference, Distribution, Environment, Interval, Messages, Outcome, Report, Summary, Warning,
+};
+use serde_json::{Value, json};
+
+use crate::support::schema::{
+    bench_violations, check_bench_document, check_definition, undocumented_keys,
+};
+
+/// One that has all that a document can have.
+fn full_document() -> Value {
+    let mut report = Report::failed("resound 0.1.0", vec!["bench".to_owned()], "refused");
+    let mut distribution = Distribution::new();
+    (0..1_000).for_each(|value| distribution.record(value * 1_000));
+    let summary: Summary = distribution.summary(&"50,99.9".parse().unwrap());
+    report.environment = Environment::here(true, true);
+    report.latency_ns = summary.clone();
+    report.service_time_ns = Some(summary.clone());
+    report.generator.schedule_lag_ns = Some(summary);
+    report.rate.asked = Some(100_000.0);
+    report.messages =
+        Messages { sent: 10, received: 7, lost: 2, in_flight_at_end: 1, ..Messages::default() };
+    let (sent, received) = (Some(0x41), None);
+    report.first_difference =
+        Some(Difference { flow: 3, message: None, offset: 5, sent, received });
+    let expression = "p99<200us".to_owned();
+    report.asserts = vec![Outcome { expression, value: None, held: false }];
+    report.warnings = vec![Warning("a virtual machine".to_owned())];
+    serde_json::from_str(&report.to_json()).unwrap()
+}
+
+#[test]
+fn every_key_of_a_document_is_in_the_schema() {
+    let document = full_document();
+    check_bench_document(&document);
+    assert_eq!(undocumented_keys(&document), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_could_not_start_has_a_valid_document() {
+    let report = Report::failed("resound 0.1.0", Vec::new(), "cannot connect: refused");
+    check_bench_document(&serde_json::from_str(&report.to_json_line()).unwrap());
+}
+
+#[test]
+fn a_line_of_a_stream_is_in_the_schema() {
+    let messages = Messages { received: 3, ..Messages::default() };
+    let mut latency = Distribution::new();
+    latency.record(70_000);
+    let interval = Interval {
+        start_ns: 0,
+        end_ns: 1_000_000_000,
+        is_warmup: true,
+        is_drain: false,
+        messages,
+        latency,
+        flows_open: 2,
+    };
+    let line = interval.to_json_line(&"50".parse().unwrap());
+    let line: Value = serde_json::from_str(&line).unwrap();
+    check_definition("interval_line", &line);
+    check_definition("messages", &line["interval"]["messages"]);
+    check_definition("summary", &line["interval"]["latency_ns"]);
+}
+
+#[test]
+fn a_missing_key_is_found_at_any_depth() {
+    fn remove_each(document: &Value, path: &str, value: &Value) {
+        for (key, child) in value.as_object().into_iter().flatten() {
+            let child_path = format!("{path}/{key}");
+            let mut without = document.clone();
+            let parent = without.pointer_mut(path).unwrap().as_object_mut().unwrap();
+            parent.remove(key);
+            let found = bench_violations(&without);
+            let is_free = path.ends_with("/percentiles");
+            assert_eq!(found.is_empty(), is_free, "{child_path}: {found:?}");
+            remove_each(document, &child_path, child);
+        }
+    }
+    let document = full_document();
+    remove_each(&document, "", &document);
+}
+
+#[test]
+fn what_is_wrong_is_found() {
+    let cases = [
+        ("/version", json!(2)),
+        ("/status", json!("fine")),
+        ("/loop", json!("half")),
+        ("/generator/verdict", json!("OK")),
+        ("/generator/pacing", Value::Null),
+        ("/error", Value::Null),
+        ("/error", json!("two\nlines")),
+        ("/depth", json!(-1)),
+        ("/depth", json!(1.5)),
+        ("/rate/achieved", json!(-0.5)),
+        ("/rate/achieved", Value::Null),
+        ("/messages/sent", json!(11)),
+        ("/messages/sent", json!("10")),
+        ("/warmup_messages/lost", json!(1)),
+        ("/latency_ns/min", json!(1_000_000_000)),
+        ("/latency_ns/percentiles/50", json!(0.5)),
+        ("/service_time_ns", json!({})),
+        ("/service_time_ns/mean", Value::Null),
+        ("/first_difference/sent", json!(256)),
+        ("/asserts/0/held", json!("yes")),
+        ("/options/typed", json!(["bench", 1])),
+        ("/warnings", Value::Null),
+    ];
+    for (path, wrong) in cases {
+        let mut document = full_document();
+        *document.pointer_mut(path).unwrap() = wrong.clone();
+        assert!(!bench_violations(&document).is_empty(), "{path}: {wrong}");
+    }
+}
+
+#[test]
+fn a_key_may_be_added() {
+    let mut document = full_document();
+    document["generator"]["mood"] = json!("bright");
+    document["latency_ns"]["percentiles"]["42"] = Value::Null;
+    check_bench_document(&document);
+    assert_eq!(undocumented_keys(&document), ["document.generator.mood"]);
+}
