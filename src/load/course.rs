@@ -18,6 +18,11 @@ const SWEEPS_PER_TIMEOUT: u64 = 8;
 const SWEEP_NS_MIN: u64 = 1_000_000;
 const SWEEP_NS_MAX: u64 = 125_000_000;
 
+/// While the last echoes are waited for, those that are overdue are looked for this often, and so
+/// many times more after the last could be in time.
+const DRAIN_SWEEP_NS: u64 = 10_000_000;
+const DRAIN_SWEEPS: u64 = 2;
+
 /// Datagrams are listened for at least this long after the last was sent: a duplicate comes after
 /// its original, when nothing is missing any more.
 const LINGER_NS: u64 = 100_000_000;
@@ -256,6 +261,11 @@ impl<O: Observer> Generator<O> {
             _ => self.run.timeout_ns,
         };
         course.drain_until_ns = now_ns.saturating_add(drain_ns);
+        if ended_by != EndedBy::Interrupt {
+            course.sweep_ns = course.sweep_ns.min(DRAIN_SWEEP_NS);
+            course.drain_until_ns += DRAIN_SWEEPS * course.sweep_ns;
+            course.sweep_at_ns = now_ns;
+        }
         self.run.end_at(now_ns);
         self.run.is_draining = true;
         // Those that have stopped reading because nothing was missing read on.
@@ -272,7 +282,6 @@ impl<O: Observer> Generator<O> {
         let is_complete = self.run.tally.in_flight() == 0
             && !self.run.has_backlog()
             && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
-        // The last sweep gives up what the deadline leaves: it was sent before the end.
         let is_late = now_ns >= self.course.drain_until_ns;
         if is_complete || is_late || sources.is_empty() {
             self.over(now_ns, context);

@@ -68,9 +68,12 @@ fn conditions(report: &Report, page: &mut Page) {
             let all = count_text(report.depth.saturating_mul(report.connections));
             format!("closed loop: {flows}, {each} in flight on each ({all} in all), {size}")
         }
-        LoadLoop::Open => format!(
-            "open loop: messages sent by the clock over {flows}, whatever is in flight; {size}"
-        ),
+        LoadLoop::Open => {
+            let each = count_text(report.depth);
+            format!(
+                "open loop: sent by the clock over {flows}, at most {each} in flight on each, {size}"
+            )
+        }
     };
     page.entry("load", &flight);
     if report.mode == Mode::Connect {

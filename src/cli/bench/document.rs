@@ -41,7 +41,6 @@ pub(super) fn compose(
     let is_local = goal.is_local();
     // Pinned, the server in this process keeps off; of another's processors nothing is known.
     let is_shared = is_local && arguments.affinity.is_none();
-    let warnings = warnings(arguments, findings, is_shared, is_embedded);
     let latency = &findings.latency;
     let [service_time, schedule_lag] =
         [findings.service_time.as_ref(), findings.schedule_lag.as_ref()];
@@ -86,7 +85,7 @@ pub(super) fn compose(
         },
         first_difference: findings.first_difference.clone(),
         asserts: Vec::new(),
-        warnings,
+        warnings: warnings(arguments, findings),
         latency_histogram: Some(histogram(latency)),
         service_time_histogram: service_time.map(histogram),
         schedule_lag_histogram: schedule_lag.map(histogram),
@@ -108,12 +107,7 @@ fn verdict(findings: &Findings, schedule_lag: Option<&Distribution>) -> Verdict 
 }
 
 /// What the reader should know before quoting a figure.
-fn warnings(
-    arguments: &Arguments,
-    findings: &Findings,
-    is_shared: bool,
-    is_embedded: bool,
-) -> Vec<Warning> {
+fn warnings(arguments: &Arguments, findings: &Findings) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |text: String| warnings.push(Warning(text));
     for (error, times) in &findings.failures {
@@ -123,14 +117,6 @@ fn warnings(
     if lost_flows > 0 && arguments.mode() == Mode::Echo {
         let all = findings.flows.opened;
         warn(format!("{lost_flows} of {all} connections ended early; their load was not made"));
-    }
-    if is_shared {
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let whose = if is_embedded { "server and generator" } else { "both ends" };
-        warn(format!(
-            "{whose} share the {cpus} CPUs of this machine and take time from each other (pin \
-             them apart: --affinity here, taskset there)"
-        ));
     }
     if arguments.transport() != Transport::Tcp {
         let given =
