@@ -10,9 +10,10 @@
 //!
 //! The longest UDP datagram is 65,507 bytes; it stands in for 64 KiB.
 //!
-//! Both ends and the kernel share the machine's cores, so the figures are of the pair. The client
-//! makes a system call a message to send, and to receive one a message (datagrams) or one or a few
-//! a batch (streams): it is the limit as often as the server.
+//! Each end has a CPU, where there are two, and shares it with the kernel and whatever else runs:
+//! the figures are of the pair, and a round trip is mostly two threads waking each other. The
+//! client makes a system call a message to send, and to receive one a message (datagrams) or one
+//! or a few a batch (streams): it is the limit as often as the server.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -9,12 +9,15 @@
 //!   its registration, and two epoll_ctl calls.
 //! - `event/N_ready/M_sources`: a byte is written into N pipes out of M sources, and a turn reads
 //!   them: two calls of each event are the pipe's, which `event/pipes_alone` has without a loop.
-//! - `wake_up/pipe`: a byte to a loop that sleeps on another thread, and its answer: the floor
-//!   under every round trip.
+//! - `wake_up/pipe`: a byte to a loop that sleeps on another CPU, and its answer: the floor under
+//!   every round trip.
 //!
 //! Throughput is in slices (`turn`), in sources (`replace`) and in events.
 
 #![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/cpus.rs"]
+mod cpus;
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -205,7 +208,10 @@ fn wake_up(criterion: &mut Criterion) {
     let mut reactor = Reactor::new().unwrap();
     reactor.insert(Fd(request.into())).unwrap();
     let stop = reactor.stop_handle();
-    let thread = thread::spawn(move || reactor.run(&mut PassOn(Some(answer))).unwrap());
+    let thread = thread::spawn(move || {
+        cpus::pin(cpus::SERVER);
+        reactor.run(&mut PassOn(Some(answer))).unwrap();
+    });
     criterion.benchmark_group("wake_up").bench_function("pipe", |bencher| {
         bencher.iter(|| {
             send.write_all(&[7]).unwrap();
@@ -225,6 +231,7 @@ fn raise_descriptor_limit() {
 
 fn short() -> Criterion {
     raise_descriptor_limit();
+    cpus::pin(cpus::CLIENT);
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))

@@ -1,5 +1,7 @@
 //! An echo server on a thread of its own, and one thread's worth of blocking clients for it.
 
+mod cpus;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -31,7 +33,7 @@ const IN_FLIGHT_MESSAGES: usize = 64;
 ///   use less than the half that makes a crowd.
 const IN_FLIGHT_BYTES: usize = 128 << 10;
 
-/// An echo server with one endpoint, on a thread. Dropping it ends both.
+/// An echo server with one endpoint, on a thread and a CPU of its own. Dropping it ends both.
 pub(crate) struct Embedded {
     transport: Transport,
     stop: StopHandle,
@@ -43,6 +45,7 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
+    /// From here on this thread has a CPU of its own, too.
     pub(crate) fn start(transport: Transport) -> Embedded {
         let folder = tempfile::tempdir().unwrap();
         let name = transport.name();
@@ -57,7 +60,11 @@ impl Embedded {
         let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
         let addr = bound.addrs.first().copied();
         let stop = reactor.stop_handle();
-        let thread = std::thread::spawn(move || reactor.run(&mut server).unwrap());
+        cpus::pin(cpus::CLIENT);
+        let thread = std::thread::spawn(move || {
+            cpus::pin(cpus::SERVER);
+            reactor.run(&mut server).unwrap();
+        });
         Embedded { transport, stop, thread: Some(thread), folder, addr }
     }
 
@@ -181,8 +188,8 @@ impl Clients {
         Clients { transport, peers, sent: 0, received: 0, echoes: vec![0; IN_FLIGHT_BYTES] }
     }
 
-    /// At least two batches of the same connection, while there is room, so that the server has
-    /// work when one is received and replaced.
+    /// As many messages as may be, in two batches a connection where there are enough of them: the
+    /// server has work while one is received and replaced.
     pub(crate) fn flight(&self, message_bytes: usize) -> Flight {
         let connections = self.peers.len();
         let fit = IN_FLIGHT_BYTES / message_bytes;
