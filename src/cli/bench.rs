@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
-pub(super) use self::document::usage_failure;
+pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::target::Goal;
 use super::{FAILED, USAGE, complain};
@@ -142,7 +142,9 @@ fn hand_out(arguments: &Arguments, report: &Report, code: u8) -> ExitCode {
         report.to_string()
     };
     let written = write_file(arguments, report);
-    if let Err(error) = &written {
+    if let Err(error) = &written
+        && report.error.as_ref() != Some(&error.to_string())
+    {
         complain(error);
     }
     let printed = print(&text);

@@ -20,8 +20,8 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
         _ => {
             let line = one_line(error);
             complain(&line);
-            if subcommand() == " bench" && wants_json() {
-                let _ = io::stdout().write_all(bench::usage_failure(&line).as_bytes());
+            if subcommand() == " bench" {
+                bench::report_usage_failure(&line, wants_json());
             }
             ExitCode::from(USAGE)
         }

@@ -263,7 +263,8 @@ impl<O: Observer> Generator<O> {
         course.drain_until_ns = now_ns.saturating_add(drain_ns);
         if ended_by != EndedBy::Interrupt {
             course.sweep_ns = course.sweep_ns.min(DRAIN_SWEEP_NS);
-            course.drain_until_ns += DRAIN_SWEEPS * course.sweep_ns;
+            let sweeps_ns = DRAIN_SWEEPS * course.sweep_ns;
+            course.drain_until_ns = course.drain_until_ns.saturating_add(sweeps_ns);
             course.sweep_at_ns = now_ns;
         }
         self.run.end_at(now_ns);

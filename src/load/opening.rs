@@ -138,7 +138,13 @@ impl<O: Observer> Generator<O> {
                     }
                     context.insert(Source(flow));
                 }
-                Err(Failure::Later) => self.opener.again(id, now_ns + STEP_NS),
+                Err(Failure::Later) if now_ns < self.opener.connect_timeout_ns => {
+                    self.opener.again(id, now_ns + STEP_NS);
+                }
+                Err(Failure::Later) => {
+                    self.run.tally.flows.timed_out += 1;
+                    self.course.settled();
+                }
                 Err(Failure::Failed(error)) => {
                     self.count_open_failure(error);
                     self.course.settled();

@@ -1,5 +1,7 @@
 //! The facts of a run put together: what the command line said, what was found, where it was.
 
+use std::io::{self, Write};
+
 use resound::endpoint::Transport;
 use resound::load::Findings;
 use resound::report::{
@@ -21,9 +23,20 @@ pub(in crate::cli) fn typed_words() -> Vec<String> {
     std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
-/// The document for a command line that could not even be read.
-pub(in crate::cli) fn usage_failure(error: &str) -> String {
-    Report::failed(PROGRAM, typed_words(), error).to_json()
+/// For a command line that could not even be read: the document to stdout, if one was asked for
+/// there, and to the file that was to have it.
+pub(in crate::cli) fn report_usage_failure(error: &str, is_for_stdout: bool) {
+    let typed = typed_words();
+    let mut words = typed.iter().skip_while(|word| !matches!(word.as_str(), "-o" | "--output"));
+    let file = words.nth(1).filter(|path| path.ends_with(".json")).cloned();
+    let document = Report::failed(PROGRAM, typed, error).to_json();
+    // The line on stderr has said what matters: nothing is to be added when these fail.
+    if is_for_stdout {
+        let _ = io::stdout().write_all(document.as_bytes());
+    }
+    if let Some(file) = file {
+        let _ = std::fs::write(file, document);
+    }
 }
 
 pub(super) fn load_loop(arguments: &Arguments) -> LoadLoop {
