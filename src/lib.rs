@@ -33,10 +33,10 @@
 //! ```text
 //! main.rs  cli/                       flags, stdout, exit codes     (the program alone)
 //!    │
-//! echo/                               what to do with a source      send/ (blocking sockets,
-//!    │               │                                              another road on purpose)
-//! reactor/        socket/             when a source may run │ how bytes move
-//!    │               │
+//! echo/                               what to do with a source      send/ → client/
+//!    │               │                                              (blocking sockets, no
+//! reactor/        socket/             when a source may run │       reactor: another road,
+//!    │               │                how bytes move                on purpose)
 //! readiness  endpoint  error  units   leaves: they import nothing of this crate
 //! ```
 //!
@@ -76,6 +76,8 @@
 #[cfg(not(unix))]
 compile_error!("resound needs a Unix system: Unix sockets, and descriptors that poll");
 
+#[cfg(feature = "program")]
+mod client;
 pub mod echo;
 pub mod endpoint;
 mod error;

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::client_path::ClientPath;
-use super::connect::{self, failure};
 use super::{Event, Input, Options};
+use crate::client::ClientPath;
+use crate::client::connect::{self, failure};
 use crate::endpoint::{HostPort, UnixName};
 use crate::error::Error;
 use crate::socket::SEND_FLAGS;
@@ -75,8 +75,8 @@ impl<'a> Client<'a> {
     pub(super) fn udp(options: &'a Options, host_port: &HostPort) -> Result<Client<'a>, Error> {
         let endpoint = &options.endpoint;
         let mut untried = connect::addrs(endpoint, host_port)?;
-        let socket =
-            connect_next(&mut untried).map_err(|error| failure("connect to", endpoint, error))?;
+        let socket = connect::udp_next(&mut untried)
+            .map_err(|error| failure("connect to", endpoint, error))?;
         let buf = vec![0; UDP_BYTES_MAX];
         Client { options, socket, _path: None, untried, buf }.with_timeouts()
     }
@@ -166,7 +166,7 @@ impl<'a> Client<'a> {
 
     /// The name's next address may be the one that is served; without one, the refusal stands.
     fn try_next_address(&mut self, refusal: io::Error) -> Result<(), Error> {
-        let Ok(socket) = connect_next(&mut self.untried) else {
+        let Ok(socket) = connect::udp_next(&mut self.untried) else {
             return Err(self.failure(refusal));
         };
         self.socket = socket;
@@ -183,15 +183,4 @@ impl<'a> Client<'a> {
 /// A socket's own timeout comes as `WouldBlock`.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
-}
-
-fn connect_next(untried: &mut Vec<SocketAddr>) -> io::Result<Socket> {
-    let mut last = io::Error::from(ErrorKind::NotFound);
-    while !untried.is_empty() {
-        match connect::udp(untried.remove(0)) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

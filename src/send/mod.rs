@@ -2,8 +2,6 @@
 //!
 //! It shares nothing with the reactor, on purpose: what it sees is a second opinion.
 
-mod client_path;
-mod connect;
 mod datagram;
 mod stream;
 
@@ -11,6 +9,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use self::datagram::Client;
+use crate::client::connect;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::socket::Peer;
@@ -101,7 +100,8 @@ pub fn send(
     let options = &Options { timeout, ..options.clone() };
     match &options.endpoint {
         Endpoint::Tcp(host_port) => {
-            let socket = connect::tcp(&options.endpoint, host_port, timeout)?;
+            let addrs = connect::addrs(&options.endpoint, host_port)?;
+            let socket = connect::tcp(&options.endpoint, &addrs, timeout)?;
             stream::exchange(options, &socket, input, &mut on_event)
         }
         Endpoint::Unix(name) => {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::connect::{self, failure};
 use super::{Event, Input, Options, TIMEOUT_MIN};
+use crate::client::connect::{self, failure};
 use crate::error::Error;
 use crate::socket::SEND_FLAGS;
 

@@ -11,19 +11,19 @@ use tempfile::TempDir;
 
 /// A file in a folder of its own, removed with it: at the end, and on SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug)]
-pub(super) struct ClientPath {
+pub(crate) struct ClientPath {
     _folder: TempDir,
 }
 
 impl ClientPath {
-    /// Binds the socket to a new file that every user may send to. The socket is connected next,
-    /// so that it takes nothing but its peer's answers.
-    pub(super) fn bind(socket: &Socket) -> io::Result<ClientPath> {
+    /// Binds the socket to a new file that every user may send to. The socket is connected
+    /// already, so that it takes nothing but its peer's answers.
+    pub(crate) fn bind(socket: &Socket) -> io::Result<ClientPath> {
         let folder = tempfile::Builder::new().prefix("resound-").tempdir()?;
         // The server may be another user, which has to reach the file.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
         remove_on_signal(&folder)?;
-        let path = folder.path().join("send.sock");
+        let path = folder.path().join("client.sock");
         socket.bind(&SockAddr::unix(&path)?)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o666))?;
         Ok(ClientPath { _folder: folder })

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::client_path::ClientPath;
+use super::ClientPath;
 use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
 use crate::socket::Peer;
 
 /// A connected Unix stream.
-pub(super) fn unix(
+pub(crate) fn unix(
     endpoint: &Endpoint,
     name: &UnixName,
     timeout: Duration,
@@ -28,14 +28,14 @@ pub(super) fn unix(
 }
 
 /// A connected TCP stream, to the first of the host's addresses that takes it.
-pub(super) fn tcp(
+pub(crate) fn tcp(
     endpoint: &Endpoint,
-    host_port: &HostPort,
+    addrs: &[SocketAddr],
     timeout: Duration,
 ) -> Result<Socket, Error> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for addr in addrs(endpoint, host_port)? {
-        match connect_tcp(addr, timeout) {
+    for addr in addrs {
+        match connect_tcp(*addr, timeout) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
@@ -51,24 +51,40 @@ fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {
 }
 
 /// The addresses a host's name may mean, in the order to try.
-pub(super) fn addrs(endpoint: &Endpoint, host_port: &HostPort) -> Result<Vec<SocketAddr>, Error> {
+pub(crate) fn addrs(endpoint: &Endpoint, host_port: &HostPort) -> Result<Vec<SocketAddr>, Error> {
     host_port.connect_addrs().map_err(|error| failure("connect to", endpoint, error))
 }
 
 /// A connected UDP socket: it hears of ICMP errors, and takes answers from its peer alone.
-pub(super) fn udp(addr: SocketAddr) -> io::Result<Socket> {
+fn udp(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
     socket.connect(&SockAddr::from(addr))?;
     Ok(socket)
 }
 
+/// A UDP socket connected to the first of the addresses that can be connected to. It and those
+/// before it are taken from the list: UDP learns that nobody is there only from the answer to what
+/// it sent, and then the next address is to be tried.
+pub(crate) fn udp_next(untried: &mut Vec<SocketAddr>) -> io::Result<Socket> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    while !untried.is_empty() {
+        match udp(untried.remove(0)) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// A connected Unix datagram socket with a name to answer to, which lives as long as the socket.
-pub(super) fn unixgram(
+pub(crate) fn unixgram(
     endpoint: &Endpoint,
     name: &UnixName,
 ) -> Result<(Socket, Option<ClientPath>), Error> {
     let failed = |error| failure("connect to", endpoint, error);
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(failed)?;
+    // First, so that a server that is not there costs no file.
+    unix_addr(name).and_then(|addr| socket.connect(&addr)).map_err(failed)?;
     let path = match name {
         // An abstract peer is on Linux, which picks a name for the unnamed address (unix(7)).
         UnixName::Abstract(_) => {
@@ -78,7 +94,6 @@ pub(super) fn unixgram(
         }
         UnixName::Path(_) => Some(ClientPath::bind(&socket).map_err(own_path_failure)?),
     };
-    unix_addr(name).and_then(|addr| socket.connect(&addr)).map_err(failed)?;
     Ok((socket, path))
 }
 
@@ -96,12 +111,12 @@ fn unix_addr(name: &UnixName) -> io::Result<SockAddr> {
 }
 
 /// Who is at the other end.
-pub(super) fn peer(socket: &Socket) -> Peer {
+pub(crate) fn peer(socket: &Socket) -> Peer {
     socket.peer_addr().map_or(Peer::Unnamed, |addr| Peer::from(&addr))
 }
 
 /// An error with the advice that its reason allows.
-pub(super) fn failure(operation: &'static str, endpoint: &Endpoint, error: io::Error) -> Error {
+pub(crate) fn failure(operation: &'static str, endpoint: &Endpoint, error: io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => Some("nothing listens there"),
         io::ErrorKind::NotFound if !endpoint_has_host(endpoint) => Some("no such socket"),

@@ -1,0 +1,7 @@
+//! What the clients on blocking sockets share: how they connect, and the file that a Unix datagram
+//! client is answered at.
+
+mod client_path;
+pub(crate) mod connect;
+
+pub(crate) use self::client_path::ClientPath;
