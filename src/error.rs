@@ -44,6 +44,11 @@ impl Error {
         self.source.kind()
     }
 
+    /// The reason alone, in the words of [`reason`].
+    pub fn reason(&self) -> String {
+        reason(&self.source)
+    }
+
     /// The system's number of the underlying error, where it has one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.source.raw_os_error()

@@ -33,7 +33,7 @@
 //! ```text
 //! main.rs  cli/                       flags, stdout, exit codes     (the program alone)
 //!    │
-//! echo/                               what to do with a source      send/ → client/
+//! echo/                               what to do with a source      ping/ send/ → client/
 //!    │               │                                              (blocking sockets, no
 //! reactor/        socket/             when a source may run │       reactor: another road,
 //!    │               │                how bytes move                on purpose)
@@ -83,6 +83,8 @@ pub mod endpoint;
 mod error;
 #[cfg(feature = "program")]
 pub mod load;
+#[cfg(feature = "program")]
+pub mod ping;
 pub mod reactor;
 mod readiness;
 #[cfg(feature = "program")]

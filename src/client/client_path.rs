@@ -9,7 +9,16 @@ use signal_hook::iterator::Signals;
 use socket2::{SockAddr, Socket};
 use tempfile::TempDir;
 
-/// A file in a folder of its own, removed with it: at the end, and on SIGINT, SIGTERM and SIGHUP.
+/// What is to happen on SIGINT, SIGTERM and SIGHUP while there is such a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnSignal {
+    /// The file is removed, and the program ends as it would have without.
+    EndProgram,
+    /// Nothing: the caller sees the signal, and drops the file in good order.
+    LeaveToCaller,
+}
+
+/// A file in a folder of its own, removed with it at the end.
 #[derive(Debug)]
 pub(crate) struct ClientPath {
     _folder: TempDir,
@@ -18,11 +27,13 @@ pub(crate) struct ClientPath {
 impl ClientPath {
     /// Binds the socket to a new file that every user may send to. The socket is connected
     /// already, so that it takes nothing but its peer's answers.
-    pub(crate) fn bind(socket: &Socket) -> io::Result<ClientPath> {
+    pub(crate) fn bind(socket: &Socket, on_signal: OnSignal) -> io::Result<ClientPath> {
         let folder = tempfile::Builder::new().prefix("resound-").tempdir()?;
         // The server may be another user, which has to reach the file.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
-        remove_on_signal(&folder)?;
+        if on_signal == OnSignal::EndProgram {
+            remove_on_signal(&folder)?;
+        }
         let path = folder.path().join("client.sock");
         socket.bind(&SockAddr::unix(&path)?)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o666))?;

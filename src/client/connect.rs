@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::ClientPath;
+use super::{ClientPath, OnSignal};
 use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
 use crate::socket::Peer;
@@ -76,25 +76,35 @@ pub(crate) fn udp_next(untried: &mut Vec<SocketAddr>) -> io::Result<Socket> {
     Err(last)
 }
 
-/// A connected Unix datagram socket with a name to answer to, which lives as long as the socket.
-pub(crate) fn unixgram(
-    endpoint: &Endpoint,
-    name: &UnixName,
-) -> Result<(Socket, Option<ClientPath>), Error> {
-    let failed = |error| failure("connect to", endpoint, error);
-    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).map_err(failed)?;
-    // First, so that a server that is not there costs no file.
-    unix_addr(name).and_then(|addr| socket.connect(&addr)).map_err(failed)?;
-    let path = match name {
+/// A connected Unix datagram socket, without a name to be answered at.
+pub(crate) fn unixgram(endpoint: &Endpoint, name: &UnixName) -> Result<Socket, Error> {
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        socket.connect(&unix_addr(name)?)?;
+        Ok(socket)
+    };
+    connect().map_err(|error| failure("connect to", endpoint, error))
+}
+
+/// Gives a Unix datagram socket a name to be answered at, which is kept as long as the socket.
+/// After connecting, so that a server that is not there costs no file.
+pub(crate) fn name_unixgram(
+    socket: &Socket,
+    peer: &UnixName,
+    on_signal: OnSignal,
+) -> Result<Option<ClientPath>, Error> {
+    match peer {
         // An abstract peer is on Linux, which picks a name for the unnamed address (unix(7)).
         UnixName::Abstract(_) => {
             let bound = SockAddr::unix("").and_then(|unnamed| socket.bind(&unnamed));
-            bound.map_err(failed)?;
-            None
+            bound
+                .map(|()| None)
+                .map_err(|error| Error::new("get", "a name to be answered at", error))
         }
-        UnixName::Path(_) => Some(ClientPath::bind(&socket).map_err(own_path_failure)?),
-    };
-    Ok((socket, path))
+        UnixName::Path(_) => {
+            ClientPath::bind(socket, on_signal).map(Some).map_err(own_path_failure)
+        }
+    }
 }
 
 /// Not the endpoint's fault, whose path would otherwise be looked at in vain.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use socket2::Socket;
 
 use super::{Event, Input, Options};
-use crate::client::ClientPath;
 use crate::client::connect::{self, failure};
+use crate::client::{ClientPath, OnSignal};
 use crate::endpoint::{HostPort, UnixName};
 use crate::error::Error;
 use crate::socket::SEND_FLAGS;
@@ -82,7 +82,8 @@ impl<'a> Client<'a> {
     }
 
     pub(super) fn unixgram(options: &'a Options, name: &UnixName) -> Result<Client<'a>, Error> {
-        let (socket, _path) = connect::unixgram(&options.endpoint, name)?;
+        let socket = connect::unixgram(&options.endpoint, name)?;
+        let _path = connect::name_unixgram(&socket, name, OnSignal::EndProgram)?;
         let buf = vec![0; UNIX_BYTES_MAX];
         Client { options, socket, _path, untried: Vec::new(), buf }.with_timeouts()
     }

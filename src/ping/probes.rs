@@ -1,0 +1,273 @@
+//! What became of each probe. No clock and no socket here: tests play every order of events through.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::report::{Distribution, Messages};
+
+/// So many of the last probes are remembered, to tell a late echo from one that came before. Until
+/// the oldest of that many has been answered or lost, no more are made. In 2 MiB.
+const REMEMBERED_MAX: u64 = 1 << 16;
+
+/// What has become of a probe so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// For a connection, or for room in the socket.
+    Waiting,
+    InFlight,
+    Answered,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// When it was due; from the sending on, when it was sent.
+    since: Instant,
+    fate: Fate,
+}
+
+/// What an echo is to its probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The answer.
+    InTime { time: Duration, is_reordered: bool },
+    /// The probe was lost meanwhile.
+    Late { time: Duration },
+    /// The probe was answered before.
+    Duplicate { time: Duration },
+    /// So old that it is not known which of the last two.
+    Forgotten,
+}
+
+/// The probes of a run, numbered from 1 on.
+#[derive(Debug)]
+pub(super) struct Probes {
+    timeout: Duration,
+    /// How far apart the numbers of probes may be that are neither answered nor lost.
+    span_max: u64,
+    /// The number of the first that is remembered.
+    first: u64,
+    remembered: VecDeque<Probe>,
+    /// In their order.
+    waiting: VecDeque<u64>,
+    /// In the order of sending; behind the first some may be answered.
+    in_flight: VecDeque<u64>,
+    unsettled: u64,
+    last_sent: u64,
+    last_answered: u64,
+    messages: Messages,
+    latency: Distribution,
+}
+
+impl Probes {
+    /// `numbers` is how many can be told apart by their payload.
+    pub(super) fn new(timeout: Duration, numbers: u64) -> Probes {
+        Probes {
+            timeout,
+            // Half, so that a number that comes back is always the same distance from just one.
+            span_max: REMEMBERED_MAX.min(numbers / 2),
+            first: 1,
+            remembered: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            unsettled: 0,
+            last_sent: 0,
+            last_answered: 0,
+            messages: Messages::default(),
+            latency: Distribution::new(),
+        }
+    }
+
+    /// How many were made.
+    pub(super) fn made(&self) -> u64 {
+        self.messages.sent
+    }
+
+    /// How many were neither answered nor lost so far.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.unsettled
+    }
+
+    pub(super) fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// Counts an echo that was not what had been sent.
+    pub(super) fn count_corrupted(&mut self) {
+        self.messages.corrupted += 1;
+    }
+
+    pub(super) fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether one more can be remembered, and told from the others.
+    pub(super) fn has_room(&self) -> bool {
+        let oldest = [self.waiting.front(), self.in_flight.front()].into_iter().flatten().min();
+        oldest.is_none_or(|oldest| self.made() + 1 - oldest < self.span_max)
+    }
+
+    /// Makes the next probe, which waits for being sent.
+    pub(super) fn make(&mut self, due_at: Instant) {
+        self.messages.sent += 1;
+        self.unsettled += 1;
+        self.remembered.push_back(Probe { since: due_at, fate: Fate::Waiting });
+        self.waiting.push_back(self.messages.sent);
+        if self.remembered.len() as u64 > REMEMBERED_MAX {
+            self.remembered.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// The number of the next to send.
+    pub(super) fn next_waiting(&self) -> Option<u64> {
+        self.waiting.front().copied()
+    }
+
+    /// Notes that the next to send was sent.
+    pub(super) fn sent(&mut self, at: Instant) {
+        let Some(number) = self.waiting.pop_front() else { return };
+        let index = self.index(number);
+        if let Some(probe) = self.remembered.get_mut(index) {
+            *probe = Probe { since: at, fate: Fate::InFlight };
+        }
+        self.in_flight.push_back(number);
+        self.last_sent = self.last_sent.max(number);
+    }
+
+    /// All that are in flight are to be sent again.
+    pub(super) fn send_again(&mut self) {
+        while let Some(number) = self.in_flight.pop_back() {
+            let index = self.index(number);
+            if let Some(probe) = self.remembered.get_mut(index)
+                && probe.fate == Fate::InFlight
+            {
+                probe.fate = Fate::Waiting;
+                self.waiting.push_front(number);
+            }
+        }
+    }
+
+    /// Gives up the next one that has had its time: in flight, else waiting.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<(u64, Fate)> {
+        let fronts = [self.in_flight.front(), self.waiting.front()];
+        let numbers = fronts.map(|number| number.copied());
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= self.timeout;
+        let number = numbers.into_iter().flatten().find(|number| {
+            self.remembered.get(self.index(*number)).is_some_and(|probe| is_over(probe.since))
+        })?;
+        let fate = self.remembered.get(self.index(number))?.fate;
+        self.settle(number, Fate::Lost);
+        Some((number, fate))
+    }
+
+    /// When the next one will have had its time.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        let fronts = [self.in_flight.front(), self.waiting.front()];
+        let probes =
+            fronts.into_iter().flatten().filter_map(|n| self.remembered.get(self.index(*n)));
+        probes.map(|probe| probe.since + self.timeout).min()
+    }
+
+    /// Gives up the one that has been in flight for longest.
+    pub(super) fn lose_in_flight(&mut self) -> Option<u64> {
+        let number = self.in_flight.front().copied()?;
+        self.settle(number, Fate::Lost);
+        Some(number)
+    }
+
+    /// Gives up the next to send.
+    pub(super) fn lose_waiting(&mut self) -> Option<u64> {
+        let number = self.waiting.front().copied()?;
+        self.settle(number, Fate::Lost);
+        Some(number)
+    }
+
+    /// The number of the last one sent that has these last digits in a number system to this base,
+    /// the digits of which a payload holds.
+    pub(super) fn last_with(&self, digits: u64, numbers: u64) -> Option<u64> {
+        let number = match self.last_sent.checked_sub(digits) {
+            Some(distance) => digits + distance / numbers * numbers,
+            None => return None,
+        };
+        (number > 0 && !self.is_waiting(number)).then_some(number)
+    }
+
+    /// The numbers of the last that were sent, the last one first.
+    pub(super) fn last_sent(&self, count: usize) -> impl Iterator<Item = u64> {
+        let numbers = (self.first..=self.last_sent).rev().take(count);
+        numbers.filter(|number| !self.is_waiting(*number))
+    }
+
+    /// Judges an echo of a probe that was sent. Those that had had their time when it came were
+    /// given up before, by [`Probes::expire`].
+    pub(super) fn answer(&mut self, number: u64, at: Instant) -> Verdict {
+        let Some(probe) = self.remembered.get(self.index(number)).copied() else {
+            self.messages.late += 1;
+            return Verdict::Forgotten;
+        };
+        let time = at.saturating_duration_since(probe.since);
+        match probe.fate {
+            Fate::InFlight => {
+                let is_reordered = number < self.last_answered;
+                self.last_answered = self.last_answered.max(number);
+                self.messages.reordered += u64::from(is_reordered);
+                self.messages.received += 1;
+                self.latency.record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+                self.settle(number, Fate::Answered);
+                Verdict::InTime { time, is_reordered }
+            }
+            Fate::Answered => {
+                self.messages.duplicated += 1;
+                Verdict::Duplicate { time }
+            }
+            Fate::Lost | Fate::Waiting => {
+                self.messages.late += 1;
+                // One more echo of it will be a duplicate.
+                self.set_fate(number, Fate::Answered);
+                Verdict::Late { time }
+            }
+        }
+    }
+
+    /// What became of all, at the end of the run.
+    pub(super) fn end(self) -> (Messages, Distribution) {
+        let messages = Messages { in_flight_at_end: self.unsettled, ..self.messages };
+        (messages, self.latency)
+    }
+
+    /// For a number that is forgotten, or was never given, an index that nothing is at.
+    fn index(&self, number: u64) -> usize {
+        number.checked_sub(self.first).and_then(|i| usize::try_from(i).ok()).unwrap_or(usize::MAX)
+    }
+
+    fn is_waiting(&self, number: u64) -> bool {
+        self.remembered.get(self.index(number)).is_some_and(|probe| probe.fate == Fate::Waiting)
+    }
+
+    fn set_fate(&mut self, number: u64, fate: Fate) {
+        let index = self.index(number);
+        if let Some(probe) = self.remembered.get_mut(index) {
+            probe.fate = fate;
+        }
+    }
+
+    fn settle(&mut self, number: u64, fate: Fate) {
+        self.set_fate(number, fate);
+        self.unsettled -= 1;
+        self.messages.lost += u64::from(fate == Fate::Lost);
+        if self.waiting.front() == Some(&number) {
+            self.waiting.pop_front();
+        }
+        while let Some(front) = self.in_flight.front() {
+            let probe = self.remembered.get(self.index(*front));
+            if probe.is_some_and(|probe| probe.fate == Fate::InFlight) {
+                break;
+            }
+            self.in_flight.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! The run: what is due is done, then either the socket or the next moment is waited for.
+
+mod receive;
+
+use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::link::Link;
+use super::payload::Payload;
+use super::probes::{Fate, Probes};
+use super::target::{Background, ConnectError, Target};
+use super::{Event, LENGTH_MAX, Loss, Options, Outcome, has_come_back};
+use crate::client::connect::failure;
+use crate::error::{Error, reason};
+use crate::report::{Distribution, Messages};
+
+/// Without an interval, the time from a probe that was refused to the next, which no answer sets
+/// off: the least of ping(8) when it floods.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// No time is longer, so that no sum of times can overflow: a hundred years.
+const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+pub(super) fn run(
+    options: &Options,
+    stop: BorrowedFd<'_>,
+    on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Outcome, Error> {
+    if !(1..=LENGTH_MAX).contains(&options.length) {
+        return Err(Error::new("ping", &options.endpoint, ErrorKind::InvalidInput)
+            .hint(format!("a probe has 1 to {LENGTH_MAX} bytes")));
+    }
+    let Some(target) = look_up(options, stop)? else {
+        return Ok(Outcome {
+            messages: Messages::default(),
+            latency: Distribution::new(),
+            losses: Vec::new(),
+            elapsed: Duration::ZERO,
+            is_cut_short: true,
+        });
+    };
+    let mut run = Run::new(options, stop, on_event, target);
+    run.tell(Event::Started);
+    while !run.is_over() {
+        run.turn()?;
+    }
+    Ok(run.end())
+}
+
+/// Looks the host up; none when that was stopped.
+fn look_up(options: &Options, stop: BorrowedFd<'_>) -> Result<Option<Target>, Error> {
+    let failed = |error| failure("look up", &options.endpoint, error);
+    let endpoint = options.endpoint.clone();
+    let lookup = Background::start(move || Target::look_up(&endpoint)).map_err(failed)?;
+    loop {
+        let woken = wait(stop, Some((lookup.as_fd(), PollFlags::IN)), None).map_err(failed)?;
+        if woken.has_stopped {
+            return Ok(None);
+        }
+        if let Some(result) = lookup.take() {
+            return result.map_err(failed)?.map(Some);
+        }
+    }
+}
+
+struct Woken {
+    has_stopped: bool,
+    other: PollFlags,
+}
+
+/// Waits for the stop, for the other descriptor, or for the time to be over.
+fn wait(
+    stop: BorrowedFd<'_>,
+    other: Option<(BorrowedFd<'_>, PollFlags)>,
+    timeout: Option<Duration>,
+) -> io::Result<Woken> {
+    let timeout = timeout.map(|timeout| Timespec::try_from(timeout.min(TIME_MAX)));
+    let timeout = timeout.transpose().map_err(|_| ErrorKind::InvalidInput)?;
+    let stop = PollFd::from_borrowed_fd(stop, PollFlags::IN);
+    // Without another, the first one stands for it.
+    let (count, other) = match other {
+        Some((fd, flags)) => (2, PollFd::from_borrowed_fd(fd, flags)),
+        None => (1, stop.clone()),
+    };
+    let mut fds = [stop, other];
+    match poll(&mut fds[..count], timeout.as_ref()) {
+        Ok(_) => {}
+        Err(error) if error == rustix::io::Errno::INTR => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [stop, other] = fds.map(|fd| fd.revents());
+    Ok(Woken { has_stopped: !stop.is_empty(), other })
+}
+
+/// A write tells the peer's end by EPIPE, a read by its end.
+fn loss_by(error: &io::Error) -> Loss {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Loss::Closed,
+        _ => Loss::Error(reason(error)),
+    }
+}
+
+struct Run<'a, F> {
+    options: &'a Options,
+    stop: BorrowedFd<'a>,
+    on_event: F,
+    payload: Payload,
+    probes: Probes,
+    losses: Vec<(Loss, u64)>,
+    target: Target,
+    link: Option<Link>,
+    /// The connection that is being made.
+    attempt: Option<Background<Result<Link, ConnectError>>>,
+    has_connected: bool,
+    started_at: Instant,
+    /// When the next probe is due; without an interval, not before that.
+    next_due: Instant,
+    has_stopped: bool,
+    has_told_unasked: bool,
+}
+
+impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
+    fn new(options: &'a Options, stop: BorrowedFd<'a>, on_event: F, target: Target) -> Self {
+        let payload = Payload::new(options.length);
+        let now = Instant::now();
+        Run {
+            options,
+            stop,
+            on_event,
+            probes: Probes::new(options.timeout.min(TIME_MAX), payload.numbers()),
+            payload,
+            losses: Vec::new(),
+            target,
+            link: None,
+            attempt: None,
+            has_connected: false,
+            started_at: now,
+            next_due: now,
+            has_stopped: false,
+            has_told_unasked: false,
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), Error> {
+        self.take_connection()?;
+        self.expire(Instant::now());
+        self.make_due_probe(Instant::now());
+        self.send_waiting()?;
+        if self.is_over() {
+            return Ok(());
+        }
+        let failed = |error| failure("wait for", &self.options.endpoint, error);
+        let woken = self.wait().map_err(failed)?;
+        self.has_stopped |= woken.has_stopped;
+        if self.link.is_some() && !woken.other.is_empty() {
+            self.flush(woken.other);
+            self.receive(woken.other);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        self.has_stopped |= (self.on_event)(event).is_break();
+    }
+
+    fn has_made_all(&self) -> bool {
+        self.options.count.is_some_and(|count| self.probes.messages().sent >= count)
+    }
+
+    fn is_over(&self) -> bool {
+        self.has_stopped || self.has_made_all() && self.probes.unsettled() == 0
+    }
+
+    /// Whether anything but the time keeps the next probe from being made.
+    fn may_make(&self) -> bool {
+        let is_turn = !self.options.interval.is_zero() || self.probes.unsettled() == 0;
+        is_turn && !self.has_made_all() && self.probes.has_room()
+    }
+
+    fn make_due_probe(&mut self, now: Instant) {
+        if !self.may_make() || now < self.next_due {
+            return;
+        }
+        let interval = self.options.interval.min(TIME_MAX);
+        let mut due_at = now;
+        if !interval.is_zero() {
+            // The last moment of the schedule: those before it that were missed are left out.
+            let behind = now.saturating_duration_since(self.next_due).as_nanos();
+            let since_due = u64::try_from(behind % interval.as_nanos()).unwrap_or(0);
+            due_at = now - Duration::from_nanos(since_due);
+            self.next_due = due_at + interval;
+        }
+        self.has_told_unasked = false;
+        self.probes.make(due_at);
+    }
+
+    /// Gives up what has had its time.
+    fn expire(&mut self, now: Instant) {
+        while let Some((number, fate)) = self.probes.expire(now) {
+            let loss = match fate {
+                Fate::Waiting if self.link.is_none() => Loss::NoConnection,
+                Fate::Waiting => Loss::NoRoom,
+                _ => Loss::NoAnswer,
+            };
+            self.lost(number, &loss);
+        }
+    }
+
+    fn lost(&mut self, number: u64, loss: &Loss) {
+        match self.losses.iter_mut().find(|(other, _)| other == loss) {
+            Some((_, count)) => *count += 1,
+            None => self.losses.push((loss.clone(), 1)),
+        }
+        if self.options.interval.is_zero() && !loss.is_timeout() {
+            self.next_due = Instant::now() + REFUSED_PAUSE;
+        }
+        self.tell(Event::Lost { number, loss });
+    }
+
+    fn wait(&self) -> io::Result<Woken> {
+        let due = self.may_make().then_some(self.next_due);
+        let next = [due, self.probes.next_expiry()].into_iter().flatten().min();
+        let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
+        let other = match (&self.link, &self.attempt) {
+            (Some(link), _) if link.wants_to_write() => {
+                Some((link.as_fd(), PollFlags::IN | PollFlags::OUT))
+            }
+            (Some(link), _) => Some((link.as_fd(), PollFlags::IN)),
+            (None, Some(attempt)) => Some((attempt.as_fd(), PollFlags::IN)),
+            (None, None) => None,
+        };
+        wait(self.stop, other, timeout)
+    }
+
+    /// Starts to connect, on another thread where that may block.
+    fn connect(&mut self) -> Result<(), Error> {
+        let (target, endpoint) = (self.target.clone(), self.options.endpoint.clone());
+        let (timeout, length) = (self.options.timeout, self.options.length);
+        if !target.is_slow() {
+            return self.connected(target.connect(&endpoint, timeout, length));
+        }
+        match Background::start(move || target.connect(&endpoint, timeout, length)) {
+            Ok(attempt) => self.attempt = Some(attempt),
+            Err(error) => self.lose_waiting(&loss_by(&error)),
+        }
+        Ok(())
+    }
+
+    fn take_connection(&mut self) -> Result<(), Error> {
+        let Some(result) = self.attempt.as_ref().and_then(Background::take) else {
+            return Ok(());
+        };
+        self.attempt = None;
+        let failed = |error| failure("connect to", &self.options.endpoint, error);
+        self.connected(result.map_err(failed)?)
+    }
+
+    fn connected(&mut self, result: Result<Link, ConnectError>) -> Result<(), Error> {
+        match result {
+            Ok(link) => {
+                self.link = Some(link);
+                self.has_connected = true;
+            }
+            Err(ConnectError { error, is_lasting: true }) if !self.has_connected => {
+                return Err(error);
+            }
+            // Each probe that waits has a time of its own, in which to try once more. A Unix
+            // stream's timeout comes as `WouldBlock`.
+            Err(ConnectError { error, .. })
+                if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+            Err(ConnectError { error, .. }) => self.lose_waiting(&Loss::Error(error.reason())),
+        }
+        Ok(())
+    }
+
+    fn lose_waiting(&mut self, loss: &Loss) {
+        while let Some(number) = self.probes.lose_waiting() {
+            self.lost(number, loss);
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    fn send_waiting(&mut self) -> Result<(), Error> {
+        while let Some(number) = self.probes.next_waiting() {
+            let Some(link) = &mut self.link else {
+                if self.attempt.is_some() {
+                    return Ok(());
+                }
+                self.connect()?;
+                continue;
+            };
+            if link.wants_to_write() {
+                return Ok(());
+            }
+            if let Some(unasked) = link.discard_unasked() {
+                self.unasked(unasked);
+                continue;
+            }
+            if link.is_out_of_step() && !self.probes.has_in_flight() {
+                self.disconnected(&Loss::OutOfStep);
+                continue;
+            }
+            match link.send(number, &self.payload) {
+                Ok(Some(at)) => self.probes.sent(at),
+                Ok(None) => return Ok(()),
+                Err(error) => self.send_failed(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// After a send of the next waiting probe, none of which was taken.
+    fn send_failed(&mut self, error: io::Error) -> Result<(), Error> {
+        let Some(link) = &self.link else { return Ok(()) };
+        let (is_stream, has_sent) = (link.is_stream(), link.has_sent());
+        let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
+        if is_too_long && !has_come_back(self.probes.messages()) {
+            let hint = format!("{} bytes are too long for one datagram", self.options.length);
+            return Err(failure("send to", &self.options.endpoint, error).hint(hint));
+        }
+        if is_stream && has_sent {
+            // What came before the end is read, and then the end itself; the probe gets a
+            // connection of its own.
+            self.receive(PollFlags::ERR);
+            if self.link.is_some() {
+                self.disconnected(&loss_by(&error));
+            }
+            return Ok(());
+        }
+        // A refusal is the answer to a probe before, as long as there is one.
+        if self.is_udp_refusal(&error) && self.refused(&error) {
+            return Ok(());
+        }
+        // The next probe tries anew: an address of ours, or the peer's socket, may be another then.
+        self.link = None;
+        if let Some(number) = self.probes.lose_waiting() {
+            self.lost(number, &loss_by(&error));
+        }
+        Ok(())
+    }
+
+    fn is_udp_refusal(&self, error: &io::Error) -> bool {
+        error.kind() == ErrorKind::ConnectionRefused && matches!(self.target, Target::Udp(_))
+    }
+
+    fn end(self) -> Outcome {
+        let is_cut_short =
+            self.options.count.is_some() && !(self.has_made_all() && self.probes.unsettled() == 0);
+        let elapsed = self.started_at.elapsed();
+        let (messages, latency) = self.probes.end();
+        Outcome { messages, latency, losses: self.losses, elapsed, is_cut_short }
+    }
+}

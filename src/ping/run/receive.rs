@@ -1,0 +1,170 @@
+//! What comes back: whose echo it is, and whether it is one.
+
+use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::{Run, loss_by};
+use crate::ping::link::Received;
+use crate::ping::probes::Verdict;
+use crate::ping::target::Target;
+use crate::ping::{Answer, AnswerKind, Event, Loss};
+
+/// Receives in a turn, so that a peer that never stops sending holds up nothing that is due.
+const RECEIVES_MAX: usize = 64;
+
+/// A damaged datagram is held against so many of the last probes.
+const CANDIDATES_MAX: usize = 256;
+
+impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
+    /// Writes what is left of a probe.
+    pub(super) fn flush(&mut self, ready: PollFlags) {
+        let Some(link) = &mut self.link else { return };
+        if !link.wants_to_write() || !ready.intersects(PollFlags::OUT) {
+            return;
+        }
+        if let Err(error) = link.flush() {
+            self.receive(PollFlags::ERR);
+            if self.link.is_some() {
+                self.failed(&error);
+            }
+        }
+    }
+
+    pub(super) fn receive(&mut self, ready: PollFlags) {
+        for _ in 0..RECEIVES_MAX {
+            let Some(link) = &mut self.link else { return };
+            match link.receive() {
+                Ok(Received::Echo) => self.judge(Instant::now()),
+                Ok(Received::Part) => {}
+                Ok(Received::Nothing) => {
+                    // It would be reported again and again.
+                    if ready.intersects(PollFlags::ERR | PollFlags::HUP)
+                        && let Some(error) = link.pending_error()
+                    {
+                        self.failed(&error);
+                    }
+                    return;
+                }
+                Ok(Received::End) => return self.disconnected(&Loss::Closed),
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    /// After an error of the socket.
+    fn failed(&mut self, error: &io::Error) {
+        let loss = loss_by(error);
+        match self.target {
+            Target::Udp(_) => {
+                let is_refusal = error.kind() == ErrorKind::ConnectionRefused;
+                if is_refusal && self.refused(error) {
+                    return;
+                }
+                if let Some(number) = self.probes.lose_in_flight() {
+                    self.lost(number, &loss);
+                }
+            }
+            _ => self.disconnected(&loss),
+        }
+    }
+
+    /// Takes a refusal for the answer to the oldest probe in flight, which it is as long as the
+    /// answers come in order; false when there is none. As long as nothing ever came from there,
+    /// another address of the host may be the one that is served.
+    pub(super) fn refused(&mut self, error: &io::Error) -> bool {
+        if let Some(link) = &mut self.link
+            && !link.has_heard()
+            && link.move_to_next_address()
+        {
+            self.probes.send_again();
+            return true;
+        }
+        let number = self.probes.lose_in_flight();
+        if let Some(number) = number {
+            self.lost(number, &loss_by(error));
+        }
+        let has_several_addresses = matches!(&self.target, Target::Udp(addrs) if addrs.len() > 1);
+        if has_several_addresses && !self.probes.has_in_flight() {
+            // The next probe begins with the first of them again, unless one is known to be right.
+            self.link.take_if(|link| !link.has_heard());
+        }
+        number.is_some()
+    }
+
+    /// Loses the connection, and all that is in flight with it.
+    pub(super) fn disconnected(&mut self, loss: &Loss) {
+        self.link = None;
+        let mut was_awaiting = false;
+        while let Some(number) = self.probes.lose_in_flight() {
+            was_awaiting = true;
+            self.lost(number, loss);
+        }
+        if !was_awaiting {
+            self.tell(Event::Disconnected(loss));
+        }
+    }
+
+    pub(super) fn unasked(&mut self, length: usize) {
+        self.probes.count_corrupted();
+        if !self.has_told_unasked {
+            self.has_told_unasked = true;
+            self.tell(Event::Unasked(length));
+        }
+    }
+
+    /// Finds the probe that an echo is of, and counts it.
+    fn judge(&mut self, at: Instant) {
+        self.expire(at);
+        let Some(link) = &self.link else { return };
+        let length = link.echo().len();
+        let Some(number) = self.probe_of(link.echo(), link.next_awaited()) else {
+            return self.unasked(length);
+        };
+        let difference = self.payload.first_difference(number, link.echo());
+        let is_like = self.payload.likeness(number, link.echo()) >= self.payload.likeness_min();
+        if let Some(link) = &mut self.link {
+            link.came(number, is_like);
+        }
+        if difference.is_some() {
+            self.probes.count_corrupted();
+        }
+        let answer = |kind, time: Duration, is_reordered| {
+            Event::Answer(Answer { number, length, time, kind, is_reordered, difference })
+        };
+        match self.probes.answer(number, at) {
+            Verdict::InTime { time, is_reordered } => {
+                self.tell(answer(AnswerKind::InTime, time, is_reordered));
+            }
+            Verdict::Late { time } => self.tell(answer(AnswerKind::Late, time, false)),
+            Verdict::Duplicate { time } => self.tell(answer(AnswerKind::Duplicate, time, false)),
+            Verdict::Forgotten => {}
+        }
+    }
+
+    /// The probe that these bytes are the echo of, or, when they are no probe's, that they are most
+    /// like: of a stream the one that had to come next.
+    fn probe_of(&self, echo: &[u8], next: Option<u64>) -> Option<u64> {
+        let is_exact = |number: &u64| self.payload.first_difference(*number, echo).is_none();
+        if next.is_some_and(|next| is_exact(&next)) {
+            return next;
+        }
+        let digits = self.payload.number(echo);
+        let said = digits.and_then(|digits| self.probes.last_with(digits, self.payload.numbers()));
+        if said.is_some_and(|said| is_exact(&said)) || next.is_none() {
+            let is_datagram = self.link.as_ref().is_some_and(|link| !link.is_stream());
+            return said.filter(is_exact).or_else(|| self.most_like(echo).filter(|_| is_datagram));
+        }
+        next
+    }
+
+    /// The oldest of the probes that a damaged datagram is most like.
+    fn most_like(&self, echo: &[u8]) -> Option<u64> {
+        let candidates = self.probes.last_sent(CANDIDATES_MAX);
+        let likeness = candidates.map(|number| (self.payload.likeness(number, echo), number));
+        let best = likeness.max_by_key(|(likeness, _)| *likeness);
+        best.filter(|(likeness, _)| *likeness >= self.payload.likeness_min()).map(|(_, n)| n)
+    }
+}
