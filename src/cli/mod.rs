@@ -2,6 +2,7 @@
 
 mod bench;
 mod outlet;
+mod ping;
 mod send;
 mod serve;
 mod text;
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::Arguments>),
     Bench(Box<bench::Arguments>),
+    Ping(ping::Arguments),
     Send(send::Arguments),
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match parse() {
         Ok(Cli { command: Command::Serve(arguments) }) => serve::run(&arguments),
         Ok(Cli { command: Command::Bench(arguments) }) => return bench::run(&arguments),
+        Ok(Cli { command: Command::Ping(arguments) }) => return ping::run(arguments),
         Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),
         Err(error) => return usage::report(&error),
     };

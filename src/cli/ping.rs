@@ -1,0 +1,193 @@
+//! `resound ping`: one line a probe, a summary, or one JSON document.
+
+mod document;
+mod summary;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, PipeReader, Write};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Args;
+use resound::endpoint::Endpoint;
+use resound::ping::{Answer, AnswerKind, Event, LENGTH_MAX, Options, Outcome, ping};
+use resound::units::{parse_size, parse_time, parse_time_above_zero};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+pub(super) use self::document::error_document;
+use self::document::json;
+use self::summary::{time_text, write_summary};
+use super::serve::at_least_one;
+use super::{FAILED, complain};
+
+/// Measure round trips one by one, as ping(8) does.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
+    #[arg(value_name = "ENDPOINT")]
+    endpoint: Endpoint,
+
+    /// End after N probes [default: at Ctrl-C]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    count: Option<u64>,
+
+    /// From one probe to the next, however long answers take; 0: as fast as answers come
+    #[arg(short, long, value_name = "T", default_value = "1s", value_parser = parse_time)]
+    interval: Duration,
+
+    /// Bytes a probe
+    #[arg(short, long, visible_alias = "size", value_name = "SIZE", default_value = "64")]
+    #[arg(value_parser = length)]
+    length: usize,
+
+    /// A probe is lost after T without its answer; also the limit for connecting
+    #[arg(short = 'W', long, value_name = "T", default_value = "1s")]
+    #[arg(value_parser = parse_time_above_zero)]
+    timeout: Duration,
+
+    /// Print no line for each probe
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Print one JSON document and nothing else
+    #[arg(short = 'J', long)]
+    json: bool,
+}
+
+fn length(text: &str) -> Result<usize, String> {
+    match usize::try_from(parse_size(text)?) {
+        Ok(length @ 1..=LENGTH_MAX) => Ok(length),
+        _ => Err("expected a size from 1 to 16MiB, such as 64".to_owned()),
+    }
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let options = Options {
+        endpoint: arguments.endpoint,
+        count: arguments.count,
+        interval: arguments.interval,
+        length: arguments.length,
+        timeout: arguments.timeout,
+    };
+    let mut printer = Printer { closed: None };
+    let shows_probes = !arguments.quiet && !arguments.json;
+    let outcome = stop_at_signals().and_then(|stop| {
+        ping(&options, stop.as_fd(), |event| {
+            let text = match event {
+                Event::Started if !arguments.json => Some(header(&options)),
+                event if shows_probes => line(&options, &event),
+                _ => None,
+            };
+            text.map_or(ControlFlow::Continue(()), |text| printer.print(&text))
+        })
+    });
+    let text = match &outcome {
+        _ if arguments.json => json(&options, outcome.as_ref()) + "\n",
+        Ok(outcome) => write_summary(&options, outcome),
+        Err(_) => String::new(),
+    };
+    let _ = printer.print(&text);
+    let has_come_back = outcome.as_ref().is_ok_and(Outcome::has_come_back);
+    if let Err(error) = &outcome {
+        complain(error);
+    }
+    match printer.closed {
+        // Whoever read it has left: a quiet end.
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&resound::Error::new("write to", "stdout", error));
+            ExitCode::from(FAILED)
+        }
+        _ if has_come_back => ExitCode::SUCCESS,
+        _ => ExitCode::from(FAILED),
+    }
+}
+
+/// A pipe that can be read at the first signal. The second ends the program as it would have.
+fn stop_at_signals() -> Result<PipeReader, resound::Error> {
+    let watch = || -> io::Result<PipeReader> {
+        let (stop, stopper) = io::pipe()?;
+        let is_second = Arc::new(AtomicBool::new(false));
+        // Not SIGHUP, which nohup(1) has switched off.
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal is not yet the second.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
+            signal_hook::flag::register(signal, Arc::clone(&is_second))?;
+            signal_hook::low_level::pipe::register(signal, stopper.try_clone()?)?;
+        }
+        Ok(stop)
+    };
+    watch().map_err(|error| resound::Error::new("watch", "signals", error))
+}
+
+fn header(options: &Options) -> String {
+    format!("PING {}: {}\n", options.endpoint, bytes(options.length))
+}
+
+fn bytes(length: usize) -> String {
+    let plural = if length == 1 { "" } else { "s" };
+    format!("{length} byte{plural}")
+}
+
+/// The line about a probe.
+fn line(options: &Options, event: &Event<'_>) -> Option<String> {
+    let endpoint = &options.endpoint;
+    let text = match event {
+        Event::Started => return None,
+        Event::Answer(answer) => {
+            let Answer { number, length, .. } = *answer;
+            let (time, remarks) = (time_text(answer.time), remarks(answer));
+            format!("{} from {endpoint}: seq={number} time={time}{remarks}", bytes(length))
+        }
+        Event::Lost { number, loss } if loss.is_timeout() => {
+            let timeout = humantime::format_duration(options.timeout);
+            format!("seq={number} {loss} within {timeout}")
+        }
+        Event::Lost { number, loss } => format!("seq={number} {loss}"),
+        Event::Unasked(length) => {
+            format!("{} from {endpoint}: no echo of any probe", bytes(*length))
+        }
+        Event::Disconnected(loss) => format!("{endpoint}: {loss}"),
+    };
+    Some(text + "\n")
+}
+
+fn remarks(answer: &Answer) -> String {
+    let mut remarks = String::new();
+    match answer.kind {
+        AnswerKind::InTime => {}
+        AnswerKind::Late => remarks += " (late)",
+        AnswerKind::Duplicate => remarks += " (DUP!)",
+    }
+    if answer.is_reordered {
+        remarks += " (out of order)";
+    }
+    if let Some(offset) = answer.difference {
+        remarks += &format!(" (corrupted at byte {offset})");
+    }
+    remarks
+}
+
+/// Stdout, until it takes no more.
+struct Printer {
+    closed: Option<io::Error>,
+}
+
+impl Printer {
+    fn print(&mut self, text: &str) -> ControlFlow<()> {
+        if self.closed.is_some() {
+            return ControlFlow::Break(());
+        }
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.closed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}

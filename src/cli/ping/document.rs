@@ -1,0 +1,106 @@
+//! The JSON document of a ping: version 1, keys may be added, none renamed. Times are whole
+//! nanoseconds.
+
+use std::time::Duration;
+
+use resound::ping::{Options, Outcome};
+use resound::report::{Messages, PercentileList, Status, Summary, VERSION};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What is not known is null or 0.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    program: String,
+    status: Status,
+    error: Option<String>,
+    endpoint: Option<String>,
+    /// As in the document of a benchmark, where the user can give one.
+    label: Option<String>,
+    length: usize,
+    interval_ns: u64,
+    timeout_ns: u64,
+    elapsed_ns: u64,
+    messages: &'a Messages,
+    /// How many of the messages were lost why.
+    losses: Map<String, Value>,
+    latency_ns: Summary,
+}
+
+/// The document of a run, or of one that could not be.
+pub(super) fn json(options: &Options, outcome: Result<&Outcome, &resound::Error>) -> String {
+    let mut document = Document {
+        endpoint: Some(options.endpoint.to_string()),
+        length: options.length,
+        interval_ns: whole_ns(options.interval),
+        timeout_ns: whole_ns(options.timeout),
+        ..empty()
+    };
+    match outcome {
+        Err(error) => document.error = Some(error.to_string()),
+        Ok(outcome) => {
+            document.elapsed_ns = whole_ns(outcome.elapsed);
+            document.messages = &outcome.messages;
+            let losses = outcome.losses.iter();
+            let losses = losses.map(|(loss, count)| (loss.to_string(), Value::from(*count)));
+            document.losses = losses.collect();
+            document.latency_ns = outcome.latency.summary(&PercentileList::default());
+            match outcome.has_come_back() {
+                true if outcome.is_cut_short => document.status = Status::Partial,
+                true => document.status = Status::Ok,
+                false => document.error = Some(nothing_came_back(outcome)),
+            }
+        }
+    }
+    text(&document)
+}
+
+/// The document of a command line that is wrong.
+pub(crate) fn error_document(message: &str) -> String {
+    text(&Document { error: Some(message.to_owned()), ..empty() })
+}
+
+fn nothing_came_back(outcome: &Outcome) -> String {
+    let reasons: Vec<_> = outcome.losses.iter().map(|(loss, _)| loss.to_string()).collect();
+    match reasons.is_empty() {
+        true => "nothing came back".to_owned(),
+        false => format!("nothing came back: {}", reasons.join(", ")),
+    }
+}
+
+fn empty() -> Document<'static> {
+    static NO_MESSAGES: Messages = Messages {
+        sent: 0,
+        received: 0,
+        lost: 0,
+        late: 0,
+        duplicated: 0,
+        reordered: 0,
+        corrupted: 0,
+        in_flight_at_end: 0,
+    };
+    Document {
+        version: VERSION,
+        program: concat!("resound ", env!("CARGO_PKG_VERSION")).to_owned(),
+        status: Status::Error,
+        error: None,
+        endpoint: None,
+        label: None,
+        length: 0,
+        interval_ns: 0,
+        timeout_ns: 0,
+        elapsed_ns: 0,
+        messages: &NO_MESSAGES,
+        losses: Map::new(),
+        latency_ns: Summary::empty(&PercentileList::default()),
+    }
+}
+
+fn whole_ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn text(document: &Document<'_>) -> String {
+    serde_json::to_string(document).expect("strings and numbers always make a document")
+}

@@ -1,0 +1,137 @@
+//! The lines at the end of a ping.
+
+use std::time::Duration;
+
+use resound::ping::{Options, Outcome};
+use resound::report::{Messages, PercentileList, Summary};
+
+/// Nanoseconds of each unit, the largest first.
+const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+
+/// What became of the probes, and how long answers took.
+pub(super) fn write_summary(options: &Options, outcome: &Outcome) -> String {
+    let summary = outcome.latency.summary(&PercentileList::default());
+    let mut lines = vec![
+        String::new(),
+        format!("--- {} ping statistics ---", options.endpoint),
+        format!("{}, time {}", counts(&outcome.messages), time_text(outcome.elapsed)),
+    ];
+    if !outcome.losses.is_empty() {
+        let losses: Vec<_> =
+            outcome.losses.iter().map(|(loss, count)| format!("{count} {loss}")).collect();
+        lines.push(format!("lost: {}", losses.join(", ")));
+    }
+    if summary.count > 0 {
+        lines.extend(times(&summary));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn counts(messages: &Messages) -> String {
+    let Messages { sent, received, lost, late, duplicated, reordered, corrupted, .. } = *messages;
+    let mut counts = format!("{sent} probe{} sent, {received} received", plural(sent));
+    for (count, name) in [
+        (late, "late"),
+        (duplicated, "duplicated"),
+        (reordered, "out of order"),
+        (corrupted, "corrupted"),
+        (messages.in_flight_at_end, "in flight at the end"),
+    ] {
+        if count > 0 {
+            counts += &format!(", {count} {name}");
+        }
+    }
+    // What is in flight is neither.
+    let settled = received + lost;
+    #[expect(clippy::cast_precision_loss, reason = "counts of probes are below 2^53")]
+    let share = if settled == 0 { 0.0 } else { lost as f64 * 100.0 / settled as f64 };
+    // At most four decimals, as few as it takes.
+    let share = format!("{share:.4}");
+    counts + &format!(", {}% loss", share.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// All in one unit a line, which the reader can compare at a glance.
+fn times(summary: &Summary) -> Vec<String> {
+    let values = [summary.min, summary.mean, summary.max, summary.stddev];
+    let mut lines = vec![format!("rtt min/avg/max/mdev = {}", in_one_unit(&values))];
+    let known = summary.percentiles.iter().filter_map(|(text, value)| Some((text, (*value)?)));
+    let (names, values): (Vec<_>, Vec<_>) =
+        known.map(|(text, value)| (format!("p{text}"), value)).unzip();
+    if !names.is_empty() {
+        lines.push(format!("rtt {} = {}", names.join("/"), in_one_unit(&values)));
+    }
+    lines
+}
+
+/// With three decimals, as ping(8) prints them, in the unit of the greatest.
+fn in_one_unit(values_ns: &[u64]) -> String {
+    let greatest = values_ns.iter().copied().max().unwrap_or(0);
+    let (scale, unit) = unit_of(greatest);
+    let texts: Vec<_> = values_ns.iter().map(|value| scaled(*value, scale, 3)).collect();
+    format!("{} {unit}", texts.join("/"))
+}
+
+/// A time with three digits or a few more: `71.2 us`, `1.04 ms`, `12.0 s`.
+pub(super) fn time_text(time: Duration) -> String {
+    let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let (scale, unit) = unit_of(time_ns);
+    let decimals = match time_ns / scale {
+        _ if scale == 1 => 0,
+        0..10 => 2,
+        10..100 => 1,
+        _ => 0,
+    };
+    format!("{} {unit}", scaled(time_ns, scale, decimals))
+}
+
+fn unit_of(time_ns: u64) -> (u64, &'static str) {
+    *UNITS.iter().find(|(scale, _)| time_ns >= *scale).unwrap_or(&UNITS[3])
+}
+
+fn scaled(value: u64, scale: u64, decimals: usize) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    let scaled = value as f64 / scale as f64;
+    format!("{scaled:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_about_three_digits() {
+        for (time_ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 us"),
+            (71_234, "71.2 us"),
+            (712_345, "712 us"),
+            (1_040_000, "1.04 ms"),
+            (12_000_000_000, "12.0 s"),
+            (4_004_000_000_000, "4004 s"),
+        ] {
+            assert_eq!(time_text(Duration::from_nanos(time_ns)), text);
+        }
+    }
+
+    #[test]
+    fn the_times_of_a_line_have_one_unit() {
+        assert_eq!(in_one_unit(&[61_900, 1_071_200, 0]), "0.062/1.071/0.000 ms");
+        assert_eq!(in_one_unit(&[]), " ns");
+    }
+
+    #[test]
+    fn loss_is_said_of_the_probes_that_were_answered_or_lost() {
+        let messages =
+            Messages { sent: 4, received: 2, lost: 1, in_flight_at_end: 1, ..Messages::default() };
+        let expected = "4 probes sent, 2 received, 1 in flight at the end, 33.3333% loss";
+        assert_eq!(counts(&messages), expected);
+        let one = Messages { sent: 1, received: 1, duplicated: 2, ..Messages::default() };
+        assert_eq!(counts(&one), "1 probe sent, 1 received, 2 duplicated, 0% loss");
+        assert_eq!(counts(&Messages::default()), "0 probes sent, 0 received, 0% loss");
+    }
+}
