@@ -3,7 +3,6 @@
 mod document;
 mod summary;
 
-use std::ffi::OsString;
 use std::io::{self, ErrorKind, PipeReader, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;

@@ -21,12 +21,11 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
         _ => {
             let line = one_line(error);
             complain(&line);
+            let is_json = wants_json(std::env::args_os().skip(2));
             match subcommand().trim() {
-                "bench" => {
-                    bench::report_usage_failure(&line, wants_json(std::env::args_os().skip(2)))
-                }
+                "bench" => bench::report_usage_failure(&line, is_json),
                 // Nobody reads it when it fails, and the line above says the same.
-                "ping" if wants_json(std::env::args_os().skip(2)) => {
+                "ping" if is_json => {
                     let _ = writeln!(io::stdout().lock(), "{}", ping::error_document(&line));
                 }
                 _ => {}

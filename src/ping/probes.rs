@@ -1,4 +1,4 @@
-//! What became of each probe. No clock and no socket here: tests play every order of events through.
+//! What became of each probe. No clock and no socket: tests play every order of events through.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

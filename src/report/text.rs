@@ -70,9 +70,8 @@ fn conditions(report: &Report, page: &mut Page) {
         }
         LoadLoop::Open => {
             let each = count_text(report.depth);
-            format!(
-                "open loop: sent by the clock over {flows}, at most {each} in flight on each, {size}"
-            )
+            let most = format!("at most {each} in flight on each");
+            format!("open loop: sent by the clock over {flows}, {most}, {size}")
         }
     };
     page.entry("load", &flight);
