@@ -11,6 +11,8 @@ step() {
 step cargo fmt --all --check
 step cargo clippy --locked --all-targets -- -D warnings
 step cargo clippy --locked --lib --examples --no-default-features -- -D warnings
+step cargo fmt --manifest-path benches/peers/Cargo.toml --check
+step cargo clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir target/peers -- -D warnings
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-features --lib
 step cargo test --locked

@@ -1,9 +1,9 @@
 //! A readable single-threaded reactor on mio, and what runs on it: an echo server that can be left
-//! running, and (in the program) its clients.
+//! running, and (in the program) a load generator and two small clients.
 //!
 //! One sentence: a [`Reactor`](reactor::Reactor) owns every source and asks one statically known
-//! [`Handler`](reactor::Handler) what to do with each; the [echo server](echo::Server) is such a
-//! handler.
+//! [`Handler`](reactor::Handler) what to do with each; the [echo server](echo::Server) and the load
+//! generator (`load::Generator`) are two such handlers.
 //!
 //! ```
 //! use resound::echo::{Options, Server};
@@ -31,21 +31,27 @@
 //! Arrows say who may import whom; nothing points up, and siblings never meet (a test holds it).
 //!
 //! ```text
-//! main.rs  cli/                       flags, stdout, exit codes     (the program alone)
+//! main.rs  cli/                        flags, stdout, exit codes (the program alone)
 //!    │
-//! echo/                               what to do with a source      ping/ send/ → client/
-//!    │               │                                              (blocking sockets, no
-//! reactor/        socket/             when a source may run │       reactor: another road,
-//!    │               │                how bytes move                on purpose)
-//! readiness  endpoint  error  units   leaves: they import nothing of this crate
+//! echo/  load/ → report/               what to do with a source: two handlers of one reactor
+//!    │      │
+//!    │      │      ping/ → report/     blocking sockets and no reactor:
+//!    │      │      ping/ send/ → client/   another road, on purpose
+//!    │      │
+//! reactor/       socket/               when a source may run │ how bytes move
+//!    │              │
+//! readiness  endpoint  error  units    leaves: they import nothing of this crate
 //! ```
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
-//! `echo/stream.rs`. After that: a closed socket's late event is in `reactor/key.rs`, a slow reader
-//! and a half-close in `echo/stream.rs`, a full receiver in `echo/backlog.rs`, a full send buffer
-//! in `echo/crowd.rs`, what errors of accept mean in `echo/accept.rs`, the drain in `echo/life.rs`,
-//! how UDP and Unix datagrams differ in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in
-//! `cli/`.
+//! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
+//! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, a full receiver in
+//! `echo/backlog.rs`, a full send buffer in `echo/crowd.rs`, what errors of accept mean in
+//! `echo/accept.rs`, the drain in `echo/life.rs`. Of the generator: from when latency counts is in
+//! `load/pacing.rs`, which message may be sent in `load/run.rs`, what an echo is taken for in
+//! `load/window.rs` and `load/stream.rs`, the phases of a run in `load/course.rs`, who was the
+//! limit in `report/health.rs`. Of both: how UDP and Unix datagrams differ is in
+//! `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in `cli/`.
 //!
 //! # Invariants
 //!
