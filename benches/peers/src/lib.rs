@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -48,6 +49,17 @@ pub fn bound_by_arguments() -> io::Result<Bound> {
         _ => return Err(usage("tcp|udp IP:PORT")),
     };
     Ok(bound)
+}
+
+/// The end of `main`: an error is one line on stderr.
+pub fn exit_code(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The error of a wrong command line.

@@ -3,12 +3,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use resound_peers::usage;
+use resound_peers::{exit_code, usage};
 
 /// Round trips are recorded up to here, to three digits.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -33,7 +34,11 @@ struct Run {
     ended_at: Instant,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let arguments =
         parse().ok_or_else(|| usage("IP:PORT CONNECTIONS BYTES SECONDS (each above 0)"))?;
     let streams = (0..arguments.connections)

@@ -1,6 +1,7 @@
 //! An echo server on monoio, which is io_uring: one thread, one task a connection.
 
 use std::io;
+use std::process::ExitCode;
 use std::rc::Rc;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
@@ -8,13 +9,19 @@ use monoio::net::udp::UdpSocket;
 use monoio::net::{TcpListener, TcpStream};
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
-use resound_peers::{ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, is_of_one_connection};
+use resound_peers::{
+    ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, exit_code, is_of_one_connection,
+};
 
 /// Receives in flight on the UDP socket. A ring pays by the batch: 16 take a quarter less CPU an
 /// echo than one, with 16 peers.
 const UDP_TASKS: usize = 16;
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     // The ring first: where the kernel refuses one, nothing has been announced.
     let mut runtime = runtime()?;
     let bound = bound_by_arguments()?;

@@ -2,14 +2,21 @@
 
 use std::io;
 use std::net;
+use std::process::ExitCode;
 
-use resound_peers::{ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, is_of_one_connection};
+use resound_peers::{
+    ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, exit_code, is_of_one_connection,
+};
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, recv};
 use smol::io::AsyncWriteExt;
 use smol::{Async, LocalExecutor, Timer};
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let bound = bound_by_arguments()?;
     let executor = LocalExecutor::new();
     smol::block_on(executor.run(async {

@@ -1,12 +1,19 @@
 //! An echo server on tokio's current-thread runtime, one task a connection.
 
 use std::io;
+use std::process::ExitCode;
 
-use resound_peers::{ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, is_of_one_connection};
+use resound_peers::{
+    ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, exit_code, is_of_one_connection,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> io::Result<()> {
     let bound = bound_by_arguments()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
