@@ -271,7 +271,8 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             // Each probe that waits has a time of its own, in which to try once more. A Unix
             // stream's timeout comes as `WouldBlock`.
             Err(ConnectError { error, .. })
-                if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+                if self.target.is_slow()
+                    && matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
             Err(ConnectError { error, .. }) => self.lose_waiting(&Loss::Error(error.reason())),
         }
         Ok(())
