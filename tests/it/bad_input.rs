@@ -60,7 +60,7 @@ fn assert_usage_of(arguments: &[&str], parts: &[&str]) {
 
 #[test]
 fn a_command_line_without_a_known_subcommand_names_those_there_are() {
-    assert_usage_of(&[], &["no command given", "serve", "send"]);
+    assert_usage_of(&[], &["no command given", "serve, ping, send"]);
     assert_usage_of(&["frobnicate"], &["'frobnicate'", "--help"]);
     assert_usage_of(&[""], &["''", "--help"]);
     assert_usage_of(&["--frobnicate"], &["'--frobnicate'", "--help"]);
@@ -115,6 +115,7 @@ fn a_wrong_endpoint_says_what_is_wrong_and_shows_a_right_one() {
         assert_usage_of(&["serve", endpoint], &parts);
         assert_usage_of(&["serve", "tcp://127.0.0.1:0", endpoint], &parts);
         assert_usage_of(&["send", endpoint, "hello"], &parts);
+        assert_usage_of(&["ping", endpoint], &parts);
     }
 }
 
@@ -231,6 +232,8 @@ fn a_hundred_kilobytes_of_random_bytes_are_refused_in_one_short_line() {
             vec![],
             vec!["serve"],
             vec!["send"],
+            vec!["ping"],
+            vec!["ping", "--length"],
             vec!["serve", "--backlog"],
             vec!["serve", "--idle-timeout"],
             vec!["serve", "--rcvbuf"],

@@ -13,6 +13,7 @@ mod life;
 mod memory;
 mod namespace;
 mod peers;
+mod ping;
 mod send;
 mod settings;
 mod support;

@@ -1,0 +1,213 @@
+//! What no later probe could do better, and wrong command lines: one line, and with `-J` the
+//! document as well.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use resound::ping::Options;
+use rustix::net::{AddressFamily, SocketType};
+
+use crate::ping::{PATIENT, assert_messages, document, every_endpoint, is_stream, ping};
+use crate::support::{Daemon, run};
+
+/// case U8: for `ping`, which says so and goes on.
+#[test]
+fn a_port_that_nobody_has_refuses_each_probe() {
+    // Both ports stay taken, so that no other test gets them, and neither can be spoken to: bound
+    // without listening, and connected to another peer.
+    let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let tcp = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
+    let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
+    connected.connect("127.0.0.1:9").unwrap();
+    let udp = connected.local_addr().unwrap();
+    for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
+        for interval in ["0", "1ms"] {
+            let ended = run(ping(&["-c3", "-i", interval, PATIENT, &endpoint]));
+            assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+            let stdout = ended.stdout_text();
+            let lines: Vec<_> = stdout.lines().collect();
+            assert_eq!(lines[1..4], ["seq=1 refused", "seq=2 refused", "seq=3 refused"]);
+            let counts = "3 probes sent, 0 received, 100% loss, time ";
+            assert!(lines[6].starts_with(counts), "{stdout}");
+            assert_eq!(lines[7..], ["lost: 3 refused"]);
+        }
+        let ended = run(ping(&["-J", "-c3", "-i0", PATIENT, &endpoint]));
+        assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+        let document = document(&ended);
+        assert_messages(&document, &[("sent", 3), ("lost", 3)]);
+        assert_eq!(document["status"], "error");
+        assert_eq!(document["error"], "nothing came back: refused");
+        assert_eq!(document["losses"]["refused"], 3);
+    }
+}
+
+#[test]
+fn a_unix_socket_that_is_stale_or_missing_is_named_with_each_probe() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    for reason in ["no such file or directory", "refused"] {
+        for scheme in ["unix", "unixgram"] {
+            let endpoint = format!("{scheme}:{}", path.display());
+            let ended = run(ping(&["-c2", "-i0", PATIENT, &endpoint]));
+            assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+            let expected = format!("\nseq=1 {reason}\nseq=2 {reason}\n");
+            assert!(ended.stdout_text().contains(&expected), "{}", ended.stdout_text());
+        }
+        if !path.exists() {
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        }
+    }
+}
+
+/// Exit 1 at once, one line that ends so, and no probe. With `-J` the document says the same.
+#[track_caller]
+fn assert_hopeless(arguments: &[&str], endpoint: &str, reason: &str) {
+    let ended = run(ping(&[arguments, &[endpoint]].concat()));
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    assert!(!ended.stdout_text().contains("seq="), "{}", ended.stdout_text());
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    let line = ended.stderr.strip_prefix("resound: ").unwrap().trim_end();
+    assert!(line.starts_with("cannot ") && line.ends_with(reason), "{line}");
+
+    let ended = run(ping(&[arguments, &["-J", endpoint]].concat()));
+    assert_eq!((ended.code(), ended.stderr.as_str()), (1, format!("resound: {line}\n").as_str()));
+    let document = document(&ended);
+    assert_eq!(document["status"], "error");
+    assert_eq!(document["error"], line);
+    assert_eq!(document["endpoint"], endpoint);
+}
+
+/// The top-level domain `.invalid` has no names (RFC 2606).
+#[test]
+fn a_host_that_does_not_exist_ends_it_at_once() {
+    for endpoint in ["tcp://no-such-host.invalid:1", "udp://no-such-host.invalid:1"] {
+        assert_hopeless(&[PATIENT], endpoint, &format!("{endpoint}: no such host"));
+    }
+}
+
+#[test]
+fn a_socket_of_the_other_kind_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&every_endpoint(folder.path()));
+    for endpoint in daemon.endpoints.iter().filter(|endpoint| endpoint.starts_with("unix")) {
+        let (scheme, name) = endpoint.split_once(':').unwrap();
+        // An abstract name is of one kind of socket; of the other nobody has it.
+        if name.starts_with('@') {
+            continue;
+        }
+        let other = if scheme == "unix" { "unixgram" } else { "unix" };
+        let reason = "(the socket there is of the other kind, stream or datagram)";
+        assert_hopeless(&[PATIENT], &format!("{other}:{name}"), reason);
+    }
+}
+
+/// case X5: for UDP as well.
+#[test]
+fn a_probe_longer_than_a_datagram_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&every_endpoint(folder.path()));
+    for endpoint in daemon.endpoints.iter().filter(|endpoint| !is_stream(endpoint)) {
+        let reason = "message too long (1048576 bytes are too long for one datagram)";
+        assert_hopeless(&["-l", "1MiB", PATIENT], endpoint, reason);
+    }
+}
+
+#[test]
+fn a_folder_where_no_file_can_be_answered_at_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("unixgram:{}/datagram", folder.path().display());
+    let _daemon = Daemon::start(&[&endpoint]);
+    let mut command = ping(&[PATIENT, &endpoint]);
+    command.env("TMPDIR", folder.path().join("missing"));
+    let ended = run(command);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (1, 1));
+    assert!(ended.stderr.contains("TMPDIR may name another folder"), "{}", ended.stderr);
+}
+
+/// case B12: for `ping`
+#[test]
+fn a_wrong_command_line_is_one_line_and_with_json_a_document_too() {
+    let endpoint = "tcp://127.0.0.1:1";
+    let huge = "9".repeat(30);
+    for (arguments, parts) in [
+        (&[][..], &["<ENDPOINT>"][..]),
+        (&["7007"], &["'7007' has no scheme and no port"]),
+        (&[endpoint, "hello"], &["'hello'"]),
+        (&["--frobnicate", endpoint], &["'--frobnicate'"]),
+        (&["-l", "0", endpoint], &["--length", "a size from 1 to 16MiB", "such as 64"]),
+        (&["--size", "0", endpoint], &["--length", "a size from 1 to 16MiB"]),
+        (&["-l", "17MiB", endpoint], &["--length", "a size from 1 to 16MiB"]),
+        (&["-l", "x", endpoint], &["--length", "expected a size such as 512"]),
+        (&["-l", &huge, endpoint], &["--length", "expected a size such as 512"]),
+        (&["-l", "-1", endpoint], &["'-1'", "--length"]),
+        (&["-c", "0", endpoint], &["--count", "a count of at least 1"]),
+        (&["-c", "many", endpoint], &["--count", "expected a count such as 250"]),
+        (&["-c", &huge, endpoint], &["--count", "expected a count such as 250"]),
+        (&["-c", "-1", endpoint], &["'-1'", "--count"]),
+        (&["-i", "soon", endpoint], &["--interval", "expected a time such as 200us"]),
+        (&["-i", "-1", endpoint], &["'-1'", "--interval"]),
+        (&["-W", "0", endpoint], &["--timeout", "expected a time above 0"]),
+        (&["-W", &huge, endpoint], &["--timeout", "expected a time such as 200us"]),
+        (&["-c", "1", "-c", "2", endpoint], &["--count", "multiple"]),
+    ] {
+        let ended = run(ping(arguments));
+        assert_eq!((ended.code(), ended.stdout.len()), (2, 0), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("try 'resound ping --help'"), "{}", ended.stderr);
+        for part in parts {
+            assert!(ended.stderr.contains(part), "{:?} lacks {part:?}", ended.stderr);
+        }
+        for json in ["-J", "--json", "-qJ"] {
+            let with_json = run(ping(&[&[json], arguments].concat()));
+            assert_eq!(with_json.code(), 2, "{}", with_json.stderr);
+            assert_eq!(with_json.stderr, ended.stderr);
+            let document = document(&with_json);
+            assert_eq!((&document["version"], &document["status"]), (&1.into(), &"error".into()));
+            let error = document["error"].as_str().unwrap();
+            assert_eq!(format!("resound: {error}\n"), ended.stderr);
+            assert_messages(&document, &[]);
+        }
+    }
+}
+
+/// The library's own callers are not held to the program's flags.
+#[test]
+fn a_library_call_with_nonsense_ends_too() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (stop, _stopper) = std::io::pipe().unwrap();
+    let mut options = Options {
+        endpoint: format!("udp://{}", silent.local_addr().unwrap()).parse().unwrap(),
+        count: Some(3),
+        interval: Duration::ZERO,
+        length: 64,
+        timeout: Duration::ZERO,
+    };
+    let goes_on = |_: resound::ping::Event<'_>| ControlFlow::Continue(());
+    let outcome = resound::ping::ping(&options, stop.as_fd(), goes_on).unwrap();
+    assert_eq!((outcome.messages.sent, outcome.messages.lost), (3, 3));
+
+    options.length = 0;
+    assert!(resound::ping::ping(&options, stop.as_fd(), goes_on).is_err());
+
+    // No sum of such times overflows; it is ended by the first event.
+    let forever =
+        Options { interval: Duration::MAX, timeout: Duration::MAX, length: 1, ..options.clone() };
+    let breaks = |_: resound::ping::Event<'_>| ControlFlow::Break(());
+    let outcome = resound::ping::ping(&forever, stop.as_fd(), breaks).unwrap();
+    assert_eq!(outcome.messages.sent, 0);
+    let echo = std::thread::spawn(move || {
+        // Behind those of the first run, whose probes are longer.
+        let mut message = [0; 8];
+        let mut received = || silent.recv_from(&mut message).unwrap();
+        let (_, peer) = std::iter::repeat_with(&mut received).find(|(n, _)| *n == 1).unwrap();
+        silent.send_to(&message[..1], peer).unwrap();
+    });
+    let one = Options { count: Some(1), ..forever };
+    let outcome = resound::ping::ping(&one, stop.as_fd(), goes_on).unwrap();
+    assert_eq!(outcome.messages.received, 1);
+    assert!(outcome.has_come_back() && !outcome.is_cut_short);
+    echo.join().unwrap();
+}

@@ -1,0 +1,268 @@
+//! Services that come and go, and the end of a run by a signal or by whoever reads it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::ping::{Faulty, PATIENT, assert_messages, count, document, every_endpoint, ping};
+use crate::support::{Daemon, Process, WAIT_MAX, run, wait_until};
+
+/// As [`every_endpoint`], with ports that stay free while nobody has them: on an address that no
+/// other test uses.
+fn every_fixed_endpoint(folder: &Path) -> Vec<String> {
+    let tcp = TcpListener::bind("127.7.7.7:0").unwrap().local_addr().unwrap();
+    let udp = UdpSocket::bind("127.7.7.7:0").unwrap().local_addr().unwrap();
+    let mut endpoints = every_endpoint(folder);
+    endpoints[0] = format!("tcp://{tcp}");
+    endpoints[1] = format!("udp://{udp}");
+    endpoints.to_vec()
+}
+
+/// Waits until the process has printed so many lines that contain this.
+#[track_caller]
+fn wait_for(process: &mut Process, what: &str, times: usize) {
+    wait_until(what, || {
+        assert!(process.is_running(), "{}{}", process.stdout_text(), process.stderr_text());
+        process.stdout_text().lines().filter(|line| line.contains(what)).count() >= times
+    });
+}
+
+/// cases U8, X4: for `ping`, which goes on when it is refused, and finds a service that is there
+/// again.
+#[test]
+fn a_service_is_waited_for_and_waited_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_fixed_endpoint(folder.path()) {
+        println!("{endpoint}");
+        let mut process = Process::start(ping(&["-i", "5ms", PATIENT, &endpoint]));
+        let is_missing = endpoint.contains(folder.path().to_str().unwrap());
+        let reason = if is_missing { "no such file or directory" } else { "refused" };
+        wait_for(&mut process, reason, 2);
+        let daemon = Daemon::start(&[&endpoint]);
+        wait_for(&mut process, "time=", 2);
+
+        // Killed, it leaves its file, which nobody has then.
+        daemon.process.signal(Signal::KILL);
+        daemon.process.wait();
+        let refused = process.stdout_text().matches("refused").count();
+        wait_for(&mut process, "refused", refused + 2);
+        let daemon = Daemon::start(&[&endpoint]);
+        let answered = process.stdout_text().matches("time=").count();
+        wait_for(&mut process, "time=", answered + 2);
+
+        process.signal(Signal::INT);
+        let ended = process.wait();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+        daemon.stop();
+    }
+}
+
+/// Nothing is lost by it: the first probe as well gets to the address that is served.
+#[test]
+fn a_name_with_several_addresses_is_tried_at_each() {
+    let addrs: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs("localhost:1").unwrap().collect();
+    for ip in addrs.iter().map(SocketAddr::ip) {
+        for scheme in ["tcp", "udp"] {
+            let Ok(daemon) = Daemon::try_start(serve(&format!("{scheme}://{}", addr(ip)))) else {
+                println!("skipped: {ip} is not of this machine");
+                continue;
+            };
+            let endpoint = format!("{scheme}://localhost:{}", daemon.addr(0).port());
+            let ended = run(ping(&["-J", "-c3", "-i1ms", PATIENT, &endpoint]));
+            assert_messages(&document(&ended), &[("sent", 3), ("received", 3)]);
+        }
+    }
+}
+
+fn addr(ip: std::net::IpAddr) -> SocketAddr {
+    SocketAddr::new(ip, 0)
+}
+
+fn serve(endpoint: &str) -> std::process::Command {
+    let mut command = crate::support::resound();
+    command.args(["serve", endpoint]);
+    command
+}
+
+/// The last probes leave although the first are not answered yet.
+#[test]
+fn probes_leave_when_they_are_due_however_long_answers_take() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let endpoint = format!("udp://{}", server.local_addr().unwrap());
+    let process = Process::start(ping(&["-J", "-c5", "-i", "2ms", PATIENT, &endpoint]));
+    let mut messages = Vec::new();
+    while messages.len() < 5 {
+        let mut message = [0; 100];
+        let (length, peer) = server.recv_from(&mut message).unwrap();
+        messages.push((message[..length].to_vec(), peer));
+    }
+    for (message, peer) in messages {
+        server.send_to(&message, peer).unwrap();
+    }
+    assert_messages(&document(&process.wait()), &[("sent", 5), ("received", 5)]);
+}
+
+/// case B5: for `ping`
+#[test]
+fn ctrl_c_before_the_count_is_reached_leaves_a_partial_document() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_endpoint(folder.path()) {
+        let server = Faulty::start(&endpoint, &["drop:2"]);
+        let mut command = ping(&["-J", "-c", "1m", "-i", "1ms", PATIENT, &server.endpoint]);
+        command.env("TMPDIR", folder.path());
+        let process = Process::start(command);
+        wait_for_seconds_worth(&process);
+        process.signal(Signal::INT);
+        let ended = process.wait();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+        let document = document(&ended);
+        assert_eq!(document["status"], "partial");
+        let [sent, received, in_flight] =
+            ["sent", "received", "in_flight_at_end"].map(|name| count(&document, name));
+        assert!(in_flight >= 1, "{document}");
+        assert_eq!(sent, received + in_flight, "{document}");
+    }
+}
+
+/// It prints nothing before its end: its processor time tells that it has got going.
+fn wait_for_seconds_worth(process: &Process) {
+    let path = format!("/proc/{}/task", process.pid().as_raw_nonzero());
+    let switches = || {
+        let status = std::fs::read_to_string(format!("{path}/../status")).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    wait_until("a few probes", || switches() > 100);
+}
+
+/// case X9
+#[test]
+fn the_file_that_it_is_answered_at_is_removed_at_every_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = tempfile::tempdir().unwrap();
+    let endpoint = format!("unixgram:{}/datagram", folder.path().display());
+    let _daemon = Daemon::start(&[&endpoint]);
+    let files = || std::fs::read_dir(own.path()).unwrap().count();
+    let command = |arguments: &[&str]| {
+        let mut command = ping(arguments);
+        command.env("TMPDIR", own.path()).args([PATIENT, &endpoint]);
+        command
+    };
+    assert_eq!(run(command(&["-c1"])).code(), 0);
+    assert_eq!(files(), 0);
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut process = Process::start(command(&[]));
+        process.wait_for_line("64 bytes from ");
+        assert_eq!(files(), 1);
+        process.signal(signal);
+        assert_eq!(process.wait().code(), 0);
+        assert_eq!(files(), 0, "{signal:?}");
+    }
+}
+
+/// SYNs that are dropped, or a Unix connect that blocks: the backlog is full.
+#[test]
+fn a_connection_that_is_not_made_is_given_up_in_time_and_at_ctrl_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("full");
+    let unix = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&unix, 0).unwrap();
+    let _queued = UnixStream::connect(&path).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&tcp, 0).unwrap();
+    let tcp_addr = tcp.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&tcp_addr, Duration::from_millis(200)) {
+        queued.push(stream);
+    }
+    for endpoint in [format!("tcp://{tcp_addr}"), format!("unix:{}", path.display())] {
+        let ended = run(ping(&["-c2", "-i1ms", "-W200ms", &endpoint]));
+        assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+        let stdout = ended.stdout_text();
+        for number in [1, 2] {
+            let line = format!("\nseq={number} no connection within 200ms\n");
+            assert!(stdout.contains(&line), "{stdout}");
+        }
+
+        let mut process = Process::start(ping(&["-c1", "-W", "1d", &endpoint]));
+        process.wait_for_line("PING ");
+        process.signal(Signal::INT);
+        let ended = process.wait();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+        let stdout = ended.stdout_text();
+        assert!(stdout.contains("--- "), "{stdout}");
+    }
+}
+
+/// The peer reads nothing: the sockets' buffers fill, and what finds no room has its time as well.
+#[test]
+fn a_peer_that_never_reads_is_given_up_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let ended = run(ping(&["-J", "-c3", "-i1ms", "-l16MiB", "-W300ms", &endpoint]));
+    assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+    assert_messages(&document(&ended), &[("sent", 3), ("lost", 3)]);
+}
+
+/// case P4: by the same rule as ever: something came back, or nothing did.
+#[test]
+fn a_closed_stdout_is_a_quiet_end() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_endpoint(folder.path()) {
+        for (fault, arguments, code) in [
+            // Closed before the header, it ends there.
+            ("mute", &[][..], 1),
+            ("mute", &["-J", "-c1", "-W1ms"], 1),
+            ("pieces", &["-J", "-c1"], 0),
+            ("pieces", &["-c1", "-q"], 1),
+        ] {
+            let server = Faulty::start(&endpoint, &[fault]);
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            let command = ping(&[arguments, &[&server.endpoint]].concat());
+            let ended = Process::start_with(command, Stdio::null(), writer.into()).wait();
+            let what = format!("{endpoint} {fault} {arguments:?}");
+            assert_eq!((ended.code(), ended.stderr.as_str()), (code, ""), "{what}");
+        }
+    }
+}
+
+/// case P4: as `| head -1` does it, and then a few lines later.
+#[test]
+fn a_stdout_read_in_part_is_a_quiet_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&every_endpoint(folder.path()));
+    for endpoint in &daemon.endpoints {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let command = ping(&["-i", "1ms", PATIENT, endpoint]);
+        let process = Process::start_with(command, Stdio::null(), writer.into());
+        let mut text = String::new();
+        while text.matches("seq=").count() < 2 {
+            let mut piece = [0; 16];
+            let count = reader.read(&mut piece).unwrap();
+            text += std::str::from_utf8(&piece[..count]).unwrap();
+        }
+        drop(reader);
+        let ended = process.wait();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    }
+}
+
+#[test]
+fn a_full_device_as_stdout_is_a_failure_of_one_line() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0"]);
+    for arguments in [&["-c1"][..], &["-c1", "-J"], &["-c1", "-q"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let command = ping(&[arguments, &[PATIENT, &daemon.endpoints[0]]].concat());
+        let ended = Process::start_with(command, Stdio::null(), full.into()).wait();
+        assert_eq!(ended.code(), 1);
+        assert_eq!(ended.stderr, "resound: cannot write to stdout: no space left on device\n");
+    }
+}
