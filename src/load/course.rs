@@ -18,11 +18,6 @@ const SWEEPS_PER_TIMEOUT: u64 = 8;
 const SWEEP_NS_MIN: u64 = 1_000_000;
 const SWEEP_NS_MAX: u64 = 125_000_000;
 
-/// While the last echoes are waited for, those that are overdue are looked for this often, and so
-/// many times more after the last could be in time.
-const DRAIN_SWEEP_NS: u64 = 10_000_000;
-const DRAIN_SWEEPS: u64 = 2;
-
 /// Datagrams are listened for at least this long after the last was sent: a duplicate comes after
 /// its original, when nothing is missing any more.
 const LINGER_NS: u64 = 100_000_000;
@@ -261,12 +256,6 @@ impl<O: Observer> Generator<O> {
             _ => self.run.timeout_ns,
         };
         course.drain_until_ns = now_ns.saturating_add(drain_ns);
-        if ended_by != EndedBy::Interrupt {
-            course.sweep_ns = course.sweep_ns.min(DRAIN_SWEEP_NS);
-            let sweeps_ns = DRAIN_SWEEPS * course.sweep_ns;
-            course.drain_until_ns = course.drain_until_ns.saturating_add(sweeps_ns);
-            course.sweep_at_ns = now_ns;
-        }
         self.run.end_at(now_ns);
         self.run.is_draining = true;
         // Those that have stopped reading because nothing was missing read on.
