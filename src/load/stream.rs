@@ -53,6 +53,9 @@ pub(super) struct StreamMover {
     is_single: bool,
     /// Bytes are coming that answer nothing, and are counted.
     has_excess: bool,
+    /// The peer had no room for more, or owed too many answers: what was due since then is late by
+    /// its fault.
+    is_held_up: bool,
 }
 
 impl StreamMover {
@@ -67,6 +70,7 @@ impl StreamMover {
             is_corrupted: false,
             is_single: false,
             has_excess: false,
+            is_held_up: false,
         }
     }
 
@@ -241,9 +245,16 @@ impl StreamMover {
     }
 
     /// The due time of the message that may be begun now.
-    fn may_begin(&self, run: &mut Run, now_ns: u64) -> Option<u64> {
-        if self.is_single || self.unanswered.len() >= UNANSWERED_MAX {
+    fn may_begin(&mut self, run: &mut Run, now_ns: u64) -> Option<u64> {
+        if self.is_single {
             return None;
+        }
+        if self.unanswered.len() >= UNANSWERED_MAX {
+            self.is_held_up = true;
+            return None;
+        }
+        if std::mem::take(&mut self.is_held_up) {
+            run.freed(self.flow, now_ns);
         }
         match run.admission(self.flow, self.in_flight(), now_ns) {
             Admission::Begin(intended_ns) => Some(intended_ns),
@@ -271,7 +282,10 @@ impl StreamMover {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => self.advance_written(count, run.length_bytes),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_writable(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    readiness.clear_writable();
+                    self.is_held_up = true;
+                }
                 Err(error) => return Err(error),
             }
             // Depth one, the common case: there is nothing to look for.
