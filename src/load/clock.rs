@@ -7,15 +7,32 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: Instant,
+    /// It stands still, for a test that sets it.
+    #[cfg(test)]
+    stopped_at_ns: Option<u64>,
 }
 
 impl Clock {
     pub(super) fn starting_at(origin: Instant) -> Clock {
-        Clock { origin }
+        Clock {
+            origin,
+            #[cfg(test)]
+            stopped_at_ns: None,
+        }
+    }
+
+    /// A clock that stands still.
+    #[cfg(test)]
+    pub(super) fn stopped_at(ns: u64) -> Clock {
+        Clock { stopped_at_ns: Some(ns), ..Clock::starting_at(Instant::now()) }
     }
 
     /// Now, read anew.
     pub(super) fn now_ns(self) -> u64 {
+        #[cfg(test)]
+        if let Some(ns) = self.stopped_at_ns {
+            return ns;
+        }
         self.ns(Instant::now())
     }
 

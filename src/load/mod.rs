@@ -279,3 +279,6 @@ fn hinted(error: Error, length_bytes: usize) -> Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,3 +325,6 @@ impl StreamMover {
         self.written = (number + (bytes / length_bytes) as u64, bytes % length_bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+use std::ops::Range;
+
+use super::*;
+use crate::endpoint::Transport;
+use crate::load::Options;
+use crate::load::clock::Clock;
+use crate::load::tests::{TIMEOUT_NS, messages, of_no_target, run_of};
+use crate::report::Messages;
+
+mod failures;
+mod overdue;
+mod properties;
+
+/// What the next read gives. At the end of the script it gives all that is to be echoed.
+#[derive(Clone, Debug)]
+enum Input {
+    /// So many bytes of the echo, or less.
+    Echo(usize),
+    /// Bytes of the peer's own.
+    Own(Vec<u8>),
+    Fin,
+    Fails(i32),
+}
+
+/// What the next write gives. When the script is at its end, every write takes all.
+#[derive(Clone, Copy, Debug)]
+enum Output {
+    Takes(usize),
+    Fails(i32),
+}
+
+use Input::{Echo, Own};
+use Output::Takes;
+
+const NO_INPUT: Input = Input::Fails(libc::EAGAIN);
+const NO_ROOM: Output = Output::Fails(libc::EAGAIN);
+
+/// An echo server at the other end, with a socket that does as the script says.
+#[derive(Debug, Default)]
+struct Peer {
+    inputs: VecDeque<Input>,
+    outputs: VecDeque<Output>,
+    written: Vec<u8>,
+    /// Bytes of `written` that have been echoed.
+    echoed: usize,
+    /// This byte of all comes back wrong.
+    corrupted: Option<usize>,
+    reads: usize,
+    writes: usize,
+}
+
+impl Peer {
+    fn echo(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = &self.written[self.echoed..];
+        let count = left.len().min(buf.len());
+        if count == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        buf[..count].copy_from_slice(&left[..count]);
+        if let Some(at) = self.corrupted.and_then(|at| at.checked_sub(self.echoed)) {
+            buf[..count].iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x10);
+        }
+        self.echoed += count;
+        Ok(count)
+    }
+}
+
+impl Read for Peer {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        match self.inputs.pop_front() {
+            Some(Echo(count)) => {
+                let count = count.min(buf.len());
+                self.echo(&mut buf[..count])
+            }
+            Some(Own(bytes)) => {
+                buf[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            Some(Input::Fin) => Ok(0),
+            Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
+            None => self.echo(buf),
+        }
+    }
+}
+
+impl Write for Peer {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.writes += 1;
+        let count = match self.outputs.pop_front() {
+            Some(Takes(count)) => count.min(buf.len()),
+            Some(Output::Fails(number)) => return Err(io::Error::from_raw_os_error(number)),
+            None => buf.len(),
+        };
+        self.written.extend_from_slice(&buf[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        panic!("a socket has nothing to flush")
+    }
+}
+
+/// One stream with all that a slice of it needs.
+struct Scene {
+    mover: StreamMover,
+    peer: Peer,
+    readiness: Readiness,
+    run: Run,
+}
+
+impl Scene {
+    /// A stream in a closed loop.
+    fn new(length_bytes: usize, depth: usize) -> Scene {
+        Scene::of(&of_no_target(Transport::Tcp, length_bytes, depth))
+    }
+
+    fn of(options: &Options) -> Scene {
+        Scene {
+            mover: StreamMover::new(0, 0),
+            peer: Peer::default(),
+            readiness: Readiness::NONE,
+            run: run_of(options),
+        }
+    }
+
+    fn inputs(mut self, inputs: &[Input]) -> Scene {
+        self.peer.inputs.extend(inputs.iter().cloned());
+        self
+    }
+
+    fn outputs(mut self, outputs: &[Output]) -> Scene {
+        self.peer.outputs.extend(outputs);
+        self
+    }
+
+    /// Sets the clock.
+    fn at(&mut self, now_ns: u64) -> &mut Scene {
+        self.run.clock = Clock::stopped_at(now_ns);
+        self
+    }
+
+    /// A slice with what is remembered, as a wake gives it.
+    fn woken(&mut self) -> io::Result<Step> {
+        let now_ns = self.run.clock.now_ns();
+        self.run.not_before_ns = None;
+        self.mover.expire(&mut self.run, now_ns);
+        self.mover.advance(&mut self.peer, &mut self.readiness, &mut self.run)
+    }
+
+    /// A slice after an event for both directions.
+    fn slice(&mut self) -> io::Result<Step> {
+        self.readiness.merge(Readiness::READABLE);
+        self.readiness.merge(Readiness::WRITABLE);
+        self.woken()
+    }
+
+    /// A slice after an event that must go well.
+    fn step(&mut self) -> Step {
+        self.slice().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_counts(&self, sent: u64, received: u64, lost: u64) {
+        let measured = self.run.tally.measured;
+        assert_eq!((measured.sent, measured.received, measured.lost), (sent, received, lost));
+        assert_eq!(self.run.tally.in_flight(), self.mover.in_flight() as u64);
+    }
+
+    /// The whole of some messages.
+    fn bytes(&self, numbers: Range<u64>) -> Vec<u8> {
+        let length = self.run.length_bytes;
+        let message = |number| {
+            let mut bytes = vec![0; length];
+            self.run.pattern.fill(MessageName { flow: 0, number }, 0, &mut bytes);
+            bytes
+        };
+        numbers.flat_map(message).collect()
+    }
+
+    /// Where the first wrong byte was: the message and the offset.
+    fn difference(&self) -> Option<(Option<u64>, u64)> {
+        let difference = self.run.tally.first_difference.as_ref()?;
+        Some((difference.message, difference.offset))
+    }
+}
+
+#[test]
+fn at_depth_one_each_echo_lets_the_next_message_go() {
+    let mut scene = Scene::new(64, 1);
+    for sent in 1..100 {
+        assert_eq!(scene.step(), Step::Wait);
+        scene.assert_counts(sent, sent - 1, 0);
+    }
+    assert_eq!(scene.peer.written, scene.bytes(0..99));
+    assert_eq!((scene.peer.writes, scene.peer.reads), (99, 99), "a call for each");
+}
+
+#[test]
+fn at_a_depth_of_many_messages_leave_together_and_no_more_than_it() {
+    let mut scene = Scene::new(10, 7);
+    assert_eq!(scene.step(), Step::Wait);
+    scene.assert_counts(7, 0, 0);
+    assert_eq!(scene.peer.writes, 1);
+    scene.peer.inputs.push_back(Echo(35));
+    assert_eq!(scene.step(), Step::Wait);
+    scene.assert_counts(10, 3, 0);
+    assert_eq!(scene.peer.written, scene.bytes(0..10));
+}
+
+/// case B9
+#[test]
+fn an_echo_in_pieces_of_one_byte_is_one_echo() {
+    let mut scene = Scene::new(20, 1);
+    scene.step();
+    for piece in 0..19 {
+        scene.peer.inputs.push_back(Echo(1));
+        assert_eq!(scene.step(), Step::Wait);
+        scene.assert_counts(1, 0, 0);
+        assert_eq!(scene.mover.read_bytes, piece + 1);
+    }
+    scene.peer.inputs.push_back(Echo(1));
+    scene.step();
+    scene.assert_counts(2, 1, 0);
+    assert_eq!(scene.run.tally.measured.corrupted, 0);
+}
+
+/// case B9
+#[test]
+fn many_echoes_in_one_read_are_counted_one_by_one() {
+    let mut scene = Scene::new(12, 500);
+    scene.step();
+    scene.assert_counts(500, 0, 0);
+    scene.step();
+    scene.assert_counts(1000, 500, 0);
+    assert_eq!(scene.run.tally.latency().count(), 500);
+}
+
+/// case S1
+#[test]
+fn a_message_that_was_cut_by_a_full_socket_goes_on_where_it_was_cut() {
+    let mut scene = Scene::new(64, 2).outputs(&[Takes(70), NO_ROOM, Takes(1), NO_ROOM]);
+    assert_eq!(scene.step(), Step::Wait);
+    assert!(!scene.readiness.is_writable());
+    scene.assert_counts(2, 0, 0);
+    assert_eq!(scene.step(), Step::Wait);
+    assert_eq!(scene.peer.written.len(), 71);
+    while scene.peer.written.len() < 640 {
+        scene.step();
+    }
+    assert!(scene.peer.written[..640] == scene.bytes(0..10));
+    assert_eq!(scene.run.tally.measured.corrupted, 0);
+}
+
+#[test]
+fn a_socket_without_room_is_not_written_to_before_an_event() {
+    let mut scene = Scene::new(64, 4).outputs(&[NO_ROOM]);
+    assert_eq!(scene.step(), Step::Wait);
+    assert_eq!(scene.woken().unwrap(), Step::Wait);
+    assert_eq!(scene.peer.writes, 1);
+    scene.step();
+    assert_eq!(scene.peer.written, scene.bytes(0..4), "nothing is sent twice or left out");
+}
+
+/// case L5: endless room and endless echoes.
+#[test]
+fn a_slice_ends_after_so_many_reads_and_writes_and_says_that_it_goes_on() {
+    let mut scene = Scene::new(1, 100_000).outputs(&[Takes(1); 100]);
+    assert_eq!(scene.step(), Step::Again);
+    assert_eq!(scene.peer.writes, WRITES_PER_SLICE);
+    let mut scene = Scene::new(10, 5).inputs(&[const { Echo(10) }; 100]);
+    scene.run.scratch = vec![0; 10].into();
+    scene.step();
+    assert_eq!((scene.step(), scene.peer.reads), (Step::Again, 1 + READS_PER_SLICE));
+    assert!(scene.readiness.is_readable());
+}
+
+#[test]
+fn messages_longer_than_the_scratch_buffer_go_and_come_in_pieces() {
+    const LENGTH: usize = 200_001;
+    let mut scene = Scene::new(LENGTH, 3);
+    while scene.run.tally.measured.received < 10 {
+        scene.step();
+    }
+    assert!(scene.peer.written[..10 * LENGTH] == scene.bytes(0..10));
+    assert_eq!(scene.run.tally.measured.corrupted, 0);
+    assert!(scene.mover.in_flight() <= 3);
+}
+
+/// case S9: a read that fills the buffer exactly is not the last.
+#[test]
+fn a_read_that_fills_the_buffer_is_followed_by_another() {
+    let mut scene = Scene::new(8, 2);
+    scene.run.scratch = vec![0; 16].into();
+    scene.step();
+    let reads = scene.peer.reads;
+    assert_eq!(scene.step(), Step::Wait);
+    assert_eq!(scene.peer.reads, reads + 2, "only WouldBlock could tell that it was all");
+}
+
+/// case B7
+#[test]
+fn a_wrong_byte_is_found_with_its_message_and_its_place() {
+    for (at, place) in [(0, (0, 0)), (7, (0, 7)), (30, (1, 10)), (59, (2, 19)), (64, (3, 4))] {
+        let mut scene = Scene::new(20, 2);
+        scene.peer.corrupted = Some(at);
+        while scene.run.tally.measured.received < 8 {
+            scene.step();
+        }
+        assert_eq!(scene.run.tally.measured.corrupted, 1);
+        assert_eq!(scene.difference(), Some((Some(place.0), place.1)), "byte {at}");
+        let difference = scene.run.tally.first_difference.clone().unwrap();
+        assert_eq!(difference.sent, Some(scene.peer.written[at]));
+        assert_eq!(difference.received, Some(scene.peer.written[at] ^ 0x10));
+    }
+}
+
+/// case B7
+#[test]
+fn a_message_with_many_wrong_bytes_in_many_pieces_is_corrupted_once() {
+    let mut scene = Scene::new(100, 1);
+    scene.step();
+    let wrong = |count| Own(vec![0xff; count]);
+    for count in [30, 1, 69] {
+        scene.peer.inputs.push_back(wrong(count));
+        scene.step();
+    }
+    let measured = scene.run.tally.measured;
+    assert_eq!((measured.received, measured.corrupted, measured.sent), (1, 1, 2));
+}
+
+#[test]
+fn without_verification_no_byte_is_compared() {
+    let mut scene = Scene::new(20, 1);
+    scene.run.verify = false;
+    scene.step();
+    scene.peer.inputs.push_back(Own(vec![0; 20]));
+    scene.step();
+    assert_eq!(scene.run.tally.measured, messages(2, 1, 0));
+}
+
+/// case B7: a greeting.
+#[test]
+fn bytes_that_answer_nothing_are_counted_once_a_time() {
+    let mut scene = Scene::new(8, 1).inputs(&[Own(b"220 he".to_vec()), NO_INPUT]);
+    scene.run.is_draining = true;
+    scene.run.end_at(0);
+    scene.step();
+    for _ in 0..5 {
+        scene.peer.inputs.push_back(Own(b"llo".to_vec()));
+        scene.step();
+    }
+    assert_eq!(scene.run.tally.measured.corrupted, 1);
+    assert_eq!(scene.difference(), Some((None, 0)));
+}
+
+/// case B3: an echo that comes twice is not taken for that of the next message.
+#[test]
+fn an_echo_come_twice_is_no_answer_to_the_next_message() {
+    let mut scene = Scene::new(8, 1);
+    scene.step();
+    let twice = scene.bytes(0..1).repeat(2);
+    scene.peer.inputs.push_back(Own(twice));
+    scene.step();
+    assert_eq!(scene.run.tally.measured, Messages { corrupted: 1, ..messages(2, 1, 0) });
+}
+
+#[test]
+fn in_an_open_loop_a_message_goes_when_it_is_due_and_not_before() {
+    let options = of_no_target(Transport::Tcp, 8, 100);
+    let mut scene = Scene::of(&Options { rate: Some(1_000_000), ..options });
+    for now_ns in [0, 999] {
+        assert_eq!(scene.at(now_ns).step(), Step::Wait);
+        assert_eq!((scene.peer.writes, scene.run.not_before_ns), (1, Some(1_000)));
+    }
+    scene.at(3_500).step();
+    scene.assert_counts(4, 1, 0);
+    assert_eq!(scene.run.not_before_ns, Some(4_000));
+    // They are as late as they are: 2,500, 1,500 and 500 ns after their time.
+    let lag = scene.run.tally.schedule_lag.histogram();
+    assert_eq!((lag.min(), lag.max() / 10, lag.len()), (0, 250, 4));
+    assert_eq!(scene.run.tally.held_back, 0);
+}

@@ -1,0 +1,113 @@
+//! What ends a stream, and what does not.
+
+use super::*;
+
+/// case S8
+#[test]
+fn a_write_that_takes_nothing_ends_the_stream() {
+    let mut scene = Scene::new(8, 1).outputs(&[Takes(0)]);
+    assert_eq!(scene.slice().unwrap_err().kind(), ErrorKind::WriteZero);
+}
+
+/// case S8
+#[test]
+fn an_interrupted_read_or_write_is_tried_again_in_the_same_slice() {
+    let interrupted = Output::Fails(libc::EINTR);
+    let mut scene = Scene::new(8, 1).outputs(&[interrupted, Takes(3), interrupted]);
+    assert_eq!(scene.step(), Step::Wait);
+    assert_eq!(scene.peer.written, scene.bytes(0..1));
+    scene.peer.inputs.extend([Input::Fails(libc::EINTR), Echo(8)]);
+    assert_eq!(scene.step(), Step::Wait);
+    scene.assert_counts(2, 1, 0);
+}
+
+/// case S8: signals in plenty cost a stream its slice, but nothing that it had to do.
+#[test]
+fn a_slice_of_nothing_but_interruptions_comes_again() {
+    let mut scene = Scene::new(8, 1).outputs(&[Output::Fails(libc::EINTR); WRITES_PER_SLICE]);
+    assert_eq!(scene.step(), Step::Again);
+    assert_eq!(scene.woken().unwrap(), Step::Wait);
+    assert_eq!(scene.peer.written, scene.bytes(0..1));
+    scene.peer.inputs.extend([const { Input::Fails(libc::EINTR) }; READS_PER_SLICE]);
+    assert_eq!(scene.step(), Step::Again);
+    assert_eq!(scene.woken().unwrap(), Step::Wait);
+    scene.assert_counts(2, 1, 0);
+}
+
+/// case B4
+#[test]
+fn what_came_before_the_end_of_the_stream_is_counted() {
+    let mut scene = Scene::new(8, 3);
+    scene.step();
+    scene.peer.inputs.extend([Echo(20), Input::Fin]);
+    scene.readiness.merge(Readiness::READ_CLOSED);
+    assert_eq!(scene.step(), Step::Closed);
+    scene.assert_counts(3, 2, 0);
+    scene.mover.give_up_all(&mut scene.run);
+    scene.assert_counts(3, 2, 1);
+}
+
+/// case B4
+#[test]
+fn a_reset_ends_the_stream_whether_it_reads_or_writes() {
+    for number in [libc::ECONNRESET, libc::EPIPE, libc::ETIMEDOUT] {
+        let mut scene = Scene::new(8, 2);
+        scene.step();
+        scene.peer.inputs.extend([Echo(8), Input::Fails(number)]);
+        scene.readiness.merge(Readiness::READ_CLOSED);
+        assert_eq!(scene.slice().unwrap_err().raw_os_error(), Some(number));
+        scene.assert_counts(2, 1, 0);
+
+        let mut scene = Scene::new(8, 2).outputs(&[Takes(9), Output::Fails(number)]);
+        assert_eq!(scene.slice().unwrap_err().raw_os_error(), Some(number));
+        scene.mover.give_up_all(&mut scene.run);
+        scene.assert_counts(2, 0, 2);
+    }
+}
+
+#[test]
+fn giving_up_all_twice_counts_once() {
+    let mut scene = Scene::new(8, 5);
+    scene.step();
+    scene.mover.give_up_all(&mut scene.run);
+    scene.mover.give_up_all(&mut scene.run);
+    scene.assert_counts(5, 0, 5);
+}
+
+/// case S8: the scratch buffer is in its place after a slice that failed.
+#[test]
+fn a_failed_read_leaves_the_buffer_to_the_others() {
+    let mut scene = Scene::new(8, 1).inputs(&[Input::Fails(libc::ECONNRESET)]);
+    let length = scene.run.scratch.len();
+    assert!(scene.slice().is_err());
+    assert_eq!(scene.run.scratch.len(), length);
+}
+
+#[test]
+fn a_connection_of_one_message_is_over_with_its_echo() {
+    let mut scene = Scene::new(8, 1);
+    let message = scene.run.begin(0, 0, 0);
+    scene.mover.begin_only(message, &mut scene.run);
+    assert!(!scene.mover.is_over());
+    scene.at(5).step();
+    scene.peer.inputs.push_back(Echo(7));
+    scene.step();
+    assert!(!scene.mover.is_over());
+    scene.at(9).step();
+    assert!(scene.mover.is_over());
+    scene.assert_counts(1, 1, 0);
+    assert_eq!(scene.run.tally.latency().histogram().max(), 9, "the connecting is part of it");
+    scene.step();
+    assert_eq!(scene.peer.written, scene.bytes(0..1), "one and no more");
+}
+
+#[test]
+fn a_connection_of_one_message_is_over_when_the_message_is_given_up() {
+    let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT, NO_INPUT]);
+    let message = scene.run.begin(0, 0, 0);
+    scene.mover.begin_only(message, &mut scene.run);
+    scene.step();
+    scene.at(TIMEOUT_NS).step();
+    assert!(scene.mover.is_over());
+    scene.assert_counts(1, 0, 1);
+}

@@ -1,0 +1,170 @@
+//! Messages whose echo does not come in time, and what an open loop makes of it.
+
+use super::*;
+
+/// A scene whose peer has not answered the first message in time.
+fn with_one_lost(depth: usize) -> Scene {
+    let mut scene = Scene::new(8, depth).inputs(&[NO_INPUT, NO_INPUT]);
+    scene.step();
+    scene.at(TIMEOUT_NS).step();
+    scene
+}
+
+#[test]
+fn a_message_is_lost_when_its_time_is_over_and_not_a_moment_before() {
+    let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT, NO_INPUT]);
+    scene.step();
+    scene.at(TIMEOUT_NS - 1).step();
+    scene.assert_counts(1, 0, 0);
+    scene.peer.inputs.push_back(NO_INPUT);
+    scene.at(TIMEOUT_NS).step();
+    scene.assert_counts(2, 0, 1);
+}
+
+/// case B3
+#[test]
+fn a_late_answer_never_answers_a_newer_message() {
+    let mut scene = with_one_lost(1);
+    scene.assert_counts(2, 0, 1);
+    scene.peer.inputs.push_back(Echo(8));
+    scene.at(TIMEOUT_NS + 10).step();
+    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(2, 0, 1) });
+    // The answer to the second is its own: 20 ns after it was sent.
+    scene.at(TIMEOUT_NS + 20).step();
+    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(3, 1, 1) });
+    assert_eq!(scene.run.tally.latency().histogram().max(), 20);
+}
+
+/// case B3: a late answer that comes in pieces between answers in time.
+#[test]
+fn a_late_answer_in_pieces_is_late_once() {
+    let mut scene = with_one_lost(2);
+    scene.assert_counts(4, 0, 2);
+    for (count, late, received) in [(3, 0, 0), (6, 1, 0), (7, 2, 0), (8, 2, 1)] {
+        scene.peer.inputs.push_back(Echo(count));
+        scene.at(TIMEOUT_NS + 1).step();
+        let measured = scene.run.tally.measured;
+        assert_eq!((measured.late, measured.received), (late, received), "after {count}");
+    }
+    assert_eq!(scene.run.tally.measured.corrupted, 0);
+}
+
+#[test]
+fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
+    let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT]);
+    scene.step();
+    // As when the turn began before the time was over, and the read came after it.
+    scene.at(TIMEOUT_NS);
+    scene.readiness.merge(Readiness::READABLE);
+    scene.mover.advance(&mut scene.peer, &mut scene.readiness, &mut scene.run).unwrap();
+    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(2, 0, 1) });
+    assert_eq!(scene.run.tally.latency().count(), 0);
+}
+
+/// case B7
+#[test]
+fn a_late_answer_is_compared_as_well() {
+    let mut scene = with_one_lost(1);
+    scene.peer.corrupted = Some(3);
+    scene.step();
+    assert_eq!(scene.difference(), Some((Some(0), 3)));
+    assert_eq!((scene.run.tally.measured.late, scene.run.tally.measured.corrupted), (1, 1));
+}
+
+/// A server that never answers is not sent messages without end.
+#[test]
+fn messages_without_an_answer_are_bounded() {
+    let mut scene = Scene::new(1, 1);
+    for turn in 0..UNANSWERED_MAX as u64 + 100 {
+        scene.peer.inputs.push_back(NO_INPUT);
+        scene.at(turn * TIMEOUT_NS).step();
+    }
+    let bound = UNANSWERED_MAX as u64;
+    scene.assert_counts(bound, 0, bound);
+    scene.peer.inputs.push_back(Echo(1));
+    scene.step();
+    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(bound + 1, 0, bound) });
+}
+
+#[test]
+fn a_timeout_of_nothing_loses_every_message_and_ends() {
+    let options = of_no_target(Transport::Tcp, 8, 4);
+    let mut scene = Scene::of(&Options { timeout: std::time::Duration::ZERO, ..options });
+    for _ in 0..10 {
+        scene.step();
+    }
+    let measured = scene.run.tally.measured;
+    assert_eq!((measured.received, measured.late), (0, measured.sent - 4));
+    scene.assert_counts(measured.sent, 0, measured.sent - scene.mover.in_flight() as u64);
+}
+
+/// An open loop of one message a microsecond, so many in flight.
+fn open_loop(depth: usize) -> Scene {
+    let options = of_no_target(Transport::Tcp, 8, depth);
+    Scene::of(&Options { rate: Some(1_000_000), ..options })
+}
+
+/// case B1
+#[test]
+fn what_was_due_while_too_many_were_in_flight_is_held_back_and_as_old_as_its_due_time() {
+    let mut scene = open_loop(1).inputs(&[NO_INPUT, NO_INPUT]);
+    scene.step();
+    scene.at(10_000).step();
+    assert_eq!(scene.peer.writes, 1, "the server has stalled");
+    scene.step();
+    scene.assert_counts(2, 1, 0);
+    // Due at 1,000, sent at 10,000 and back at 11,000.
+    scene.at(11_000).step();
+    assert_eq!(scene.run.tally.held_back, 2, "those due at 1,000 and at 2,000");
+    assert_eq!(scene.run.tally.schedule_lag.count(), 1, "the very first");
+    assert_eq!(scene.run.tally.latency().histogram().max() / 10, 1_000);
+    assert_eq!(scene.run.tally.service_time.histogram().max() / 10, 1_000, "the first's own");
+    assert_eq!(scene.run.tally.service_time.histogram().min(), 1_000);
+}
+
+/// case B2: a peer that does not take what is due holds it back; the generator does not.
+#[test]
+fn what_was_due_while_the_socket_had_no_room_is_held_back() {
+    let mut scene = open_loop(1_000).outputs(&[NO_ROOM]).inputs(&[NO_INPUT, NO_INPUT]);
+    scene.step();
+    assert_eq!(scene.run.tally.schedule_lag.count(), 1);
+    scene.at(50_000);
+    assert_eq!(scene.woken().unwrap(), Step::Wait);
+    scene.step();
+    scene.assert_counts(51, 0, 0);
+    let lag = &scene.run.tally.schedule_lag;
+    assert!(lag.histogram().max() <= 1, "{} ns late by nobody's fault here", lag.histogram().max());
+    assert_eq!(scene.run.tally.held_back, 49);
+}
+
+/// case B2: the same for a peer that owes too many answers.
+#[test]
+fn what_was_due_while_too_many_were_unanswered_is_held_back() {
+    let mut scene = open_loop(usize::MAX);
+    scene.peer.inputs.push_back(NO_INPUT);
+    let due_all_ns = UNANSWERED_MAX as u64 * 1_000;
+    scene.run.timeout_ns = u64::MAX;
+    while scene.at(due_all_ns).step() == Step::Again {
+        scene.peer.inputs.push_back(NO_INPUT);
+    }
+    let lagged = scene.run.tally.schedule_lag.count();
+    assert_eq!(lagged, UNANSWERED_MAX as u64);
+    scene.at(due_all_ns + 100_000).step();
+    assert_eq!(scene.run.tally.schedule_lag.count(), lagged + 1, "one was due at that very time");
+    assert_eq!(scene.run.tally.held_back, 100);
+}
+
+#[test]
+fn what_was_due_before_the_end_is_sent_after_it_and_nothing_else() {
+    let mut scene = open_loop(1).inputs(&[NO_INPUT, NO_INPUT]);
+    scene.step();
+    scene.at(2_500).step();
+    scene.run.end_at(2_500);
+    assert!(scene.run.has_backlog());
+    for now_ns in [3_000, 4_000, 5_000, 6_000] {
+        scene.at(now_ns).step();
+    }
+    scene.assert_counts(3, 3, 0);
+    assert!(!scene.run.has_backlog());
+    assert_eq!(scene.run.not_before_ns, None, "no more is to come");
+}

@@ -1,0 +1,31 @@
+//! The generator as a whole, on a reactor of its own, against servers that a test has in hand.
+
+use super::run::Run;
+use super::*;
+use crate::endpoint::{Transport, UnixName};
+use crate::report::Messages;
+use crate::socket::Target;
+
+/// Long for a test that sets the clock itself.
+pub(super) const TIMEOUT_NS: u64 = 1_000_000;
+
+/// Options of a run that is fed by hand and has no target.
+pub(super) fn of_no_target(transport: Transport, length_bytes: usize, depth: usize) -> Options {
+    let target = Target::Unix(UnixName::Abstract("nobody".to_owned()));
+    let timeout = std::time::Duration::from_nanos(TIMEOUT_NS);
+    let closed = Options::closed_loop(target, 1);
+    Options { transport, length_bytes, in_flight_max: depth, timeout, ..closed }
+}
+
+/// A run of one flow whose clock stands at 0, where all is measured.
+pub(super) fn run_of(options: &Options) -> Run {
+    let mut run = Run::new(options, Clock::stopped_at(0), duration_ns(options.timeout));
+    run.start(0, 0, &[0], 1);
+    run
+}
+
+/// The counts that a test speaks of, the others 0: what is sent and neither come nor lost is in
+/// flight.
+pub(super) fn messages(sent: u64, received: u64, lost: u64) -> Messages {
+    Messages { sent, received, lost, ..Messages::default() }
+}
