@@ -227,7 +227,7 @@ impl DatagramMover {
             Some(number) if length > 0 && difference(number).is_none() => Some((number, None)),
             // One wrong byte may be one of the number: what comes closest is meant.
             _ => {
-                let number = self.closest(bytes, run)?;
+                let number = self.closest(bytes, number, run)?;
                 Some((number, difference(number)))
             }
         }
@@ -240,18 +240,18 @@ impl DatagramMover {
         differs.or((bytes.len() != run.length_bytes).then_some(length))
     }
 
-    /// The message under way that most bytes are of, if it is at least half of them.
-    fn closest(&self, bytes: &[u8], run: &Run) -> Option<u64> {
+    /// The message that most bytes are of, if it is at least half of them: one under way, or that
+    /// which it names, which may have been answered or given up long ago.
+    fn closest(&self, bytes: &[u8], named: Option<u64>, run: &Run) -> Option<u64> {
         let length = bytes.len().min(run.length_bytes);
         let mut expected = vec![0; length];
-        let same_bytes = |number| {
+        let mut likeness = |number| {
             run.pattern.fill(MessageName { flow: self.flow, number }, 0, &mut expected);
-            expected.iter().zip(bytes).filter(|(sent, came)| sent == came).count()
+            let same = expected.iter().zip(bytes).filter(|(sent, came)| sent == came).count();
+            (same, Some(number) == named, number)
         };
-        let candidates = self.window.latest().take(SEARCH_MAX);
-        let (same, number) = candidates
-            .scan(same_bytes, |same_bytes, number| Some((same_bytes(number), number)))
-            .max()?;
+        let candidates = self.window.latest().take(SEARCH_MAX).chain(named);
+        let (same, _, number) = candidates.map(&mut likeness).max()?;
         (same > 0 && same * 2 >= length).then_some(number)
     }
 
