@@ -309,3 +309,6 @@ impl DatagramMover {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests;

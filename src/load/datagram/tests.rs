@@ -1,0 +1,302 @@
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use super::*;
+use crate::load::Options;
+use crate::load::clock::Clock;
+use crate::load::tests::{TIMEOUT_NS, messages, of_no_target, run_of};
+use crate::report::Messages;
+
+mod corruption;
+mod properties;
+mod refusals;
+
+/// A wire whose every call is scripted.
+#[derive(Debug, Default)]
+struct Script {
+    is_unix: bool,
+    /// What the next sends fail with; then they succeed.
+    failures: RefCell<VecDeque<i32>>,
+    sent: RefCell<Vec<Vec<u8>>>,
+    /// What the next receives give; then nothing is there.
+    arriving: RefCell<VecDeque<Result<Vec<u8>, i32>>>,
+    sends: Cell<usize>,
+    receives: Cell<usize>,
+}
+
+impl Wire for Script {
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.sends.set(self.sends.get() + 1);
+        if let Some(number) = self.failures.borrow_mut().pop_front() {
+            return Err(io::Error::from_raw_os_error(number));
+        }
+        self.sent.borrow_mut().push(bytes.to_vec());
+        Ok(())
+    }
+
+    fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.receives.set(self.receives.get() + 1);
+        let arrived = self.arriving.borrow_mut().pop_front().unwrap_or(Err(libc::EAGAIN));
+        let bytes = arrived.map_err(io::Error::from_raw_os_error)?;
+        let count = bytes.len().min(buf.len());
+        buf[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn refusal_is_of_the_past(&self) -> bool {
+        !self.is_unix
+    }
+}
+
+/// One socket with all that a slice of it needs.
+struct Scene {
+    mover: DatagramMover,
+    wire: Script,
+    readiness: Readiness,
+    run: Run,
+}
+
+impl Scene {
+    /// A UDP socket in a closed loop.
+    fn new(length_bytes: usize, depth: usize) -> Scene {
+        Scene::of(&of_no_target(Transport::Udp, length_bytes, depth))
+    }
+
+    fn of(options: &Options) -> Scene {
+        Scene {
+            mover: DatagramMover::new(0),
+            wire: Script::default(),
+            readiness: Readiness::NONE,
+            run: run_of(options),
+        }
+    }
+
+    /// A scene whose next sends fail so.
+    fn failing(mut self, failures: &[i32]) -> Scene {
+        self.wire.failures = RefCell::new(failures.iter().copied().collect());
+        self
+    }
+
+    /// Sets the clock.
+    fn at(&mut self, now_ns: u64) -> &mut Scene {
+        self.run.clock = Clock::stopped_at(now_ns);
+        self
+    }
+
+    /// A slice with what is remembered, as a wake gives it.
+    fn woken(&mut self) -> io::Result<Step> {
+        let now_ns = self.run.clock.now_ns();
+        self.run.not_before_ns = None;
+        self.mover.expire(&mut self.run, now_ns);
+        self.mover.advance(&self.wire, &mut self.readiness, &mut self.run)
+    }
+
+    /// A slice after a readable event.
+    fn slice(&mut self) -> io::Result<Step> {
+        self.readiness.merge(Readiness::READABLE);
+        self.woken()
+    }
+
+    /// A slice after a readable event that must go well.
+    fn step(&mut self) -> Step {
+        self.slice().unwrap()
+    }
+
+    fn arrives(&mut self, bytes: &[u8]) {
+        self.wire.arriving.get_mut().push_back(Ok(bytes.to_vec()));
+    }
+
+    /// The echoes of these messages arrive.
+    fn echo(&mut self, numbers: &[usize]) {
+        numbers.iter().for_each(|number| self.arrives(&self.sent(*number)));
+    }
+
+    /// An echo arrives with a byte changed.
+    fn echo_wrong(&mut self, number: usize, at: usize) {
+        let mut bytes = self.sent(number);
+        bytes[at] ^= 0x40;
+        self.arrives(&bytes);
+    }
+
+    fn sent(&self, number: usize) -> Vec<u8> {
+        self.wire.sent.borrow()[number].clone()
+    }
+
+    #[track_caller]
+    fn assert_counts(&self, expected: Messages) {
+        assert_eq!(self.run.tally.measured, expected);
+        assert_eq!(self.run.tally.in_flight(), self.mover.window.len() as u64);
+    }
+
+    /// The messages that were sent, by the numbers in them.
+    fn numbers(&self) -> Vec<u64> {
+        self.wire.sent.borrow().iter().map(|bytes| carried_number(bytes).0).collect()
+    }
+
+    /// Where the first wrong byte was: the message and the offset.
+    fn difference(&self) -> Option<(Option<u64>, u64)> {
+        let difference = self.run.tally.first_difference.as_ref()?;
+        Some((difference.message, difference.offset))
+    }
+}
+
+#[test]
+fn each_echo_lets_the_next_message_go_with_a_receive_and_a_send() {
+    let mut scene = Scene::new(64, 1);
+    scene.woken().unwrap();
+    for number in 0..50 {
+        scene.assert_counts(messages(number + 1, number, 0));
+        scene.echo(&[usize::try_from(number).unwrap()]);
+        assert_eq!(scene.step(), Step::Wait);
+    }
+    assert_eq!((scene.wire.sends.get(), scene.wire.receives.get()), (51, 50));
+    assert_eq!(scene.numbers(), (0..51).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_more_are_in_flight_than_may_be() {
+    let mut scene = Scene::new(64, 10);
+    assert_eq!(scene.step(), Step::Wait);
+    scene.assert_counts(messages(10, 0, 0));
+    scene.echo(&[0, 1, 2]);
+    scene.step();
+    scene.assert_counts(messages(13, 3, 0));
+}
+
+/// case L5
+#[test]
+fn a_slice_ends_after_so_many_datagrams_each_way_and_says_that_it_goes_on() {
+    let mut scene = Scene::new(64, 1_000);
+    assert_eq!((scene.step(), scene.wire.sends.get()), (Step::Again, SENDS_PER_SLICE));
+    while scene.woken().unwrap() == Step::Again {}
+    scene.echo(&(0..1_000).collect::<Vec<_>>());
+    let receives = scene.wire.receives.get();
+    assert_eq!(scene.step(), Step::Again);
+    assert_eq!(scene.wire.receives.get(), receives + RECEIVES_PER_SLICE);
+    assert!(scene.readiness.is_readable());
+}
+
+#[test]
+fn a_dropped_datagram_is_lost_when_its_time_is_over_and_another_goes() {
+    let mut scene = Scene::new(64, 2);
+    scene.step();
+    scene.echo(&[1]);
+    scene.at(10).step();
+    scene.at(TIMEOUT_NS - 1).step();
+    scene.assert_counts(messages(3, 1, 0));
+    scene.at(TIMEOUT_NS).step();
+    scene.assert_counts(messages(4, 1, 1));
+}
+
+/// case B3
+#[test]
+fn a_late_answer_never_answers_a_newer_message() {
+    let mut scene = Scene::new(64, 1);
+    scene.step();
+    scene.at(TIMEOUT_NS).step();
+    scene.echo(&[0]);
+    scene.at(TIMEOUT_NS + 5).step();
+    scene.assert_counts(Messages { late: 1, ..messages(2, 0, 1) });
+    scene.echo(&[1]);
+    scene.at(TIMEOUT_NS + 7).step();
+    scene.assert_counts(Messages { late: 1, ..messages(3, 1, 1) });
+    assert_eq!(scene.run.tally.latency().histogram().max(), 7);
+}
+
+#[test]
+fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
+    let mut scene = Scene::new(64, 1);
+    scene.step();
+    scene.echo(&[0, 0]);
+    scene.at(TIMEOUT_NS);
+    scene.readiness.merge(Readiness::READABLE);
+    scene.run.is_draining = true;
+    scene.mover.advance(&scene.wire, &mut scene.readiness, &mut scene.run).unwrap();
+    scene.assert_counts(Messages { late: 1, duplicated: 1, ..messages(2, 0, 1) });
+}
+
+/// case B3
+#[test]
+fn an_answer_that_comes_twice_is_one_answer_and_one_duplicate() {
+    let mut scene = Scene::new(64, 2);
+    scene.step();
+    scene.echo(&[0, 0, 0, 1]);
+    scene.step();
+    scene.assert_counts(Messages { duplicated: 2, ..messages(4, 2, 0) });
+}
+
+/// case B3: reading stops when nothing is expected, and what is queued is read with the next.
+#[test]
+fn a_duplicate_behind_the_last_answer_is_met_with_the_next_one_or_in_the_drain() {
+    let mut scene = Scene::new(64, 1);
+    scene.step();
+    scene.echo(&[0, 0]);
+    assert_eq!(scene.step(), Step::Wait);
+    scene.assert_counts(messages(2, 1, 0));
+    assert!(scene.readiness.is_readable(), "what was not read is remembered");
+    scene.echo(&[1, 1]);
+    scene.step();
+    scene.assert_counts(Messages { duplicated: 1, ..messages(3, 2, 0) });
+    scene.run.end_at(0);
+    scene.run.is_draining = true;
+    scene.echo(&[2]);
+    scene.woken().unwrap();
+    scene.assert_counts(Messages { duplicated: 2, ..messages(3, 3, 0) });
+    assert!(!scene.readiness.is_readable());
+}
+
+/// case B3
+#[test]
+fn swapped_answers_are_both_answers_and_one_is_out_of_order() {
+    let mut scene = Scene::new(64, 2);
+    scene.step();
+    scene.echo(&[1, 0]);
+    scene.step();
+    scene.assert_counts(Messages { reordered: 1, ..messages(4, 2, 0) });
+}
+
+#[test]
+fn an_interrupted_call_is_made_again() {
+    let mut scene = Scene::new(64, 1).failing(&[libc::EINTR, libc::EINTR]);
+    scene.step();
+    scene.wire.arriving.get_mut().push_back(Err(libc::EINTR));
+    scene.echo(&[0]);
+    scene.step();
+    scene.assert_counts(messages(2, 1, 0));
+}
+
+#[test]
+fn in_an_open_loop_a_datagram_goes_when_it_is_due_and_not_before() {
+    let options = of_no_target(Transport::Udp, 64, 100);
+    let mut scene = Scene::of(&Options { rate: Some(1_000_000), ..options });
+    scene.step();
+    assert_eq!(scene.run.not_before_ns, Some(1_000));
+    scene.at(999).step();
+    scene.assert_counts(messages(1, 0, 0));
+    scene.at(3_000).step();
+    scene.assert_counts(messages(4, 0, 0));
+    assert_eq!(scene.run.not_before_ns, Some(4_000));
+}
+
+/// case B1
+#[test]
+fn what_was_due_while_too_many_were_in_flight_is_held_back() {
+    let options = of_no_target(Transport::Udp, 64, 1);
+    let mut scene = Scene::of(&Options { rate: Some(1_000_000), ..options });
+    scene.step();
+    scene.at(10_000).step();
+    scene.assert_counts(messages(1, 0, 0));
+    scene.echo(&[0]);
+    scene.step();
+    scene.assert_counts(messages(2, 1, 0));
+    assert_eq!((scene.run.tally.held_back, scene.run.tally.schedule_lag.count()), (1, 1));
+}
+
+#[test]
+fn giving_up_all_twice_counts_once() {
+    let mut scene = Scene::new(64, 5);
+    scene.step();
+    scene.mover.give_up_all(&mut scene.run);
+    scene.mover.give_up_all(&mut scene.run);
+    scene.assert_counts(messages(5, 0, 5));
+}

@@ -1,0 +1,140 @@
+//! Datagrams that are not what was sent: which message is meant, if any, and where it differs.
+
+use super::*;
+
+/// The length of the number and of the flow, which come first.
+const HEADER: usize = 12;
+
+/// case B7
+#[test]
+fn a_wrong_byte_is_found_with_its_message_and_its_place() {
+    for at in [HEADER, 40, 99] {
+        let mut scene = Scene::new(100, 3);
+        scene.step();
+        scene.echo(&[0]);
+        scene.echo_wrong(1, at);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, ..messages(5, 2, 0) });
+        assert_eq!(scene.difference(), Some((Some(1), at as u64)));
+    }
+}
+
+/// case B7: the message is found by its body.
+#[test]
+fn a_wrong_byte_of_the_number_or_of_the_flow_takes_no_other_message_for_its_own() {
+    for at in 0..HEADER {
+        let mut scene = Scene::new(64, 3);
+        scene.step();
+        scene.echo_wrong(1, at);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, ..messages(4, 1, 0) });
+        assert_eq!(scene.difference(), Some((Some(1), at as u64)), "byte {at}");
+        assert_eq!(scene.mover.window.find(1), None);
+    }
+}
+
+/// case B7
+#[test]
+fn an_echo_cut_short_is_an_answer_that_differs_where_it_ends() {
+    for length in [1, 8, HEADER, 63] {
+        let mut scene = Scene::new(64, 2);
+        scene.step();
+        let cut = scene.sent(1)[..length].to_vec();
+        scene.arrives(&cut);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, ..messages(3, 1, 0) });
+        let difference = scene.run.tally.first_difference.as_ref().unwrap();
+        assert_eq!((difference.message, difference.offset), (Some(1), length as u64));
+        assert_eq!((difference.sent.is_some(), difference.received), (true, None));
+    }
+}
+
+/// case B7
+#[test]
+fn an_echo_with_more_behind_it_is_an_answer_that_differs_where_it_should_end() {
+    for extra in [1, 5, 100_000] {
+        let mut scene = Scene::new(64, 2);
+        scene.step();
+        let mut longer = scene.sent(1);
+        longer.extend(std::iter::repeat_n(7, extra));
+        scene.arrives(&longer);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, ..messages(3, 1, 0) });
+        let difference = scene.run.tally.first_difference.as_ref().unwrap();
+        assert_eq!((difference.message, difference.offset), (Some(1), 64));
+        assert_eq!((difference.sent, difference.received), (None, Some(7)));
+    }
+}
+
+#[test]
+fn a_datagram_of_no_message_is_counted_and_answers_none() {
+    for length in [0, 1, 64, 1_000] {
+        let mut scene = Scene::new(64, 3);
+        scene.step();
+        scene.arrives(&vec![0xaa; length]);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, ..messages(3, 0, 0) });
+        assert_eq!(scene.difference(), Some((None, 0)), "{length} bytes");
+    }
+}
+
+/// case B3: its number names it, though it is given up and another under way has a header like it.
+#[test]
+fn a_late_answer_that_is_corrupted_never_answers_a_newer_message() {
+    for length in [13, 16, 24, 64] {
+        let mut scene = Scene::new(length, 1);
+        scene.step();
+        scene.at(TIMEOUT_NS).step();
+        scene.echo_wrong(0, length - 1);
+        scene.at(TIMEOUT_NS + 1).step();
+        scene.assert_counts(Messages { corrupted: 1, late: 1, ..messages(2, 0, 1) });
+        assert_eq!(scene.difference(), Some((Some(0), length as u64 - 1)), "{length} bytes");
+    }
+}
+
+/// case B3: the same for an echo cut short, and for one that came before.
+#[test]
+fn a_duplicate_that_is_cut_short_never_answers_a_newer_message() {
+    for length in [13, 16, 64] {
+        let mut scene = Scene::new(length, 1);
+        scene.step();
+        scene.echo(&[0]);
+        scene.step();
+        let cut = scene.sent(0)[..length - 1].to_vec();
+        scene.arrives(&cut);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, duplicated: 1, ..messages(2, 1, 0) });
+    }
+}
+
+/// However short, a message has its number as far as its length allows.
+#[test]
+fn very_short_messages_are_matched_by_what_there_is_of_their_number() {
+    for length in 1..=HEADER {
+        let mut scene = Scene::new(length, 3);
+        scene.step();
+        for number in 0..600 {
+            scene.echo(&[number + 1, number]);
+            scene.step();
+            scene.echo(&[number + 2]);
+            scene.step();
+            scene.mover.expire(&mut scene.run, TIMEOUT_NS - 1);
+        }
+        let measured = scene.run.tally.measured;
+        assert_eq!((measured.received, measured.lost, measured.corrupted), (602, 0, 0));
+        assert_eq!((measured.duplicated, measured.sent), (3 * 600 - 602, 605));
+    }
+}
+
+#[test]
+fn without_verification_an_answer_is_taken_by_its_number_alone() {
+    let mut scene = Scene::new(64, 2);
+    scene.run.verify = false;
+    scene.step();
+    scene.echo_wrong(1, 30);
+    scene.arrives(&[0xaa; 64]);
+    scene.step();
+    // The other names a number that was never sent.
+    scene.assert_counts(Messages { corrupted: 1, ..messages(3, 1, 0) });
+    assert_eq!(scene.difference(), Some((None, 0)));
+}

@@ -1,0 +1,138 @@
+//! A wire that drops, doubles, swaps and corrupts: all counts come out as it did.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// What the wire does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Echoed,
+    Dropped,
+    Doubled,
+    /// It changes places with the message sent next, if that is under way.
+    Swapped,
+    /// A byte of it, counted around it.
+    Corrupted(usize),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Echoed),
+        1 => Just(Fate::Dropped),
+        1 => Just(Fate::Doubled),
+        1 => Just(Fate::Swapped),
+        1 => (0_usize..1_000).prop_map(Fate::Corrupted),
+    ]
+}
+
+/// The numbers of what arrives of these messages, in order, each with what it has become.
+fn arriving(numbers: std::ops::Range<usize>, fates: &[Fate]) -> Vec<(usize, Fate)> {
+    let mut order: Vec<usize> = numbers.collect();
+    for at in 1..order.len() {
+        if fates[order[at - 1]] == Fate::Swapped {
+            order.swap(at - 1, at);
+        }
+    }
+    let arrives = |number: &usize| fates[*number] != Fate::Dropped;
+    let mut all: Vec<_> = order.into_iter().filter(arrives).map(|n| (n, fates[n])).collect();
+    let doubled: Vec<_> = all.iter().copied().filter(|(_, fate)| *fate == Fate::Doubled).collect();
+    all.extend(doubled);
+    all
+}
+
+/// What the counts must be, by a model of the whole: each message is answered by its first echo.
+fn expected(order: &[(usize, Fate)], count: usize) -> Messages {
+    let mut answered = std::collections::BTreeSet::new();
+    let mut expected = Messages { sent: count as u64, ..Messages::default() };
+    for (number, fate) in order {
+        expected.corrupted += u64::from(matches!(fate, Fate::Corrupted(_)));
+        let is_overtaken = answered.last().is_some_and(|last| number < last);
+        if answered.insert(*number) {
+            expected.received += 1;
+            expected.reordered += u64::from(is_overtaken);
+        } else {
+            expected.duplicated += 1;
+        }
+    }
+    expected.lost = expected.sent - expected.received;
+    expected
+}
+
+proptest! {
+    /// cases B3 B7
+    #[test]
+    fn each_count_is_what_the_wire_did(
+        fates in vec(fate(), 1..200),
+        depth in 1_usize..20,
+        length in 32_usize..200,
+        failures in vec(
+            prop::sample::select(vec![libc::EAGAIN, libc::EINTR, libc::ENOBUFS]),
+            0..20,
+        ),
+    ) {
+        let count = fates.len();
+        let options = of_no_target(Transport::Udp, length, depth);
+        let options = Options { count: Some(count as u64), ..options };
+        let mut scene = Scene::of(&options).failing(&failures);
+        let (mut order, mut now_ns, mut seen) = (Vec::new(), 0, 0);
+        loop {
+            while scene.step() == Step::Again {}
+            prop_assert_eq!(scene.run.tally.in_flight(), scene.mover.window.len() as u64);
+            prop_assert!(scene.mover.window.len() <= depth);
+            let sent = scene.wire.sent.borrow().len();
+            let arrived = arriving(seen..sent, &fates);
+            for (number, fate) in &arrived {
+                match fate {
+                    Fate::Corrupted(at) => scene.echo_wrong(*number, at % length),
+                    _ => scene.echo(&[*number]),
+                }
+            }
+            seen = sent;
+            order.extend(arrived);
+            scene.run.is_draining = scene.run.is_spent();
+            if !scene.wire.arriving.borrow().is_empty() || scene.mover.is_held_up() {
+                continue;
+            }
+            if seen == count && scene.mover.window.len() == 0 {
+                break;
+            }
+            // Those that were dropped are all that is under way.
+            now_ns += TIMEOUT_NS;
+            scene.at(now_ns);
+        }
+        prop_assert_eq!(scene.run.tally.measured, expected(&order, count));
+        prop_assert_eq!(scene.numbers(), (0..count as u64).collect::<Vec<_>>());
+    }
+
+    /// case B3: whatever arrives whenever, the counts add up and nothing panics.
+    #[test]
+    fn sent_is_received_and_lost_and_in_flight_whatever_arrives(
+        turns in vec((vec((0_usize..50, 0_usize..30, any::<u8>()), 0..6), 0..TIMEOUT_NS), 1..60),
+        length in 1_usize..30,
+        depth in 1_usize..300,
+        verify: bool,
+    ) {
+        let mut scene = Scene::new(length, depth);
+        scene.run.verify = verify;
+        let mut now_ns = 0;
+        for (arrivals, step_ns) in turns {
+            scene.step();
+            let sent = scene.wire.sent.borrow().len();
+            for (back, at, flip) in arrivals {
+                let mut bytes = scene.sent(sent - 1 - back.min(sent - 1));
+                bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= flip);
+                bytes.truncate(usize::from(flip));
+                scene.arrives(&bytes);
+            }
+            now_ns += step_ns;
+            scene.at(now_ns);
+            prop_assert_eq!(scene.run.tally.in_flight(), scene.mover.window.len() as u64);
+        }
+        scene.mover.give_up_all(&mut scene.run);
+        let all = scene.run.tally.measured;
+        prop_assert_eq!(all.sent, all.received + all.lost);
+        prop_assert!(all.late <= all.lost);
+    }
+}
