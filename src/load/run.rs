@@ -192,3 +192,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

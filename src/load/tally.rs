@@ -134,3 +134,98 @@ pub(super) struct InFlight {
     /// It had a due time: an open loop's.
     pub(super) is_scheduled: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::report::PercentileList;
+
+    /// A message of an open loop.
+    fn message(intended_ns: u64, sent_ns: u64) -> InFlight {
+        InFlight { intended_ns, sent_ns, is_scheduled: true }
+    }
+
+    #[test]
+    fn what_was_due_before_the_measuring_is_in_no_figure_of_it() {
+        let mut tally = Tally { measure_from_ns: 100, ..Tally::new() };
+        for intended_ns in [99, 100] {
+            tally.sent(intended_ns);
+            tally.begun(intended_ns, 0, 150);
+            tally.received(message(intended_ns, 150), 200);
+        }
+        assert_eq!((tally.measured.received, tally.warmup.received), (1, 1));
+        assert_eq!((tally.latency().count(), tally.latency().histogram().max()), (1, 100));
+        assert_eq!((tally.service_time.count(), tally.schedule_lag.count()), (1, 1));
+        assert_eq!(tally.service_time.histogram().max(), 50);
+    }
+
+    #[test]
+    fn before_the_start_all_is_of_the_warm_up() {
+        let mut tally = Tally::new();
+        tally.sent(u64::MAX - 1);
+        assert_eq!((tally.warmup.sent, tally.in_flight()), (1, 1));
+    }
+
+    /// case B8: a clock that seems to go backwards is no panic.
+    #[test]
+    fn an_echo_from_before_its_message_took_no_time() {
+        let mut tally = Tally { measure_from_ns: 0, ..Tally::new() };
+        tally.received(message(500, 600), 400);
+        assert_eq!(tally.latency().histogram().max(), 0);
+    }
+
+    #[test]
+    fn the_first_difference_is_kept_and_all_are_counted() {
+        let mut tally = Tally { measure_from_ns: 0, ..Tally::new() };
+        for message in [3, 1] {
+            let message = Some(message);
+            let difference = Difference { flow: 0, message, offset: 0, sent: None, received: None };
+            tally.differs(difference, true);
+        }
+        assert_eq!(tally.measured.corrupted, 2);
+        assert_eq!(tally.first_difference.and_then(|first| first.message), Some(3));
+    }
+
+    proptest! {
+        // Each case adds up some dozens of histograms.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn the_intervals_together_are_the_total(
+            intervals in prop::collection::vec(
+                prop::collection::vec((0_u64..2_000, 0_u64..10_000_000_000), 0..40),
+                0..8,
+            ),
+            rest in prop::collection::vec((0_u64..2_000, 0_u64..10_000_000_000), 0..40),
+        ) {
+            const MEASURE_FROM_NS: u64 = 1_000;
+            let mut tally = Tally { measure_from_ns: MEASURE_FROM_NS, ..Tally::new() };
+            let (mut all, mut of_warmup) = (Distribution::new(), 0);
+            let mut receive = |tally: &mut Tally, (intended_ns, latency_ns): (u64, u64)| {
+                tally.sent(intended_ns);
+                tally.received(message(intended_ns, intended_ns), intended_ns + latency_ns);
+                match intended_ns >= MEASURE_FROM_NS {
+                    true => all.record(latency_ns),
+                    false => of_warmup += 1,
+                }
+            };
+            let (mut merged, mut warmup) = (Distribution::new(), 0);
+            for interval in intervals {
+                interval.into_iter().for_each(|message| receive(&mut tally, message));
+                merged.add(&tally.take_interval(false));
+                warmup += tally.take_interval(true).count();
+            }
+            rest.into_iter().for_each(|message| receive(&mut tally, message));
+            let list = PercentileList::default();
+            prop_assert_eq!(tally.latency().summary(&list), all.summary(&list));
+            prop_assert_eq!(tally.latency().count(), tally.measured.received, "asked again");
+            merged.add(&tally.take_interval(false));
+            warmup += tally.take_interval(true).count();
+            prop_assert_eq!(warmup, of_warmup);
+            prop_assert!(merged.count() <= all.count());
+            prop_assert_eq!(tally.in_flight(), 0);
+        }
+    }
+}

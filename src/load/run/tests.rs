@@ -1,0 +1,208 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::endpoint::Transport;
+use crate::load::tests::of_no_target;
+
+fn closed_loop(depth: usize) -> Options {
+    of_no_target(Transport::Tcp, 8, depth)
+}
+
+fn open_loop(rate: u64, depth: usize) -> Options {
+    Options { rate: Some(rate), ..closed_loop(depth) }
+}
+
+/// A run that is not started.
+fn new(options: &Options) -> Run {
+    Run::new(options, Clock::stopped_at(0), 1_000)
+}
+
+fn started(options: &Options, measure_from_ns: u64, open: &[u32], flows: u32) -> Run {
+    let mut run = new(options);
+    run.start(0, measure_from_ns, open, flows);
+    run
+}
+
+/// Begins what may be begun, and counts it; false when nothing may.
+fn begin(run: &mut Run, flow: u32, now_ns: u64) -> bool {
+    let Admission::Begin(intended_ns) = run.admission(flow, 0, now_ns) else { return false };
+    let message = run.begin(flow, intended_ns, now_ns);
+    run.tally.sent(message.intended_ns);
+    true
+}
+
+#[test]
+fn nothing_is_begun_before_the_start() {
+    let mut run = new(&closed_loop(1));
+    assert_eq!(run.admission(0, 0, 5), Admission::Closed);
+    run.start(7, 7, &[0], 1);
+    assert_eq!(run.admission(0, 0, 9), Admission::Begin(9), "due when it is asked for");
+}
+
+#[test]
+fn no_more_are_in_flight_than_the_depth() {
+    let mut run = started(&closed_loop(3), 0, &[0], 1);
+    assert_eq!(run.admission(0, 2, 5), Admission::Begin(5));
+    assert_eq!(run.admission(0, 3, 5), Admission::Closed);
+    assert_eq!(run.admission(0, usize::MAX, 5), Admission::Closed);
+}
+
+#[test]
+fn a_count_is_begun_and_no_more_on_however_many_flows() {
+    let flows: Vec<u32> = (0..10).collect();
+    for count in [0, 1, 9, 10, 11, 100] {
+        let options = Options { count: Some(count), ..closed_loop(1) };
+        let mut run = started(&options, 0, &flows, 10);
+        let begun = (0..200).filter(|turn| begin(&mut run, turn % 10, 5)).count();
+        assert_eq!((begun as u64, run.is_spent()), (count, true));
+    }
+}
+
+#[test]
+fn a_count_is_of_measured_messages_alone() {
+    let options = Options { count: Some(3), ..closed_loop(1) };
+    let mut run = started(&options, 100, &[0], 1);
+    assert_eq!((0..50).filter(|now_ns| begin(&mut run, 0, *now_ns)).count(), 50);
+    assert!(!run.is_spent());
+    assert_eq!((100..150).filter(|now_ns| begin(&mut run, 0, *now_ns)).count(), 3);
+    assert_eq!((run.tally.warmup.sent, run.tally.measured.sent), (50, 3));
+}
+
+/// A message is of the warm-up or measured by when it was due, not by when it could be sent.
+#[test]
+fn what_was_due_in_the_warm_up_stays_of_the_warm_up_though_it_goes_later() {
+    let options = Options { count: Some(2), ..open_loop(1_000_000, 9) };
+    let mut run = started(&options, 5_000, &[0], 1);
+    assert_eq!((0..20).filter(|_| begin(&mut run, 0, 50_000)).count(), 7);
+    assert_eq!((run.tally.warmup.sent, run.tally.measured.sent), (5, 2));
+    assert_eq!(run.tally.schedule_lag.count(), 2);
+}
+
+#[test]
+fn nothing_that_is_due_from_the_end_on_is_begun() {
+    let mut run = started(&closed_loop(1), 0, &[0], 1);
+    run.end_at(1_000);
+    assert_eq!(run.admission(0, 0, 999), Admission::Begin(999));
+    assert_eq!(run.admission(0, 0, 1_000), Admission::Closed);
+    run.end_at(5_000);
+    assert_eq!(run.end_ns(), 1_000, "an end does not move away");
+    run.end_at(3);
+    assert_eq!(run.end_ns(), 3);
+}
+
+#[test]
+fn in_an_open_loop_the_end_cuts_by_due_time_and_not_by_the_clock() {
+    let mut run = started(&open_loop(1_000_000, 9), 0, &[0], 1);
+    run.end_at(2_500);
+    assert!(run.has_backlog());
+    assert!((0..3).all(|_| begin(&mut run, 0, 1_000_000)), "due at 0, 1,000 and 2,000");
+    assert_eq!(run.admission(0, 0, 1_000_000), Admission::Closed);
+    assert!(!run.has_backlog());
+    assert_eq!(run.not_before_ns, None);
+}
+
+#[test]
+fn what_is_not_due_yet_says_when_it_is() {
+    let mut run = started(&open_loop(1_000, 9), 0, &[0, 1], 2);
+    assert_eq!(run.admission(1, 0, 999_999), Admission::NotBefore(1_000_000));
+    assert_eq!(run.not_before_ns, Some(1_000_000));
+    assert_eq!(run.admission(1, 0, 1_000_000), Admission::Begin(1_000_000));
+}
+
+#[test]
+fn a_schedule_is_shared_by_the_flows_that_are_open() {
+    let mut run = started(&open_loop(1_000, 9), 0, &[1, 3], 4);
+    assert_eq!(run.admission(0, 0, u64::MAX - 1), Admission::Closed, "it was never opened");
+    let dues = |run: &mut Run, flow| {
+        let Admission::Begin(due_ns) = run.admission(flow, 0, u64::MAX - 1) else { panic!() };
+        run.begin(flow, due_ns, due_ns);
+        due_ns
+    };
+    let all = [1, 3, 1, 3].map(|flow| dues(&mut run, flow));
+    assert_eq!(all, [0, 1_000_000, 2_000_000, 3_000_000]);
+}
+
+#[test]
+fn a_retired_flow_has_no_backlog_and_begins_nothing() {
+    let mut run = started(&open_loop(1_000, 9), 0, &[0, 1], 2);
+    run.end_at(1_000_000_000);
+    run.retire(0);
+    assert_eq!(run.admission(0, 0, 5), Admission::Closed);
+    assert!(run.has_backlog(), "the other's");
+    run.retire(1);
+    assert!(!run.has_backlog());
+    run.retire(1);
+    run.retire(99);
+    run.freed(99, 5);
+}
+
+/// case B12
+#[test]
+fn a_rate_without_end_has_a_backlog_only_until_the_count_is_begun() {
+    let options = Options { count: Some(5), ..open_loop(u64::MAX, 9) };
+    let mut run = started(&options, 0, &[0], 1);
+    assert!(run.has_backlog());
+    assert_eq!((0..50).filter(|_| begin(&mut run, 0, 1)).count(), 5);
+    assert!(!run.has_backlog());
+}
+
+#[test]
+fn only_what_was_due_before_the_flow_was_free_is_held_back() {
+    let mut run = started(&open_loop(1_000_000, 1), 0, &[0], 1);
+    begin(&mut run, 0, 0);
+    run.freed(0, 3_000);
+    (0..4).for_each(|_| assert!(begin(&mut run, 0, 10_000)));
+    assert_eq!(run.tally.held_back, 2, "due at 1,000 and 2,000");
+    let lag = run.tally.schedule_lag.histogram();
+    assert_eq!((lag.len(), lag.max() / 10), (3, 700), "at 3,000 it was free");
+}
+
+#[test]
+fn a_message_is_overdue_after_its_timeout_and_not_before() {
+    let run = new(&closed_loop(1));
+    let message = InFlight { intended_ns: 0, sent_ns: 500, is_scheduled: false };
+    assert!(!run.is_overdue(message, 1_499) && run.is_overdue(message, 1_500));
+    assert!(!run.is_overdue(message, 0), "a clock read before it was sent");
+}
+
+#[test]
+fn a_datagram_is_received_whole_with_room_to_tell_a_longer_one() {
+    let of = |transport, length| new(&of_no_target(transport, length, 1)).scratch.len();
+    assert_eq!(of(Transport::Udp, 65_507), SCRATCH_BYTES + 1);
+    assert_eq!(of(Transport::Unixgram, 200_000), 200_001);
+    assert_eq!(of(Transport::Tcp, 10_000_000), SCRATCH_BYTES);
+}
+
+#[test]
+fn the_longest_timeout_never_comes() {
+    let options = Options { timeout: Duration::MAX, ..closed_loop(1) };
+    let run = crate::load::tests::run_of(&options);
+    let message = InFlight { intended_ns: 0, sent_ns: 0, is_scheduled: false };
+    assert!(!run.is_overdue(message, u64::MAX - 1));
+}
+
+proptest! {
+    #[test]
+    fn whoever_asks_whenever_a_count_is_begun_exactly(
+        asks in prop::collection::vec((0_u32..5, 0_u64..200), 0..300),
+        count in 0_u64..50,
+        warmup_ns in 0_u64..2_000,
+        rate in prop::option::of(1_u64..100_000_000),
+    ) {
+        let options = Options { count: Some(count), rate, ..closed_loop(1) };
+        let mut run = started(&options, warmup_ns, &[0, 1, 2, 3, 4], 5);
+        let mut now_ns = 0;
+        for (flow, step_ns) in asks {
+            now_ns += step_ns;
+            begin(&mut run, flow, now_ns);
+        }
+        prop_assert!(run.tally.measured.sent <= count);
+        prop_assert_eq!(run.is_spent(), run.tally.measured.sent == count);
+        // All that is left is begun once it is due, and then no more.
+        while (0..5).any(|flow| begin(&mut run, flow, u64::MAX - 1)) {}
+        prop_assert_eq!(run.tally.measured.sent, count);
+        prop_assert!(run.is_spent());
+    }
+}
