@@ -45,6 +45,8 @@ pub(super) struct Course {
     pub(super) end_ns: u64,
     pub(super) over_ns: u64,
     drain_until_ns: u64,
+    /// What the drain has left overdue has had its slice to be given up.
+    is_swept_last: bool,
     sweep_ns: u64,
     sweep_at_ns: u64,
     interval_ns: Option<u64>,
@@ -94,6 +96,7 @@ impl Course {
             end_ns: 0,
             over_ns: 0,
             drain_until_ns: 0,
+            is_swept_last: false,
             sweep_ns: (timeout_ns / SWEEPS_PER_TIMEOUT).clamp(SWEEP_NS_MIN, SWEEP_NS_MAX),
             sweep_at_ns: 0,
             interval_ns: options.interval.map(duration_ns),
@@ -255,7 +258,8 @@ impl<O: Observer> Generator<O> {
             EndedBy::Interrupt => INTERRUPTED_DRAIN_NS.min(self.run.timeout_ns),
             _ => self.run.timeout_ns,
         };
-        course.drain_until_ns = now_ns.saturating_add(drain_ns);
+        // Not from the turn's own time, after which this turn has sent.
+        course.drain_until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
         self.run.end_at(now_ns);
         self.run.is_draining = true;
         // Those that have stopped reading because nothing was missing read on.
@@ -273,8 +277,12 @@ impl<O: Observer> Generator<O> {
             && !self.run.has_backlog()
             && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
         let is_late = now_ns >= self.course.drain_until_ns;
-        if is_complete || is_late || sources.is_empty() {
+        if is_complete || (is_late && self.course.is_swept_last) || sources.is_empty() {
             self.over(now_ns, context);
+        } else if is_late {
+            // One more sweep gives up what the deadline leaves: it was sent before the end.
+            self.course.sweep_at_ns = now_ns;
+            self.course.is_swept_last = true;
         }
     }
 
