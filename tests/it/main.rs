@@ -6,6 +6,7 @@
 
 mod accept;
 mod bad_input;
+mod bench;
 mod descriptors;
 mod document;
 mod interop;

@@ -1,0 +1,103 @@
+//! Echoes of a stream: in pieces, many at once, and with bytes in them that do not belong there.
+
+use serde_json::json;
+
+use crate::bench::{
+    Judge, assert_messages, bench_json, count, every_endpoint, good_json, is_stream,
+};
+
+/// The endpoints of the stream transports.
+fn stream_endpoints(tag: &str) -> Vec<String> {
+    every_endpoint(tag).into_iter().filter(|endpoint| is_stream(endpoint)).collect()
+}
+
+/// No message is lost, however busy the machine.
+const PATIENT: [&str; 2] = ["--warmup=0", "--timeout=50s"];
+
+/// case B7: in a message that takes many reads.
+#[test]
+fn one_wrong_byte_of_a_long_message_is_found_at_its_place() {
+    const LENGTH: usize = 100 << 10;
+    for endpoint in stream_endpoints("flip") {
+        for offset in [0, 65_536, 77_777, LENGTH - 1] {
+            let rule = format!("flip:0:7:{offset}");
+            let judge = Judge::start_for(LENGTH, &endpoint, &[&rule]);
+            let common = ["-c1", "-d2", "-n20", "-l100KiB", &judge.endpoint];
+            let (ended, document) = bench_json(&[&PATIENT[..], &common].concat());
+            assert_eq!(ended.code(), 3, "{document:#}");
+            assert_messages(&document, [20, 20, 0, 0, 0, 0, 1]);
+            let difference = &document["first_difference"];
+            assert_eq!(difference["message"], 7, "{difference}");
+            assert_eq!(difference["offset"], offset);
+            let byte = |name: &str| count(difference, name);
+            assert_eq!(byte("/sent") ^ byte("/received"), 0xff);
+        }
+    }
+}
+
+/// case B7: several messages are wrong; the first is shown, each is counted once.
+#[test]
+fn every_wrong_message_is_counted_once() {
+    for endpoint in stream_endpoints("flips") {
+        let judge = Judge::start(&endpoint, &["flip:10:3:5", "flip:20:4:60"]);
+        let common = ["-c1", "-d8", "-n1000", &judge.endpoint];
+        let (ended, document) = bench_json(&[&PATIENT[..], &common].concat());
+        assert_eq!(ended.code(), 3);
+        assert_messages(&document, [1_000, 1_000, 0, 0, 0, 0, 150]);
+        assert_eq!(count(&document, "/first_difference/message"), 3);
+        assert_eq!(count(&document, "/first_difference/offset"), 5);
+    }
+}
+
+/// case B9
+#[test]
+fn echoes_in_pieces_of_odd_sizes_are_counted_right() {
+    for endpoint in stream_endpoints("pieces") {
+        let judge = Judge::start(&endpoint, &["pieces:1:0"]);
+        let common = ["-c2", "-d3", "-n500", &judge.endpoint];
+        let document = good_json(&[&PATIENT[..], &common].concat());
+        assert_messages(&document, [500, 500, 0, 0, 0, 0, 0]);
+        assert_eq!(count(&document, "/latency_ns/count"), 500);
+    }
+}
+
+/// case B9: the server answers when it has 64, in one write.
+#[test]
+fn many_echoes_in_one_read_are_counted_right() {
+    for endpoint in stream_endpoints("gather") {
+        let judge = Judge::start(&endpoint, &["gather:1:0:64"]);
+        let common = ["-c1", "-d64", "-n6400", &judge.endpoint];
+        let document = good_json(&[&PATIENT[..], &common].concat());
+        assert_messages(&document, [6_400, 6_400, 0, 0, 0, 0, 0]);
+        assert_eq!(count(&document, "/bytes/received"), 6_400 * 64);
+    }
+}
+
+/// A server of another protocol says something first: every byte behind it is out of its place.
+#[test]
+fn a_greeting_is_no_echo() {
+    for endpoint in stream_endpoints("greet") {
+        let judge = Judge::start(&endpoint, &["greet:1:0:220 mail.example ESMTP"]);
+        let common = ["-c1", "-d1", "-n20", "-t200ms", "--timeout=100ms", "--warmup=0"];
+        let (ended, document) = bench_json(&[&common[..], &[&judge.endpoint]].concat());
+        assert_eq!(ended.code(), 3, "{document:#}");
+        assert!(count(&document, "/messages/corrupted") >= 1, "{document:#}");
+        let difference = &document["first_difference"];
+        assert_eq!(difference["offset"], 0);
+        assert_eq!(difference["received"], json!(b'2'), "{difference}");
+    }
+}
+
+/// A message in flight on each of many connections, each with its own numbers.
+#[test]
+fn connections_are_not_mixed_up() {
+    for endpoint in stream_endpoints("mixed") {
+        let judge = Judge::start(&endpoint, &["slow:7:0:0.002", "flip:0:555:20"]);
+        let common = ["-c20", "-d1", "-n1000", &judge.endpoint];
+        let (ended, document) = bench_json(&[&PATIENT[..], &common].concat());
+        assert_eq!(ended.code(), 3);
+        assert_messages(&document, [1_000, 1_000, 0, 0, 0, 0, 1]);
+        let record = judge.record();
+        assert_eq!((count(&record, "/messages"), count(&record, "/connections")), (1_000, 20));
+    }
+}
