@@ -55,7 +55,8 @@ impl<O: Observer> Generator<O> {
     /// What the run came to. To be asked once the reactor has stopped.
     pub fn finish(mut self) -> Findings {
         let (status, error) = self.verdict();
-        let elapsed_ns = self.elapsed_ns();
+        let until_ns = self.measured_until_ns();
+        let elapsed_ns = until_ns.saturating_sub(self.course.measure_from_ns);
         let pacing = self.pacing();
         let tally = &mut self.run.tally;
         let mut messages = tally.measured;
@@ -75,7 +76,7 @@ impl<O: Observer> Generator<O> {
             error,
             elapsed_ns,
             warmup_ns: warmup_end_ns - course.start_ns,
-            drain_ns: course.over_ns.saturating_sub(course.end_ns),
+            drain_ns: course.over_ns.saturating_sub(until_ns),
             rate: Rate {
                 asked: self.options.rate.map(whole),
                 achieved: ratio(messages.received, elapsed_ns) * 1e9,
@@ -100,14 +101,14 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// From the start of what is measured to the end of the sending; where the number of messages
-    /// was the limit, to the last echo.
-    fn elapsed_ns(&self) -> u64 {
-        let end_ns = match self.run.is_spent() {
-            true => self.course.end_ns.max(self.run.tally.echo_ns_last),
-            false => self.course.end_ns,
+    /// The end of the sending, which is later than planned where messages of an open loop were held
+    /// up; where the number of messages was the limit, the last echo.
+    fn measured_until_ns(&self) -> u64 {
+        let last_ns = match self.run.is_spent() {
+            true => self.run.tally.echo_ns_last,
+            false => self.run.tally.begun_ns_last,
         };
-        end_ns.saturating_sub(self.course.measure_from_ns)
+        self.course.end_ns.max(last_ns)
     }
 
     fn pacing(&self) -> Pacing {

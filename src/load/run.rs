@@ -146,6 +146,7 @@ impl Run {
             _ => false,
         };
         if self.tally.is_measured(intended_ns) {
+            self.tally.begun_ns_last = now_ns;
             self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
         }
         InFlight { intended_ns, sent_ns: now_ns, is_scheduled }

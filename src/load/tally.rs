@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) flows_open: u64,
     pub(super) held_back: u64,
     pub(super) first_difference: Option<Difference>,
+    /// When the last measured message was begun.
+    pub(super) begun_ns_last: u64,
     /// When the last echo of a measured message came.
     pub(super) echo_ns_last: u64,
     /// Whether any echo ever came, and when the last did.
@@ -37,6 +39,7 @@ impl Tally {
             flows_open: 0,
             held_back: 0,
             first_difference: None,
+            begun_ns_last: 0,
             echo_ns_last: 0,
             heard_ns_last: None,
             latency: Distribution::new(),

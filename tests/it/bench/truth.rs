@@ -162,3 +162,21 @@ fn a_stall_holds_no_datagram_back_and_shows_in_the_response_time() {
     assert!(count(&document, "/latency_ns/percentiles/90") >= 200_000_000, "{document:#}");
     assert!(count(&document, "/service_time_ns/max") >= 499_000_000, "{document:#}");
 }
+
+/// A server that takes 5 ms for each message answers 200 a second at most. What was due and could
+/// not be sent in time is sent behind the planned end, which counts as measured then.
+#[test]
+fn a_rate_that_the_server_cannot_take_is_not_reported_as_achieved() {
+    at_once(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"], |endpoint| {
+        let judge = Judge::start(endpoint, &["wait:1:0:0.005"]);
+        let common = ["-c1", "-d1", "-r5k", "-t300ms", "--warmup=0", "--timeout=500ms"];
+        let document = good_json(&[&common[..], &[&judge.endpoint]].concat());
+        assert_eq!(document["rate"]["asked"], 5_000.0);
+        let received = count(&document, "/messages/received") as f64;
+        let achieved = document["rate"]["achieved"].as_f64().unwrap();
+        // From the first message to the last there is one wait fewer than messages.
+        assert!(achieved <= 200.0 * received / (received - 1.0), "{document:#}");
+        assert!(count(&document, "/generator/held_back") > 0, "{document:#}");
+        assert!(count(&document, "/latency_ns/max") > count(&document, "/service_time_ns/max"));
+    });
+}
