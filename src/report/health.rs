@@ -63,6 +63,11 @@ pub fn health_text(report: &Report) -> String {
         Verdict::Ok if report.messages.sent == 0 => "nothing was measured".to_owned(),
         Verdict::Ok => match report.load_loop {
             LoadLoop::Closed => "ok: the generator had processor time to spare".to_owned(),
+            LoadLoop::Open if is_held_back(report) => {
+                "ok: the generator had processor time to spare; the rate was not reached because \
+                 the connections took no more"
+                    .to_owned()
+            }
             LoadLoop::Open => "ok: the generator kept its schedule".to_owned(),
         },
         Verdict::Saturated => format!(
@@ -77,6 +82,12 @@ pub fn health_text(report: &Report) -> String {
             asked_text(report)
         ),
     }
+}
+
+/// Whether the rate asked for was missed while connections held messages back.
+fn is_held_back(report: &Report) -> bool {
+    let asked = report.rate.asked.unwrap_or(0.0);
+    report.generator.held_back > 0 && report.rate.achieved < OFFERED_SHARE_MIN * asked
 }
 
 fn late_text(generator: &Generator) -> String {
@@ -158,5 +169,15 @@ mod tests {
             assert!(!health_text(&report).contains("lag"));
         }
         assert_eq!(health_text(&samples::open_run()), "ok: the generator kept its schedule");
+    }
+
+    /// case B2: nor is a schedule said to be kept of which most was never sent.
+    #[test]
+    fn a_rate_that_connections_held_back_is_not_called_a_schedule_kept() {
+        let mut report = samples::open_run();
+        report.generator.held_back = 1;
+        assert_eq!(health_text(&report), "ok: the generator kept its schedule");
+        report.rate.achieved = report.rate.asked.unwrap_or_default() / 2.0;
+        assert!(health_text(&report).ends_with("the connections took no more"));
     }
 }
