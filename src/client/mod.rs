@@ -1,4 +1,4 @@
-//! What the clients on blocking sockets share: how they connect, and the file that a Unix datagram
+//! What the clients without a reactor share: how they connect, and the file that a Unix datagram
 //! client is answered at.
 
 mod client_path;
