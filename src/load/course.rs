@@ -325,15 +325,13 @@ impl<O: Observer> Generator<O> {
 
     /// Tells the observer what came since the last time, if it is to be told.
     fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
-        if self.course.interval_ns.is_none() || self.course.phase == Phase::Opening {
+        let has_begun = !matches!(self.course.phase, Phase::NotBegun | Phase::Opening);
+        let (start_ns, before) = self.course.interval_before;
+        if self.course.interval_ns.is_none() || !has_begun || now_ns == start_ns {
             return;
         }
-        let (start_ns, before) = self.course.interval_before;
         let messages = *self.run.tally.of(!is_warmup);
         self.course.interval_before = (now_ns, messages);
-        if now_ns == start_ns {
-            return;
-        }
         let latency = self.run.tally.take_interval(is_warmup);
         self.observer.interval(Interval {
             start_ns: start_ns - self.course.start_ns,
