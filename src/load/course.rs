@@ -360,21 +360,21 @@ impl<O: Observer> Generator<O> {
             }
             Phase::Draining => {
                 at_ns = at_ns.min(course.drain_until_ns);
-                if !self.options.transport.is_stream() {
-                    at_ns = at_ns.min(course.end_ns + LINGER_NS);
+                let listened_ns = course.end_ns.saturating_add(LINGER_NS);
+                if !self.options.transport.is_stream() && now_ns < listened_ns {
+                    at_ns = at_ns.min(listened_ns);
                 }
             }
         }
         let is_connect = self.options.mode == Mode::Connect;
         let opens_ns = self.opener.first_ns().filter(|_| is_connect).unwrap_or(u64::MAX);
         let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
-        if due_ns < at_ns {
-            let is_precise = self.run.is_open_loop() && self.options.spin != Some(Spin::Never);
-            match sleep_for(due_ns, now_ns) {
-                None if is_precise => return Some(now),
-                Some(sleep) if is_precise => return Some(now + sleep),
-                _ => at_ns = due_ns,
-            }
+        if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
+            // No other wake-up may sleep over it either.
+            let Some(sleep) = sleep_for(due_ns, now_ns) else { return Some(now) };
+            at_ns = at_ns.min(now_ns.saturating_add(duration_ns(sleep)));
+        } else {
+            at_ns = at_ns.min(due_ns);
         }
         let wait_ns = at_ns.saturating_sub(now_ns);
         Some(now + Duration::from_nanos(wait_ns.min(SWEEP_NS_MAX)))
