@@ -45,8 +45,8 @@ pub(super) struct Course {
     pub(super) end_ns: u64,
     pub(super) over_ns: u64,
     drain_until_ns: u64,
-    /// What the drain has left overdue has had its slice to be given up.
-    is_swept_last: bool,
+    /// The drain has had its time: each flow has a last slice, to give up what is overdue.
+    is_last_turn: bool,
     sweep_ns: u64,
     sweep_at_ns: u64,
     interval_ns: Option<u64>,
@@ -96,7 +96,7 @@ impl Course {
             end_ns: 0,
             over_ns: 0,
             drain_until_ns: 0,
-            is_swept_last: false,
+            is_last_turn: false,
             sweep_ns: (timeout_ns / SWEEPS_PER_TIMEOUT).clamp(SWEEP_NS_MIN, SWEEP_NS_MAX),
             sweep_at_ns: 0,
             interval_ns: options.interval.map(duration_ns),
@@ -258,7 +258,7 @@ impl<O: Observer> Generator<O> {
             EndedBy::Interrupt => INTERRUPTED_DRAIN_NS.min(self.run.timeout_ns),
             _ => self.run.timeout_ns,
         };
-        // Not from the turn's own time, after which this turn has sent.
+        // From now, not from the turn's beginning: what was sent in this turn has its whole time.
         course.drain_until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
         self.run.end_at(now_ns);
         self.run.is_draining = true;
@@ -275,14 +275,14 @@ impl<O: Observer> Generator<O> {
         self.wake_due(now_ns, context);
         let is_complete = self.run.tally.in_flight() == 0
             && !self.run.has_backlog()
+            && !sources.iter().any(|(_, source)| source.0.is_held_up())
             && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
-        let is_late = now_ns >= self.course.drain_until_ns;
-        if is_complete || (is_late && self.course.is_swept_last) || sources.is_empty() {
+        if is_complete || self.course.is_last_turn || sources.is_empty() {
             self.over(now_ns, context);
-        } else if is_late {
-            // One more sweep gives up what the deadline leaves: it was sent before the end.
-            self.course.sweep_at_ns = now_ns;
-            self.course.is_swept_last = true;
+        } else if now_ns >= self.course.drain_until_ns {
+            // What was sent before the end is overdue by now.
+            self.course.is_last_turn = true;
+            sources.iter().for_each(|(key, _)| context.wake(key));
         }
     }
 

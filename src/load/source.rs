@@ -117,8 +117,17 @@ impl Flow {
         self.connect_until_ns.is_some_and(|until_ns| now_ns >= until_ns)
             || match &self.kind {
                 Kind::Stream(_, mover) => is_overdue(mover.oldest()),
-                Kind::Datagram(_, mover) => is_overdue(mover.oldest()) || mover.is_held_up(),
+                Kind::Datagram(_, mover) => is_overdue(mover.oldest()),
             }
+            || self.is_held_up()
+    }
+
+    /// Whether a message that was begun waits for the socket to take it.
+    pub(super) fn is_held_up(&self) -> bool {
+        match &self.kind {
+            Kind::Stream(..) => false,
+            Kind::Datagram(_, mover) => mover.is_held_up(),
+        }
     }
 
     /// Its messages are lost.
