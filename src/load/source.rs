@@ -69,26 +69,31 @@ impl Flow {
     ) -> Result<Step, Ending> {
         if let Some(until_ns) = self.connect_until_ns {
             if !self.is_connected(readiness)? {
+                self.expire(run, now_ns);
                 return if now_ns < until_ns { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
             }
             self.connect_until_ns = None;
             run.tally.flows.opened += 1;
             run.tally.flows_open += 1;
         }
+        self.expire(run, now_ns);
         let step = match &mut self.kind {
-            Kind::Stream(stream, mover) => {
-                mover.expire(run, now_ns);
-                mover.advance(stream, readiness, run)
-            }
-            Kind::Datagram(socket, mover) => {
-                mover.expire(run, now_ns);
-                mover.advance(socket, readiness, run)
-            }
+            Kind::Stream(stream, mover) => mover.advance(stream, readiness, run),
+            Kind::Datagram(socket, mover) => mover.advance(socket, readiness, run),
         };
         match step.map_err(Ending::Failed)? {
-            Step::Closed => Err(Ending::Closed),
+            // The peer may close right behind its answer.
             _ if self.is_over() => Err(Ending::Done),
+            Step::Closed => Err(Ending::Closed),
             step => Ok(step),
+        }
+    }
+
+    /// Gives up what is overdue.
+    fn expire(&mut self, run: &mut Run, now_ns: u64) {
+        match &mut self.kind {
+            Kind::Stream(_, mover) => mover.expire(run, now_ns),
+            Kind::Datagram(_, mover) => mover.expire(run, now_ns),
         }
     }
 
