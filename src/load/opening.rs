@@ -36,11 +36,13 @@ pub(super) struct Opener {
     target: Target,
     socket: SocketOptions,
     folder: Option<PathBuf>,
-    connect_timeout_ns: u64,
+    pub(super) connect_timeout_ns: u64,
     /// Flows to open, by when.
     waiting: BinaryHeap<Reverse<(u64, u32)>>,
     /// Sockets made so far, to name their files.
     made: u64,
+    /// When a connection was last begun, or the first was to be.
+    begun_ns: u64,
 }
 
 /// Why a flow was not made.
@@ -62,11 +64,13 @@ impl Opener {
             connect_timeout_ns: duration_ns(options.timeout).max(CONNECT_TIMEOUT_NS_MIN),
             waiting: BinaryHeap::with_capacity(options.connections as usize),
             made: 0,
+            begun_ns: 0,
         }
     }
 
     /// Lines all flows up, a step's worth at a time.
     pub(super) fn line_up(&mut self, flows: u32, now_ns: u64) {
+        self.begun_ns = now_ns;
         for flow in 0..flows {
             self.again(flow, now_ns + u64::from(flow) / OPENED_PER_STEP * STEP_NS);
         }
@@ -92,6 +96,11 @@ impl Opener {
         Some(flow)
     }
 
+    /// Whether it is worth while to go on trying: somebody accepts, if not as fast.
+    fn has_hope(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.begun_ns) < self.connect_timeout_ns
+    }
+
     /// Begins to open a flow.
     pub(super) fn open(
         &mut self,
@@ -110,15 +119,12 @@ impl Opener {
                 .map(|socket| Kind::Datagram(socket, DatagramMover::new(flow)))
         };
         match made {
-            Ok(kind) => Ok(Flow {
-                id: flow,
-                kind,
-                connect_until_ns: self
-                    .transport
-                    .is_stream()
-                    .then(|| now_ns.saturating_add(self.connect_timeout_ns)),
-                ending: None,
-            }),
+            Ok(kind) => {
+                self.begun_ns = now_ns;
+                let until_ns = now_ns.saturating_add(self.connect_timeout_ns);
+                let connect_until_ns = self.transport.is_stream().then_some(until_ns);
+                Ok(Flow { id: flow, kind, connect_until_ns, ending: None })
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Failure::Later),
             Err(error) => Err(Failure::Failed(error)),
         }
@@ -138,7 +144,7 @@ impl<O: Observer> Generator<O> {
                     }
                     context.insert(Source(flow));
                 }
-                Err(Failure::Later) if now_ns < self.opener.connect_timeout_ns => {
+                Err(Failure::Later) if self.opener.has_hope(now_ns) => {
                     self.opener.again(id, now_ns + STEP_NS);
                 }
                 Err(Failure::Later) => {
@@ -175,7 +181,11 @@ impl<O: Observer> Generator<O> {
                     }
                     context.insert(Source(flow));
                 }
-                Err(Failure::Later) => self.opener.again(id, now_ns + STEP_NS),
+                Err(Failure::Later) => {
+                    // What is due meanwhile is late by the peer's fault.
+                    self.run.freed(id, now_ns + STEP_NS);
+                    self.opener.again(id, now_ns + STEP_NS);
+                }
                 Err(Failure::Failed(error)) => {
                     self.count_open_failure(error);
                     self.run.freed(id, now_ns + RETRY_NS);
