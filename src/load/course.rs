@@ -410,3 +410,6 @@ fn since(now: Messages, before: Messages) -> Messages {
         in_flight_at_end: now.sent - now.received - now.lost,
     }
 }
+
+#[cfg(test)]
+mod tests;

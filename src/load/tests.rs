@@ -1,5 +1,7 @@
 //! The generator as a whole, on a reactor of its own, against servers that a test has in hand.
 
+pub(super) mod rig;
+
 use super::run::Run;
 use super::*;
 use crate::endpoint::{Transport, UnixName};
