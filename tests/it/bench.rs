@@ -1,6 +1,10 @@
 //! `resound bench`, judged by servers whose behaviour is known, and that keep their own record.
 
+mod agreement;
 mod datagrams;
+mod failures;
+mod interrupts;
+mod limits;
 mod streams;
 mod truth;
 
