@@ -70,7 +70,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn exit_code(report: &Report) -> u8 {
-    if report.messages.corrupted > 0 {
+    // One that differed tells of the server whenever it came.
+    if report.messages.corrupted > 0 || report.warmup_messages.corrupted > 0 {
         CORRUPTED
     } else if report.messages.received == 0 {
         FAILED
