@@ -78,13 +78,31 @@ fn many_echoes_in_one_read_are_counted_right() {
 fn a_greeting_is_no_echo() {
     for endpoint in stream_endpoints("greet") {
         let judge = Judge::start(&endpoint, &["greet:1:0:220 mail.example ESMTP"]);
-        let common = ["-c1", "-d1", "-n20", "-t200ms", "--timeout=100ms", "--warmup=0"];
-        let (ended, document) = bench_json(&[&common[..], &[&judge.endpoint]].concat());
+        let common = ["-c1", "-d1", "-n20", &judge.endpoint];
+        let (ended, document) = bench_json(&[&PATIENT[..], &common].concat());
         assert_eq!(ended.code(), 3, "{document:#}");
-        assert!(count(&document, "/messages/corrupted") >= 1, "{document:#}");
+        // What is said before the first message is of no message that is measured.
+        let corrupted = ["messages", "warmup_messages"]
+            .map(|part| count(&document, &format!("/{part}/corrupted")));
+        assert!(corrupted[0] + corrupted[1] >= 1, "{document:#}");
+        assert_eq!(count(&document, "/messages/received"), 20);
         let difference = &document["first_difference"];
         assert_eq!(difference["offset"], 0);
         assert_eq!(difference["received"], json!(b'2'), "{difference}");
+    }
+}
+
+/// case B7: the warm-up is left out of the figures, and not of the verdict.
+#[test]
+fn a_wrong_byte_in_the_warm_up_ends_with_3() {
+    for endpoint in every_endpoint("warm") {
+        let judge = Judge::start(&endpoint, &["flip:0:0:40"]);
+        let common = ["-c1", "-d1", "-n50", "--warmup=100ms", "--timeout=50s"];
+        let (ended, document) = bench_json(&[&common[..], &[&judge.endpoint]].concat());
+        assert_eq!(ended.code(), 3, "{document:#}");
+        assert_eq!(count(&document, "/warmup_messages/corrupted"), 1);
+        assert_messages(&document, [50, 50, 0, 0, 0, 0, 0]);
+        assert_eq!(count(&document, "/first_difference/message"), 0);
     }
 }
 
