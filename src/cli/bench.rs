@@ -46,12 +46,12 @@ impl From<resound::Error> for Refusal {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match measure(arguments) {
-        Ok(report) => {
+        Ok((report, logged)) => {
             if let Some(error) = &report.error {
                 complain(error);
             }
             let code = exit_code(&report);
-            hand_out(arguments, &report, code)
+            hand_out(arguments, &report, code, logged)
         }
         Err(refusal) => {
             let (error, code) = match refusal {
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 document::typed_words(),
                 &error,
             ));
-            hand_out(arguments, &report, code)
+            hand_out(arguments, &report, code, Ok(()))
         }
     }
 }
@@ -82,8 +82,11 @@ fn exit_code(report: &Report) -> u8 {
     }
 }
 
-/// Makes the load and gathers what it came to.
-fn measure(arguments: &Arguments) -> Result<Report, Refusal> {
+/// Whether a file is written as it should be.
+type Written = Result<(), resound::Error>;
+
+/// Makes the load and gathers what it came to; also, whether the log of its intervals is whole.
+fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     arguments.check().map_err(Refusal::Usage)?;
     let output = arguments.output.as_ref().map(course::create).transpose()?;
     raise_descriptor_limit(arguments)?;
@@ -117,16 +120,20 @@ fn measure(arguments: &Arguments) -> Result<Report, Refusal> {
     let findings = generator.finish();
     // Sockets close before the server is told to stop.
     drop(reactor);
-    let intervals_lost = console.end();
+    let (intervals_lost, log_error) = console.end();
     outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))?;
     let report = arguments.report(&goal, &findings, intervals_lost, embedded.is_some());
     drop(embedded);
-    Ok(report)
+    let logged = match (&arguments.output, log_error) {
+        (Some(output), Some(error)) => Err(output.failed(error)),
+        _ => Ok(()),
+    };
+    Ok((report, logged))
 }
 
 /// Prints the report and writes the file. The exit code is that of the run, unless the report
 /// cannot be delivered.
-fn hand_out(arguments: &Arguments, report: &Report, code: u8) -> ExitCode {
+fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -> ExitCode {
     // From here on Ctrl-C ends the program: whoever reads the report may have stopped reading.
     let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     for signal in [SIGINT, SIGTERM] {
@@ -142,7 +149,7 @@ fn hand_out(arguments: &Arguments, report: &Report, code: u8) -> ExitCode {
     } else {
         report.to_string()
     };
-    let written = write_file(arguments, report);
+    let written = logged.and_then(|()| write_file(arguments, report));
     if let Err(error) = &written
         && report.error.as_ref() != Some(&error.to_string())
     {
@@ -166,13 +173,13 @@ fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-fn write_file(arguments: &Arguments, report: &Report) -> Result<(), resound::Error> {
+fn write_file(arguments: &Arguments, report: &Report) -> Written {
     let Some(output) = &arguments.output else { return Ok(()) };
     if output.format == Format::Hlog && report.latency_histogram.is_some() {
         return Ok(()); // written interval by interval
     }
-    let failed = |error| resound::Error::new("write", output.path.display(), error);
-    let file = std::fs::File::create(&output.path).map_err(failed)?;
+    let failed = |error| output.failed(error);
+    let file = course::create(output)?;
     let mut file = io::BufWriter::new(file);
     let written = match output.format {
         Format::Json => file.write_all(report.to_json().as_bytes()),

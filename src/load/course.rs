@@ -188,8 +188,10 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         if !self.course.is_measuring && now_ns >= self.course.measure_from_ns {
-            // What the warm-up has not told yet is told first.
-            self.tell_interval(now_ns, true);
+            // What the warm-up has not told yet is told first, if there was one.
+            if self.course.measure_from_ns > self.course.start_ns {
+                self.tell_interval(now_ns, true);
+            }
             self.course.is_measuring = true;
             self.course.interval_before.1 = Messages::default();
             self.course.cpu_from_ns = thread_cpu_ns();

@@ -188,6 +188,13 @@ impl FromStr for Output {
     }
 }
 
+impl Output {
+    /// The file cannot be written.
+    pub(super) fn failed(&self, error: std::io::Error) -> resound::Error {
+        resound::Error::new("write", self.path.display(), error)
+    }
+}
+
 fn at_least_one_byte(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),

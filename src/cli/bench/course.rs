@@ -25,8 +25,7 @@ const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Opens the file for what comes of the run, before the run: one that cannot be written is found
 /// out now.
 pub(super) fn create(output: &Output) -> Result<File, resound::Error> {
-    File::create(&output.path)
-        .map_err(|error| resound::Error::new("write", output.path.display(), error))
+    File::create(&output.path).map_err(|error| output.failed(error))
 }
 
 /// Begins a log of intervals.
@@ -38,7 +37,7 @@ pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
 #[derive(Debug)]
 pub(super) struct Console {
     course: Course,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Option<io::Error>>,
 }
 
 /// The loop's end of it.
@@ -73,6 +72,8 @@ struct Shower {
     percentiles: PercentileList,
     bar: ProgressBar,
     log: Option<HlogWriter<BufWriter<File>>>,
+    /// Why the log is not whole.
+    log_error: Option<io::Error>,
     lost: Arc<AtomicU64>,
 }
 
@@ -88,6 +89,7 @@ impl Console {
             percentiles: arguments.percentiles.clone(),
             bar: progress_bar(arguments),
             log,
+            log_error: None,
             lost: Arc::clone(&lost),
         };
         let thread = std::thread::Builder::new().name("console".to_owned());
@@ -100,13 +102,14 @@ impl Console {
         self.course.clone()
     }
 
-    /// Waits until all is shown, once every observer is gone; returns how many lines were lost.
-    pub(super) fn end(self) -> u64 {
+    /// Waits until all is shown, once every observer is gone; returns how many lines were lost, and
+    /// why the log is not whole if it is not.
+    pub(super) fn end(self) -> (u64, Option<io::Error>) {
         let Course { sender, lost } = self.course;
         drop(sender);
         // Its panic has been printed.
-        let _ = self.thread.join();
-        lost.load(Ordering::Relaxed)
+        let log_error = self.thread.join().ok().flatten();
+        (lost.load(Ordering::Relaxed), log_error)
     }
 }
 
@@ -138,7 +141,7 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
 }
 
 impl Shower {
-    fn show(mut self, receiver: &Receiver<Interval>) {
+    fn show(mut self, receiver: &Receiver<Interval>) -> Option<io::Error> {
         let mut started_at = Instant::now();
         loop {
             match receiver.recv_timeout(REDRAW_INTERVAL) {
@@ -163,16 +166,21 @@ impl Shower {
         }
         self.bar.finish_and_clear();
         if let Some(log) = self.log.take()
-            && log.finish().is_err()
+            && let Err(error) = log.finish()
         {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.log_error.get_or_insert(error);
         }
+        self.log_error
     }
 
     fn take(&mut self, interval: &Interval) -> io::Result<()> {
         self.bar.set_message(interval.to_progress(self.mode));
-        if let Some(log) = &mut self.log {
-            log.add(interval)?;
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.add(interval)
+        {
+            // Once is enough to know; the lines go on.
+            self.log_error.get_or_insert(error);
+            self.log = None;
         }
         match self.lines {
             Lines::None => Ok(()),
