@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use super::tally::InFlight;
 
 /// Messages whose fate is remembered beyond their answer, to tell a duplicate from a late answer.
-/// An echo from before that counts as late.
+/// An echo from before that counts as late if any message sent later was given up.
 const HISTORY: usize = 1024;
 
 /// Bits of what is remembered of a message.
@@ -25,6 +25,10 @@ pub(super) struct Window {
     next: u64,
     /// The highest number that was answered in time.
     answered_max: Option<u64>,
+    /// The highest number that was given up.
+    given_up_max: Option<u64>,
+    /// The first number that is measured.
+    measured_from: Option<u64>,
 }
 
 /// What an echo is.
@@ -58,6 +62,8 @@ impl Window {
             fates: Box::new([0; HISTORY]),
             next: 0,
             answered_max: None,
+            given_up_max: None,
+            measured_from: None,
         }
     }
 
@@ -85,12 +91,17 @@ impl Window {
     pub(super) fn sent(&mut self, message: InFlight, is_measured: bool) {
         self.outstanding.push_back((self.next, message));
         self.fates[slot(self.next)] = if is_measured { MEASURED } else { 0 };
+        if is_measured {
+            self.measured_from.get_or_insert(self.next);
+        }
         self.next += 1;
     }
 
     /// Gives the oldest message up.
     pub(super) fn give_up_oldest(&mut self) {
-        self.outstanding.pop_front();
+        if let Some((number, _)) = self.outstanding.pop_front() {
+            self.given_up_max = Some(number);
+        }
     }
 
     /// Whether this message waits for its answer, and when it was sent.
@@ -104,16 +115,24 @@ impl Window {
         self.outstanding.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 
+    /// What must have become of a message of before all memory: one behind all that were given up
+    /// was answered. Of one before that it is not known; it counts as given up.
+    fn forgotten_fate(&self, number: u64) -> u8 {
+        let is_measured = self.measured_from.is_some_and(|from| number >= from);
+        let is_answered = self.given_up_max.is_none_or(|max| number > max);
+        (if is_measured { MEASURED } else { 0 }) | (if is_answered { ANSWERED } else { 0 })
+    }
+
     /// Notes that the echo of this message has come.
     pub(super) fn arrived(&mut self, number: u64) -> Arrival {
         if number >= self.next {
             return Arrival::Unknown;
         }
         let is_remembered = self.next - number <= HISTORY as u64;
-        let fate = &mut self.fates[slot(number)];
-        let before = if is_remembered { *fate } else { MEASURED };
+        let fate = &self.fates[slot(number)];
+        let before = if is_remembered { *fate } else { self.forgotten_fate(number) };
         if is_remembered {
-            *fate |= ANSWERED;
+            self.fates[slot(number)] |= ANSWERED;
         }
         let is_measured = before & MEASURED != 0;
         if let Some(at) = self.position(number) {
@@ -144,7 +163,8 @@ mod tests {
 
     use super::*;
 
-    const MESSAGE: InFlight = InFlight { intended_ns: 1, sent_ns: 2, is_scheduled: false };
+    const MESSAGE: InFlight =
+        InFlight { intended_ns: 1, sent_ns: 2, ideal_ns: 1, is_scheduled: false };
 
     fn window(sent: u64) -> Window {
         let mut window = Window::new();
@@ -177,12 +197,18 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_from_before_all_memory_is_late() {
-        let mut window = window(HISTORY as u64 + 1);
-        window.arrived(0);
-        assert_eq!(window.arrived(0), Arrival::Late { is_measured: true });
-        window.arrived(1);
+    fn an_echo_from_before_all_memory_is_late_if_a_message_behind_it_was_given_up() {
+        let mut window = Window::new();
+        window.sent(MESSAGE, false);
+        (0..HISTORY + 2).for_each(|_| window.sent(MESSAGE, true));
+        for number in 0..3 {
+            assert_eq!(window.arrived(number), answer(false));
+        }
+        assert_eq!(window.arrived(0), Arrival::Duplicate { is_measured: false });
         assert_eq!(window.arrived(1), Arrival::Duplicate { is_measured: true });
+        assert_eq!(window.arrived(2), Arrival::Duplicate { is_measured: true });
+        window.give_up_oldest(); // number 3
+        assert_eq!(window.arrived(2), Arrival::Late { is_measured: true });
     }
 
     #[test]
