@@ -46,6 +46,7 @@ mod clock;
 mod course;
 mod datagram;
 mod findings;
+mod meter;
 mod opening;
 mod options;
 mod pacing;
@@ -162,17 +163,15 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// A flow could not even be begun.
-    fn count_open_failure(&mut self, error: Error) {
-        match error.kind() {
-            ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
-                self.run.tally.flows.refused += 1;
-            }
-            _ => {
-                self.run.tally.flows.failed_locally += 1;
-                self.keep_failure(error);
-            }
+    /// A flow could not even be begun. Whether that was the peer's doing.
+    fn count_open_failure(&mut self, error: Error) -> bool {
+        if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) {
+            self.run.tally.flows.refused += 1;
+            return true;
         }
+        self.run.tally.flows.failed_locally += 1;
+        self.keep_failure(error);
+        false
     }
 
     fn keep_failure(&mut self, error: Error) {
@@ -232,9 +231,12 @@ impl<O: Observer> Handler for Generator<O> {
             self.course.settled();
         }
         if self.options.mode == Mode::Connect {
+            // Its answer has told since when the next may be begun.
             let is_done = matches!(flow.ending, Some(Ending::Done));
             let again_ns = if is_done { now_ns } else { now_ns.saturating_add(RETRY_NS) };
-            self.run.freed(flow.id, again_ns);
+            if !is_done {
+                self.run.freed(flow.id, again_ns);
+            }
             self.opener.again(flow.id, again_ns);
         } else {
             self.run.retire(flow.id);

@@ -187,7 +187,12 @@ impl<O: Observer> Generator<O> {
                     self.opener.again(id, now_ns + STEP_NS);
                 }
                 Err(Failure::Failed(error)) => {
-                    self.count_open_failure(error);
+                    if self.count_open_failure(error) {
+                        // Refused at once, as others are later: a message without its echo.
+                        let message = self.run.begin(id, intended_ns, begin_ns);
+                        self.run.tally.sent(intended_ns);
+                        self.run.tally.lost(message);
+                    }
                     self.run.freed(id, now_ns + RETRY_NS);
                     self.opener.again(id, now_ns + RETRY_NS);
                 }

@@ -70,7 +70,9 @@ impl Flow {
         if let Some(until_ns) = self.connect_until_ns {
             if !self.is_connected(readiness)? {
                 self.expire(run, now_ns);
-                return if now_ns < until_ns { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
+                // Where the connection is part of a message, it has no longer than that has.
+                let has_time = now_ns < until_ns && !self.is_over();
+                return if has_time { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
             }
             self.connect_until_ns = None;
             run.tally.flows.opened += 1;
