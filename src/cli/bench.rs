@@ -8,6 +8,8 @@ mod target;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use resound::load::{Findings, Generator};
 use resound::reactor::{Reactor, Spin};
@@ -118,6 +120,7 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     let mut generator = Generator::with_observer(options, console.observer());
     let outcome = reactor.run(&mut generator);
     let findings = generator.finish();
+    restore_signals();
     // Sockets close before the server is told to stop.
     drop(reactor);
     let (intervals_lost, log_error) = console.end();
@@ -134,12 +137,6 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
 /// Prints the report and writes the file. The exit code is that of the run, unless the report
 /// cannot be delivered.
 fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -> ExitCode {
-    // From here on Ctrl-C ends the program: whoever reads the report may have stopped reading.
-    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    for signal in [SIGINT, SIGTERM] {
-        let default = std::sync::Arc::clone(&is_over);
-        let _ = signal_hook::flag::register_conditional_default(signal, default);
-    }
     let text = if arguments.json {
         report.to_json()
     } else if arguments.json_stream {
@@ -164,6 +161,15 @@ fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -
         }
         _ if written.is_err() => ExitCode::from(FAILED.max(code)),
         _ => ExitCode::from(code),
+    }
+}
+
+/// The run is over: from here on Ctrl-C ends the program, for whoever reads the report may have
+/// stopped reading.
+fn restore_signals() {
+    let is_over = Arc::new(AtomicBool::new(true));
+    for signal in [SIGINT, SIGTERM] {
+        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
     }
 }
 

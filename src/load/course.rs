@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::clock::duration_ns;
+use super::meter::Meter;
 use super::options::Options;
 use super::pacing::sleep_for;
 use super::source::Source;
 use super::{Generator, Observer};
 use crate::reactor::{Context, Sources, Spin};
-use crate::report::{Interval, Messages, Mode};
+use crate::report::{Flows, Interval, Messages, Mode};
 
 /// Overdue messages and slow connections are looked for this often in a timeout's length, within
 /// bounds: a millisecond is what a poll can wait, an eighth of a second what a person notices.
@@ -28,9 +27,6 @@ const INTERRUPTED_DRAIN_NS: u64 = 200_000_000;
 /// A run without a set duration ends when nothing has come back for so many timeouts, and for 10 s.
 const SILENCE_TIMEOUTS: u64 = 10;
 const SILENCE_NS_MIN: u64 = 10_000_000_000;
-
-/// A poll with nothing to do takes some microseconds at the most; what took longer was a sleep.
-const IDLE_POLL_NS_MAX: u64 = 100_000;
 
 /// Where a run is, and when it goes on.
 #[derive(Debug)]
@@ -53,13 +49,7 @@ pub(super) struct Course {
     interval_at_ns: u64,
     interval_before: (u64, Messages),
     pub(super) ended_by: EndedBy,
-    /// Processor time of this thread when measuring began, and what it came to.
-    cpu_from_ns: u64,
-    pub(super) cpu_ns: u64,
-    /// Time of polling that found nothing, while measuring.
-    pub(super) idle_ns: u64,
-    turned_ns: u64,
-    was_idle: bool,
+    pub(super) meter: Meter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,28 +93,13 @@ impl Course {
             interval_at_ns: u64::MAX,
             interval_before: (0, Messages::default()),
             ended_by: EndedBy::Plan,
-            cpu_from_ns: 0,
-            cpu_ns: 0,
-            idle_ns: 0,
-            turned_ns: 0,
-            was_idle: false,
+            meter: Meter::default(),
         }
     }
 
     /// Of one more flow it is known whether it can be opened.
     pub(super) fn settled(&mut self) {
         self.unsettled = self.unsettled.saturating_sub(1);
-    }
-
-    /// Adds up the time of polling that found nothing.
-    fn note_turn(&mut self, now_ns: u64, has_worked: bool) {
-        let passed_ns = now_ns.saturating_sub(self.turned_ns);
-        let is_measured = self.is_measuring && self.phase == Phase::Sending;
-        if self.was_idle && is_measured && passed_ns < IDLE_POLL_NS_MAX {
-            self.idle_ns += passed_ns;
-        }
-        self.turned_ns = now_ns;
-        self.was_idle = !has_worked;
     }
 }
 
@@ -136,7 +111,7 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
         let now_ns = self.run.clock.ns(context.now());
-        self.course.note_turn(now_ns, std::mem::take(&mut self.has_worked));
+        self.course.meter.note_turn(now_ns, std::mem::take(&mut self.has_worked));
         match self.course.phase {
             Phase::NotBegun => self.begin(now_ns),
             // What the turn before has opened is among the sources now.
@@ -194,7 +169,7 @@ impl<O: Observer> Generator<O> {
             }
             self.course.is_measuring = true;
             self.course.interval_before.1 = Messages::default();
-            self.course.cpu_from_ns = thread_cpu_ns();
+            self.course.meter.start(now_ns);
         }
         self.wake_due(now_ns, context);
         if now_ns >= self.course.interval_at_ns {
@@ -229,7 +204,8 @@ impl<O: Observer> Generator<O> {
             Mode::Echo => tally.flows_open == 0,
             // Nobody was ever there, though as often asked as there are flows.
             Mode::Connect => {
-                let failed = tally.flows.refused + tally.flows.timed_out;
+                let Flows { refused, reset, timed_out, failed_locally, .. } = tally.flows;
+                let failed = refused + reset + timed_out + failed_locally;
                 tally.flows.opened == 0 && failed >= u64::from(self.options.connections)
             }
         }
@@ -251,7 +227,7 @@ impl<O: Observer> Generator<O> {
     ) {
         let course = &mut self.course;
         if course.is_measuring {
-            course.cpu_ns = thread_cpu_ns().saturating_sub(course.cpu_from_ns);
+            course.meter.stop(now_ns);
         }
         course.phase = Phase::Draining;
         course.ended_by = ended_by;
@@ -279,7 +255,7 @@ impl<O: Observer> Generator<O> {
             && !self.run.has_backlog()
             && !sources.iter().any(|(_, source)| source.0.is_held_up())
             && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
-        if is_complete || self.course.is_last_turn || sources.is_empty() {
+        if is_complete || self.course.is_last_turn {
             self.over(now_ns, context);
         } else if now_ns >= self.course.drain_until_ns {
             // What was sent before the end is overdue by now.
@@ -290,8 +266,13 @@ impl<O: Observer> Generator<O> {
 
     fn over(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         self.tell_interval(now_ns, !self.course.is_measuring);
-        self.course.phase = Phase::Over;
-        self.course.over_ns = now_ns;
+        let course = &mut self.course;
+        if self.run.tally.begun_ns_last > course.end_ns {
+            // What was held up has been sent since: its cost is counted with it.
+            course.meter.stop(now_ns);
+        }
+        course.phase = Phase::Over;
+        course.over_ns = now_ns;
         context.stop();
     }
 
@@ -307,6 +288,11 @@ impl<O: Observer> Generator<O> {
             Phase::Over => {}
             Phase::NotBegun | Phase::Opening | Phase::Draining => {
                 self.course.ended_by = EndedBy::Interrupt;
+                if self.course.phase != Phase::Draining {
+                    self.course.end_ns = now_ns;
+                    self.course.start_ns = now_ns;
+                    self.course.measure_from_ns = now_ns;
+                }
                 self.over(now_ns, context);
             }
         }
@@ -381,22 +367,6 @@ impl<O: Observer> Generator<O> {
         let wait_ns = at_ns.saturating_sub(now_ns);
         Some(now + Duration::from_nanos(wait_ns.min(SWEEP_NS_MAX)))
     }
-}
-
-/// Processor time that this thread has used.
-fn thread_cpu_ns() -> u64 {
-    cpu_ns(ClockId::ThreadCPUTime)
-}
-
-/// Processor time that all threads of this process have used.
-pub(super) fn process_cpu_ns() -> u64 {
-    cpu_ns(ClockId::ProcessCPUTime)
-}
-
-fn cpu_ns(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    let seconds_ns = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
-    seconds_ns + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// What came since. Those in flight are what has neither come back nor been given up.

@@ -101,11 +101,6 @@ impl DatagramMover {
     fn give_up(&mut self, message: InFlight, run: &mut Run, now_ns: u64) {
         self.window.give_up_oldest();
         run.tally.lost(message);
-        self.left(run, now_ns);
-    }
-
-    /// A message is no longer in flight.
-    fn left(&self, run: &mut Run, now_ns: u64) {
         if self.window.len() + 1 == run.in_flight_max {
             run.freed(self.flow, now_ns);
         }
@@ -211,11 +206,16 @@ impl DatagramMover {
             run.tally.received(message, now_ns);
             run.tally.of(is_measured).reordered += u64::from(is_overtaken);
         }
-        self.left(run, now_ns);
+        if self.window.len() + 1 == run.in_flight_max {
+            run.freed_by(self.flow, message, now_ns);
+        }
     }
 
     /// The message that a datagram echoes, and where it differs from it.
     fn identify(&self, bytes: &[u8], run: &Run) -> Option<(u64, Option<usize>)> {
+        if bytes.is_empty() {
+            return None;
+        }
         let length = bytes.len().min(run.length_bytes);
         let (low, bits) = carried_number(&bytes[..length]);
         let number = whole_number(low, bits, self.window.next_number());
@@ -224,7 +224,7 @@ impl DatagramMover {
         }
         let difference = |number| self.difference(number, bytes, run);
         match number {
-            Some(number) if length > 0 && difference(number).is_none() => Some((number, None)),
+            Some(number) if difference(number).is_none() => Some((number, None)),
             // One wrong byte may be one of the number: what comes closest is meant.
             _ => {
                 let number = self.closest(bytes, number, run)?;

@@ -1,6 +1,7 @@
 //! What a run came to, for whoever reports it.
 
-use super::course::{EndedBy, process_cpu_ns};
+use super::course::EndedBy;
+use super::meter::process_cpu_ns;
 use super::{Generator, Observer};
 use crate::error::Error;
 use crate::reactor::Spin;
@@ -37,8 +38,12 @@ pub struct Findings {
     pub schedule_lag: Option<Distribution>,
     /// Messages that were due while their connection could not take them.
     pub held_back: u64,
+    /// Messages that were due, or in a closed loop asked for, and were never sent.
+    pub unsent: u64,
     /// Of one processor, without polling that found nothing.
     pub cpu_share: f64,
+    /// The share of the time in which the generator could have run and others did.
+    pub wait_share: f64,
     /// Processor time of the generator a message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
     /// Processor time of the process since it started.
@@ -58,6 +63,7 @@ impl<O: Observer> Generator<O> {
         let until_ns = self.measured_until_ns();
         let elapsed_ns = until_ns.saturating_sub(self.course.measure_from_ns);
         let pacing = self.pacing();
+        let unsent = self.unsent();
         let tally = &mut self.run.tally;
         let mut messages = tally.measured;
         messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
@@ -69,7 +75,7 @@ impl<O: Observer> Generator<O> {
         let of_open_loop = |distribution: &Distribution| is_open_loop.then(|| distribution.clone());
         let length = self.options.length_bytes as u64;
         let course = &self.course;
-        let cpu_ns = course.cpu_ns.saturating_sub(course.idle_ns);
+        let (cpu_ns, metered_ns) = (course.meter.cpu_ns(), course.meter.elapsed_ns());
         let warmup_end_ns = course.measure_from_ns.min(course.end_ns.max(course.start_ns));
         Findings {
             status,
@@ -92,12 +98,24 @@ impl<O: Observer> Generator<O> {
             service_time: of_open_loop(&tally.service_time),
             schedule_lag: of_open_loop(&tally.schedule_lag),
             held_back: tally.held_back,
-            cpu_share: ratio(cpu_ns, course.end_ns.saturating_sub(course.measure_from_ns)).min(1.0),
+            unsent,
+            cpu_share: ratio(cpu_ns, metered_ns).min(1.0),
+            wait_share: ratio(course.meter.waited_ns(), metered_ns).min(1.0),
             cpu_ns_per_message: cpu_ns.checked_div(messages.received).unwrap_or(0),
             cpu_ns_process: process_cpu_ns(),
             pacing,
             first_difference: tally.first_difference.take(),
             failures: self.failures,
+        }
+    }
+
+    fn unsent(&self) -> u64 {
+        let sent = self.run.tally.measured.sent;
+        match (self.options.rate, self.options.count, self.course.ended_by) {
+            (Some(_), ..) => self.run.unsent(),
+            // Begun, and never taken by a socket.
+            (None, Some(count), EndedBy::Plan) if self.run.is_spent() => count.saturating_sub(sent),
+            _ => 0,
         }
     }
 

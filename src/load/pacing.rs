@@ -69,6 +69,30 @@ impl Schedule {
         self.due_ns = self.next_due();
     }
 
+    /// How many of the messages not taken yet are due from `from_ns` to before `until_ns`; of a
+    /// Poisson process, how many are to be expected.
+    pub(super) fn due_between(&self, from_ns: u64, until_ns: u64) -> u64 {
+        let first_ns = self.due_ns.max(from_ns);
+        let Some(last_ns) = until_ns.checked_sub(1).filter(|last_ns| *last_ns >= first_ns) else {
+            return 0;
+        };
+        // Due times are a fraction's whole part: the last index below a time is its ceiling's.
+        let index_at = |time_ns: u64| {
+            let since_start = u128::from(time_ns.saturating_sub(self.start_ns));
+            let below = since_start * u128::from(self.rate);
+            let all = below.div_ceil(SECOND_NS).saturating_sub(u128::from(self.place));
+            all.div_ceil(u128::from(self.flows))
+        };
+        let count = match self.random {
+            None => index_at(last_ns + 1).saturating_sub(index_at(first_ns)),
+            Some(_) => {
+                let length = u128::from(last_ns - first_ns) * u128::from(self.rate);
+                1 + length / (SECOND_NS * u128::from(self.flows))
+            }
+        };
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     fn next_due(&mut self) -> u64 {
         let since_start = match &mut self.random {
             // From the start and the index alone: no error adds up.
@@ -208,6 +232,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_due_in_a_time_is_counted_without_taking_it(
+            rate in 1_u64..3_000_000,
+            (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),
+            taken in 0_usize..20,
+            from_ns in 0_u64..1_000_000,
+            length_ns in 0_u64..3_000_000,
+        ) {
+            let mut schedule = schedule(rate, Arrival::Fixed, place, flows);
+            (0..taken).for_each(|_| schedule.take());
+            let until_ns = from_ns + length_ns;
+            let counted = schedule.due_between(from_ns, until_ns);
+            let mut expected = 0;
+            while schedule.due_ns() < until_ns {
+                expected += u64::from(schedule.due_ns() >= from_ns);
+                schedule.take();
+            }
+            prop_assert_eq!(counted, expected);
+        }
+
         #[test]
         fn all_flows_together_keep_the_fixed_rate(
             rate in 1_u64..2_000_000,

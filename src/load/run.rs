@@ -42,9 +42,11 @@ pub(super) struct Run {
 #[derive(Debug)]
 struct Pace {
     schedule: Schedule,
-    /// Since when it could have sent. What was due before was held back by the flow, not by the
-    /// generator.
-    free_since_ns: u64,
+    /// Since when it could send if the generator were never late: the real time would let a late
+    /// message excuse all those behind it.
+    ideal_free_ns: u64,
+    /// The flow is gone, and what was due on it is not sent.
+    is_retired: bool,
 }
 
 /// What a flow may do next.
@@ -93,7 +95,8 @@ impl Run {
         for (place, flow) in (0..).zip(open) {
             let place = (place, open.len() as u64);
             let schedule = Schedule::new(rate, arrival, place, start_ns);
-            self.paces[*flow as usize] = Some(Pace { schedule, free_since_ns: start_ns });
+            self.paces[*flow as usize] =
+                Some(Pace { schedule, ideal_free_ns: start_ns, is_retired: false });
         }
     }
 
@@ -121,8 +124,8 @@ impl Run {
             return Admission::Closed;
         }
         let due_ns = match self.paces.get(flow as usize) {
-            Some(Some(pace)) => pace.schedule.due_ns(),
-            Some(None) => return Admission::Closed,
+            Some(Some(pace)) if !pace.is_retired => pace.schedule.due_ns(),
+            Some(_) => return Admission::Closed,
             None => now_ns,
         };
         if due_ns >= self.end_ns || (self.is_spent() && self.tally.is_measured(due_ns)) {
@@ -137,39 +140,53 @@ impl Run {
 
     /// Takes the message that [`Run::admission`] has allowed.
     pub(super) fn begin(&mut self, flow: u32, intended_ns: u64, now_ns: u64) -> InFlight {
-        let is_scheduled = match self.paces.get_mut(flow as usize) {
-            Some(Some(pace)) => {
-                pace.schedule.take();
-                self.tally.begun(intended_ns, pace.free_since_ns, now_ns);
-                true
-            }
-            _ => false,
-        };
+        let pace = self.paces.get_mut(flow as usize).and_then(Option::as_mut);
+        let is_scheduled = pace.is_some();
+        let mut ideal_ns = now_ns;
+        if let Some(pace) = pace {
+            pace.schedule.take();
+            ideal_ns = intended_ns.max(pace.ideal_free_ns);
+            self.tally.begun(intended_ns, pace.ideal_free_ns, now_ns);
+        }
         if self.tally.is_measured(intended_ns) {
             self.tally.begun_ns_last = now_ns;
             self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
         }
-        InFlight { intended_ns, sent_ns: now_ns, is_scheduled }
+        InFlight { intended_ns, sent_ns: now_ns, ideal_ns, is_scheduled }
     }
 
     /// A flow is gone, and its part of the schedule with it.
     pub(super) fn retire(&mut self, flow: u32) {
-        if let Some(pace) = self.paces.get_mut(flow as usize) {
-            *pace = None;
+        if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
+            pace.is_retired = true;
         }
     }
 
     /// Whether messages that were due before the end are still to be sent.
     pub(super) fn has_backlog(&self) -> bool {
-        !self.is_spent()
-            && self.paces.iter().flatten().any(|pace| pace.schedule.due_ns() < self.end_ns)
+        let is_owed = |pace: &Pace| !pace.is_retired && pace.schedule.due_ns() < self.end_ns;
+        !self.is_spent() && self.paces.iter().flatten().any(is_owed)
     }
 
-    /// A flow that could not take its messages can from now on.
+    /// Measured messages that were due before the end and were never begun.
+    pub(super) fn unsent(&self) -> u64 {
+        let from_ns = self.tally.measure_from_ns;
+        let unsent = |pace: &Pace| pace.schedule.due_between(from_ns, self.end_ns);
+        let due = self.paces.iter().flatten().map(unsent).fold(0, u64::saturating_add);
+        due.min(self.remaining.unwrap_or(u64::MAX))
+    }
+
+    /// A flow that could not take its messages, by the peer's doing, can from now on.
     pub(super) fn freed(&mut self, flow: u32, now_ns: u64) {
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
-            pace.free_since_ns = now_ns;
+            pace.ideal_free_ns = now_ns;
         }
+    }
+
+    /// A flow with as many messages in flight as it may have has one less: this one is answered.
+    pub(super) fn freed_by(&mut self, flow: u32, message: InFlight, now_ns: u64) {
+        let service_ns = now_ns.saturating_sub(message.sent_ns);
+        self.freed(flow, message.ideal_ns.saturating_add(service_ns));
     }
 
     /// Whether a message that was sent then is lost by now.

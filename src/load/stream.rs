@@ -223,7 +223,7 @@ impl StreamMover {
             run.tally.received(message, now_ns);
         }
         if self.in_flight() + 1 == run.in_flight_max {
-            run.freed(self.flow, now_ns);
+            run.freed_by(self.flow, message, now_ns);
         }
     }
 

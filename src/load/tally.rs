@@ -91,16 +91,14 @@ impl Tally {
         self.first_difference.get_or_insert(difference);
     }
 
-    /// A scheduled message is begun: late by its own connection's fault, or by the generator's.
-    pub(super) fn begun(&mut self, due_ns: u64, free_since_ns: u64, now_ns: u64) {
+    /// A scheduled message is begun. Its connection could have taken it from `free_ns` on: what
+    /// it is late beyond that is the generator's own doing.
+    pub(super) fn begun(&mut self, due_ns: u64, free_ns: u64, now_ns: u64) {
         if !self.is_measured(due_ns) {
             return;
         }
-        if due_ns < free_since_ns {
-            self.held_back += 1;
-        } else {
-            self.schedule_lag.record(now_ns.saturating_sub(due_ns));
-        }
+        self.held_back += u64::from(free_ns > due_ns);
+        self.schedule_lag.record(now_ns.saturating_sub(due_ns.max(free_ns)));
     }
 
     /// Messages that have neither come back nor been given up.
@@ -134,6 +132,8 @@ pub(super) struct InFlight {
     /// When it was due, or in a closed loop sent.
     pub(super) intended_ns: u64,
     pub(super) sent_ns: u64,
+    /// When a generator that is never late would have sent it.
+    pub(super) ideal_ns: u64,
     /// It had a due time: an open loop's.
     pub(super) is_scheduled: bool,
 }
@@ -147,7 +147,7 @@ mod tests {
 
     /// A message of an open loop.
     fn message(intended_ns: u64, sent_ns: u64) -> InFlight {
-        InFlight { intended_ns, sent_ns, is_scheduled: true }
+        InFlight { intended_ns, sent_ns, ideal_ns: intended_ns, is_scheduled: true }
     }
 
     #[test]

@@ -18,9 +18,10 @@ use crate::units::{parse_count, parse_time};
 ///   after `service.` of the service time, after `lag.` of the schedule lag: a time with its unit,
 ///   `200us`;
 /// - `rate`, what was achieved a second: `100k`, `99.5`;
-/// - `loss`, the lost of the sent, and `cpu_share`, of one processor: `0.1%`;
+/// - `loss`, the lost and the unsent of all that were to be sent, and `cpu_share`, of one
+///   processor: `0.1%`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
-///   `in_flight_at_end`, `held_back`, `opened`, `refused`, `reset`, `closed`, `timed_out`,
+///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`, `timed_out`,
 ///   `failed_locally`: a count, `0`, `10k`.
 ///
 /// What has no value does not hold, whatever the operator: a percentile that fewer than ten samples
@@ -107,8 +108,10 @@ const FACTS: &[Fact] = &[
         name: "loss",
         unit: Unit::Percent,
         value: |report| {
-            let (lost, sent) = (report.messages.lost as f64, report.messages.sent as f64);
-            (sent > 0.0).then(|| lost * 100.0 / sent)
+            let unsent = report.generator.unsent;
+            let lost = (report.messages.lost + unsent) as f64;
+            let meant = (report.messages.sent + unsent) as f64;
+            (meant > 0.0).then(|| lost * 100.0 / meant)
         },
     },
     Fact {
@@ -125,6 +128,7 @@ const FACTS: &[Fact] = &[
     count("corrupted", |report| Some(report.messages.corrupted as f64)),
     count("in_flight_at_end", |report| Some(report.messages.in_flight_at_end as f64)),
     count("held_back", |report| Some(report.generator.held_back as f64)),
+    count("unsent", |report| Some(report.generator.unsent as f64)),
     count("opened", |report| Some(report.flows.opened as f64)),
     count("refused", |report| Some(report.flows.refused as f64)),
     count("reset", |report| Some(report.flows.reset as f64)),

@@ -26,6 +26,8 @@ pub struct Signs<'a> {
     pub offered: u64,
     /// The share of one processor that it used, without polling that found nothing.
     pub cpu_share: f64,
+    /// The share of the time in which it could have run, and others did.
+    pub wait_share: f64,
 }
 
 impl Verdict {
@@ -48,7 +50,7 @@ impl Verdict {
         let is_short = (signs.offered as f64) < OFFERED_SHARE_MIN * signs.due as f64;
         if is_late || is_short {
             Verdict::Behind
-        } else if signs.cpu_share >= CPU_SHARE_MAX {
+        } else if signs.cpu_share + signs.wait_share >= CPU_SHARE_MAX {
             Verdict::Saturated
         } else {
             Verdict::Ok
@@ -71,9 +73,10 @@ pub fn health_text(report: &Report) -> String {
             LoadLoop::Open => "ok: the generator kept its schedule".to_owned(),
         },
         Verdict::Saturated => format!(
-            "the generator, not the server, was the limit: it used {} of a processor; the server \
-             may be faster than shown",
-            percent_text(generator.cpu_share, 1.0)
+            "the generator, not the server, was the limit: it used {} of a processor and waited \
+             for one {} of the time; the server may be faster than shown",
+            percent_text(generator.cpu_share, 1.0),
+            percent_text(generator.wait_share, 1.0)
         ),
         Verdict::Behind => format!(
             "the generator, not the server, was the limit: it {}{}; the response times hold its \
@@ -154,6 +157,8 @@ mod tests {
     fn a_closed_loop_without_time_left_is_saturated() {
         let signs = Signs { cpu_share: 0.95, ..Signs::default() };
         assert_eq!(Verdict::of(&signs), Verdict::Saturated);
+        let starved = Signs { cpu_share: 0.2, wait_share: 0.8, ..Signs::default() };
+        assert_eq!(Verdict::of(&starved), Verdict::Saturated, "others had the processor");
         assert_eq!(Verdict::of(&Signs::default()), Verdict::Ok);
     }
 

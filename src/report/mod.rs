@@ -175,7 +175,7 @@ pub struct Rate {
 /// What became of messages. `sent = received + lost + in_flight_at_end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Messages {
-    /// Messages sent whole.
+    /// Messages sent; on a stream, those begun.
     pub sent: u64,
     /// Echoes that came in time, corrupted ones included.
     pub received: u64,
@@ -229,10 +229,16 @@ pub struct Generator {
     pub schedule_lag_ns: Option<Summary>,
     /// Messages of an open loop that were due while their connection could not take them.
     pub held_back: u64,
+    /// Messages that were due, or in a closed loop asked for, and were never sent: the connection
+    /// was gone, or took no more to the end. They are in no other figure.
+    pub unsent: u64,
     /// The share of one processor that the generator's thread used while measuring, without the
     /// polling that found nothing: 1 is all of it.
     #[serde(serialize_with = "json::finite")]
     pub cpu_share: f64,
+    /// The share of the time in which the generator's thread could have run, and others did.
+    #[serde(serialize_with = "json::finite")]
+    pub wait_share: f64,
     /// Processor time of the generator's thread a message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
     /// Processor time of the whole process since it started.
@@ -313,7 +319,7 @@ pub struct Interval {
     pub end_ns: u64,
     /// It is of the warm-up, and in no total.
     pub is_warmup: bool,
-    /// The run has come to its drain: nothing is sent any more.
+    /// The run has come to its drain: nothing is sent any more but what was due before.
     pub is_drain: bool,
     /// What became of messages in it; those in flight at its end.
     pub messages: Messages,

@@ -49,7 +49,9 @@ pub(super) fn closed_run() -> Report {
         bytes: Bytes { sent: 67_200, received: 64_000 },
         latency_ns: distribution.summary(&PercentileList::default()),
         generator: Generator {
+            unsent: 0,
             cpu_share: 0.61,
+            wait_share: 0.02,
             cpu_ns_per_message: 3_900,
             cpu_ns_process: 12_340_000_000,
             ..Report::failed("", Vec::new(), "").generator

@@ -250,10 +250,11 @@ fn generator(report: &Report, page: &mut Page) {
     page.entry(
         "generator",
         &format!(
-            "{} of a processor, {} of it a message; it {pacing}; this process used {} of CPU in \
-             all",
+            "{} of a processor, {} of it a message; waited for one {} of the time, while others \
+             ran; it {pacing}; this process used {} of CPU in all",
             percent_text(generator.cpu_share, 1.0),
             time_text(generator.cpu_ns_per_message),
+            percent_text(generator.wait_share, 1.0),
             time_text(generator.cpu_ns_process)
         ),
     );
@@ -261,9 +262,19 @@ fn generator(report: &Report, page: &mut Page) {
         page.entry(
             "held back",
             &format!(
-                "{} due while the peer took no more: its backpressure, in the response time and \
-                 not in the schedule lag",
+                "{} due while their connection had all in flight that it may have, or took no \
+                 more: in the response time and not in the schedule lag",
                 counted(generator.held_back, "message")
+            ),
+        );
+    }
+    if generator.unsent > 0 {
+        page.entry(
+            "UNSENT",
+            &format!(
+                "{} never sent though due, in no other figure: the connection was gone, or took \
+                 no more to the end",
+                counted(generator.unsent, "message")
             ),
         );
     }

@@ -15,8 +15,9 @@ use super::target::Goal;
 /// The program, as reports name it.
 pub(in crate::cli) const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
 
-/// From this share of a processor on, a rate that was not reached is put down to the generator.
-const BUSY_CPU_SHARE: f64 = 0.9;
+/// From this share of the time on in which the generator ran or waited to run, a rate that was not
+/// reached is put down to it.
+const BUSY_SHARE: f64 = 0.9;
 
 /// The words after the program's name, as far as they are text.
 pub(in crate::cli) fn typed_words() -> Vec<String> {
@@ -89,7 +90,9 @@ pub(super) fn compose(
             verdict: verdict(findings, schedule_lag),
             schedule_lag_ns: schedule_lag.map(summary),
             held_back: findings.held_back,
+            unsent: findings.unsent,
             cpu_share: findings.cpu_share,
+            wait_share: findings.wait_share,
             cpu_ns_per_message: findings.cpu_ns_per_message,
             cpu_ns_process: findings.cpu_ns_process,
             pacing: findings.pacing,
@@ -106,17 +109,14 @@ pub(super) fn compose(
 }
 
 fn verdict(findings: &Findings, schedule_lag: Option<&Distribution>) -> Verdict {
-    let asked = findings.rate.asked.unwrap_or(0.0);
-    let due = asked * findings.elapsed_ns as f64 / 1e9;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a float to integer cast saturates; time is not negative"
-    )]
-    let due = due as u64;
+    let is_open_loop = schedule_lag.is_some();
+    let sent = findings.messages.sent;
+    let due = if is_open_loop { sent + findings.unsent } else { 0 };
     // One with time to spare waited for its connections: that is not its own doing.
-    let offered = if findings.cpu_share >= BUSY_CPU_SHARE { findings.messages.sent } else { due };
-    Verdict::of(&Signs { schedule_lag, due, offered, cpu_share: findings.cpu_share })
+    let is_busy = findings.cpu_share + findings.wait_share >= BUSY_SHARE;
+    let offered = if is_busy { sent } else { due };
+    let Findings { cpu_share, wait_share, .. } = *findings;
+    Verdict::of(&Signs { schedule_lag, due, offered, cpu_share, wait_share })
 }
 
 /// What the reader should know before quoting a figure.
@@ -130,6 +130,10 @@ fn warnings(arguments: &Arguments, findings: &Findings) -> Vec<Warning> {
     if lost_flows > 0 && arguments.mode() == Mode::Echo {
         let all = findings.flows.opened;
         warn(format!("{lost_flows} of {all} connections ended early; their load was not made"));
+    }
+    if findings.unsent > 0 {
+        let unsent = findings.unsent;
+        warn(format!("{unsent} messages were never sent though due, and are in no percentile"));
     }
     if arguments.transport() != Transport::Tcp {
         let given =

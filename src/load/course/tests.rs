@@ -71,7 +71,7 @@ fn no_sleep_of_an_open_loop_ends_within_the_last_millisecond_before_a_message_is
         let generator = rig.generator();
         let Some(due_ns) = generator.line.first_due_ns() else { continue };
         let sleep = rig.handler.sleep;
-        let left_ns = due_ns.saturating_sub(generator.course.turned_ns);
+        let left_ns = due_ns.saturating_sub(generator.course.meter.turned_ns());
         assert!(sleep.is_zero() || duration_ns(sleep + MILLISECOND) < left_ns, "{sleep:?}");
     }
 }

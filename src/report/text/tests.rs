@@ -150,13 +150,15 @@ fn a_limit_of_the_generator_is_said_in_plain_words() {
     let mut report = samples::open_run();
     report.generator.verdict = Verdict::Behind;
     report.generator.held_back = 12;
+    report.generator.unsent = 3;
     report.generator.saturated_values = 1;
     report.generator.intervals_lost = 2;
     assert_says(
         &report,
         &[
             "HEALTH the generator, not the server, was the limit: it sent messages late",
-            "held back 12 messages due while the peer took no more: its backpressure",
+            "held back 12 messages due while their connection had all in flight that it may have",
+            "UNSENT 3 messages never sent though due",
             "1 time of more than an hour",
             "2 interval lines dropped",
         ],

@@ -116,7 +116,8 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back_and_as_old_as_its_due
     // Due at 1,000, sent at 10,000 and back at 11,000.
     scene.at(11_000).step();
     assert_eq!(scene.run.tally.held_back, 2, "those due at 1,000 and at 2,000");
-    assert_eq!(scene.run.tally.schedule_lag.count(), 1, "the very first");
+    let lag = scene.run.tally.schedule_lag.histogram();
+    assert!(lag.len() == 3 && lag.max() <= 1, "the generator was late for none");
     assert_eq!(scene.run.tally.latency().histogram().max() / 10, 1_000);
     assert_eq!(scene.run.tally.service_time.histogram().max() / 10, 1_000, "the first's own");
     assert_eq!(scene.run.tally.service_time.histogram().min(), 1_000);
@@ -150,7 +151,7 @@ fn what_was_due_while_too_many_were_unanswered_is_held_back() {
     let lagged = scene.run.tally.schedule_lag.count();
     assert_eq!(lagged, UNANSWERED_MAX as u64);
     scene.at(due_all_ns + 100_000).step();
-    assert_eq!(scene.run.tally.schedule_lag.count(), lagged + 1, "one was due at that very time");
+    assert_eq!(scene.run.tally.schedule_lag.count(), lagged + 101);
     assert_eq!(scene.run.tally.held_back, 100);
 }
 
