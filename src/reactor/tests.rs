@@ -2,6 +2,7 @@
 
 mod fairness;
 mod life;
+mod spin;
 mod tenants;
 
 use std::fs::File;
