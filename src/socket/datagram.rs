@@ -271,3 +271,6 @@ impl fmt::Display for Datagram {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ impl AsFd for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

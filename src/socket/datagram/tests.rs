@@ -1,0 +1,162 @@
+//! A client's connected socket.
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// Far beyond what a busy machine needs.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+fn connect(target: &Target, own: Option<&Path>) -> Result<Datagram, Error> {
+    Datagram::connect(target, own, &SocketOptions::default())
+}
+
+/// A UDP socket of the standard library and a client that is connected to it.
+fn udp_pair() -> (UdpSocket, Datagram) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let client = connect(&Target::Ip(server.local_addr().unwrap()), None).unwrap();
+    (server, client)
+}
+
+/// A Unix socket at the path "s" of a folder of its own.
+fn unix_server() -> (TempDir, UnixDatagram, Target) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let server = UnixDatagram::bind(&path).unwrap();
+    (folder, server, Target::Unix(UnixName::Path(path)))
+}
+
+/// Receives what comes next, which may take its time.
+#[track_caller]
+fn receive(client: &Datagram) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + WAIT_MAX;
+    let mut buf = [0; 64];
+    loop {
+        match client.receive(&mut buf) {
+            Ok(count) => return Ok(buf[..count].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        assert!(Instant::now() < deadline, "nothing comes");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_connected_udp_socket_sends_to_its_peer_and_takes_from_it_alone() {
+    let (server, client) = udp_pair();
+    client.send(b"hello").unwrap();
+    let mut buf = [0; 64];
+    let (length, from) = server.recv_from(&mut buf).unwrap();
+    assert_eq!((&buf[..length], Some(from)), (&b"hello"[..], client.local_addr()));
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(b"strange", from).unwrap();
+    server.send_to(b"back", from).unwrap();
+    assert_eq!(receive(&client).unwrap(), b"back");
+    assert_eq!(client.receive(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+/// cases U1 U3
+#[test]
+fn an_empty_datagram_is_one_and_a_longer_one_is_cut_off() {
+    let (server, client) = udp_pair();
+    client.send(b"").unwrap();
+    let mut buf = [0; 8];
+    let (length, from) = server.recv_from(&mut buf).unwrap();
+    assert_eq!(length, 0);
+    server.send_to(b"", from).unwrap();
+    server.send_to(&[7; 65], from).unwrap();
+    assert_eq!(receive(&client).unwrap(), b"");
+    assert_eq!(receive(&client).unwrap(), [7; 64]);
+}
+
+/// case U8: told by the next call, whichever it is, and once.
+#[test]
+fn a_udp_port_where_nobody_is_refuses_what_came_before() {
+    let (server, client) = udp_pair();
+    drop(server);
+    client.send(b"lost").unwrap();
+    assert_eq!(receive(&client).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    let mut buf = [0; 8];
+    assert_eq!(client.receive(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    client.send(b"once more").unwrap();
+}
+
+#[test]
+fn a_udp_datagram_that_is_too_long_is_an_error() {
+    let (_server, client) = udp_pair();
+    let error = client.send(&[0; 70_000]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+}
+
+#[test]
+fn a_unix_client_with_a_path_of_its_own_is_answered_there() {
+    let (folder, server, target) = unix_server();
+    let own = folder.path().join("client");
+    let client = connect(&target, Some(&own)).unwrap();
+    assert_eq!(client.transport(), Transport::Unixgram);
+    client.send(b"hello").unwrap();
+    let mut buf = [0; 64];
+    let (length, from) = server.recv_from(&mut buf).unwrap();
+    assert_eq!((&buf[..length], from.as_pathname()), (&b"hello"[..], Some(&*own)));
+    server.send_to(b"back", &own).unwrap();
+    assert_eq!(receive(&client).unwrap(), b"back");
+    // Its path is the caller's to remove, and is not taken from another.
+    let taken = connect(&target, Some(&own)).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    drop(client);
+    assert!(own.exists());
+}
+
+/// case X2
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_client_without_a_path_has_an_abstract_name_and_is_answered() {
+    use std::os::linux::net::SocketAddrExt;
+    let (_folder, server, target) = unix_server();
+    let clients = [connect(&target, None).unwrap(), connect(&target, None).unwrap()];
+    let mut names = Vec::new();
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        let mut buf = [0; 64];
+        let (_, from) = server.recv_from(&mut buf).unwrap();
+        names.push(from.as_abstract_name().unwrap().to_vec());
+        server.send_to_addr(b"back", &from).unwrap();
+        assert_eq!(receive(client).unwrap(), b"back");
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+/// case X3
+#[test]
+fn a_unix_receiver_whose_queue_is_full_would_block() {
+    let (_folder, server, target) = unix_server();
+    let client = connect(&target, None).unwrap();
+    let mut queued = 0;
+    let error = loop {
+        match client.send(b"x") {
+            Ok(()) => queued += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), queued > 0), (io::ErrorKind::WouldBlock, true));
+    server.recv(&mut [0]).unwrap();
+    client.send(b"there is room").unwrap();
+}
+
+/// case X4
+#[test]
+fn a_unix_receiver_that_is_gone_refuses_and_one_that_never_was_is_not_found() {
+    let (folder, server, target) = unix_server();
+    let client = connect(&target, None).unwrap();
+    drop(server);
+    assert_eq!(client.send(b"x").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(connect(&target, None).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    let missing = Target::Unix(UnixName::Path(folder.path().join("nobody")));
+    let error = connect(&missing, None).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert!(error.to_string().contains("cannot connect to"), "{error}");
+}

@@ -1,0 +1,158 @@
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket};
+use tempfile::TempDir;
+
+use super::*;
+use crate::endpoint::UnixName;
+
+/// Far beyond what a busy machine needs.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+fn connect(target: &Target) -> Result<Stream, Error> {
+    Stream::connect(target, &SocketOptions::default())
+}
+
+/// Asks until it is known.
+#[track_caller]
+fn outcome(stream: &Stream) -> io::Result<()> {
+    let deadline = Instant::now() + WAIT_MAX;
+    while !stream.connected()? {
+        assert!(Instant::now() < deadline, "it is neither connected nor refused");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// A path "s" in a folder of its own.
+fn unix_target() -> (TempDir, Target) {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::Unix(UnixName::Path(folder.path().join("s")));
+    (folder, target)
+}
+
+/// A listener with room for one connection that is not accepted.
+fn narrow_listener(target: &Target) -> UnixListener {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    socket.bind(&target.sock_addr().unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    socket.into()
+}
+
+/// Reads what comes next, which may take its time.
+fn read(stream: &mut Stream) -> Vec<u8> {
+    let deadline = Instant::now() + WAIT_MAX;
+    let mut buf = [0; 64];
+    loop {
+        match stream.read(&mut buf) {
+            Ok(count) => return buf[..count].to_vec(),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        assert!(Instant::now() < deadline, "nothing comes");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_tcp_stream_connects_without_waiting_and_moves_bytes_both_ways() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut stream = connect(&Target::Ip(addr)).unwrap();
+    outcome(&stream).unwrap();
+    assert_eq!((stream.transport(), stream.peer()), (Transport::Tcp, Peer::Ip(addr)));
+    assert!(stream.connected().unwrap(), "asked again");
+    let mut buf = [0; 5];
+    assert_eq!(stream.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    let (mut accepted, _) = listener.accept().unwrap();
+    assert_eq!(stream.write(b"hello").unwrap(), 5);
+    accepted.read_exact(&mut buf).unwrap();
+    accepted.write_all(b"back").unwrap();
+    assert_eq!((&buf, read(&mut stream)), (b"hello", b"back".to_vec()));
+}
+
+#[test]
+fn a_tcp_port_where_nobody_listens_refuses() {
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // At once or later, as the system likes.
+    let kind = match connect(&Target::Ip(addr)) {
+        Err(error) => error.kind(),
+        Ok(stream) => outcome(&stream).unwrap_err().kind(),
+    };
+    assert_eq!(kind, io::ErrorKind::ConnectionRefused);
+}
+
+/// case S12
+#[test]
+fn a_connecting_stream_has_the_settings_of_an_accepted_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::Ip(listener.local_addr().unwrap());
+    for nodelay in [true, false] {
+        let options = SocketOptions { nodelay, ..SocketOptions::default() };
+        let stream = Stream::connect(&target, &options).unwrap();
+        assert_eq!(SockRef::from(&stream).tcp_nodelay().unwrap(), nodelay);
+    }
+}
+
+#[test]
+fn a_unix_stream_is_connected_at_once() {
+    let (_folder, target) = unix_target();
+    let listener = narrow_listener(&target);
+    let mut stream = connect(&target).unwrap();
+    assert!(stream.connected().unwrap());
+    assert_eq!(stream.transport(), Transport::Unix);
+    let (mut accepted, _) = listener.accept().unwrap();
+    accepted.write_all(b"hello").unwrap();
+    assert_eq!(read(&mut stream), b"hello");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_stream_connects_to_an_abstract_name() {
+    let name = format!("resound-stream-test-{}", std::process::id());
+    let target = Target::Unix(UnixName::Abstract(name));
+    let _listener = narrow_listener(&target);
+    assert!(connect(&target).unwrap().connected().unwrap());
+}
+
+/// No event tells when there is room: the caller is to try again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_listener_whose_backlog_is_full_would_block() {
+    let (_folder, target) = unix_target();
+    let listener = narrow_listener(&target);
+    let _first = connect(&target).unwrap();
+    assert_eq!(connect(&target).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    listener.accept().unwrap();
+    assert!(connect(&target).unwrap().connected().unwrap());
+}
+
+#[test]
+fn a_unix_path_where_nobody_listens_is_a_clear_error() {
+    let (folder, target) = unix_target();
+    let missing = connect(&target).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    let path = folder.path().join("s").display().to_string();
+    assert!(missing.to_string().contains(&format!("cannot connect to {path}")), "{missing}");
+    drop(narrow_listener(&target));
+    assert_eq!(connect(&target).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}
+
+/// case X9
+#[test]
+fn a_unix_path_that_is_too_long_is_a_clear_error() {
+    let target = Target::Unix(UnixName::Path("x".repeat(200).into()));
+    assert!(connect(&target).unwrap_err().to_string().contains("cannot connect to"));
+    assert!(SockAddr::unix("x".repeat(200)).is_err());
+}
+
+/// case S7: a write to a peer that is gone is an error and no signal.
+#[test]
+fn a_write_to_a_closed_peer_is_an_error() {
+    let (_folder, target) = unix_target();
+    let listener = narrow_listener(&target);
+    let mut stream = connect(&target).unwrap();
+    drop(listener.accept().unwrap());
+    assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
