@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod schema;
+pub mod services;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
