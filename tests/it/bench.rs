@@ -3,6 +3,8 @@
 mod agreement;
 mod datagrams;
 mod failures;
+mod flags;
+mod interop;
 mod interrupts;
 mod limits;
 mod streams;
