@@ -38,6 +38,8 @@ enum Refusal {
     Usage(String),
     /// It could not be started.
     Failed(String),
+    /// Whoever read stdout has left.
+    Unread,
 }
 
 impl From<resound::Error> for Refusal {
@@ -57,6 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         }
         Err(refusal) => {
             let (error, code) = match refusal {
+                Refusal::Unread => return ExitCode::SUCCESS,
                 Refusal::Usage(error) => (format!("{error}; try 'resound bench --help'"), USAGE),
                 Refusal::Failed(error) => (error, FAILED),
             };
@@ -116,18 +119,21 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&goal, folder_path, interval);
-    let console = Console::start(arguments, output).map_err(failed)?;
+    let console = Console::start(arguments, output, reactor.stop_handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, console.observer());
     let outcome = reactor.run(&mut generator);
     let findings = generator.finish();
     restore_signals();
     // Sockets close before the server is told to stop.
     drop(reactor);
-    let (intervals_lost, log_error) = console.end();
+    let shown = console.end();
     outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))?;
-    let report = arguments.report(&goal, &findings, intervals_lost, embedded.is_some());
+    if shown.is_unread {
+        return Err(Refusal::Unread);
+    }
+    let report = arguments.report(&goal, &findings, shown.lost, embedded.is_some());
     drop(embedded);
-    let logged = match (&arguments.output, log_error) {
+    let logged = match (&arguments.output, shown.log_error) {
         (Some(output), Some(error)) => Err(output.failed(error)),
         _ => Ok(()),
     };

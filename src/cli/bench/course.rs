@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
+use resound::reactor::StopHandle;
 use resound::report::{Format, HlogWriter, Interval, Mode, PercentileList};
 
 use super::arguments::{Arguments, Output};
@@ -37,7 +38,18 @@ pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
 #[derive(Debug)]
 pub(super) struct Console {
     course: Course,
-    thread: JoinHandle<Option<io::Error>>,
+    thread: JoinHandle<Shown>,
+}
+
+/// What came of showing it.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// Lines that were lost.
+    pub(super) lost: u64,
+    /// Why the log is not whole.
+    pub(super) log_error: Option<io::Error>,
+    /// Whoever read stdout has left, and the run was ended for it.
+    pub(super) is_unread: bool,
 }
 
 /// The loop's end of it.
@@ -72,13 +84,18 @@ struct Shower {
     percentiles: PercentileList,
     bar: ProgressBar,
     log: Option<HlogWriter<BufWriter<File>>>,
-    /// Why the log is not whole.
-    log_error: Option<io::Error>,
     lost: Arc<AtomicU64>,
+    /// Ends the run, if nothing but stdout tells of it.
+    stop: Option<StopHandle>,
+    shown: Shown,
 }
 
 impl Console {
-    pub(super) fn start(arguments: &Arguments, output: Option<File>) -> io::Result<Console> {
+    pub(super) fn start(
+        arguments: &Arguments,
+        output: Option<File>,
+        stop: StopHandle,
+    ) -> io::Result<Console> {
         let (sender, receiver) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let is_log = arguments.output.as_ref().is_some_and(|out| out.format == Format::Hlog);
@@ -89,8 +106,9 @@ impl Console {
             percentiles: arguments.percentiles.clone(),
             bar: progress_bar(arguments),
             log,
-            log_error: None,
             lost: Arc::clone(&lost),
+            stop: arguments.output.is_none().then_some(stop),
+            shown: Shown::default(),
         };
         let thread = std::thread::Builder::new().name("console".to_owned());
         let thread = thread.spawn(move || shower.show(&receiver))?;
@@ -102,14 +120,13 @@ impl Console {
         self.course.clone()
     }
 
-    /// Waits until all is shown, once every observer is gone; returns how many lines were lost, and
-    /// why the log is not whole if it is not.
-    pub(super) fn end(self) -> (u64, Option<io::Error>) {
+    /// Waits until all is shown, once every observer is gone.
+    pub(super) fn end(self) -> Shown {
         let Course { sender, lost } = self.course;
         drop(sender);
         // Its panic has been printed.
-        let log_error = self.thread.join().ok().flatten();
-        (lost.load(Ordering::Relaxed), log_error)
+        let shown = self.thread.join().unwrap_or_default();
+        Shown { lost: lost.load(Ordering::Relaxed), ..shown }
     }
 }
 
@@ -141,7 +158,7 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
 }
 
 impl Shower {
-    fn show(mut self, receiver: &Receiver<Interval>) -> Option<io::Error> {
+    fn show(mut self, receiver: &Receiver<Interval>) -> Shown {
         let mut started_at = Instant::now();
         loop {
             match receiver.recv_timeout(REDRAW_INTERVAL) {
@@ -149,8 +166,9 @@ impl Shower {
                     // Connecting took time that is not of the run.
                     let end = Duration::from_nanos(interval.end_ns);
                     started_at = Instant::now().checked_sub(end).unwrap_or(started_at);
-                    if self.take(&interval).is_err() {
+                    if let Err(error) = self.take(&interval) {
                         self.lost.fetch_add(1, Ordering::Relaxed);
+                        self.leave_if_unread(&error);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -168,9 +186,21 @@ impl Shower {
         if let Some(log) = self.log.take()
             && let Err(error) = log.finish()
         {
-            self.log_error.get_or_insert(error);
+            self.shown.log_error.get_or_insert(error);
         }
-        self.log_error
+        self.shown
+    }
+
+    /// Nobody would hear of a run that goes on without a reader.
+    fn leave_if_unread(&mut self, error: &io::Error) {
+        let is_stdout = matches!(self.lines, Lines::Stdout | Lines::JsonToStdout);
+        if let Some(stop) = &self.stop
+            && is_stdout
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            self.shown.is_unread = true;
+            stop.stop();
+        }
     }
 
     fn take(&mut self, interval: &Interval) -> io::Result<()> {
@@ -179,7 +209,7 @@ impl Shower {
             && let Err(error) = log.add(interval)
         {
             // Once is enough to know; the lines go on.
-            self.log_error.get_or_insert(error);
+            self.shown.log_error.get_or_insert(error);
             self.log = None;
         }
         match self.lines {
