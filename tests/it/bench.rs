@@ -7,6 +7,7 @@ mod flags;
 mod interop;
 mod interrupts;
 mod limits;
+mod outputs;
 mod streams;
 mod truth;
 
