@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, USAGE, bench, complain, ping, text};
 
@@ -21,11 +21,13 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
         _ => {
             let line = one_line(error);
             complain(&line);
-            let is_json = wants_json(std::env::args_os().skip(2));
+            let wanted = Wanted::by(&subcommand(), std::env::args_os().skip(2));
             match subcommand().trim() {
-                "bench" => bench::report_usage_failure(&line, is_json),
+                "bench" => {
+                    bench::report_usage_failure(&line, wanted.json, wanted.output.as_deref());
+                }
                 // Nobody reads it when it fails, and the line above says the same.
-                "ping" if is_json => {
+                "ping" if wanted.json => {
                     let _ = writeln!(io::stdout().lock(), "{}", ping::error_document(&line));
                 }
                 _ => {}
@@ -35,23 +37,68 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Whether a document was asked for, as far as a command line that is wrong can tell: `--json`,
-/// or `-J`, alone or among other letters.
-fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
-    let mut words = words.map(|word| word.to_string_lossy().into_owned());
-    let has_letter =
-        |word: &str| word.starts_with('-') && !word.starts_with("--") && word.contains('J');
-    words
-        .by_ref()
-        .take_while(|word| word != "--")
-        .any(|word| matches!(word.as_str(), "--json" | "--json-stream") || has_letter(&word))
+/// Where a document was asked for, by a command line that is wrong and that clap has left at its
+/// first mistake. Options are told from their values as getopt(3) does.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    json: bool,
+    output: Option<OsString>,
+}
+
+impl Wanted {
+    fn by(subcommand: &str, words: impl Iterator<Item = OsString>) -> Wanted {
+        let command = Cli::command();
+        let Some(command) = command.find_subcommand(subcommand.trim()) else {
+            return Wanted::default();
+        };
+        let mut wanted = Wanted::default();
+        let mut words = words.map(|word| word.to_string_lossy().into_owned());
+        while let Some(word) = words.next().filter(|word| word != "--") {
+            for (option, joined) in options_in(command, &word) {
+                let takes_value = option.get_action().takes_values();
+                let value = if takes_value { joined.or_else(|| words.next()) } else { None };
+                match option.get_id().as_str() {
+                    "json" | "json_stream" => wanted.json = true,
+                    "output" => wanted.output = value.map(OsString::from),
+                    _ => {}
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// The options that a word consists of, the last one with the value that is joined to it: `-qJ`,
+/// `-c5`, `--count=5`. None in a word that is no option, or one that is not known.
+fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<String>)> {
+    if let Some(long) = word.strip_prefix("--") {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (long, None),
+        };
+        let option = command.get_arguments().find(|option| option.get_long() == Some(name));
+        return option.map(|option| (option, value)).into_iter().collect();
+    }
+    let mut options = Vec::new();
+    let Some(letters) = word.strip_prefix('-') else { return options };
+    for (at, letter) in letters.char_indices() {
+        let option = command.get_arguments().find(|option| option.get_short() == Some(letter));
+        let Some(option) = option else { break };
+        let rest = &letters[at + letter.len_utf8()..];
+        let is_last = option.get_action().takes_values();
+        options.push((option, (is_last && !rest.is_empty()).then(|| rest.to_owned())));
+        if is_last {
+            break;
+        }
+    }
+    options
 }
 
 /// clap's message without its usage, its advice on separate lines and its "error: ".
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let command = Cli::command();
-        let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
         let names = names.join(", ");
         return format!("no command given; expected one of: {names}; try 'resound --help'");
     }
@@ -81,14 +128,30 @@ fn subcommand() -> String {
 mod tests {
     use super::*;
 
+    fn wanted(subcommand: &str, line: &str) -> Wanted {
+        Wanted::by(subcommand, line.split(' ').map(OsString::from))
+    }
+
     #[test]
     fn a_document_is_asked_for_by_its_letter_or_its_word_before_two_dashes() {
-        let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
-        for line in ["-J", "--json", "-qJ", "-Jq", "-c x tcp://a:1 -J", "--json-stream"] {
-            assert!(wants(line), "{line}");
+        for line in ["-J", "--json", "-qJ", "-Jq", "-c x tcp://a:1 -J", "--bogus -J"] {
+            assert!(wanted("ping", line).json, "{line}");
         }
-        for line in ["", "-j", "--Json", "-- -J", "J", "-c x"] {
-            assert!(!wants(line), "{line}");
+        for line in ["", "-j", "--Json", "-- -J", "J", "-c x", "-c -J", "-c5J"] {
+            assert!(!wanted("ping", line).json, "{line}");
+        }
+        assert!(wanted("bench", "--json-stream -n x").json);
+        assert_eq!(wanted("send", "-J"), Wanted::default());
+        assert_eq!(wanted("nonsense", "-J"), Wanted::default());
+    }
+
+    #[test]
+    fn a_file_is_asked_for_in_every_way_that_options_have_values() {
+        for line in ["-o a.json -n x", "-oa.json", "--output a.json", "--output=a.json -J"] {
+            assert_eq!(wanted("bench", line).output, Some("a.json".into()), "{line}");
+        }
+        for line in ["--bogus -- -o a.json", "--label -o a.json --bogus", "-o", "a.json"] {
+            assert_eq!(wanted("bench", line).output, None, "{line}");
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::units::{parse_count, parse_time};
 /// - `loss`, the lost and the unsent of all that were to be sent, and `cpu_share`, of one
 ///   processor: `0.1%`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
-///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`, `timed_out`,
-///   `failed_locally`: a count, `0`, `10k`.
+///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`,
+///   `timed_out`, `failed_locally`: a count, `0`, `10k`.
 ///
 /// What has no value does not hold, whatever the operator: a percentile that fewer than ten samples
 /// lie beyond, any time without an echo, `service` and `lag` in a closed loop, `loss` when nothing

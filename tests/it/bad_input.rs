@@ -60,7 +60,7 @@ fn assert_usage_of(arguments: &[&str], parts: &[&str]) {
 
 #[test]
 fn a_command_line_without_a_known_subcommand_names_those_there_are() {
-    assert_usage_of(&[], &["no command given", "serve, ping, send"]);
+    assert_usage_of(&[], &["no command given", "serve, bench, ping, send"]);
     assert_usage_of(&["frobnicate"], &["'frobnicate'", "--help"]);
     assert_usage_of(&[""], &["''", "--help"]);
     assert_usage_of(&["--frobnicate"], &["'--frobnicate'", "--help"]);

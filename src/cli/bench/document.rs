@@ -1,12 +1,14 @@
 //! The facts of a run put together: what the command line said, what was found, where it was.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::path::Path;
 
 use resound::endpoint::Transport;
 use resound::load::Findings;
 use resound::report::{
-    CommandLine, Distribution, Environment, Generator, LoadLoop, Mode, Report, Signs, VERSION,
-    Verdict, Warning,
+    CommandLine, Distribution, Environment, Format, Generator, LoadLoop, Mode, Report, Signs,
+    VERSION, Verdict, Warning,
 };
 
 use super::arguments::Arguments;
@@ -26,17 +28,19 @@ pub(in crate::cli) fn typed_words() -> Vec<String> {
 
 /// For a command line that could not even be read: the document to stdout, if one was asked for
 /// there, and to the file that was to have it.
-pub(in crate::cli) fn report_usage_failure(error: &str, is_for_stdout: bool) {
-    let typed = typed_words();
-    let mut words = typed.iter().skip_while(|word| !matches!(word.as_str(), "-o" | "--output"));
-    let file = words.nth(1).filter(|path| path.ends_with(".json")).cloned();
-    let document = Report::failed(PROGRAM, typed, error).to_json();
+pub(in crate::cli) fn report_usage_failure(
+    error: &str,
+    is_for_stdout: bool,
+    output: Option<&OsStr>,
+) {
+    let document = Report::failed(PROGRAM, typed_words(), error).to_json();
     // The line on stderr has said what matters: nothing is to be added when these fail.
     if is_for_stdout {
         let _ = io::stdout().write_all(document.as_bytes());
     }
-    if let Some(file) = file {
-        let _ = std::fs::write(file, document);
+    let is_json = |path: &&Path| Format::of(path) == Ok(Format::Json);
+    if let Some(path) = output.map(Path::new).filter(is_json) {
+        let _ = std::fs::write(path, document);
     }
 }
 

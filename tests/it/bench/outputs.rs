@@ -105,7 +105,9 @@ fn an_hlog_file_has_each_interval_and_they_add_up() {
     };
     if count(&document, "/generator/intervals_lost") == 0 {
         assert_eq!(sum(None), count(&document, "/latency_ns/count"));
-        assert_eq!(sum(Some("warmup")), count(&document, "/warmup_messages/received"));
+        // Echoes that come when the warm-up is over are in no interval: one a connection.
+        let warmup = count(&document, "/warmup_messages/received");
+        assert!((warmup - 2..=warmup).contains(&sum(Some("warmup"))), "{log}");
     }
     let mut end = 0.0;
     for interval in intervals {
