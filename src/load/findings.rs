@@ -64,6 +64,7 @@ impl<O: Observer> Generator<O> {
         let elapsed_ns = until_ns.saturating_sub(self.course.measure_from_ns);
         let pacing = self.pacing();
         let unsent = self.unsent();
+        let received_in_time = self.received_in_time();
         let tally = &mut self.run.tally;
         let mut messages = tally.measured;
         messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
@@ -85,7 +86,7 @@ impl<O: Observer> Generator<O> {
             drain_ns: course.over_ns.saturating_sub(until_ns),
             rate: Rate {
                 asked: self.options.rate.map(whole),
-                achieved: ratio(messages.received, elapsed_ns) * 1e9,
+                achieved: ratio(received_in_time, elapsed_ns) * 1e9,
             },
             bytes: Bytes {
                 sent: messages.sent.saturating_mul(length),
@@ -127,6 +128,16 @@ impl<O: Observer> Generator<O> {
             false => self.run.tally.begun_ns_last,
         };
         self.course.end_ns.max(last_ns)
+    }
+
+    /// Echoes that the achieved rate is made of. What was due in an open loop is what was asked
+    /// for, whenever it came back; the last echoes of a closed loop have no successors, and so no
+    /// rate.
+    fn received_in_time(&self) -> u64 {
+        match self.options.rate.is_some() || self.run.is_spent() {
+            true => self.run.tally.measured.received,
+            false => self.run.tally.received_by_end,
+        }
     }
 
     fn pacing(&self) -> Pacing {

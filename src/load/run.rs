@@ -103,6 +103,7 @@ impl Run {
     /// Sends nothing that is due from now on.
     pub(super) fn end_at(&mut self, end_ns: u64) {
         self.end_ns = self.end_ns.min(end_ns);
+        self.tally.end_ns = self.end_ns;
     }
 
     pub(super) fn end_ns(&self) -> u64 {

@@ -13,6 +13,10 @@ pub(super) struct Tally {
     pub(super) flows_open: u64,
     pub(super) held_back: u64,
     pub(super) first_difference: Option<Difference>,
+    /// When sending ends, or ended.
+    pub(super) end_ns: u64,
+    /// Echoes of measured messages that came before that.
+    pub(super) received_by_end: u64,
     /// When the last measured message was begun.
     pub(super) begun_ns_last: u64,
     /// When the last echo of a measured message came.
@@ -39,6 +43,8 @@ impl Tally {
             flows_open: 0,
             held_back: 0,
             first_difference: None,
+            end_ns: u64::MAX,
+            received_by_end: 0,
             begun_ns_last: 0,
             echo_ns_last: 0,
             heard_ns_last: None,
@@ -74,6 +80,7 @@ impl Tally {
             return;
         }
         self.measured.received += 1;
+        self.received_by_end += u64::from(now_ns < self.end_ns);
         self.echo_ns_last = now_ns;
         self.latency.record(latency_ns);
         // In a closed loop a message is meant to be sent when it is sent: one time tells both.

@@ -167,7 +167,8 @@ pub struct Rate {
     /// By `--rate`.
     #[serde(serialize_with = "json::finite_or_null")]
     pub asked: Option<f64>,
-    /// Echoes of measured messages over the time measured.
+    /// Echoes of measured messages over the time measured. In a closed loop that ends by the clock,
+    /// echoes that come after its end are in [`Messages`] and not in this.
     #[serde(serialize_with = "json::finite")]
     pub achieved: f64,
 }

@@ -130,7 +130,8 @@ fn speed(report: &Report, page: &mut Page) {
         0 => bytes_text(0.0),
         elapsed_ns => bytes_text(bytes as f64 * 1e9 / elapsed_ns as f64),
     };
-    let (sent, received) = (a_second(report.bytes.sent), a_second(report.bytes.received));
+    let sent = a_second(report.bytes.sent);
+    let received = bytes_text(achieved * report.length as f64);
     page.entry("throughput", &format!("{sent}/s sent, {received}/s received"));
 }
 
