@@ -35,8 +35,8 @@ fn an_open_loop_comes_back_on_every_transport() {
         let findings = run(options);
         assert_eq!(findings.messages, all_received(1_000), "{transport:?}");
         assert_eq!(findings.service_time.unwrap().count(), 1_000);
-        let lagged = findings.schedule_lag.unwrap().count();
-        assert_eq!(lagged + findings.held_back, 1_000, "each was sent in time or late");
+        assert_eq!(findings.schedule_lag.unwrap().count(), 1_000);
+        assert!(findings.held_back <= 1_000);
         assert_eq!(findings.rate.asked, Some(20_000.0));
     }
 }
