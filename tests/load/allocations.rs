@@ -96,11 +96,12 @@ fn an_open_loop_that_is_behind_allocates_nothing_a_message() {
     }
 }
 
-/// Less than the machine can do: flows wait in line for their time.
+/// Less than the machine can do: flows wait in line for their time. How many are in flight hangs on
+/// the clock, so there may be no more than a list has room for from its first message on.
 #[test]
 fn an_open_loop_that_keeps_its_rate_allocates_nothing_a_message() {
     for transport in Transport::ALL {
-        let allocations = Pair::new(transport, 16, Some(30_000)).allocations();
+        let allocations = Pair::new(transport, 4, Some(30_000)).allocations();
         assert_eq!(allocations, 0, "{transport:?}");
     }
 }
