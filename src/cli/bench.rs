@@ -2,6 +2,7 @@
 
 mod arguments;
 mod course;
+mod cpus;
 mod document;
 mod embedded;
 mod target;
@@ -18,6 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
+use self::cpus::Cpus;
 pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::target::Goal;
@@ -95,9 +97,10 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     arguments.check().map_err(Refusal::Usage)?;
     let output = arguments.output.as_ref().map(course::create).transpose()?;
     raise_descriptor_limit(arguments)?;
-    // The server's thread must not inherit the generator's affinity.
+    let cpus = Cpus::chosen(arguments);
+    // Threads inherit the affinity of who starts them: the generator's is set last.
     let embedded = match &arguments.endpoint {
-        None => Some(EmbeddedServer::start(arguments)?),
+        None => Some(EmbeddedServer::start(arguments, cpus.generator)?),
         Some(_) => None,
     };
     let goal = match (&arguments.endpoint, &embedded) {
@@ -106,9 +109,6 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
         (None, None) => unreachable!("without an endpoint there is a server"),
     };
     arguments.check_length(&goal).map_err(Refusal::Usage)?;
-    if let Some(cpu) = arguments.affinity {
-        target::pin(cpu)?;
-    }
     let failed = |error| resound::Error::new("start", "the loop", error);
     let mut reactor = Reactor::new().map_err(failed)?;
     reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
@@ -121,6 +121,7 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     let options = arguments.options(&goal, folder_path, interval);
     let console = Console::start(arguments, output, reactor.stop_handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, console.observer());
+    cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
     let findings = generator.finish();
     restore_signals();
@@ -131,7 +132,7 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
-    let report = arguments.report(&goal, &findings, shown.lost, embedded.is_some());
+    let report = arguments.report(&goal, &findings, shown.lost, &cpus);
     drop(embedded);
     let logged = match (&arguments.output, shown.log_error) {
         (Some(output), Some(error)) => Err(output.failed(error)),
@@ -222,14 +223,8 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<(), resound::Error> {
 
 impl Arguments {
     /// All facts of a run together.
-    fn report(
-        &self,
-        goal: &Goal,
-        findings: &Findings,
-        intervals_lost: u64,
-        is_embedded: bool,
-    ) -> Report {
-        let report = document::compose(self, goal, findings, intervals_lost, is_embedded);
+    fn report(&self, goal: &Goal, findings: &Findings, intervals_lost: u64, cpus: &Cpus) -> Report {
+        let report = document::compose(self, goal, findings, intervals_lost, cpus);
         let asserts = self.asserts.iter().map(|assert| assert.check(&report)).collect();
         Report { asserts, ..report }
     }

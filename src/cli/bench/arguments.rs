@@ -122,7 +122,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T|always", value_parser = spin)]
     pub(super) spin: Option<Spin>,
 
-    /// Run the generator on this CPU
+    /// Run the generator on this CPU [default: with the server in this process one that the server
+    /// keeps off, if there are two]
     #[arg(short = 'A', long, value_name = "CPU", value_parser = cpu)]
     pub(super) affinity: Option<usize>,
 

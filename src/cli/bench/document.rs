@@ -12,6 +12,7 @@ use resound::report::{
 };
 
 use super::arguments::Arguments;
+use super::cpus::Cpus;
 use super::target::Goal;
 
 /// The program, as reports name it.
@@ -53,12 +54,11 @@ pub(super) fn compose(
     goal: &Goal,
     findings: &Findings,
     intervals_lost: u64,
-    is_embedded: bool,
+    cpus: &Cpus,
 ) -> Report {
     let percentiles = &arguments.percentiles;
     let is_local = goal.is_local();
-    // Pinned, the server in this process keeps off; of another's processors nothing is known.
-    let is_shared = is_local && arguments.affinity.is_none();
+    let is_shared = is_local && cpus.may_be_shared();
     let latency = &findings.latency;
     let [service_time, schedule_lag] =
         [findings.service_time.as_ref(), findings.schedule_lag.as_ref()];
@@ -71,7 +71,7 @@ pub(super) fn compose(
         status: findings.status,
         error: findings.error.clone(),
         endpoint: goal.endpoint.to_string(),
-        embedded_server: is_embedded,
+        embedded_server: arguments.endpoint.is_none(),
         label: arguments.label.clone(),
         mode: arguments.mode(),
         load_loop: load_loop(arguments),

@@ -9,7 +9,7 @@ use resound::reactor::{Reactor, StopHandle};
 use tempfile::TempDir;
 
 use super::arguments::Arguments;
-use super::target::leave;
+use super::cpus::leave;
 
 /// A running server; stopped when dropped.
 #[derive(Debug)]
@@ -23,7 +23,11 @@ pub(super) struct EmbeddedServer {
 
 impl EmbeddedServer {
     /// Starts it on a free loopback port, or on a socket file of its own.
-    pub(super) fn start(arguments: &Arguments) -> Result<EmbeddedServer, Error> {
+    /// It keeps off the generator's CPU, if that has one of its own.
+    pub(super) fn start(
+        arguments: &Arguments,
+        generator_cpu: Option<usize>,
+    ) -> Result<EmbeddedServer, Error> {
         let failed = |error| Error::new("start", "a server in this process", error);
         let transport = arguments.transport();
         let folder = match transport {
@@ -45,7 +49,6 @@ impl EmbeddedServer {
         let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &asked)?;
         let stop = reactor.stop_handle();
-        let generator_cpu = arguments.affinity;
         let serve = move || {
             if let Some(cpu) = generator_cpu {
                 leave(cpu);

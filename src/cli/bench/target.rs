@@ -7,7 +7,6 @@ use std::time::Duration;
 use resound::Error;
 use resound::endpoint::{Endpoint, Transport, UnixName};
 use resound::socket::Target;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tempfile::TempDir;
 
 /// How long one of several addresses of a host may take to show that it is served.
@@ -78,24 +77,4 @@ fn is_own(addr: SocketAddr) -> io::Result<bool> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(addr)?;
     Ok(socket.local_addr()?.ip() == addr.ip())
-}
-
-/// Runs this thread on one processor.
-pub(super) fn pin(cpu: usize) -> Result<(), Error> {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set).map_err(|error| {
-        Error::new("run on", format!("CPU {cpu}"), io::Error::from(error))
-            .hint("no such CPU, or not allowed to this process")
-    })
-}
-
-/// Runs this thread on the processors that it may use, but for one, if there are others.
-pub(super) fn leave(cpu: usize) {
-    let Ok(mut set) = sched_getaffinity(None) else { return };
-    set.unset(cpu);
-    if set.count() > 0 {
-        // Best effort: the two ends share processors otherwise, as they do without it.
-        let _ = sched_setaffinity(None, &set);
-    }
 }

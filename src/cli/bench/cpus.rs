@@ -1,0 +1,59 @@
+//! Which processors the two ends run on.
+
+use std::io;
+
+use resound::Error;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::arguments::Arguments;
+
+/// The processors of a run.
+#[derive(Debug)]
+pub(super) struct Cpus {
+    /// The one that the generator has to itself, as far as this process goes.
+    pub(super) generator: Option<usize>,
+    /// Those that this process may use.
+    allowed: Vec<usize>,
+    is_server_here: bool,
+}
+
+impl Cpus {
+    /// As asked for; where both ends are in this process and there are two processors, apart.
+    /// Left to the system, two threads that wake each other end up on one processor in some runs
+    /// and not in others.
+    pub(super) fn chosen(arguments: &Arguments) -> Cpus {
+        let set = sched_getaffinity(None).unwrap_or_default();
+        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
+        let is_server_here = arguments.endpoint.is_none();
+        let last = allowed.last().copied().filter(|_| is_server_here && allowed.len() > 1);
+        Cpus { generator: arguments.affinity.or(last), allowed, is_server_here }
+    }
+
+    /// Runs this thread where the generator is to run.
+    pub(super) fn pin_generator(&self) -> Result<(), Error> {
+        let Some(cpu) = self.generator else { return Ok(()) };
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).map_err(|error| {
+            Error::new("run on", format!("CPU {cpu}"), io::Error::from(error))
+                .hint("no such CPU, or not allowed to this process")
+        })
+    }
+
+    /// Whether a server on this machine may run on the generator's processor. Of one in another
+    /// process it is not known: it is taken to be elsewhere when the generator was given a place.
+    pub(super) fn may_be_shared(&self) -> bool {
+        let has_others = self.allowed.iter().any(|cpu| Some(*cpu) != self.generator);
+        self.generator.is_none() || (self.is_server_here && !has_others)
+    }
+}
+
+/// Runs this thread on the processors that it may use, but for one, if there are others.
+pub(super) fn leave(cpu: usize) {
+    let Ok(mut set) = sched_getaffinity(None) else { return };
+    set.unset(cpu);
+    if set.count() > 0 {
+        // Best effort: the two ends share processors otherwise, as they do without it.
+        let _ = sched_setaffinity(None, &set);
+    }
+}
