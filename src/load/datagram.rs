@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 
 use super::pattern::{MessageName, carried_number, whole_number};
-use super::run::{Admission, Run};
+use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use super::stream::Step;
 use super::tally::InFlight;
 use super::window::{Arrival, Window};
@@ -117,6 +117,7 @@ impl DatagramMover {
         readiness: &mut Readiness,
         run: &mut Run,
     ) -> io::Result<Step> {
+        run.fresh_ns = None;
         let has_received_all = self.receive(wire, readiness, run)?;
         let has_sent_all = self.send(wire, run)?;
         Ok(if has_received_all && has_sent_all { Step::Wait } else { Step::Again })
@@ -138,6 +139,7 @@ impl DatagramMover {
             let received = wire.receive(&mut scratch);
             if let Ok(count) = received {
                 let now_ns = run.clock.now_ns();
+                run.fresh_ns = (count <= QUICK_BYTES_MAX).then_some(now_ns);
                 self.take(&scratch[..count], now_ns, run);
             }
             run.scratch = scratch;
@@ -262,7 +264,7 @@ impl DatagramMover {
             if self.unsent.is_none() && self.window.len() >= run.in_flight_max {
                 return Ok(true);
             }
-            let now_ns = run.clock.now_ns();
+            let now_ns = run.send_ns();
             let message = match self.unsent {
                 Some(message) => InFlight { sent_ns: now_ns, ..message },
                 None => match run.admission(self.flow, self.window.len(), now_ns) {

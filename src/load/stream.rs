@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
 use super::pattern::MessageName;
-use super::run::{Admission, Run};
+use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use super::tally::InFlight;
 use crate::readiness::Readiness;
 use crate::report::Difference;
@@ -134,6 +134,7 @@ impl StreamMover {
         readiness: &mut Readiness,
         run: &mut Run,
     ) -> io::Result<Step> {
+        run.fresh_ns = None;
         if !self.receive(stream, readiness, run)? {
             return Ok(Step::Closed);
         }
@@ -157,6 +158,7 @@ impl StreamMover {
             let read = stream.read(&mut scratch);
             if let Ok(count @ 1..) = read {
                 let now_ns = run.clock.now_ns();
+                run.fresh_ns = (count <= QUICK_BYTES_MAX).then_some(now_ns);
                 if count < scratch.len() && readiness.short_read_drains() {
                     readiness.clear_readable();
                 }
@@ -304,7 +306,7 @@ impl StreamMover {
         while filled < run.scratch.len() {
             if number == self.begun {
                 // One reading of the clock a write: its messages leave together.
-                let now_ns = *now_ns.get_or_insert_with(|| run.clock.now_ns());
+                let now_ns = *now_ns.get_or_insert_with(|| run.send_ns());
                 let Some(intended_ns) = self.may_begin(run, now_ns) else { break };
                 let message = run.begin(self.flow, intended_ns, now_ns);
                 self.begin(message, run);

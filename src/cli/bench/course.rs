@@ -38,7 +38,9 @@ pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
 #[derive(Debug)]
 pub(super) struct Console {
     course: Course,
-    thread: JoinHandle<Shown>,
+    /// None where nothing is to be shown: a program of one thread makes cheaper system calls, for
+    /// libc then knows that nobody cancels them.
+    thread: Option<JoinHandle<Shown>>,
 }
 
 /// What came of showing it.
@@ -110,9 +112,13 @@ impl Console {
             stop: arguments.output.is_none().then_some(stop),
             shown: Shown::default(),
         };
+        let course = Course { sender, lost };
+        if shower.is_idle() {
+            return Ok(Console { course, thread: None });
+        }
         let thread = std::thread::Builder::new().name("console".to_owned());
         let thread = thread.spawn(move || shower.show(&receiver))?;
-        Ok(Console { course: Course { sender, lost }, thread })
+        Ok(Console { course, thread: Some(thread) })
     }
 
     /// Who is to hear of the run.
@@ -125,7 +131,8 @@ impl Console {
         let Course { sender, lost } = self.course;
         drop(sender);
         // Its panic has been printed.
-        let shown = self.thread.join().unwrap_or_default();
+        let shown = self.thread.map(JoinHandle::join).transpose();
+        let shown = shown.ok().flatten().unwrap_or_default();
         Shown { lost: lost.load(Ordering::Relaxed), ..shown }
     }
 }
@@ -158,6 +165,11 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
 }
 
 impl Shower {
+    /// Whether nothing is to be shown or written.
+    fn is_idle(&self) -> bool {
+        self.lines == Lines::None && self.bar.is_hidden() && self.log.is_none()
+    }
+
     fn show(mut self, receiver: &Receiver<Interval>) -> Shown {
         let mut started_at = Instant::now();
         loop {
