@@ -303,7 +303,7 @@ fn environment_text(report: &Report) -> String {
     let allowed: Vec<String> = environment.cpus_allowed.iter().map(u64::to_string).collect();
     let place = if environment.loopback { "; loopback: no network is in the figures" } else { "" };
     let shared = if environment.shared_cpus {
-        "; both ends share CPUs, and take time from each other"
+        "; both ends may run on the same CPUs, and take time from each other"
     } else {
         ""
     };

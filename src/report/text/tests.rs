@@ -38,7 +38,7 @@ fn a_closed_loop_says_what_was_done_and_left_out() {
             "resound 0.1.0 on Linux 6.18.5, Intel(R) Xeon(R) CPU @ 2.50GHz, 2 CPUs online",
             "online, allowed 0,1, governor",
             "governor unknown, clock tsc; loopback: no network",
-            "both ends share CPUs",
+            "both ends may run on the same CPUs",
         ],
     );
     assert!(!words_of(&report).contains("PARTIAL"));
