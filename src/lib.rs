@@ -31,17 +31,17 @@
 //! Arrows say who may import whom; nothing points up, and siblings never meet (a test holds it).
 //!
 //! ```text
-//! main.rs  cli/                        flags, stdout, exit codes (the program alone)
+//! main.rs  cli/                       flags, stdout, exit codes (the program alone)
 //!    │
-//! echo/  load/ → report/               what to do with a source: two handlers of one reactor
-//!    │      │
-//!    │      │      ping/ → report/     blocking sockets and no reactor:
-//!    │      │      ping/ send/ → client/   another road, on purpose
-//!    │      │
-//! reactor/       socket/               when a source may run │ how bytes move
-//!    │              │
-//! readiness  endpoint  error  units    leaves: they import nothing of this crate
+//! echo/        load/ → report/        what to do with a source: two handlers of one reactor
+//!    │           │
+//! reactor/     socket/                when a source may run │ how bytes move
+//!    │           │
+//! readiness  endpoint  error  units   leaves: they import nothing of this crate
 //! ```
+//!
+//! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/ (which
+//! reports by report/) and send/, both on client/.
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
