@@ -40,8 +40,8 @@
 //! readiness  endpoint  error  units   leaves: they import nothing of this crate
 //! ```
 //!
-//! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/ (which
-//! reports by report/) and send/, both on client/.
+//! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/
+//! (which reports by report/) and send/, both on client/.
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in

@@ -15,7 +15,6 @@ use std::sync::atomic::AtomicBool;
 use resound::load::{Findings, Generator};
 use resound::reactor::{Reactor, Spin};
 use resound::report::{Format, Report, write_csv, write_hgrm};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
@@ -23,7 +22,7 @@ use self::cpus::Cpus;
 pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::target::Goal;
-use super::{FAILED, USAGE, complain};
+use super::{FAILED, USAGE, complain, ending_signals};
 
 /// An echo differed from what was sent.
 const CORRUPTED: u8 = 3;
@@ -55,6 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok((report, logged)) => {
             if let Some(error) = &report.error {
                 complain(error);
+            } else if let Some(difference) = &report.first_difference {
+                complain(&format_args!("an echo differed from what was sent: {difference}"));
             }
             let code = exit_code(&report);
             hand_out(arguments, &report, code, logged)
@@ -113,7 +114,7 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     let mut reactor = Reactor::new().map_err(failed)?;
     reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
     reactor
-        .watch_signals(&[SIGINT, SIGTERM])
+        .watch_signals(&ending_signals())
         .map_err(|error| resound::Error::new("watch", "signals", error))?;
     let folder = goal.client_folder()?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
@@ -175,7 +176,7 @@ fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -
 /// stopped reading.
 fn restore_signals() {
     let is_over = Arc::new(AtomicBool::new(true));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in ending_signals() {
         let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
     }
 }

@@ -45,6 +45,19 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
+/// The signals that end a run in good order: SIGHUP among them, unless somebody has asked for it to
+/// be ignored (nohup(1)).
+fn ending_signals() -> Vec<i32> {
+    let mut signals = vec![libc::SIGINT, libc::SIGTERM];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    if ignored & (1 << (libc::SIGHUP - 1)) == 0 {
+        signals.push(libc::SIGHUP);
+    }
+    signals
+}
+
 pub(crate) fn run() -> ExitCode {
     let outcome = match parse() {
         Ok(Cli { command: Command::Serve(arguments) }) => serve::run(&arguments),

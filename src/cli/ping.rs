@@ -15,13 +15,12 @@ use clap::Args;
 use resound::endpoint::Endpoint;
 use resound::ping::{Answer, AnswerKind, Event, LENGTH_MAX, Options, Outcome, ping};
 use resound::units::{parse_size, parse_time, parse_time_above_zero};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{time_text, write_summary};
 use super::serve::at_least_one;
-use super::{FAILED, complain};
+use super::{FAILED, complain, ending_signals};
 
 /// Measure round trips one by one, as ping(8) does.
 #[derive(Debug, Args)]
@@ -110,8 +109,7 @@ fn stop_at_signals() -> Result<PipeReader, resound::Error> {
     let watch = || -> io::Result<PipeReader> {
         let (stop, stopper) = io::pipe()?;
         let is_second = Arc::new(AtomicBool::new(false));
-        // Not SIGHUP, which nohup(1) has switched off.
-        for signal in [SIGINT, SIGTERM] {
+        for signal in ending_signals() {
             // In this order: the first signal is not yet the second.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
             signal_hook::flag::register(signal, Arc::clone(&is_second))?;

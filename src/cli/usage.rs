@@ -24,7 +24,8 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
             let wanted = Wanted::by(&subcommand(), std::env::args_os().skip(2));
             match subcommand().trim() {
                 "bench" => {
-                    bench::report_usage_failure(&line, wanted.json, wanted.output.as_deref());
+                    let stdout = wanted.json.then_some(wanted.is_line);
+                    bench::report_usage_failure(&line, stdout, wanted.output.as_deref());
                 }
                 // Nobody reads it when it fails, and the line above says the same.
                 "ping" if wanted.json => {
@@ -42,6 +43,8 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
     json: bool,
+    /// On one line, the last of a stream.
+    is_line: bool,
     output: Option<OsString>,
 }
 
@@ -58,7 +61,8 @@ impl Wanted {
                 let takes_value = option.get_action().takes_values();
                 let value = if takes_value { joined.or_else(|| words.next()) } else { None };
                 match option.get_id().as_str() {
-                    "json" | "json_stream" => wanted.json = true,
+                    "json" => wanted.json = true,
+                    "json_stream" => (wanted.json, wanted.is_line) = (true, true),
                     "output" => wanted.output = value.map(OsString::from),
                     _ => {}
                 }

@@ -21,6 +21,10 @@ const SWEEP_NS_MAX: u64 = 125_000_000;
 /// its original, when nothing is missing any more.
 const LINGER_NS: u64 = 100_000_000;
 
+/// What is overdue by more than this when the warm-up ends is dropped: sent first, it would take
+/// the place of what is measured. Less is what a turn or two leave.
+const WARMUP_BACKLOG_NS: u64 = 10_000_000;
+
 /// Whoever interrupts does not want to wait.
 const INTERRUPTED_DRAIN_NS: u64 = 200_000_000;
 
@@ -49,6 +53,8 @@ pub(super) struct Course {
     interval_at_ns: u64,
     interval_before: (u64, Messages),
     pub(super) ended_by: EndedBy,
+    /// Messages that were due in the warm-up, and dropped at its end.
+    pub(super) warmup_unsent: u64,
     pub(super) meter: Meter,
 }
 
@@ -93,6 +99,7 @@ impl Course {
             interval_at_ns: u64::MAX,
             interval_before: (0, Messages::default()),
             ended_by: EndedBy::Plan,
+            warmup_unsent: 0,
             meter: Meter::default(),
         }
     }
@@ -168,6 +175,8 @@ impl<O: Observer> Generator<O> {
                 self.tell_interval(now_ns, true);
             }
             self.course.is_measuring = true;
+            let until_ns = self.course.measure_from_ns.saturating_sub(WARMUP_BACKLOG_NS);
+            self.course.warmup_unsent = self.run.drop_backlog(until_ns);
             self.course.interval_before.1 = Messages::default();
             self.course.meter.start(now_ns);
         }

@@ -175,9 +175,9 @@ impl DatagramMover {
         let message = self.window.find(number);
         let is_measured = match self.window.arrived(number) {
             Arrival::Answer { message, is_overtaken } => {
-                let is_measured = run.tally.is_measured(message.intended_ns);
+                run.tally.bytes_received(bytes.len(), message.intended_ns);
                 self.answered(message, is_overtaken, now_ns, run);
-                is_measured
+                run.tally.is_measured(message.intended_ns)
             }
             Arrival::Late { is_measured } => {
                 run.tally.heard_ns_last = Some(now_ns);
@@ -280,6 +280,7 @@ impl DatagramMover {
                 run.freed(self.flow, now_ns);
             }
             run.tally.sent(message.intended_ns);
+            run.tally.bytes_sent(run.length_bytes, message.intended_ns);
             self.window.sent(message, run.tally.is_measured(message.intended_ns));
         }
         Ok(false)

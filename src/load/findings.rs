@@ -52,6 +52,8 @@ pub struct Findings {
     pub pacing: Pacing,
     /// The first echo that was not what had been sent.
     pub first_difference: Option<Difference>,
+    /// Messages of an open loop that were due in the warm-up and dropped at its end.
+    pub warmup_unsent: u64,
     /// What this host could not do, and how often.
     pub failures: Vec<(Error, u64)>,
 }
@@ -74,7 +76,6 @@ impl<O: Observer> Generator<O> {
         let latency = tally.latency().clone();
         let is_open_loop = self.options.rate.is_some();
         let of_open_loop = |distribution: &Distribution| is_open_loop.then(|| distribution.clone());
-        let length = self.options.length_bytes as u64;
         let course = &self.course;
         let (cpu_ns, metered_ns) = (course.meter.cpu_ns(), course.meter.elapsed_ns());
         let warmup_end_ns = course.measure_from_ns.min(course.end_ns.max(course.start_ns));
@@ -86,12 +87,9 @@ impl<O: Observer> Generator<O> {
             drain_ns: course.over_ns.saturating_sub(until_ns),
             rate: Rate {
                 asked: self.options.rate.map(whole),
-                achieved: ratio(received_in_time, elapsed_ns) * 1e9,
+                achieved: a_second(received_in_time, elapsed_ns),
             },
-            bytes: Bytes {
-                sent: messages.sent.saturating_mul(length),
-                received: messages.received.saturating_mul(length),
-            },
+            bytes: tally.bytes,
             messages,
             warmup_messages,
             flows: tally.flows,
@@ -106,6 +104,7 @@ impl<O: Observer> Generator<O> {
             cpu_ns_process: process_cpu_ns(),
             pacing,
             first_difference: tally.first_difference.take(),
+            warmup_unsent: self.course.warmup_unsent,
             failures: self.failures,
         }
     }
@@ -152,8 +151,11 @@ impl<O: Observer> Generator<O> {
     fn verdict(&self) -> (Status, Option<String>) {
         let messages = &self.run.tally.measured;
         let is_interrupted = self.course.ended_by == EndedBy::Interrupt;
-        if messages.received == 0 && messages.corrupted == 0 {
-            return (Status::Error, Some(self.why_nothing(is_interrupted)));
+        if messages.received == 0 {
+            let difference = self.run.tally.first_difference.as_ref();
+            let differs = |difference| format!("an echo differed from what was sent: {difference}");
+            let why = difference.map_or_else(|| self.why_nothing(is_interrupted), differs);
+            return (Status::Error, Some(why));
         }
         match self.course.ended_by {
             EndedBy::Plan => (Status::Ok, None),
@@ -170,16 +172,28 @@ impl<O: Observer> Generator<O> {
 
     /// Why there is nothing to report.
     fn why_nothing(&self, is_interrupted: bool) -> String {
+        let measured = &self.run.tally.measured;
         if is_interrupted {
-            return "interrupted before anything was measured".to_owned();
+            return "interrupted before an echo was measured".to_owned();
+        }
+        if measured.late > 0 {
+            let (late, timeout) = (measured.late, self.options.timeout);
+            return format!("nothing came back within {timeout:?}: {late} echoes came later");
+        }
+        if measured.sent == 0 && self.run.tally.warmup.received > 0 {
+            return "nothing was measured: no message was sent after the warm-up".to_owned();
         }
         let target = &self.options.target;
         let transport = self.options.transport;
         let scheme = if self.options.has_port() { "://" } else { ":" };
         let endpoint = format!("{}{scheme}{target}", transport.name());
         let flows = &self.run.tally.flows;
+        let refusal = match self.is_path_missing {
+            true => "no such file or directory (no such socket)",
+            false => "refused (nothing listens there)",
+        };
         let causes = [
-            (flows.refused, "refused (nothing listens there)"),
+            (flows.refused, refusal),
             (flows.reset, "reset by the peer"),
             (flows.closed, "closed by the peer"),
             (flows.timed_out, "timed out"),
@@ -199,6 +213,11 @@ impl<O: Observer> Generator<O> {
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a last digit does not matter")]
 fn whole(count: u64) -> f64 {
     count as f64
+}
+
+/// A count a second, by one division: the product of a rounded share is off in its last digit.
+fn a_second(count: u64, time_ns: u64) -> f64 {
+    if time_ns == 0 { 0.0 } else { whole(count) * 1e9 / whole(time_ns) }
 }
 
 /// 0 for nothing over nothing.

@@ -100,6 +100,8 @@ pub struct Generator<O: Observer = ()> {
     course: Course,
     /// Something was done in this turn: it was no mere polling.
     has_worked: bool,
+    /// A connection was refused because there is no such socket file.
+    is_path_missing: bool,
     /// What this host could not do: the first error of each kind, with how often it came.
     failures: Vec<(Error, u64)>,
 }
@@ -123,6 +125,7 @@ impl<O: Observer> Generator<O> {
             options,
             observer,
             has_worked: false,
+            is_path_missing: false,
             failures: Vec::new(),
         }
     }
@@ -151,6 +154,7 @@ impl<O: Observer> Generator<O> {
 
     /// Counts an error of a call by its cause, and keeps it when it is this host's own.
     fn count_failure(&mut self, operation: &'static str, error: io::Error) {
+        self.is_path_missing |= error.kind() == ErrorKind::NotFound;
         let flows = &mut self.run.tally.flows;
         match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => flows.refused += 1,
@@ -165,6 +169,7 @@ impl<O: Observer> Generator<O> {
 
     /// A flow could not even be begun. Whether that was the peer's doing.
     fn count_open_failure(&mut self, error: Error) -> bool {
+        self.is_path_missing |= error.kind() == ErrorKind::NotFound;
         if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) {
             self.run.tally.flows.refused += 1;
             return true;

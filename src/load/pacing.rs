@@ -69,6 +69,32 @@ impl Schedule {
         self.due_ns = self.next_due();
     }
 
+    /// Drops what is due before this time. A Poisson process has no memory: it begins anew there.
+    pub(super) fn skip_to(&mut self, time_ns: u64) {
+        if self.due_ns >= time_ns {
+            return;
+        }
+        let since_start_ns = time_ns.saturating_sub(self.start_ns);
+        match &mut self.random {
+            Some((_, elapsed_ns)) => {
+                #[expect(clippy::cast_precision_loss, reason = "2^53 ns are a hundred days")]
+                let from_ns = since_start_ns as f64;
+                *elapsed_ns = from_ns;
+            }
+            None => self.taken = self.index_at(time_ns),
+        }
+        self.due_ns = self.next_due();
+    }
+
+    /// How many messages of a fixed schedule are due before this time: due times are a fraction's
+    /// whole part, so that is the fraction's ceiling.
+    fn index_at(&self, time_ns: u64) -> u64 {
+        let since_start = u128::from(time_ns.saturating_sub(self.start_ns));
+        let all = (since_start * u128::from(self.rate)).div_ceil(SECOND_NS);
+        let own = all.saturating_sub(u128::from(self.place)).div_ceil(u128::from(self.flows));
+        u64::try_from(own).unwrap_or(u64::MAX)
+    }
+
     /// How many of the messages not taken yet are due from `from_ns` to before `until_ns`; of a
     /// Poisson process, how many are to be expected.
     pub(super) fn due_between(&self, from_ns: u64, until_ns: u64) -> u64 {
@@ -76,21 +102,14 @@ impl Schedule {
         let Some(last_ns) = until_ns.checked_sub(1).filter(|last_ns| *last_ns >= first_ns) else {
             return 0;
         };
-        // Due times are a fraction's whole part: the last index below a time is its ceiling's.
-        let index_at = |time_ns: u64| {
-            let since_start = u128::from(time_ns.saturating_sub(self.start_ns));
-            let below = since_start * u128::from(self.rate);
-            let all = below.div_ceil(SECOND_NS).saturating_sub(u128::from(self.place));
-            all.div_ceil(u128::from(self.flows))
-        };
-        let count = match self.random {
-            None => index_at(last_ns + 1).saturating_sub(index_at(first_ns)),
+        match self.random {
+            None => self.index_at(until_ns).saturating_sub(self.index_at(first_ns)),
             Some(_) => {
                 let length = u128::from(last_ns - first_ns) * u128::from(self.rate);
-                1 + length / (SECOND_NS * u128::from(self.flows))
+                let count = 1 + length / (SECOND_NS * u128::from(self.flows));
+                u64::try_from(count).unwrap_or(u64::MAX)
             }
-        };
-        u64::try_from(count).unwrap_or(u64::MAX)
+        }
     }
 
     fn next_due(&mut self) -> u64 {
@@ -222,6 +241,25 @@ mod tests {
         // 10,000 a second on 10 flows: 1 ms between two of one flow.
         assert!((mean / 1e6 - 1.0).abs() < 0.02, "mean {mean}");
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "exponential: spread equals mean");
+    }
+
+    #[test]
+    fn what_is_skipped_is_not_due_and_what_follows_keeps_its_time() {
+        for (place, flows) in [(0, 1), (2, 3)] {
+            let mut skipped = schedule(3_000, Arrival::Fixed, place, flows);
+            let mut taken = schedule(3_000, Arrival::Fixed, place, flows);
+            skipped.skip_to(2_000_000);
+            while taken.due_ns() < 2_000_000 {
+                taken.take();
+            }
+            assert_eq!(dues(skipped, 5), dues(taken, 5));
+        }
+        let mut poisson = schedule(1_000, Arrival::Poisson, 0, 1);
+        poisson.skip_to(1_000_000_000);
+        assert!(poisson.due_ns() >= 1_000_000_000);
+        let mut absurd = schedule(u64::MAX, Arrival::Poisson, 0, 1);
+        absurd.skip_to(1_000_000_000);
+        assert!(absurd.due_ns() >= 999_999_999);
     }
 
     #[test]

@@ -190,6 +190,16 @@ impl Run {
         due.min(self.remaining.unwrap_or(u64::MAX))
     }
 
+    /// Drops what was due before this time and is not sent; returns how many messages that were.
+    pub(super) fn drop_backlog(&mut self, until_ns: u64) -> u64 {
+        let mut dropped: u64 = 0;
+        for pace in self.paces.iter_mut().flatten() {
+            dropped = dropped.saturating_add(pace.schedule.due_between(0, until_ns));
+            pace.schedule.skip_to(until_ns);
+        }
+        dropped
+    }
+
     /// A flow that could not take its messages, by the peer's doing, can from now on.
     pub(super) fn freed(&mut self, flow: u32, now_ns: u64) {
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {

@@ -18,8 +18,8 @@ use crate::report::Difference;
 const READS_PER_SLICE: usize = 4;
 const WRITES_PER_SLICE: usize = 4;
 
-/// Messages without their echo on one connection, given up or not. A server that answers nothing
-/// would otherwise be owed one more a timeout.
+/// Messages without their echo on one connection, given up or not, unless more are to be in flight
+/// at once. A server that answers nothing would otherwise be owed one more a timeout.
 const UNANSWERED_MAX: usize = 16_384;
 
 /// What a slice ended with.
@@ -187,6 +187,9 @@ impl StreamMover {
             if run.verify && !self.is_corrupted {
                 self.compare(now, message, run);
             }
+            if self.overdue == 0 {
+                run.tally.bytes_received(count, message.intended_ns);
+            }
             self.read_bytes += count;
             bytes = later;
             if self.read_bytes == run.length_bytes {
@@ -251,7 +254,7 @@ impl StreamMover {
         if self.is_single {
             return None;
         }
-        if self.unanswered.len() >= UNANSWERED_MAX {
+        if self.unanswered.len() >= UNANSWERED_MAX.max(run.in_flight_max) {
             self.is_held_up = true;
             return None;
         }
@@ -282,7 +285,7 @@ impl StreamMover {
             }
             match stream.write(&run.scratch[..filled]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => self.advance_written(count, run.length_bytes),
+                Ok(count) => self.advance_written(count, run),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_writable();
@@ -321,10 +324,20 @@ impl StreamMover {
         filled
     }
 
-    fn advance_written(&mut self, count: usize, length_bytes: usize) {
-        let (number, offset) = self.written;
-        let bytes = offset + count;
-        self.written = (number + (bytes / length_bytes) as u64, bytes % length_bytes);
+    /// Notes that so many bytes more are written.
+    fn advance_written(&mut self, mut count: usize, run: &mut Run) {
+        while count > 0 {
+            let (number, offset) = self.written;
+            let now = count.min(run.length_bytes - offset);
+            // One that a stream of nonsense has answered before it was sent is of the present.
+            let first = self.begun - self.unanswered.len() as u64;
+            let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+            let message = at.and_then(|at| self.unanswered.get(at));
+            run.tally.bytes_sent(now, message.map_or(u64::MAX, |message| message.intended_ns));
+            let is_whole = offset + now == run.length_bytes;
+            self.written = if is_whole { (number + 1, 0) } else { (number, offset + now) };
+            count -= now;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What became of messages and connections, and how long echoes took.
 
-use crate::report::{Difference, Distribution, Flows, Messages};
+use crate::report::{Bytes, Difference, Distribution, Flows, Messages};
 
 /// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
 #[derive(Debug)]
@@ -9,6 +9,8 @@ pub(super) struct Tally {
     pub(super) measure_from_ns: u64,
     pub(super) measured: Messages,
     pub(super) warmup: Messages,
+    pub(super) bytes: Bytes,
+    bytes_warmup: Bytes,
     pub(super) flows: Flows,
     pub(super) flows_open: u64,
     pub(super) held_back: u64,
@@ -39,6 +41,8 @@ impl Tally {
             measure_from_ns: u64::MAX,
             measured: Messages::default(),
             warmup: Messages::default(),
+            bytes: Bytes::default(),
+            bytes_warmup: Bytes::default(),
             flows: Flows::default(),
             flows_open: 0,
             held_back: 0,
@@ -64,6 +68,21 @@ impl Tally {
     /// The counts that a message belongs to.
     pub(super) fn of(&mut self, is_measured: bool) -> &mut Messages {
         if is_measured { &mut self.measured } else { &mut self.warmup }
+    }
+
+    /// The bytes that a message's belong to.
+    fn bytes_of(&mut self, is_measured: bool) -> &mut Bytes {
+        if is_measured { &mut self.bytes } else { &mut self.bytes_warmup }
+    }
+
+    /// Bytes of a message that was intended at this time have been sent.
+    pub(super) fn bytes_sent(&mut self, count: usize, intended_ns: u64) {
+        self.bytes_of(self.is_measured(intended_ns)).sent += count as u64;
+    }
+
+    /// Bytes of its echo, right or wrong, have come.
+    pub(super) fn bytes_received(&mut self, count: usize, intended_ns: u64) {
+        self.bytes_of(self.is_measured(intended_ns)).received += count as u64;
     }
 
     pub(super) fn sent(&mut self, intended_ns: u64) {

@@ -211,7 +211,9 @@ pub struct Flows {
     pub failed_locally: u64,
 }
 
-/// Bytes of messages and of their echoes, without headers.
+/// Bytes that sockets took and gave for measured messages, in part too, as many as there were: an
+/// echo may be shorter or longer than its message. Late echoes, duplicates and headers are left
+/// out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bytes {
     /// Sent.

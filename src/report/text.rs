@@ -245,8 +245,10 @@ fn generator(report: &Report, page: &mut Page) {
     let pacing = match generator.pacing {
         Pacing::None => "slept until an echo came",
         Pacing::Sleep => "slept until the next message was due",
-        Pacing::Spin => "never slept",
-        Pacing::Hybrid => "slept, and polled without sleeping when a message was nearly due",
+        Pacing::Spin => "never slept, but polled, which is not in these figures",
+        Pacing::Hybrid => {
+            "slept, and when a message was nearly due polled, which is not in these figures"
+        }
     };
     page.entry(
         "generator",

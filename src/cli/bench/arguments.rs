@@ -85,7 +85,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
     pub(super) warmup: Duration,
 
-    /// A message without its echo is lost after T
+    /// A message without its echo is lost after T; a connection may take 3s in any case
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time_above_zero)]
     pub(super) timeout: Duration,
 
@@ -241,6 +241,11 @@ impl Arguments {
 
     /// What no flag can tell alone.
     pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(Endpoint::Tcp(host_port) | Endpoint::Udp(host_port)) = &self.endpoint
+            && host_port.port == 0
+        {
+            return Err("nobody listens on port 0: expected a port such as 7007".to_owned());
+        }
         if self.mode == ModeName::Connect && !self.transport().is_stream() {
             return Err("--mode connect needs a stream, such as tcp://127.0.0.1:7007".to_owned());
         }

@@ -28,20 +28,21 @@ pub(in crate::cli) fn typed_words() -> Vec<String> {
 }
 
 /// For a command line that could not even be read: the document to stdout, if one was asked for
-/// there, and to the file that was to have it.
+/// there (on one line or on many), and to the file that was to have it.
 pub(in crate::cli) fn report_usage_failure(
     error: &str,
-    is_for_stdout: bool,
+    stdout_is_line: Option<bool>,
     output: Option<&OsStr>,
 ) {
-    let document = Report::failed(PROGRAM, typed_words(), error).to_json();
+    let report = Report::failed(PROGRAM, typed_words(), error);
     // The line on stderr has said what matters: nothing is to be added when these fail.
-    if is_for_stdout {
-        let _ = io::stdout().write_all(document.as_bytes());
+    if let Some(is_line) = stdout_is_line {
+        let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
+        let _ = io::stdout().write_all(text.as_bytes());
     }
     let is_json = |path: &&Path| Format::of(path) == Ok(Format::Json);
     if let Some(path) = output.map(Path::new).filter(is_json) {
-        let _ = std::fs::write(path, document);
+        let _ = std::fs::write(path, report.to_json());
     }
 }
 
@@ -135,6 +136,13 @@ fn warnings(arguments: &Arguments, findings: &Findings) -> Vec<Warning> {
         let all = findings.flows.opened;
         warn(format!("{lost_flows} of {all} connections ended early; their load was not made"));
     }
+    if findings.warmup_unsent > 0 {
+        let unsent = findings.warmup_unsent;
+        warn(format!(
+            "{unsent} messages due in the warm-up were dropped at its end: it fell behind"
+        ));
+    }
+    warn_of_idle_flows(arguments, findings, &mut warn);
     if findings.unsent > 0 {
         let unsent = findings.unsent;
         warn(format!("{unsent} messages were never sent though due, and are in no percentile"));
@@ -159,4 +167,20 @@ fn warnings(arguments: &Arguments, findings: &Findings) -> Vec<Warning> {
         ));
     }
     warnings
+}
+
+/// In a closed loop a lost message keeps its place in flight until it is given up.
+fn warn_of_idle_flows(arguments: &Arguments, findings: &Findings, warn: &mut impl FnMut(String)) {
+    /// Of all places, over all the time: less changes no figure that is read to a percent.
+    const IDLE_SHARE_MIN: f64 = 0.01;
+    let places = arguments.connections as f64 * arguments.depth() as f64;
+    let idle_ns = findings.messages.lost as f64 * arguments.timeout.as_nanos() as f64;
+    let share = (idle_ns / (places * findings.elapsed_ns.max(1) as f64)).min(1.0);
+    if arguments.rate.is_none() && share >= IDLE_SHARE_MIN {
+        let percent = share * 100.0;
+        warn(format!(
+            "lost messages kept {percent:.0} % of the {places:.0} places in flight waiting for \
+             --timeout: the load was smaller by that"
+        ));
+    }
 }

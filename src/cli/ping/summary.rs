@@ -43,8 +43,11 @@ fn counts(messages: &Messages) -> String {
     }
     // What is in flight is neither.
     let settled = received + lost;
+    if settled == 0 {
+        return counts + ", loss not known yet";
+    }
     #[expect(clippy::cast_precision_loss, reason = "counts of probes are below 2^53")]
-    let share = if settled == 0 { 0.0 } else { lost as f64 * 100.0 / settled as f64 };
+    let share = lost as f64 * 100.0 / settled as f64;
     // At most four decimals, as few as it takes.
     let share = format!("{share:.4}");
     counts + &format!(", {}% loss", share.trim_end_matches('0').trim_end_matches('.'))
@@ -132,6 +135,6 @@ mod tests {
         assert_eq!(counts(&messages), expected);
         let one = Messages { sent: 1, received: 1, duplicated: 2, ..Messages::default() };
         assert_eq!(counts(&one), "1 probe sent, 1 received, 2 duplicated, 0% loss");
-        assert_eq!(counts(&Messages::default()), "0 probes sent, 0 received, 0% loss");
+        assert_eq!(counts(&Messages::default()), "0 probes sent, 0 received, loss not known yet");
     }
 }

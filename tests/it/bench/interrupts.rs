@@ -104,7 +104,7 @@ fn ctrl_c_before_anything_is_an_error() {
     drop(accepted);
     let document = document(&ended);
     assert_eq!((ended.code(), &document["status"]), (1, &"error".into()), "{document:#}");
-    assert_eq!(document["error"], "interrupted before anything was measured");
+    assert_eq!(document["error"], "interrupted before an echo was measured");
 }
 
 /// case B5: what the warm-up sent is told, and counts for nothing.
@@ -118,7 +118,7 @@ fn ctrl_c_during_the_warm_up_is_an_error() {
     let ended = run.wait();
     let document = document(&ended);
     assert_eq!((ended.code(), &document["status"]), (1, &"error".into()), "{document:#}");
-    assert_eq!(document["error"], "interrupted before anything was measured");
+    assert_eq!(document["error"], "interrupted before an echo was measured");
     assert!(count(&document, "/warmup_messages/received") > 50, "{document:#}");
     assert_eq!(count(&document, "/messages/sent"), 0);
 }
