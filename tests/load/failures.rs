@@ -39,7 +39,11 @@ fn refused_connections_are_counted_and_the_run_ends() {
             assert_eq!((findings.flows.opened, findings.flows.failed_locally), (0, 0));
             assert_eq!(findings.messages.received, 0);
             let error = findings.error.unwrap();
-            assert!(error.contains("cannot connect to") && error.contains("refused"), "{error}");
+            let reason = match transport {
+                Transport::Unix => "no such file or directory",
+                _ => "refused",
+            };
+            assert!(error.contains("cannot connect to") && error.contains(reason), "{error}");
         }
     }
 }
