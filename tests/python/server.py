@@ -17,6 +17,11 @@ import wire
 LINE = b"Are you talking to me?\n"
 
 
+def say(line):
+    """One write a line: print writes its end apart, and threads come between."""
+    sys.stdout.write(line + "\n")
+
+
 def echo(peer):
     while chunk := peer.recv(65536):
         peer.sendall(chunk)
@@ -42,7 +47,7 @@ def digest_after_the_end(peer):
 
 
 def swallow(peer):
-    print(repr(wire.read_to_end(peer)))
+    say(repr(wire.read_to_end(peer)))
 
 
 def reset(peer):
@@ -93,7 +98,7 @@ def serve_datagrams(sock, behaviour):
     while True:
         message, peer = sock.recvfrom(1 << 20)
         if behaviour == "print":
-            print(repr(message))
+            say(repr(message))
         elif behaviour == "echo":
             sock.sendto(message, peer)
         elif behaviour == "line":
@@ -119,4 +124,4 @@ try:
 except KeyboardInterrupt:
     if isinstance(bound, str) and bound:
         os.unlink(bound)
-    print("stopped")
+    say("stopped")
