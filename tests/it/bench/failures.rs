@@ -1,15 +1,11 @@
 //! Servers that do not answer, go away, or were never there: counted by cause, the rest goes on,
 //! and the run ends on time.
 
-use std::net::{SocketAddr, UdpSocket};
-
-use rustix::net::{AddressFamily, SocketType};
-
 use crate::bench::{
     Judge, assert_messages, at_once, bench_json, count, every_endpoint, good_json, is_stream,
     run_bench,
 };
-use crate::support::abstract_name;
+use crate::support::{Nobody, abstract_name};
 
 /// The counts of connections, in the order opened, refused, reset, closed, timed out, failed here.
 #[track_caller]
@@ -171,14 +167,8 @@ fn a_unix_datagram_server_that_ends_is_refused() {
 
 #[test]
 fn an_endpoint_that_nobody_has_is_refused_in_one_line() {
-    // Both ports stay taken, and neither can be spoken to: bound without listening, and connected
-    // to another peer.
-    let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let tcp = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
-    let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
-    connected.connect("127.0.0.1:9").unwrap();
-    let udp = connected.local_addr().unwrap();
+    let nobody = Nobody::new();
+    let Nobody { tcp, udp, .. } = &nobody;
     let endpoints = [
         format!("tcp://{tcp}"),
         format!("udp://{udp}"),

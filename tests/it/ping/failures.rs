@@ -1,28 +1,21 @@
 //! What no later probe could do better, and wrong command lines: one line, and with `-J` the
 //! document as well.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use resound::ping::Options;
-use rustix::net::{AddressFamily, SocketType};
 
 use crate::ping::{PATIENT, assert_messages, document, every_endpoint, is_stream, ping};
-use crate::support::{Daemon, run};
+use crate::support::{Daemon, Nobody, run};
 
 /// case U8: for `ping`, which says so and goes on.
 #[test]
 fn a_port_that_nobody_has_refuses_each_probe() {
-    // Both ports stay taken, so that no other test gets them, and neither can be spoken to: bound
-    // without listening, and connected to another peer.
-    let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let tcp = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
-    let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
-    connected.connect("127.0.0.1:9").unwrap();
-    let udp = connected.local_addr().unwrap();
+    let nobody = Nobody::new();
+    let Nobody { tcp, udp, .. } = &nobody;
     for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
         for interval in ["0", "1ms"] {
             let ended = run(ping(&["-c3", "-i", interval, PATIENT, &endpoint]));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use resound::send::Options;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::send::{Server, every_endpoint, is_stream, run_send, send};
-use crate::support::{Ended, Process, run};
+use crate::support::{Ended, Nobody, Process, run};
 
 /// Exit 1, and one line that names the endpoint and ends with the reason.
 #[track_caller]
@@ -25,14 +25,8 @@ fn assert_failed(ended: &Ended, endpoint: &str, reason: &str) {
 /// case U8: for UDP, the ICMP error names it.
 #[test]
 fn a_port_that_nobody_has_is_refused() {
-    // Both ports stay taken, so that no other test gets them, and neither can be spoken to: bound
-    // without listening, and connected to another peer.
-    let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let tcp = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
-    let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
-    connected.connect("127.0.0.1:9").unwrap();
-    let udp = connected.local_addr().unwrap();
+    let nobody = Nobody::new();
+    let Nobody { tcp, udp, .. } = &nobody;
     for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
         let ended = run_send(&[&endpoint, "x"], b"");
         assert_failed(&ended, &endpoint, "refused (nothing listens there)");

@@ -8,7 +8,7 @@ pub mod services;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// No test waits longer than this for anything. It is far beyond what a busy machine needs.
@@ -67,6 +68,27 @@ pub fn abstract_name(tag: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("@resound-test-{}-{tag}-{count}", std::process::id())
+}
+
+/// Two ports that are taken, so that no other test gets them, and that nobody can be spoken to at:
+/// one is bound without listening, the other connected to another peer.
+pub struct Nobody {
+    pub tcp: SocketAddr,
+    pub udp: SocketAddr,
+    _bound: rustix::fd::OwnedFd,
+    _connected: UdpSocket,
+}
+
+impl Nobody {
+    pub fn new() -> Nobody {
+        let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let tcp = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
+        let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
+        connected.connect("127.0.0.1:9").unwrap();
+        let udp = connected.local_addr().unwrap();
+        Nobody { tcp, udp, _bound: bound, _connected: connected }
+    }
 }
 
 /// A running process with its output gathered in the background; killed when dropped.
