@@ -187,8 +187,66 @@ impl Datagram {
         self.socket().send_with_flags(bytes, SEND_FLAGS).map(|_| ())
     }
 
+    /// Whether [`Datagram::receive_train`] is to find trains whole (`UDP_GRO`, udp(7)), or taken
+    /// apart by the kernel, as at first.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for Unix sockets and on systems other than Linux, and all of setsockopt(2).
+    pub fn receive_trains(&self, is_on: bool) -> io::Result<()> {
+        let Inner::Udp(_) = self.inner else { return Err(io::ErrorKind::Unsupported.into()) };
+        trains::receive_trains(self.as_fd(), is_on)
+    }
+
+    /// Sends a train to the peer that it is connected to: the bytes as datagrams of
+    /// `segment_bytes`, the last of which may be shorter, by one call (`UDP_SEGMENT`, udp(7)).
+    /// All of it is sent, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Datagram::send`], `EINVAL` for more than 64 datagrams (128 on later kernels) or
+    /// for datagrams longer than the path takes unfragmented, `EMSGSIZE` for a train longer than
+    /// 65,507 bytes, `EIO` where the device cannot make checksums, `Unsupported` on systems other
+    /// than Linux.
+    pub fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()> {
+        trains::send_train(self.as_fd(), bytes, segment_bytes)
+    }
+
+    /// Receives a datagram or a train of the peer that it is connected to into `buf`, and returns
+    /// its length and that of each of its datagrams but the last, which may be shorter. What does
+    /// not fit is cut off: a train may have 65,527 bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Datagram::receive`].
+    pub fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
+        trains::receive_train(self.as_fd(), buf)
+    }
+
     fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::sys as trains;
+
+/// Elsewhere nobody makes trains: callers stay with single datagrams.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod trains {
+    use std::io;
+    use std::os::fd::BorrowedFd;
+
+    pub(super) fn receive_trains(_: BorrowedFd<'_>, _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn send_train(_: BorrowedFd<'_>, _: &[u8], _: u16) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn receive_train(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<(usize, usize)> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -8,19 +8,22 @@
 #![allow(clippy::cast_possible_truncation)]
 
 mod calls;
+mod control;
+mod train;
 
 use std::io;
 use std::mem::size_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use libc::{c_int, c_uint, cmsghdr, iovec, mmsghdr, msghdr, socklen_t};
+use libc::{c_uint, iovec, mmsghdr, msghdr, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 pub(super) use self::calls::{
     force_send_buf, note_destination, note_overflow, receive, unsent_bytes,
 };
+use self::control::{CONTROL_BYTES, Control, Notes, write_notes};
+pub(super) use self::train::{receive_train, receive_trains, send_train};
 use super::Datagram;
 use super::SEND_FLAGS;
 use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse};
@@ -28,15 +31,6 @@ use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse};
 /// Slots lie one cache line further apart than they are long. At a distance of a power of two the
 /// first lines of all small datagrams would fall into one set of the first-level cache.
 const SLOT_STAGGER_BYTES: usize = 64;
-
-/// Room for the control messages asked for: `in6_pktinfo` (36 bytes with its header, padded to
-/// 40), the overflow count (24), and as much again to spare.
-const CONTROL_BYTES: usize = 128;
-
-/// A control buffer, aligned as `cmsghdr` must be.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_BYTES]);
 
 /// A batch on recvmmsg(2) and sendmmsg(2).
 ///
@@ -79,7 +73,7 @@ impl LinuxBatch {
         let stride = options.slot_bytes + SLOT_STAGGER_BYTES;
         let mut arena = vec![0_u8; slots * stride];
         let mut names: Vec<_> = (0..slots).map(|_| SockAddrStorage::zeroed()).collect();
-        let mut controls = vec![Control([0; CONTROL_BYTES]); slots];
+        let mut controls = vec![Control::EMPTY; slots];
         let part = |start: *mut u8| iovec { iov_base: start.cast(), iov_len: options.slot_bytes };
         // One base pointer a vector, and from here on no reference to a whole one: what the kernel
         // writes by the pointers derived from it must not be taken for borrowed.
@@ -218,10 +212,8 @@ impl Batch for LinuxBatch {
         let place = self.line.push(index);
         // The request's control buffer has been read: the answer's control message goes there.
         let control = self.received_headers[index].msg_hdr.msg_control.cast::<Control>();
-        let control_length = source.map_or(0, |source| {
-            // SAFETY: it points to this datagram's control buffer, which nobody borrows now.
-            write_source(unsafe { &mut *control }, source)
-        });
+        // SAFETY: it points to this datagram's control buffer, which nobody borrows now.
+        let control_length = write_notes(unsafe { &mut *control }, source, None);
         // So that a later look at the request finds this message, and nothing behind it.
         self.received_headers[index].msg_hdr.msg_controllen = control_length;
         let header = &mut self.answer_headers[place].msg_hdr;
@@ -283,8 +275,8 @@ impl Batch for LinuxBatch {
             iov_base: parcel.bytes.as_ptr().cast_mut().cast(),
             iov_len: parcel.bytes.len(),
         };
-        let mut control = Control([0; CONTROL_BYTES]);
-        let control_length = parcel.source.map_or(0, |source| write_source(&mut control, source));
+        let mut control = Control::EMPTY;
+        let control_length = write_notes(&mut control, parcel.source, None);
         let mut message =
             header(ptr::null_mut(), ptr::from_mut(&mut part), ptr::from_mut(&mut control)).msg_hdr;
         message.msg_name = parcel.peer.as_ptr().cast_mut().cast();
@@ -295,117 +287,3 @@ impl Batch for LinuxBatch {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
-
-/// What the control messages of one received datagram tell.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Notes {
-    /// The address of this host that was asked; the interface only where it is needed to answer.
-    destination: Option<(IpAddr, u32)>,
-    overflow: Option<u32>,
-}
-
-impl Notes {
-    /// # Safety
-    ///
-    /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
-    unsafe fn read(message: &msghdr) -> Notes {
-        let mut notes = Notes::default();
-        let end = message.msg_control.addr() + message.msg_controllen;
-        // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
-        let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-        // SAFETY: not null means a whole, aligned header inside the buffer.
-        while let Some(current) = unsafe { next.as_ref() }.copied() {
-            if next.addr() + current.cmsg_len > end {
-                // Cut off (MSG_CTRUNC).
-                break;
-            }
-            match (current.cmsg_level, current.cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    // SAFETY: this kind carries an in_pktinfo.
-                    let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
-                    notes.destination = info.map(|info| {
-                        (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
-                    });
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    // SAFETY: this kind carries an in6_pktinfo.
-                    let info: Option<libc::in6_pktinfo> = unsafe { payload(next) };
-                    notes.destination = info.and_then(|info| ipv6_source(&info));
-                }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
-                    // SAFETY: this kind carries a u32.
-                    notes.overflow = unsafe { payload(next) };
-                }
-                _ => {}
-            }
-            // SAFETY: as for CMSG_FIRSTHDR.
-            next = unsafe { libc::CMSG_NXTHDR(message, next) };
-        }
-        notes
-    }
-}
-
-/// The source address for the answer. A datagram to a group was not sent to an address of ours:
-/// routing picks one. A link-local address means nothing without its interface; any other is
-/// left free to take the best way back.
-fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
-    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-    let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
-    (!ip.is_multicast()).then_some((ip.into(), interface))
-}
-
-/// The payload of a control message, when all of it is there.
-///
-/// # Safety
-///
-/// `message` must point to a valid header with the payload that its length states; `T` must be
-/// plain data, for which any bytes are valid.
-unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
-    // SAFETY: CMSG_LEN only computes.
-    let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
-    // SAFETY: the header is valid and aligned as promised.
-    if unsafe { (*message).cmsg_len } < whole {
-        return None;
-    }
-    // SAFETY: the length was checked; the bytes need not be aligned for a T.
-    Some(unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<T>()) })
-}
-
-/// Writes the one control message that picks an answer's source, and returns its length.
-fn write_source(control: &mut Control, (ip, interface): (IpAddr, u32)) -> usize {
-    // SAFETY: all zeroes is valid for both of these structures of integers.
-    let (mut ipv4, mut ipv6): (libc::in_pktinfo, libc::in6_pktinfo) =
-        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-    match ip {
-        IpAddr::V4(ip) => {
-            ipv4.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets());
-            write_payload(control, libc::IPPROTO_IP, libc::IP_PKTINFO, ipv4)
-        }
-        IpAddr::V6(ip) => {
-            ipv6.ipi6_addr.s6_addr = ip.octets();
-            ipv6.ipi6_ifindex = interface as _;
-            write_payload(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, ipv6)
-        }
-    }
-}
-
-fn write_payload<T: Copy>(control: &mut Control, level: c_int, kind: c_int, payload: T) -> usize {
-    // SAFETY: these only compute.
-    let (length, space) = unsafe {
-        (libc::CMSG_LEN(size_of::<T>() as c_uint), libc::CMSG_SPACE(size_of::<T>() as c_uint))
-    };
-    assert!(space as usize <= CONTROL_BYTES);
-    let start = ptr::from_mut(control).cast::<cmsghdr>();
-    // SAFETY: a Control is aligned for a cmsghdr and, by the assertion, large enough for it and
-    // its payload, which need not be aligned.
-    unsafe {
-        (*start).cmsg_len = length as usize;
-        (*start).cmsg_level = level;
-        (*start).cmsg_type = kind;
-        ptr::write_unaligned(libc::CMSG_DATA(start).cast::<T>(), payload);
-    }
-    space as usize
-}
-
-#[cfg(test)]
-mod tests;

@@ -160,3 +160,45 @@ fn a_unix_receiver_that_is_gone_refuses_and_one_that_never_was_is_not_found() {
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(error.to_string().contains("cannot connect to"), "{error}");
 }
+
+/// A connected client that takes trains, and the plain socket it is connected to, likewise.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn train_pair() -> (Datagram, Datagram) {
+    let options = SocketOptions::default();
+    let server = Datagram::udp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let target = Target::Ip(server.local_addr().unwrap());
+    let client = Datagram::connect(&target, None, &options).unwrap();
+    let back = SockAddr::from(client.local_addr().unwrap());
+    server.socket().connect(&back).unwrap();
+    (client, server)
+}
+
+/// case U13
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn a_train_arrives_whole_with_the_length_of_its_datagrams() {
+    let (client, server) = train_pair();
+    server.receive_trains(true).unwrap();
+    client.send_train(b"aaabbbcccd", 3).unwrap();
+    client.send(b"single").unwrap();
+    client.send(b"").unwrap();
+    let mut buf = [0; 64];
+    // Loopback delivers within the send.
+    assert_eq!(server.receive_train(&mut buf).unwrap(), (10, 3));
+    assert_eq!(&buf[..10], b"aaabbbcccd");
+    assert_eq!(server.receive_train(&mut buf).unwrap(), (6, 6));
+    assert_eq!(server.receive_train(&mut buf).unwrap(), (0, 0));
+}
+
+/// case U13
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn a_train_is_taken_apart_for_whoever_does_not_take_trains() {
+    let (client, server) = train_pair();
+    client.send_train(b"aaabbbcccd", 3).unwrap();
+    let mut buf = [0; 64];
+    for expected in [&b"aaa"[..], b"bbb", b"ccc", b"d"] {
+        let (count, segment_bytes) = server.receive_train(&mut buf).unwrap();
+        assert_eq!((&buf[..count], segment_bytes), (expected, expected.len()));
+    }
+}

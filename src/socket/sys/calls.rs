@@ -53,7 +53,12 @@ fn switch_on(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> 
     set_option(fd, level, option, 1)
 }
 
-fn set_option(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+pub(super) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    value: c_int,
+) -> io::Result<()> {
     // SAFETY: the value is a c_int that outlives the call, and its length is stated.
     let result = unsafe {
         libc::setsockopt(

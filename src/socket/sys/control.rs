@@ -1,0 +1,162 @@
+//! Control messages: what the kernel tells beside a datagram, and what it is told (cmsg(3)).
+
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ptr;
+
+use libc::{c_int, c_uint, cmsghdr, msghdr};
+
+/// Room for the control messages asked for: `in6_pktinfo` (36 bytes with its header, padded to
+/// 40), the overflow count and the size of a train's datagrams (24 each), and some to spare.
+pub(super) const CONTROL_BYTES: usize = 128;
+
+/// A control buffer, aligned as `cmsghdr` must be.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
+
+impl Control {
+    pub(super) const EMPTY: Control = Control([0; CONTROL_BYTES]);
+}
+
+/// An address of this host, and the interface where the address alone does not tell it (or 0).
+pub(super) type Place = (IpAddr, u32);
+
+/// What the control messages of one received datagram or train tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Notes {
+    /// The address of this host that was asked; the interface only where it is needed to answer.
+    pub(super) destination: Option<Place>,
+    pub(super) overflow: Option<u32>,
+    /// The length of each datagram of a train but the last, which may be shorter (`UDP_GRO`).
+    pub(super) segment_bytes: Option<usize>,
+}
+
+impl Notes {
+    /// # Safety
+    ///
+    /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
+    pub(super) unsafe fn read(message: &msghdr) -> Notes {
+        let mut notes = Notes::default();
+        let end = message.msg_control.addr() + message.msg_controllen;
+        // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+        // SAFETY: not null means a whole, aligned header inside the buffer.
+        while let Some(current) = unsafe { next.as_ref() }.copied() {
+            if next.addr() + current.cmsg_len > end {
+                // Cut off (MSG_CTRUNC).
+                break;
+            }
+            match (current.cmsg_level, current.cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    // SAFETY: this kind carries an in_pktinfo.
+                    let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
+                    notes.destination = info.map(|info| {
+                        (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
+                    });
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    // SAFETY: this kind carries an in6_pktinfo.
+                    let info: Option<libc::in6_pktinfo> = unsafe { payload(next) };
+                    notes.destination = info.and_then(|info| ipv6_source(&info));
+                }
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                    // SAFETY: this kind carries a u32.
+                    notes.overflow = unsafe { payload(next) };
+                }
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    // SAFETY: this kind carries an int.
+                    let segment: Option<c_int> = unsafe { payload(next) };
+                    notes.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
+                }
+                _ => {}
+            }
+            // SAFETY: as for CMSG_FIRSTHDR.
+            next = unsafe { libc::CMSG_NXTHDR(message, next) };
+        }
+        notes
+    }
+}
+
+/// The source address for the answer. A datagram to a group was not sent to an address of ours:
+/// routing picks one. A link-local address means nothing without its interface; any other is
+/// left free to take the best way back.
+fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
+    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+    let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+    (!ip.is_multicast()).then_some((ip.into(), interface))
+}
+
+/// The payload of a control message, when all of it is there.
+///
+/// # Safety
+///
+/// `message` must point to a valid header with the payload that its length states; `T` must be
+/// plain data, for which any bytes are valid.
+unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
+    // SAFETY: CMSG_LEN only computes.
+    let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
+    // SAFETY: the header is valid and aligned as promised.
+    if unsafe { (*message).cmsg_len } < whole {
+        return None;
+    }
+    // SAFETY: the length was checked; the bytes need not be aligned for a T.
+    Some(unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<T>()) })
+}
+
+/// Writes what an answer is sent with: the address to leave from, and for a train the length of its
+/// datagrams (`UDP_SEGMENT`, udp(7)). Returns the length of it all, 0 when there is nothing to say.
+pub(super) fn write_notes(
+    control: &mut Control,
+    source: Option<Place>,
+    segment_bytes: Option<u16>,
+) -> usize {
+    let mut length = 0;
+    // SAFETY: all zeroes is valid for both of these structures of integers.
+    let (mut ipv4, mut ipv6): (libc::in_pktinfo, libc::in6_pktinfo) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    match source {
+        Some((IpAddr::V4(ip), _)) => {
+            ipv4.ipi_spec_dst.s_addr = u32::from_ne_bytes(ip.octets());
+            length = write_payload(control, length, (libc::IPPROTO_IP, libc::IP_PKTINFO), ipv4);
+        }
+        Some((IpAddr::V6(ip), interface)) => {
+            ipv6.ipi6_addr.s6_addr = ip.octets();
+            ipv6.ipi6_ifindex = interface as _;
+            length = write_payload(control, length, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), ipv6);
+        }
+        None => {}
+    }
+    if let Some(bytes) = segment_bytes {
+        length = write_payload(control, length, (libc::SOL_UDP, libc::UDP_SEGMENT), bytes);
+    }
+    length
+}
+
+/// Writes one control message behind the first `used` bytes, and returns how many are used then.
+fn write_payload<T: Copy>(
+    control: &mut Control,
+    used: usize,
+    (level, kind): (c_int, c_int),
+    payload: T,
+) -> usize {
+    // SAFETY: these only compute.
+    let (length, space) = unsafe {
+        (libc::CMSG_LEN(size_of::<T>() as c_uint), libc::CMSG_SPACE(size_of::<T>() as c_uint))
+    };
+    let end = used + space as usize;
+    assert!(end <= CONTROL_BYTES && used.is_multiple_of(align_of::<cmsghdr>()));
+    // SAFETY: a Control is aligned for a cmsghdr, and so is what follows a whole number of them;
+    // by the assertion there is room for it and its payload, which need not be aligned.
+    unsafe {
+        let start = ptr::from_mut(control).cast::<u8>().add(used).cast::<cmsghdr>();
+        (*start).cmsg_len = length as usize;
+        (*start).cmsg_level = level;
+        (*start).cmsg_type = kind;
+        ptr::write_unaligned(libc::CMSG_DATA(start).cast::<T>(), payload);
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests;

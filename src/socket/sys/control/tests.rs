@@ -1,0 +1,93 @@
+use proptest::prelude::*;
+
+use super::super::header;
+use super::*;
+
+fn message(control: &mut Control, length: usize) -> msghdr {
+    let mut message = header(ptr::null_mut(), ptr::null_mut(), control).msg_hdr;
+    message.msg_controllen = length;
+    message
+}
+
+fn read_back(source: Option<Place>, segment_bytes: Option<u16>) -> Notes {
+    let mut control = Control([0xff; CONTROL_BYTES]);
+    let length = write_notes(&mut control, source, segment_bytes);
+    // SAFETY: the control buffer outlives the call and has `length` written bytes.
+    unsafe { Notes::read(&message(&mut control, length)) }
+}
+
+/// case U10: the source that is written is the destination that was read.
+#[test]
+fn a_source_survives_its_control_message() {
+    let ipv4 = Some((IpAddr::from([127, 0, 0, 2]), 0));
+    let ipv6 = Some(("2001:db8::1".parse().unwrap(), 0));
+    for segment_bytes in [None, Some(1200)] {
+        assert_eq!(read_back(ipv4, segment_bytes).destination, ipv4);
+        assert_eq!(read_back(ipv6, segment_bytes).destination, ipv6);
+    }
+    assert_eq!(read_back(None, Some(1200)).destination, None);
+}
+
+/// case U10: link-local IPv6 keeps its scope, other addresses leave the way back open.
+#[test]
+fn only_a_link_local_source_keeps_its_interface() {
+    let local = ("fe80::1".parse().unwrap(), 7);
+    assert_eq!(read_back(Some(local), None).destination, Some(local));
+    let global: IpAddr = "2001:db8::1".parse().unwrap();
+    assert_eq!(read_back(Some((global, 7)), None).destination, Some((global, 0)));
+    assert_eq!(read_back(Some(("ff02::1".parse().unwrap(), 7)), None).destination, None);
+}
+
+/// case U13
+#[test]
+fn the_length_of_a_trains_datagrams_is_read() {
+    let mut control = Control::EMPTY;
+    let length = write_payload(&mut control, 0, (libc::SOL_UDP, libc::UDP_GRO), 1200 as c_int);
+    // SAFETY: the control buffer outlives the call and has `length` written bytes.
+    let notes = unsafe { Notes::read(&message(&mut control, length)) };
+    assert_eq!(notes, Notes { segment_bytes: Some(1200), ..Notes::default() });
+}
+
+#[test]
+fn a_cut_control_message_tells_nothing() {
+    let mut control = Control::EMPTY;
+    let source = Some((IpAddr::from([127, 0, 0, 2]), 0));
+    let length = write_notes(&mut control, source, None);
+    for cut in 0..length {
+        // SAFETY: the control buffer outlives the call and is longer than `cut`.
+        let notes = unsafe { Notes::read(&message(&mut control, cut)) };
+        assert!(cut >= 28 || notes == Notes::default(), "{cut}: {notes:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_of_control_messages_are_read_beyond_their_end(
+        bytes in prop::collection::vec(any::<u8>(), CONTROL_BYTES),
+        kinds in prop::collection::vec((0_usize..48, 0_usize..4), 1..4),
+        length in 0..=CONTROL_BYTES,
+    ) {
+        const KINDS: [(c_int, c_int); 4] = [
+            (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL),
+            (libc::SOL_UDP, libc::UDP_GRO),
+        ];
+        let mut control = Control(bytes.try_into().unwrap());
+        let mut at = 0;
+        // Plausible headers with lengths that lie, or are cut off.
+        for (stated, kind) in kinds {
+            let (level, kind) = KINDS[kind];
+            control.0[at..at + 8].copy_from_slice(&stated.to_ne_bytes());
+            control.0[at + 8..at + 12].copy_from_slice(&level.to_ne_bytes());
+            control.0[at + 12..at + 16].copy_from_slice(&kind.to_ne_bytes());
+            at += stated.max(16).next_multiple_of(8);
+            if at + 16 > CONTROL_BYTES {
+                break;
+            }
+        }
+        // SAFETY: the control buffer outlives the call and is at least `length` bytes long.
+        let notes = unsafe { Notes::read(&message(&mut control, length)) };
+        prop_assert!(length >= 16 || notes == Notes::default());
+    }
+}
