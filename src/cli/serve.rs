@@ -85,6 +85,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
 
+    /// Receive and answer UDP datagrams one by one, not in trains (GRO, GSO)
+    #[arg(long)]
+    no_offload: bool,
+
     /// Mode of socket files
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
     unix_mode: u32,
@@ -148,6 +152,7 @@ impl Arguments {
             stall_timeout: self.stall_timeout,
             drain_timeout: self.drain_timeout,
             report_interval: self.stats,
+            trains: !self.no_offload,
             socket: SocketOptions {
                 backlog: u32::try_from(self.backlog).unwrap_or(u32::MAX),
                 receive_buf_bytes: self.rcvbuf,

@@ -104,11 +104,11 @@ impl PeerBacklog {
         }
         let mut free = 0;
         while free < batch.unsent() && (free == 0 || !self.crowd.wants_look()) {
-            let index = batch.unsent_index(free);
-            if !self.is_empty() && self.holds(&batch.peer(index)) {
+            let answer = batch.unsent_train(free);
+            if !self.is_empty() && self.holds(&batch.peer(answer.index)) {
                 break;
             }
-            self.crowd.charge(batch.answer(index).len());
+            self.crowd.charge(answer.bytes);
             free += 1;
         }
         free

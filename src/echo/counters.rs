@@ -61,6 +61,8 @@ pub enum Cause {
     ReceiveFailed,
     /// An answer had to wait for room.
     Held,
+    /// Answers that were to leave together were refused, and left one by one.
+    TrainRefused,
     /// An answer was dropped: too long for the socket or the path (EMSGSIZE).
     AnswerTooLong,
     /// An answer was dropped: forbidden (EPERM, EACCES), by a firewall or a file's mode.
@@ -101,6 +103,7 @@ impl Cause {
         (Cause::Overflowed, "overflowed"),
         (Cause::ReceiveFailed, "receive_failed"),
         (Cause::Held, "held"),
+        (Cause::TrainRefused, "train_refused"),
         (Cause::AnswerTooLong, "answer_too_long"),
         (Cause::AnswerForbidden, "answer_forbidden"),
         (Cause::AnswerUnreachable, "answer_unreachable"),
@@ -141,12 +144,22 @@ impl Tally {
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
-        self.traffic.messages_in += 1;
+        self.received_many(1, bytes);
+    }
+
+    /// So many messages, of so many bytes in all.
+    pub(super) fn received_many(&mut self, messages: usize, bytes: usize) {
+        self.traffic.messages_in += messages as u64;
         self.traffic.bytes_in += bytes as u64;
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.traffic.messages_out += 1;
+        self.sent_many(1, bytes);
+    }
+
+    /// So many messages, of so many bytes in all.
+    pub(super) fn sent_many(&mut self, messages: usize, bytes: usize) {
+        self.traffic.messages_out += messages as u64;
         self.traffic.bytes_out += bytes as u64;
     }
 }

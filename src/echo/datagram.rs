@@ -13,6 +13,10 @@ use crate::socket::batch::{Batch, Parcel};
 /// Batches of one slice: 256 datagrams of UDP before the next source has its turn.
 const BATCHES_PER_SLICE: usize = 4;
 
+/// Bytes received in one slice before it ends with its batch. Batches of trains carry more than
+/// their number tells, up to 4 MiB each; a megabyte takes about as long as 256 single datagrams.
+const BYTES_PER_SLICE: usize = 1 << 20;
+
 /// Failed receives of one slice. Each takes one pending error off the socket, and a router may
 /// send many; an error that lasts must not keep the loop from sleeping.
 const RECEIVE_ERRORS_PER_SLICE: usize = 16;
@@ -28,6 +32,9 @@ pub(super) struct PacketMover {
     retry_at: Option<Instant>,
     /// The socket's overflow count when it was last seen.
     overflow_seen: u32,
+    /// A train of datagrams of this length was refused, and it is not known yet whether for being
+    /// one.
+    refused: Option<usize>,
 }
 
 /// Answers that would have blocked.
@@ -65,7 +72,7 @@ impl PacketMover {
     }
 
     fn new(held: Held) -> PacketMover {
-        PacketMover { held, retry_at: None, overflow_seen: 0 }
+        PacketMover { held, retry_at: None, overflow_seen: 0, refused: None }
     }
 
     /// Whether to be told when the socket is writable. Asked for only then: on Linux every UDP
@@ -77,7 +84,7 @@ impl PacketMover {
     /// How many answers wait.
     pub(super) fn held(&self) -> usize {
         match &self.held {
-            Held::Socket(parcels) => parcels.len(),
+            Held::Socket(parcels) => parcels.iter().map(Parcel::count).sum(),
             Held::Peers(backlog) => backlog.len(),
         }
     }
@@ -98,8 +105,8 @@ impl PacketMover {
     ) -> Next {
         self.retry_at = None;
         let mut receive_errors = 0;
-        let mut batches = 0;
-        while batches < BATCHES_PER_SLICE {
+        let (mut batches, mut bytes) = (0, 0);
+        while batches < BATCHES_PER_SLICE && bytes < BYTES_PER_SLICE {
             if !self.send_held(batch, socket, readiness, work) {
                 return Next::Wait;
             }
@@ -110,7 +117,7 @@ impl PacketMover {
                 Ok(count) => {
                     batches += 1;
                     self.count_overflow(batch, work);
-                    self.decide(batch, socket, count, work, &mut on_message);
+                    bytes += self.decide(batch, socket, count, work, &mut on_message);
                     self.send(batch, socket, readiness, work);
                     if work.receive_limit == 1 {
                         return Next::Again;
@@ -146,7 +153,7 @@ impl PacketMover {
         }
     }
 
-    /// Puts in the line what can be answered; counts what cannot.
+    /// Puts in the line what can be answered; counts what cannot. Returns the bytes received.
     fn decide<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -154,11 +161,13 @@ impl PacketMover {
         count: usize,
         work: &mut PacketWork<'_>,
         on_message: &mut impl FnMut(&B, usize),
-    ) {
+    ) -> usize {
+        let mut bytes = 0;
         for index in 0..count {
             let message = batch.message(index);
             let answerable = message.answerable;
-            work.tally.received(message.bytes.len());
+            bytes += message.bytes.len();
+            work.tally.received_many(message.count(), message.bytes.len());
             if message.truncated {
                 work.tally.add(Cause::Truncated, 1);
                 continue;
@@ -184,6 +193,7 @@ impl PacketMover {
             }
             batch.queue_answer(index);
         }
+        bytes
     }
 
     /// Sends the line of answers; what would block is held, what fails is counted.
@@ -207,7 +217,8 @@ impl PacketMover {
             match batch.send(socket, limit) {
                 Ok(count) => {
                     for nth in 0..count {
-                        work.tally.sent(batch.answer(batch.unsent_index(nth)).len());
+                        let train = batch.unsent_train(nth);
+                        work.tally.sent_many(train.datagrams, train.bytes);
                     }
                     batch.pass(count);
                 }
@@ -218,10 +229,22 @@ impl PacketMover {
                     }
                     self.hold_first(batch, readiness, work);
                 }
-                Err(error) => {
-                    work.tally.add(answer_cause(&error), 1);
-                    batch.pass(1);
-                }
+                Err(error) => match &mut self.held {
+                    Held::Socket(parcels) if batch.unsent_train(0).datagrams > 1 => {
+                        let train = batch.unsent_parcel();
+                        batch.pass(1);
+                        self.refused = take_apart(&train, &error, parcels, work.tally);
+                        // A refusal says nothing of room.
+                        readiness.merge(Readiness::WRITABLE);
+                        if !self.send_held(batch, socket, readiness, work) && batch.unsent() > 0 {
+                            self.hold_first(batch, readiness, work);
+                        }
+                    }
+                    _ => {
+                        work.tally.add(answer_cause(&error), 1);
+                        batch.pass(1);
+                    }
+                },
             }
         }
         if let Held::Peers(backlog) = &mut self.held {
@@ -243,15 +266,15 @@ impl PacketMover {
     ) {
         match &mut self.held {
             Held::Socket(parcels) => {
-                work.tally.add(Cause::Held, batch.unsent() as u64);
                 readiness.clear_writable();
                 while batch.unsent() > 0 {
-                    parcels.push_back(batch.parcel(batch.unsent_index(0)));
+                    work.tally.add(Cause::Held, batch.unsent_train(0).datagrams as u64);
+                    parcels.push_back(batch.unsent_parcel());
                     batch.pass(1);
                 }
             }
             Held::Peers(backlog) => {
-                backlog.hold(batch.parcel(batch.unsent_index(0)), work);
+                backlog.hold(batch.unsent_parcel(), work);
                 batch.pass(1);
             }
         }
@@ -279,18 +302,49 @@ impl PacketMover {
             if !readiness.is_writable() {
                 return false;
             }
-            match batch.send_parcel(socket, parcel) {
-                Ok(()) => work.tally.sent(parcel.bytes.len()),
+            let sent = batch.send_parcel(socket, parcel);
+            match &sent {
+                Ok(()) => work.tally.sent_many(parcel.count(), parcel.bytes.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_writable();
                     return false;
                 }
-                Err(error) => work.tally.add(answer_cause(&error), 1),
+                Err(error) if parcel.count() > 1 => {
+                    let train = parcels.pop_front().expect("it is the front");
+                    self.refused = take_apart(&train, error, parcels, work.tally);
+                    continue;
+                }
+                Err(error) => work.tally.add(answer_cause(error), 1),
+            }
+            // If the first datagram of a train that was refused goes, it was for being a train.
+            if let Some(segment_bytes) = self.refused.take()
+                && sent.is_ok()
+            {
+                batch.forbid_trains(socket, segment_bytes);
             }
             parcels.pop_front();
         }
         true
+    }
+}
+
+/// Puts the datagrams of a train that was refused at the front, for one may go where many may not.
+/// Returns the length of datagrams of which no train is to be made if they go: 0 for all.
+fn take_apart(
+    train: &Parcel,
+    error: &io::Error,
+    parcels: &mut VecDeque<Parcel>,
+    tally: &mut Tally,
+) -> Option<usize> {
+    tally.add(Cause::TrainRefused, 1);
+    train.take_apart().rev().for_each(|parcel| parcels.push_front(parcel));
+    match error.raw_os_error() {
+        // Longer than the path takes in one piece.
+        Some(libc::EINVAL | libc::EMSGSIZE) => Some(train.segment_bytes),
+        // The device makes no checksums.
+        Some(libc::EIO) => Some(0),
+        _ => None,
     }
 }
 

@@ -78,7 +78,11 @@ impl<O: Observer> Server<O> {
                 self.insert_ip(reactor, endpoint, listeners, kind, granted)
             }
             Endpoint::Udp(host_port) => {
-                let open = |addr| Datagram::udp(addr, &settings);
+                let open = |addr| {
+                    let socket = Datagram::udp(addr, &settings)?;
+                    self.board_trains(&socket);
+                    Ok(socket)
+                };
                 let sockets = open_all(endpoint, host_port, open, Datagram::local_addr)?;
                 let granted = sockets[0].0.granted(&settings);
                 self.udp_batch
@@ -105,6 +109,19 @@ impl<O: Observer> Server<O> {
                 let sources = vec![Kind::Packets(Box::new(Packets { socket, mover }))];
                 self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
             }
+        }
+    }
+
+    /// Lets a UDP socket move trains. A reply is to one datagram, and so is what a one-off server
+    /// does: they take no trains.
+    fn board_trains(&self, socket: &Datagram) {
+        if !self.options.trains {
+            return;
+        }
+        socket.send_trains();
+        if !self.options.one_off && !matches!(self.options.answer, Answer::Text(_)) {
+            // A system that knows no trains gives single datagrams.
+            let _ = socket.receive_trains(true);
         }
     }
 

@@ -269,7 +269,9 @@ impl<O: Observer> Server<O> {
         let next = mover.advance(batch, socket, readiness, &mut work, |batch, index| {
             if observer.wants_messages() {
                 let peer = Peer::from(&batch.peer(index));
-                observer.message(transport, &peer, batch.message(index).bytes);
+                for bytes in batch.message(index).datagrams() {
+                    observer.message(transport, &peer, bytes);
+                }
             }
         });
         if let Some(at) = mover.retry_at() {
@@ -369,7 +371,7 @@ fn notice_drops<O: Observer>(
     }
     for &(cause, _) in Cause::ALL {
         let times = after.count(cause) - before.count(cause);
-        if times > 0 && cause != Cause::Held {
+        if times > 0 && !matches!(cause, Cause::Held | Cause::TrainRefused) {
             observer.notice(&Notice::Dropped { transport, cause, times });
         }
     }

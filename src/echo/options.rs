@@ -35,6 +35,9 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// Give the [`Observer`](super::Observer) the counters this often.
     pub report_interval: Option<Duration>,
+    /// Take UDP datagrams in trains and answer in trains, where the system can
+    /// ([`Train`](crate::socket::batch::Train)).
+    pub trains: bool,
     /// Settings of every socket.
     pub socket: SocketOptions,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             report_interval: None,
+            trains: true,
             socket: SocketOptions::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! A datagram socket, UDP or Unix: opened here, read and written in [batches](super::batch).
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -12,6 +13,7 @@ use socket2::{SockAddr, SockRef, Socket, Type};
 use super::SEND_FLAGS;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::batch::SendBufUse;
+use super::batch::TRAIN_BYTES_MAX;
 use super::path::{self, BoundPath};
 use super::{Peer, SocketOptions, Target};
 use crate::endpoint::{Transport, UnixName};
@@ -23,6 +25,9 @@ use crate::error::Error;
 /// more than `net.core.wmem_max`.
 const UNIX_SEND_BUF_BYTES: usize = 16 << 20;
 
+/// What every path takes in one piece: 576 bytes (RFC 791) less the headers of IPv4 and UDP.
+const PATH_BYTES_MIN: usize = 548;
+
 /// A bound, non-blocking datagram socket.
 #[derive(Debug)]
 pub struct Datagram {
@@ -31,6 +36,8 @@ pub struct Datagram {
     inner: Inner,
     /// What the system granted, in its own count, which includes its overhead.
     send_buf_bytes: usize,
+    /// The longest datagrams that are answered in trains; 0 for none at all.
+    train_segment_bytes_max: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -103,7 +110,9 @@ impl Datagram {
     }
 
     fn new(inner: Inner, path: Option<BoundPath>) -> Result<Datagram, Error> {
-        let mut datagram = Datagram { _path: path, inner, send_buf_bytes: 0 };
+        let train_segment_bytes_max = Cell::new(0);
+        let mut datagram =
+            Datagram { _path: path, inner, send_buf_bytes: 0, train_segment_bytes_max };
         let size = datagram.socket().send_buffer_size();
         datagram.send_buf_bytes =
             size.map_err(|error| Error::new("ask the send buffer's size of", &datagram, error))?;
@@ -187,7 +196,32 @@ impl Datagram {
         self.socket().send_with_flags(bytes, SEND_FLAGS).map(|_| ())
     }
 
-    /// Whether [`Datagram::receive_train`] is to find trains whole (`UDP_GRO`, udp(7)), or taken
+    /// Lets [batches](super::batch) send the answers to one peer in trains, where that is possible.
+    pub fn send_trains(&self) {
+        if let Inner::Udp(_) = self.inner {
+            self.train_segment_bytes_max.set(TRAIN_BYTES_MAX);
+        }
+    }
+
+    /// The longest datagrams that are answered in trains.
+    pub(super) fn train_segment_bytes_max(&self) -> usize {
+        self.train_segment_bytes_max.get()
+    }
+
+    /// Makes no more trains of datagrams of this length and longer; and where all paths would take
+    /// that length (the device is to blame then), none at all, and takes none either.
+    pub(super) fn forbid_trains(&self, segment_bytes: usize) {
+        if segment_bytes > PATH_BYTES_MIN {
+            let before = self.train_segment_bytes_max.get();
+            self.train_segment_bytes_max.set(before.min(segment_bytes - 1));
+        } else {
+            self.train_segment_bytes_max.set(0);
+            // One that took trains can be told not to; if not, they are answered one by one.
+            let _ = self.receive_trains(false);
+        }
+    }
+
+    /// Whether [`Datagram::receive_train`], and batches, are to find trains whole (`UDP_GRO`, udp(7)), or taken
     /// apart by the kernel, as at first.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use self::control::{CONTROL_BYTES, Control, Notes, write_notes};
 pub(super) use self::train::{receive_train, receive_trains, send_train};
 use super::Datagram;
 use super::SEND_FLAGS;
-use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse};
+use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse, Train};
 
 /// Slots lie one cache line further apart than they are long. At a distance of a power of two the
 /// first lines of all small datagrams would fall into one set of the first-level cache.
@@ -34,21 +34,30 @@ const SLOT_STAGGER_BYTES: usize = 64;
 
 /// A batch on recvmmsg(2) and sendmmsg(2).
 ///
-/// An answer uses the received datagram's own buffers: nothing is copied.
+/// An answer uses the received datagrams' own buffers: nothing is copied, nor is it for a train of
+/// answers, which is gathered from the buffers of all that it answers.
 pub struct LinuxBatch {
     // The headers point into the vectors below them and into the reply, none of which is ever
     // resized: their heap blocks stay where they are when the batch moves.
     received_headers: Vec<mmsghdr>,
+    /// One a train of the line.
     answer_headers: Vec<mmsghdr>,
     _received_parts: Vec<iovec>,
-    _answer_parts: Vec<iovec>,
+    /// One an answer, those of a train side by side.
+    answer_parts: Vec<iovec>,
     names: Vec<SockAddrStorage>,
     _controls: Vec<Control>,
     arena: Vec<u8>,
     options: BatchOptions,
     received: usize,
+    notes: Vec<Notes>,
     line: Line,
-    overflow: Option<u32>,
+    /// Headers and parts are those of the line as it is.
+    is_laid_out: bool,
+    /// Where the next part of each train goes, while they are laid out.
+    part_places: Vec<usize>,
+    /// The longest datagrams that the socket last received from sends in trains.
+    train_segment_bytes_max: usize,
 }
 
 // SAFETY: the raw pointers point into heap blocks that the batch owns and that nobody else knows.
@@ -80,32 +89,34 @@ impl LinuxBatch {
         let arena_start = arena.as_mut_ptr();
         let mut received_parts: Vec<iovec> =
             (0..slots).map(|slot| part(arena_start.wrapping_add(slot * stride))).collect();
-        let mut answer_parts = received_parts.clone();
-        let parts = (received_parts.as_mut_ptr(), answer_parts.as_mut_ptr());
+        let parts_start = received_parts.as_mut_ptr();
         let (names_start, controls_start) = (names.as_mut_ptr(), controls.as_mut_ptr());
         let received_headers = (0..slots)
             .map(|slot| {
-                header(
+                let mut header = header(
                     names_start.wrapping_add(slot),
-                    parts.0.wrapping_add(slot),
+                    parts_start.wrapping_add(slot),
                     controls_start.wrapping_add(slot),
-                )
+                );
+                offer(&mut header.msg_hdr);
+                header
             })
             .collect();
-        let answer_headers = (0..slots)
-            .map(|slot| header(ptr::null_mut(), parts.1.wrapping_add(slot), ptr::null_mut()))
-            .collect();
+        let answer_headers = vec![header(ptr::null_mut(), ptr::null_mut(), ptr::null_mut()); slots];
         LinuxBatch {
             received_headers,
             answer_headers,
+            answer_parts: received_parts.clone(),
             _received_parts: received_parts,
-            _answer_parts: answer_parts,
             names,
             _controls: controls,
             arena,
             received: 0,
+            notes: vec![Notes::default(); slots],
             line: Line::new(slots),
-            overflow: None,
+            is_laid_out: false,
+            part_places: Vec::with_capacity(slots),
+            train_segment_bytes_max: 0,
             options,
         }
     }
@@ -122,11 +133,68 @@ impl LinuxBatch {
         self.received_header(index).msg_hdr.msg_namelen.min(LENGTH_MAX)
     }
 
-    /// What the datagram's control messages tell.
-    fn notes(&self, index: usize) -> Notes {
-        // SAFETY: the kernel has written this header and its control buffer, which is ours.
-        unsafe { Notes::read(&self.received_header(index).msg_hdr) }
+    /// The sender's address as the kernel wrote it.
+    fn name(&self, index: usize) -> &[u8] {
+        let name = ptr::from_ref(&self.names[index]).cast::<u8>();
+        // SAFETY: the storage is zeroed or written by the kernel, and as long as any address.
+        unsafe { std::slice::from_raw_parts(name, self.name_length(index) as usize) }
     }
+
+    /// The answer to what was received at this index, as a train of its own.
+    fn train_of(&self, index: usize) -> Train {
+        let bytes = self.answer(index).len();
+        let segment_bytes = match self.options.reply {
+            Some(_) => bytes,
+            None => self.message(index).segment_bytes,
+        };
+        Train::of(index, bytes, segment_bytes)
+    }
+
+    /// Makes the headers and parts of the line's trains.
+    fn lay_out(&mut self) {
+        self.part_places.clear();
+        let parts_start = self.answer_parts.as_mut_ptr();
+        let mut place = 0;
+        for (number, train) in self.line.trains().iter().enumerate() {
+            let segment_bytes =
+                if train.datagrams > 1 { u16::try_from(train.segment_bytes).ok() } else { None };
+            let name_length = self.name_length(train.index);
+            let request = &self.received_headers[train.index].msg_hdr;
+            // The request's control messages have been read: the answer's go there.
+            let control = request.msg_control.cast::<Control>();
+            let source = self.notes[train.index].destination;
+            // SAFETY: it points to this slot's control buffer, which nobody borrows now.
+            let control_length = write_notes(unsafe { &mut *control }, source, segment_bytes);
+            let header = &mut self.answer_headers[number].msg_hdr;
+            header.msg_iov = parts_start.wrapping_add(place);
+            header.msg_iovlen = train.parts as _;
+            header.msg_name = request.msg_name;
+            header.msg_namelen = name_length;
+            header.msg_control = if control_length > 0 { control.cast() } else { ptr::null_mut() };
+            header.msg_controllen = control_length as _;
+            self.part_places.push(place);
+            place += train.parts;
+        }
+        for &(train, index) in self.line.members() {
+            let bytes = self.answer(index);
+            let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+            let place = &mut self.part_places[train];
+            assert!(*place < self.options.slots);
+            // SAFETY: there is a part for each slot, and nobody borrows them now.
+            unsafe { *parts_start.add(*place) = part };
+            *place += 1;
+        }
+        self.is_laid_out = true;
+    }
+}
+
+/// Of an address, for the line: a product, whose upper bits depend on all of it.
+fn hash(name: &[u8]) -> u64 {
+    // A prime near the golden ratio of 2^64 (Knuth 6.4). The last bytes that make no whole word
+    // tell scopes of IPv6 apart, which need no place of their own.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let words = name.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+    words.fold(0, |hash, word| (hash ^ word).wrapping_mul(FACTOR))
 }
 
 fn header(name: *mut SockAddrStorage, part: *mut iovec, control: *mut Control) -> mmsghdr {
@@ -139,19 +207,25 @@ fn header(name: *mut SockAddrStorage, part: *mut iovec, control: *mut Control) -
     mmsghdr { msg_hdr: message, msg_len: 0 }
 }
 
+/// States the room of a header's name and control buffer, for a receive.
+fn offer(header: &mut msghdr) {
+    header.msg_namelen = size_of::<SockAddrStorage>() as socklen_t;
+    header.msg_controllen = CONTROL_BYTES as _;
+    header.msg_flags = 0;
+}
+
 impl Batch for LinuxBatch {
     type Socket = Datagram;
 
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        // The kernel has changed the headers that it used, and no others.
+        for header in &mut self.received_headers[..self.received] {
+            offer(&mut header.msg_hdr);
+        }
         self.received = 0;
         self.line.clear();
-        self.overflow = None;
+        self.train_segment_bytes_max = socket.train_segment_bytes_max();
         let limit = limit.min(self.options.slots);
-        for header in &mut self.received_headers[..limit] {
-            header.msg_hdr.msg_namelen = size_of::<SockAddrStorage>() as socklen_t;
-            header.msg_hdr.msg_controllen = CONTROL_BYTES;
-            header.msg_hdr.msg_flags = 0;
-        }
         // SAFETY: `limit` headers are valid, each with a name, one part and a control buffer of
         // the lengths it states, all owned by this batch and not borrowed.
         let count = unsafe {
@@ -164,9 +238,10 @@ impl Batch for LinuxBatch {
             )
         };
         self.received = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        // The count only grows: the last datagram's is the newest.
-        if self.received > 0 {
-            self.overflow = self.notes(self.received - 1).overflow;
+        let headers = &self.received_headers[..self.received];
+        for (header, notes) in headers.iter().zip(&mut self.notes) {
+            // SAFETY: the kernel has written this header and its control buffer, which is ours.
+            *notes = unsafe { Notes::read(&header.msg_hdr) };
         }
         Ok(self.received)
     }
@@ -175,8 +250,10 @@ impl Batch for LinuxBatch {
         let header = self.received_header(index);
         let start = index * (self.options.slot_bytes + SLOT_STAGGER_BYTES);
         let length = (header.msg_len as usize).min(self.options.slot_bytes);
+        let segment_bytes = self.notes[index].segment_bytes.filter(|bytes| *bytes > 0);
         Message {
             bytes: &self.arena[start..start + length],
+            segment_bytes: segment_bytes.unwrap_or(length).min(length),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             // An unnamed Unix sender has no address at all, or its family alone.
             answerable: header.msg_hdr.msg_namelen as usize > size_of::<libc::sa_family_t>(),
@@ -199,30 +276,23 @@ impl Batch for LinuxBatch {
     }
 
     fn overflow(&self) -> Option<u32> {
-        self.overflow
+        // The count only grows: the last one's is the newest.
+        self.notes[..self.received].last()?.overflow
     }
 
     fn queue_answer(&mut self, index: usize) {
-        let source = self.notes(index).destination;
-        let name = self.received_header(index).msg_hdr.msg_name;
-        let name_length = self.name_length(index);
-        let bytes = self.answer(index);
-        let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-
-        let place = self.line.push(index);
-        // The request's control buffer has been read: the answer's control message goes there.
-        let control = self.received_headers[index].msg_hdr.msg_control.cast::<Control>();
-        // SAFETY: it points to this datagram's control buffer, which nobody borrows now.
-        let control_length = write_notes(unsafe { &mut *control }, source, None);
-        // So that a later look at the request finds this message, and nothing behind it.
-        self.received_headers[index].msg_hdr.msg_controllen = control_length;
-        let header = &mut self.answer_headers[place].msg_hdr;
-        // SAFETY: it points to the answer part of this place, which nobody borrows now.
-        unsafe { *header.msg_iov = part };
-        header.msg_name = name;
-        header.msg_namelen = name_length;
-        header.msg_control = if control_length > 0 { control.cast() } else { ptr::null_mut() };
-        header.msg_controllen = control_length;
+        let answer = self.train_of(index);
+        self.is_laid_out = false;
+        if self.train_segment_bytes_max == 0 {
+            return self.line.push(answer);
+        }
+        let hash = hash(self.name(index));
+        let joins = self.line.joinable(&answer, hash).is_some_and(|train| {
+            train.segment_bytes <= self.train_segment_bytes_max
+                && self.notes[train.index].destination == self.notes[index].destination
+                && self.name(train.index) == self.name(index)
+        });
+        self.line.add(answer, hash, joins);
     }
 
     fn answer(&self, index: usize) -> &[u8] {
@@ -233,8 +303,9 @@ impl Batch for LinuxBatch {
     fn parcel(&self, index: usize) -> Parcel {
         Parcel {
             peer: self.peer(index),
-            source: self.notes(index).destination,
+            source: self.notes[index].destination,
             bytes: self.answer(index).into(),
+            segment_bytes: self.train_of(index).segment_bytes,
         }
     }
 
@@ -242,15 +313,31 @@ impl Batch for LinuxBatch {
         self.line.unsent()
     }
 
-    fn unsent_index(&self, nth: usize) -> usize {
-        self.line.unsent_index(nth)
+    fn unsent_train(&self, nth: usize) -> Train {
+        self.line.unsent_train(nth)
+    }
+
+    fn unsent_parcel(&self) -> Parcel {
+        let (number, train) = (self.line.passed(), self.line.unsent_train(0));
+        let members = self.line.members().iter().filter(|(of, _)| *of == number);
+        let mut bytes = Vec::with_capacity(train.bytes);
+        members.for_each(|(_, index)| bytes.extend_from_slice(self.answer(*index)));
+        Parcel {
+            peer: self.peer(train.index),
+            source: self.notes[train.index].destination,
+            bytes: bytes.into(),
+            segment_bytes: train.segment_bytes,
+        }
     }
 
     fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        if !self.is_laid_out {
+            self.lay_out();
+        }
         let first = self.line.passed();
         let headers = &mut self.answer_headers[first..][..limit.min(self.line.unsent())];
-        // SAFETY: the headers are valid; each points to a name, a part and perhaps a control
-        // message within this batch. sendmmsg writes nothing but each header's msg_len.
+        // SAFETY: the headers are valid; each points to a name, its parts and perhaps control
+        // messages within this batch. sendmmsg writes nothing but each header's msg_len.
         let count = unsafe {
             libc::sendmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -266,6 +353,11 @@ impl Batch for LinuxBatch {
         self.line.pass(count);
     }
 
+    fn forbid_trains(&mut self, socket: &Datagram, segment_bytes: usize) {
+        socket.forbid_trains(segment_bytes);
+        self.train_segment_bytes_max = socket.train_segment_bytes_max();
+    }
+
     fn send_buf_use(&self, socket: &Datagram) -> Option<SendBufUse> {
         socket.send_buf_use()
     }
@@ -276,7 +368,7 @@ impl Batch for LinuxBatch {
             iov_len: parcel.bytes.len(),
         };
         let mut control = Control::EMPTY;
-        let control_length = write_notes(&mut control, parcel.source, None);
+        let control_length = write_notes(&mut control, parcel.source, parcel.segment());
         let mut message =
             header(ptr::null_mut(), ptr::from_mut(&mut part), ptr::from_mut(&mut control)).msg_hdr;
         message.msg_name = parcel.peer.as_ptr().cast_mut().cast();

@@ -7,6 +7,7 @@ mod crowd;
 mod peers;
 mod properties;
 mod script;
+mod trains;
 
 const WOULD_BLOCK: Outcome = Outcome::Fails(libc::EAGAIN);
 

@@ -3,6 +3,7 @@
 //! [`Batch`] is the shape. [`SystemBatch`] is the version of this system: recvmmsg(2) and
 //! sendmmsg(2) on Linux, elsewhere [`PortableBatch`], which makes one call a datagram.
 
+mod line;
 mod portable;
 
 use std::io;
@@ -10,6 +11,8 @@ use std::net::IpAddr;
 
 use socket2::SockAddr;
 
+pub use self::line::Train;
+pub(super) use self::line::{Line, TRAIN_BYTES_MAX};
 pub use self::portable::PortableBatch;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use super::sys::LinuxBatch;
@@ -32,18 +35,33 @@ pub struct BatchOptions {
     pub reply: Option<Box<[u8]>>,
 }
 
-/// One received datagram, as long as its batch is not received into again.
+/// What one slot received, as long as its batch is not received into again: a datagram, or a train
+/// of them from one sender, where the socket [takes trains](super::Datagram::receive_trains).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Its bytes, or the first of them when it was cut.
     pub bytes: &'a [u8],
+    /// The length of each datagram but the last, which may be shorter.
+    pub segment_bytes: usize,
     /// It was longer than a slot: what is here is not all of it.
     pub truncated: bool,
     /// Its sender has an address to answer to. Unix senders need not have one.
     pub answerable: bool,
 }
 
-/// An answer with an address of its own, to be kept until it can be sent.
+impl<'a> Message<'a> {
+    /// How many datagrams it is: at least 1, which may be empty.
+    pub fn count(&self) -> usize {
+        Train::of(0, self.bytes.len(), self.segment_bytes).datagrams
+    }
+
+    /// The bytes of each of its datagrams.
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        datagrams(self.bytes, self.segment_bytes)
+    }
+}
+
+/// An answer with an address of its own, to be kept until it can be sent: a datagram or a train.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel {
     /// Where to.
@@ -53,6 +71,37 @@ pub struct Parcel {
     pub source: Option<(IpAddr, u32)>,
     /// What to send.
     pub bytes: Box<[u8]>,
+    /// The length of each datagram but the last, which may be shorter.
+    pub segment_bytes: usize,
+}
+
+impl Parcel {
+    /// How many datagrams it is.
+    pub fn count(&self) -> usize {
+        Train::of(0, self.bytes.len(), self.segment_bytes).datagrams
+    }
+
+    /// Its datagrams, each in a parcel of its own.
+    pub fn take_apart(&self) -> impl DoubleEndedIterator<Item = Parcel> {
+        datagrams(&self.bytes, self.segment_bytes).map(|bytes| Parcel {
+            peer: self.peer.clone(),
+            source: self.source,
+            bytes: bytes.into(),
+            segment_bytes: bytes.len(),
+        })
+    }
+
+    /// What the kernel is told of a train.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn segment(&self) -> Option<u16> {
+        if self.count() > 1 { u16::try_from(self.segment_bytes).ok() } else { None }
+    }
+}
+
+/// The bytes of each datagram of a train, or of the one datagram.
+fn datagrams(bytes: &[u8], segment_bytes: usize) -> impl DoubleEndedIterator<Item = &[u8]> {
+    let empty = bytes.is_empty().then_some(bytes);
+    bytes.chunks(segment_bytes.max(1)).chain(empty)
 }
 
 /// How full a send buffer is, in the system's own count, which includes its overhead.
@@ -74,8 +123,8 @@ pub trait Batch {
     /// What it receives from and sends by.
     type Socket: ?Sized;
 
-    /// Receives up to `limit` datagrams (and no more than it has slots), forgetting those of the
-    /// call before and any answer not sent.
+    /// Receives up to `limit` datagrams or trains (and no more than it has slots), forgetting those
+    /// of the call before and any answer not sent.
     ///
     /// # Errors
     ///
@@ -83,7 +132,7 @@ pub trait Batch {
     /// datagrams is given by the next call.
     fn receive(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
-    /// A datagram of the last receive.
+    /// A datagram or train of the last receive.
     ///
     /// # Panics
     ///
@@ -97,31 +146,41 @@ pub trait Batch {
     /// as the last receive told (`SO_RXQ_OVFL`; wraps). `None` when it told nothing.
     fn overflow(&self) -> Option<u32>;
 
-    /// Puts the answer to a datagram in the line, to its sender, from the address that it asked.
+    /// Puts the answer to a datagram or train in the line, to its sender, from the address that it
+    /// asked: in a train of its own, or in the latest of that peer's.
     fn queue_answer(&mut self, index: usize);
 
-    /// What a datagram is answered with: the reply, or its own bytes.
+    /// What is answered: the reply, or the bytes of the datagram or train.
     fn answer(&self, index: usize) -> &[u8];
 
-    /// The answer to a datagram, copied out.
+    /// The answer to a datagram or train, copied out.
     fn parcel(&self, index: usize) -> Parcel;
 
-    /// How many answers are in the line.
+    /// How many trains of answers are in the line. A single answer is a train of one.
     fn unsent(&self) -> usize;
 
-    /// Which datagram the `nth` answer of the line is to.
-    fn unsent_index(&self, nth: usize) -> usize;
+    /// The `nth` train of the line.
+    fn unsent_train(&self, nth: usize) -> Train;
 
-    /// Sends up to `limit` answers from the front of the line, and returns how many (at least 1).
+    /// The first train of the line, copied out.
+    fn unsent_parcel(&self) -> Parcel;
+
+    /// Sends up to `limit` trains from the front of the line, and returns how many (at least 1).
     /// They stay in the line until they are [passed](Batch::pass).
     ///
     /// # Errors
     ///
-    /// When the first answer of the line cannot be sent.
+    /// When the first train of the line cannot be sent: nothing of it is.
     fn send(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
-    /// Takes the first `count` answers out of the line, sent or given up.
+    /// Takes the first `count` trains out of the line, sent or given up.
     fn pass(&mut self, count: usize);
+
+    /// Makes no more trains, on this socket, of datagrams of this length and longer: they were
+    /// refused for being one.
+    fn forbid_trains(&mut self, socket: &Self::Socket, segment_bytes: usize) {
+        let _ = (socket, segment_bytes);
+    }
 
     /// How full the socket's send buffer is, where that depends on receivers that need not read:
     /// with Unix datagrams on Linux. Takes a system call.
@@ -136,46 +195,6 @@ pub trait Batch {
     ///
     /// All of sendmsg(2).
     fn send_parcel(&mut self, socket: &Self::Socket, parcel: &Parcel) -> io::Result<()>;
-}
-
-/// The line of answers: which datagrams are answered, and how many of those are behind us.
-#[derive(Debug)]
-pub(super) struct Line {
-    indexes: Vec<usize>,
-    passed: usize,
-}
-
-impl Line {
-    pub(super) fn new(slots: usize) -> Line {
-        Line { indexes: Vec::with_capacity(slots), passed: 0 }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.indexes.clear();
-        self.passed = 0;
-    }
-
-    /// Adds an answer and returns its place, counted from the first ever in the line.
-    pub(super) fn push(&mut self, index: usize) -> usize {
-        self.indexes.push(index);
-        self.indexes.len() - 1
-    }
-
-    pub(super) fn passed(&self) -> usize {
-        self.passed
-    }
-
-    pub(super) fn pass(&mut self, count: usize) {
-        self.passed = (self.passed + count).min(self.indexes.len());
-    }
-
-    pub(super) fn unsent(&self) -> usize {
-        self.indexes.len() - self.passed
-    }
-
-    pub(super) fn unsent_index(&self, nth: usize) -> usize {
-        self.indexes[self.passed + nth]
-    }
 }
 
 #[cfg(test)]

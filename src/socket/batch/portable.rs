@@ -4,7 +4,7 @@ use std::io;
 
 use socket2::SockAddr;
 
-use super::{Batch, BatchOptions, Line, Message, Parcel};
+use super::{Batch, BatchOptions, Line, Message, Parcel, Train};
 use crate::socket::Datagram;
 
 /// A batch made of single calls. The answer leaves from the address that routing picks.
@@ -67,6 +67,7 @@ impl Batch for PortableBatch {
         let whole = (*length).min(self.options.slot_bytes);
         Message {
             bytes: &self.arena[start..start + whole],
+            segment_bytes: whole,
             truncated: *length > self.options.slot_bytes,
             answerable: !peer.is_unix() || !peer.is_unnamed(),
         }
@@ -82,7 +83,8 @@ impl Batch for PortableBatch {
 
     fn queue_answer(&mut self, index: usize) {
         assert!(index < self.received.len());
-        self.line.push(index);
+        let bytes = self.answer(index).len();
+        self.line.push(Train::of(index, bytes, bytes));
     }
 
     fn answer(&self, index: usize) -> &[u8] {
@@ -91,20 +93,26 @@ impl Batch for PortableBatch {
     }
 
     fn parcel(&self, index: usize) -> Parcel {
-        Parcel { peer: self.peer(index), source: None, bytes: self.answer(index).into() }
+        let bytes = self.answer(index);
+        let segment_bytes = bytes.len();
+        Parcel { peer: self.peer(index), source: None, bytes: bytes.into(), segment_bytes }
     }
 
     fn unsent(&self) -> usize {
         self.line.unsent()
     }
 
-    fn unsent_index(&self, nth: usize) -> usize {
-        self.line.unsent_index(nth)
+    fn unsent_train(&self, nth: usize) -> Train {
+        self.line.unsent_train(nth)
+    }
+
+    fn unsent_parcel(&self) -> Parcel {
+        self.parcel(self.unsent_train(0).index)
     }
 
     fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         for nth in 0..limit.min(self.unsent()) {
-            let index = self.unsent_index(nth);
+            let index = self.unsent_train(nth).index;
             let sent = socket.send_to(self.answer(index), &self.received[index].1);
             match sent {
                 Ok(()) => {}

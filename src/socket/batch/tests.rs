@@ -29,6 +29,8 @@ macro_rules! both {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_only;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod trains;
 mod udp;
 mod unix;
 
@@ -158,6 +160,7 @@ fn a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits<B: Make>() {
             assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
             let expected = Message {
                 bytes: &message[..message.len().min(4)],
+                segment_bytes: message.len().min(4),
                 truncated: message.len() > 4,
                 answerable: true,
             };

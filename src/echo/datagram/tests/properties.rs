@@ -39,7 +39,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    let failures = [libc::EINTR, libc::EMSGSIZE, libc::ECONNREFUSED, libc::ENOBUFS];
+    let failures = [libc::EINTR, libc::EMSGSIZE, libc::ECONNREFUSED, libc::ENOBUFS, libc::EIO];
     prop_oneof![
         8 => Just(Outcome::Sent),
         2 => Just(Outcome::Fails(libc::EAGAIN)),
@@ -133,7 +133,8 @@ impl Driver {
         assert!(batch.arrivals.is_empty());
         assert_eq!(tally.traffic.messages_in, self.arrivals as u64);
         assert_eq!(tally.traffic.messages_out, batch.sent.len() as u64);
-        let is_drop = |cause| !matches!(cause, Cause::Held | Cause::ReceiveFailed);
+        let is_drop =
+            |cause| !matches!(cause, Cause::Held | Cause::ReceiveFailed | Cause::TrainRefused);
         let causes = Cause::ALL.iter().filter(|(cause, _)| is_drop(*cause));
         let dropped: u64 = causes.map(|(cause, _)| tally.count(*cause)).sum();
         assert_eq!(batch.sent.len() as u64 + dropped, self.arrivals as u64, "{tally:?}");
@@ -173,15 +174,17 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// cases L2 U1 U3 U4 U5 U6 U9: whatever happens, each datagram is answered once, in its
-    /// peer's order, or counted as dropped; and nothing is received while answers wait.
+    /// cases L2 U1 U3 U4 U5 U6 U9 U14 U15: whatever happens, each datagram is answered once, in
+    /// its peer's order, or counted as dropped; and nothing is received while answers wait.
     #[test]
     fn answers_that_wait_for_the_socket_are_all_accounted_for(
         happenings in vec(happening(), 0..100),
         outcomes in vec(outcome(), 0..100),
+        makes_trains in any::<bool>(),
     ) {
         let mut scene = Scene::of_udp(&[]);
         scene.batch.is_strict = true;
+        scene.batch.makes_trains = makes_trains;
         // UDP peers take what they are sent.
         let is_room = |happening: &Happening| matches!(happening, Happening::Room { .. });
         let happenings: Vec<_> = happenings.into_iter().filter(|one| !is_room(one)).collect();

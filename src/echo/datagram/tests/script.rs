@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::socket::batch::{Message, SendBufUse};
+use crate::socket::batch::{Message, SendBufUse, Train};
 
 /// One datagram to be received.
 #[derive(Clone, Debug)]
@@ -78,6 +78,11 @@ pub(super) struct Script {
     pub(super) overflow: Option<u32>,
     /// The send buffer that answers fill until they are read; without it there is no end to it.
     pub(super) send_buf: Option<SendBuf>,
+    /// Answers of one length to one peer, next to each other, leave in trains.
+    pub(super) makes_trains: bool,
+    /// The lengths of which no more trains are to be made.
+    pub(super) forbidden: Vec<usize>,
+    /// Each datagram of each train.
     pub(super) sent: Vec<(SockAddr, Vec<u8>)>,
     /// Calls of `receive`.
     pub(super) receives: usize,
@@ -90,7 +95,8 @@ pub(super) struct Script {
     /// An answer has met `WouldBlock`; as above.
     pub(super) has_blocked: bool,
     received: Vec<Incoming>,
-    line: VecDeque<usize>,
+    /// Trains, by what they answer.
+    line: VecDeque<Vec<usize>>,
     queued: usize,
     settled: usize,
 }
@@ -106,7 +112,16 @@ impl Script {
         self.arrivals.extend(vec![Arrival::Fails(number); times]);
     }
 
-    fn attempt(&mut self, peer: SockAddr, bytes: &[u8]) -> io::Result<()> {
+    /// The answers to these as one.
+    fn gather(&self, indexes: &[usize]) -> Parcel {
+        let bytes: Vec<u8> =
+            indexes.iter().flat_map(|index| self.received[*index].bytes.clone()).collect();
+        let segment_bytes = self.received[indexes[0]].bytes.len();
+        Parcel { peer: self.peer(indexes[0]), source: None, bytes: bytes.into(), segment_bytes }
+    }
+
+    fn attempt(&mut self, parcel: &Parcel) -> io::Result<()> {
+        let (peer, count) = (parcel.peer.clone(), parcel.count());
         self.attempts += 1;
         let result = match self.outcomes.pop_front() {
             Some(Outcome::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
@@ -124,14 +139,17 @@ impl Script {
                     *room -= 1;
                 }
                 if let Some(buf) = &mut self.send_buf {
-                    buf.charge(&peer, bytes);
+                    buf.charge(&peer, &parcel.bytes);
                 }
-                self.sent.push((peer, bytes.to_vec()));
-                self.settled += 1;
+                for datagram in parcel.take_apart() {
+                    self.sent.push((peer.clone(), datagram.bytes.into()));
+                }
+                self.settled += count;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_blocked = true,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => self.settled += 1,
+            // A train is tried again, datagram by datagram.
+            Err(_) => self.settled += usize::from(count == 1),
         }
         result
     }
@@ -168,7 +186,8 @@ impl Batch for Script {
 
     fn message(&self, index: usize) -> Message<'_> {
         let Incoming { bytes, truncated, answerable, .. } = &self.received[index];
-        Message { bytes, truncated: *truncated, answerable: *answerable }
+        let segment_bytes = bytes.len();
+        Message { bytes, segment_bytes, truncated: *truncated, answerable: *answerable }
     }
 
     fn peer(&self, index: usize) -> SockAddr {
@@ -180,9 +199,18 @@ impl Batch for Script {
     }
 
     fn queue_answer(&mut self, index: usize) {
-        assert!(!self.line.contains(&index), "answered twice");
+        assert!(!self.line.iter().flatten().any(|queued| *queued == index), "answered twice");
         self.queued += 1;
-        self.line.push_back(index);
+        let Incoming { peer, bytes, .. } = &self.received[index];
+        let joins = |train: &&mut Vec<usize>| {
+            let last = &self.received[train[train.len() - 1]];
+            self.makes_trains && last.peer == *peer && last.bytes.len() == bytes.len()
+        };
+        let last = self.line.back_mut().filter(joins).filter(|_| !bytes.is_empty());
+        match last {
+            Some(train) => train.push(index),
+            None => self.line.push_back(vec![index]),
+        }
     }
 
     fn answer(&self, index: usize) -> &[u8] {
@@ -190,15 +218,25 @@ impl Batch for Script {
     }
 
     fn parcel(&self, index: usize) -> Parcel {
-        Parcel { peer: self.peer(index), source: None, bytes: self.answer(index).into() }
+        self.gather(&[index])
     }
 
     fn unsent(&self) -> usize {
         self.line.len()
     }
 
-    fn unsent_index(&self, nth: usize) -> usize {
-        self.line[nth]
+    fn unsent_train(&self, nth: usize) -> Train {
+        let indexes = &self.line[nth];
+        let Parcel { bytes, segment_bytes, .. } = self.gather(indexes);
+        Train { parts: indexes.len(), ..Train::of(indexes[0], bytes.len(), segment_bytes) }
+    }
+
+    fn unsent_parcel(&self) -> Parcel {
+        self.gather(&self.line[0])
+    }
+
+    fn forbid_trains(&mut self, (): &(), segment_bytes: usize) {
+        self.forbidden.push(segment_bytes);
     }
 
     fn send(&mut self, (): &(), limit: usize) -> io::Result<usize> {
@@ -216,8 +254,8 @@ impl Batch for Script {
             if nth > 0 && matches!(next, Some(Outcome::Fails(_))) {
                 return Ok(nth);
             }
-            let Incoming { peer, bytes, .. } = self.received[self.line[nth]].clone();
-            match self.attempt(peer, &bytes) {
+            let train = self.gather(&self.line[nth]);
+            match self.attempt(&train) {
                 Ok(()) => {}
                 Err(error) if nth == 0 => return Err(error),
                 Err(_) => return Ok(nth),
@@ -236,7 +274,7 @@ impl Batch for Script {
     }
 
     fn send_parcel(&mut self, (): &(), parcel: &Parcel) -> io::Result<()> {
-        self.attempt(parcel.peer.clone(), &parcel.bytes)
+        self.attempt(parcel)
     }
 }
 

@@ -10,6 +10,10 @@ both! {
     a_pending_error_comes_once_and_loses_no_datagram,
 }
 
+fn single(peer: SockAddr, bytes: &[u8]) -> Parcel {
+    Parcel { peer, source: None, bytes: bytes.into(), segment_bytes: bytes.len() }
+}
+
 /// cases U1 U15: an empty one among them.
 fn every_udp_datagram_comes_back_to_its_own_sender<B: Make>() {
     let server = udp_server("127.0.0.1:0");
@@ -79,7 +83,7 @@ fn a_parcel_outlives_the_datagrams_it_was_made_from<B: Make>() {
         parcels.push(batch.parcel(0));
         let peer = SockAddr::from(client.local_addr().unwrap());
         // Bound to one address: there is no other to answer from.
-        assert_eq!(parcels.last(), Some(&Parcel { peer, source: None, bytes: message.into() }));
+        assert_eq!(parcels.last(), Some(&single(peer, message)));
     }
     let mut other = B::echo(9);
     for parcel in &parcels {
@@ -97,7 +101,7 @@ fn a_pending_error_comes_once_and_loses_no_datagram<B: Make>() {
     // Only a connected socket is told that nobody is there.
     SockRef::from(&server).connect(&gone.into()).unwrap();
     let mut batch = B::echo(9);
-    let parcel = Parcel { peer: gone.into(), source: None, bytes: (*b"hello?").into() };
+    let parcel = single(gone.into(), b"hello?");
     batch.send_parcel(&server, &parcel).unwrap();
     let error = receive(&mut batch, &server, usize::MAX).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -26,7 +26,9 @@ fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Ma
         assert_eq!(batch.receive(&server, limit).unwrap(), expected);
         for index in 0..expected {
             let bytes = vec![number; usize::from(number)];
-            let message = Message { bytes: &bytes, truncated: false, answerable: true };
+            let segment_bytes = bytes.len();
+            let message =
+                Message { bytes: &bytes, segment_bytes, truncated: false, answerable: true };
             assert_eq!(batch.message(index), message);
             number += 1;
         }
@@ -69,7 +71,9 @@ fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
     let mut batch = B::echo(9);
     for (bytes, answerable) in [(b"1", true), (b"2", false)] {
         assert_eq!(batch.receive(&server, 1).unwrap(), 1);
-        assert_eq!(batch.message(0), Message { bytes, truncated: false, answerable });
+        let segment_bytes = bytes.len();
+        let expected = Message { bytes, segment_bytes, truncated: false, answerable };
+        assert_eq!(batch.message(0), expected);
         assert_eq!(Peer::from(&batch.peer(0)) == Peer::Unnamed, !answerable);
         assert_eq!(&*batch.parcel(0).bytes, bytes);
     }
@@ -86,10 +90,13 @@ fn answers_stay_in_the_line_until_they_are_passed<B: Make>() {
     // One is passed over, and the line is in another order than the slots.
     [3, 0, 2].into_iter().for_each(|index| batch.queue_answer(index));
     assert_eq!(batch.send(&server, 1).unwrap(), 1);
-    assert_eq!((batch.unsent(), batch.unsent_index(0), batch.unsent_index(2)), (3, 3, 2));
+    assert_eq!(
+        (batch.unsent(), batch.unsent_train(0).index, batch.unsent_train(2).index),
+        (3, 3, 2)
+    );
     batch.pass(1);
-    assert_eq!((batch.unsent(), batch.unsent_index(0)), (2, 0));
-    assert_eq!(batch.answer(batch.unsent_index(0)), b"0");
+    assert_eq!((batch.unsent(), batch.unsent_train(0).index), (2, 0));
+    assert_eq!(batch.answer(batch.unsent_train(0).index), b"0");
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
     batch.pass(2);
     assert_eq!(batch.unsent(), 0);
@@ -155,7 +162,7 @@ fn a_receiver_without_room_gives_would_block_and_its_answer_is_kept_by_a_parcel<
     (0..2).for_each(|index| batch.queue_answer(index));
     let error = batch.send(&server, usize::MAX).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    let parcel = batch.parcel(batch.unsent_index(0));
+    let parcel = batch.parcel(batch.unsent_train(0).index);
     batch.pass(1);
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     assert_eq!(unix_took(&other), b"2");

@@ -1,0 +1,95 @@
+//! Answers that leave together: refused, held, taken apart.
+
+use super::*;
+
+/// Answers of one peer, which leave in one train.
+fn of_trains(datagrams: &[&[u8]]) -> Scene {
+    let mut scene = Scene::of_udp(datagrams);
+    scene.batch.makes_trains = true;
+    scene
+}
+
+/// case U15
+#[test]
+fn a_train_is_one_send_and_counts_as_its_datagrams() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"cc"]);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.batch.attempts), (vec!["aa", "bb", "cc"], 1));
+    let traffic = scene.tally.traffic;
+    assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 6));
+    assert_eq!(scene.batch.forbidden, [0; 0]);
+}
+
+/// case U14: no device here refuses, so that it is scripted.
+#[test]
+fn a_train_that_is_refused_leaves_one_by_one_and_is_the_last_of_its_length() {
+    let refusals = [(libc::EIO, 0), (libc::EINVAL, 2), (libc::EMSGSIZE, 2)];
+    for (number, forbidden) in refusals {
+        let mut scene = of_trains(&[b"aa", b"bb", b"cc", b"d"]);
+        scene.batch.outcomes.push_back(Outcome::Fails(number));
+        assert_eq!(scene.slice(), Next::Wait);
+        assert_eq!(scene.sent(), ["aa", "bb", "cc", "d"], "error {number}");
+        assert_eq!(scene.batch.forbidden, [forbidden], "error {number}");
+        assert_eq!(scene.tally.count(Cause::TrainRefused), 1);
+        assert_eq!(scene.tally.traffic.messages_out, 4);
+        assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (0, false));
+    }
+}
+
+/// case U14: a peer at an address that cannot be answered does not end the trains of the others.
+#[test]
+fn a_train_whose_datagrams_are_refused_as_well_forbids_none() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"cc"]);
+    scene.batch.outcomes.extend([libc::EINVAL; 3].map(Outcome::Fails));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.batch.forbidden.len()), (vec!["cc"], 0));
+    assert_eq!(scene.tally.count(Cause::AnswerUnreachable), 2);
+}
+
+/// case U4
+#[test]
+fn a_train_that_meets_a_passing_error_forbids_none_and_its_datagrams_go() {
+    let mut scene = of_trains(&[b"aa", b"bb"]);
+    scene.batch.outcomes.push_back(Outcome::Fails(libc::ENOBUFS));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.batch.forbidden.len()), (vec!["aa", "bb"], 0));
+}
+
+/// cases U5 U14
+#[test]
+fn what_was_taken_apart_and_would_block_is_held_in_front_of_the_rest() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"c", b"d"]);
+    scene.batch.outcomes.extend([Outcome::Fails(libc::EIO), Outcome::Sent, WOULD_BLOCK]);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 3));
+    assert!(scene.mover.wants_writable() && !scene.readiness.is_writable());
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["aa", "bb", "c", "d"]);
+    assert_eq!(scene.batch.forbidden, [0]);
+}
+
+/// case U5
+#[test]
+fn a_train_that_would_block_is_held_and_leaves_as_one() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
+    scene.batch.outcomes.push_back(WOULD_BLOCK);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.mover.held(), scene.tally.count(Cause::Held)), (3, 3));
+    let attempts = scene.batch.attempts;
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["aa", "bb", "c"]);
+    assert_eq!(scene.batch.attempts, attempts + 2);
+}
+
+/// cases U5 U14
+#[test]
+fn a_held_train_that_is_refused_leaves_one_by_one() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
+    scene.batch.outcomes.extend([WOULD_BLOCK, Outcome::Fails(libc::EMSGSIZE)]);
+    assert_eq!(scene.slice(), Next::Wait);
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), &scene.batch.forbidden[..]), (vec!["aa", "bb", "c"], &[2][..]));
+}

@@ -1,0 +1,229 @@
+//! Trains over loopback: received, answered, gathered.
+
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::socket::Target;
+
+/// A server that takes trains and answers in trains.
+fn train_server(addr: &str) -> Datagram {
+    let server = udp_server(addr);
+    server.receive_trains(true).unwrap();
+    server.send_trains();
+    server
+}
+
+/// A client that sends trains, and takes them if it is told to.
+fn train_client(server: SocketAddr, receives: bool) -> Datagram {
+    let client = Datagram::connect(&Target::Ip(server), None, &SocketOptions::default()).unwrap();
+    client.receive_trains(receives).unwrap();
+    client
+}
+
+/// The lengths of the next datagram, or train, and of what it is made of, and its bytes.
+fn next(client: &Datagram) -> (usize, Vec<u8>) {
+    let mut buf = vec![0; 70_000];
+    let (length, segment_bytes) = client.receive_train(&mut buf).unwrap();
+    buf.truncate(length);
+    (segment_bytes, buf)
+}
+
+fn queue_all(batch: &mut LinuxBatch, count: usize) {
+    (0..count).for_each(|index| batch.queue_answer(index));
+}
+
+fn send_all(batch: &mut LinuxBatch, server: &Datagram) {
+    while batch.unsent() > 0 {
+        let sent = batch.send(server, usize::MAX).unwrap();
+        batch.pass(sent);
+    }
+}
+
+/// case U13
+#[test]
+fn a_train_is_received_whole_and_answered_as_one() {
+    let server = train_server("127.0.0.1:0");
+    let addr = server.local_addr().unwrap();
+    let (takes_trains, takes_none) = (train_client(addr, true), train_client(addr, false));
+    let mut batch = LinuxBatch::echo(100);
+    for client in [&takes_trains, &takes_none] {
+        client.send_train(b"aaabbbccd", 3).unwrap();
+        assert_eq!(batch.receive(&server, 4).unwrap(), 1);
+        let message = batch.message(0);
+        assert_eq!((message.count(), message.segment_bytes), (3, 3));
+        assert!(message.datagrams().eq([&b"aaa"[..], b"bbb", b"ccd"]));
+        queue_all(&mut batch, 1);
+        assert_eq!((batch.unsent(), batch.unsent_train(0).datagrams), (1, 3));
+        send_all(&mut batch, &server);
+    }
+    assert_eq!(next(&takes_trains), (3, b"aaabbbccd".to_vec()));
+    for expected in [b"aaa", b"bbb", b"ccd"] {
+        assert_eq!(next(&takes_none), (3, expected.to_vec()));
+    }
+}
+
+/// case U15
+#[test]
+fn answers_to_datagrams_that_came_singly_leave_in_a_train_of_each_peer() {
+    let server = train_server("127.0.0.1:0");
+    let addr = server.local_addr().unwrap();
+    let (a, b) = (train_client(addr, true), train_client(addr, false));
+    a.send(b"a1").unwrap();
+    b.send(b"b1").unwrap();
+    a.send(b"a2").unwrap();
+    a.send(b"3").unwrap();
+    let mut batch = LinuxBatch::echo(100);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 4);
+    queue_all(&mut batch, 4);
+    assert_eq!(batch.unsent(), 2, "one train to each");
+    assert_eq!((batch.unsent_train(0).parts, batch.unsent_train(1).parts), (3, 1));
+    let parcel = batch.unsent_parcel();
+    assert_eq!((&*parcel.bytes, parcel.segment_bytes, parcel.count()), (&b"a1a23"[..], 2, 3));
+    send_all(&mut batch, &server);
+    assert_eq!(next(&a), (2, b"a1a23".to_vec()));
+    assert_eq!(next(&b), (2, b"b1".to_vec()));
+    batch.send_parcel(&server, &parcel).unwrap();
+    assert_eq!(next(&a), (2, b"a1a23".to_vec()));
+    for single in parcel.take_apart() {
+        batch.send_parcel(&server, &single).unwrap();
+    }
+    assert_eq!([next(&a).1, next(&a).1, next(&a).1], [&b"a1"[..], b"a2", b"3"]);
+}
+
+/// cases U10 U15: what asked another address is answered from there, and so apart.
+#[test]
+fn answers_from_two_addresses_of_this_host_do_not_leave_together() {
+    let server = train_server("0.0.0.0:0");
+    let port = server.local_addr().unwrap().port();
+    let client = udp_client("127.0.0.1:0");
+    let addrs = [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 1], [127, 0, 0, 2]];
+    for (number, addr) in (0..).zip(addrs) {
+        client.send_to(&[number], (IpAddr::from(addr), port)).unwrap();
+    }
+    let mut batch = LinuxBatch::echo(9);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 4);
+    queue_all(&mut batch, 4);
+    send_all(&mut batch, &server);
+    let mut answers = Vec::new();
+    let mut buf = [0; 9];
+    for _ in addrs {
+        let (count, from) = client.recv_from(&mut buf).unwrap();
+        assert_eq!((count, from.port()), (1, port));
+        assert_eq!(from.ip(), IpAddr::from(addrs[usize::from(buf[0])]));
+        answers.push(buf[0]);
+    }
+    let of = |asked: [u8; 2]| answers.iter().copied().filter(move |number| asked.contains(number));
+    assert!(of([0, 2]).eq([0, 2]) && of([1, 3]).eq([1, 3]), "{answers:?}");
+}
+
+/// case U14
+#[test]
+fn once_forbidden_no_train_is_made_of_that_length_or_longer() {
+    let server = train_server("127.0.0.1:0");
+    let client = train_client(server.local_addr().unwrap(), false);
+    let mut batch = LinuxBatch::echo(2_000);
+    // What of two datagrams of this length: how many sends.
+    let sends = |length: usize, batch: &mut LinuxBatch| {
+        let message = vec![7; length];
+        (0..2).for_each(|_| client.send(&message).unwrap());
+        assert_eq!(batch.receive(&server, 4).unwrap(), 2);
+        queue_all(batch, 2);
+        let sends = batch.unsent();
+        send_all(batch, &server);
+        assert_eq!([next(&client).1, next(&client).1], [message.clone(), message]);
+        sends
+    };
+    assert_eq!(sends(1_500, &mut batch), 1);
+    batch.forbid_trains(&server, 1_400);
+    assert_eq!(sends(1_400, &mut batch), 2);
+    assert_eq!(sends(1_399, &mut batch), 1);
+    // Of a length that any path takes: it cannot be for the length.
+    batch.forbid_trains(&server, 100);
+    assert_eq!(sends(64, &mut batch), 2);
+    client.send_train(b"ab", 1).unwrap();
+    assert_eq!(batch.receive(&server, 4).unwrap(), 2, "it takes none either");
+}
+
+/// One call of a client: to send a datagram of so many bytes, or a train.
+#[derive(Clone, Debug)]
+enum Call {
+    Single(usize),
+    Train { segment_bytes: usize, bytes: usize },
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        4 => (0_usize..4).prop_map(Call::Single),
+        1 => (0_usize..3_000).prop_map(Call::Single),
+        2 => (1_usize..1_000, 1_usize..12, 0_usize..1_000).prop_map(|(segment_bytes, count, cut)| {
+            Call::Train { segment_bytes, bytes: segment_bytes * count - cut % segment_bytes }
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// cases U1 U13 U15: random lengths, peers, orders, trains and singles, over real sockets.
+    #[test]
+    fn every_datagram_comes_back_to_its_peer_whole_and_in_order(
+        calls in prop::collection::vec((0_usize..3, call()), 1..40),
+        takes_trains in any::<bool>(),
+        makes_trains in any::<bool>(),
+        slots in 1_usize..20,
+    ) {
+        let server = udp_server("127.0.0.1:0");
+        server.receive_trains(takes_trains).unwrap();
+        if makes_trains {
+            server.send_trains();
+        }
+        let addr = server.local_addr().unwrap();
+        let clients = [false, false, true].map(|receives| train_client(addr, receives));
+        let options = BatchOptions { slots, slot_bytes: 65_535, reply: None };
+        let mut batch = LinuxBatch::new(options);
+        let mut expected = vec![Vec::new(); clients.len()];
+        let mut number = 0_u8;
+        for chunk in calls.chunks(8) {
+            for (peer, call) in chunk {
+                number = number.wrapping_add(1);
+                let (bytes, segment_bytes) = match *call {
+                    Call::Single(bytes) => (bytes, bytes),
+                    Call::Train { segment_bytes, bytes } => (bytes, segment_bytes),
+                };
+                let content: Vec<u8> = (0..bytes).map(|at| number ^ at.to_le_bytes()[0]).collect();
+                if bytes > segment_bytes {
+                    let segment_bytes = u16::try_from(segment_bytes).unwrap();
+                    clients[*peer].send_train(&content, segment_bytes).unwrap();
+                } else {
+                    clients[*peer].send(&content).unwrap();
+                }
+                expected[*peer].extend(cut(&content, segment_bytes));
+            }
+            while let Ok(count) = batch.receive(&server, usize::MAX) {
+                queue_all(&mut batch, count);
+                send_all(&mut batch, &server);
+            }
+        }
+        let mut buf = vec![0; 70_000];
+        for (client, expected) in clients.iter().zip(expected) {
+            let mut came = Vec::new();
+            while let Ok((length, segment_bytes)) = client.receive_train(&mut buf) {
+                came.extend(cut(&buf[..length], segment_bytes));
+            }
+            prop_assert!(came == expected, "{} of {}", came.len(), expected.len());
+        }
+    }
+}
+
+fn cut(bytes: &[u8], segment_bytes: usize) -> Vec<Vec<u8>> {
+    if bytes.is_empty() {
+        return vec![Vec::new()];
+    }
+    bytes.chunks(segment_bytes).map(<[u8]>::to_vec).collect()
+}
