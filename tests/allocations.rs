@@ -105,6 +105,33 @@ fn a_udp_echo_allocates_nothing_on_one_address_or_on_every_one() {
     }
 }
 
+/// case U15: what is sent as a train is received as one, answered as one, and taken apart for a
+/// client that takes none.
+#[test]
+fn an_echo_of_trains_allocates_nothing() {
+    const DATAGRAMS: usize = 32;
+    let (mut turned, addr) = Loop::serving("udp://127.0.0.1:0");
+    let target = resound::socket::Target::Ip(addr.unwrap());
+    let options = resound::socket::SocketOptions::default();
+    let client = resound::socket::Datagram::connect(&target, None, &options).unwrap();
+    let train = [7; DATAGRAMS * MESSAGE_BYTES];
+    let segment_bytes = u16::try_from(MESSAGE_BYTES).unwrap();
+    let mut buf = [0; MESSAGE_BYTES];
+    let mut messages = 0;
+    let mut echo = |echoes| {
+        for _ in 0..echoes {
+            client.send_train(&train, segment_bytes).unwrap();
+            messages += DATAGRAMS as u64;
+            turned.turn_until_answered(messages);
+            for _ in 0..DATAGRAMS {
+                assert_eq!(client.receive(&mut buf).unwrap(), MESSAGE_BYTES);
+            }
+        }
+    };
+    echo(WARM_UP_ECHOES);
+    assert_eq!(measure(|| echo(1_000)).count_total, 0);
+}
+
 #[test]
 fn a_unix_datagram_echo_allocates_nothing() {
     let folder = tempfile::tempdir().unwrap();

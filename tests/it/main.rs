@@ -20,4 +20,5 @@ mod settings;
 mod support;
 mod syscalls;
 mod tidy;
+mod trains;
 mod transfer;

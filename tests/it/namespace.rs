@@ -78,3 +78,29 @@ fn an_answer_leaves_from_the_address_that_was_asked_on_a_host_with_several() {
     assert_eq!(ended.code(), 0);
     assert!(ended.stderr.contains("can be reached from other hosts"), "{}", ended.stderr);
 }
+
+/// case U14: datagrams that are fragmented on this path cannot leave in a train, which the kernel
+/// refuses for real (EINVAL, the device's MTU being 1,500); those of 1,200 bytes and less can.
+#[test]
+fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_in_trains() {
+    let Some((daemon, client)) = two_hosts(&["udp://10.9.0.1:0"]) else { return };
+    let port = daemon.endpoints[0].rsplit(':').next().unwrap();
+    let pid = daemon.process.pid().as_raw_nonzero().to_string();
+    for seed in ["1", "2"] {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &client.0.as_raw_nonzero().to_string(), "-n"]);
+        let script = python("trains.py");
+        command.arg(script.get_program()).args(script.get_args());
+        command.args(["10.9.0.1", port, &pid, seed]);
+        let ended = run(command);
+        assert_eq!(ended.code(), 0, "{}{}", ended.stdout_text(), ended.stderr);
+        let trains = ended.stdout_text().trim().strip_prefix("trains ").unwrap().parse::<u32>();
+        assert!(trains.unwrap() > 5, "{}", ended.stdout_text());
+    }
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0);
+    let refused = ended.stderr.split("train_refused=").nth(1).expect("a count of refusals");
+    let refused: u32 = refused.split_whitespace().next().unwrap().parse().unwrap();
+    // Those of the first burst, in which no answer had told yet; not those of every burst.
+    assert!((1..=10).contains(&refused), "{}", ended.stderr);
+}

@@ -146,7 +146,6 @@ impl Line {
 }
 
 /// The highest bits of a product are its best.
-#[expect(clippy::cast_possible_truncation, reason = "a few bits")]
 fn place(hash: u64) -> usize {
     (hash >> (u64::BITS - PLACE_BITS)) as usize
 }
