@@ -19,7 +19,8 @@ pub trait Handler: Sized {
     ///
     /// `readiness` is what the loop remembers of the source. The handler clears a bit when it has
     /// seen `WouldBlock`. A slice may come with nothing ready: when the key was
-    /// [woken](Context::wake), or when the system was mistaken.
+    /// [woken](Context::wake), when the system was mistaken, or when a [spinning](super::Spin) loop
+    /// tries a source in place of a poll.
     fn ready(
         &mut self,
         source: &mut Self::Source,

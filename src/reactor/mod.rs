@@ -79,6 +79,7 @@ mod key;
 #[cfg(feature = "signals")]
 mod signals;
 mod sources;
+mod spin;
 mod stop;
 
 use std::io;
@@ -90,6 +91,8 @@ use self::handler::Requests;
 pub use self::handler::{Closed, Context, Handler, Next};
 pub use self::key::Key;
 pub use self::sources::{Source, Sources};
+pub use self::spin::Spin;
+use self::spin::Spinning;
 pub use self::stop::StopHandle;
 use crate::readiness::Readiness;
 
@@ -110,24 +113,13 @@ pub enum Flow {
     Stopped,
 }
 
-/// How long the loop polls without sleeping once nothing happens. A sleep costs a wake-up of some
-/// tens of microseconds when the next event comes; polling costs a processor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Spin {
-    /// It sleeps at once.
-    #[default]
-    Never,
-    /// For this long after the last event.
-    For(Duration),
-    /// It never sleeps.
-    Always,
-}
-
 /// Counts of the loop since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoopCounts {
-    /// Turns, each with one poll call.
+    /// Turns.
     pub turns: u64,
+    /// Poll calls: one a turn, but for those that were [spared](Spin).
+    pub polls: u64,
     /// Events that reached a living source.
     pub events: u64,
     /// Late events whose source was gone.
@@ -149,9 +141,7 @@ pub struct Reactor<S> {
     /// When the next poll must return; `None` waits for an event.
     deadline: Option<Instant>,
     now: Instant,
-    spin: Spin,
-    /// When events last came.
-    event_at: Instant,
+    spinning: Spinning,
     counts: LoopCounts,
     stop: StopHandle,
     #[cfg(feature = "signals")]
@@ -175,8 +165,7 @@ impl<S: Source> Reactor<S> {
             // The first turn does not sleep: the handler has not said yet when to be called.
             deadline: Some(now),
             now,
-            spin: Spin::Never,
-            event_at: now,
+            spinning: Spinning::new(now),
             counts: LoopCounts::default(),
             poll,
             #[cfg(feature = "signals")]
@@ -210,7 +199,7 @@ impl<S: Source> Reactor<S> {
 
     /// Sets how long it polls without sleeping. At first it sleeps at once.
     pub fn set_spin(&mut self, spin: Spin) {
-        self.spin = spin;
+        self.spinning.spin = spin;
     }
 
     /// Makes these signals events of the loop, given to [`Handler::signalled`]. Their default
@@ -256,8 +245,14 @@ impl<S: Source> Reactor<S> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
+        self.counts.turns += 1;
         let has_work = self.sources.ready_len() > 0 || self.stop.is_stopped();
-        let timeout = if has_work || self.spins() {
+        if !has_work && self.guess() {
+            self.events.clear();
+            self.now = Instant::now();
+            return Ok(());
+        }
+        let timeout = if has_work || self.spinning.is_on(self.now) {
             Some(Duration::ZERO)
         } else {
             // From the turn's own time, which is late by what its slices took: those are short,
@@ -266,7 +261,7 @@ impl<S: Source> Reactor<S> {
         };
         let polled = self.poll.poll(&mut self.events, timeout);
         self.now = Instant::now();
-        self.counts.turns += 1;
+        self.counts.polls += 1;
         match polled {
             // A signal came first. Leftovers, deadlines and the stop flag are seen to as ever.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -277,20 +272,18 @@ impl<S: Source> Reactor<S> {
         }
     }
 
-    fn spins(&self) -> bool {
-        match self.spin {
-            Spin::Never => false,
-            Spin::For(time) => self.now.saturating_duration_since(self.event_at) < time,
-            Spin::Always => true,
+    /// While it spins: marks the few sources that may be readable in place of asking which are.
+    fn guess(&mut self) -> bool {
+        let mut is_any_alive = false;
+        for key in self.spinning.guess(self.now) {
+            is_any_alive |= self.sources.mark(*key, Readiness::READABLE);
         }
+        is_any_alive
     }
 
     /// Marks every source that an event names; whether signals are among them.
     fn mark(&mut self) -> bool {
         let mut signalled = false;
-        if !self.events.is_empty() {
-            self.event_at = self.now;
-        }
         for event in &self.events {
             match event.token() {
                 STOP => {}
@@ -305,6 +298,7 @@ impl<S: Source> Reactor<S> {
                 }
             }
         }
+        self.spinning.learn(&self.events, self.now);
         signalled
     }
 

@@ -47,10 +47,14 @@ impl End {
     }
 
     /// Reads to `WouldBlock`, as a handler that answers [`Next::Wait`] must.
-    fn drain(&mut self, readiness: &mut Readiness) {
+    fn drain(&mut self, readiness: &mut Readiness) -> usize {
         let mut buf = [0; 64];
-        while let Ok(1..) = self.stream.read(&mut buf) {}
+        let mut bytes = 0;
+        while let Ok(count @ 1..) = self.stream.read(&mut buf) {
+            bytes += count;
+        }
         readiness.clear_readable();
+        bytes
     }
 }
 

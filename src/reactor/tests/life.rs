@@ -162,7 +162,10 @@ fn sleep_until_interrupted() {
         turn(&mut reactor, &mut script);
     }
     assert_eq!(script.ticks, turns);
-    assert_eq!(reactor.counts(), LoopCounts { turns: turns as u64, ..LoopCounts::default() });
+    assert_eq!(
+        reactor.counts(),
+        LoopCounts { turns: turns as u64, polls: turns as u64, ..LoopCounts::default() }
+    );
 }
 
 #[cfg(feature = "signals")]

@@ -2,6 +2,7 @@
 //! event comes, and no deadline is near.
 
 use super::*;
+use crate::reactor::spin::{HOT_MAX, POLLS_SPARED_MAX};
 
 const TURNS: u64 = 100;
 
@@ -23,7 +24,10 @@ fn a_reactor_that_always_spins_never_sleeps() {
     let (mut reactor, _far) = waiting(Spin::Always);
     let mut script = Script::new(never);
     (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
-    assert_eq!(reactor.counts(), LoopCounts { turns: TURNS, ..LoopCounts::default() });
+    assert_eq!(
+        reactor.counts(),
+        LoopCounts { turns: TURNS, polls: TURNS, ..LoopCounts::default() }
+    );
     assert_eq!(script.ticks as u64, TURNS);
 }
 
@@ -43,7 +47,7 @@ fn a_reactor_that_spins_for_a_time_sleeps_after_it_until_the_deadline_as_ever() 
     script.deadlines = vec![deadline; 2];
     turn(&mut reactor, &mut script);
     // As if that long ago.
-    reactor.event_at = reactor.now.checked_sub(Duration::from_millis(1)).unwrap();
+    reactor.spinning.event_at = reactor.now.checked_sub(Duration::from_millis(1)).unwrap();
     turn(&mut reactor, &mut script);
     assert!(reactor.now >= deadline, "it has slept");
 }
@@ -55,26 +59,96 @@ fn an_event_begins_the_time_of_spinning_anew() {
         end.drain(readiness);
         Next::Wait
     });
-    reactor.event_at = reactor.now.checked_sub(10 * WAIT_MAX).unwrap_or(reactor.now);
+    reactor.spinning.event_at = reactor.now.checked_sub(10 * WAIT_MAX).unwrap_or(reactor.now);
     (&far).write_all(b"x").unwrap();
     turn(&mut reactor, &mut script);
-    assert_eq!(reactor.event_at, reactor.now);
+    assert_eq!(reactor.spinning.event_at, reactor.now);
     (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
     assert_eq!((reactor.counts().turns, reactor.counts().events), (TURNS + 1, 1));
 }
 
 #[test]
 fn a_reactor_that_spins_does_not_call_before_there_is_something_to_do() {
-    let (mut reactor, far) = waiting(Spin::Always);
-    let mut slices = 0;
+    let (mut reactor, _far) = waiting(Spin::Always);
+    let mut script = Script::new(never);
+    (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
+    assert_eq!(reactor.counts().slices, 0);
+}
+
+/// Two sources and their far ends.
+fn two(spin: Spin) -> (Reactor<End>, [UnixStream; 2]) {
+    let ((first, far_of_first), (second, far_of_second)) = (End::pair(1), End::pair(2));
+    let mut reactor = reactor();
+    reactor.insert(first).unwrap();
+    reactor.insert(second).unwrap();
+    reactor.set_spin(spin);
+    (reactor, [far_of_first, far_of_second])
+}
+
+#[test]
+fn what_comes_to_the_source_of_the_last_event_is_found_without_a_poll() {
+    let (mut reactor, [far, _other]) = two(Spin::Always);
+    let mut bytes = 0;
     let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, _| {
-        slices += 1;
-        end.drain(readiness);
+        bytes += end.drain(readiness);
         Next::Wait
     });
-    (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
     (&far).write_all(b"x").unwrap();
-    (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
+    turn(&mut reactor, &mut script);
+    let before = reactor.counts();
+    (&far).write_all(b"x").unwrap();
+    turn(&mut reactor, &mut script);
+    let after = reactor.counts();
+    assert_eq!((after.polls - before.polls, after.events - before.events), (0, 0));
+    assert_eq!(after.slices - before.slices, 1);
     drop(script);
-    assert_eq!((slices, reactor.counts().slices), (1, 1));
+    assert_eq!(bytes, 2);
+}
+
+#[test]
+fn a_source_beside_the_hot_one_waits_for_a_bounded_number_of_turns() {
+    let (mut reactor, [far, other]) = two(Spin::Always);
+    let mut bytes = 0;
+    let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, _| {
+        bytes += end.drain(readiness);
+        Next::Wait
+    });
+    (&far).write_all(b"x").unwrap();
+    turn(&mut reactor, &mut script);
+    (&other).write_all(b"y").unwrap();
+    (0..=POLLS_SPARED_MAX).for_each(|_| turn(&mut reactor, &mut script));
+    drop(script);
+    assert_eq!((bytes, reactor.counts().events), (2, 2));
+}
+
+#[test]
+fn polls_are_not_spared_where_many_sources_are_hot_or_where_it_does_not_spin() {
+    for (spin, sources) in [(Spin::Always, HOT_MAX + 1), (Spin::Never, 1)] {
+        let mut reactor = reactor();
+        reactor.set_spin(spin);
+        let mut fars = Vec::new();
+        for number in 0..sources {
+            let (end, far) = End::pair(number);
+            reactor.insert(end).unwrap();
+            (&far).write_all(b"x").unwrap();
+            fars.push(far);
+        }
+        let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, _| {
+            end.drain(readiness);
+            Next::Wait
+        });
+        script.deadlines = vec![Instant::now(); 10];
+        (0..10).for_each(|_| turn(&mut reactor, &mut script));
+        let LoopCounts { turns, polls, slices, .. } = reactor.counts();
+        assert_eq!((turns, polls, slices), (10, 10, sources as u64), "{spin:?}");
+    }
+}
+
+#[test]
+fn a_hot_source_that_was_closed_is_not_tried() {
+    let (mut reactor, [far, _other]) = two(Spin::Always);
+    let mut script = Script::new(|_: &mut End, _: &mut Readiness, _| Next::Close);
+    (&far).write_all(b"x").unwrap();
+    (0..10).for_each(|_| turn(&mut reactor, &mut script));
+    assert_eq!((reactor.counts().slices, reactor.sources().len()), (1, 1));
 }
