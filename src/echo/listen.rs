@@ -12,7 +12,7 @@ use crate::endpoint::{Endpoint, HostPort};
 use crate::error::Error;
 use crate::reactor::Reactor;
 use crate::socket::batch::{BatchOptions, SystemBatch};
-use crate::socket::{Datagram, Listener};
+use crate::socket::{Datagram, Listener, PortUse, SocketOptions};
 
 /// Datagrams received by one call. At the gain of one call shared among many, 64 come near to what
 /// more would give; the memory is touched only as it is used.
@@ -74,29 +74,19 @@ impl<O: Observer> Server<O> {
                 let open = |addr| Listener::tcp(addr, &settings);
                 let listeners = open_all(endpoint, host_port, open, Listener::local_addr)?;
                 let granted = listeners[0].0.granted(&settings);
-                let kind = |listener| Kind::Listener(Box::new(listener));
-                self.insert_ip(reactor, endpoint, listeners, kind, granted)
+                self.insert_ip(reactor, endpoint, listeners, listener_source, granted)
             }
             Endpoint::Udp(host_port) => {
-                let open = |addr| {
-                    let socket = Datagram::udp(addr, &settings)?;
-                    self.board_trains(&socket);
-                    Ok(socket)
-                };
+                let open = |addr| self.open_udp(addr, &settings);
                 let sockets = open_all(endpoint, host_port, open, Datagram::local_addr)?;
                 let granted = sockets[0].0.granted(&settings);
-                self.udp_batch
-                    .get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, &self.options.answer));
-                let kind = |socket| {
-                    let mover = PacketMover::held_by_socket();
-                    Kind::Packets(Box::new(Packets { socket, mover }))
-                };
-                self.insert_ip(reactor, endpoint, sockets, kind, granted)
+                self.prepare_for_udp();
+                self.insert_ip(reactor, endpoint, sockets, udp_source, granted)
             }
             Endpoint::Unix(name) => {
                 let listener = Listener::unix(name, &settings)?;
                 let granted = listener.granted(&settings);
-                let sources = vec![Kind::Listener(Box::new(listener))];
+                let sources = vec![listener_source(listener)];
                 self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
             }
             Endpoint::Unixgram(name) => {
@@ -112,17 +102,54 @@ impl<O: Observer> Server<O> {
         }
     }
 
-    /// Lets a UDP socket move trains. A reply is to one datagram, and so is what a one-off server
-    /// does: they take no trains.
-    fn board_trains(&self, socket: &Datagram) {
-        if !self.options.trains {
-            return;
+    /// Opens a UDP socket, and lets it move trains. A reply is to one datagram, and so is what a
+    /// one-off server does: they take no trains.
+    fn open_udp(&self, addr: SocketAddr, settings: &SocketOptions) -> Result<Datagram, Error> {
+        let socket = Datagram::udp(addr, settings)?;
+        if self.options.trains {
+            socket.send_trains();
+            if !self.options.one_off && !matches!(self.options.answer, Answer::Text(_)) {
+                // A system that knows no trains gives single datagrams.
+                let _ = socket.receive_trains(true);
+            }
         }
-        socket.send_trains();
-        if !self.options.one_off && !matches!(self.options.answer, Answer::Text(_)) {
-            // A system that knows no trains gives single datagrams.
-            let _ = socket.receive_trains(true);
-        }
+        Ok(socket)
+    }
+
+    /// Opens an IP endpoint that another server of this process has open already once more: each
+    /// has its own sockets, on the same addresses and port, and the system spreads connections and
+    /// datagrams among them by the addresses of their two ends. The other's options must have said
+    /// [`PortUse::Lead`].
+    ///
+    /// # Errors
+    ///
+    /// Names the endpoint and the reason. A Unix endpoint cannot be open twice.
+    pub fn listen_beside(
+        &mut self,
+        reactor: &mut Reactor<Source>,
+        bound: &Bound,
+    ) -> Result<(), Error> {
+        let endpoint = bound.endpoint.clone();
+        let settings = SocketOptions { port_use: PortUse::Join, ..self.options.socket.clone() };
+        let addrs = bound.addrs.iter();
+        let sources: Result<Vec<Kind>, Error> = match endpoint.transport() {
+            Transport::Tcp => {
+                addrs.map(|addr| Listener::tcp(*addr, &settings).map(listener_source)).collect()
+            }
+            Transport::Udp => {
+                self.prepare_for_udp();
+                addrs.map(|addr| self.open_udp(*addr, &settings).map(udp_source)).collect()
+            }
+            Transport::Unix | Transport::Unixgram => {
+                Err(Error::new("open once more", &endpoint, io::ErrorKind::Unsupported))
+            }
+        };
+        self.insert_all(reactor, endpoint, sources?, bound.addrs.clone(), Vec::new()).map(|_| ())
+    }
+
+    fn prepare_for_udp(&mut self) {
+        let answer = &self.options.answer;
+        self.udp_batch.get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, answer));
     }
 
     /// As `insert_all`, for an IP endpoint, whose port is now the one that was picked.
@@ -158,6 +185,14 @@ impl<O: Observer> Server<O> {
         }
         Ok(Bound { endpoint, addrs, granted })
     }
+}
+
+fn listener_source(listener: Listener) -> Kind {
+    Kind::Listener(Box::new(listener))
+}
+
+fn udp_source(socket: Datagram) -> Kind {
+    Kind::Packets(Box::new(Packets { socket, mover: PacketMover::held_by_socket() }))
 }
 
 fn batch(slots: usize, slot_bytes: usize, answer: &Answer) -> SystemBatch {

@@ -55,12 +55,13 @@ impl Datagram {
     ///
     /// # Errors
     ///
-    /// Names the address and the reason. A port that another socket has is always an error:
-    /// neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set.
+    /// Names the address and the reason. A port that another socket has is always an error, but
+    /// for sockets that both [share](super::PortUse) it: `SO_REUSEADDR` is never set.
     pub fn udp(addr: SocketAddr, options: &SocketOptions) -> Result<Datagram, Error> {
         let socket = options.ip_socket(addr, Type::DGRAM)?;
         socket
             .bind(&SockAddr::from(addr))
+            .and_then(|()| options.open_port(&socket))
             .map_err(|error| bind_error(Transport::Udp, addr, error))?;
         note_destination_and_overflow(socket.as_fd(), addr)
             .map_err(|error| Error::new("prepare", format!("udp://{addr}"), error))?;

@@ -40,7 +40,8 @@ impl Listener {
             // A restarted server need not wait for TIME_WAIT; two living ones still collide.
             .set_reuse_address(true)
             .and_then(|()| socket.bind(&SockAddr::from(addr)))
-            .and_then(|()| socket.listen(backlog_argument(options)));
+            .and_then(|()| socket.listen(backlog_argument(options)))
+            .and_then(|()| options.open_port(&socket));
         bound.map_err(|error| super::datagram::bind_error(Transport::Tcp, addr, error))?;
         Ok(Listener { _path: None, inner: Inner::Tcp(TcpListener::from_std(socket.into())) })
     }

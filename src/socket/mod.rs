@@ -17,7 +17,7 @@ mod target;
 
 pub use self::datagram::Datagram;
 pub use self::listener::Listener;
-pub use self::options::SocketOptions;
+pub use self::options::{PortUse, SocketOptions};
 pub use self::peer::Peer;
 pub(crate) use self::stream::SEND_FLAGS;
 pub use self::stream::Stream;

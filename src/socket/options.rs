@@ -26,6 +26,22 @@ pub struct SocketOptions {
     pub congestion: Option<String>,
     /// The mode of socket files.
     pub unix_mode: u32,
+    /// Whether an IP socket has its port to itself.
+    pub port_use: PortUse,
+}
+
+/// Whether an IP socket shares its port with others of the same user (`SO_REUSEPORT`), among which
+/// Linux then spreads connections and datagrams by the addresses of their two ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortUse {
+    /// It does not.
+    #[default]
+    Alone,
+    /// The first of several. It takes the port as if alone, and so fails when anybody has it, be
+    /// it another first one; only then is the port open to those that [join](PortUse::Join).
+    Lead,
+    /// One of the others. Fails unless all that have the port share it.
+    Join,
 }
 
 impl Default for SocketOptions {
@@ -37,6 +53,7 @@ impl Default for SocketOptions {
             nodelay: true,
             congestion: None,
             unix_mode: 0o600,
+            port_use: PortUse::Alone,
         }
     }
 }
@@ -57,7 +74,19 @@ impl SocketOptions {
         if kind == Type::STREAM {
             self.apply_tcp(&socket)?;
         }
+        if self.port_use == PortUse::Join {
+            share_port(&socket).map_err(|error| Error::new("set", "SO_REUSEPORT", error))?;
+        }
         Ok(socket)
+    }
+
+    /// Opens the port of a socket that has taken it to others, if it is to lead them.
+    ///
+    /// To be called when the port is taken for good. That is after bind(2) for UDP, and after
+    /// listen(2) for TCP: of two sockets with `SO_REUSEADDR` that are bound, the second to listen
+    /// fails, but would not if both shared their port by then.
+    pub(super) fn open_port(&self, socket: &Socket) -> io::Result<()> {
+        if self.port_use == PortUse::Lead { share_port(socket) } else { Ok(()) }
     }
 
     /// An unbound, non-blocking Unix socket with these settings.
@@ -123,6 +152,17 @@ fn unbound(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result
     let socket = Socket::new(domain, kind, protocol)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Elsewhere the option spreads nothing: the last socket gets all, or it is named otherwise.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn share_port(_: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
