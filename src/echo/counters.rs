@@ -1,7 +1,8 @@
 //! What the server has done and what it has not, by transport and cause.
 
 use std::fmt;
-use std::ops::{Index, IndexMut};
+use std::iter::Sum;
+use std::ops::{AddAssign, Index, IndexMut};
 
 use crate::endpoint::Transport;
 
@@ -187,6 +188,32 @@ impl Counters {
     }
 }
 
+impl AddAssign<&Counters> for Counters {
+    /// Adds what another server has done.
+    fn add_assign(&mut self, other: &Counters) {
+        // Taken apart by name: a new field cannot be forgotten.
+        let Counters { tallies, connections_open } = self;
+        *connections_open += other.connections_open;
+        for (tally, other) in tallies.iter_mut().zip(&other.tallies) {
+            let Tally { traffic, causes } = tally;
+            let Traffic { messages_in, bytes_in, messages_out, bytes_out } = traffic;
+            *messages_in += other.traffic.messages_in;
+            *bytes_in += other.traffic.bytes_in;
+            *messages_out += other.traffic.messages_out;
+            *bytes_out += other.traffic.bytes_out;
+            causes.iter_mut().zip(other.causes).for_each(|(count, other)| *count += other);
+        }
+    }
+}
+
+impl<'a> Sum<&'a Counters> for Counters {
+    fn sum<I: Iterator<Item = &'a Counters>>(counters: I) -> Counters {
+        let mut sum = Counters::default();
+        counters.for_each(|counters| sum += counters);
+        sum
+    }
+}
+
 impl Index<Transport> for Counters {
     type Output = Tally;
 
@@ -237,6 +264,24 @@ mod tests {
             assert_eq!(cause as usize, place, "{name}");
             assert_eq!(cause.name(), name);
         }
+    }
+
+    #[test]
+    fn a_sum_has_what_all_have_counted_on_each_transport() {
+        let mut first = Counters { connections_open: 2, ..Counters::default() };
+        first[Transport::Tcp].received(5);
+        first[Transport::Tcp].add(Cause::Reset, 1);
+        let mut second = Counters { connections_open: 3, ..Counters::default() };
+        second[Transport::Tcp].sent(7);
+        second[Transport::Udp].received(11);
+        second[Transport::Udp].add(Cause::Reset, 2);
+        let sum: Counters = [first, second].iter().sum();
+        assert_eq!(sum.connections_open, 5);
+        let tcp = Traffic { messages_in: 1, bytes_in: 5, messages_out: 1, bytes_out: 7 };
+        assert_eq!(sum[Transport::Tcp].traffic, tcp);
+        assert_eq!(sum[Transport::Udp].traffic, second[Transport::Udp].traffic);
+        assert_eq!((sum[Transport::Tcp].count(Cause::Reset), sum.total(Cause::Reset)), (1, 3));
+        assert_eq!([].iter().sum::<Counters>(), Counters::default());
     }
 
     #[test]
