@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use super::counters::{Cause, Tally};
+use super::places::Places;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
 
@@ -69,58 +70,76 @@ pub(super) enum Accepted {
     Paused(io::Error),
 }
 
-/// Accepts up to a slice of connections, and no more than there is room for.
+/// Accepts up to so many connections, and no more than there are places for.
 pub(super) fn accept_slice<A: Accept>(
     listener: &A,
+    accepts_max: usize,
     readiness: &mut Readiness,
-    room: usize,
+    places: &Places,
     spare: &mut SpareDescriptor,
     tally: &mut Tally,
     mut on_stream: impl FnMut(A::Stream),
 ) -> Accepted {
     // It may have been given up when there was none to be had in its place.
     spare.refill();
-    let mut accepted = 0;
-    for _ in 0..ACCEPTS_PER_SLICE {
-        if accepted == room {
+    for _ in 0..accepts_max {
+        if !places.take() {
             return Accepted::Full;
         }
-        let error = match listener.accept() {
-            Ok(stream) => {
-                tally.add(Cause::Accepted, 1);
-                accepted += 1;
+        match accept_one(listener, readiness, spare, tally) {
+            Ok(Some(stream)) => {
                 on_stream(stream);
                 continue;
             }
-            Err(error) => error,
-        };
-        match error.kind() {
-            ErrorKind::Interrupted => continue,
-            ErrorKind::WouldBlock => {
-                readiness.clear_readable();
-                return Accepted::Drained;
-            }
-            _ => {}
-        }
-        let cause = accept_cause(&error);
-        tally.add(cause, 1);
-        if cause == Cause::AcceptAborted {
-            continue;
-        }
-        if cause == Cause::AcceptNoDescriptor {
-            match spare.shed(listener) {
-                Ok(()) => tally.add(Cause::Shed, 1),
-                // Linux looks for a descriptor before it looks at the queue.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    readiness.clear_readable();
-                    return Accepted::Drained;
-                }
-                Err(_) => {}
+            Ok(None) => places.give_back(),
+            Err(outcome) => {
+                places.give_back();
+                return outcome;
             }
         }
-        return Accepted::Paused(error);
     }
     Accepted::Again
+}
+
+/// The next connection; none when it is gone, or when accept was interrupted.
+fn accept_one<A: Accept>(
+    listener: &A,
+    readiness: &mut Readiness,
+    spare: &mut SpareDescriptor,
+    tally: &mut Tally,
+) -> Result<Option<A::Stream>, Accepted> {
+    let error = match listener.accept() {
+        Ok(stream) => {
+            tally.add(Cause::Accepted, 1);
+            return Ok(Some(stream));
+        }
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::Interrupted => return Ok(None),
+        ErrorKind::WouldBlock => {
+            readiness.clear_readable();
+            return Err(Accepted::Drained);
+        }
+        _ => {}
+    }
+    let cause = accept_cause(&error);
+    tally.add(cause, 1);
+    if cause == Cause::AcceptAborted {
+        return Ok(None);
+    }
+    if cause == Cause::AcceptNoDescriptor {
+        match spare.shed(listener) {
+            Ok(()) => tally.add(Cause::Shed, 1),
+            // Linux looks for a descriptor before it looks at the queue.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                readiness.clear_readable();
+                return Err(Accepted::Drained);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(Accepted::Paused(error))
 }
 
 /// Sorts the errors of accept(2) into those of the one connection, which is gone, and those of
@@ -176,12 +195,26 @@ mod tests {
     }
 
     fn run(listener: &Script, room: usize) -> (Accepted, usize, Tally) {
+        run_up_to(ACCEPTS_PER_SLICE, listener, room)
+    }
+
+    fn run_up_to(accepts_max: usize, listener: &Script, room: usize) -> (Accepted, usize, Tally) {
+        let places = Places::new(room);
         let (mut readiness, mut tally) = (Readiness::READABLE, Tally::default());
         let mut spare = SpareDescriptor::default();
         spare.refill();
         let mut streams = 0;
-        let outcome =
-            accept_slice(listener, &mut readiness, room, &mut spare, &mut tally, |()| streams += 1);
+        let on_stream = |()| streams += 1;
+        let outcome = accept_slice(
+            listener,
+            accepts_max,
+            &mut readiness,
+            &places,
+            &mut spare,
+            &mut tally,
+            on_stream,
+        );
+        assert_eq!(places.free(), room - streams, "what was not accepted holds no place");
         let drained = matches!(outcome, Accepted::Drained);
         assert_eq!(readiness.is_readable(), !drained, "only WouldBlock clears readiness");
         assert!(spare.0.is_some(), "the spare descriptor is back in reserve");
@@ -260,6 +293,14 @@ mod tests {
         assert!(matches!(outcome, Accepted::Full));
         assert_eq!((streams, listener.0.borrow().len()), (2, 1));
         assert!(matches!(run(&listener, 0).0, Accepted::Full));
+    }
+
+    #[test]
+    fn a_server_that_wants_one_takes_one() {
+        let listener = script(&[0, 0]);
+        let (outcome, streams, _) = run_up_to(1, &listener, usize::MAX);
+        assert!(matches!(outcome, Accepted::Again));
+        assert_eq!((streams, listener.0.borrow().len()), (1, 1));
     }
 
     #[test]

@@ -99,6 +99,11 @@ impl Life {
         self.drain.as_ref().is_some_and(|drain| drain.is_finishing)
     }
 
+    /// Whether a second call has ended the drain.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.is_cut_short)
+    }
+
     /// Whether there is nothing left to live for.
     pub(super) fn is_over(&self, connections_open: u64) -> bool {
         let ends = self.one_off_taken || self.drain.is_some();
@@ -167,6 +172,11 @@ impl<O: Observer> Server<O> {
         if self.life.is_over(connections_open) {
             context.stop();
         }
+    }
+
+    /// Whether [`drain`](Server::drain) was called a second time, as by a second signal.
+    pub fn is_cut_short(&self) -> bool {
+        self.life.is_cut_short()
     }
 
     /// Sees to what is due, and returns when to be asked again.

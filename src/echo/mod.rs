@@ -42,6 +42,7 @@ mod life;
 mod listen;
 mod observer;
 mod options;
+mod places;
 mod source;
 mod stream;
 
@@ -53,12 +54,14 @@ pub use self::counters::{Cause, Counters, Tally, Traffic};
 pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Answer, Options};
+pub use self::places::Places;
 pub use self::source::Source;
 
-use self::accept::{ACCEPT_RETRY, Accepted, SpareDescriptor, accept_slice};
+use self::accept::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, Accepted, SpareDescriptor, accept_slice};
 use self::alarms::Alarms;
 use self::datagram::PacketWork;
 use self::life::Life;
+use self::places::PLACE_RETRY;
 use self::source::{Connection, Kind, Packets};
 use self::stream::{ByteMover, Step, StreamWork};
 use crate::endpoint::Transport;
@@ -84,7 +87,9 @@ pub struct Server<O: Observer = ()> {
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
     spare: SpareDescriptor,
-    /// Listeners that wait for a connection to close, in turn.
+    /// For its connections.
+    places: Places,
+    /// Listeners that wait for a place, in turn.
     resting: VecDeque<Key>,
     /// Slices for endpoints that no event will bring.
     alarms: Alarms,
@@ -103,6 +108,7 @@ impl<O: Observer> Server<O> {
     pub fn with_observer(options: Options, observer: O) -> Server<O> {
         Server {
             life: Life::new(&options),
+            places: Places::new(options.connections_max),
             options,
             observer,
             counters: Counters::default(),
@@ -118,6 +124,12 @@ impl<O: Observer> Server<O> {
     /// What it has done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Has its connections take these places, in place of its own
+    /// [`connections_max`](Options::connections_max) ones. To be called before the first connection.
+    pub fn share_places(&mut self, places: &Places) {
+        self.places = places.clone();
     }
 
     /// Who hears of it.
@@ -139,9 +151,7 @@ impl<O: Observer> Server<O> {
             return Next::Wait;
         }
         let transport = listener.transport();
-        let open = usize::try_from(self.counters.connections_open).unwrap_or(usize::MAX);
-        let one = if self.options.one_off { 1 } else { usize::MAX };
-        let room = self.options.connections_max.saturating_sub(open).min(one);
+        let accepts_max = if self.options.one_off { 1 } else { ACCEPTS_PER_SLICE };
         let now = context.now();
         let mut accepted = 0;
         let on_stream = |stream| {
@@ -150,7 +160,9 @@ impl<O: Observer> Server<O> {
             context.insert(Source(Kind::Connection(connection)));
         };
         let tally = &mut self.counters[transport];
-        let outcome = accept_slice(listener, readiness, room, &mut self.spare, tally, on_stream);
+        let (places, spare) = (&self.places, &mut self.spare);
+        let outcome =
+            accept_slice(listener, accepts_max, readiness, places, spare, tally, on_stream);
         self.counters.connections_open += accepted;
         if self.options.one_off && accepted > 0 {
             self.life.take_one_off();
@@ -160,12 +172,7 @@ impl<O: Observer> Server<O> {
             Accepted::Again => return Next::Again,
             Accepted::Drained => {}
             Accepted::Full => {
-                let connections_max = self.options.connections_max;
-                self.observer.notice(&Notice::ConnectionLimit { connections_max });
-                // Once: each client that queues up meanwhile makes a new event.
-                if !self.resting.contains(&context.key()) {
-                    self.resting.push_back(context.key());
-                }
+                self.rest(context);
                 return Next::Wait;
             }
             Accepted::Paused(error) => {
@@ -175,14 +182,39 @@ impl<O: Observer> Server<O> {
                 return Next::Wait;
             }
         }
+        self.stop_resting(context.key());
         self.wake_resting(context);
         if self.life.is_draining() { Next::Close } else { Next::Wait }
+    }
+
+    /// Without a place: until a connection closes, or (the last one may close in another server)
+    /// for a while.
+    fn rest(&mut self, context: &mut Context<'_, Source>) {
+        let key = context.key();
+        // Once: each client that queues up meanwhile makes a new event.
+        if !self.resting.contains(&key) {
+            let connections_max = self.places.limit();
+            self.observer.notice(&Notice::ConnectionLimit { connections_max });
+            self.places.note_waiting(!self.resting.is_empty(), true);
+            self.resting.push_back(key);
+        }
+        if self.places.are_shared() {
+            self.alarms.set(key, context.now() + PLACE_RETRY);
+        }
+    }
+
+    /// It found a place on its own account, and everybody who was queued has one.
+    fn stop_resting(&mut self, key: Key) {
+        let before = !self.resting.is_empty();
+        self.resting.retain(|other| *other != key);
+        self.places.note_waiting(before, !self.resting.is_empty());
     }
 
     /// There is room for a connection: the listener that has rested longest may have it. One that
     /// has no use for it passes it on.
     fn wake_resting(&mut self, context: &mut Context<'_, Source>) {
         if let Some(key) = self.resting.pop_front() {
+            self.places.note_waiting(true, !self.resting.is_empty());
             context.wake(key);
         }
     }
@@ -313,11 +345,18 @@ impl<O: Observer> Handler for Server<O> {
             self.counters[transport].add(Cause::Unregistered, 1);
             self.observer.notice(&Notice::Unregistered { transport, error });
         }
-        match &source.0 {
+        match source.0 {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
                 self.life.note_owing(connection.mover.owes(), false, context.now());
-                self.wake_resting(context);
+                // In this order: there must never be more than there are places.
+                drop(connection);
+                self.places.give_back();
+                // Who waits elsewhere has to look for himself, and would never find a place that
+                // is taken again at once.
+                if !self.places.others_wait(!self.resting.is_empty()) {
+                    self.wake_resting(context);
+                }
             }
             Kind::Listener(_) | Kind::Packets(_) => self.life.endpoint_closed(),
         }

@@ -1,6 +1,7 @@
 //! A server and its reactor in the test's own thread, turned by hand, with std clients.
 
 mod accept;
+mod beside;
 mod life;
 mod packets;
 mod streams;
