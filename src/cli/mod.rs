@@ -1,12 +1,14 @@
 //! The command line. Only here are flags known, output printed and exit codes chosen.
 
 mod bench;
+mod cpus;
 mod outlet;
 mod ping;
 mod send;
 mod serve;
 mod text;
 mod usage;
+mod values;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -60,7 +62,13 @@ fn ending_signals() -> Vec<i32> {
 
 pub(crate) fn run() -> ExitCode {
     let outcome = match parse() {
-        Ok(Cli { command: Command::Serve(arguments) }) => serve::run(&arguments),
+        Ok(Cli { command: Command::Serve(arguments) }) => match arguments.check() {
+            Ok(()) => serve::run(&arguments),
+            Err(error) => {
+                complain(&format_args!("{error}; try 'resound serve --help'"));
+                return ExitCode::from(USAGE);
+            }
+        },
         Ok(Cli { command: Command::Bench(arguments) }) => return bench::run(&arguments),
         Ok(Cli { command: Command::Ping(arguments) }) => return ping::run(arguments),
         Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),

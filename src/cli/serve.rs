@@ -1,25 +1,32 @@
 //! `resound serve`: flags to options, and the one who tells what the server does.
 
 mod console;
+mod loops;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args};
-use resound::echo::{Answer, Bound, Options, Server};
+use resound::echo::{Answer, Bound, Options};
 use resound::endpoint::{Endpoint, Transport};
-use resound::reactor::{Reactor, StopHandle};
+use resound::reactor::Spin;
 use resound::socket::SocketOptions;
 use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use self::console::{Console, WARNING_INTERVAL};
+use self::loops::{LOOPS_MAX, Loops, StopAll};
 use super::outlet::Outlet;
+use super::values::{CpuList, cpu_list, spin};
 
 /// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
 /// signals, the spare one, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// What each loop after the first has of these: the selector and a copy of it, the stop handle, the
+/// signals' two ends, the spare one.
+const DESCRIPTORS_PER_LOOP: u64 = 6;
 
 /// How long the last lines may take: somebody must be reading them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,6 +75,19 @@ pub(super) struct Arguments {
     /// On SIGTERM or SIGINT, wait up to T for peers to finish
     #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
     drain_timeout: Duration,
+
+    /// Keep polling without sleep for T after the last event: quicker answers, a busy CPU
+    #[arg(long, value_name = "T|always", default_value = "0", value_parser = spin)]
+    spin: Spin,
+
+    /// Run N independent loops, each on a thread and with sockets of its own (SO_REUSEPORT); Unix
+    /// endpoints live on the first
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    threads: usize,
+
+    /// Pin each loop to a CPU, the first loop to the first one
+    #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
+    affinity: Option<CpuList>,
 
     /// Receive buffer of each socket
     #[arg(long, value_name = "SIZE", value_parser = buf_size)]
@@ -122,6 +142,13 @@ pub(super) fn buf_size(text: &str) -> Result<usize, String> {
     }
 }
 
+fn threads(text: &str) -> Result<usize, String> {
+    match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
+        Some(count @ 1..=LOOPS_MAX) => Ok(count),
+        _ => Err(format!("expected a count from 1 to {LOOPS_MAX}, such as 2")),
+    }
+}
+
 fn octal_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
@@ -136,6 +163,18 @@ impl Arguments {
             return default.map(|text| text.parse().expect("the default parses")).to_vec();
         }
         self.endpoints.clone()
+    }
+
+    /// What no flag can tell by itself.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.one_off && self.threads > 1 {
+            let threads = self.threads;
+            return Err(format!(
+                "'--one-off' cannot be used with '--threads {threads}': expected one loop, which \
+                 serves one connection or datagram"
+            ));
+        }
+        Ok(())
     }
 
     fn options(&self, connections_max: u64) -> Options {
@@ -160,6 +199,7 @@ impl Arguments {
                 nodelay: !self.nagle,
                 congestion: self.congestion.clone(),
                 unix_mode: self.unix_mode,
+                ..SocketOptions::default()
             },
         }
     }
@@ -221,7 +261,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
 }
 
 /// What to do, on the thread that prints, when stdout takes no more.
-fn on_print_error(stop: StopHandle) -> impl FnMut(io::Error) {
+fn on_print_error(stop: StopAll) -> impl FnMut(io::Error) {
     let mut quiet_until = Instant::now();
     move |error| {
         let now = Instant::now();
@@ -237,45 +277,37 @@ fn on_print_error(stop: StopHandle) -> impl FnMut(io::Error) {
 
 fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(), resound::Error> {
     let endpoints = arguments.endpoints();
-    let connections_max = connection_limit(arguments.max_connections, &endpoints)?;
+    let loops = loops::useful_count(arguments.threads, &endpoints);
+    let connections_max = connection_limit(arguments.max_connections, &endpoints, loops)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
-    let mut reactor = Reactor::new().map_err(failed)?;
+    let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
     let print = if arguments.print {
-        let on_error = on_print_error(reactor.stop_handle());
-        Some(Outlet::spawn(io::stdout(), on_error).map_err(failed)?)
+        Some(Outlet::spawn(io::stdout(), on_print_error(stop.clone())).map_err(failed)?)
     } else {
         None
     };
-    let console = Console::new(print.clone(), log.clone(), started_at);
-    let mut server = Server::with_observer(arguments.options(connections_max), console);
-
-    let mut bound = Vec::new();
-    for endpoint in &endpoints {
-        bound.push(server.listen(&mut reactor, endpoint)?);
-    }
-    let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
-    reactor
-        .watch_signals(&signals)
-        .map_err(|error| resound::Error::new("watch", "signals", error))?;
+    let console = |label| Console::new(label, print.clone(), log.clone(), started_at);
+    let options = arguments.options(connections_max);
+    let mut loops = Loops::new((reactors, stop), options, console);
+    loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
+    let bound = loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?;
     bound.iter().for_each(log_bound);
     arguments.warn_of_flags_without_tcp(&endpoints);
+    let running = loops.start()?;
     match print_listening(&bound) {
         // Nobody reads where it listens: a quiet end, as of any program in a pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         other => other.map_err(|error| resound::Error::new("write to", "stdout", error))?,
     }
 
-    let outcome = reactor.run(&mut server);
-    let counters = *server.counters();
-    // What is still open closes now, before its last words are printed.
-    drop(reactor);
-    server.observer_mut().print_stats(&counters);
+    let (counters, outcome) = running.run();
+    console(String::new()).print_stats(&counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
     if lost > 0 {
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");
     }
-    outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))
+    outcome
 }
 
 /// All lines in one write: a reader that leaves after the first, as `head -1` does, must not make
@@ -304,7 +336,11 @@ fn log_bound(bound: &Bound) {
 }
 
 /// Raises the descriptor limit as far as it goes, and fits the connection limit into it.
-fn connection_limit(asked: Option<u64>, endpoints: &[Endpoint]) -> Result<u64, resound::Error> {
+fn connection_limit(
+    asked: Option<u64>,
+    endpoints: &[Endpoint],
+    loops: usize,
+) -> Result<u64, resound::Error> {
     let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
     let (soft, hard) = rlimit::Resource::NOFILE.get().map_err(failed)?;
     let limit = rlimit::increase_nofile_limit(u64::MAX).map_err(failed)?;
@@ -313,7 +349,9 @@ fn connection_limit(asked: Option<u64>, endpoints: &[Endpoint]) -> Result<u64, r
     }
     // An endpoint may be several sockets: two for every interface, one an address for a name.
     const SOCKETS_PER_ENDPOINT: u64 = 2;
-    let reserved = DESCRIPTORS_RESERVED + SOCKETS_PER_ENDPOINT * endpoints.len() as u64;
+    let sockets = SOCKETS_PER_ENDPOINT * endpoints.len() as u64;
+    let others = loops as u64 - 1;
+    let reserved = DESCRIPTORS_RESERVED + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
     let most = limit.saturating_sub(reserved).max(1);
     match asked {
         Some(asked) if asked > most => {

@@ -11,10 +11,11 @@ use resound::load::{Arrival, Options};
 use resound::reactor::Spin;
 use resound::report::{Assertion, Format, Mode, PercentileList, Report};
 use resound::socket::{SocketOptions, Target};
-use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
+use resound::units::{parse_size, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
 use super::super::serve::{at_least_one, buf_size};
+use super::super::values::{cpu, spin};
 use super::target::Goal;
 
 /// Without a limit of either kind.
@@ -201,25 +202,6 @@ fn at_least_one_byte(text: &str) -> Result<u64, String> {
         0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),
         size => Ok(size),
     }
-}
-
-fn spin(text: &str) -> Result<Spin, String> {
-    match text {
-        "always" => Ok(Spin::Always),
-        _ => match parse_time(text) {
-            Ok(Duration::ZERO) => Ok(Spin::Never),
-            Ok(time) => Ok(Spin::For(time)),
-            Err(_) => Err("expected a time such as 50us, 0, or always".to_owned()),
-        },
-    }
-}
-
-fn cpu(text: &str) -> Result<usize, String> {
-    let number = parse_count(text).ok().and_then(|number| usize::try_from(number).ok());
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    number
-        .filter(|number| is_number && *number < rustix::thread::CpuSet::MAX_CPU)
-        .ok_or_else(|| "expected the number of a CPU, such as 1".to_owned())
 }
 
 impl TransportName {

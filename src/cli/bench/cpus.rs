@@ -1,11 +1,9 @@
 //! Which processors the two ends run on.
 
-use std::io;
-
 use resound::Error;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::arguments::Arguments;
+use crate::cli::cpus;
 
 /// The processors of a run.
 #[derive(Debug)]
@@ -22,8 +20,7 @@ impl Cpus {
     /// Left to the system, two threads that wake each other end up on one processor in some runs
     /// and not in others.
     pub(super) fn chosen(arguments: &Arguments) -> Cpus {
-        let set = sched_getaffinity(None).unwrap_or_default();
-        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
+        let allowed = cpus::allowed();
         let is_server_here = arguments.endpoint.is_none();
         let last = allowed.last().copied().filter(|_| is_server_here && allowed.len() > 1);
         Cpus { generator: arguments.affinity.or(last), allowed, is_server_here }
@@ -31,13 +28,7 @@ impl Cpus {
 
     /// Runs this thread where the generator is to run.
     pub(super) fn pin_generator(&self) -> Result<(), Error> {
-        let Some(cpu) = self.generator else { return Ok(()) };
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        sched_setaffinity(None, &set).map_err(|error| {
-            Error::new("run on", format!("CPU {cpu}"), io::Error::from(error))
-                .hint("no such CPU, or not allowed to this process")
-        })
+        self.generator.map_or(Ok(()), cpus::pin)
     }
 
     /// Whether a server on this machine may run on the generator's processor. Of one in another
@@ -45,15 +36,5 @@ impl Cpus {
     pub(super) fn may_be_shared(&self) -> bool {
         let has_others = self.allowed.iter().any(|cpu| Some(*cpu) != self.generator);
         self.generator.is_none() || (self.is_server_here && !has_others)
-    }
-}
-
-/// Runs this thread on the processors that it may use, but for one, if there are others.
-pub(super) fn leave(cpu: usize) {
-    let Ok(mut set) = sched_getaffinity(None) else { return };
-    set.unset(cpu);
-    if set.count() > 0 {
-        // Best effort: the two ends share processors otherwise, as they do without it.
-        let _ = sched_setaffinity(None, &set);
     }
 }

@@ -9,7 +9,7 @@ use resound::reactor::{Reactor, StopHandle};
 use tempfile::TempDir;
 
 use super::arguments::Arguments;
-use super::cpus::leave;
+use crate::cli::cpus::leave;
 
 /// A running server; stopped when dropped.
 #[derive(Debug)]

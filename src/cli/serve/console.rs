@@ -17,6 +17,8 @@ pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 /// The observer of `serve`. None of its calls blocks.
 #[derive(Debug)]
 pub(super) struct Console {
+    /// Which loop speaks, as a word and a blank; empty where there is one.
+    label: String,
     print: Option<Outlet>,
     log: Outlet,
     started_at: Instant,
@@ -26,16 +28,21 @@ pub(super) struct Console {
 }
 
 impl Console {
-    pub(super) fn new(print: Option<Outlet>, log: Outlet, started_at: Instant) -> Console {
-        Console { print, log, started_at, warned: Vec::new() }
+    pub(super) fn new(
+        label: String,
+        print: Option<Outlet>,
+        log: Outlet,
+        started_at: Instant,
+    ) -> Console {
+        Console { label, print, log, started_at, warned: Vec::new() }
     }
 
     /// One line of counters, whatever the log level.
     pub(super) fn print_stats(&self, counters: &Counters) {
-        let uptime_s = self.started_at.elapsed().as_secs_f64();
+        let (label, uptime_s) = (&self.label, self.started_at.elapsed().as_secs_f64());
         self.log.line(|buf| {
             // Writing to a Vec does not fail.
-            let _ = write!(buf, "stats uptime_s={uptime_s:.3} {counters}");
+            let _ = write!(buf, "stats {label}uptime_s={uptime_s:.3} {counters}");
         });
     }
 
@@ -73,14 +80,16 @@ impl Observer for Console {
     }
 
     fn notice(&mut self, notice: &Notice<'_>) {
-        match notice.severity() {
-            Severity::Debug => debug!("{notice}"),
-            Severity::Info => info!("{notice}"),
-            Severity::Warning => match self.due(notice) {
-                Some(0) => warn!("{notice}"),
-                Some(left_out) => warn!("{notice} (and {left_out} more like it)"),
-                None => {}
-            },
+        let left_out = match notice.severity() {
+            Severity::Warning => self.due(notice),
+            Severity::Debug | Severity::Info => Some(0),
+        };
+        let (label, Some(left_out)) = (&self.label, left_out) else { return };
+        match (notice.severity(), left_out) {
+            (Severity::Debug, _) => debug!("{label}{notice}"),
+            (Severity::Info, _) => info!("{label}{notice}"),
+            (Severity::Warning, 0) => warn!("{label}{notice}"),
+            (Severity::Warning, _) => warn!("{label}{notice} (and {left_out} more like it)"),
         }
     }
 

@@ -1,0 +1,257 @@
+//! The loops of `serve`: whole and independent, each with a reactor, a server and sockets of its
+//! own. They share the count of places for connections, and each can end all.
+
+use std::cmp::Ordering;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use resound::Error;
+use resound::echo::{Bound, Counters, Options, Places, Server, Source};
+use resound::endpoint::{Endpoint, Transport};
+use resound::reactor::{Reactor, Spin, StopHandle};
+use resound::socket::PortUse;
+use tracing::{info, warn};
+
+use super::console::Console;
+use crate::cli::cpus;
+
+/// More than any machine has processors for; a loop takes 64 KiB and its batches even if idle.
+pub(super) const LOOPS_MAX: usize = 1024;
+
+/// Ends every loop, from any thread.
+#[derive(Clone, Debug)]
+pub(super) struct StopAll(Arc<[StopHandle]>);
+
+impl StopAll {
+    pub(super) fn stop(&self) {
+        self.0.iter().for_each(StopHandle::stop);
+    }
+}
+
+/// Loops that do not run yet.
+#[derive(Debug)]
+pub(super) struct Loops {
+    loops: Vec<Loop>,
+    stop: StopAll,
+}
+
+#[derive(Debug)]
+struct Loop {
+    reactor: Reactor<Source>,
+    server: Server<Console>,
+    cpu: Option<usize>,
+}
+
+/// What a loop came to.
+#[derive(Debug)]
+struct Ended {
+    counters: Counters,
+    outcome: Result<(), Error>,
+    ends_all: bool,
+}
+
+/// How many loops these endpoints can occupy, of so many asked for.
+pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
+    let is_shareable =
+        |endpoint: &Endpoint| matches!(endpoint.transport(), Transport::Tcp | Transport::Udp);
+    if asked > 1 && !endpoints.iter().any(is_shareable) {
+        warn!("--threads {asked} without effect: Unix endpoints live on one loop");
+        return 1;
+    }
+    asked
+}
+
+/// So many reactors, and what ends them all.
+pub(super) fn reactors(count: usize, spin: Spin) -> io::Result<(Vec<Reactor<Source>>, StopAll)> {
+    let mut reactors = Vec::new();
+    for _ in 0..count {
+        let mut reactor = Reactor::new()?;
+        reactor.set_spin(spin);
+        reactors.push(reactor);
+    }
+    let stop = StopAll(reactors.iter().map(Reactor::stop_handle).collect());
+    Ok((reactors, stop))
+}
+
+impl Loops {
+    /// A server for each reactor, all with the same options and one limit of connections. Each has
+    /// the console of its label.
+    pub(super) fn new(
+        (reactors, stop): (Vec<Reactor<Source>>, StopAll),
+        mut options: Options,
+        console: impl Fn(String) -> Console,
+    ) -> Loops {
+        let is_one = reactors.len() == 1;
+        if !is_one {
+            options.socket.port_use = PortUse::Lead;
+        }
+        let places = Places::new(options.connections_max);
+        let with_server = |(index, reactor)| {
+            let label = if is_one { String::new() } else { format!("loop={index} ") };
+            let mut server = Server::with_observer(options.clone(), console(label));
+            server.share_places(&places);
+            Loop { reactor, server, cpu: None }
+        };
+        Loops { loops: reactors.into_iter().enumerate().map(with_server).collect(), stop }
+    }
+
+    /// Has each loop run on its own CPU, as far as there are any in the list. Whether that can be
+    /// is told at once.
+    pub(super) fn pin(&mut self, cpus: &[usize]) -> Result<(), Error> {
+        let (given, loops) = (cpus.len(), self.loops.len());
+        match given.cmp(&loops) {
+            Ordering::Less if given > 0 => {
+                warn!("--affinity has {given} of {loops} loops pinned: the others are not");
+            }
+            Ordering::Greater => warn!("--affinity names {given} CPUs, and loops are {loops}"),
+            _ => {}
+        }
+        cpus::check(cpus)?;
+        for (pinned, cpu) in self.loops.iter_mut().zip(cpus) {
+            pinned.cpu = Some(*cpu);
+        }
+        Ok(())
+    }
+
+    /// Opens each endpoint: on the first loop, and if it is one of TCP or UDP beside it on all
+    /// others. Has all of them watch the signals.
+    pub(super) fn listen(
+        &mut self,
+        endpoints: &[Endpoint],
+        signals: &[i32],
+    ) -> Result<Vec<Bound>, Error> {
+        let (first, others) = self.loops.split_first_mut().expect("there is a loop");
+        let mut all_bound = Vec::new();
+        for endpoint in endpoints {
+            let bound = first.server.listen(&mut first.reactor, endpoint)?;
+            if matches!(bound.endpoint.transport(), Transport::Tcp | Transport::Udp) {
+                for Loop { reactor, server, .. } in others.iter_mut() {
+                    server.listen_beside(reactor, &bound)?;
+                }
+            }
+            all_bound.push(bound);
+        }
+        for Loop { reactor, .. } in &mut self.loops {
+            let watched = reactor.watch_signals(signals);
+            watched.map_err(|error| Error::new("watch", "signals", error))?;
+        }
+        if self.loops.len() > 1 {
+            info!("{} loops share each TCP and UDP port (SO_REUSEPORT)", self.loops.len());
+        }
+        Ok(all_bound)
+    }
+
+    /// Starts the threads of all loops but the first, which is to run on this one.
+    pub(super) fn start(mut self) -> Result<Running, Error> {
+        let others = self.loops.split_off(1);
+        let first = self.loops.pop().expect("there is a loop");
+        let mut running = Running { first: Some(first), threads: Vec::new(), stop: self.stop };
+        for (index, other) in others.into_iter().enumerate() {
+            let (name, stop) = (format!("loop-{}", index + 1), running.stop.clone());
+            let thread = thread::Builder::new().name(name.clone());
+            let started = thread.spawn(move || run_guarded(|| other.run(), &stop));
+            running.threads.push(started.map_err(|error| Error::new("start", name, error))?);
+        }
+        Ok(running)
+    }
+}
+
+impl Loop {
+    /// Runs to its end; what is still open then closes.
+    fn run(mut self) -> Ended {
+        let outcome = self.cpu.map_or(Ok(()), cpus::pin).and_then(|()| {
+            let ran = self.reactor.run(&mut self.server);
+            ran.map_err(|error| Error::new("go on with", "the loop", error))
+        });
+        drop(self.reactor);
+        let ends_all = outcome.is_err() || self.server.is_cut_short();
+        Ended { counters: *self.server.counters(), outcome, ends_all }
+    }
+}
+
+/// Runs a loop, and ends all others if it fails, if it panics, or if a second signal cut it short:
+/// of two signals that come close together, a busy loop sees one.
+fn run_guarded(run: impl FnOnce() -> Ended, stop: &StopAll) -> Ended {
+    // What a panic leaves half done is dropped on its way.
+    let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let error = Error::new("go on with", "the loop", io::Error::other("it panicked"));
+        Ended { counters: Counters::default(), outcome: Err(error), ends_all: true }
+    });
+    if ended.ends_all {
+        stop.stop();
+    }
+    ended
+}
+
+/// Loops of which all but the first run already. Dropped, it ends them and waits for it.
+#[derive(Debug)]
+pub(super) struct Running {
+    first: Option<Loop>,
+    threads: Vec<JoinHandle<Ended>>,
+    stop: StopAll,
+}
+
+impl Running {
+    /// Runs the first loop on this thread, and waits for all. Returns what all have counted and
+    /// the first failure.
+    pub(super) fn run(mut self) -> (Counters, Result<(), Error>) {
+        let first = self.first.take().map(|first| run_guarded(|| first.run(), &self.stop));
+        let others = self.threads.drain(..).map(|thread| thread.join().expect("guarded"));
+        let ended: Vec<Ended> = first.into_iter().chain(others).collect();
+        let counters = ended.iter().map(|ended| &ended.counters).sum();
+        (counters, ended.into_iter().try_for_each(|ended| ended.outcome))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.stop();
+        for thread in self.threads.drain(..) {
+            // Its failure matters no more.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server without endpoints, whose reactor runs until it is stopped.
+    fn idle(reactor: Reactor<Source>) -> impl FnOnce() -> Ended {
+        move || {
+            let (mut reactor, mut server) = (reactor, Server::new(Options::default()));
+            let outcome = reactor.run(&mut server).map_err(|error| Error::new("run", "it", error));
+            Ended { counters: *server.counters(), outcome, ends_all: false }
+        }
+    }
+
+    #[test]
+    fn a_panic_of_one_loop_ends_the_others_and_is_a_failure() {
+        let (mut reactors, stop) = reactors(3, Spin::Never).unwrap();
+        let mut others = Vec::new();
+        for reactor in reactors.split_off(1) {
+            let stop = stop.clone();
+            others.push(thread::spawn(move || run_guarded(idle(reactor), &stop)));
+        }
+        let ended = run_guarded(|| panic!("on purpose"), &stop);
+        let error = ended.outcome.unwrap_err().to_string();
+        assert_eq!(error, "cannot go on with the loop: it panicked");
+        for other in others {
+            assert!(other.join().unwrap().outcome.is_ok(), "they have ended");
+        }
+    }
+
+    #[test]
+    fn a_loop_that_ends_by_itself_lets_the_others_run() {
+        let (mut reactors, stop) = reactors(2, Spin::Never).unwrap();
+        let other = reactors.pop().unwrap();
+        reactors[0].stop_handle().stop();
+        assert!(run_guarded(idle(reactors.remove(0)), &stop).outcome.is_ok());
+        // Had the other been stopped, its first turn would be its last.
+        let (mut reactor, mut server) = (other, Server::new(Options::default()));
+        assert_eq!(reactor.turn(&mut server).unwrap(), resound::reactor::Flow::Running);
+    }
+}
