@@ -126,8 +126,8 @@ impl<O: Observer> Server<O> {
         &self.counters
     }
 
-    /// Has its connections take these places, in place of its own
-    /// [`connections_max`](Options::connections_max) ones. To be called before the first connection.
+    /// Has its connections take these places, rather than its own, which are as many as
+    /// [`connections_max`](Options::connections_max). To be called before the first connection.
     pub fn share_places(&mut self, places: &Places) {
         self.places = places.clone();
     }

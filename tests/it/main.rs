@@ -19,6 +19,7 @@ mod send;
 mod settings;
 mod support;
 mod syscalls;
+mod threads;
 mod tidy;
 mod trains;
 mod transfer;
