@@ -45,13 +45,14 @@
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
-//! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, a full receiver in
-//! `echo/backlog.rs`, a full send buffer in `echo/crowd.rs`, what errors of accept mean in
-//! `echo/accept.rs`, the drain in `echo/life.rs`. Of the generator: from when latency counts is in
-//! `load/pacing.rs`, which message may be sent in `load/run.rs`, what an echo is taken for in
-//! `load/window.rs` and `load/stream.rs`, the phases of a run in `load/course.rs`, who was the
-//! limit in `report/health.rs`. Of both: how UDP and Unix datagrams differ is in
-//! `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, flags in `cli/`.
+//! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, bulk that goes by pipes in
+//! `echo/stream/bulk.rs`, a full receiver in `echo/backlog.rs`, a full send buffer in
+//! `echo/crowd.rs`, what errors of accept mean in `echo/accept.rs`, the drain in `echo/life.rs`. Of
+//! the generator: from when latency counts is in `load/pacing.rs`, which message may be sent in
+//! `load/run.rs`, what an echo is taken for in `load/window.rs` and `load/stream.rs`, the phases of
+//! a run in `load/course.rs`, who was the limit in `report/health.rs`. Of both: how UDP and Unix
+//! datagrams differ is in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in
+//! `socket/pipe.rs`, flags in `cli/`.
 //!
 //! # Invariants
 //!

@@ -21,12 +21,12 @@ use super::outlet::Outlet;
 use super::values::{CpuList, cpu_list, spin};
 
 /// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
-/// signals, the spare one, and what libraries open for a moment.
+/// signals, the spare one, 16 for the pipes of bulk, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// What each loop after the first has of these: the selector and a copy of it, the stop handle, the
-/// signals' two ends, the spare one.
-const DESCRIPTORS_PER_LOOP: u64 = 6;
+/// signals' two ends, the spare one, 16 for the pipes of bulk.
+const DESCRIPTORS_PER_LOOP: u64 = 22;
 
 /// How long the last lines may take: somebody must be reading them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -108,6 +108,10 @@ pub(super) struct Arguments {
     /// Receive and answer UDP datagrams one by one, not in trains (GRO, GSO)
     #[arg(long)]
     no_offload: bool,
+
+    /// Copy bulk streams in place of splicing them
+    #[arg(long)]
+    no_splice: bool,
 
     /// Mode of socket files
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
@@ -192,6 +196,7 @@ impl Arguments {
             drain_timeout: self.drain_timeout,
             report_interval: self.stats,
             trains: !self.no_offload,
+            splice: !self.no_splice,
             socket: SocketOptions {
                 backlog: u32::try_from(self.backlog).unwrap_or(u32::MAX),
                 receive_buf_bytes: self.rcvbuf,

@@ -17,6 +17,8 @@ pub struct Traffic {
     pub messages_out: u64,
     /// Bytes sent.
     pub bytes_out: u64,
+    /// Bytes sent that never entered user space: of a stream in bulk, by splice(2).
+    pub bytes_spliced: u64,
 }
 
 /// Why something happened that is neither a message nor an answer.
@@ -163,6 +165,11 @@ impl Tally {
         self.traffic.messages_out += messages as u64;
         self.traffic.bytes_out += bytes as u64;
     }
+
+    /// Of what was [`sent`](Tally::sent).
+    pub(super) fn spliced(&mut self, bytes: usize) {
+        self.traffic.bytes_spliced += bytes as u64;
+    }
 }
 
 /// The counts of a server, one [`Tally`] a [`Transport`].
@@ -243,6 +250,9 @@ impl fmt::Display for Counters {
                  {name}_bytes_out={}",
                 traffic.messages_in, traffic.bytes_in, traffic.messages_out, traffic.bytes_out
             )?;
+            if traffic.bytes_spliced > 0 {
+                write!(formatter, " {name}_bytes_spliced={}", traffic.bytes_spliced)?;
+            }
         }
         for &(cause, name) in Cause::ALL {
             let total = self.total(cause);

@@ -69,7 +69,7 @@ use crate::reactor::{Closed, Context, Handler, Key, Next, Sources};
 use crate::readiness::Readiness;
 use crate::socket::Peer;
 use crate::socket::batch::{Batch, SystemBatch};
-use crate::socket::{Listener, Stream};
+use crate::socket::{Listener, PipePool, Stream};
 
 /// Bytes read from a stream at once. It is also the most a connection can owe, and with it the
 /// bound of a server's memory: this much for each peer that sends and does not read.
@@ -83,6 +83,8 @@ pub struct Server<O: Observer = ()> {
     counters: Counters,
     /// Holds one read of one stream, from the read to the write that follows it.
     scratch: Box<[u8]>,
+    /// For streams in bulk.
+    pipes: PipePool,
     /// Made with the first endpoint that needs them.
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
@@ -109,6 +111,7 @@ impl<O: Observer> Server<O> {
         Server {
             life: Life::new(&options),
             places: Places::new(options.connections_max),
+            pipes: PipePool::new(options.splice),
             options,
             observer,
             counters: Counters::default(),
@@ -233,6 +236,8 @@ impl<O: Observer> Server<O> {
         let owed_before = mover.owes();
         let mut work = StreamWork {
             scratch: &mut self.scratch,
+            pipes: &mut self.pipes,
+            splices: self.options.answer == Answer::Echo && !self.observer.wants_messages(),
             answer: &self.options.answer,
             tally: &mut self.counters[transport],
             now,

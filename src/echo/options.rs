@@ -38,6 +38,8 @@ pub struct Options {
     /// Take UDP datagrams in trains and answer in trains, where the system can
     /// ([`Train`](crate::socket::batch::Train)).
     pub trains: bool,
+    /// Let the bytes of streams in bulk go through a pipe, and so never enter user space (Linux).
+    pub splice: bool,
     /// Settings of every socket.
     pub socket: SocketOptions,
 }
@@ -53,6 +55,7 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(5),
             report_interval: None,
             trains: true,
+            splice: true,
             socket: SocketOptions::default(),
         }
     }

@@ -4,12 +4,16 @@
 //! what did not fit. A stream that owes does not read, so that a peer which never reads costs one
 //! buffer's worth of memory (or one reply's) and no more. An idle stream owns no buffer at all.
 
+mod bulk;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
+use self::bulk::{Gauge, Load};
 use super::counters::Tally;
 use super::options::Answer;
 use crate::readiness::Readiness;
+use crate::socket::{PipePool, Splice};
 
 /// Reads of one slice. With the scratch buffer of 64 KiB a flooding peer moves 256 KiB before the
 /// next source has its turn.
@@ -19,6 +23,8 @@ const READS_PER_SLICE: usize = 4;
 #[derive(Debug)]
 pub(super) struct ByteMover {
     phase: Phase,
+    /// Whether the stream is in bulk.
+    gauge: Gauge,
     /// Answered bytes that the socket did not take, from the first unsent one on.
     owed: Option<Box<Owed>>,
     /// When a byte last moved, in either direction.
@@ -35,10 +41,11 @@ enum Phase {
     Lingering,
 }
 
+/// Answered bytes that are still to be sent.
 #[derive(Debug)]
-struct Owed {
-    bytes: Box<[u8]>,
-    sent: usize,
+enum Owed {
+    Bytes { bytes: Box<[u8]>, sent: usize },
+    Piped(Load),
 }
 
 /// What a slice of a stream ended with.
@@ -57,6 +64,9 @@ pub(super) enum Step {
 /// What the mover needs besides its stream.
 pub(super) struct StreamWork<'a> {
     pub(super) scratch: &'a mut [u8],
+    pub(super) pipes: &'a mut PipePool,
+    /// Whether bulk may go by a pipe, unseen.
+    pub(super) splices: bool,
     pub(super) answer: &'a Answer,
     pub(super) tally: &'a mut Tally,
     pub(super) now: Instant,
@@ -64,7 +74,7 @@ pub(super) struct StreamWork<'a> {
 
 impl ByteMover {
     pub(super) fn new(now: Instant) -> ByteMover {
-        ByteMover { phase: Phase::Echoing, owed: None, active_at: now }
+        ByteMover { phase: Phase::Echoing, gauge: Gauge::default(), owed: None, active_at: now }
     }
 
     /// Whether the peer has yet to take some of its answer.
@@ -94,7 +104,7 @@ impl ByteMover {
     /// # Errors
     ///
     /// What ended the stream: a reset, EPIPE, or `WriteZero` for a write that took nothing.
-    pub(super) fn advance<T: Read + Write>(
+    pub(super) fn advance<T: Read + Write + Splice>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -111,11 +121,15 @@ impl ByteMover {
             if !readiness.is_readable() {
                 return Ok(Step::Wait);
             }
+            if self.carry(stream, readiness, work)? {
+                continue;
+            }
             let count = match stream.read(work.scratch) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_readable();
+                    self.gauge.note_read(false);
                     return Ok(Step::Wait);
                 }
                 Err(error) => return Err(error),
@@ -130,6 +144,7 @@ impl ByteMover {
             if self.phase == Phase::Lingering {
                 continue;
             }
+            self.gauge.note_read(count == work.scratch.len());
             self.active_at = work.now;
             work.tally.received(count);
             on_message(stream, &work.scratch[..count]);
@@ -156,30 +171,69 @@ impl ByteMover {
         };
         let sent = write_until_blocked(stream, bytes, readiness, work.tally)?;
         if sent < bytes.len() {
-            self.owed = Some(Box::new(Owed { bytes: bytes[sent..].into(), sent: 0 }));
+            self.owed = Some(Box::new(Owed::Bytes { bytes: bytes[sent..].into(), sent: 0 }));
         }
         Ok(())
     }
 
     /// Pays what is owed; true when nothing is owed any more.
-    fn pay<T: Write>(
+    fn pay<T: Write + Splice>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
         work: &mut StreamWork<'_>,
     ) -> io::Result<bool> {
         let Some(owed) = &mut self.owed else { return Ok(true) };
-        let rest = &owed.bytes[owed.sent..];
-        let sent = write_until_blocked(stream, rest, readiness, work.tally)?;
-        owed.sent += sent;
-        if sent > 0 {
+        if owed.send(stream, readiness, work)? > 0 {
             self.active_at = work.now;
         }
-        if owed.sent < owed.bytes.len() {
+        if !owed.is_paid() {
             return Ok(false);
         }
-        self.owed = None;
+        if let Some(owed) = self.owed.take() {
+            owed.settle(work);
+        }
         Ok(true)
+    }
+}
+
+impl Owed {
+    /// Sends until all is taken or the stream would block, and returns how much was taken.
+    fn send<T: Write + Splice>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        work: &mut StreamWork<'_>,
+    ) -> io::Result<usize> {
+        match self {
+            Owed::Bytes { bytes, sent } => {
+                let count = write_until_blocked(stream, &bytes[*sent..], readiness, work.tally)?;
+                *sent += count;
+                Ok(count)
+            }
+            Owed::Piped(load) => match load.pour(stream, readiness, work.tally) {
+                Err(error) if bulk::is_refusal(&error) => {
+                    work.pipes.switch_off();
+                    *self = Owed::Bytes { bytes: load.unload()?, sent: 0 };
+                    self.send(stream, readiness, work)
+                }
+                outcome => outcome,
+            },
+        }
+    }
+
+    fn is_paid(&self) -> bool {
+        match self {
+            Owed::Bytes { bytes, sent } => *sent == bytes.len(),
+            Owed::Piped(load) => load.is_empty(),
+        }
+    }
+
+    /// To be called when all is paid.
+    fn settle(self, work: &mut StreamWork<'_>) {
+        if let Owed::Piped(load) = self {
+            work.pipes.give_back(load.into_pipe());
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod accept;
 mod beside;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod bulk;
 mod life;
 mod packets;
 mod streams;
@@ -25,9 +27,14 @@ struct Notes {
     /// The name of each notice's kind.
     notices: Vec<&'static str>,
     reports: Vec<Counters>,
+    wants_messages: bool,
 }
 
 impl Observer for Notes {
+    fn wants_messages(&self) -> bool {
+        self.wants_messages
+    }
+
     fn notice(&mut self, notice: &Notice<'_>) {
         assert!(!notice.to_string().is_empty());
         self.notices.push(notice.kind().0);

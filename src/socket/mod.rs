@@ -10,6 +10,7 @@ mod listener;
 mod options;
 mod path;
 mod peer;
+mod pipe;
 mod stream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sys;
@@ -19,6 +20,7 @@ pub use self::datagram::Datagram;
 pub use self::listener::Listener;
 pub use self::options::{PortUse, SocketOptions};
 pub use self::peer::Peer;
+pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub(crate) use self::stream::SEND_FLAGS;
 pub use self::stream::Stream;
 pub use self::target::Target;

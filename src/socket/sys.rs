@@ -9,6 +9,7 @@
 
 mod calls;
 mod control;
+mod splice;
 mod train;
 
 use std::io;
@@ -23,6 +24,7 @@ pub(super) use self::calls::{
     force_send_buf, note_destination, note_overflow, receive, unsent_bytes,
 };
 use self::control::{CONTROL_BYTES, Control, Notes, write_notes};
+pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 pub(super) use self::train::{receive_train, receive_trains, send_train};
 use super::Datagram;
 use super::SEND_FLAGS;

@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 
 use super::*;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod piped;
 mod properties;
 
 /// What the next read gives. When the script is at its end, nothing is there to read.
@@ -29,6 +31,7 @@ struct Script {
     written: Vec<u8>,
     reads: usize,
     writes: usize,
+    splices: usize,
 }
 
 impl Read for Script {
@@ -78,6 +81,8 @@ struct Scene {
     answer: Answer,
     tally: Tally,
     now: Instant,
+    pipes: PipePool,
+    splices: bool,
     heard: Vec<u8>,
 }
 
@@ -99,6 +104,8 @@ impl Scene {
             answer: Answer::Echo,
             tally: Tally::default(),
             now,
+            pipes: PipePool::new(true),
+            splices: false,
             heard: Vec::new(),
         }
     }
@@ -109,6 +116,8 @@ impl Scene {
             scratch: &mut scratch,
             answer: &self.answer,
             tally: &mut self.tally,
+            pipes: &mut self.pipes,
+            splices: self.splices,
             now: self.now,
         };
         let heard = &mut self.heard;
@@ -185,8 +194,8 @@ fn a_peer_that_never_reads_costs_one_buffer_and_no_read() {
     scene.stream.outputs.extend([WOULD_BLOCK; 100]);
     for _ in 0..50 {
         assert_eq!(scene.step(), Step::Wait);
-        let owed = scene.mover.owed.as_ref().unwrap();
-        assert!(owed.bytes.len() <= SCRATCH);
+        let Some(Owed::Bytes { bytes, .. }) = scene.mover.owed.as_deref() else { panic!() };
+        assert!(bytes.len() <= SCRATCH);
         // Its data goes on arriving, and each time brings an event for both directions.
         scene.readiness.merge(Readiness::READABLE);
         scene.readiness.merge(Readiness::WRITABLE);

@@ -22,7 +22,7 @@ fn flood(rig: &mut Rig, client: &mut TcpStream) {
     }
 }
 
-fn owing(rig: &Rig) -> usize {
+pub(super) fn owing(rig: &Rig) -> usize {
     let owes = |source: &Source| match &source.0 {
         Kind::Connection(connection) => connection.mover.owes(),
         _ => false,

@@ -30,6 +30,8 @@ enum Quirk {
     AtMost(usize),
     /// The next thing happens just before the call, and its event comes after the slice.
     Overtaken,
+    /// There is no such call, if it is a splice (case S16).
+    Refused,
 }
 
 /// The socket. It gives an edge only for what the mover has been told is not there: one that
@@ -55,6 +57,10 @@ struct Model {
     scratch_bytes: usize,
     /// After this side's FIN: input is thrown away.
     lingers: bool,
+    /// How a stream begins: whether it may be spliced, and whether it is in bulk.
+    splices: bool,
+    starts_in_bulk: bool,
+    in_pipe: usize,
 }
 
 impl Model {
@@ -100,7 +106,7 @@ impl Model {
         match quirk {
             Quirk::Interrupted => return Err(ErrorKind::Interrupted.into()),
             Quirk::Overtaken => drop(self.happen()),
-            Quirk::Plain | Quirk::AtMost(_) => {}
+            Quirk::Plain | Quirk::AtMost(_) | Quirk::Refused => {}
         }
         Ok(quirk)
     }
@@ -156,6 +162,54 @@ impl Write for Model {
     }
 }
 
+/// Gives no edge for what a splice was told: the mover relies on what reads are told.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Splice for Model {
+    fn splice_in(&mut self, pipe: &crate::socket::Pipe, bytes_max: usize) -> io::Result<usize> {
+        assert!(self.splices && !self.lingers);
+        assert_eq!(self.output.len(), self.consumed, "a stream that owes takes nothing in");
+        let at_most = match self.quirk()? {
+            Quirk::Refused => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            // Its pieces may be small, and the pipe's slots few.
+            Quirk::AtMost(count) => count,
+            _ => usize::MAX,
+        };
+        let before_mark = self.mark.unwrap_or(usize::MAX);
+        let count = bytes_max.min(self.queued.len()).min(before_mark).min(at_most);
+        if count == 0 {
+            let is_over = self.fin && self.queued.is_empty();
+            return if is_over { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let bytes: Vec<u8> = self.queued.drain(..count).collect();
+        pipe.write_all(&bytes)?;
+        self.consumed += count;
+        self.in_pipe = count;
+        self.mark = self.mark.and_then(|bytes| bytes.checked_sub(count));
+        Ok(count)
+    }
+
+    fn splice_out(&mut self, pipe: &crate::socket::Pipe, bytes: usize) -> io::Result<usize> {
+        assert!(!self.lingers, "nothing follows a FIN");
+        assert_eq!(bytes, self.in_pipe, "all that the pipe holds is offered");
+        let at_most = match self.quirk()? {
+            Quirk::Refused => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            Quirk::AtMost(count) => count,
+            _ => usize::MAX,
+        };
+        if self.room == 0 {
+            self.is_write_armed = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = bytes.min(self.room).min(at_most);
+        let start = self.output.len();
+        self.output.resize(start + count, 0);
+        pipe.read_exact(&mut self.output[start..])?;
+        self.room -= count;
+        self.in_pipe -= count;
+        Ok(count)
+    }
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => vec(any::<u8>(), 1..40).prop_map(Happening::Arrives),
@@ -171,13 +225,16 @@ fn quirk() -> impl Strategy<Value = Quirk> {
         1 => Just(Quirk::Interrupted),
         2 => (1..12_usize).prop_map(Quirk::AtMost),
         2 => Just(Quirk::Overtaken),
+        1 => Just(Quirk::Refused),
     ]
 }
 
 fn model(end: impl Strategy<Value = Option<Happening>>) -> impl Strategy<Value = Model> {
     let end = (end, any::<prop::sample::Index>());
-    let parts = (vec(happening(), 0..60), vec(quirk(), 0..120), 1..17_usize, 0..20_usize, end);
-    parts.prop_map(|(mut happenings, quirks, scratch_bytes, room, (end, at))| {
+    let splicing = (any::<bool>(), any::<bool>());
+    let lists = (vec(happening(), 0..60), vec(quirk(), 0..120));
+    let parts = (lists, 1..17_usize, 0..20_usize, end, splicing);
+    parts.prop_map(|((mut happenings, quirks), scratch_bytes, room, (end, at), splicing)| {
         if let Some(end) = end {
             happenings.insert(at.index(happenings.len() + 1), end);
         }
@@ -197,6 +254,9 @@ fn model(end: impl Strategy<Value = Option<Happening>>) -> impl Strategy<Value =
             output: Vec::new(),
             scratch_bytes,
             lingers: false,
+            splices: splicing.0,
+            starts_in_bulk: splicing.1,
+            in_pipe: 0,
         }
     })
 }
@@ -207,6 +267,10 @@ fn model(end: impl Strategy<Value = Option<Happening>>) -> impl Strategy<Value =
 fn run(model: &mut Model) -> bool {
     let now = Instant::now();
     let mut mover = ByteMover::new(now);
+    if model.starts_in_bulk {
+        mover.gauge = Gauge::bulk();
+    }
+    let (mut pipes, splices) = (PipePool::new(true), model.splices);
     let (mut readiness, mut tally) = (Readiness::NONE, Tally::default());
     let mut scratch = vec![0; model.scratch_bytes];
     let mut is_due = false;
@@ -224,11 +288,23 @@ fn run(model: &mut Model) -> bool {
             }
             return false;
         }
-        let mut work =
-            StreamWork { scratch: &mut scratch, answer: &Answer::Echo, tally: &mut tally, now };
+        let mut work = StreamWork {
+            scratch: &mut scratch,
+            pipes: &mut pipes,
+            splices,
+            answer: &Answer::Echo,
+            tally: &mut tally,
+            now,
+        };
         let step = mover.advance(model, &mut readiness, &mut work, |_, _| {}).unwrap();
-        let owed = mover.owed.as_ref().map_or(0, |owed| owed.bytes.len() - owed.sent);
-        assert!(owed <= model.scratch_bytes, "{owed} bytes are owed");
+        let owed = match mover.owed.as_deref() {
+            None => 0,
+            // What a pipe has held, if it was refused, may be more than a read.
+            Some(Owed::Bytes { bytes, sent }) => bytes.len() - sent,
+            Some(Owed::Piped(_)) => model.in_pipe,
+        };
+        assert!(splices || owed <= model.scratch_bytes, "{owed} bytes are owed");
+        assert!(model.lingers || model.output.len() + owed == model.consumed);
         is_due = match step {
             Step::Again => true,
             Step::Wait => {
@@ -260,8 +336,9 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// cases S1 S2 S4 S5 S8 S9 S13: for any input in any chunks, any short writes and signals, and
-    /// a half-close anywhere or nowhere, what comes out is what went in.
+    /// cases S1 S2 S4 S5 S8 S9 S13 S16: for any input in any chunks, any short writes and signals, and
+    /// a half-close anywhere or nowhere, what comes out is what went in; by copies, by pipes, and
+    /// by both in turn.
     #[test]
     fn every_byte_comes_back_in_order(
         mut model in model(prop_oneof![Just(None), Just(Some(Happening::Fin))]),

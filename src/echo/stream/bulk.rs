@@ -1,0 +1,173 @@
+//! Bulk: a stream whose reads keep filling the buffer is not read for a while. Its bytes go through
+//! a pipe, and never enter user space.
+//!
+//! The shape is that of the copying path: pay what is owed, take what has arrived, send it at once,
+//! keep what did not fit; what is kept is in the pipe. A pipe is filled only while it is empty, and
+//! emptied before the stream is looked at again. So splice(2), whose EAGAIN does not say which of
+//! its two ends it is about, has one meaning only: in, that the stream has nothing, and out, that
+//! it takes nothing.
+//!
+//! Whatever a splice from the stream does not bring, a read is asked about in the same slice: FIN,
+//! errors, out-of-band marks (at which a splice stops for good), and that nothing is there. So
+//! the read alone decides what becomes of the stream, and this step can be left out at any time.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use super::{ByteMover, Owed, Phase, StreamWork};
+use crate::echo::counters::Tally;
+use crate::readiness::Readiness;
+use crate::socket::{Pipe, Splice};
+
+/// Full reads in a row, with no empty one between, that make bulk of a stream. Three are more than
+/// 128 KiB that were there at once: messages up to that length are copied, for they do not gain.
+pub(super) const FULL_READS_MIN: u8 = 3;
+
+/// Splices in a row, each shorter than a full read, that make an ordinary stream of it again. A
+/// message of bulk ends in one or two of them, since it does not arrive at once.
+pub(super) const SHORT_SPLICES_MAX: u8 = 4;
+
+/// Bytes of one splice: more gains nothing. A slice of bulk is four of these, and takes the time
+/// of some ten full reads.
+const SPLICE_BYTES_MAX: usize = 128 << 10;
+
+/// Tells bulk from the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gauge {
+    is_bulk: bool,
+    /// Full reads in a row, or short splices in a row: what speaks for a change.
+    streak: u8,
+}
+
+impl Gauge {
+    #[cfg(test)]
+    pub(super) fn bulk() -> Gauge {
+        Gauge { is_bulk: true, streak: 0 }
+    }
+
+    /// A read was made, of a stream that is not in bulk or has no pipe: it filled the buffer, or
+    /// not, or there was nothing to read.
+    pub(super) fn note_read(&mut self, is_full: bool) {
+        if !self.is_bulk {
+            self.note(is_full, FULL_READS_MIN);
+        }
+    }
+
+    /// Bytes were taken by a splice, as many as a full read brings or fewer.
+    fn note_splice(&mut self, is_short: bool) {
+        self.note(is_short, SHORT_SPLICES_MAX);
+    }
+
+    fn note(&mut self, speaks_for_change: bool, needed: u8) {
+        self.streak = if speaks_for_change { self.streak + 1 } else { 0 };
+        if self.streak >= needed {
+            *self = Gauge { is_bulk: !self.is_bulk, streak: 0 };
+        }
+    }
+}
+
+/// A pipe and what it holds.
+#[derive(Debug)]
+pub(super) struct Load {
+    pipe: Pipe,
+    bytes: usize,
+}
+
+impl Load {
+    /// Sends until the pipe is empty or the stream would block. Returns how many bytes went.
+    pub(super) fn pour<T: Splice>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        tally: &mut Tally,
+    ) -> io::Result<usize> {
+        let mut sent = 0;
+        while self.bytes > 0 && readiness.is_writable() {
+            match stream.splice_out(&self.pipe, self.bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    tally.sent(count);
+                    tally.spliced(count);
+                    self.bytes -= count;
+                    sent += count;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_writable(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Copies out what is held, for a stream that does not take it from a pipe.
+    pub(super) fn unload(&mut self) -> io::Result<Box<[u8]>> {
+        let mut bytes = vec![0; std::mem::take(&mut self.bytes)];
+        self.pipe.read_exact(&mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    pub(super) fn into_pipe(self) -> Pipe {
+        self.pipe
+    }
+}
+
+/// Whether the call itself is what is refused: by a kernel without it, for this kind of stream, or
+/// by a filter of system calls.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EOPNOTSUPP)
+    )
+}
+
+impl ByteMover {
+    /// Moves what has arrived by a pipe, if this stream is in bulk and there is one to be had.
+    /// False when nothing was moved: the stream is to be read then, as any other.
+    pub(super) fn carry<T: Read + Write + Splice>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        work: &mut StreamWork<'_>,
+    ) -> io::Result<bool> {
+        let is_wanted = work.splices && self.gauge.is_bulk && self.phase == Phase::Echoing;
+        // What cannot be sent at once had better not take a pipe.
+        if !is_wanted || !readiness.is_writable() {
+            return Ok(false);
+        }
+        let Some(pipe) = work.pipes.lend() else { return Ok(false) };
+        let bytes = match stream.splice_in(&pipe, SPLICE_BYTES_MAX) {
+            Ok(count) => count,
+            Err(error) => {
+                work.pipes.give_back(pipe);
+                if is_refusal(&error) {
+                    work.pipes.switch_off();
+                } else if !is_passing(&error) {
+                    return Err(error);
+                }
+                return Ok(false);
+            }
+        };
+        if bytes == 0 {
+            work.pipes.give_back(pipe);
+            return Ok(false);
+        }
+        self.gauge.note_splice(bytes < work.scratch.len());
+        self.active_at = work.now;
+        work.tally.received(bytes);
+        let mut owed = Owed::Piped(Load { pipe, bytes });
+        owed.send(stream, readiness, work)?;
+        if owed.is_paid() {
+            owed.settle(work);
+        } else {
+            self.owed = Some(Box::new(owed));
+        }
+        Ok(true)
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
