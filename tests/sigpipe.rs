@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use resound::echo::{Cause, Options, Server};
+use resound::endpoint::Transport;
 use resound::reactor::Reactor;
 use signal_hook::consts::SIGPIPE;
 
@@ -24,6 +25,9 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Peers that close in the middle of their echo, of each kind.
 const PEERS: usize = 50;
+
+/// And of those that send bulk: as many as there are pipes, at the least.
+const BULK_PEERS: usize = 8;
 
 /// More than the buffers between the two ends hold at first, so that writes are pending.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -57,6 +61,21 @@ fn close_in_the_middle_of_an_echo(mut client: impl Client) {
         }
     }
     let _ = client.read(&mut [0]);
+}
+
+/// How long a write that is stuck is waited for, to know that the other end is stuck as well.
+const STUCK_AFTER: Duration = Duration::from_millis(50);
+
+/// Sends bulk without reading until all is stuck, then half-closes, which makes EPIPE of the reset
+/// that is sent for what was not read.
+fn close_in_the_middle_of_bulk(mut client: TcpStream) {
+    client.set_write_timeout(Some(STUCK_AFTER)).unwrap();
+    let message = vec![7; MESSAGE_BYTES];
+    let deadline = Instant::now() + WAIT_MAX;
+    while client.write(&message).is_ok() {
+        assert!(Instant::now() < deadline, "a peer that does not read is served for ever");
+    }
+    client.shutdown(Shutdown::Write).unwrap();
 }
 
 fn echo(mut client: impl Client) {
@@ -105,6 +124,9 @@ fn no_send_path_raises_sigpipe() {
         gone.set_write_timeout(Some(WAIT_MAX)).unwrap();
         gone.send_to(b"ping", &packets).unwrap();
     }
+    for _ in 0..BULK_PEERS {
+        close_in_the_middle_of_bulk(tcp(addr));
+    }
     // The server goes on: and these come after the others in its queues.
     echo(tcp(addr));
     echo(unix(&stream));
@@ -121,6 +143,8 @@ fn no_send_path_raises_sigpipe() {
     assert!(!was_raised.load(Ordering::SeqCst), "SIGPIPE was raised: {}", server.counters());
     let ended_in_writing = server.counters().total(Cause::BrokenPipe);
     assert!(ended_in_writing > 0, "no write met a closed peer: {}", server.counters());
+    let spliced = server.counters()[Transport::Tcp].traffic.bytes_spliced;
+    assert_eq!(spliced > 0, cfg!(target_os = "linux"), "{}", server.counters());
 }
 
 #[cfg(feature = "program")]
