@@ -203,11 +203,12 @@ impl AddAssign<&Counters> for Counters {
         *connections_open += other.connections_open;
         for (tally, other) in tallies.iter_mut().zip(&other.tallies) {
             let Tally { traffic, causes } = tally;
-            let Traffic { messages_in, bytes_in, messages_out, bytes_out } = traffic;
+            let Traffic { messages_in, bytes_in, messages_out, bytes_out, bytes_spliced } = traffic;
             *messages_in += other.traffic.messages_in;
             *bytes_in += other.traffic.bytes_in;
             *messages_out += other.traffic.messages_out;
             *bytes_out += other.traffic.bytes_out;
+            *bytes_spliced += other.traffic.bytes_spliced;
             causes.iter_mut().zip(other.causes).for_each(|(count, other)| *count += other);
         }
     }
@@ -287,7 +288,13 @@ mod tests {
         second[Transport::Udp].add(Cause::Reset, 2);
         let sum: Counters = [first, second].iter().sum();
         assert_eq!(sum.connections_open, 5);
-        let tcp = Traffic { messages_in: 1, bytes_in: 5, messages_out: 1, bytes_out: 7 };
+        let tcp = Traffic {
+            messages_in: 1,
+            bytes_in: 5,
+            messages_out: 1,
+            bytes_out: 7,
+            ..Traffic::default()
+        };
         assert_eq!(sum[Transport::Tcp].traffic, tcp);
         assert_eq!(sum[Transport::Udp].traffic, second[Transport::Udp].traffic);
         assert_eq!((sum[Transport::Tcp].count(Cause::Reset), sum.total(Cause::Reset)), (1, 3));
