@@ -58,6 +58,8 @@ fn a_cpu_that_is_not_there_is_a_clear_error() {
 fn with_polls_traced(path: &Path, arguments: &[&str]) -> Option<Process> {
     let mut command = Command::new(tool("strace")?);
     command.args(["-f", "-e", "trace=epoll_wait,epoll_pwait", "-o"]).arg(path);
+    // A server that spins must not outlive the strace that a test kills.
+    command.arg(tool("setpriv")?).args(["--pdeathsig", "KILL", "--"]);
     command.arg(resound().get_program()).args(["serve", "-q"]).args(arguments);
     Some(Process::start(command))
 }
