@@ -1,12 +1,14 @@
 /*
  * An echo server with nothing between it and the kernel.
  *
- *     echo_epoll tcp|udp IPV4:PORT
+ *     echo_epoll tcp IPV4:PORT
+ *     echo_epoll udp IPV4:PORT [--single]
  *
  * TCP: one level-triggered epoll, one read and one write an echo, one buffer for all connections;
  * a connection that owes keeps what is left and does not read. Level-triggered is the cheaper here:
  * one read an event, where an edge would ask for a second one that finds nothing, or for a flag.
- * UDP: one blocking socket, which needs no epoll; datagrams are received and answered by the batch.
+ * UDP: one blocking socket, which needs no epoll; datagrams are received and answered by the batch,
+ * or (--single) one by one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -171,12 +173,28 @@ static void serve_tcp(struct sockaddr_in addr) {
     }
 }
 
-static void serve_udp(struct sockaddr_in addr) {
+static int bind_udp(struct sockaddr_in addr) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0)
         die("bind");
     announce("udp", fd);
+    return fd;
+}
 
+static void serve_udp_singly(struct sockaddr_in addr) {
+    int fd = bind_udp(addr);
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        ssize_t count = recvfrom(fd, buf, sizeof buf, 0, (struct sockaddr *)&peer, &length);
+        /* An error of either is of one datagram, which is given up. */
+        if (count >= 0)
+            (void)!sendto(fd, buf, (size_t)count, MSG_NOSIGNAL, (struct sockaddr *)&peer, length);
+    }
+}
+
+static void serve_udp_by_batch(struct sockaddr_in addr) {
+    int fd = bind_udp(addr);
     static char bufs[BATCH][BUF_BYTES];
     struct sockaddr_in peers[BATCH];
     struct iovec slices[BATCH];
@@ -204,7 +222,9 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "tcp") == 0)
         serve_tcp(parse_addr(argv[2]));
     else if (argc == 3 && strcmp(argv[1], "udp") == 0)
-        serve_udp(parse_addr(argv[2]));
-    fprintf(stderr, "usage: %s tcp|udp IPV4:PORT\n", argv[0]);
+        serve_udp_by_batch(parse_addr(argv[2]));
+    else if (argc == 4 && strcmp(argv[1], "udp") == 0 && strcmp(argv[3], "--single") == 0)
+        serve_udp_singly(parse_addr(argv[2]));
+    fprintf(stderr, "usage: %s tcp IPV4:PORT | udp IPV4:PORT [--single]\n", argv[0]);
     return 2;
 }

@@ -1,0 +1,299 @@
+/*
+ * A UDP client of an echo server: S connected sockets with D messages in flight each, one thread on
+ * level-triggered epoll.
+ *
+ *     client_udp IPV4:PORT SOCKETS DEPTH BYTES SECONDS single|train [MESSAGES]
+ *
+ * single: a system call a message. Receives until there is nothing more, then sends as many.
+ * train: one call for many. Sends with UDP_SEGMENT, as many at once as are in flight (64 and 65,507
+ * bytes at most), receives with UDP_GRO; sends again when half a train or more has come back.
+ *
+ * Every message begins with its number, and every echo must be of its length and have the number of
+ * one in flight: others are strays, and do not count. One that a socket had no echo of while four
+ * windows more were sent is lost, and replaced. A socket that hears nothing for 100 ms takes all it
+ * has in flight for lost, and fills its window anew: a resend.
+ *
+ * With MESSAGES, it ends when as many have been sent and answered, or after SECONDS.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+/* A train is cut at the first byte beyond what the receiver's buffer holds, hence 64 KiB. */
+enum { BUF_BYTES = 64 << 10, PAYLOAD_BYTES_MAX = 65507, TRAIN_MAX = 64, DEPTH_MAX = 1 << 16 };
+enum { EVENTS_MAX = 256, WAIT_MS_MAX = 20, WINDOWS_UNTIL_LOST = 4 };
+static const double SILENCE_S = 0.1;
+
+struct peer {
+    int fd;
+    /* Of those that are in flight, the number plus one in the place of the number; else 0. */
+    uint64_t *places;
+    uint64_t next_number;
+    unsigned in_flight;
+    double heard_at;
+};
+
+static struct {
+    unsigned sockets, depth, bytes, train;
+    double seconds;
+    /* 0: as many as it can until the time is over. */
+    uint64_t messages_max;
+} asked;
+
+static struct {
+    uint64_t sent, answered, lost, strays, resends;
+} counts;
+
+static char received_bytes[BUF_BYTES], sent_bytes[BUF_BYTES];
+
+static void die(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static uint64_t *place(struct peer *peer, uint64_t number) {
+    return &peer->places[number % ((uint64_t)asked.depth * WINDOWS_UNTIL_LOST)];
+}
+
+/* How many it may send: the free part of its window. */
+static unsigned room(const struct peer *peer) {
+    unsigned free_count = asked.depth - peer->in_flight;
+    if (asked.messages_max == 0)
+        return free_count;
+    uint64_t left = asked.messages_max - counts.sent;
+    return left < free_count ? (unsigned)left : free_count;
+}
+
+/* Writes the next `count` messages one behind the other. They are in flight once `sent_now` says so. */
+static void write_messages(struct peer *peer, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t number = peer->next_number + i;
+        memcpy(sent_bytes + (size_t)i * asked.bytes, &number, sizeof number);
+    }
+}
+
+static void sent_now(struct peer *peer, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t *taken = place(peer, peer->next_number);
+        if (*taken) {
+            counts.lost++;
+            peer->in_flight--;
+        }
+        *taken = ++peer->next_number;
+    }
+    peer->in_flight += count;
+    counts.sent += count;
+}
+
+/* Whether `count` messages left in one call; not when the send buffer is full. */
+static int send_call(struct peer *peer, unsigned count) {
+    write_messages(peer, count);
+    struct iovec slice = {.iov_base = sent_bytes, .iov_len = (size_t)count * asked.bytes};
+    union {
+        char bytes[CMSG_SPACE(sizeof(uint16_t))];
+        struct cmsghdr aligned;
+    } control = {.bytes = {0}};
+    struct msghdr message = {.msg_iov = &slice, .msg_iovlen = 1};
+    if (count > 1) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_UDP;
+        header->cmsg_type = UDP_SEGMENT;
+        header->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+        uint16_t bytes = (uint16_t)asked.bytes;
+        memcpy(CMSG_DATA(header), &bytes, sizeof bytes);
+    }
+    ssize_t sent = count > 1 ? sendmsg(peer->fd, &message, 0)
+                             : send(peer->fd, sent_bytes, asked.bytes, 0);
+    if (sent < 0) {
+        if (errno != EAGAIN && errno != ENOBUFS && errno != EINTR)
+            die("send");
+        return 0;
+    }
+    sent_now(peer, count);
+    return 1;
+}
+
+static void fill_window(struct peer *peer) {
+    /* Half a train at least, so that trains do not fall to pieces; but the last may be short. */
+    unsigned least = asked.messages_max ? 1 : (asked.train + 1) / 2;
+    unsigned count;
+    while ((count = room(peer)) >= least && count > 0) {
+        if (!send_call(peer, count < asked.train ? count : asked.train))
+            return;
+    }
+}
+
+static void take_echoes(struct peer *peer, size_t bytes) {
+    if (bytes % asked.bytes != 0)
+        counts.strays++;
+    for (size_t at = 0; at + asked.bytes <= bytes; at += asked.bytes) {
+        uint64_t number;
+        memcpy(&number, received_bytes + at, sizeof number);
+        uint64_t *taken = place(peer, number);
+        if (*taken != number + 1) {
+            counts.strays++;
+            continue;
+        }
+        *taken = 0;
+        peer->in_flight--;
+        counts.answered++;
+    }
+}
+
+static void receive_all(struct peer *peer) {
+    for (;;) {
+        ssize_t received = recv(peer->fd, received_bytes, BUF_BYTES, 0);
+        if (received >= 0)
+            take_echoes(peer, (size_t)received);
+        else if (errno == EAGAIN)
+            return;
+        else if (errno != EINTR)
+            die("recv");
+    }
+}
+
+static void end_silence(struct peer *peers, double now) {
+    for (unsigned i = 0; i < asked.sockets; i++) {
+        struct peer *peer = &peers[i];
+        if (now - peer->heard_at < SILENCE_S)
+            continue;
+        peer->heard_at = now;
+        if (peer->in_flight > 0) {
+            /* Those of a count are sent again in the place of the lost. */
+            counts.sent -= asked.messages_max ? peer->in_flight : 0;
+            counts.lost += peer->in_flight;
+            counts.resends++;
+            peer->in_flight = 0;
+            memset(peer->places, 0, sizeof(uint64_t) * asked.depth * WINDOWS_UNTIL_LOST);
+        }
+        fill_window(peer);
+    }
+}
+
+static struct peer *connect_all(int epoll, struct sockaddr_in addr) {
+    struct peer *peers = calloc(asked.sockets, sizeof *peers);
+    if (!peers)
+        die("calloc");
+    for (unsigned i = 0; i < asked.sockets; i++) {
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0)
+            die("connect");
+        int on = 1;
+        if (asked.train > 1 && setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) != 0)
+            die("UDP_GRO");
+        peers[i].fd = fd;
+        peers[i].places = calloc((size_t)asked.depth * WINDOWS_UNTIL_LOST, sizeof(uint64_t));
+        if (!peers[i].places)
+            die("calloc");
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &peers[i]};
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+            die("epoll_ctl");
+    }
+    return peers;
+}
+
+static void run(int epoll, struct peer *peers, double started_at) {
+    static struct epoll_event events[EVENTS_MAX];
+    double looked_at = started_at;
+    for (unsigned i = 0; i < asked.sockets; i++) {
+        peers[i].heard_at = started_at;
+        fill_window(&peers[i]);
+    }
+    for (;;) {
+        int count = epoll_wait(epoll, events, EVENTS_MAX, WAIT_MS_MAX);
+        if (count < 0 && errno != EINTR)
+            die("epoll_wait");
+        double now = now_s();
+        for (int i = 0; i < count; i++) {
+            struct peer *peer = events[i].data.ptr;
+            peer->heard_at = now;
+            receive_all(peer);
+            fill_window(peer);
+        }
+        if (now - started_at >= asked.seconds ||
+            (asked.messages_max > 0 && counts.answered >= asked.messages_max))
+            return;
+        if (now - looked_at >= SILENCE_S / 2) {
+            looked_at = now;
+            end_silence(peers, now);
+        }
+    }
+}
+
+static int parse(int argc, char **argv, struct sockaddr_in *addr) {
+    char host[INET_ADDRSTRLEN];
+    unsigned short port;
+    if (argc != 7 && argc != 8)
+        return 0;
+    asked.sockets = (unsigned)atoi(argv[2]);
+    asked.depth = (unsigned)atoi(argv[3]);
+    asked.bytes = (unsigned)atoi(argv[4]);
+    asked.seconds = atof(argv[5]);
+    asked.messages_max = argc == 8 ? strtoull(argv[7], NULL, 10) : 0;
+    if (asked.sockets < 1 || asked.sockets > DEPTH_MAX || asked.depth < 1 ||
+        asked.depth > DEPTH_MAX || asked.bytes < sizeof(uint64_t) ||
+        asked.bytes > PAYLOAD_BYTES_MAX || !(asked.seconds > 0))
+        return 0;
+    asked.train = 1;
+    if (strcmp(argv[6], "train") == 0) {
+        asked.train = asked.depth < TRAIN_MAX ? asked.depth : TRAIN_MAX;
+        if (asked.train * asked.bytes > PAYLOAD_BYTES_MAX)
+            asked.train = PAYLOAD_BYTES_MAX / asked.bytes;
+    } else if (strcmp(argv[6], "single") != 0) {
+        return 0;
+    }
+    addr->sin_family = AF_INET;
+    if (sscanf(argv[1], "%15[0-9.]:%hu", host, &port) != 2 ||
+        inet_pton(AF_INET, host, &addr->sin_addr) != 1)
+        return 0;
+    addr->sin_port = htons(port);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    struct sockaddr_in addr = {0};
+    if (!parse(argc, argv, &addr)) {
+        fprintf(stderr,
+                "usage: %s IPV4:PORT SOCKETS DEPTH BYTES(8 to %d) SECONDS single|train "
+                "[MESSAGES]\n",
+                argv[0], PAYLOAD_BYTES_MAX);
+        return 2;
+    }
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll < 0)
+        die("epoll_create1");
+    struct peer *peers = connect_all(epoll, addr);
+    double started_at = now_s();
+    run(epoll, peers, started_at);
+    double elapsed = now_s() - started_at;
+    printf("messages=%llu seconds=%.6f rate=%.1f lost=%llu resends=%llu strays=%llu\n",
+           (unsigned long long)counts.answered, elapsed, (double)counts.answered / elapsed,
+           (unsigned long long)counts.lost, (unsigned long long)counts.resends,
+           (unsigned long long)counts.strays);
+    return counts.answered > 0 ? 0 : 1;
+}
