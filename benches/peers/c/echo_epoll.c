@@ -2,13 +2,13 @@
  * An echo server with nothing between it and the kernel.
  *
  *     echo_epoll tcp IPV4:PORT
- *     echo_epoll udp IPV4:PORT [--single]
+ *     echo_epoll udp[-single] IPV4:PORT [RCVBUF_BYTES]
  *
  * TCP: one level-triggered epoll, one read and one write an echo, one buffer for all connections;
  * a connection that owes keeps what is left and does not read. Level-triggered is the cheaper here:
  * one read an event, where an edge would ask for a second one that finds nothing, or for a flag.
  * UDP: one blocking socket, which needs no epoll; datagrams are received and answered by the batch,
- * or (--single) one by one.
+ * or (udp-single) one by one. RCVBUF_BYTES is as `resound serve --rcvbuf`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -173,16 +173,19 @@ static void serve_tcp(struct sockaddr_in addr) {
     }
 }
 
-static int bind_udp(struct sockaddr_in addr) {
+/* A receive buffer of 0 bytes is the system's. */
+static int bind_udp(struct sockaddr_in addr, int receive_buf_bytes) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (receive_buf_bytes > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buf_bytes,
+                                            sizeof receive_buf_bytes) != 0)
+        die("SO_RCVBUF");
     if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0)
         die("bind");
     announce("udp", fd);
     return fd;
 }
 
-static void serve_udp_singly(struct sockaddr_in addr) {
-    int fd = bind_udp(addr);
+static void serve_udp_singly(int fd) {
     for (;;) {
         struct sockaddr_in peer;
         socklen_t length = sizeof peer;
@@ -193,8 +196,7 @@ static void serve_udp_singly(struct sockaddr_in addr) {
     }
 }
 
-static void serve_udp_by_batch(struct sockaddr_in addr) {
-    int fd = bind_udp(addr);
+static void serve_udp_by_batch(int fd) {
     static char bufs[BATCH][BUF_BYTES];
     struct sockaddr_in peers[BATCH];
     struct iovec slices[BATCH];
@@ -221,10 +223,11 @@ static void serve_udp_by_batch(struct sockaddr_in addr) {
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "tcp") == 0)
         serve_tcp(parse_addr(argv[2]));
-    else if (argc == 3 && strcmp(argv[1], "udp") == 0)
-        serve_udp_by_batch(parse_addr(argv[2]));
-    else if (argc == 4 && strcmp(argv[1], "udp") == 0 && strcmp(argv[3], "--single") == 0)
-        serve_udp_singly(parse_addr(argv[2]));
-    fprintf(stderr, "usage: %s tcp IPV4:PORT | udp IPV4:PORT [--single]\n", argv[0]);
+    int receive_buf_bytes = argc == 4 ? atoi(argv[3]) : 0;
+    if ((argc == 3 || receive_buf_bytes > 0) && strcmp(argv[1], "udp") == 0)
+        serve_udp_by_batch(bind_udp(parse_addr(argv[2]), receive_buf_bytes));
+    if ((argc == 3 || receive_buf_bytes > 0) && strcmp(argv[1], "udp-single") == 0)
+        serve_udp_singly(bind_udp(parse_addr(argv[2]), receive_buf_bytes));
+    fprintf(stderr, "usage: %s tcp IPV4:PORT | udp[-single] IPV4:PORT [RCVBUF_BYTES]\n", argv[0]);
     return 2;
 }

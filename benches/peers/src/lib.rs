@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// Bytes of a receive buffer, as `SCRATCH_BYTES` of resound.
 pub const BUF_BYTES: usize = 64 << 10;
@@ -25,8 +25,8 @@ pub enum Bound {
     Udp(UdpSocket),
 }
 
-/// Binds as `tcp|udp ADDR` on the command line asks, and prints one line once bound, in the form of
-/// `resound serve`.
+/// Binds as `tcp|udp ADDR [RCVBUF_BYTES]` on the command line asks, and prints one line once bound,
+/// in the form of `resound serve`. The receive buffer is of a UDP socket, as `--rcvbuf` there.
 ///
 /// # Errors
 ///
@@ -35,18 +35,22 @@ pub fn bound_by_arguments() -> io::Result<Bound> {
     let mut arguments = std::env::args().skip(1);
     let (transport, addr) = (arguments.next(), arguments.next());
     let addr = addr.and_then(|addr| addr.parse::<SocketAddr>().ok());
-    let bound = match (transport.as_deref(), addr, arguments.next()) {
-        (Some("tcp"), Some(addr), None) => {
+    let receive_buf_bytes = arguments.next().map(|bytes| bytes.parse::<usize>()).transpose();
+    let bound = match (transport.as_deref(), addr, receive_buf_bytes, arguments.next()) {
+        (Some("tcp"), Some(addr), Ok(None), None) => {
             let listener = tcp_listener(addr)?;
             announce("tcp", listener.local_addr()?)?;
             Bound::Tcp(listener)
         }
-        (Some("udp"), Some(addr), None) => {
+        (Some("udp"), Some(addr), Ok(receive_buf_bytes), None) => {
             let socket = UdpSocket::bind(addr)?;
+            if let Some(bytes) = receive_buf_bytes {
+                SockRef::from(&socket).set_recv_buffer_size(bytes)?;
+            }
             announce("udp", socket.local_addr()?)?;
             Bound::Udp(socket)
         }
-        _ => return Err(usage("tcp|udp IP:PORT")),
+        _ => return Err(usage("tcp|udp IP:PORT [RCVBUF_BYTES, of udp]")),
     };
     Ok(bound)
 }

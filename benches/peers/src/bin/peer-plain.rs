@@ -1,0 +1,145 @@
+//! An echo server on mio as its own examples have it: a call a datagram, a read and a write a chunk,
+//! until each finds nothing more.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::ExitCode;
+use std::thread;
+
+use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::{Events, Interest, Poll, Token};
+use resound_peers::{
+    ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, exit_code, is_of_one_connection,
+};
+use slab::Slab;
+
+const EVENTS_PER_POLL: usize = 1024;
+
+/// Of the one socket that is bound. Connections have their places in the slab.
+const BOUND: Token = Token(usize::MAX);
+
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> io::Result<()> {
+    let bound = bound_by_arguments()?;
+    let poll = Poll::new()?;
+    match bound {
+        Bound::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            serve(poll, TcpListener::from_std(listener))
+        }
+        Bound::Udp(socket) => {
+            socket.set_nonblocking(true)?;
+            answer(poll, UdpSocket::from_std(socket))
+        }
+    }
+}
+
+/// A poll call that a signal cut short saw no events.
+fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    match poll.poll(events, None) {
+        Err(error) if error.kind() == ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn answer(mut poll: Poll, mut socket: UdpSocket) -> io::Result<()> {
+    poll.registry().register(&mut socket, BOUND, Interest::READABLE)?;
+    let mut events = Events::with_capacity(1);
+    let mut buf = vec![0; BUF_BYTES];
+    loop {
+        wait(&mut poll, &mut events)?;
+        loop {
+            match socket.recv_from(&mut buf) {
+                Ok((count, peer)) => drop(socket.send_to(&buf[..count], peer)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Of one datagram.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// What the peer has not taken yet. While there is any, nothing is read.
+    owed: Vec<u8>,
+}
+
+fn serve(mut poll: Poll, mut listener: TcpListener) -> io::Result<()> {
+    poll.registry().register(&mut listener, BOUND, Interest::READABLE)?;
+    let mut events = Events::with_capacity(EVENTS_PER_POLL);
+    let mut connections = Slab::new();
+    let mut buf = vec![0; BUF_BYTES];
+    loop {
+        wait(&mut poll, &mut events)?;
+        for event in &events {
+            if event.token() == BOUND {
+                accept_all(&poll, &listener, &mut connections)?;
+            } else if let Some(connection) = connections.get_mut(event.token().0)
+                && echo(connection, &mut buf).is_err()
+            {
+                connections.remove(event.token().0);
+            }
+        }
+    }
+}
+
+fn accept_all(
+    poll: &Poll,
+    listener: &TcpListener,
+    connections: &mut Slab<Connection>,
+) -> io::Result<()> {
+    loop {
+        let mut stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(_) => {
+                thread::sleep(ACCEPT_PAUSE);
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let place = connections.vacant_entry();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(place.key()), both)?;
+        place.insert(Connection { stream, owed: Vec::new() });
+    }
+}
+
+/// Echoes until there is nothing to read or no room to write; an error ends the connection.
+fn echo(connection: &mut Connection, buf: &mut [u8]) -> io::Result<()> {
+    loop {
+        while !connection.owed.is_empty() {
+            let Some(sent) = unless_blocked(connection.stream.write(&connection.owed))? else {
+                return Ok(());
+            };
+            connection.owed.drain(..sent);
+        }
+        let Some(count) = unless_blocked(connection.stream.read(buf))? else { return Ok(()) };
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let sent = unless_blocked(connection.stream.write(&buf[..count]))?.unwrap_or(0);
+        connection.owed.extend_from_slice(&buf[sent..count]);
+        // A read that did not fill the buffer found all there was: an event tells of more.
+        if count < buf.len() && sent == count {
+            return Ok(());
+        }
+    }
+}
+
+/// `None` where it would block.
+fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Some(0)),
+        Err(error) => Err(error),
+    }
+}
