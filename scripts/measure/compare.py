@@ -1,0 +1,195 @@
+"""Servers, generators and ways to run them, side by side. See `--help`."""
+
+import argparse
+import os
+import resource
+import shlex
+import sys
+import time
+
+import clients
+import machine
+import programs
+import suites
+from programs import Failed, Server, Sockperf, say
+from tables import Table
+
+WARM_S = 0.3
+
+SUITES = {
+    "servers": "short messages, by resound bench, and resident memory (the default)",
+    "generators": "resound bench beside other generators, on one server",
+    "singles": "UDP, 16 sockets x 32 in flight x 64 B, a call a datagram at the client",
+    "trains": "the same of 64 B and of 1,200 B, sent with UDP_SEGMENT, received with UDP_GRO",
+    "small": "one message of 64 B in flight each: UDP on 16 and 64 sockets, TCP on 64",
+    "bulk": "TCP, 8 connections, messages of 4 KiB to 1 MiB: server CPU a KiB",
+    "latency": "one message at a time: who sleeps, who polls; beside sockperf",
+    "loops": "one loop and two (--threads 2), client and server on the same CPUs",
+}
+
+
+def arguments():
+    """The command line."""
+    names = "\n".join(f"  {name:11} {what}" for name, what in SUITES.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/compare.sh",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Builds resound and benches/peers, then runs one after the other, interleaved:\n"
+        "A B C, A B C, ... The server is pinned to one CPU, the generator to another,\n"
+        "but in `loops`. Markdown tables on stdout.\n\n"
+        f"suites:\n{names}",
+    )
+    parser.add_argument("--suite", choices=SUITES, default="servers")
+    parser.add_argument("--generators", action="store_true", help="as --suite generators")
+    parser.add_argument("--rounds", type=int, default=5, help="(5)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each run (3)")
+    parser.add_argument("--transport", choices=("tcp", "udp", "both"), default="both",
+                        help="of the suite servers (both)")
+    parser.add_argument("--only", metavar="WORD,...", help="rows that begin with one of the words")
+    parser.add_argument("--no-build", action="store_true", help="run what has been built before")
+    asked = parser.parse_args()
+    if asked.rounds < 1 or not asked.seconds > 0:
+        parser.error("rounds and seconds are above 0")
+    if asked.generators:
+        asked.suite = "generators"
+    return asked
+
+
+def plans(asked, pinning):
+    """The tables of a suite."""
+    if asked.suite == "servers":
+        both = ("tcp", "udp")
+        chosen = both if asked.transport == "both" else (asked.transport,)
+        return suites.by_servers(chosen)
+    if asked.suite == "generators":
+        return suites.by_generators()
+    if asked.suite == "loops":
+        pinning.lift()
+        return suites.loops(pinning.allowed)
+    return getattr(suites, asked.suite)()
+
+
+class Comparison:
+    """Runs plans, and keeps what must be said at their end."""
+
+    def __init__(self, asked, pinning, notes):
+        self.asked = asked
+        self.pinning = pinning
+        self.notes = notes
+        self.failures = 0
+        self.resound_help = programs.resound_help()
+
+    def note(self, text):
+        """Once, however often it is found."""
+        if text not in self.notes:
+            say(text)
+            self.notes.append(text)
+
+    def server(self, row):
+        """The row's server, not started yet but by entering it."""
+        if row.sockperf:
+            return Sockperf(row.sockperf, self.pinning.server)
+        return Server(row.command, self.pinning.server)
+
+    def runs_here(self, row):
+        """Whether the server knows its options, and starts."""
+        unknown = [word for word in row.needs if word not in self.resound_help]
+        if unknown:
+            self.note(f"left out: {row.name} (this resound has no {', '.join(unknown)})")
+            return False
+        try:
+            with self.server(row):
+                return True
+        except Failed as error:
+            self.note(f"left out: {row.name} ({error})")
+            return False
+
+    def wanted(self, row):
+        """Whether it was asked for."""
+        words = self.asked.only.split(",") if self.asked.only else [""]
+        return any(row.name.startswith(word) for word in words)
+
+    def run(self, plan):
+        """All rounds of a table, and the table."""
+        rows = [row for row in plan.rows if self.wanted(row) and self.runs_here(row)]
+        table = Table(plan.columns)
+        for number in range(1, self.asked.rounds + 1):
+            for row in rows:
+                say(f"{plan.title} round {number} of {self.asked.rounds}: {row.name}")
+                try:
+                    if plan.held:
+                        table.record(number, row.name, self.resident(row, plan.held))
+                    table.record(number, row.name, self.echoes(row))
+                except Failed as error:
+                    self.note(f"{row.name}, {plan.title} round {number}: {error}")
+                    self.failures += 1
+        table.print(plan.title)
+        for note in plan.notes:
+            self.note(note)
+
+    def resident(self, row, held):
+        """On a server of its own: what a load leaves behind is not what connections cost."""
+        with self.server(row) as server:
+            return {"resident_kib": clients.hold(server.addr, server.process.pid, held)}
+
+    def echoes(self, row):
+        """A run, after one that warms up, with the CPU time of both ends."""
+        with self.server(row) as server:
+            row.client.run(server.addr, WARM_S, self.pinning.client)
+            before_ns, started_at = server.cpu_ns(), time.monotonic()
+            figures = row.client.run(server.addr, self.asked.seconds, self.pinning.client)
+            server_ns = server.cpu_ns() - before_ns
+            # A server that polls does so until it is looked at.
+            server_elapsed_ns = (time.monotonic() - started_at) * 1e9
+        if not figures["messages"]:
+            raise Failed("nothing came back")
+        ends = {
+            "server": (server_ns, server_elapsed_ns),
+            "client": (figures["client_cpu_ns"], figures["elapsed_ns"]),
+        }
+        for end, (cpu_ns, elapsed_ns) in ends.items():
+            figures[f"{end}_cpu_ns"] = cpu_ns / figures["messages"]
+            figures[f"{end}_cpu_us"] = cpu_ns / figures["messages"] / 1e3
+            figures[f"{end}_share"] = cpu_ns / elapsed_ns
+            if figures.get("bytes"):
+                figures[f"{end}_kib_ns"] = cpu_ns / (figures["bytes"] / 1024)
+        if row.sockperf:
+            # It sleeps for seconds before and after it measures.
+            del figures["client_share"]
+        return figures
+
+    def print_notes(self):
+        """What holds for all tables."""
+        print(
+            f"\nCells: median (lowest–highest) of {self.asked.rounds} rounds, × the median of the"
+            " rounds' ratios to the first row. CPU: of all threads, over the run and the ends of"
+            " its connections."
+        )
+        for note in self.notes:
+            print(f"- {note}")
+
+
+def main():
+    """The command line, carried out."""
+    asked = arguments()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    pinning = machine.Pinning()
+    notes = list(pinning.notes)
+    notes += [] if asked.no_build else programs.build()
+    comparison = Comparison(asked, pinning, notes)
+    chosen = plans(asked, pinning)
+    command = shlex.join(["scripts/compare.sh", *sys.argv[1:]])
+    print(machine.heading(command, pinning), flush=True)
+    try:
+        for plan in chosen:
+            comparison.run(plan)
+    except Failed as error:
+        sys.exit(f"compare: {error}")
+    comparison.print_notes()
+    sys.exit(1 if comparison.failures else 0)
+
+
+if __name__ == "__main__":
+    os.environ["LC_ALL"] = "C"
+    main()

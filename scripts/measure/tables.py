@@ -1,0 +1,78 @@
+"""Markdown tables of what rounds recorded."""
+
+import statistics
+
+# Name in the results: heading, divisor, decimals, unit.
+COLUMNS = {
+    "rate": ("messages/s", 1e3, 1, " k"),
+    "bytes_rate": ("echoed", 1e6, 0, " MB/s"),
+    "server_cpu_us": ("server CPU an echo", 1, 2, " us"),
+    "server_cpu_ns": ("server CPU an echo", 1, 0, " ns"),
+    "server_kib_ns": ("server CPU a KiB", 1, 1, " ns"),
+    "client_cpu_us": ("generator CPU a message", 1, 2, " us"),
+    "client_kib_ns": ("generator CPU a KiB", 1, 1, " ns"),
+    "p50_ns": ("p50", 1e3, 1, " us"),
+    "p99_ns": ("p99", 1e3, 1, " us"),
+    "server_share": ("CPUs the server took", 1, 2, ""),
+    "client_share": ("CPUs the generator took", 1, 2, ""),
+    "resident_kib": ("resident at 1,000 connections", 1024, 1, " MiB"),
+}
+
+
+def cell(values, ours, divisor, decimals, unit):
+    """Median (lowest to highest), and the median of the ratios to ours of the same round."""
+    if not values:
+        return "–"
+    scaled = [value / divisor for value in values.values()]
+    median, low, high = statistics.median(scaled), min(scaled), max(scaled)
+    text = f"{median:.{decimals}f}{unit} ({low:.{decimals}f}–{high:.{decimals}f})"
+    ratios = [values[number] / ours[number] for number in values if ours.get(number)]
+    if values is not ours and ratios:
+        text += f" ×{statistics.median(ratios):.2f}"
+    return text
+
+
+class Table:
+    """Rows of figures by round. The first row is the measure of the others."""
+
+    def __init__(self, columns):
+        self.columns = columns
+        self.rows = {}
+
+    def record(self, number, row, figures):
+        """Takes in what a row had in a round."""
+        names = self.rows.setdefault(row, {})
+        for name, value in figures.items():
+            names.setdefault(name, {})[number] = value
+
+    def print(self, title):
+        """The table below its title, and below it what must be known about it."""
+        print(f"\n{title}\n")
+        if not self.rows:
+            print("Nothing was measured.")
+            return
+        shown = [
+            name for name in self.columns if any(name in row for row in self.rows.values())
+        ]
+        print("| | " + " | ".join(COLUMNS[name][0] for name in shown) + " |")
+        print("|---|" + "---|" * len(shown))
+        ours = next(iter(self.rows.values()))
+        for row, names in self.rows.items():
+            cells = [cell(names.get(n, {}), ours.get(n, {}), *COLUMNS[n][1:]) for n in shown]
+            print(f"| {row} | " + " | ".join(cells) + " |")
+        remarks = [remark for row in self.rows.items() for remark in self.remarks(*row)]
+        if remarks:
+            print("\n" + "\n".join(remarks), flush=True)
+
+    @staticmethod
+    def remarks(row, names):
+        """What was lost, and where the generator was the limit."""
+        for name, what in (("lost", "messages lost"), ("strays", "echoes that nobody waited for")):
+            count = round(sum(names.get(name, {}).values()))
+            if count:
+                of = round(sum(names["messages"].values()))
+                yield f"- {row}: {count:,} {what}, beside {of:,} that came back."
+        rounds = names.get("limited", {})
+        if any(rounds.values()):
+            limited = round(sum(rounds.values()))
+            yield f"- {row}: the generator was the limit in {limited} of {len(rounds)} rounds."
