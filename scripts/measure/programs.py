@@ -99,7 +99,7 @@ class Server:
                 stderr=self.errors,
                 preexec_fn=machine.preparation(cpu),
             )
-        self.addr = None
+        self.addr, self.endpoint = None, None
 
     def __enter__(self):
         try:
@@ -118,7 +118,8 @@ class Server:
         while time.monotonic() < ends_at and self.process.poll() is None:
             line = self.output.readline()
             if line.endswith("\n"):
-                self.addr = line.strip().removeprefix("listening ").rpartition("//")[2]
+                self.endpoint = line.strip().removeprefix("listening ")
+                self.addr = self.endpoint.rpartition("//")[2]
                 return
             self.output.seek(0)
             time.sleep(0.01)
@@ -128,6 +129,10 @@ class Server:
         """The last line that it said, which is most often why it ended."""
         self.errors.seek(0)
         return last_line(self.errors.read(), "it did not say that it listens")
+
+    def pid(self):
+        """Of the process that serves."""
+        return self.process.pid
 
     def cpu_ns(self):
         """CPU time so far, with the echoes of its last events and the ends of its connections."""

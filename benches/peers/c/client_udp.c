@@ -140,7 +140,9 @@ static int send_call(struct peer *peer, unsigned count) {
 
 static void fill_window(struct peer *peer) {
     /* Half a train at least, so that trains do not fall to pieces; but the last may be short. */
-    unsigned least = asked.messages_max ? 1 : (asked.train + 1) / 2;
+    unsigned least = (asked.train + 1) / 2;
+    if (asked.messages_max && asked.messages_max - counts.sent < least)
+        least = 1;
     unsigned count;
     while ((count = room(peer)) >= least && count > 0) {
         if (!send_call(peer, count < asked.train ? count : asked.train))
