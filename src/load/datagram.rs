@@ -1,10 +1,13 @@
 //! One datagram socket's part in the load: numbered messages, and echoes that are matched by their
-//! number.
+//! number. Over UDP, messages that may go together go as a train, and echoes that came as one are
+//! received so.
+
+mod sending;
 
 use std::io::{self, ErrorKind};
 
 use super::pattern::{MessageName, carried_number, whole_number};
-use super::run::{Admission, QUICK_BYTES_MAX, Run};
+use super::run::{QUICK_BYTES_MAX, Run};
 use super::stream::Step;
 use super::tally::InFlight;
 use super::window::{Arrival, Window};
@@ -13,12 +16,10 @@ use crate::readiness::Readiness;
 use crate::report::Difference;
 use crate::socket::Datagram;
 
-/// Datagrams received in one slice, and sent.
+/// Datagrams received in one slice; the train that goes beyond is taken whole. As many are sent in
+/// one: the time of a slice lies in the datagrams, each compared and recorded, more than in the
+/// calls.
 const RECEIVES_PER_SLICE: usize = 64;
-const SENDS_PER_SLICE: usize = 64;
-
-/// Refusals of earlier datagrams that one send may meet before it is put off: each is told once.
-const REFUSALS_PER_SEND: usize = 3;
 
 /// A corrupted echo is compared with so many of the latest messages under way to find its own.
 const SEARCH_MAX: usize = 64;
@@ -26,7 +27,11 @@ const SEARCH_MAX: usize = 64;
 /// What a mover sends and receives by: a connected datagram socket, or a test's script.
 pub(super) trait Wire {
     fn send(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Sends datagrams of `segment_bytes`: all of them, or none.
+    fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()>;
     fn receive(&self, buf: &mut [u8]) -> io::Result<usize>;
+    /// Receives a datagram or a train: its length, and that of its datagrams but the last.
+    fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)>;
     /// A send that is refused tells of an earlier datagram (UDP, by ICMP), rather than that the
     /// peer is gone (Unix).
     fn refusal_is_of_the_past(&self) -> bool;
@@ -37,8 +42,16 @@ impl Wire for Datagram {
         Datagram::send(self, bytes)
     }
 
+    fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()> {
+        Datagram::send_train(self, bytes, segment_bytes)
+    }
+
     fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
         Datagram::receive(self, buf)
+    }
+
+    fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
+        Datagram::receive_train(self, buf)
     }
 
     fn refusal_is_of_the_past(&self) -> bool {
@@ -51,6 +64,8 @@ impl Wire for Datagram {
 pub(super) struct DatagramMover {
     flow: u32,
     window: Window,
+    /// Its socket gives trains whole, and may be given some.
+    takes_trains: bool,
     /// A message that was begun and that the socket would not take yet.
     unsent: Option<InFlight>,
     /// The socket said that there is no room, and an event will say when there is.
@@ -59,10 +74,12 @@ pub(super) struct DatagramMover {
 }
 
 impl DatagramMover {
-    pub(super) fn new(flow: u32) -> DatagramMover {
+    /// That of a socket that may be told to give trains whole: `takes_trains`.
+    pub(super) fn new(flow: u32, takes_trains: bool) -> DatagramMover {
         DatagramMover {
             flow,
             window: Window::new(),
+            takes_trains,
             unsent: None,
             is_blocked: false,
             was_refused: false,
@@ -131,28 +148,55 @@ impl DatagramMover {
         readiness: &mut Readiness,
         run: &mut Run,
     ) -> io::Result<bool> {
-        for _ in 0..RECEIVES_PER_SLICE {
+        let mut taken = 0;
+        while taken < RECEIVES_PER_SLICE {
             if !readiness.is_readable() {
                 return Ok(true);
             }
             let mut scratch = std::mem::take(&mut run.scratch);
-            let received = wire.receive(&mut scratch);
-            if let Ok(count) = received {
-                let now_ns = run.clock.now_ns();
-                run.fresh_ns = (count <= QUICK_BYTES_MAX).then_some(now_ns);
-                self.take(&scratch[..count], now_ns, run);
+            let received = match self.takes_trains {
+                true => wire.receive_train(&mut scratch),
+                false => wire.receive(&mut scratch).map(|count| (count, count)),
+            };
+            if let Ok((count, segment_bytes)) = received {
+                taken += self.take_all(&scratch[..count], segment_bytes, run);
             }
             run.scratch = scratch;
             match received {
                 Ok(_) if self.window.len() == 0 && !run.is_draining => return Ok(true),
-                Ok(_) => {}
+                Ok(_) => continue,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_readable(),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.refused(run),
                 Err(error) => return Err(error),
             }
+            taken += 1;
         }
         Ok(!readiness.is_readable())
+    }
+
+    /// Takes what one call has received, all of it at the same time, and returns how many datagrams
+    /// that were. An empty one is one, too.
+    fn take_all(&mut self, bytes: &[u8], segment_bytes: usize, run: &mut Run) -> usize {
+        let now_ns = run.clock.now_ns();
+        // A train is many messages' work, and a reading of the clock a small part of it.
+        let is_quick = bytes.len() <= QUICK_BYTES_MAX.min(segment_bytes);
+        run.fresh_ns = is_quick.then_some(now_ns);
+        let mut rest = bytes;
+        let mut count = 0;
+        loop {
+            let (segment, behind) = rest.split_at(segment_bytes.min(rest.len()));
+            self.take(segment, now_ns, run);
+            rest = behind;
+            count += 1;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let trains = &mut run.tally.trains;
+        trains.receives += 1;
+        trains.received += count as u64;
+        count
     }
 
     /// Nobody was there for an earlier datagram. It is lost when its time is over; the next may
@@ -255,61 +299,6 @@ impl DatagramMover {
         let candidates = self.window.latest().take(SEARCH_MAX).chain(named);
         let (same, _, number) = candidates.map(&mut likeness).max()?;
         (same > 0 && same * 2 >= length).then_some(number)
-    }
-
-    /// Sends what may be sent. False when the slice was used up before that.
-    fn send(&mut self, wire: &impl Wire, run: &mut Run) -> io::Result<bool> {
-        self.is_blocked = false;
-        for _ in 0..SENDS_PER_SLICE {
-            if self.unsent.is_none() && self.window.len() >= run.in_flight_max {
-                return Ok(true);
-            }
-            let now_ns = run.send_ns();
-            let message = match self.unsent {
-                Some(message) => InFlight { sent_ns: now_ns, ..message },
-                None => match run.admission(self.flow, self.window.len(), now_ns) {
-                    Admission::Begin(intended_ns) => run.begin(self.flow, intended_ns, now_ns),
-                    _ => return Ok(true),
-                },
-            };
-            if !self.send_one(wire, self.window.next_number(), run)? {
-                self.unsent = Some(message);
-                return Ok(true);
-            }
-            if self.unsent.take().is_some() {
-                run.freed(self.flow, now_ns);
-            }
-            run.tally.sent(message.intended_ns);
-            run.tally.bytes_sent(run.length_bytes, message.intended_ns);
-            self.window.sent(message, run.tally.is_measured(message.intended_ns));
-        }
-        Ok(false)
-    }
-
-    /// Sends one datagram; false when the socket does not take it now.
-    fn send_one(&mut self, wire: &impl Wire, number: u64, run: &mut Run) -> io::Result<bool> {
-        let length = run.length_bytes;
-        run.pattern.fill(MessageName { flow: self.flow, number }, 0, &mut run.scratch[..length]);
-        for _ in 0..REFUSALS_PER_SEND {
-            match wire.send(&run.scratch[..length]) {
-                Ok(()) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_blocked = true;
-                    return Ok(false);
-                }
-                // No event tells when there is memory again: the sweep tries once more.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(false),
-                Err(error)
-                    if error.kind() == ErrorKind::ConnectionRefused
-                        && wire.refusal_is_of_the_past() =>
-                {
-                    self.refused(run);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
     }
 }
 

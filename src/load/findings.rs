@@ -3,9 +3,12 @@
 use super::course::EndedBy;
 use super::meter::process_cpu_ns;
 use super::{Generator, Observer};
+use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::reactor::Spin;
-use crate::report::{Bytes, Difference, Distribution, Flows, Messages, Pacing, Rate, Status};
+use crate::report::{
+    Bytes, Difference, Distribution, Flows, Messages, Pacing, Rate, Status, Trains,
+};
 
 /// The facts of a run. Times are nanoseconds.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Findings {
     pub flows: Flows,
     /// Bytes of measured messages.
     pub bytes: Bytes,
+    /// How datagrams went together; of UDP.
+    pub trains: Option<Trains>,
     /// Response times.
     pub latency: Distribution,
     /// Times from the real send; of an open loop.
@@ -93,6 +98,7 @@ impl<O: Observer> Generator<O> {
             messages,
             warmup_messages,
             flows: tally.flows,
+            trains: (self.options.transport == Transport::Udp).then_some(tally.trains),
             latency,
             service_time: of_open_loop(&tally.service_time),
             schedule_lag: of_open_loop(&tally.schedule_lag),

@@ -36,6 +36,9 @@ pub(super) struct Opener {
     target: Target,
     socket: SocketOptions,
     folder: Option<PathBuf>,
+    wants_trains: bool,
+    /// A socket could not be told to give trains whole.
+    pub(super) are_trains_refused: bool,
     pub(super) connect_timeout_ns: u64,
     /// Flows to open, by when.
     waiting: BinaryHeap<Reverse<(u64, u32)>>,
@@ -61,6 +64,8 @@ impl Opener {
             target: options.target.clone(),
             socket: options.socket.clone(),
             folder: options.folder.clone(),
+            wants_trains: options.asks_for_trains(),
+            are_trains_refused: false,
             connect_timeout_ns: duration_ns(options.timeout).max(CONNECT_TIMEOUT_NS_MIN),
             waiting: BinaryHeap::with_capacity(options.connections as usize),
             made: 0,
@@ -115,8 +120,11 @@ impl Opener {
                 .map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
         } else {
             let own = self.folder.as_ref().map(|folder| folder.join(format!("{}", self.made)));
-            Datagram::connect(target, own.as_deref(), &self.socket)
-                .map(|socket| Kind::Datagram(socket, DatagramMover::new(flow)))
+            Datagram::connect(target, own.as_deref(), &self.socket).map(|socket| {
+                let takes_trains = self.wants_trains && socket.receive_trains(true).is_ok();
+                self.are_trains_refused |= self.wants_trains && !takes_trains;
+                Kind::Datagram(socket, DatagramMover::new(flow, takes_trains))
+            })
         };
         match made {
             Ok(kind) => {
@@ -137,6 +145,7 @@ impl<O: Observer> Generator<O> {
         while let Some(id) = self.opener.next(now_ns) {
             match self.opener.open(id, 0, now_ns) {
                 Ok(flow) => {
+                    self.run.tally.trains.refused |= self.opener.are_trains_refused;
                     if flow.is_open() {
                         self.run.tally.flows.opened += 1;
                         self.run.tally.flows_open += 1;

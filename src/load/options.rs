@@ -43,6 +43,9 @@ pub struct Options {
     pub interval: Option<Duration>,
     /// How long to poll without sleeping; without it as a rate needs it.
     pub spin: Option<Spin>,
+    /// Let UDP messages of a connection that may have several in flight go together (`UDP_SEGMENT`)
+    /// and come together (`UDP_GRO`), where the system can.
+    pub offload: bool,
     /// Settings of the sockets.
     pub socket: SocketOptions,
     /// A folder for the socket files that Unix datagrams are answered to, which the caller
@@ -74,9 +77,15 @@ impl Options {
             verify: true,
             interval: None,
             spin: None,
+            offload: true,
             socket: SocketOptions::default(),
             folder: None,
         }
+    }
+
+    /// Whether datagrams are to go in trains: there are none of one message.
+    pub(super) fn asks_for_trains(&self) -> bool {
+        self.offload && self.transport == Transport::Udp && self.in_flight_max > 1
     }
 
     /// Whether the transport has hosts and ports.

@@ -28,7 +28,7 @@ pub enum Arrival {
 }
 
 /// The due times of one flow, one after the other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Schedule {
     rate: u64,
     /// The flow's place among all, and how many there are.
@@ -110,6 +110,21 @@ impl Schedule {
                 u64::try_from(count).unwrap_or(u64::MAX)
             }
         }
+    }
+
+    /// How many of the messages not taken yet are due before this time, `most` at the most; none is
+    /// guessed.
+    pub(super) fn due_before(&self, until_ns: u64, most: u64) -> u64 {
+        if self.random.is_none() {
+            return self.index_at(until_ns).saturating_sub(self.taken).min(most);
+        }
+        let mut ahead = self.clone();
+        let mut count = 0;
+        while count < most && ahead.due_ns < until_ns {
+            ahead.take();
+            count += 1;
+        }
+        count
     }
 
     fn next_due(&mut self) -> u64 {

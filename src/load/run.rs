@@ -9,7 +9,7 @@ use super::tally::{InFlight, Tally};
 use crate::report::Difference;
 
 /// Bytes written or read at once. Larger messages go in pieces; smaller ones, where a connection
-/// may have several in flight, together.
+/// may have several in flight, together. No train of datagrams is longer.
 const SCRATCH_BYTES: usize = 64 << 10;
 
 /// Bytes that are compared and recorded in a fraction of a microsecond, some twenty of the shortest
@@ -73,11 +73,13 @@ impl Run {
             true => SCRATCH_BYTES,
             false => SCRATCH_BYTES.max(options.length_bytes) + 1,
         };
+        let mut tally = Tally::new();
+        tally.trains.asked = options.asks_for_trains();
         Run {
             clock,
             pattern: Pattern::new(),
             scratch: vec![0; scratch_bytes].into(),
-            tally: Tally::new(),
+            tally,
             length_bytes: options.length_bytes,
             in_flight_max: options.in_flight_max,
             timeout_ns,
@@ -167,6 +169,39 @@ impl Run {
             self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
         }
         InFlight { intended_ns, sent_ns: now_ns, ideal_ns, is_scheduled }
+    }
+
+    /// How many more messages may be begun at this moment, `most` at the most: as many times
+    /// [`Run::begin_next`] does what [`Run::admission`] would allow.
+    pub(super) fn admissible(
+        &self,
+        flow: u32,
+        in_flight: usize,
+        now_ns: u64,
+        most: usize,
+    ) -> usize {
+        let most = most.min(self.in_flight_max.saturating_sub(in_flight)) as u64;
+        let until_ns = self.end_ns.min(now_ns.saturating_add(1));
+        // How many are due before a time.
+        let due = |until_ns| match self.paces.get(flow as usize) {
+            Some(Some(pace)) if !pace.is_retired => pace.schedule.due_before(until_ns, most),
+            Some(_) => 0,
+            None if now_ns < until_ns => most,
+            None => 0,
+        };
+        let all = if self.is_sending { due(until_ns) } else { 0 };
+        let Some(remaining) = self.remaining.filter(|remaining| *remaining < all) else {
+            return usize::try_from(all).unwrap_or(usize::MAX);
+        };
+        let of_warmup = due(until_ns.min(self.tally.measure_from_ns));
+        usize::try_from(all.min(of_warmup + remaining)).unwrap_or(usize::MAX)
+    }
+
+    /// Takes the next of the messages that [`Run::admissible`] has counted.
+    pub(super) fn begin_next(&mut self, flow: u32, now_ns: u64) -> InFlight {
+        let pace = self.paces.get(flow as usize).and_then(Option::as_ref);
+        let intended_ns = pace.map_or(now_ns, |pace| pace.schedule.due_ns());
+        self.begin(flow, intended_ns, now_ns)
     }
 
     /// A flow is gone, and its part of the schedule with it.

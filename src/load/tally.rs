@@ -1,6 +1,6 @@
 //! What became of messages and connections, and how long echoes took.
 
-use crate::report::{Bytes, Difference, Distribution, Flows, Messages};
+use crate::report::{Bytes, Difference, Distribution, Flows, Messages, Trains};
 
 /// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub(super) struct Tally {
     bytes_warmup: Bytes,
     pub(super) flows: Flows,
     pub(super) flows_open: u64,
+    pub(super) trains: Trains,
     pub(super) held_back: u64,
     pub(super) first_difference: Option<Difference>,
     /// When sending ends, or ended.
@@ -45,6 +46,7 @@ impl Tally {
             bytes_warmup: Bytes::default(),
             flows: Flows::default(),
             flows_open: 0,
+            trains: Trains::default(),
             held_back: 0,
             first_difference: None,
             end_ns: u64::MAX,

@@ -47,6 +47,7 @@ impl Report {
             warmup_messages: Messages::default(),
             flows: Flows::default(),
             bytes: Bytes::default(),
+            trains: None,
             latency_ns: Summary::empty(&PercentileList::default()),
             service_time_ns: None,
             generator: Generator {

@@ -76,6 +76,8 @@ pub struct Report {
     pub flows: Flows,
     /// Bytes of measured messages.
     pub bytes: Bytes,
+    /// How UDP datagrams went together; null for what is no UDP.
+    pub trains: Option<Trains>,
     /// Response time: from the intended send in an open loop, from the real one in a closed one.
     pub latency_ns: Summary,
     /// From the real send, beside an open loop's response time.
@@ -219,6 +221,24 @@ pub struct Bytes {
     /// Sent.
     pub sent: u64,
     /// Received.
+    pub received: u64,
+}
+
+/// How many UDP datagrams went by one system call, as a *train*: sent with `UDP_SEGMENT`, received
+/// with `UDP_GRO`. Of the whole run, the warm-up and the drain included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Trains {
+    /// Trains were asked for: several messages may be in flight, and nobody said otherwise.
+    pub asked: bool,
+    /// The system would not receive trains, or not send one: since then each was sent alone.
+    pub refused: bool,
+    /// System calls that sent something.
+    pub sends: u64,
+    /// Datagrams sent by them.
+    pub sent: u64,
+    /// System calls that received something.
+    pub receives: u64,
+    /// Datagrams received by them.
     pub received: u64,
 }
 

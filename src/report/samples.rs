@@ -47,6 +47,7 @@ pub(super) fn closed_run() -> Report {
         warmup_messages: Messages { sent: 123, received: 123, ..Messages::default() },
         flows: Flows { opened: 50, ..Flows::default() },
         bytes: Bytes { sent: 67_200, received: 64_000 },
+        trains: None,
         latency_ns: distribution.summary(&PercentileList::default()),
         generator: Generator {
             unsent: 0,

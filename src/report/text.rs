@@ -24,6 +24,7 @@ impl fmt::Display for Report {
         }
         if self.messages.sent > 0 || self.flows != Flows::default() {
             outcome(self, &mut page);
+            trains(self, &mut page);
             generator(self, &mut page);
             page.entry("environment", &environment_text(self));
         }
@@ -289,6 +290,20 @@ fn generator(report: &Report, page: &mut Page) {
         let lines = counted(generator.intervals_lost, "interval line");
         page.entry("", &format!("{lines} dropped: stdout or a file took them too slowly"));
     }
+}
+
+/// How many datagrams went by one call, where several could.
+fn trains(report: &Report, page: &mut Page) {
+    let Some(trains) = report.trains.filter(|trains| trains.asked) else { return };
+    let mean = |count: u64, calls: u64| rate_text(count as f64 / calls.max(1) as f64);
+    let [sent, received] =
+        [mean(trains.sent, trains.sends), mean(trains.received, trains.receives)];
+    let means = format!("{sent} datagrams a send, {received} a receive");
+    let text = match trains.refused {
+        false => format!("{means} (GSO, GRO; --no-offload sends singly)"),
+        true => format!("refused by the system, which here has no GSO or GRO for them: {means}"),
+    };
+    page.entry("trains", &text);
 }
 
 fn flow_noun(report: &Report) -> &'static str {

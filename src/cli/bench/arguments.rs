@@ -144,7 +144,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
 
-    /// Send and receive datagrams one by one, which is all there is as yet
+    /// Send and receive UDP datagrams one by one [default: with --depth above 1 those that may go
+    /// together go by one call (GSO), and come so (GRO)]
     #[arg(long)]
     no_offload: bool,
 
@@ -335,6 +336,7 @@ impl Arguments {
             verify: !self.no_verify,
             interval,
             spin: self.spin,
+            offload: !self.no_offload,
             socket: self.socket(),
             folder: folder.map(Path::to_owned),
         }

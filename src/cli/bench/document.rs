@@ -89,6 +89,7 @@ pub(super) fn compose(
         warmup_messages: findings.warmup_messages,
         flows: findings.flows,
         bytes: findings.bytes,
+        trains: findings.trains,
         latency_ns: latency.summary(percentiles),
         service_time_ns: service_time.map(summary),
         generator: Generator {

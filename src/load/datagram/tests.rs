@@ -1,6 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+use super::sending::{REFUSALS_PER_SEND, SENDS_PER_SLICE, TRAIN_BYTES_MAX, TRAIN_MAX};
 use super::*;
 use crate::load::Options;
 use crate::load::clock::Clock;
@@ -10,6 +11,10 @@ use crate::report::Messages;
 mod corruption;
 mod properties;
 mod refusals;
+mod trains;
+
+/// Bytes, and how many of them are a datagram.
+type Train = (Vec<u8>, usize);
 
 /// A wire whose every call is scripted.
 #[derive(Debug, Default)]
@@ -18,33 +23,61 @@ struct Script {
     /// What the next sends fail with; then they succeed.
     failures: RefCell<VecDeque<i32>>,
     sent: RefCell<Vec<Vec<u8>>>,
+    /// What more than one datagram at once fails with.
+    train_failure: Cell<Option<i32>>,
+    /// How many datagrams each send took.
+    trains: RefCell<Vec<usize>>,
     /// What the next receives give; then nothing is there.
-    arriving: RefCell<VecDeque<Result<Vec<u8>, i32>>>,
+    arriving: RefCell<VecDeque<Result<Train, i32>>>,
     sends: Cell<usize>,
     receives: Cell<usize>,
 }
 
 impl Wire for Script {
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.sends.set(self.sends.get() + 1);
-        if let Some(number) = self.failures.borrow_mut().pop_front() {
+        self.take(bytes, bytes.len())
+    }
+
+    fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()> {
+        let segments = bytes.len().div_ceil(segment_bytes.into());
+        assert!(bytes.len() <= TRAIN_BYTES_MAX && (2..=TRAIN_MAX).contains(&segments));
+        if let Some(number) = self.train_failure.get() {
+            self.sends.set(self.sends.get() + 1);
             return Err(io::Error::from_raw_os_error(number));
         }
-        self.sent.borrow_mut().push(bytes.to_vec());
-        Ok(())
+        self.take(bytes, segment_bytes.into())
     }
 
     fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let (count, segment_bytes) = self.receive_train(buf)?;
+        assert!(count <= segment_bytes, "a train where none is taken");
+        Ok(count)
+    }
+
+    fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
         self.receives.set(self.receives.get() + 1);
         let arrived = self.arriving.borrow_mut().pop_front().unwrap_or(Err(libc::EAGAIN));
-        let bytes = arrived.map_err(io::Error::from_raw_os_error)?;
+        let (bytes, segment_bytes) = arrived.map_err(io::Error::from_raw_os_error)?;
         let count = bytes.len().min(buf.len());
         buf[..count].copy_from_slice(&bytes[..count]);
-        Ok(count)
+        Ok((count, segment_bytes))
     }
 
     fn refusal_is_of_the_past(&self) -> bool {
         !self.is_unix
+    }
+}
+
+impl Script {
+    fn take(&self, bytes: &[u8], segment_bytes: usize) -> io::Result<()> {
+        self.sends.set(self.sends.get() + 1);
+        if let Some(number) = self.failures.borrow_mut().pop_front() {
+            return Err(io::Error::from_raw_os_error(number));
+        }
+        let datagrams = bytes.chunks(segment_bytes).map(<[u8]>::to_vec);
+        self.trains.borrow_mut().push(datagrams.len());
+        self.sent.borrow_mut().extend(datagrams);
+        Ok(())
     }
 }
 
@@ -62,9 +95,15 @@ impl Scene {
         Scene::of(&of_no_target(Transport::Udp, length_bytes, depth))
     }
 
+    /// The same without trains.
+    fn without_trains(length_bytes: usize, depth: usize) -> Scene {
+        let options = of_no_target(Transport::Udp, length_bytes, depth);
+        Scene::of(&Options { offload: false, ..options })
+    }
+
     fn of(options: &Options) -> Scene {
         Scene {
-            mover: DatagramMover::new(0),
+            mover: DatagramMover::new(0, options.asks_for_trains()),
             wire: Script::default(),
             readiness: Readiness::NONE,
             run: run_of(options),
@@ -103,7 +142,18 @@ impl Scene {
     }
 
     fn arrives(&mut self, bytes: &[u8]) {
-        self.wire.arriving.get_mut().push_back(Ok(bytes.to_vec()));
+        self.train_arrives(bytes, bytes.len());
+    }
+
+    /// A train of datagrams of this length arrives, the last perhaps shorter.
+    fn train_arrives(&mut self, bytes: &[u8], segment_bytes: usize) {
+        self.wire.arriving.get_mut().push_back(Ok((bytes.to_vec(), segment_bytes)));
+    }
+
+    /// The echoes of these messages arrive as one train.
+    fn echo_train(&mut self, numbers: &[usize]) {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| self.sent(*number)).collect();
+        self.train_arrives(&bytes, self.run.length_bytes);
     }
 
     /// The echoes of these messages arrive.
@@ -131,6 +181,11 @@ impl Scene {
     /// The messages that were sent, by the numbers in them.
     fn numbers(&self) -> Vec<u64> {
         self.wire.sent.borrow().iter().map(|bytes| carried_number(bytes).0).collect()
+    }
+
+    /// How many datagrams each send took.
+    fn trains(&self) -> Vec<usize> {
+        self.wire.trains.borrow().clone()
     }
 
     /// Where the first wrong byte was: the message and the offset.
@@ -166,7 +221,7 @@ fn no_more_are_in_flight_than_may_be() {
 /// case L5
 #[test]
 fn a_slice_ends_after_so_many_datagrams_each_way_and_says_that_it_goes_on() {
-    let mut scene = Scene::new(64, 1_000);
+    let mut scene = Scene::without_trains(64, 1_000);
     assert_eq!((scene.step(), scene.wire.sends.get()), (Step::Again, SENDS_PER_SLICE));
     while scene.woken().unwrap() == Step::Again {}
     scene.echo(&(0..1_000).collect::<Vec<_>>());

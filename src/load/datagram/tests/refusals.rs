@@ -113,7 +113,7 @@ fn a_refusal_of_a_unix_socket_ends_the_flow() {
 
 #[test]
 fn a_message_too_long_for_a_datagram_ends_the_flow() {
-    let mut scene = Scene::new(64, 3).failing(&[libc::EMSGSIZE]);
+    let mut scene = Scene::new(64, 1).failing(&[libc::EMSGSIZE]);
     assert_eq!(scene.slice().unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
     scene.assert_counts(messages(0, 0, 0));
 }

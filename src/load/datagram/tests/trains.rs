@@ -1,0 +1,260 @@
+//! Several datagrams by one call: what goes together, what comes together, and what the system
+//! does not take together.
+
+use super::*;
+
+/// An open loop with a message due every microsecond.
+fn open_loop(depth: usize) -> Scene {
+    let options = of_no_target(Transport::Udp, 64, depth);
+    Scene::of(&Options { rate: Some(1_000_000), ..options })
+}
+
+#[test]
+fn what_may_be_in_flight_goes_by_one_call_and_what_is_freed_by_a_train_by_another() {
+    let mut scene = Scene::new(64, 32);
+    assert_eq!(scene.step(), Step::Wait);
+    scene.echo_train(&(0..20).collect::<Vec<_>>());
+    scene.step();
+    assert_eq!(scene.trains(), [32, 20]);
+    scene.assert_counts(messages(52, 20, 0));
+    assert_eq!(scene.numbers(), (0..52).collect::<Vec<_>>());
+    let trains = scene.run.tally.trains;
+    assert_eq!((trains.sends, trains.sent, trains.receives, trains.received), (2, 52, 1, 20));
+}
+
+#[test]
+fn a_train_is_no_longer_than_a_datagram_may_be_and_than_the_system_takes() {
+    for (length, depth, expected) in [
+        (64, 65, &[64, 1][..]),
+        (1_400, 60, &[46, 14]),
+        (20_000, 10, &[3, 3, 3, 1]),
+        (32_753, 3, &[2, 1]),
+        (32_754, 2, &[1, 1]),
+        (65_507, 2, &[1, 1]),
+    ] {
+        let mut scene = Scene::new(length, depth);
+        while scene.woken().unwrap() == Step::Again {}
+        assert_eq!(scene.trains(), expected, "{length} bytes");
+        assert_eq!(scene.numbers(), (0..depth as u64).collect::<Vec<_>>());
+    }
+}
+
+/// case L5
+#[test]
+fn a_slice_ends_after_as_many_datagrams_in_trains_as_alone() {
+    let mut scene = Scene::new(64, 200);
+    assert_eq!((scene.step(), scene.trains()), (Step::Again, vec![64]));
+    while scene.woken().unwrap() == Step::Again {}
+    for from in [0, 50, 100, 150] {
+        scene.echo_train(&(from..from + 50).collect::<Vec<_>>());
+    }
+    assert_eq!(scene.step(), Step::Again);
+    assert_eq!(scene.run.tally.measured.received, 100, "a train is taken whole");
+}
+
+#[test]
+fn without_offload_and_at_a_unix_socket_each_goes_alone() {
+    let udp = of_no_target(Transport::Udp, 64, 8);
+    let unix = of_no_target(Transport::Unixgram, 64, 8);
+    for options in [Options { offload: false, ..udp }, unix] {
+        let mut scene = Scene::of(&options);
+        scene.step();
+        assert_eq!(scene.trains(), [1; 8]);
+        assert!(!scene.run.tally.trains.asked);
+    }
+}
+
+/// Nothing waits for company, and nothing goes before it is due.
+#[test]
+fn in_an_open_loop_what_is_due_by_now_goes_together() {
+    let mut scene = open_loop(100);
+    for (now_ns, expected) in
+        [(0, &[1][..]), (999, &[1]), (4_000, &[1, 4]), (70_000, &[1, 4, 64, 2])]
+    {
+        scene.at(now_ns);
+        while scene.step() == Step::Again {}
+        assert_eq!(scene.trains(), expected, "at {now_ns}");
+    }
+    assert_eq!(scene.run.not_before_ns, Some(71_000));
+    let lag = scene.run.tally.schedule_lag.histogram();
+    assert_eq!((lag.len(), lag.max()), (71, 65_023), "from the time that each was due");
+    let oldest = scene.mover.oldest().unwrap();
+    assert_eq!((oldest.intended_ns, oldest.sent_ns), (0, 0));
+}
+
+#[test]
+fn no_train_goes_beyond_the_count_or_the_end() {
+    let options = of_no_target(Transport::Udp, 64, 30);
+    let mut scene = Scene::of(&Options { count: Some(7), ..options });
+    scene.step();
+    assert_eq!(scene.trains(), [7]);
+    assert!(scene.run.is_spent());
+    let mut scene = open_loop(100);
+    scene.run.end_at(5_000);
+    scene.at(9_000).step();
+    assert_eq!(scene.trains(), [5]);
+}
+
+/// case U13: the last one may be shorter, and each is compared as it came.
+#[test]
+fn a_train_is_taken_apart_at_its_own_segments_with_a_shorter_last_one() {
+    let mut scene = Scene::new(64, 4);
+    scene.step();
+    let mut bytes: Vec<u8> = (0..3).flat_map(|number| scene.sent(number)).collect();
+    bytes.truncate(64 + 64 + 20);
+    scene.train_arrives(&bytes, 64);
+    scene.step();
+    scene.assert_counts(Messages { corrupted: 1, ..messages(7, 3, 0) });
+    assert_eq!(scene.difference(), Some((Some(2), 20)));
+}
+
+/// case U13: a server that cuts or joins messages is found out.
+#[test]
+fn segments_of_another_length_than_the_messages_are_echoes_that_differ() {
+    for (segment_bytes, corrupted, at) in [(40, 4, 40), (100, 2, 64), (1_000, 1, 64)] {
+        let mut scene = Scene::new(64, 3);
+        scene.step();
+        let mut bytes = scene.sent(0)[..segment_bytes.min(64)].to_vec();
+        bytes.resize(segment_bytes, 7);
+        bytes.extend(std::iter::repeat_n(7, (corrupted - 1) * segment_bytes));
+        scene.train_arrives(&bytes, segment_bytes);
+        scene.step();
+        let corrupted = corrupted as u64;
+        scene.assert_counts(Messages { corrupted, ..messages(4, 1, 0) });
+        assert_eq!(scene.difference(), Some((Some(0), at)), "{segment_bytes}");
+    }
+}
+
+#[test]
+fn an_empty_datagram_is_one_echo_of_no_message_and_no_end_of_the_others() {
+    let mut scene = Scene::new(64, 3);
+    scene.step();
+    scene.arrives(&[]);
+    scene.echo_train(&[0, 1]);
+    scene.step();
+    scene.assert_counts(Messages { corrupted: 1, ..messages(5, 2, 0) });
+    assert_eq!(scene.run.tally.trains.received, 3);
+}
+
+/// case B3
+#[test]
+fn late_duplicated_and_swapped_echoes_in_a_train_are_counted_as_such() {
+    let mut scene = Scene::new(64, 6);
+    scene.step();
+    scene.at(TIMEOUT_NS).step();
+    scene.assert_counts(messages(12, 0, 6));
+    // Two late ones, one of them twice, then two that are swapped, and one twice.
+    scene.echo_train(&[0, 1, 0, 7, 6, 8, 8, 9]);
+    scene.at(TIMEOUT_NS + 5).step();
+    let expected = Messages { late: 2, duplicated: 2, reordered: 1, ..messages(16, 4, 6) };
+    scene.assert_counts(expected);
+    let latency = scene.run.tally.latency();
+    assert_eq!((latency.count(), latency.histogram().max()), (4, 5));
+}
+
+/// case B3
+#[test]
+fn a_train_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
+    let mut scene = Scene::new(64, 5);
+    scene.step();
+    scene.echo_train(&[0, 1, 2, 3, 4]);
+    scene.at(TIMEOUT_NS);
+    scene.readiness.merge(Readiness::READABLE);
+    scene.mover.advance(&scene.wire, &mut scene.readiness, &mut scene.run).unwrap();
+    scene.assert_counts(Messages { late: 5, ..messages(10, 0, 5) });
+}
+
+/// case B7
+#[test]
+fn a_wrong_byte_in_a_train_is_found_with_its_message_and_its_place() {
+    for (wrong, at) in [(0, 0), (0, 63), (3, 9), (3, 40), (7, 63)] {
+        let mut scene = Scene::new(64, 8);
+        scene.step();
+        let mut bytes: Vec<u8> = (0..8).flat_map(|number| scene.sent(number)).collect();
+        bytes[wrong * 64 + at] ^= 0x40;
+        scene.train_arrives(&bytes, 64);
+        scene.step();
+        scene.assert_counts(Messages { corrupted: 1, ..messages(16, 8, 0) });
+        assert_eq!(scene.difference(), Some((Some(wrong as u64), at as u64)));
+    }
+}
+
+#[test]
+fn of_a_train_that_there_is_no_room_for_the_first_is_kept_and_goes_alone_before_the_others() {
+    let mut scene = Scene::new(64, 5).failing(&[libc::EAGAIN, libc::ENOBUFS]);
+    assert_eq!(scene.step(), Step::Wait);
+    assert!(scene.mover.wants_writable() && scene.mover.is_held_up());
+    scene.assert_counts(messages(0, 0, 0));
+    assert_eq!(scene.run.tally.begun_ns_last, 0);
+    scene.at(5).step();
+    assert!(!scene.mover.wants_writable() && scene.mover.is_held_up(), "no memory now");
+    scene.at(9).step();
+    assert!(!scene.mover.is_held_up());
+    assert_eq!((scene.trains(), scene.numbers()), (vec![1, 4], vec![0, 1, 2, 3, 4]));
+    scene.assert_counts(messages(5, 0, 0));
+    assert_eq!(scene.mover.oldest().map(|message| message.sent_ns), Some(9));
+    assert!(!scene.run.tally.trains.refused);
+}
+
+/// No memory for a whole train is no reason to send nothing.
+#[test]
+fn trains_that_never_find_memory_do_not_hold_up_the_messages() {
+    let mut scene = Scene::new(64, 3);
+    scene.wire.train_failure.set(Some(libc::ENOBUFS));
+    while scene.run.tally.measured.sent < 3 {
+        scene.woken().unwrap();
+    }
+    assert_eq!((scene.trains(), scene.numbers()), (vec![1; 3], vec![0, 1, 2]));
+}
+
+/// case B2: those that were due with one that found no room were held up by the same.
+#[test]
+fn what_was_due_while_there_was_no_room_for_a_train_is_held_back() {
+    let mut scene = open_loop(1_000).failing(&[libc::EAGAIN]);
+    scene.at(4_000).step();
+    scene.assert_counts(messages(0, 0, 0));
+    assert_eq!(scene.run.tally.schedule_lag.count(), 1, "one was begun");
+    scene.at(50_000).step();
+    scene.assert_counts(messages(51, 0, 0));
+    assert_eq!(scene.trains(), [1, 50]);
+    // All but the first, which had been begun, and the last, which is due just then.
+    assert_eq!(scene.run.tally.held_back, 49);
+}
+
+/// case U8
+#[test]
+fn a_refusal_met_by_a_train_is_of_an_earlier_datagram_and_the_train_goes() {
+    let mut scene = Scene::new(64, 9).failing(&[libc::ECONNREFUSED, libc::EINTR]);
+    assert_eq!(scene.step(), Step::Wait);
+    assert_eq!((scene.trains(), scene.run.tally.flows.refused), (vec![9], 1));
+    assert!(!scene.run.tally.trains.refused);
+}
+
+/// case U14: longer than the path takes, or no checksums made by the device.
+#[test]
+fn where_trains_are_refused_the_messages_go_alone_for_good() {
+    for error in [libc::EINVAL, libc::EIO, libc::EMSGSIZE] {
+        let mut scene = Scene::new(64, 4);
+        scene.wire.train_failure.set(Some(error));
+        assert_eq!(scene.step(), Step::Wait);
+        assert_eq!((scene.trains(), scene.wire.sends.get()), (vec![1; 4], 5));
+        assert!(scene.run.tally.trains.refused);
+        // Trains are still received, and even if they could be sent now, they are not tried.
+        scene.wire.train_failure.set(None);
+        scene.echo_train(&[0, 1, 2, 3]);
+        scene.step();
+        assert_eq!(scene.trains(), [1; 8]);
+        scene.assert_counts(messages(8, 4, 0));
+        assert_eq!(scene.numbers(), (0..8).collect::<Vec<_>>());
+    }
+}
+
+/// case U14: what is wrong with each of them is not wrong with the train.
+#[test]
+fn an_error_that_a_message_meets_alone_as_well_ends_the_flow() {
+    for error in [libc::EMSGSIZE, libc::EINVAL, libc::EPERM] {
+        let mut scene = Scene::new(64, 3).failing(&[error, error]);
+        assert_eq!(scene.slice().unwrap_err().raw_os_error(), Some(error));
+        scene.assert_counts(messages(0, 0, 0));
+    }
+}
