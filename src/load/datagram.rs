@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use super::pattern::{MessageName, carried_number, whole_number};
 use super::run::{QUICK_BYTES_MAX, Run};
 use super::stream::Step;
-use super::tally::InFlight;
+use super::tally::{InFlight, Streak};
 use super::window::{Arrival, Window};
 use crate::endpoint::Transport;
 use crate::readiness::Readiness;
@@ -182,17 +182,19 @@ impl DatagramMover {
         // A train is many messages' work, and a reading of the clock a small part of it.
         let is_quick = bytes.len() <= QUICK_BYTES_MAX.min(segment_bytes);
         run.fresh_ns = is_quick.then_some(now_ns);
+        let mut streak = Streak::starting_at(now_ns);
         let mut rest = bytes;
         let mut count = 0;
         loop {
             let (segment, behind) = rest.split_at(segment_bytes.min(rest.len()));
-            self.take(segment, now_ns, run);
+            self.take(segment, now_ns, &mut streak, run);
             rest = behind;
             count += 1;
             if rest.is_empty() {
                 break;
             }
         }
+        streak.flush(&mut run.tally);
         let trains = &mut run.tally.trains;
         trains.receives += 1;
         trains.received += count as u64;
@@ -208,7 +210,7 @@ impl DatagramMover {
         }
     }
 
-    fn take(&mut self, bytes: &[u8], now_ns: u64, run: &mut Run) {
+    fn take(&mut self, bytes: &[u8], now_ns: u64, streak: &mut Streak, run: &mut Run) {
         let Some((number, offset)) = self.identify(bytes, run) else {
             run.tally.heard_ns_last = Some(now_ns);
             let received = bytes.first().copied();
@@ -216,11 +218,13 @@ impl DatagramMover {
             let difference = Difference { flow, message: None, offset: 0, sent: None, received };
             return run.tally.differs(difference, run.tally.is_measured(now_ns));
         };
-        let message = self.window.find(number);
         let is_measured = match self.window.arrived(number) {
             Arrival::Answer { message, is_overtaken } => {
                 run.tally.bytes_received(bytes.len(), message.intended_ns);
-                self.answered(message, is_overtaken, now_ns, run);
+                let is_in_time = self.answered(message, is_overtaken, now_ns, run);
+                if is_in_time {
+                    streak.push(message, &mut run.tally);
+                }
                 run.tally.is_measured(message.intended_ns)
             }
             Arrival::Late { is_measured } => {
@@ -232,7 +236,7 @@ impl DatagramMover {
                 run.tally.of(is_measured).duplicated += 1;
                 is_measured
             }
-            Arrival::Unknown => unreachable!("a number that was identified was sent: {message:?}"),
+            Arrival::Unknown => unreachable!("a number that was identified was sent: {number}"),
         };
         if let Some(offset) = offset {
             let name = MessageName { flow: self.flow, number };
@@ -241,20 +245,28 @@ impl DatagramMover {
         }
     }
 
-    fn answered(&mut self, message: InFlight, is_overtaken: bool, now_ns: u64, run: &mut Run) {
+    /// An answer has come. Whether in time, and so to be counted as received.
+    fn answered(
+        &mut self,
+        message: InFlight,
+        is_overtaken: bool,
+        now_ns: u64,
+        run: &mut Run,
+    ) -> bool {
         let is_measured = run.tally.is_measured(message.intended_ns);
-        if run.is_overdue(message, now_ns) {
+        let is_in_time = !run.is_overdue(message, now_ns);
+        if is_in_time {
+            run.tally.of(is_measured).reordered += u64::from(is_overtaken);
+        } else {
             // Too late, though nobody had looked in between.
             run.tally.heard_ns_last = Some(now_ns);
             run.tally.lost(message);
             run.tally.of(is_measured).late += 1;
-        } else {
-            run.tally.received(message, now_ns);
-            run.tally.of(is_measured).reordered += u64::from(is_overtaken);
         }
         if self.window.len() + 1 == run.in_flight_max {
             run.freed_by(self.flow, message, now_ns);
         }
+        is_in_time
     }
 
     /// The message that a datagram echoes, and where it differs from it.

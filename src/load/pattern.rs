@@ -44,6 +44,12 @@ impl Pattern {
 
     /// Writes the bytes of a message from `offset` on.
     pub(super) fn fill(&self, name: MessageName, mut offset: usize, mut target: &mut [u8]) {
+        // Nearly always the message is a short one, and whole.
+        if offset == 0 && target.len() >= HEADER_BYTES {
+            let (start, behind) = target.split_at_mut(HEADER_BYTES);
+            start.copy_from_slice(&header(name));
+            (offset, target) = (HEADER_BYTES, behind);
+        }
         while !target.is_empty() {
             let mut header = [0; HEADER_BYTES];
             let source = self.run(name, offset, &mut header);
@@ -63,6 +69,12 @@ impl Pattern {
         mut offset: usize,
         mut came: &[u8],
     ) -> Option<usize> {
+        if offset == 0
+            && let Some((start, behind)) = came.split_first_chunk()
+            && *start == header(name)
+        {
+            (offset, came) = (HEADER_BYTES, behind);
+        }
         while !came.is_empty() {
             let mut header = [0; HEADER_BYTES];
             let source = self.run(name, offset, &mut header);
@@ -92,12 +104,18 @@ impl Pattern {
         header: &'a mut [u8; HEADER_BYTES],
     ) -> &'a [u8] {
         if offset < HEADER_BYTES {
-            header[..NUMBER_BYTES].copy_from_slice(&name.number.to_le_bytes());
-            header[NUMBER_BYTES..].copy_from_slice(&name.flow.to_le_bytes());
+            *header = self::header(name);
             return &header[offset..];
         }
         &self.table[(body_start(name) + offset - HEADER_BYTES) % TABLE_BYTES..]
     }
+}
+
+fn header(name: MessageName) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..NUMBER_BYTES].copy_from_slice(&name.number.to_le_bytes());
+    header[NUMBER_BYTES..].copy_from_slice(&name.flow.to_le_bytes());
+    header
 }
 
 /// Where in the table the body of a message begins (Fibonacci hashing: its high bits).

@@ -93,20 +93,25 @@ impl Tally {
 
     /// An echo that came in time.
     pub(super) fn received(&mut self, message: InFlight, now_ns: u64) {
+        self.received_alike(message, 1, now_ns);
+    }
+
+    /// So many echoes that came in time, and together, of messages that are alike.
+    fn received_alike(&mut self, message: InFlight, count: u64, now_ns: u64) {
         let latency_ns = now_ns.saturating_sub(message.intended_ns);
         self.heard_ns_last = Some(now_ns);
         if !self.is_measured(message.intended_ns) {
-            self.warmup.received += 1;
-            self.latency_warmup.record(latency_ns);
+            self.warmup.received += count;
+            self.latency_warmup.record_many(latency_ns, count);
             return;
         }
-        self.measured.received += 1;
-        self.received_by_end += u64::from(now_ns < self.end_ns);
+        self.measured.received += count;
+        self.received_by_end += if now_ns < self.end_ns { count } else { 0 };
         self.echo_ns_last = now_ns;
-        self.latency.record(latency_ns);
+        self.latency.record_many(latency_ns, count);
         // In a closed loop a message is meant to be sent when it is sent: one time tells both.
         if message.is_scheduled {
-            self.service_time.record(now_ns.saturating_sub(message.sent_ns));
+            self.service_time.record_many(now_ns.saturating_sub(message.sent_ns), count);
         }
     }
 
@@ -164,6 +169,38 @@ pub(super) struct InFlight {
     pub(super) ideal_ns: u64,
     /// It had a due time: an open loop's.
     pub(super) is_scheduled: bool,
+}
+
+/// Echoes in time that came together. Where one train is the echo of another, all messages have the
+/// same times: these are counted and recorded at once.
+#[derive(Debug)]
+pub(super) struct Streak {
+    now_ns: u64,
+    alike: Option<(InFlight, u64)>,
+}
+
+impl Streak {
+    /// None yet of those that came now.
+    pub(super) fn starting_at(now_ns: u64) -> Streak {
+        Streak { now_ns, alike: None }
+    }
+
+    pub(super) fn push(&mut self, message: InFlight, tally: &mut Tally) {
+        match &mut self.alike {
+            Some((other, count)) if *other == message => *count += 1,
+            _ => {
+                self.flush(tally);
+                self.alike = Some((message, 1));
+            }
+        }
+    }
+
+    /// Counts what has not been counted yet.
+    pub(super) fn flush(&mut self, tally: &mut Tally) {
+        if let Some((message, count)) = self.alike.take() {
+            tally.received_alike(message, count, self.now_ns);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -104,14 +104,13 @@ impl Window {
         }
     }
 
-    /// Whether this message waits for its answer, and when it was sent.
-    pub(super) fn find(&self, number: u64) -> Option<InFlight> {
-        let at = self.position(number)?;
-        Some(self.outstanding[at].1)
-    }
-
     fn position(&self, number: u64) -> Option<usize> {
-        // Nearly always the oldest is answered, or one that is not far behind it.
+        // Nearly always the oldest is answered, or one with all between the two still under way.
+        let (oldest, _) = self.outstanding.front()?;
+        let behind = usize::try_from(number.checked_sub(*oldest)?).ok()?;
+        if self.outstanding.get(behind).is_some_and(|(found, _)| *found == number) {
+            return Some(behind);
+        }
         self.outstanding.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 

@@ -47,8 +47,13 @@ impl Distribution {
 
     /// Adds one time. One beyond an hour counts as an hour, and as saturated.
     pub fn record(&mut self, value_ns: u64) {
-        self.saturated += u64::from(value_ns > VALUE_NS_MAX);
-        self.histogram.saturating_record(value_ns.min(VALUE_NS_MAX));
+        self.record_many(value_ns, 1);
+    }
+
+    /// Adds one time as often as that.
+    pub fn record_many(&mut self, value_ns: u64, count: u64) {
+        self.saturated += if value_ns > VALUE_NS_MAX { count } else { 0 };
+        self.histogram.saturating_record_n(value_ns.min(VALUE_NS_MAX), count);
     }
 
     /// Adds all of another's values.
