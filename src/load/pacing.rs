@@ -305,6 +305,29 @@ mod tests {
             prop_assert_eq!(counted, expected);
         }
 
+        /// As many as are due, exactly, so that they may go together.
+        #[test]
+        fn what_is_due_before_a_time_is_what_can_be_taken(
+            rate in prop_oneof![1_u64..3_000_000, Just(5_000_000_000), Just(u64::MAX)],
+            arrival in prop::sample::select(vec![Arrival::Fixed, Arrival::Poisson]),
+            (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),
+            taken in 0_usize..20,
+            skipped_ns in prop::option::of(0_u64..2_000_000),
+            until_ns in 0_u64..3_000_000,
+            most in 0_u64..100,
+        ) {
+            let mut schedule = schedule(rate, arrival, place, flows);
+            (0..taken).for_each(|_| schedule.take());
+            schedule.skip_to(skipped_ns.unwrap_or(0));
+            let counted = schedule.due_before(until_ns, most);
+            let mut expected = 0;
+            while expected < most && schedule.due_ns() < until_ns {
+                schedule.take();
+                expected += 1;
+            }
+            prop_assert_eq!(counted, expected);
+        }
+
         #[test]
         fn all_flows_together_keep_the_fixed_rate(
             rate in 1_u64..2_000_000,

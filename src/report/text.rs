@@ -301,7 +301,10 @@ fn trains(report: &Report, page: &mut Page) {
     let means = format!("{sent} datagrams a send, {received} a receive");
     let text = match trains.refused {
         false => format!("{means} (GSO, GRO; --no-offload sends singly)"),
-        true => format!("refused by the system, which here has no GSO or GRO for them: {means}"),
+        true => format!(
+            "refused by the system for these messages, which went singly from then on (no GSO or \
+             GRO, or longer than the path takes unfragmented): {means}"
+        ),
     };
     page.entry("trains", &text);
 }

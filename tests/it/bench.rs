@@ -9,6 +9,8 @@ mod interrupts;
 mod limits;
 mod outputs;
 mod streams;
+#[cfg(target_os = "linux")]
+mod trains;
 mod truth;
 
 use std::process::Command;

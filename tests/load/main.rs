@@ -7,6 +7,8 @@
 mod allocations;
 mod failures;
 mod runs;
+#[cfg(target_os = "linux")]
+mod trains;
 
 use std::path::Path;
 use std::thread::JoinHandle;

@@ -239,3 +239,38 @@ proptest! {
         prop_assert!(run.is_spent());
     }
 }
+
+proptest! {
+    /// What may go together is what would go one by one.
+    #[test]
+    fn as_many_are_admissible_as_are_admitted_one_after_the_other(
+        rate in prop::option::of(prop_oneof![1_u64..5_000_000, Just(u64::MAX)]),
+        is_poisson: bool,
+        count in prop::option::of(0_u64..40),
+        depth in 1_usize..100,
+        in_flight in 0_usize..100,
+        measure_from_ns in 0_u64..60_000,
+        times in prop::collection::vec(0_u64..30_000, 1..8),
+        end_ns in prop::option::of(0_u64..120_000),
+        most in 0_usize..70,
+    ) {
+        let arrival = if is_poisson { Arrival::Poisson } else { Arrival::Fixed };
+        let options = Options { rate, arrival, count, ..closed_loop(depth) };
+        let mut run = started(&options, measure_from_ns, &[0, 1], 2);
+        run.end_at(end_ns.unwrap_or(u64::MAX));
+        let mut now_ns = 0;
+        for step_ns in times {
+            now_ns += step_ns;
+            let admissible = run.admissible(1, in_flight, now_ns, most);
+            let mut begun = 0;
+            while begun < most
+                && let Admission::Begin(due_ns) = run.admission(1, in_flight + begun, now_ns)
+            {
+                let message = run.begin_next(1, now_ns);
+                prop_assert_eq!(message.intended_ns, due_ns);
+                begun += 1;
+            }
+            prop_assert_eq!(admissible, begun);
+        }
+    }
+}

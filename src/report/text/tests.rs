@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::{Rate, Verdict, Warning, samples};
+use crate::report::{Rate, Trains, Verdict, Warning, samples};
 
 /// The text with each run of white space as one space: wrapping is tested on the page.
 fn words_of(report: &Report) -> String {
@@ -120,6 +120,24 @@ fn troubles_are_counted_by_name() {
             "47 opened 3 refused, 2 reset by the peer, 1 closed by the peer, 5 timed out, 6 failed",
         ],
     );
+}
+
+/// case U14
+#[test]
+fn trains_are_told_where_they_were_asked_for_with_their_mean_lengths_or_a_refusal() {
+    let mut report = samples::closed_run();
+    let trains =
+        Trains { asked: true, refused: false, sends: 40, sent: 1_272, receives: 10, received: 320 };
+    report.trains = Some(trains);
+    let means =
+        "trains 31.8 datagrams a send, 32.0 a receive (GSO, GRO; --no-offload sends singly)";
+    assert_says(&report, &[means]);
+    report.trains = Some(Trains { refused: true, ..trains });
+    assert_says(&report, &["trains refused by the system for these messages, which went singly"]);
+    for trains in [None, Some(Trains { asked: false, ..trains })] {
+        report.trains = trains;
+        assert!(!words_of(&report).contains("trains"));
+    }
 }
 
 /// case B7

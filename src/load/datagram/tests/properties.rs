@@ -42,6 +42,18 @@ fn arriving(numbers: std::ops::Range<usize>, fates: &[Fate]) -> Vec<(usize, Fate
     all
 }
 
+impl Scene {
+    /// The bytes of what arrives of a message.
+    fn arrival(&self, (number, fate): (usize, Fate)) -> Vec<u8> {
+        let mut bytes = self.sent(number);
+        if let Fate::Corrupted(at) = fate {
+            let at = at % bytes.len();
+            bytes[at] ^= 0x40;
+        }
+        bytes
+    }
+}
+
 /// What the counts must be, by a model of the whole: each message is answered by its first echo.
 fn expected(order: &[(usize, Fate)], count: usize) -> Messages {
     let mut answered = std::collections::BTreeSet::new();
@@ -71,11 +83,18 @@ proptest! {
             prop::sample::select(vec![libc::EAGAIN, libc::EINTR, libc::ENOBUFS]),
             0..20,
         ),
+        offload: bool,
+        train_failure in prop::option::of(
+            prop::sample::select(vec![libc::EINVAL, libc::EAGAIN, libc::ENOBUFS]),
+        ),
+        trains in vec(1_usize..70, 1..5),
     ) {
         let count = fates.len();
         let options = of_no_target(Transport::Udp, length, depth);
-        let options = Options { count: Some(count as u64), ..options };
+        let options = Options { count: Some(count as u64), offload, ..options };
         let mut scene = Scene::of(&options).failing(&failures);
+        scene.wire.train_failure.set(train_failure);
+        let mut trains = trains.into_iter().cycle();
         let (mut order, mut now_ns, mut seen) = (Vec::new(), 0, 0);
         loop {
             while scene.step() == Step::Again {}
@@ -83,11 +102,14 @@ proptest! {
             prop_assert!(scene.mover.window.len() <= depth);
             let sent = scene.wire.sent.borrow().len();
             let arrived = arriving(seen..sent, &fates);
-            for (number, fate) in &arrived {
-                match fate {
-                    Fate::Corrupted(at) => scene.echo_wrong(*number, at % length),
-                    _ => scene.echo(&[*number]),
-                }
+            let mut rest = &arrived[..];
+            while !rest.is_empty() {
+                // Those that come together, if trains are taken.
+                let together = if scene.mover.takes_trains { trains.next().unwrap().min(rest.len()) } else { 1 };
+                let bytes: Vec<u8> =
+                    rest[..together].iter().flat_map(|arrival| scene.arrival(*arrival)).collect();
+                scene.train_arrives(&bytes, length);
+                rest = &rest[together..];
             }
             seen = sent;
             order.extend(arrived);
@@ -104,6 +126,10 @@ proptest! {
         }
         prop_assert_eq!(scene.run.tally.measured, expected(&order, count));
         prop_assert_eq!(scene.numbers(), (0..count as u64).collect::<Vec<_>>());
+        let trains = scene.run.tally.trains;
+        prop_assert_eq!((trains.sent, trains.received), (count as u64, order.len() as u64));
+        prop_assert_eq!(trains.sends, scene.trains().len() as u64);
+        prop_assert!(scene.trains().iter().all(|train| *train <= depth));
     }
 
     /// case B3: whatever arrives whenever, the counts add up and nothing panics.
@@ -113,18 +139,30 @@ proptest! {
         length in 1_usize..30,
         depth in 1_usize..300,
         verify: bool,
+        segment_bytes in prop::option::of(1_usize..40),
     ) {
-        let mut scene = Scene::new(length, depth);
+        let mut scene = match segment_bytes {
+            Some(_) => Scene::new(length, depth),
+            None => Scene::without_trains(length, depth),
+        };
         scene.run.verify = verify;
         let mut now_ns = 0;
         for (arrivals, step_ns) in turns {
             scene.step();
             let sent = scene.wire.sent.borrow().len();
+            let mut together = Vec::new();
             for (back, at, flip) in arrivals {
                 let mut bytes = scene.sent(sent - 1 - back.min(sent - 1));
                 bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= flip);
                 bytes.truncate(usize::from(flip));
-                scene.arrives(&bytes);
+                match segment_bytes {
+                    Some(_) => together.extend(bytes),
+                    None => scene.arrives(&bytes),
+                }
+            }
+            // Taken apart somewhere, which need not be where the messages end.
+            if let Some(segment_bytes) = segment_bytes.filter(|_| depth > 1) {
+                scene.train_arrives(&together, segment_bytes);
             }
             now_ns += step_ns;
             scene.at(now_ns);
