@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{connect, echo, start, task_names};
 use crate::support::{Daemon, Process, resound, run, tool, wait_until};
 
@@ -54,14 +56,33 @@ fn a_cpu_that_is_not_there_is_a_clear_error() {
     assert!(last.starts_with("resound: cannot run on CPU 1023: "), "{last}");
 }
 
-/// `resound serve` under strace, which notes the polls of every thread.
-fn with_polls_traced(path: &Path, arguments: &[&str]) -> Option<Process> {
-    let mut command = Command::new(tool("strace")?);
-    command.args(["-f", "-e", "trace=epoll_wait,epoll_pwait", "-o"]).arg(path);
-    // A server that spins must not outlive the strace that a test kills.
-    command.arg(tool("setpriv")?).args(["--pdeathsig", "KILL", "--"]);
-    command.arg(resound().get_program()).args(["serve", "-q"]).args(arguments);
-    Some(Process::start(command))
+/// `resound serve` under strace, which notes the polls of every thread. Dropped, both end: were it
+/// strace alone, the server would go on, and spin.
+struct Traced(Process);
+
+impl Traced {
+    fn start(path: &Path, arguments: &[&str]) -> Option<Traced> {
+        let mut command = Command::new(tool("strace")?);
+        command.args(["-f", "-e", "trace=epoll_wait,epoll_pwait", "-o"]).arg(path);
+        command.arg(resound().get_program()).args(["serve", "-q"]).args(arguments);
+        Some(Traced(Process::start(command)))
+    }
+
+    fn servers(&self) -> Vec<Pid> {
+        let tracer = self.0.pid().as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children"));
+        let children = children.unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        for server in self.servers() {
+            // One that has ended needs it no more.
+            let _ = kill_process(server, Signal::KILL);
+        }
+    }
 }
 
 /// The polls of each thread that have returned: those that were not to sleep, and the others.
@@ -84,8 +105,8 @@ fn with_spin_always_every_loop_polls_without_sleep() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("polls");
     let arguments = ["tcp://127.0.0.1:0", "--threads", "2", "--spin", "always"];
-    let Some(mut process) = with_polls_traced(&path, &arguments) else { return };
-    process.wait_for_line("listening tcp://");
+    let Some(mut traced) = Traced::start(&path, &arguments) else { return };
+    traced.0.wait_for_line("listening tcp://");
     let spin = |(zero, others): &(usize, usize)| *zero >= MANY && *others == 0;
     wait_until("many polls of two threads", || {
         polls(&path).values().filter(|p| spin(p)).count() == 2
@@ -99,8 +120,8 @@ fn spinning_for_a_time_comes_before_each_sleep_and_without_it_there_is_none() {
     for spin in ["1ms", "0"] {
         let path = folder.path().join(spin);
         let arguments = ["tcp://127.0.0.1:0", "--spin", spin];
-        let Some(mut process) = with_polls_traced(&path, &arguments) else { return };
-        let addr = process.wait_for_line("listening tcp://").parse().unwrap();
+        let Some(mut traced) = Traced::start(&path, &arguments) else { return };
+        let addr = traced.0.wait_for_line("listening tcp://").parse().unwrap();
         let mut client = connect(addr);
         let mut counted = (0, 0);
         // A pause in which it falls asleep is between two looks.
