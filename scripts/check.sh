@@ -13,6 +13,10 @@ step cargo clippy --locked --all-targets -- -D warnings
 step cargo clippy --locked --lib --examples --no-default-features -- -D warnings
 step cargo fmt --manifest-path benches/peers/Cargo.toml --check
 step cargo clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir target/peers -- -D warnings
+step cc -std=gnu11 -fsyntax-only -Wall -Wextra -Werror benches/peers/c/*.c
+# What the measuring scripts import, and their command lines.
+step scripts/compare.sh --help >/dev/null
+step scripts/count.sh --help >/dev/null
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-features --lib
 step cargo test --locked
