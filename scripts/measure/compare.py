@@ -34,8 +34,8 @@ def arguments():
     parser = argparse.ArgumentParser(
         prog="scripts/compare.sh",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Builds resound and benches/peers, then runs one after the other, interleaved:\n"
-        "A B C, A B C, ... The server is pinned to one CPU, the generator to another,\n"
+        description="Builds resound and benches/peers, then runs one after the other,\n"
+        "interleaved: A B C, A B C, ... The server is pinned to one CPU, the generator to another,\n"
         "but in `loops`. Markdown tables on stdout.\n\n"
         f"suites:\n{names}",
     )

@@ -186,8 +186,8 @@ def arguments():
     parser = argparse.ArgumentParser(
         prog="scripts/count.sh",
         description="User instructions (valgrind --tool=callgrind) and system calls (strace -c) of "
-        "`resound serve` an echo. With one peer they are the same in every run; with more, how many "
-        "are served by one poll differs.",
+        "`resound serve` an echo. With one peer they are the same in every run; with more, how "
+        "many are served by one poll differs.",
     )
     parser.add_argument("--few", type=int, default=2000, help="echoes of the shorter run (2000)")
     parser.add_argument("--many", type=int, default=12000, help="of the longer run (12000)")
@@ -222,7 +222,8 @@ def count_case(case, asked, pinning, folder):
 
 def print_functions(name, functions, limit):
     """Where the instructions of an echo are."""
-    print(f"\n{name}, by function, what it calls left out:\n\n| instructions | function |\n|---|---|")
+    print(f"\n{name}, by function, what it calls left out:\n")
+    print("| instructions | function |\n|---|---|")
     for function, share in list(functions.items())[:limit]:
         print(f"| {share:.1f} | `{function}` |")
 
@@ -252,9 +253,10 @@ def main():
             print_functions(name, functions, asked.functions)
     print(
         f"\nThe difference of two runs, divided by that of their echoes: {asked.many:,} and"
-        f" {asked.few:,} (long messages: a {BULK_DIVISOR}th); median of {asked.repeats}, and the range"
-        " where there is one. A lone peer sends when the server sleeps. Valgrind has no vDSO: a look"
-        " at the clock is a system call to it, and its few dozen instructions are not counted."
+        f" {asked.few:,} (long messages: a {BULK_DIVISOR}th); median of {asked.repeats}, and the"
+        " range where there is one. A lone peer sends when the server sleeps. Valgrind has no vDSO:"
+        " a look at the clock is a system call to it, and its few dozen instructions are not"
+        " counted."
     )
     for failure in failures:
         print(f"- failed: {failure}")

@@ -1,7 +1,7 @@
 """A peer that has the server to itself, and sends only when it sleeps.
 
-Then every echo takes the same way through the server, whatever else this machine does: a client in a
-hurry is now and then back before the server has looked for more, and saves it a poll.
+Then every echo takes the same way through the server, whatever else this machine does: a client in
+a hurry is now and then back before the server has looked for more, and saves it a poll.
 """
 
 import os

@@ -84,4 +84,5 @@ def heading(command, pinning):
         f"load {os.getloadavg()[0]:.2f}",
     ]
     commit = run_for_output("git", "describe", "--always", "--dirty") or "unknown"
-    return f"{', '.join(parts)}; resound {commit}, {run_for_output('rustc', '--version')}: `{command}`"
+    compiler = run_for_output("rustc", "--version")
+    return f"{', '.join(parts)}; resound {commit}, {compiler}: `{command}`"

@@ -87,7 +87,7 @@ static unsigned room(const struct peer *peer) {
     return left < free_count ? (unsigned)left : free_count;
 }
 
-/* Writes the next `count` messages one behind the other. They are in flight once `sent_now` says so. */
+/* Writes the next `count` messages one behind the other; `sent_now` says that they have left. */
 static void write_messages(struct peer *peer, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         uint64_t number = peer->next_number + i;

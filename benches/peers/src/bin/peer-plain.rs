@@ -1,5 +1,5 @@
-//! An echo server on mio as its own examples have it: a call a datagram, a read and a write a chunk,
-//! until each finds nothing more.
+//! An echo server on mio as its own examples have it: a call to receive each datagram and one to
+//! answer it, a read and a write each chunk, until there is nothing more.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::ExitCode;
