@@ -64,11 +64,12 @@ fn close_in_the_middle_of_an_echo(mut client: impl Client) {
 }
 
 /// How long a write that is stuck is waited for, to know that the other end is stuck as well.
-const STUCK_AFTER: Duration = Duration::from_millis(50);
+const STUCK_AFTER: Duration = Duration::from_millis(200);
 
 /// Sends bulk without reading until all is stuck, then half-closes, which makes EPIPE of the reset
 /// that is sent for what was not read.
 fn close_in_the_middle_of_bulk(mut client: TcpStream) {
+    echo(client.try_clone().unwrap());
     client.set_write_timeout(Some(STUCK_AFTER)).unwrap();
     let message = vec![7; MESSAGE_BYTES];
     let deadline = Instant::now() + WAIT_MAX;

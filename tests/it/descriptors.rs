@@ -1,10 +1,15 @@
-//! Descriptors sent along with a stream's bytes: they end a read early on Linux.
+//! Descriptors sent along with a stream's bytes, which end a read early on Linux; and how many the
+//! server itself has open.
 
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Process, python};
+use crate::support::{Daemon, Process, python, wait_until};
 
 /// cases S4, S9: the read behind the descriptors is short, and more is queued.
 #[test]
@@ -18,9 +23,43 @@ fn bytes_behind_descriptors_come_back_without_another_event() {
     // Both messages are queued before the server reads: one event, and two reads.
     daemon.process.signal(Signal::STOP);
     let mut stdin = client.stdin();
-    std::io::Write::write_all(&mut stdin, b"send\n").unwrap();
+    stdin.write_all(b"send\n").unwrap();
     client.wait_for_line("sent");
     daemon.process.signal(Signal::CONT);
     let ended = client.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
+
+/// Those that are open in a server whose peers are all gone.
+fn open_descriptors(daemon: &Daemon) -> usize {
+    wait_until("the last peer's end", || daemon.counters().get("connections_open") == 0);
+    let pid = daemon.process.pid().as_raw_nonzero();
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// cases S16, S2: more peers than there are pipes, which send and do not read.
+#[test]
+fn bulk_leaves_no_descriptors_behind_but_those_of_the_free_pipes() {
+    const PEERS: usize = 12;
+    const PIPE_DESCRIPTORS_MAX: usize = 16;
+
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let before = open_descriptors(&daemon);
+    let mut spliced = 0;
+    for _ in 0..3 {
+        let mut peers = Vec::new();
+        for _ in 0..PEERS {
+            let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
+            // What is stuck for so long is stuck at both ends.
+            peer.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+            let is_stuck = (0..1_000).any(|_| peer.write(&[7; 1 << 20]).is_err());
+            assert!(is_stuck, "a peer that does not read is served for ever");
+            peers.push(peer);
+        }
+        wait_until("bulk", || daemon.counters().get("tcp_bytes_spliced") > spliced);
+        spliced = daemon.counters().get("tcp_bytes_spliced");
+        drop(peers);
+        let after = open_descriptors(&daemon);
+        assert!(after <= before + PIPE_DESCRIPTORS_MAX, "{before}, then {after}");
+    }
 }

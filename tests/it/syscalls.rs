@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Daemon, WAIT_MAX, resound, tool};
+use crate::support::{Daemon, WAIT_MAX, resound, tool, wait_until};
 
 const PEERS: usize = 64;
 const ROUNDS: usize = 600;
@@ -40,6 +40,15 @@ fn calls_per_echo(endpoint: &str, client: impl Fn(&Daemon, usize)) -> Option<f64
     Some(calls_per_echo)
 }
 
+/// Ends the server that strace has started.
+fn terminate_traced(daemon: &Daemon) {
+    let tracer = daemon.process.pid().as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap();
+    let server = children.split_whitespace().next().expect("strace has started the server");
+    let server = Pid::from_raw(server.parse().unwrap()).expect("a process");
+    kill_process(server, Signal::TERM).unwrap();
+}
+
 /// All calls of a server's life.
 fn calls(strace: &Path, endpoint: &str, client: impl FnOnce(&Daemon)) -> f64 {
     let folder = tempfile::tempdir().unwrap();
@@ -51,11 +60,7 @@ fn calls(strace: &Path, endpoint: &str, client: impl FnOnce(&Daemon)) -> f64 {
     command.args(["serve", "-q", endpoint]);
     let daemon = Daemon::start_command(command);
     client(&daemon);
-    let tracer = daemon.process.pid().as_raw_nonzero();
-    let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap();
-    let server = children.split_whitespace().next().expect("strace has started the server");
-    let server = Pid::from_raw(server.parse().unwrap()).expect("a process");
-    kill_process(server, Signal::TERM).unwrap();
+    terminate_traced(&daemon);
     assert_eq!(daemon.process.wait().code(), 0);
 
     let summary = fs::read_to_string(summary).unwrap();
@@ -63,6 +68,38 @@ fn calls(strace: &Path, endpoint: &str, client: impl FnOnce(&Daemon)) -> f64 {
     // "100.00    0.123456           1     12345       678 total"
     assert!(total.ends_with("total"), "{summary}");
     total.split_whitespace().nth(3).expect("calls").parse().unwrap()
+}
+
+/// What a server calls in a life of one peer that sends and does not read, until it `has_called`.
+fn calls_in_bulk(strace: &Path, options: &[&str], has_called: impl Fn(&str) -> bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut command = Command::new(strace);
+    let program = resound();
+    command.args(["-f", "-e", "trace=splice,sendto", "-o"]).arg(&trace);
+    command.arg(program.get_program()).args(["serve", "-q", "tcp://127.0.0.1:0"]).args(options);
+    let daemon = Daemon::start_command(command);
+    let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let calls = || fs::read_to_string(&trace).unwrap();
+    wait_until("bulk", || {
+        let _ = peer.write(&[7; 1 << 20]);
+        has_called(&calls())
+    });
+    drop(peer);
+    terminate_traced(&daemon);
+    assert_eq!(daemon.process.wait().code(), 0);
+    calls()
+}
+
+/// case S16
+#[test]
+fn bulk_is_spliced_unless_the_flag_forbids_it() {
+    let Some(strace) = tool("strace") else { return };
+    calls_in_bulk(&strace, &[], |calls| calls.contains("splice("));
+    let is_bulk = |calls: &str| calls.matches(" = 65536\n").count() >= 10;
+    let calls = calls_in_bulk(&strace, &["--no-splice"], is_bulk);
+    assert!(!calls.contains("splice("), "{calls}");
 }
 
 #[test]

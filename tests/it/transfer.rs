@@ -201,9 +201,11 @@ impl Load {
 }
 
 /// A server on TCP and on a Unix stream, and where each is.
-fn start(folder: &tempfile::TempDir) -> (Daemon, [Target; 2]) {
+fn start(folder: &tempfile::TempDir, options: &[&str]) -> (Daemon, [Target; 2]) {
     let path = folder.path().join("echo").display().to_string();
-    let daemon = Daemon::start(&["tcp://127.0.0.1:0".to_owned(), format!("unix:{path}")]);
+    let mut arguments = vec!["tcp://127.0.0.1:0".to_owned(), format!("unix:{path}")];
+    arguments.extend(options.iter().map(|&option| option.to_owned()));
+    let daemon = Daemon::start(&arguments);
     let targets = [Target::Tcp(daemon.addr(0)), Target::Unix(path)];
     (daemon, targets)
 }
@@ -223,19 +225,24 @@ fn assert_all_finished(daemon: Daemon, connections: u64, bytes: u64) {
     assert_eq!((sum("in"), sum("out")), (bytes, bytes));
 }
 
-/// cases S3, S15
+/// With the bulk path and without it.
+const SPLICE_OPTIONS: [&[&str]; 2] = [&[], &["--no-splice"]];
+
+/// cases S3, S15, S16
 #[test]
 fn sixty_four_mebibytes_come_back_through_one_half_closed_connection() {
     let folder = tempfile::tempdir().unwrap();
-    let (daemon, targets) = start(&folder);
-    let bytes = 64 << 20;
-    for (seed, target) in (0..).zip(&targets) {
-        Load { seed, bytes, pauses: 0, reads_late: false }.run(target);
+    for options in SPLICE_OPTIONS {
+        let (daemon, targets) = start(&folder, options);
+        let bytes = 64 << 20;
+        for (seed, target) in (0..).zip(&targets) {
+            Load { seed, bytes, pauses: 0, reads_late: false }.run(target);
+        }
+        assert_all_finished(daemon, 2, 2 * bytes as u64);
     }
-    assert_all_finished(daemon, 2, 2 * bytes as u64);
 }
 
-/// cases S15, S3: among them connections that send one byte, or none.
+/// cases S15, S16, S3: among them connections that send one byte, or none.
 #[test]
 fn two_hundred_connections_at_once_get_every_byte_back() {
     const CONNECTIONS: u64 = 200;
@@ -244,8 +251,9 @@ fn two_hundred_connections_at_once_get_every_byte_back() {
     const LATE_BYTES_MAX: usize = 16 << 10;
 
     let folder = tempfile::tempdir().unwrap();
-    for (number, seeds) in [(0, 1_000), (1, 2_000)] {
-        let (daemon, targets) = start(&folder);
+    let [with, without] = SPLICE_OPTIONS;
+    for (number, seeds, options) in [(0, 1_000, with), (0, 3_000, without), (1, 2_000, with)] {
+        let (daemon, targets) = start(&folder, options);
         let loads: Vec<Load> = (0..CONNECTIONS)
             .map(|seed| {
                 let seed = seeds + seed;

@@ -336,9 +336,9 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// cases S1 S2 S4 S5 S8 S9 S13 S16: for any input in any chunks, any short writes and signals, and
-    /// a half-close anywhere or nowhere, what comes out is what went in; by copies, by pipes, and
-    /// by both in turn.
+    /// cases S1 S2 S4 S5 S8 S9 S13 S16: for any input in any chunks, any short writes and signals,
+    /// and a half-close anywhere or nowhere, what comes out is what went in; by copies, by pipes,
+    /// and by both in turn.
     #[test]
     fn every_byte_comes_back_in_order(
         mut model in model(prop_oneof![Just(None), Just(Some(Happening::Fin))]),
