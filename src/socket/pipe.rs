@@ -12,8 +12,8 @@ use super::Stream;
 const PIPES_MAX: usize = 8;
 
 /// What a pipe has room for, in the reckoning of pipe(7), which is by pages: 64 pieces of a
-/// stream, of up to 32 KiB on loopback and of one segment on a wire. An eighth of what all pipes
-/// of an ordinary user may have (`pipe-user-pages-soft`) goes to a pool of these.
+/// stream, of up to 32 KiB on loopback and of one segment on a wire. A pool of these takes a
+/// thirty-second of what the pipes of an ordinary user may have in all (`pipe-user-pages-soft`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PIPE_BYTES: usize = 256 << 10;
 
@@ -21,9 +21,9 @@ pub(crate) use self::system::Pipe;
 
 /// A stream whose bytes can go to and from a pipe in the kernel.
 pub(crate) trait Splice {
-    /// Moves what has arrived to the pipe, which must be empty: `WouldBlock` then means that the
-    /// stream is. Zero is the peer's FIN. A short count tells nothing: a pipe has a slot for each
-    /// piece of the stream, be it as small as it may.
+    /// Moves what has arrived to the pipe, which must be empty: `WouldBlock` is then about the
+    /// stream, which is empty or at an out-of-band mark. Zero is the peer's FIN. A short count
+    /// tells nothing: a pipe has a slot for each piece of the stream, be it as small as it may.
     ///
     /// # Errors
     ///

@@ -4,12 +4,16 @@
 //! The shape is that of the copying path: pay what is owed, take what has arrived, send it at once,
 //! keep what did not fit; what is kept is in the pipe. A pipe is filled only while it is empty, and
 //! emptied before the stream is looked at again. So splice(2), whose EAGAIN does not say which of
-//! its two ends it is about, has one meaning only: in, that the stream has nothing, and out, that
-//! it takes nothing.
+//! its two ends it is about, has one meaning only: it is about the stream.
 //!
-//! Whatever a splice from the stream does not bring, a read is asked about in the same slice: FIN,
-//! errors, out-of-band marks (at which a splice stops for good), and that nothing is there. So
-//! the read alone decides what becomes of the stream, and this step can be left out at any time.
+//! Where a splice from the stream brings nothing, a read follows in the same slice, and it alone
+//! tells why: FIN, nothing there, or an out-of-band mark, at which a splice stops for good. So this
+//! step may be left out at any time.
+//!
+//! What is saved is two copies. On loopback, on a machine whose copies are fast, that was an eighth
+//! of the server's CPU at messages of 256 KiB, and throughput was an eighth to a sixth lower where
+//! the peer on the same host was the limit. Little or nothing was saved at messages of 128 KiB and
+//! less, and those are not spliced.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -18,8 +22,8 @@ use crate::echo::counters::Tally;
 use crate::readiness::Readiness;
 use crate::socket::{Pipe, Splice};
 
-/// Full reads in a row, with no empty one between, that make bulk of a stream. Three are more than
-/// 128 KiB that were there at once: messages up to that length are copied, for they do not gain.
+/// Full reads in a row, with no empty one between, that make bulk of a stream: three are more than
+/// a message of 128 KiB, which would gain a twentieth of the CPU at a tenth of the throughput.
 pub(super) const FULL_READS_MIN: u8 = 3;
 
 /// Splices in a row, each shorter than a full read, that make an ordinary stream of it again. A
@@ -27,7 +31,7 @@ pub(super) const FULL_READS_MIN: u8 = 3;
 pub(super) const SHORT_SPLICES_MAX: u8 = 4;
 
 /// Bytes of one splice: more gains nothing. A slice of bulk is four of these, and takes the time
-/// of some ten full reads.
+/// of seven full reads or so.
 const SPLICE_BYTES_MAX: usize = 128 << 10;
 
 /// Tells bulk from the rest.
