@@ -106,6 +106,11 @@ impl<S> Requests<S> {
         Requests { insert: Vec::new(), wake: Vec::new(), stop: false }
     }
 
+    /// Whether the loop has only to go on, or to stop: nearly always.
+    pub(super) fn are_none(&self) -> bool {
+        self.insert.is_empty() && self.wake.is_empty()
+    }
+
     /// What a handler is called with, for the source of this key or for none.
     pub(super) fn context(&mut self, now: Instant, key: Option<Key>) -> Context<'_, S> {
         Context { now, key, requests: self }

@@ -339,7 +339,11 @@ impl<S: Source> Reactor<S> {
 
     /// Carries out what the handler asked for. Requests made meanwhile, by a source that could
     /// not be registered, are carried out as well.
+    #[inline]
     fn carry_out<H: Handler<Source = S>>(&mut self, handler: &mut H) {
+        if self.requests.are_none() {
+            return;
+        }
         while let Some(source) = self.requests.insert.pop() {
             if let Err((source, error)) = self.sources.insert(source) {
                 let mut context = self.requests.context(self.now, None);

@@ -70,12 +70,12 @@ impl Spinning {
 
     /// Learns from the events of a poll. Without any it is left to what it knows.
     pub(super) fn learn(&mut self, events: &Events, now: Instant) {
-        if events.is_empty() {
+        if self.spin == Spin::Never || events.is_empty() {
             return;
         }
         self.event_at = now;
         self.hot.clear();
-        if self.spin != Spin::Never && events.iter().nth(HOT_MAX).is_none() {
+        if events.iter().nth(HOT_MAX).is_none() {
             let readable = events.iter().filter(|event| event.is_readable());
             self.hot.extend(readable.map(|event| Key::from_token(event.token())));
         }

@@ -99,10 +99,21 @@ impl Stream {
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.read(buf),
+            Stream::Tcp(stream) => read_tcp(stream, buf),
             Stream::Unix(stream) => read_unix(stream, buf),
         }
     }
+}
+
+/// By a system call that is no cancellation point: see `sys`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn read_tcp(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    super::sys::receive_bytes(stream.as_fd(), buf)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn read_tcp(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    stream.read(buf)
 }
 
 /// Reads on past descriptors that a peer has sent along (`SCM_RIGHTS`, thrown away here): Linux
@@ -132,6 +143,12 @@ fn read_unix(mut stream: &UnixStream, buf: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Write for Stream {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        super::sys::send_bytes(self.as_fd(), buf)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.socket().send_with_flags(buf, SEND_FLAGS)
     }

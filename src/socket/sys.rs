@@ -21,7 +21,8 @@ use libc::{c_uint, iovec, mmsghdr, msghdr, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 pub(super) use self::calls::{
-    force_send_buf, note_destination, note_overflow, receive, unsent_bytes,
+    force_send_buf, note_destination, note_overflow, receive, receive_bytes, send_bytes,
+    unsent_bytes,
 };
 use self::control::{CONTROL_BYTES, Control, Notes, write_notes};
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};

@@ -8,6 +8,42 @@ use std::ptr;
 use libc::{c_int, iovec, socklen_t};
 
 use super::header;
+use crate::socket::SEND_FLAGS;
+
+/// Receives from a stream.
+///
+/// By syscall(2), as its pair below: libc's recv(2) and send(2) are cancellation points (pthreads(7)),
+/// which in a process of several threads costs each call two atomic operations and some 90
+/// instructions a message. Nobody cancels threads here.
+pub(in crate::socket) fn receive_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let (start, length) = (buf.as_mut_ptr(), buf.len());
+    let no_address = ptr::null_mut::<libc::sockaddr>();
+    let no_length = ptr::null_mut::<socklen_t>();
+    // SAFETY: the arguments are those of recvfrom(2); `buf` outlives the call, which writes no
+    // more than its length.
+    let count = unsafe {
+        libc::syscall(libc::SYS_recvfrom, fd.as_raw_fd(), start, length, 0, no_address, no_length)
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends to a stream. Its peer being gone is an error, and no signal.
+pub(in crate::socket) fn send_bytes(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+    let no_address = ptr::null::<libc::sockaddr>();
+    // SAFETY: the arguments are those of sendto(2); `buf` outlives the call, which only reads it.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_sendto,
+            fd.as_raw_fd(),
+            buf.as_ptr(),
+            buf.len(),
+            SEND_FLAGS,
+            no_address,
+            0 as socklen_t,
+        )
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
 
 /// Receives from a stream, and tells whether descriptors came along. They are thrown away by the
 /// kernel, there being no room for them.
