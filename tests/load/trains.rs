@@ -1,5 +1,5 @@
-//! UDP datagrams that go and come in trains, over real sockets: those of a server that knows nothing
-//! of trains, and those of one that answers each by one.
+//! UDP datagrams that go and come in trains, over real sockets: those of a server that knows
+//! nothing of trains, and those of one that answers each by one.
 
 use std::net::UdpSocket;
 use std::sync::Arc;

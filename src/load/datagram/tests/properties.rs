@@ -105,7 +105,10 @@ proptest! {
             let mut rest = &arrived[..];
             while !rest.is_empty() {
                 // Those that come together, if trains are taken.
-                let together = if scene.mover.takes_trains { trains.next().unwrap().min(rest.len()) } else { 1 };
+                let together = match scene.mover.takes_trains {
+                    true => trains.next().unwrap().min(rest.len()),
+                    false => 1,
+                };
                 let bytes: Vec<u8> =
                     rest[..together].iter().flat_map(|arrival| scene.arrival(*arrival)).collect();
                 scene.train_arrives(&bytes, length);
