@@ -11,11 +11,12 @@ use super::Stream;
 /// of what a program keeps back for other things than connections. Whoever finds none copies.
 const PIPES_MAX: usize = 8;
 
-/// What a pipe has room for, in the reckoning of pipe(7), which is by pages: 64 pieces of a
-/// stream, of up to 32 KiB on loopback and of one segment on a wire. A pool of these takes a
-/// thirty-second of what the pipes of an ordinary user may have in all (`pipe-user-pages-soft`).
+/// What a pipe has room for, in the reckoning of pipe(7), which is by pages: 256 pieces of a
+/// stream, of up to 32 KiB on loopback and of one segment on a wire. The most that an ordinary user
+/// may ask for (`pipe-max-size`); a pool of these takes an eighth of what his pipes may have in all
+/// (`pipe-user-pages-soft`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const PIPE_BYTES: usize = 256 << 10;
+const PIPE_BYTES: usize = 1 << 20;
 
 pub(crate) use self::system::Pipe;
 

@@ -72,6 +72,10 @@ impl Model {
                 self.queued.extend(&bytes);
                 if std::mem::take(&mut self.is_read_armed) {
                     self.edges.merge(Readiness::READABLE);
+                    // As tcp(7) tells of every event until a read has passed the mark.
+                    if self.mark.is_some() {
+                        self.edges.merge(Readiness::URGENT);
+                    }
                 }
             }
             Happening::Fin => {
@@ -162,7 +166,6 @@ impl Write for Model {
     }
 }
 
-/// Gives no edge for what a splice was told: the mover relies on what reads are told.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Splice for Model {
     fn splice_in(&mut self, pipe: &crate::socket::Pipe, bytes_max: usize) -> io::Result<usize> {
@@ -178,7 +181,11 @@ impl Splice for Model {
         let count = bytes_max.min(self.queued.len()).min(before_mark).min(at_most);
         if count == 0 {
             let is_over = self.fin && self.queued.is_empty();
-            return if is_over { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            if is_over {
+                return Ok(0);
+            }
+            self.is_read_armed = true;
+            return Err(ErrorKind::WouldBlock.into());
         }
         let bytes: Vec<u8> = self.queued.drain(..count).collect();
         pipe.write_all(&bytes)?;
