@@ -249,8 +249,7 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
     let started_at = Instant::now();
-    let log = Outlet::spawn(io::stderr(), |_| {})
-        .map_err(|error| resound::Error::new("start", "the log's thread", error))?;
+    let log = Outlet::new(io::stderr(), |_| {});
     arguments.start_log(&log);
     let outcome = serve(arguments, started_at, &log);
     // One deadline for both: who has not read until then will not read more.
@@ -287,11 +286,7 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     let failed = |error| resound::Error::new("start", "the loop", error);
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
-    let print = if arguments.print {
-        Some(Outlet::spawn(io::stdout(), on_print_error(stop.clone())).map_err(failed)?)
-    } else {
-        None
-    };
+    let print = arguments.print.then(|| Outlet::new(io::stdout(), on_print_error(stop.clone())));
     let console = |label| Console::new(label, print.clone(), log.clone(), started_at);
     let options = arguments.options(connections_max);
     let mut loops = Loops::new((reactors, stop), options, console);

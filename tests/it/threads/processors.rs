@@ -30,13 +30,15 @@ fn loops_are_pinned_and_nobody_else_is() {
         let names = task_names(&daemon);
         names.get("resound") == Some(&last) && names.get("loop-1") == Some(&first)
     });
-    assert_eq!(task_names(&daemon)["outlet"], all);
+    // The log's thread is gone when nothing is to be logged.
+    assert!(task_names(&daemon).get("outlet").is_none_or(|cpus| *cpus == all));
     assert!(!daemon.process.stderr_text().contains("--affinity"));
 
     let daemon = start(&["tcp://127.0.0.1:0", "--affinity", &first]);
     wait_until("the pinning", || task_names(&daemon).get("resound") == Some(&first));
     let names = task_names(&daemon);
-    assert_eq!((&names["loop-1"], &names["outlet"]), (&all, &all), "not inherited");
+    assert_eq!(names["loop-1"], all, "not inherited");
+    assert!(names.get("outlet").is_none_or(|cpus| *cpus == all), "not inherited");
     let said = "--affinity has 1 of 2 loops pinned: the others are not";
     wait_until(said, || daemon.process.stderr_text().contains(said));
 
