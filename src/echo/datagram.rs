@@ -206,7 +206,13 @@ impl PacketMover {
     ) {
         while batch.unsent() > 0 {
             let limit = match &mut self.held {
-                Held::Socket(_) => batch.unsent(),
+                Held::Socket(_) => match batch.unforbidden() {
+                    0 => {
+                        self.send_apart(None, batch, socket, readiness, work);
+                        continue;
+                    }
+                    unforbidden => unforbidden,
+                },
                 Held::Peers(backlog) => backlog.run_of_free_peers(batch, socket, work.now),
             };
             if limit == 0 {
@@ -229,16 +235,9 @@ impl PacketMover {
                     }
                     self.hold_first(batch, readiness, work);
                 }
-                Err(error) => match &mut self.held {
-                    Held::Socket(parcels) if batch.unsent_train(0).datagrams > 1 => {
-                        let train = batch.unsent_parcel();
-                        batch.pass(1);
-                        self.refused = take_apart(&train, &error, parcels, work.tally);
-                        // A refusal says nothing of room.
-                        readiness.merge(Readiness::WRITABLE);
-                        if !self.send_held(batch, socket, readiness, work) && batch.unsent() > 0 {
-                            self.hold_first(batch, readiness, work);
-                        }
+                Err(error) => match &self.held {
+                    Held::Socket(_) if batch.unsent_train(0).datagrams > 1 => {
+                        self.send_apart(Some(&error), batch, socket, readiness, work);
                     }
                     _ => {
                         work.tally.add(answer_cause(&error), 1);
@@ -254,6 +253,29 @@ impl PacketMover {
             if let Some(at) = backlog.retry_at() {
                 self.retry_by(at);
             }
+        }
+    }
+
+    /// Sends the first train of the line one by one: it was refused, or one like it was before.
+    /// If not even its datagrams have room, all of the line is held behind them.
+    fn send_apart<B: Batch>(
+        &mut self,
+        refusal: Option<&io::Error>,
+        batch: &mut B,
+        socket: &B::Socket,
+        readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) {
+        let Held::Socket(parcels) = &mut self.held else { return };
+        let train = batch.unsent_parcel();
+        batch.pass(1);
+        put_apart(&train, parcels);
+        self.refused = refusal.and_then(|error| length_refused(&train, error, work.tally));
+        // A refusal says nothing of room.
+        readiness.merge(Readiness::WRITABLE);
+        if !self.send_held(batch, socket, readiness, work) {
+            work.tally.add(Cause::Held, self.held() as u64);
+            self.hold_first(batch, readiness, work);
         }
     }
 
@@ -312,7 +334,8 @@ impl PacketMover {
                 }
                 Err(error) if parcel.count() > 1 => {
                     let train = parcels.pop_front().expect("it is the front");
-                    self.refused = take_apart(&train, error, parcels, work.tally);
+                    put_apart(&train, parcels);
+                    self.refused = length_refused(&train, error, work.tally);
                     continue;
                 }
                 Err(error) => work.tally.add(answer_cause(error), 1),
@@ -329,16 +352,15 @@ impl PacketMover {
     }
 }
 
-/// Puts the datagrams of a train that was refused at the front, for one may go where many may not.
-/// Returns the length of datagrams of which no train is to be made if they go: 0 for all.
-fn take_apart(
-    train: &Parcel,
-    error: &io::Error,
-    parcels: &mut VecDeque<Parcel>,
-    tally: &mut Tally,
-) -> Option<usize> {
-    tally.add(Cause::TrainRefused, 1);
+/// Puts the datagrams of a train at the front, for one may go where many may not.
+fn put_apart(train: &Parcel, parcels: &mut VecDeque<Parcel>) {
     train.take_apart().rev().for_each(|parcel| parcels.push_front(parcel));
+}
+
+/// The length of datagrams of which no train is to be made if those of this one go, which was
+/// refused: 0 for all.
+fn length_refused(train: &Parcel, error: &io::Error, tally: &mut Tally) -> Option<usize> {
+    tally.add(Cause::TrainRefused, 1);
     match error.raw_os_error() {
         // Longer than the path takes in one piece.
         Some(libc::EINVAL | libc::EMSGSIZE) => Some(train.segment_bytes),

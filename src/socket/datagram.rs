@@ -210,20 +210,19 @@ impl Datagram {
     }
 
     /// Makes no more trains of datagrams of this length and longer; and where all paths would take
-    /// that length (the device is to blame then), none at all, and takes none either.
+    /// that length (the device is to blame then), none at all.
+    ///
+    /// It goes on taking them: of trains that are queued when that is switched off, the kernel no
+    /// longer tells where one datagram ends.
     pub(super) fn forbid_trains(&self, segment_bytes: usize) {
-        if segment_bytes > PATH_BYTES_MIN {
-            let before = self.train_segment_bytes_max.get();
-            self.train_segment_bytes_max.set(before.min(segment_bytes - 1));
-        } else {
-            self.train_segment_bytes_max.set(0);
-            // One that took trains can be told not to; if not, they are answered one by one.
-            let _ = self.receive_trains(false);
-        }
+        let before = self.train_segment_bytes_max.get();
+        let longest = if segment_bytes > PATH_BYTES_MIN { segment_bytes - 1 } else { 0 };
+        self.train_segment_bytes_max.set(before.min(longest));
     }
 
-    /// Whether [`Datagram::receive_train`], and batches, are to find trains whole (`UDP_GRO`, udp(7)), or taken
-    /// apart by the kernel, as at first.
+    /// Whether [`Datagram::receive_train`], and batches, are to find trains whole (`UDP_GRO`,
+    /// udp(7)), or taken apart by the kernel, as at first. To be told before anything comes: a
+    /// train that is queued when this is switched off comes whole, as if it were one datagram.
     ///
     /// # Errors
     ///

@@ -320,6 +320,12 @@ impl Batch for LinuxBatch {
         self.line.unsent_train(nth)
     }
 
+    fn unforbidden(&self) -> usize {
+        let longest = self.train_segment_bytes_max;
+        let is_allowed = |train: &&Train| train.datagrams == 1 || train.segment_bytes <= longest;
+        self.line.trains()[self.line.passed()..].iter().take_while(is_allowed).count()
+    }
+
     fn unsent_parcel(&self) -> Parcel {
         let (number, train) = (self.line.passed(), self.line.unsent_train(0));
         let members = self.line.members().iter().filter(|(of, _)| *of == number);

@@ -162,6 +162,12 @@ pub trait Batch {
     /// The `nth` train of the line.
     fn unsent_train(&self, nth: usize) -> Train;
 
+    /// How many trains from the front of the line may leave as they are: up to one of a length
+    /// that is [forbidden](Batch::forbid_trains). It is to be taken apart.
+    fn unforbidden(&self) -> usize {
+        self.unsent()
+    }
+
     /// The first train of the line, copied out.
     fn unsent_parcel(&self) -> Parcel;
 
@@ -177,7 +183,7 @@ pub trait Batch {
     fn pass(&mut self, count: usize);
 
     /// Makes no more trains, on this socket, of datagrams of this length and longer: they were
-    /// refused for being one.
+    /// refused for being one. Those that are received are still received whole.
     fn forbid_trains(&mut self, socket: &Self::Socket, segment_bytes: usize) {
         let _ = (socket, segment_bytes);
     }

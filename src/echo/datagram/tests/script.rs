@@ -231,6 +231,14 @@ impl Batch for Script {
         Train { parts: indexes.len(), ..Train::of(indexes[0], bytes.len(), segment_bytes) }
     }
 
+    fn unforbidden(&self) -> usize {
+        let is_forbidden = |indexes: &Vec<usize>| {
+            let length = self.received[indexes[0]].bytes.len();
+            indexes.len() > 1 && self.forbidden.iter().any(|forbidden| length >= *forbidden)
+        };
+        self.line.iter().take_while(|indexes| !is_forbidden(indexes)).count()
+    }
+
     fn unsent_parcel(&self) -> Parcel {
         self.gather(&self.line[0])
     }

@@ -46,6 +46,31 @@ fn a_train_whose_datagrams_are_refused_as_well_forbids_none() {
     assert_eq!(scene.tally.count(Cause::AnswerUnreachable), 2);
 }
 
+/// cases U13 U14: such trains still come from peers.
+#[test]
+fn a_train_of_a_forbidden_length_is_taken_apart_untried() {
+    let mut scene = of_trains(&[b"d", b"aa", b"bb", b"e"]);
+    scene.batch.forbidden.push(2);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["d", "aa", "bb", "e"]);
+    assert_eq!((scene.batch.attempts, scene.tally.count(Cause::TrainRefused)), (4, 0));
+    assert_eq!(scene.batch.forbidden, [2], "nothing was refused");
+}
+
+/// cases U5 U14
+#[test]
+fn a_train_of_a_forbidden_length_that_would_block_is_held_and_leaves_in_its_order() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
+    scene.batch.forbidden.push(0);
+    scene.batch.outcomes.extend([Outcome::Sent, WOULD_BLOCK]);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 2));
+    assert_eq!(scene.tally.count(Cause::Held), 2);
+    scene.readiness.merge(Readiness::WRITABLE);
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!(scene.sent(), ["aa", "bb", "c"]);
+}
+
 /// case U4
 #[test]
 fn a_train_that_meets_a_passing_error_forbids_none_and_its_datagrams_go() {
@@ -62,6 +87,7 @@ fn what_was_taken_apart_and_would_block_is_held_in_front_of_the_rest() {
     scene.batch.outcomes.extend([Outcome::Fails(libc::EIO), Outcome::Sent, WOULD_BLOCK]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 3));
+    assert_eq!(scene.tally.count(Cause::Held), 3);
     assert!(scene.mover.wants_writable() && !scene.readiness.is_writable());
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);

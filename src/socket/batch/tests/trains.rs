@@ -142,8 +142,23 @@ fn once_forbidden_no_train_is_made_of_that_length_or_longer() {
     // Of a length that any path takes: it cannot be for the length.
     batch.forbid_trains(&server, 100);
     assert_eq!(sends(64, &mut batch), 2);
-    client.send_train(b"ab", 1).unwrap();
-    assert_eq!(batch.receive(&server, 4).unwrap(), 2, "it takes none either");
+}
+
+/// cases U13 U14: what is queued was put together while trains were taken.
+#[test]
+fn trains_that_wait_while_trains_are_forbidden_keep_their_boundaries() {
+    let server = train_server("127.0.0.1:0");
+    let client = train_client(server.local_addr().unwrap(), false);
+    let mut batch = LinuxBatch::echo(100);
+    client.send_train(b"aabbc", 2).unwrap();
+    client.send(b"d").unwrap();
+    batch.forbid_trains(&server, 2);
+    assert_eq!(batch.receive(&server, 4).unwrap(), 2);
+    assert!(batch.message(0).datagrams().eq([&b"aa"[..], b"bb", b"c"]));
+    queue_all(&mut batch, 2);
+    assert_eq!(batch.unforbidden(), 0, "it is to be taken apart");
+    batch.pass(1);
+    assert_eq!(batch.unforbidden(), 1);
 }
 
 /// One call of a client: to send a datagram of so many bytes, or a train.
