@@ -261,6 +261,7 @@ impl<S: Source> Reactor<S> {
         };
         let polled = self.poll.poll(&mut self.events, timeout);
         self.now = Instant::now();
+        self.spinning.polled_at = self.now;
         self.counts.polls += 1;
         match polled {
             // A signal came first. Leftovers, deadlines and the stop flag are seen to as ever.
