@@ -25,8 +25,10 @@ use crate::error::Error;
 /// more than `net.core.wmem_max`.
 const UNIX_SEND_BUF_BYTES: usize = 16 << 20;
 
-/// What every path takes in one piece: 576 bytes (RFC 791) less the headers of IPv4 and UDP.
-const PATH_BYTES_MIN: usize = 548;
+/// What every path takes in one piece: the narrowest that Linux believes a router, 552 bytes
+/// (`net.ipv4.route.min_pmtu`), less the headers of IPv4 and UDP. Otherwise one peer behind such a
+/// path would end the trains of all.
+const PATH_BYTES_MIN: usize = 524;
 
 /// A bound, non-blocking datagram socket.
 #[derive(Debug)]

@@ -139,6 +139,9 @@ fn once_forbidden_no_train_is_made_of_that_length_or_longer() {
     batch.forbid_trains(&server, 1_400);
     assert_eq!(sends(1_400, &mut batch), 2);
     assert_eq!(sends(1_399, &mut batch), 1);
+    // As of a peer behind the narrowest path.
+    batch.forbid_trains(&server, 525);
+    assert_eq!([sends(525, &mut batch), sends(524, &mut batch)], [2, 1]);
     // Of a length that any path takes: it cannot be for the length.
     batch.forbid_trains(&server, 100);
     assert_eq!(sends(64, &mut batch), 2);
