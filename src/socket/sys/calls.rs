@@ -12,9 +12,9 @@ use crate::socket::SEND_FLAGS;
 
 /// Receives from a stream.
 ///
-/// By syscall(2), as its pair below: libc's recv(2) and send(2) are cancellation points (pthreads(7)),
-/// which in a process of several threads costs each call two atomic operations and some 90
-/// instructions a message. Nobody cancels threads here.
+/// By syscall(2), as its pair below: libc's recv(2) and send(2) are cancellation points
+/// (pthreads(7)), which in a process of several threads costs each call two atomic operations and
+/// some 90 instructions a message. Nobody cancels threads here.
 pub(in crate::socket) fn receive_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     let (start, length) = (buf.as_mut_ptr(), buf.len());
     let no_address = ptr::null_mut::<libc::sockaddr>();
