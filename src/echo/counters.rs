@@ -58,7 +58,8 @@ pub enum Cause {
     Truncated,
     /// A datagram came from a Unix socket without a name, which cannot be answered.
     Unnamed,
-    /// Datagrams lost before they were read, for want of receive buffer.
+    /// Datagrams lost before they were read, for want of receive buffer. A train that came as one
+    /// counts once, whatever it was made of: Linux tells no more (`SO_RXQ_OVFL`).
     Overflowed,
     /// A receive failed (an ICMP error among others); the next one goes on.
     ReceiveFailed,

@@ -142,8 +142,8 @@ pub trait Batch {
     /// Who sent it.
     fn peer(&self, index: usize) -> SockAddr;
 
-    /// How many datagrams the socket has lost for want of receive buffer since it was made, as far
-    /// as the last receive told (`SO_RXQ_OVFL`; wraps). `None` when it told nothing.
+    /// How many datagrams or trains the socket has lost for want of receive buffer since it was
+    /// made, as far as the last receive told (`SO_RXQ_OVFL`; wraps). `None` when it told nothing.
     fn overflow(&self) -> Option<u32>;
 
     /// Puts the answer to a datagram or train in the line, to its sender, from the address that it
