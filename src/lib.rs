@@ -54,6 +54,24 @@
 //! datagrams differ is in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in
 //! `socket/pipe.rs`, flags in `cli/`.
 //!
+//! # Fast paths
+//!
+//! Each stands apart, so that it may be skipped at the first reading; each gives way by itself where
+//! the system refuses it, and can be switched off. `echo/stream.rs`, `echo/datagram.rs` and the loop
+//! are right without any of them.
+//!
+//! - *Trains*: UDP answers to one peer leave by one call, and trains are received whole (GSO, GRO).
+//!   Order and bounds are in `socket/batch/line.rs`, the calls in `socket/sys.rs`, what follows a
+//!   refusal in `echo/datagram.rs`. Off by [`Options::trains`](echo::Options::trains), `serve
+//!   --no-offload`.
+//! - *Trains of the generator*: `load/datagram/sending.rs`. Off by `bench --no-offload`.
+//! - *Splices*: bulk goes through a pipe and not through user space: `echo/stream/bulk.rs`,
+//!   `socket/pipe.rs`. Off by [`Options::splice`](echo::Options::splice), `serve --no-splice`.
+//! - *Spared polls*: a spinning loop tries one or two hot sources first: `reactor/spin.rs`. Off by
+//!   [`Spin::Never`](reactor::Spin::Never), which is the default.
+//! - *Several loops*, each whole, on one port: `echo/listen.rs`, `echo/places.rs`,
+//!   `cli/serve/loops.rs`. One is the default.
+//!
 //! # Invariants
 //!
 //! Mostly absences:
