@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::counters::Cause;
 use super::observer::{Notice, Observer};
 use super::options::Options;
-use super::source::{Kind, Source};
+use super::source::{Connection, Kind, Source};
 use super::stream::ByteMover;
 use super::{Server, Transport};
 use crate::reactor::{Context, Sources};
@@ -122,6 +122,12 @@ impl Life {
         }
     }
 
+    /// Whether a connection that waits owes and has sent nothing for so long that its peer is to be
+    /// looked at: it may take its answer unseen, more slowly than makes the socket writable.
+    pub(super) fn may_be_slow(&self, mover: &ByteMover, now: Instant) -> bool {
+        mover.owes() && mover.quiet_for(now) >= self.sweep_interval
+    }
+
     /// Why a connection that waits is to be closed, if it is.
     pub(super) fn overdue(&self, mover: &ByteMover, now: Instant) -> Option<Cause> {
         // Asked after every slice that waits, and nearly always nothing can be overdue.
@@ -209,8 +215,8 @@ impl<O: Observer> Server<O> {
     fn wake_overdue(&self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         let now = context.now();
         for (key, source) in sources.iter() {
-            if let Kind::Connection(connection) = &source.0
-                && self.life.overdue(&connection.mover, now).is_some()
+            if let Kind::Connection(Connection { mover, .. }) = &source.0
+                && (self.life.may_be_slow(mover, now) || self.life.overdue(mover, now).is_some())
             {
                 context.wake(key);
             }

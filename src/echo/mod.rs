@@ -249,6 +249,11 @@ impl<O: Observer> Server<O> {
             }
         });
         self.life.note_owing(owed_before, mover.owes(), now);
+        if self.life.may_be_slow(mover, now)
+            && let Some(bytes) = stream.untaken_bytes()
+        {
+            mover.note_untaken(bytes, now);
+        }
         let cause = match step {
             Ok(Step::Again) => return Next::Again,
             Ok(Step::Finished) => Cause::Finished,

@@ -27,6 +27,9 @@ pub(super) struct ByteMover {
     gauge: Gauge,
     /// Answered bytes that the socket did not take, from the first unsent one on.
     owed: Option<Box<Owed>>,
+    /// What the socket held of sent bytes when that was last asked: the peer's system had not
+    /// taken them yet.
+    untaken_bytes: u32,
     /// When a byte last moved, in either direction.
     active_at: Instant,
 }
@@ -74,7 +77,8 @@ pub(super) struct StreamWork<'a> {
 
 impl ByteMover {
     pub(super) fn new(now: Instant) -> ByteMover {
-        ByteMover { phase: Phase::Echoing, gauge: Gauge::default(), owed: None, active_at: now }
+        let (phase, gauge) = (Phase::Echoing, Gauge::default());
+        ByteMover { phase, gauge, owed: None, untaken_bytes: 0, active_at: now }
     }
 
     /// Whether the peer has yet to take some of its answer.
@@ -85,6 +89,18 @@ impl ByteMover {
     /// How long no byte has moved.
     pub(super) fn quiet_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.active_at)
+    }
+
+    /// To be called with what the socket holds of sent bytes when nothing was sent for a while. A
+    /// socket is writable again only when a good part of its buffer is free, which may be
+    /// megabytes: that it holds less than before is all that tells a peer which takes its answer
+    /// slowly from one that takes nothing.
+    pub(super) fn note_untaken(&mut self, bytes: usize, now: Instant) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if bytes < self.untaken_bytes {
+            self.active_at = now;
+        }
+        self.untaken_bytes = bytes;
     }
 
     /// Reads no more of the peer's messages; pays what is owed.

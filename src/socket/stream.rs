@@ -91,6 +91,20 @@ impl Stream {
         self.socket().shutdown(Shutdown::Write)
     }
 
+    /// How many sent bytes the peer has yet to take, by the system's count: over TCP those its
+    /// system has not acknowledged, over Unix sockets those that were not read. `None` where the
+    /// system does not tell.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn untaken_bytes(&self) -> Option<usize> {
+        super::sys::unsent_bytes(self.as_fd()).ok()
+    }
+
+    /// As on Linux; here it is not known.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub fn untaken_bytes(&self) -> Option<usize> {
+        None
+    }
+
     fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }

@@ -1,5 +1,9 @@
 //! Streams: peers that vanish, stall or reset, and what a connection costs.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixStream;
+
 use socket2::SockRef;
 
 use super::*;
@@ -47,6 +51,50 @@ fn a_peer_that_never_reads_is_closed_at_the_stall_timeout() {
     // Who owes nothing cannot stall.
     rig.echo(&mut idle);
     assert_eq!(rig.count(Cause::Stalled), 1);
+}
+
+/// case S2: on a Unix socket, where a single read is seen in the sender's buffer.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn a_peer_that_takes_its_echo_slowly_is_not_taken_for_one_that_takes_nothing() {
+    let name = format!("slow-{}", std::process::id());
+    let stall_timeout = Duration::from_secs(2);
+    let options = Options { stall_timeout, ..Options::default() };
+    let mut rig = Rig::new(options, &[&format!("unix:@{name}")]);
+    let addr = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+    let mut client = UnixStream::connect_addr(&addr).unwrap();
+    client.set_nonblocking(true).unwrap();
+    rig.turn_until("a debt that lasts", |rig| {
+        let _ = client.write(&[7; 65_536]);
+        quiet_for(rig).is_some_and(|quiet_for| quiet_for >= stall_timeout / 4)
+    });
+    let sent = rig.counters().tallies_bytes_out();
+    for _ in 0..2 {
+        rig.turn_until("quiet", |rig| quiet_for(rig).unwrap() >= stall_timeout / 4);
+        let before = untaken_bytes(&rig);
+        while untaken_bytes(&rig) == before {
+            assert!(client.read(&mut [0; 1024]).unwrap() > 0);
+        }
+        rig.turn_until("the read is seen", |rig| quiet_for(rig).unwrap() < stall_timeout / 4);
+    }
+    assert_eq!((rig.count(Cause::Stalled), rig.counters().tallies_bytes_out()), (0, sent));
+    rig.turn_until_count(Cause::Stalled, 1);
+}
+
+fn debtor(rig: &Rig) -> Option<&Connection> {
+    rig.reactor.sources().iter().find_map(|(_, source)| match &source.0 {
+        Kind::Connection(connection) if connection.mover.owes() => Some(connection),
+        _ => None,
+    })
+}
+
+/// How long nothing has moved on the connection that owes.
+fn quiet_for(rig: &Rig) -> Option<Duration> {
+    debtor(rig).map(|connection| connection.mover.quiet_for(Instant::now()))
+}
+
+fn untaken_bytes(rig: &Rig) -> usize {
+    debtor(rig).unwrap().stream.untaken_bytes().unwrap()
 }
 
 /// cases S2, S6: what a stalled peer is owed holds up nobody, and its reset is the end of it.

@@ -56,8 +56,8 @@ pub(in crate::socket) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Resu
     Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
-/// How much of a socket's send buffer is in use: for Unix datagrams, by what was sent and not yet
-/// read (SIOCOUTQ, as in tcp(7)).
+/// How much of a socket's send buffer is in use: for Unix sockets, by what was sent and not yet
+/// read; for TCP, the bytes not yet acknowledged (SIOCOUTQ, as in tcp(7)).
 pub(in crate::socket) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: c_int = 0;
     // SAFETY: this request writes one int, which outlives the call.
