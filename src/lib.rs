@@ -56,14 +56,14 @@
 //!
 //! # Fast paths
 //!
-//! Each stands apart, so that it may be skipped at the first reading; each gives way by itself where
-//! the system refuses it, and can be switched off. `echo/stream.rs`, `echo/datagram.rs` and the loop
-//! are right without any of them.
+//! Each stands apart, so that it may be skipped at the first reading; each gives way by itself
+//! where the system refuses it, and can be switched off. `echo/stream.rs`, `echo/datagram.rs` and
+//! the loop are right without any of them.
 //!
-//! - *Trains*: UDP answers to one peer leave by one call, and trains are received whole (GSO, GRO).
-//!   Order and bounds are in `socket/batch/line.rs`, the calls in `socket/sys.rs`, what follows a
-//!   refusal in `echo/datagram.rs`. Off by [`Options::trains`](echo::Options::trains), `serve
-//!   --no-offload`.
+//! - *Trains*: UDP answers to one peer leave by one call, and trains are received whole (GSO,
+//!   GRO). Order and bounds are in `socket/batch/line.rs`, the calls in `socket/sys.rs`, what
+//!   follows a refusal in `echo/datagram.rs`. Off by [`Options::trains`](echo::Options::trains),
+//!   `serve --no-offload`.
 //! - *Trains of the generator*: `load/datagram/sending.rs`. Off by `bench --no-offload`.
 //! - *Splices*: bulk goes through a pipe and not through user space: `echo/stream/bulk.rs`,
 //!   `socket/pipe.rs`. Off by [`Options::splice`](echo::Options::splice), `serve --no-splice`.

@@ -25,9 +25,9 @@ use crate::socket::{Pipe, Splice};
 /// sends 64 KiB at once sends more of that kind.
 pub(super) const FULL_READS_MIN: u8 = 1;
 
-/// Splices in a row, each shorter than half of a full read, that make an ordinary stream of it again. A
-/// message of bulk arrives in pieces, some of which are short: a stream that went back at the
-/// fourth was copied every third byte, at 1.2 times the CPU.
+/// Splices in a row, each shorter than half of a full read, that make an ordinary stream of it
+/// again. A message of bulk arrives in pieces, some of which are short: a stream that went back at
+/// the fourth was copied every third byte, at 1.2 times the CPU.
 pub(super) const SHORT_SPLICES_MAX: u8 = 16;
 
 /// Bytes of one splice: more gains nothing, and half as many cost a twentieth more. A slice of
