@@ -13,20 +13,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use crate::support::{Counters, Daemon, Guarded, Process, WAIT_MAX, resound, wait_until};
+use crate::support::{Counters, Daemon, Guarded, Process, WAIT_MAX, echo, resound, wait_until};
 
 fn client(daemon: &Daemon) -> TcpStream {
     let client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
     client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     client
-}
-
-#[track_caller]
-fn echo(client: &mut (impl Read + Write)) {
-    client.write_all(b"ping").unwrap();
-    let mut answer = [0; 4];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"ping");
 }
 
 fn served_client(daemon: &Daemon) -> TcpStream {

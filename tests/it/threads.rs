@@ -11,7 +11,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Counters, Daemon, Guarded, WAIT_MAX, resound, run, wait_until};
+use crate::support::{Counters, Daemon, Guarded, WAIT_MAX, echo, resound, run, wait_until};
 
 /// So many that each of two loops has some: none for one of them happens once in two thousand
 /// million times.
@@ -48,14 +48,6 @@ fn udp_client(addr: SocketAddr) -> UdpSocket {
     client.connect(addr).unwrap();
     client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     client
-}
-
-#[track_caller]
-fn echo(client: &mut (impl Read + Write)) {
-    client.write_all(b"ping").unwrap();
-    let mut answer = [0; 4];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"ping");
 }
 
 fn served_clients(daemon: &Daemon, count: usize) -> Vec<TcpStream> {

@@ -2,10 +2,8 @@
 
 use std::process::Command;
 
-use rustix::process::geteuid;
-
 use crate::bench::{bench, bench_json, count, document, run_bench};
-use crate::support::{resound, run, tool};
+use crate::support::{resound, run, tool, unshare_network};
 
 /// case B2: fifty million a second, over connections that wait for each echo and over sockets that
 /// do not.
@@ -69,14 +67,7 @@ read -r _ < "$TMP/lines"
 /// case B6: half of the connections find no port; the rest goes on.
 #[test]
 fn too_few_ephemeral_ports_are_named_as_a_limit_of_this_client() {
-    let Some(unshare) = tool("unshare") else { return };
-    if tool("ip").is_none() {
-        return;
-    }
-    if !geteuid().is_root() {
-        println!("skipped: only root may make network namespaces");
-        return;
-    }
+    let Some(unshare) = unshare_network() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(unshare);
     command.env("TMP", folder.path()).args(["-n", "sh", "-c", FEW_PORTS]);

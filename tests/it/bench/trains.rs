@@ -3,11 +3,10 @@
 use std::fs;
 use std::process::Command;
 
-use rustix::process::geteuid;
 use serde_json::Value;
 
 use crate::bench::{Judge, assert_messages, bench, count, document, good_json, run_bench};
-use crate::support::{Daemon, resound, run, tool};
+use crate::support::{Daemon, resound, run, tool, unshare_network};
 
 /// Runs a load of so many messages under strace: calls that sent, as strace and as the report
 /// counted them.
@@ -89,14 +88,7 @@ fn the_text_tells_of_trains_where_they_are_in_use() {
 /// case U14: longer than the path takes unfragmented. They go singly, in fragments.
 #[test]
 fn a_path_that_takes_no_trains_gets_single_datagrams() {
-    let Some(unshare) = tool("unshare") else { return };
-    if tool("ip").is_none() {
-        return;
-    }
-    if !geteuid().is_root() {
-        println!("skipped: only root may make network namespaces");
-        return;
-    }
+    let Some(unshare) = unshare_network() else { return };
     let script = r#"ip link set lo mtu 1500 up; exec "$0" "$@""#;
     for (length, is_refused) in [("1400", false), ("2000", true)] {
         for is_text in [false, true] {

@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// No test waits longer than this for anything. It is far beyond what a busy machine needs.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -34,6 +34,27 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited {WAIT_MAX:?} for {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// One message on a stream, and its echo.
+#[track_caller]
+pub fn echo(client: &mut (impl Read + Write)) {
+    client.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+/// unshare(1), to make a network namespace with, and its interfaces by ip(8); `None`, and a word of
+/// it, where that takes tools or rights that are not there.
+pub fn unshare_network() -> Option<PathBuf> {
+    let unshare = tool("unshare")?;
+    tool("ip")?;
+    if !geteuid().is_root() {
+        println!("skipped: only root may make network namespaces");
+        return None;
+    }
+    Some(unshare)
 }
 
 /// The built program.
