@@ -68,15 +68,25 @@ impl Flow {
         now_ns: u64,
     ) -> Result<Step, Ending> {
         if let Some(until_ns) = self.connect_until_ns {
-            if !self.is_connected(readiness)? {
-                self.expire(run, now_ns);
-                // Where the connection is part of a message, it has no longer than that has.
-                let has_time = now_ns < until_ns && !self.is_over();
-                return if has_time { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
-            }
+            let failure = match self.is_connected(readiness) {
+                Ok(true) => None,
+                Ok(false) => {
+                    self.expire(run, now_ns);
+                    // Where the connection is part of a message, it has no longer than that has.
+                    let has_time = now_ns < until_ns && !self.is_over();
+                    return if has_time { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
+                }
+                // Whom nobody listens to is refused (tcp(7)): who is reset was connected, if only
+                // to the backlog of a listener that has closed since.
+                Err(error) if is_reset(&error) => Some(error),
+                Err(error) => return Err(Ending::NotConnected(error)),
+            };
             self.connect_until_ns = None;
             run.tally.flows.opened += 1;
             run.tally.flows_open += 1;
+            if let Some(error) = failure {
+                return Err(Ending::Failed(error));
+            }
         }
         self.expire(run, now_ns);
         let step = match &mut self.kind {
@@ -99,10 +109,10 @@ impl Flow {
         }
     }
 
-    fn is_connected(&self, readiness: &Readiness) -> Result<bool, Ending> {
+    fn is_connected(&self, readiness: &Readiness) -> io::Result<bool> {
         match &self.kind {
             _ if !readiness.is_writable() => Ok(false),
-            Kind::Stream(stream, _) => stream.connected().map_err(Ending::NotConnected),
+            Kind::Stream(stream, _) => stream.connected(),
             Kind::Datagram(..) => Ok(true),
         }
     }

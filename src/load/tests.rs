@@ -31,3 +31,17 @@ pub(super) fn run_of(options: &Options) -> Run {
 pub(super) fn messages(sent: u64, received: u64, lost: u64) -> Messages {
     Messages { sent, received, lost, ..Messages::default() }
 }
+
+/// case B4: the connection was in the backlog of a listener that closed before this side had looked
+/// at it.
+#[test]
+fn who_is_reset_before_he_knows_that_he_is_connected_was_connected() {
+    let (listener, options) = rig::tcp(1);
+    let mut rig = rig::Rig::new(options);
+    rig.turn_until("the connection is begun", |rig| !rig.reactor.sources().is_empty());
+    assert_eq!(rig.generator().run.tally.flows.opened, 0, "nobody has looked yet");
+    drop(listener);
+    let (findings, _) = rig.finish();
+    let flows = findings.flows;
+    assert_eq!((flows.opened, flows.reset, flows.refused, flows.failed_locally), (1, 1, 0, 0));
+}
