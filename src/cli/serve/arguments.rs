@@ -1,0 +1,233 @@
+//! The flags of `serve`, and what they mean.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use resound::echo::{Answer, Options};
+use resound::endpoint::{Endpoint, Transport};
+use resound::reactor::Spin;
+use resound::socket::SocketOptions;
+use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+use super::loops::LOOPS_MAX;
+use crate::cli::outlet::Outlet;
+use crate::cli::values::{CpuList, cpu_list, spin};
+
+/// Answer whoever asks (RFC 862) on any number and mix of endpoints.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
+    /// [default: tcp://127.0.0.1:7007 udp://127.0.0.1:7007]
+    #[arg(value_name = "ENDPOINT")]
+    endpoints: Vec<Endpoint>,
+
+    /// Answer each datagram, and each chunk read from a stream, with TEXT
+    #[arg(long, value_name = "TEXT", conflicts_with = "discard")]
+    reply: Option<String>,
+
+    /// Answer nothing (RFC 863)
+    #[arg(long)]
+    discard: bool,
+
+    /// Print each message to stdout with time and peer
+    #[arg(long)]
+    pub(super) print: bool,
+
+    /// Serve one connection, or one datagram, then exit
+    #[arg(short = '1', long)]
+    one_off: bool,
+
+    /// listen(2) backlog
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_one)]
+    backlog: u64,
+
+    /// Stop accepting at N connections, go on when one closes [default: what the descriptor limit
+    /// allows]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) max_connections: Option<u64>,
+
+    /// Close a connection that moved no byte for T
+    #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
+    idle_timeout: Option<Duration>,
+
+    /// Close a connection that has not taken its echo for T
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = parse_time_above_zero)]
+    stall_timeout: Duration,
+
+    /// On SIGTERM or SIGINT, wait up to T for peers to finish
+    #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
+    drain_timeout: Duration,
+
+    /// Keep polling without sleep for T after the last event: quicker answers, a busy CPU
+    #[arg(long, value_name = "T|always", default_value = "0", value_parser = spin)]
+    pub(super) spin: Spin,
+
+    /// Run N independent loops, each on a thread and with sockets of its own (SO_REUSEPORT); Unix
+    /// endpoints live on the first
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    pub(super) threads: usize,
+
+    /// Pin each loop to a CPU, the first loop to the first one
+    #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
+    pub(super) affinity: Option<CpuList>,
+
+    /// Receive buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    rcvbuf: Option<usize>,
+
+    /// Send buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    sndbuf: Option<usize>,
+
+    /// Let TCP gather small answers (TCP_NODELAY off)
+    #[arg(long)]
+    nagle: bool,
+
+    /// TCP congestion control algorithm
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+
+    /// Receive and answer UDP datagrams one by one, not in trains (GRO, GSO)
+    #[arg(long)]
+    no_offload: bool,
+
+    /// Copy bulk streams in place of splicing them
+    #[arg(long)]
+    no_splice: bool,
+
+    /// Mode of socket files
+    #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
+    unix_mode: u32,
+
+    /// Print the counters to stderr every T (SIGUSR1: once; at exit in any case)
+    #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
+    stats: Option<Duration>,
+
+    /// Log more (twice: still more); RUST_LOG overrides
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log warnings and errors only (twice: errors only); the counters are printed nevertheless
+    #[arg(short, long, action = ArgAction::Count)]
+    quiet: u8,
+}
+
+pub(in crate::cli) fn at_least_one(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("expected a count of at least 1, such as 4096".to_owned()),
+        count => Ok(count),
+    }
+}
+
+pub(in crate::cli) fn buf_size(text: &str) -> Result<usize, String> {
+    // setsockopt(2) takes an int.
+    let size = parse_size(text)?;
+    match i32::try_from(size) {
+        Ok(1..) => usize::try_from(size).map_err(|error| error.to_string()),
+        _ => Err("expected a size from 1 to 2147483647 bytes, such as 256KiB".to_owned()),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
+        Some(count @ 1..=LOOPS_MAX) => Ok(count),
+        _ => Err(format!("expected a count from 1 to {LOOPS_MAX}, such as 2")),
+    }
+}
+
+fn octal_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
+        _ => Err("expected an octal mode from 0 to 0777, such as 0660".to_owned()),
+    }
+}
+
+impl Arguments {
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        if self.endpoints.is_empty() {
+            let default = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
+            return default.map(|text| text.parse().expect("the default parses")).to_vec();
+        }
+        self.endpoints.clone()
+    }
+
+    /// What no flag can tell by itself.
+    pub(in crate::cli) fn check(&self) -> Result<(), String> {
+        if self.one_off && self.threads > 1 {
+            let threads = self.threads;
+            return Err(format!(
+                "'--one-off' cannot be used with '--threads {threads}': expected one loop, which \
+                 serves one connection or datagram"
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn options(&self, connections_max: u64) -> Options {
+        let answer = match &self.reply {
+            Some(text) => Answer::Text(text.as_bytes().into()),
+            None if self.discard => Answer::Nothing,
+            None => Answer::Echo,
+        };
+        Options {
+            answer,
+            one_off: self.one_off,
+            connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+            idle_timeout: self.idle_timeout,
+            stall_timeout: self.stall_timeout,
+            drain_timeout: self.drain_timeout,
+            report_interval: self.stats,
+            trains: !self.no_offload,
+            splice: !self.no_splice,
+            socket: SocketOptions {
+                backlog: u32::try_from(self.backlog).unwrap_or(u32::MAX),
+                receive_buf_bytes: self.rcvbuf,
+                send_buf_bytes: self.sndbuf,
+                nodelay: !self.nagle,
+                congestion: self.congestion.clone(),
+                unix_mode: self.unix_mode,
+                ..SocketOptions::default()
+            },
+        }
+    }
+
+    pub(super) fn warn_of_flags_without_tcp(&self, endpoints: &[Endpoint]) {
+        if endpoints.iter().any(|endpoint| endpoint.transport() == Transport::Tcp) {
+            return;
+        }
+        let given = [("--nagle", self.nagle), ("--congestion", self.congestion.is_some())];
+        let names: Vec<_> =
+            given.iter().filter(|(_, is_given)| *is_given).map(|(n, _)| *n).collect();
+        if !names.is_empty() {
+            warn!("{} without effect: no endpoint is TCP", names.join(" and "));
+        }
+    }
+
+    /// Log lines as the flags say, unless RUST_LOG says otherwise.
+    pub(super) fn start_log(&self, log: &Outlet) {
+        let level = match (self.quiet, self.verbose) {
+            (0, 0) => "info",
+            (1, _) => "warn",
+            (0, 1) => "debug",
+            (0, _) => "trace",
+            (_, _) => "error",
+        };
+        // An empty one would silence all but errors.
+        let asked = std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty());
+        let filter = asked.as_ref().and_then(|filter| EnvFilter::try_new(filter.to_str()?).ok());
+        let is_invalid = asked.is_some() && filter.is_none();
+        let log = log.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(level)))
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(move || log.clone())
+            .init();
+        if is_invalid {
+            warn!("RUST_LOG is ignored: it is no log filter, such as debug");
+        }
+    }
+}
