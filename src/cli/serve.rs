@@ -2,6 +2,7 @@
 
 mod arguments;
 mod console;
+mod inquiry;
 mod loops;
 
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use resound::endpoint::{Endpoint, Transport};
 use tracing::{info, warn};
 
 pub(super) use self::arguments::{Arguments, at_least_one, buf_size};
-use self::console::{Console, WARNING_INTERVAL};
+use self::console::{Console, WARNING_INTERVAL, print_stats};
 use self::loops::{Loops, StopAll};
 use super::outlet::Outlet;
 
@@ -67,7 +68,8 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
     let print = arguments.print.then(|| Outlet::new(io::stdout(), on_print_error(stop.clone())));
-    let console = |label| Console::new(label, print.clone(), log.clone(), started_at);
+    let console =
+        |label, respondent| Console::new(label, print.clone(), log.clone(), respondent, started_at);
     let options = arguments.options(connections_max);
     let mut loops = Loops::new((reactors, stop), options, console);
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
@@ -82,7 +84,7 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     }
 
     let (counters, outcome) = running.run();
-    console(String::new()).print_stats(&counters);
+    print_stats(log, "", started_at, &counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
     if lost > 0 {
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");

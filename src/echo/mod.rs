@@ -65,7 +65,7 @@ use self::places::PLACE_RETRY;
 use self::source::{Connection, Kind, Packets};
 use self::stream::{ByteMover, Step, StreamWork};
 use crate::endpoint::Transport;
-use crate::reactor::{Closed, Context, Handler, Key, Next, Sources};
+use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, Sources};
 use crate::readiness::Readiness;
 use crate::socket::Peer;
 use crate::socket::batch::{Batch, SystemBatch};
@@ -383,6 +383,10 @@ impl<O: Observer> Handler for Server<O> {
         let alarm = self.alarms.ring(context);
         let life = self.live_on(sources, context);
         [alarm, life].into_iter().flatten().min()
+    }
+
+    fn asked(&mut self, counts: &LoopCounts) {
+        self.observer.asked(&self.counters, counts);
     }
 
     #[cfg(feature = "signals")]

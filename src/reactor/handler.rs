@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::LoopCounts;
 use super::key::Key;
 use super::sources::{Source, Sources};
 use crate::readiness::Readiness;
@@ -47,6 +48,12 @@ pub trait Handler: Sized {
     ) -> Option<Instant> {
         let _ = (sources, context);
         None
+    }
+
+    /// Somebody wants to know how the loop fares, by an [`AskHandle`](super::AskHandle). `counts` is
+    /// of the turn that ends. To answer is the handler's own affair, and must not block either.
+    fn asked(&mut self, counts: &LoopCounts) {
+        let _ = counts;
     }
 
     /// A signal asked for by [`Reactor::watch_signals`](super::Reactor::watch_signals) has

@@ -76,11 +76,11 @@
 
 mod handler;
 mod key;
+mod remote;
 #[cfg(feature = "signals")]
 mod signals;
 mod sources;
 mod spin;
-mod stop;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -90,10 +90,11 @@ use mio::{Events, Poll, Token};
 use self::handler::Requests;
 pub use self::handler::{Closed, Context, Handler, Next};
 pub use self::key::Key;
+use self::remote::Remote;
+pub use self::remote::{AskHandle, StopHandle};
 pub use self::sources::{Source, Sources};
 pub use self::spin::Spin;
 use self::spin::Spinning;
-pub use self::stop::StopHandle;
 use crate::readiness::Readiness;
 
 /// Events fetched by one poll. Those beyond it are fetched by the next, in turn: epoll rotates its
@@ -101,7 +102,7 @@ use crate::readiness::Readiness;
 const EVENTS_PER_POLL: usize = 1024;
 
 /// Tokens the reactor keeps for itself; no [`Key`] packs to one (see `Key::INDEX_LIMIT`).
-const STOP: Token = Token(usize::MAX);
+const REMOTE: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX >> 1);
 
 /// Whether the loop goes on.
@@ -130,6 +131,13 @@ pub struct LoopCounts {
     pub slices_used_up: u64,
 }
 
+/// What the events of a turn bring for the handler itself.
+#[derive(Clone, Copy, Debug)]
+struct Calls {
+    signalled: bool,
+    asked: bool,
+}
+
 /// A single-threaded readiness loop that owns every source and asks its handler, statically known,
 /// what to do with each. See the [module](self) for how a turn goes.
 #[derive(Debug)]
@@ -143,7 +151,7 @@ pub struct Reactor<S> {
     now: Instant,
     spinning: Spinning,
     counts: LoopCounts,
-    stop: StopHandle,
+    remote: Remote,
     #[cfg(feature = "signals")]
     signals: Option<signals::Signals>,
 }
@@ -158,7 +166,7 @@ impl<S: Source> Reactor<S> {
         let poll = Poll::new()?;
         let now = Instant::now();
         Ok(Reactor {
-            stop: StopHandle::new(poll.registry(), STOP)?,
+            remote: Remote::new(poll.registry(), REMOTE)?,
             sources: Sources::new(poll.registry().try_clone()?),
             requests: Requests::none(),
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -194,7 +202,12 @@ impl<S: Source> Reactor<S> {
 
     /// A handle by which any thread can end the loop.
     pub fn stop_handle(&self) -> StopHandle {
-        self.stop.clone()
+        self.remote.stop_handle()
+    }
+
+    /// A handle by which any thread can have the handler [asked](Handler::asked).
+    pub fn ask_handle(&self) -> AskHandle {
+        self.remote.ask_handle()
     }
 
     /// Sets how long it polls without sleeping. At first it sleeps at once.
@@ -232,21 +245,24 @@ impl<S: Source> Reactor<S> {
     /// When the poll call itself fails.
     pub fn turn<H: Handler<Source = S>>(&mut self, handler: &mut H) -> io::Result<Flow> {
         self.wait()?;
-        let signalled = self.mark();
-        if signalled {
+        let calls = self.mark();
+        if calls.signalled {
             self.take_signals(handler);
         }
         self.run_ready(handler);
+        if calls.asked {
+            handler.asked(&self.counts);
+        }
         self.tick(handler);
 
-        let stopped = self.requests.stop || self.stop.is_stopped();
+        let stopped = self.requests.stop || self.remote.is_stopped();
         self.requests.stop = false;
         Ok(if stopped { Flow::Stopped } else { Flow::Running })
     }
 
     fn wait(&mut self) -> io::Result<()> {
         self.counts.turns += 1;
-        let has_work = self.sources.ready_len() > 0 || self.stop.is_stopped();
+        let has_work = self.sources.ready_len() > 0 || self.remote.is_stopped();
         if !has_work && self.guess() {
             self.events.clear();
             self.now = Instant::now();
@@ -282,12 +298,12 @@ impl<S: Source> Reactor<S> {
         is_any_alive
     }
 
-    /// Marks every source that an event names; whether signals are among them.
-    fn mark(&mut self) -> bool {
-        let mut signalled = false;
+    /// Marks every source that an event names, and returns what else there is.
+    fn mark(&mut self) -> Calls {
+        let (mut signalled, mut asked) = (false, false);
         for event in &self.events {
             match event.token() {
-                STOP => {}
+                REMOTE => asked |= self.remote.take_question(),
                 SIGNALS => signalled = true,
                 token => {
                     let key = Key::from_token(token);
@@ -300,7 +316,7 @@ impl<S: Source> Reactor<S> {
             }
         }
         self.spinning.learn(&self.events, self.now);
-        signalled
+        Calls { signalled, asked }
     }
 
     fn run_ready<H: Handler<Source = S>>(&mut self, handler: &mut H) {

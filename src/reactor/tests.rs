@@ -91,6 +91,8 @@ struct Script<F> {
     ticks: usize,
     /// What ticks return, the next one last; `None` when it is used up.
     deadlines: Vec<Instant>,
+    /// How many turns there had been when it was asked.
+    asked_at: Vec<u64>,
     #[cfg(feature = "signals")]
     signals: Vec<i32>,
 }
@@ -107,6 +109,7 @@ where
             kept: Vec::new(),
             ticks: 0,
             deadlines: Vec::new(),
+            asked_at: Vec::new(),
             #[cfg(feature = "signals")]
             signals: Vec::new(),
         }
@@ -142,6 +145,10 @@ where
     fn tick(&mut self, _: &Sources<End>, _: &mut Context<'_, End>) -> Option<Instant> {
         self.ticks += 1;
         self.deadlines.pop()
+    }
+
+    fn asked(&mut self, counts: &LoopCounts) {
+        self.asked_at.push(counts.turns);
     }
 
     #[cfg(feature = "signals")]

@@ -5,14 +5,25 @@ use std::time::{Duration, Instant, SystemTime};
 
 use resound::echo::{Counters, Notice, Observer, Severity};
 use resound::endpoint::Transport;
+use resound::reactor::LoopCounts;
 use resound::socket::Peer;
 use tracing::{debug, info, warn};
 
+use super::inquiry::Respondent;
 use crate::cli::outlet::Outlet;
 use crate::cli::text;
 
 /// One warning of a kind in this time; what was left out is counted in the next.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One line of counters, whatever the log level.
+pub(super) fn print_stats(log: &Outlet, label: &str, started_at: Instant, counters: &Counters) {
+    let uptime_s = started_at.elapsed().as_secs_f64();
+    log.line(|buf| {
+        // Writing to a Vec does not fail.
+        let _ = write!(buf, "stats {label}uptime_s={uptime_s:.3} {counters}");
+    });
+}
 
 /// The observer of `serve`. None of its calls blocks.
 #[derive(Debug)]
@@ -21,6 +32,7 @@ pub(super) struct Console {
     label: String,
     print: Option<Outlet>,
     log: Outlet,
+    respondent: Respondent,
     started_at: Instant,
     /// By kind of warning: when it was last logged, and how many were left out since. As many as
     /// there are kinds.
@@ -32,18 +44,10 @@ impl Console {
         label: String,
         print: Option<Outlet>,
         log: Outlet,
+        respondent: Respondent,
         started_at: Instant,
     ) -> Console {
-        Console { label, print, log, started_at, warned: Vec::new() }
-    }
-
-    /// One line of counters, whatever the log level.
-    pub(super) fn print_stats(&self, counters: &Counters) {
-        let (label, uptime_s) = (&self.label, self.started_at.elapsed().as_secs_f64());
-        self.log.line(|buf| {
-            // Writing to a Vec does not fail.
-            let _ = write!(buf, "stats {label}uptime_s={uptime_s:.3} {counters}");
-        });
+        Console { label, print, log, respondent, started_at, warned: Vec::new() }
     }
 
     /// Whether a warning of this kind is due, with how many were left out before it.
@@ -94,6 +98,10 @@ impl Observer for Console {
     }
 
     fn report(&mut self, counters: &Counters) {
-        self.print_stats(counters);
+        print_stats(&self.log, &self.label, self.started_at, counters);
+    }
+
+    fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
+        self.respondent.answer(counters, counts);
     }
 }

@@ -15,6 +15,7 @@ use resound::socket::PortUse;
 use tracing::{info, warn};
 
 use super::console::Console;
+use super::inquiry::{Inquiry, Respondent, inquiry};
 use crate::cli::cpus;
 
 /// More than any machine has processors for; a loop takes 64 KiB and its batches even if idle.
@@ -34,6 +35,8 @@ impl StopAll {
 #[derive(Debug)]
 pub(super) struct Loops {
     loops: Vec<Loop>,
+    /// Of all loops, for threads that are none of them.
+    inquiry: Arc<Inquiry>,
     stop: StopAll,
 }
 
@@ -81,20 +84,28 @@ impl Loops {
     pub(super) fn new(
         (reactors, stop): (Vec<Reactor<Source>>, StopAll),
         mut options: Options,
-        console: impl Fn(String) -> Console,
+        console: impl Fn(String, Respondent) -> Console,
     ) -> Loops {
         let is_one = reactors.len() == 1;
+        let (inquiry, respondents) = inquiry(reactors.iter().map(Reactor::ask_handle));
         if !is_one {
             options.socket.port_use = PortUse::Lead;
         }
         let places = Places::new(options.connections_max);
-        let with_server = |(index, reactor)| {
+        let with_server = |(index, (reactor, respondent))| {
             let label = if is_one { String::new() } else { format!("loop={index} ") };
-            let mut server = Server::with_observer(options.clone(), console(label));
+            let mut server = Server::with_observer(options.clone(), console(label, respondent));
             server.share_places(&places);
             Loop { reactor, server, cpu: None }
         };
-        Loops { loops: reactors.into_iter().enumerate().map(with_server).collect(), stop }
+        let loops = reactors.into_iter().zip(respondents).enumerate().map(with_server).collect();
+        Loops { loops, inquiry: Arc::new(inquiry), stop }
+    }
+
+    /// What asks them how they fare.
+    #[expect(dead_code)]
+    pub(super) fn inquiry(&self) -> Arc<Inquiry> {
+        Arc::clone(&self.inquiry)
     }
 
     /// Has each loop run on its own CPU, as far as there are any in the list. Whether that can be

@@ -47,6 +47,32 @@ fn a_stop_after_the_reactor_is_gone_does_nothing() {
 }
 
 #[test]
+fn a_question_from_another_thread_wakes_the_loop_and_is_answered_once() {
+    let mut reactor = reactor();
+    let ask = reactor.ask_handle();
+    let mut script = Script::new(|_: &mut End, _, _| panic!("nothing is ready"));
+    reactor.turn(&mut script).unwrap();
+    assert!(script.asked_at.is_empty(), "nobody has asked");
+    // There is no deadline: without the question the second turn would sleep for ever.
+    let thread = thread::spawn(move || (0..10).for_each(|_| ask.ask()));
+    reactor.turn(&mut script).unwrap();
+    thread.join().unwrap();
+    assert_eq!(script.asked_at, [2]);
+    reactor.ask_handle().ask();
+    reactor.turn(&mut script).unwrap();
+    assert_eq!(script.asked_at, [2, 3], "with whatever was asked since");
+    reactor.stop_handle().stop();
+    reactor.turn(&mut script).unwrap();
+    assert_eq!(script.asked_at, [2, 3], "a stop is no question");
+}
+
+#[test]
+fn a_question_after_the_reactor_is_gone_is_asked_in_vain() {
+    let ask = reactor().ask_handle();
+    ask.ask();
+}
+
+#[test]
 fn a_stop_by_the_handler_ends_one_run() {
     let (end, _far) = End::ready(1);
     let mut script = Script::new(|_: &mut End, _, context| {
