@@ -72,7 +72,7 @@ impl Handler for LineCount {
 }
 
 fn accept(listener: &Listener, context: &mut Context<'_, Source>) -> io::Result<Next> {
-    let stream = listener.accept()?;
+    let (stream, _) = listener.accept()?;
     context.insert(Source::Client { stream, lines: 0 });
     Ok(Next::Again)
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -120,6 +120,19 @@ impl Datagram {
         datagram.send_buf_bytes =
             size.map_err(|error| Error::new("ask the send buffer's size of", &datagram, error))?;
         Ok(datagram)
+    }
+
+    /// How many datagrams or trains it has lost for want of receive buffer since it was made, by the
+    /// system's count, which wraps. A [batch](super::batch) is told it only beside a later datagram.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn lost(&self) -> Option<u32> {
+        super::sys::lost_datagrams(self.as_fd()).ok()
+    }
+
+    /// As on Linux; here it is not known.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub fn lost(&self) -> Option<u32> {
+        None
     }
 
     /// How full the send buffer is of datagrams that Unix receivers have not read.
@@ -288,10 +301,18 @@ mod trains {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn note_destination_and_overflow(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<()> {
-    if addr.ip().is_unspecified() || addr.ip().is_multicast() {
+    if addr.ip().is_unspecified() || addr.ip().is_multicast() || is_broadcast(addr) {
         super::sys::note_destination(fd, addr.is_ipv6())?;
     }
     super::sys::note_overflow(fd)
+}
+
+/// Whether an address of this host is one of many hosts: by a socket that may not send there (EACCES,
+/// ip(7)), since the address itself does not tell. Nothing is sent.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_broadcast(addr: SocketAddr) -> bool {
+    let connect = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.connect(addr);
+    addr.is_ipv4() && connect().is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -61,15 +61,20 @@ impl Listener {
         Ok(Listener { _path: path, inner })
     }
 
-    /// Takes the next queued connection, non-blocking and close-on-exec.
+    /// Takes the next queued connection, non-blocking and close-on-exec, and the address of its
+    /// peer, which over Unix sockets is `None`.
     ///
     /// # Errors
     ///
     /// `WouldBlock` when none is queued, and all of accept(2).
-    pub fn accept(&self) -> io::Result<Stream> {
+    pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match &self.inner {
-            Inner::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-            Inner::Unix(listener) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+            Inner::Tcp(listener) => {
+                listener.accept().map(|(stream, addr)| (Stream::Tcp(stream), Some(addr)))
+            }
+            Inner::Unix(listener) => {
+                listener.accept().map(|(stream, _)| (Stream::Unix(stream), None))
+            }
         }
     }
 

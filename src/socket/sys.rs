@@ -14,15 +14,16 @@ mod train;
 
 use std::io;
 use std::mem::size_of;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use libc::{c_uint, iovec, mmsghdr, msghdr, socklen_t};
+use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, sa_family_t, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 pub(super) use self::calls::{
-    force_send_buf, note_destination, note_overflow, receive, receive_bytes, send_bytes,
-    unsent_bytes,
+    force_send_buf, lost_datagrams, note_destination, note_overflow, receive, receive_bytes,
+    send_bytes, unsent_bytes,
 };
 use self::control::{CONTROL_BYTES, Control, Notes, write_notes};
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
@@ -191,6 +192,20 @@ impl LinuxBatch {
     }
 }
 
+/// The IP address in a socket address (ip(7), ipv6(7)), without what IPv6 has besides: scope and
+/// flow. It is asked of every datagram, and need not copy the whole address.
+fn ip_addr(name: &[u8]) -> Option<SocketAddr> {
+    let (family, rest) = name.split_first_chunk()?;
+    let (port, rest) = rest.split_first_chunk()?;
+    let port = u16::from_be_bytes(*port);
+    match c_int::from(sa_family_t::from_ne_bytes(*family)) {
+        libc::AF_INET => Some((*rest.first_chunk::<4>()?, port).into()),
+        // Behind the flow information, of four bytes.
+        libc::AF_INET6 => Some((*rest.get(4..)?.first_chunk::<16>()?, port).into()),
+        _ => None,
+    }
+}
+
 /// Of an address, for the line: a product, whose upper bits depend on all of it.
 fn hash(name: &[u8]) -> u64 {
     // A prime near the golden ratio of 2^64 (Knuth 6.4). The last bytes that make no whole word
@@ -259,7 +274,8 @@ impl Batch for LinuxBatch {
             segment_bytes: segment_bytes.unwrap_or(length).min(length),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             // An unnamed Unix sender has no address at all, or its family alone.
-            answerable: header.msg_hdr.msg_namelen as usize > size_of::<libc::sa_family_t>(),
+            answerable: header.msg_hdr.msg_namelen as usize > size_of::<sa_family_t>(),
+            to_group: self.notes[index].to_group,
         }
     }
 
@@ -276,6 +292,10 @@ impl Batch for LinuxBatch {
             })
         };
         copied.map(|((), addr)| addr).expect("copying does not fail")
+    }
+
+    fn sender(&self, index: usize) -> Option<SocketAddr> {
+        ip_addr(self.name(index))
     }
 
     fn overflow(&self) -> Option<u32> {

@@ -7,7 +7,7 @@ mod line;
 mod portable;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockAddr;
 
@@ -47,6 +47,8 @@ pub struct Message<'a> {
     pub truncated: bool,
     /// Its sender has an address to answer to. Unix senders need not have one.
     pub answerable: bool,
+    /// It was sent to a broadcast or multicast address, as far as the system tells.
+    pub to_group: bool,
 }
 
 impl<'a> Message<'a> {
@@ -141,6 +143,11 @@ pub trait Batch {
 
     /// Who sent it.
     fn peer(&self, index: usize) -> SockAddr;
+
+    /// The IP address and port of who sent it; `None` for Unix sockets.
+    fn sender(&self, index: usize) -> Option<SocketAddr> {
+        self.peer(index).as_socket()
+    }
 
     /// How many datagrams or trains the socket has lost for want of receive buffer since it was
     /// made, as far as the last receive told (`SO_RXQ_OVFL`; wraps). `None` when it told nothing.

@@ -70,6 +70,7 @@ impl Batch for PortableBatch {
             segment_bytes: whole,
             truncated: *length > self.options.slot_bytes,
             answerable: !peer.is_unix() || !peer.is_unnamed(),
+            to_group: false,
         }
     }
 

@@ -163,6 +163,7 @@ fn a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits<B: Make>() {
                 segment_bytes: message.len().min(4),
                 truncated: message.len() > 4,
                 answerable: true,
+                to_group: false,
             };
             assert_eq!(batch.message(0), expected);
         }

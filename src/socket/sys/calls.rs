@@ -85,6 +85,29 @@ pub(in crate::socket) fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
     switch_on(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
 }
 
+/// How many datagrams a socket has lost for want of receive buffer. No manual page has this option;
+/// it is of Linux's `socket.h`, with the places of its counts in `sock_diag.h`.
+pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
+    let mut counts = [0_u32; DROPS + 1];
+    let mut length = size_of_val(&counts) as socklen_t;
+    // SAFETY: `counts` outlives the call, which writes no more than the length stated.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            counts.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    match result {
+        0 if length as usize == size_of_val(&counts) => Ok(counts[DROPS]),
+        0 => Err(io::ErrorKind::Unsupported.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 fn switch_on(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
     set_option(fd, level, option, 1)
 }

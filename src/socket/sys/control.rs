@@ -27,6 +27,8 @@ pub(super) type Place = (IpAddr, u32);
 pub(super) struct Notes {
     /// The address of this host that was asked; the interface only where it is needed to answer.
     pub(super) destination: Option<Place>,
+    /// What was asked is an address of many: broadcast or multicast.
+    pub(super) to_group: bool,
     pub(super) overflow: Option<u32>,
     /// The length of each datagram of a train but the last, which may be shorter (`UDP_GRO`).
     pub(super) segment_bytes: Option<usize>,
@@ -51,6 +53,10 @@ impl Notes {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     // SAFETY: this kind carries an in_pktinfo.
                     let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
+                    // The address in the header, and the one to answer from (ip(7)), are the same
+                    // for a datagram to this host alone.
+                    notes.to_group =
+                        info.is_some_and(|info| info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr);
                     notes.destination = info.map(|info| {
                         (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
                     });
@@ -58,6 +64,7 @@ impl Notes {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     // SAFETY: this kind carries an in6_pktinfo.
                     let info: Option<libc::in6_pktinfo> = unsafe { payload(next) };
+                    notes.to_group = info.is_some_and(|info| ipv6_addr(&info).is_multicast());
                     notes.destination = info.and_then(|info| ipv6_source(&info));
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
@@ -82,9 +89,13 @@ impl Notes {
 /// routing picks one. A link-local address means nothing without its interface; any other is
 /// left free to take the best way back.
 fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
-    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+    let ip = ipv6_addr(info);
     let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
     (!ip.is_multicast()).then_some((ip.into(), interface))
+}
+
+fn ipv6_addr(info: &libc::in6_pktinfo) -> Ipv6Addr {
+    Ipv6Addr::from(info.ipi6_addr.s6_addr)
 }
 
 /// The payload of a control message, when all of it is there.

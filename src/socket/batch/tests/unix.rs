@@ -27,8 +27,13 @@ fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Ma
         for index in 0..expected {
             let bytes = vec![number; usize::from(number)];
             let segment_bytes = bytes.len();
-            let message =
-                Message { bytes: &bytes, segment_bytes, truncated: false, answerable: true };
+            let message = Message {
+                bytes: &bytes,
+                segment_bytes,
+                truncated: false,
+                answerable: true,
+                to_group: false,
+            };
             assert_eq!(batch.message(index), message);
             number += 1;
         }
@@ -72,7 +77,8 @@ fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
     for (bytes, answerable) in [(b"1", true), (b"2", false)] {
         assert_eq!(batch.receive(&server, 1).unwrap(), 1);
         let segment_bytes = bytes.len();
-        let expected = Message { bytes, segment_bytes, truncated: false, answerable };
+        let expected =
+            Message { bytes, segment_bytes, truncated: false, answerable, to_group: false };
         assert_eq!(batch.message(0), expected);
         assert_eq!(Peer::from(&batch.peer(0)) == Peer::Unnamed, !answerable);
         assert_eq!(&*batch.parcel(0).bytes, bytes);
