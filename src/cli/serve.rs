@@ -75,7 +75,7 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
     let bound = loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?;
     bound.iter().for_each(log_bound);
-    arguments.warn_of_flags_without_tcp(&endpoints);
+    arguments.warn_of_flags_without_use(&endpoints);
     let running = loops.start()?;
     match print_listening(&bound) {
         // Nobody reads where it listens: a quiet end, as of any program in a pipe.

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::counters::{Cause, Tally};
+use super::guard::{Guard, Subject};
 use super::places::Places;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
@@ -21,14 +23,14 @@ pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(super) trait Accept {
     type Stream;
 
-    /// As accept(2), non-blocking.
-    fn accept(&self) -> io::Result<Self::Stream>;
+    /// As accept(2), non-blocking. Who is at the other end has no address over Unix sockets.
+    fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 }
 
 impl Accept for Listener {
     type Stream = Stream;
 
-    fn accept(&self) -> io::Result<Stream> {
+    fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         Listener::accept(self)
     }
 }
@@ -70,30 +72,37 @@ pub(super) enum Accepted {
     Paused(io::Error),
 }
 
+/// What accepting needs besides its listener.
+pub(super) struct AcceptWork<'a> {
+    /// Connections to accept in this slice at the most, those among them that are not kept.
+    pub(super) accepts_max: usize,
+    pub(super) places: &'a Places,
+    pub(super) guard: &'a Guard,
+    pub(super) spare: &'a mut SpareDescriptor,
+    pub(super) tally: &'a mut Tally,
+}
+
 /// Accepts up to so many connections, and no more than there are places for.
 pub(super) fn accept_slice<A: Accept>(
     listener: &A,
-    accepts_max: usize,
     readiness: &mut Readiness,
-    places: &Places,
-    spare: &mut SpareDescriptor,
-    tally: &mut Tally,
-    mut on_stream: impl FnMut(A::Stream),
+    work: &mut AcceptWork<'_>,
+    mut on_stream: impl FnMut(A::Stream, Subject),
 ) -> Accepted {
     // It may have been given up when there was none to be had in its place.
-    spare.refill();
-    for _ in 0..accepts_max {
-        if !places.take() {
+    work.spare.refill();
+    for _ in 0..work.accepts_max {
+        if !work.places.take() {
             return Accepted::Full;
         }
-        match accept_one(listener, readiness, spare, tally) {
-            Ok(Some(stream)) => {
-                on_stream(stream);
+        match accept_one(listener, readiness, work) {
+            Ok(Some((stream, subject))) => {
+                on_stream(stream, subject);
                 continue;
             }
-            Ok(None) => places.give_back(),
+            Ok(None) => work.places.give_back(),
             Err(outcome) => {
-                places.give_back();
+                work.places.give_back();
                 return outcome;
             }
         }
@@ -101,18 +110,15 @@ pub(super) fn accept_slice<A: Accept>(
     Accepted::Again
 }
 
-/// The next connection; none when it is gone, or when accept was interrupted.
+/// The next connection; none when it is gone or turned away, or when accept was interrupted.
 fn accept_one<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
-    spare: &mut SpareDescriptor,
-    tally: &mut Tally,
-) -> Result<Option<A::Stream>, Accepted> {
+    work: &mut AcceptWork<'_>,
+) -> Result<Option<(A::Stream, Subject)>, Accepted> {
+    let AcceptWork { guard, spare, tally, .. } = work;
     let error = match listener.accept() {
-        Ok(stream) => {
-            tally.add(Cause::Accepted, 1);
-            return Ok(Some(stream));
-        }
+        Ok((stream, addr)) => return Ok(keep(stream, addr, guard, tally)),
         Err(error) => error,
     };
     match error.kind() {
@@ -140,6 +146,26 @@ fn accept_one<A: Accept>(
         }
     }
     Err(Accepted::Paused(error))
+}
+
+/// A connection that may stay, with whose it is; any other closes here.
+fn keep<T>(
+    stream: T,
+    addr: Option<SocketAddr>,
+    guard: &Guard,
+    tally: &mut Tally,
+) -> Option<(T, Subject)> {
+    let subject = addr.map_or(Subject::NOBODY, |addr| Subject::of(addr.ip()));
+    let cause = if addr.is_some_and(|addr| guard.denies(addr)) {
+        Cause::Denied
+    } else if !guard.keeps(subject) {
+        Cause::AddressLimit
+    } else {
+        tally.add(Cause::Accepted, 1);
+        return Some((stream, subject));
+    };
+    tally.add(cause, 1);
+    None
 }
 
 /// Sorts the errors of accept(2) into those of the one connection, which is gone, and those of
@@ -174,6 +200,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::echo::{Access, Limits, Options};
 
     /// Errors by number; 0 is a connection. At its end, nothing is queued.
     struct Script(RefCell<VecDeque<i32>>);
@@ -181,9 +208,9 @@ mod tests {
     impl Accept for Script {
         type Stream = ();
 
-        fn accept(&self) -> io::Result<()> {
+        fn accept(&self) -> io::Result<((), Option<SocketAddr>)> {
             match self.0.borrow_mut().pop_front() {
-                Some(0) => Ok(()),
+                Some(0) => Ok(((), Some(SocketAddr::from(([192, 0, 2, 1], 5000))))),
                 Some(number) => Err(io::Error::from_raw_os_error(number)),
                 None => Err(ErrorKind::WouldBlock.into()),
             }
@@ -199,21 +226,30 @@ mod tests {
     }
 
     fn run_up_to(accepts_max: usize, listener: &Script, room: usize) -> (Accepted, usize, Tally) {
-        let places = Places::new(room);
+        run_guarded(accepts_max, listener, room, &Options::default())
+    }
+
+    fn run_guarded(
+        accepts_max: usize,
+        listener: &Script,
+        room: usize,
+        options: &Options,
+    ) -> (Accepted, usize, Tally) {
+        let (places, mut guard) = (Places::new(room), Guard::new(options));
+        let limits = Limits::new(options);
+        guard.count_by(limits.rate, limits.quota);
         let (mut readiness, mut tally) = (Readiness::READABLE, Tally::default());
         let mut spare = SpareDescriptor::default();
         spare.refill();
         let mut streams = 0;
-        let on_stream = |()| streams += 1;
-        let outcome = accept_slice(
-            listener,
+        let mut work = AcceptWork {
             accepts_max,
-            &mut readiness,
-            &places,
-            &mut spare,
-            &mut tally,
-            on_stream,
-        );
+            places: &places,
+            guard: &guard,
+            spare: &mut spare,
+            tally: &mut tally,
+        };
+        let outcome = accept_slice(listener, &mut readiness, &mut work, |(), _| streams += 1);
         assert_eq!(places.free(), room - streams, "what was not accepted holds no place");
         let drained = matches!(outcome, Accepted::Drained);
         assert_eq!(readiness.is_readable(), !drained, "only WouldBlock clears readiness");
@@ -301,6 +337,28 @@ mod tests {
         let (outcome, streams, _) = run_up_to(1, &listener, usize::MAX);
         assert!(matches!(outcome, Accepted::Again));
         assert_eq!((streams, listener.0.borrow().len()), (1, 1));
+    }
+
+    /// case A6
+    #[test]
+    fn who_has_as_many_connections_as_he_may_have_is_turned_away_and_holds_no_place() {
+        let options = Options { connections_per_address_max: Some(2), ..Options::default() };
+        let (outcome, streams, tally) =
+            run_guarded(ACCEPTS_PER_SLICE, &script(&[0, 0, 0, 0, 0]), 3, &options);
+        assert!(matches!(outcome, Accepted::Drained));
+        assert_eq!((streams, tally.count(Cause::AddressLimit)), (2, 3));
+        assert_eq!(tally.count(Cause::Accepted), 2);
+    }
+
+    #[test]
+    fn who_may_not_come_is_turned_away_slice_by_slice() {
+        let access = Access::new(&[], &["192.0.2.0/24".parse().unwrap()]);
+        let options = Options { access, ..Options::default() };
+        let listener = script(&[0; ACCEPTS_PER_SLICE + 1]);
+        let (outcome, streams, tally) = run_guarded(ACCEPTS_PER_SLICE, &listener, 1, &options);
+        assert!(matches!(outcome, Accepted::Again), "they take turns with the echo");
+        assert_eq!((streams, tally.count(Cause::Accepted)), (0, 0));
+        assert_eq!(tally.count(Cause::Denied), ACCEPTS_PER_SLICE as u64);
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub enum Cause {
     AcceptFailed,
     /// A queued connection was closed at once, for want of a descriptor to serve it.
     Shed,
+    /// Who came may not, by address: a connection was closed at once, a datagram dropped unseen.
+    Denied,
+    /// A connection was closed at once: its address has as many open as it may have.
+    AddressLimit,
     /// A socket could not be registered with the loop.
     Unregistered,
     /// A stream ended: the peer sent FIN and got all it was owed.
@@ -58,6 +62,16 @@ pub enum Cause {
     Truncated,
     /// A datagram came from a Unix socket without a name, which cannot be answered.
     Unnamed,
+    /// Not answered: from a port of services and not of clients (the loop guard).
+    LoopPort,
+    /// Not answered: from a port that one of this process's own UDP endpoints has (the loop guard).
+    LoopOwnPort,
+    /// Not answered: from an address that no single host has (the loop guard).
+    LoopSource,
+    /// Not answered: it was sent to a broadcast or multicast address (the loop guard).
+    LoopGroup,
+    /// Not answered: its source has had as many answers this second as it may have.
+    RateLimited,
     /// Datagrams lost before they were read, for want of receive buffer. A train that came as one
     /// counts once, whatever it was made of: Linux tells no more (`SO_RXQ_OVFL`).
     Overflowed,
@@ -94,6 +108,8 @@ impl Cause {
         (Cause::AcceptNoMemory, "accept_no_memory"),
         (Cause::AcceptFailed, "accept_failed"),
         (Cause::Shed, "shed"),
+        (Cause::Denied, "denied"),
+        (Cause::AddressLimit, "address_limit"),
         (Cause::Unregistered, "unregistered"),
         (Cause::Finished, "finished"),
         (Cause::Reset, "reset"),
@@ -104,6 +120,11 @@ impl Cause {
         (Cause::StreamFailed, "stream_failed"),
         (Cause::Truncated, "truncated"),
         (Cause::Unnamed, "unnamed"),
+        (Cause::LoopPort, "loop_port"),
+        (Cause::LoopOwnPort, "loop_own_port"),
+        (Cause::LoopSource, "loop_source"),
+        (Cause::LoopGroup, "loop_group"),
+        (Cause::RateLimited, "rate_limited"),
         (Cause::Overflowed, "overflowed"),
         (Cause::ReceiveFailed, "receive_failed"),
         (Cause::Held, "held"),
@@ -118,6 +139,15 @@ impl Cause {
         (Cause::AnswerFailed, "answer_failed"),
     ];
 
+    /// Whether somebody was turned away, or a datagram or an answer dropped.
+    pub(super) fn is_loss(self) -> bool {
+        match self {
+            Cause::Denied | Cause::AddressLimit => true,
+            Cause::Held | Cause::TrainRefused => false,
+            datagram => datagram as usize >= Cause::Truncated as usize,
+        }
+    }
+
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         Cause::ALL[self as usize].1
@@ -125,11 +155,17 @@ impl Cause {
 }
 
 /// The counts of one transport.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Messages and bytes.
     pub traffic: Traffic,
     causes: [u64; Cause::ALL.len()],
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally { traffic: Traffic::default(), causes: [0; Cause::ALL.len()] }
+    }
 }
 
 impl Tally {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::PeerBacklog;
 use super::counters::{Cause, Tally};
+use super::guard::Guard;
 use crate::reactor::Next;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel};
@@ -54,6 +55,8 @@ pub(super) struct PacketWork<'a> {
     pub(super) receive_limit: usize,
     /// Whether messages are answered at all.
     pub(super) answers: bool,
+    /// Who is not answered; none for Unix sockets, whose peers have no IP addresses.
+    pub(super) guard: Option<&'a Guard>,
     /// How long a peer's answers are held at the most.
     pub(super) stall_timeout: Duration,
     pub(super) tally: &'a mut Tally,
@@ -147,10 +150,14 @@ impl PacketMover {
 
     fn count_overflow<B: Batch>(&mut self, batch: &B, work: &mut PacketWork<'_>) {
         if let Some(overflow) = batch.overflow() {
-            let lost = overflow.wrapping_sub(self.overflow_seen);
-            work.tally.add(Cause::Overflowed, u64::from(lost));
+            work.tally.add(Cause::Overflowed, self.overflow_since(overflow));
             self.overflow_seen = overflow;
         }
+    }
+
+    /// How many more the socket has lost, by its count, than have been counted.
+    pub(super) fn overflow_since(&self, overflow: u32) -> u64 {
+        u64::from(overflow.wrapping_sub(self.overflow_seen))
     }
 
     /// Puts in the line what can be answered; counts what cannot. Returns the bytes received.
@@ -167,9 +174,15 @@ impl PacketMover {
             let message = batch.message(index);
             let answerable = message.answerable;
             bytes += message.bytes.len();
-            work.tally.received_many(message.count(), message.bytes.len());
+            let (datagrams, to_group) = (message.count(), message.to_group);
+            work.tally.received_many(datagrams, message.bytes.len());
             if message.truncated {
                 work.tally.add(Cause::Truncated, 1);
+                continue;
+            }
+            let guarded = work.guard.and_then(|guard| Some((guard, batch.sender(index)?)));
+            if guarded.is_some_and(|(guard, from)| guard.denies(from)) {
+                work.tally.add(Cause::Denied, datagrams as u64);
                 continue;
             }
             on_message(batch, index);
@@ -178,6 +191,12 @@ impl PacketMover {
             }
             if !answerable {
                 work.tally.add(Cause::Unnamed, 1);
+                continue;
+            }
+            if let Some((guard, from)) = guarded
+                && let Some(cause) = guard.refusal(from, to_group, work.now)
+            {
+                work.tally.add(cause, datagrams as u64);
                 continue;
             }
             if let Held::Peers(backlog) = &mut self.held

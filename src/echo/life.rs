@@ -256,7 +256,9 @@ impl<O: Observer> Server<O> {
                 }
                 Kind::Packets(packets) => {
                     let held = packets.mover.held() as u64;
-                    self.counters[packets.socket.transport()].add(Cause::AnswerStalled, held);
+                    let tally = &mut self.counters[packets.socket.transport()];
+                    tally.add(Cause::AnswerStalled, held);
+                    packets.count_last_overflow(tally);
                 }
                 Kind::Listener(_) => {}
             }

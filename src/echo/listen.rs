@@ -108,12 +108,20 @@ impl<O: Observer> Server<O> {
         let socket = Datagram::udp(addr, settings)?;
         if self.options.trains {
             socket.send_trains();
-            if !self.options.one_off && !matches!(self.options.answer, Answer::Text(_)) {
+            let counts_each = self.options.datagrams_per_second_max.is_some();
+            let is_single = self.options.one_off || counts_each;
+            if !is_single && !matches!(self.options.answer, Answer::Text(_)) {
                 // A system that knows no trains gives single datagrams.
                 let _ = socket.receive_trains(true);
             }
         }
         Ok(socket)
+    }
+
+    /// Has the [loop guard](super::Options::loop_guard) know of a UDP port that another server of this
+    /// process has open. Those of its own endpoints it knows.
+    pub fn note_own_port(&mut self, port: u16) {
+        self.guard.note_own_port(port);
     }
 
     /// Opens an IP endpoint that another server of this process has open already once more: each
@@ -178,6 +186,9 @@ impl<O: Observer> Server<O> {
         addrs: Vec<SocketAddr>,
         granted: Vec<(&'static str, String)>,
     ) -> Result<Bound, Error> {
+        if endpoint.transport() == Transport::Udp {
+            addrs.iter().for_each(|addr| self.guard.note_own_port(addr.port()));
+        }
         for source in sources {
             let inserted = reactor.insert(Source(source));
             inserted.map_err(|error| Error::new("register", &endpoint, error))?;

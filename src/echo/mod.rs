@@ -38,11 +38,14 @@ mod backlog;
 mod counters;
 mod crowd;
 mod datagram;
+mod guard;
 mod life;
+mod limits;
 mod listen;
 mod observer;
 mod options;
 mod places;
+mod resting;
 mod source;
 mod stream;
 
@@ -51,17 +54,22 @@ use std::io;
 use std::time::Instant;
 
 pub use self::counters::{Cause, Counters, Tally, Traffic};
+pub use self::guard::Access;
+pub use self::limits::Limits;
 pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Answer, Options};
-pub use self::places::Places;
 pub use self::source::Source;
 
-use self::accept::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, Accepted, SpareDescriptor, accept_slice};
+use self::accept::{
+    ACCEPT_RETRY, ACCEPTS_PER_SLICE, AcceptWork, Accepted, SpareDescriptor, accept_slice,
+};
 use self::alarms::Alarms;
 use self::datagram::PacketWork;
+use self::guard::Guard;
 use self::life::Life;
-use self::places::PLACE_RETRY;
+use self::observer::notice_losses;
+use self::places::Places;
 use self::source::{Connection, Kind, Packets};
 use self::stream::{ByteMover, Step, StreamWork};
 use crate::endpoint::Transport;
@@ -89,6 +97,7 @@ pub struct Server<O: Observer = ()> {
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
     spare: SpareDescriptor,
+    guard: Guard,
     /// For its connections.
     places: Places,
     /// Listeners that wait for a place, in turn.
@@ -108,9 +117,11 @@ impl Server {
 impl<O: Observer> Server<O> {
     /// A server with no endpoint yet that tells `observer` what happens.
     pub fn with_observer(options: Options, observer: O) -> Server<O> {
-        Server {
+        let limits = Limits::new(&options);
+        let mut server = Server {
             life: Life::new(&options),
-            places: Places::new(options.connections_max),
+            guard: Guard::new(&options),
+            places: limits.places.clone(),
             pipes: PipePool::new(options.splice),
             options,
             observer,
@@ -121,7 +132,9 @@ impl<O: Observer> Server<O> {
             spare: SpareDescriptor::default(),
             resting: VecDeque::new(),
             alarms: Alarms::default(),
-        }
+        };
+        server.share_limits(&limits);
+        server
     }
 
     /// What it has done so far.
@@ -129,10 +142,11 @@ impl<O: Observer> Server<O> {
         &self.counters
     }
 
-    /// Has its connections take these places, rather than its own, which are as many as
-    /// [`connections_max`](Options::connections_max). To be called before the first connection.
-    pub fn share_places(&mut self, places: &Places) {
-        self.places = places.clone();
+    /// Has it count along with others, rather than alone. To be called before the first connection
+    /// and the first datagram.
+    pub fn share_limits(&mut self, limits: &Limits) {
+        self.places = limits.places.clone();
+        self.guard.count_by(limits.rate.clone(), limits.quota.clone());
     }
 
     /// Who hears of it.
@@ -154,18 +168,23 @@ impl<O: Observer> Server<O> {
             return Next::Wait;
         }
         let transport = listener.transport();
-        let accepts_max = if self.options.one_off { 1 } else { ACCEPTS_PER_SLICE };
         let now = context.now();
         let mut accepted = 0;
-        let on_stream = |stream| {
+        let on_stream = |stream, subject| {
             accepted += 1;
-            let connection = Connection { stream, mover: ByteMover::new(now) };
+            let connection = Connection { stream, mover: ByteMover::new(now), subject };
             context.insert(Source(Kind::Connection(connection)));
         };
-        let tally = &mut self.counters[transport];
-        let (places, spare) = (&self.places, &mut self.spare);
-        let outcome =
-            accept_slice(listener, accepts_max, readiness, places, spare, tally, on_stream);
+        let before = self.counters[transport];
+        let mut work = AcceptWork {
+            accepts_max: if self.options.one_off { 1 } else { ACCEPTS_PER_SLICE },
+            places: &self.places,
+            guard: &self.guard,
+            spare: &mut self.spare,
+            tally: &mut self.counters[transport],
+        };
+        let outcome = accept_slice(listener, readiness, &mut work, on_stream);
+        notice_losses(&mut self.observer, transport, &before, &self.counters[transport]);
         self.counters.connections_open += accepted;
         if self.options.one_off && accepted > 0 {
             self.life.take_one_off();
@@ -190,45 +209,13 @@ impl<O: Observer> Server<O> {
         if self.life.is_draining() { Next::Close } else { Next::Wait }
     }
 
-    /// Without a place: until a connection closes, or (the last one may close in another server)
-    /// for a while.
-    fn rest(&mut self, context: &mut Context<'_, Source>) {
-        let key = context.key();
-        // Once: each client that queues up meanwhile makes a new event.
-        if !self.resting.contains(&key) {
-            let connections_max = self.places.limit();
-            self.observer.notice(&Notice::ConnectionLimit { connections_max });
-            self.places.note_waiting(!self.resting.is_empty(), true);
-            self.resting.push_back(key);
-        }
-        if self.places.are_shared() {
-            self.alarms.set(key, context.now() + PLACE_RETRY);
-        }
-    }
-
-    /// It found a place on its own account, and everybody who was queued has one.
-    fn stop_resting(&mut self, key: Key) {
-        let before = !self.resting.is_empty();
-        self.resting.retain(|other| *other != key);
-        self.places.note_waiting(before, !self.resting.is_empty());
-    }
-
-    /// There is room for a connection: the listener that has rested longest may have it. One that
-    /// has no use for it passes it on.
-    fn wake_resting(&mut self, context: &mut Context<'_, Source>) {
-        if let Some(key) = self.resting.pop_front() {
-            self.places.note_waiting(true, !self.resting.is_empty());
-            context.wake(key);
-        }
-    }
-
     fn connection_ready(
         &mut self,
         connection: &mut Connection,
         readiness: &mut Readiness,
         now: Instant,
     ) -> Next {
-        let Connection { stream, mover } = connection;
+        let Connection { stream, mover, .. } = connection;
         if self.life.is_finishing() {
             mover.finish();
         }
@@ -303,6 +290,7 @@ impl<O: Observer> Server<O> {
         let mut work = PacketWork {
             receive_limit,
             answers: self.options.answer != Answer::Nothing,
+            guard: (transport == Transport::Udp).then_some(&self.guard),
             stall_timeout: self.options.stall_timeout,
             tally: &mut self.counters[transport],
             now: context.now(),
@@ -320,8 +308,9 @@ impl<O: Observer> Server<O> {
             self.alarms.set(context.key(), at);
         }
         let after = &self.counters[transport];
-        let received = after.traffic.messages_in > before.traffic.messages_in;
-        notice_drops(&mut self.observer, transport, &before, after);
+        let received = after.traffic.messages_in > before.traffic.messages_in
+            && after.count(Cause::Denied) == before.count(Cause::Denied);
+        notice_losses(&mut self.observer, transport, &before, after);
         if self.options.one_off && received {
             self.life.take_one_off();
         }
@@ -359,6 +348,7 @@ impl<O: Observer> Handler for Server<O> {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
                 self.life.note_owing(connection.mover.owes(), false, context.now());
+                self.guard.let_go(connection.subject);
                 // In this order: there must never be more than there are places.
                 drop(connection);
                 self.places.give_back();
@@ -368,7 +358,11 @@ impl<O: Observer> Handler for Server<O> {
                     self.wake_resting(context);
                 }
             }
-            Kind::Listener(_) | Kind::Packets(_) => self.life.endpoint_closed(),
+            Kind::Packets(packets) => {
+                packets.count_last_overflow(&mut self.counters[transport]);
+                self.life.endpoint_closed();
+            }
+            Kind::Listener(_) => self.life.endpoint_closed(),
         }
         if self.life.is_over(self.counters.connections_open) {
             context.stop();
@@ -409,24 +403,6 @@ fn stream_cause(error: &io::Error) -> Cause {
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Cause::Reset,
         io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Cause::BrokenPipe,
         _ => Cause::StreamFailed,
-    }
-}
-
-/// Tells of datagrams that this slice lost, if any.
-fn notice_drops<O: Observer>(
-    observer: &mut O,
-    transport: Transport,
-    before: &Tally,
-    after: &Tally,
-) {
-    if before.has_same_causes(after) {
-        return;
-    }
-    for &(cause, _) in Cause::ALL {
-        let times = after.count(cause) - before.count(cause);
-        if times > 0 && !matches!(cause, Cause::Held | Cause::TrainRefused) {
-            observer.notice(&Notice::Dropped { transport, cause, times });
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::counters::{Cause, Counters};
+use super::counters::{Cause, Counters, Tally};
 use crate::endpoint::Transport;
 use crate::error::reason;
 use crate::reactor::LoopCounts;
@@ -84,7 +84,7 @@ pub enum Notice<'a> {
         /// Why.
         cause: Cause,
     },
-    /// Datagrams or answers were dropped, or could not be received.
+    /// Connections were turned away, or datagrams or answers dropped, or not received.
     Dropped {
         /// Of which transport.
         transport: Transport,
@@ -172,6 +172,24 @@ impl fmt::Display for Notice<'_> {
             Notice::DrainTimedOut { connections_open } => {
                 write!(formatter, "drain timed out: {connections_open} connections are cut")
             }
+        }
+    }
+}
+
+/// Tells of connections that this slice turned away and of datagrams that it lost, if any.
+pub(super) fn notice_losses<O: Observer>(
+    observer: &mut O,
+    transport: Transport,
+    before: &Tally,
+    after: &Tally,
+) {
+    if before.has_same_causes(after) {
+        return;
+    }
+    for &(cause, _) in Cause::ALL {
+        let times = after.count(cause) - before.count(cause);
+        if times > 0 && cause.is_loss() {
+            observer.notice(&Notice::Dropped { transport, cause, times });
         }
     }
 }

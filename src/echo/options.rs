@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::guard::Access;
 use crate::socket::SocketOptions;
 
 /// What a message is answered with.
@@ -26,6 +27,21 @@ pub struct Options {
     /// Stop accepting at this many open connections, go on when one closes. To be kept below the
     /// descriptor limit.
     pub connections_max: usize,
+    /// Close a further connection of an address that has this many open, once it is accepted. IPv6
+    /// counts by /64, IPv4 inside IPv6 as IPv4.
+    pub connections_per_address_max: Option<usize>,
+    /// Who may come over TCP and UDP. A connection of anybody else closes once it is accepted; what
+    /// datagrams of anybody else say is not looked at.
+    pub access: Access,
+    /// Leave UDP datagrams unanswered that no client sends, and that may be meant to have this and
+    /// another service answer each other for ever: from port 0, ports below 1024, ports of services
+    /// known to answer anything and ports of this process's own UDP endpoints; from multicast,
+    /// broadcast and unspecified addresses; and those sent to a broadcast or multicast address (on
+    /// Linux, where the system tells).
+    pub loop_guard: bool,
+    /// Answer so many UDP datagrams a second from one source, a second's worth of them at once. IPv6
+    /// counts by /64, IPv4 inside IPv6 as IPv4.
+    pub datagrams_per_second_max: Option<u64>,
     /// Close a connection that moved no byte for this long.
     pub idle_timeout: Option<Duration>,
     /// Close a connection that has not taken its answer for this long, and drop the answers to a
@@ -50,6 +66,10 @@ impl Default for Options {
             answer: Answer::Echo,
             one_off: false,
             connections_max: usize::MAX,
+            connections_per_address_max: None,
+            access: Access::default(),
+            loop_guard: true,
+            datagrams_per_second_max: None,
             idle_timeout: None,
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),

@@ -11,18 +11,9 @@ pub(super) const PLACE_RETRY: Duration = Duration::from_millis(10);
 /// Places for connections, as many as may be open. A place is taken before its connection is
 /// accepted and given back when it has closed, so that there are never more, not for a moment.
 ///
-/// Clones are the same places: servers that [share](super::Server::share_places) them have one
-/// limit, wherever their loops run.
-///
-/// ```
-/// use resound::echo::{Options, Places, Server};
-///
-/// let places = Places::new(3);
-/// let mut servers = [Server::new(Options::default()), Server::new(Options::default())];
-/// servers.iter_mut().for_each(|server| server.share_places(&places));
-/// ```
+/// Clones are the same places.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<Shared>);
+pub(super) struct Places(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -34,13 +25,13 @@ struct Shared {
 
 impl Places {
     /// So many places, all of them free.
-    pub fn new(limit: usize) -> Places {
+    pub(super) fn new(limit: usize) -> Places {
         let servers_waiting = AtomicUsize::new(0);
         Places(Arc::new(Shared { limit, free: AtomicUsize::new(limit), servers_waiting }))
     }
 
     /// How many there are, taken ones among them.
-    pub fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.0.limit
     }
 

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::Interest;
 
+use super::counters::{Cause, Tally};
 use super::datagram::PacketMover;
+use super::guard::Subject;
 use super::stream::ByteMover;
 use crate::endpoint::Transport;
 use crate::reactor;
@@ -27,6 +29,8 @@ pub(super) enum Kind {
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) mover: ByteMover,
+    /// Whose connection it is, for the count by address.
+    pub(super) subject: Subject,
 }
 
 /// A datagram socket and its part in the echo.
@@ -34,6 +38,15 @@ pub(super) struct Connection {
 pub(super) struct Packets {
     pub(super) socket: Datagram,
     pub(super) mover: PacketMover,
+}
+
+impl Packets {
+    /// Counts what was lost behind the last datagram that told of it. To be called at the end.
+    pub(super) fn count_last_overflow(&self, tally: &mut Tally) {
+        if let Some(overflow) = self.socket.lost() {
+            tally.add(Cause::Overflowed, self.mover.overflow_since(overflow));
+        }
+    }
 }
 
 impl Source {

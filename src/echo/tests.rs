@@ -4,6 +4,7 @@ mod accept;
 mod beside;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod bulk;
+mod guard;
 mod life;
 mod packets;
 mod streams;
@@ -27,12 +28,17 @@ struct Notes {
     /// The name of each notice's kind.
     notices: Vec<&'static str>,
     reports: Vec<Counters>,
+    messages: Vec<Vec<u8>>,
     wants_messages: bool,
 }
 
 impl Observer for Notes {
     fn wants_messages(&self) -> bool {
         self.wants_messages
+    }
+
+    fn message(&mut self, _: Transport, _: &Peer, bytes: &[u8]) {
+        self.messages.push(bytes.to_vec());
     }
 
     fn notice(&mut self, notice: &Notice<'_>) {

@@ -1,10 +1,12 @@
 //! The flags of `serve`, and what they mean.
 
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use resound::echo::{Answer, Options};
+use ipnet::IpNet;
+use resound::echo::{Access, Answer, Options};
 use resound::endpoint::{Endpoint, Transport};
 use resound::reactor::Spin;
 use resound::socket::SocketOptions;
@@ -48,6 +50,27 @@ pub(in crate::cli) struct Arguments {
     /// allows]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) max_connections: Option<u64>,
+
+    /// Close a further connection of an address that has N open; IPv6 counts by /64
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_connections_per_ip: Option<u64>,
+
+    /// Serve this network or address over TCP and UDP, and no other that is not allowed as well
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    allow: Vec<IpNet>,
+
+    /// Do not serve this network or address, even if it is allowed
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    deny: Vec<IpNet>,
+
+    /// Answer UDP datagrams that may be meant to have two services answer each other for ever: from
+    /// ports of services, from and to addresses of many
+    #[arg(long)]
+    allow_loops: bool,
+
+    /// Answer N UDP datagrams a second from one address at the most; IPv6 counts by /64
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    rate_limit_per_ip: Option<u64>,
 
     /// Close a connection that moved no byte for T
     #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
@@ -131,6 +154,13 @@ pub(in crate::cli) fn buf_size(text: &str) -> Result<usize, String> {
     }
 }
 
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| {
+        "expected a network or an address, such as 192.0.2.0/24 or 2001:db8::1".to_owned()
+    })
+}
+
 fn threads(text: &str) -> Result<usize, String> {
     match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
         Some(count @ 1..=LOOPS_MAX) => Ok(count),
@@ -176,6 +206,12 @@ impl Arguments {
             answer,
             one_off: self.one_off,
             connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+            connections_per_address_max: self
+                .max_connections_per_ip
+                .map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+            access: Access::new(&self.allow, &self.deny),
+            loop_guard: !self.allow_loops,
+            datagrams_per_second_max: self.rate_limit_per_ip,
             idle_timeout: self.idle_timeout,
             stall_timeout: self.stall_timeout,
             drain_timeout: self.drain_timeout,
@@ -194,15 +230,31 @@ impl Arguments {
         }
     }
 
-    pub(super) fn warn_of_flags_without_tcp(&self, endpoints: &[Endpoint]) {
-        if endpoints.iter().any(|endpoint| endpoint.transport() == Transport::Tcp) {
-            return;
-        }
-        let given = [("--nagle", self.nagle), ("--congestion", self.congestion.is_some())];
-        let names: Vec<_> =
-            given.iter().filter(|(_, is_given)| *is_given).map(|(n, _)| *n).collect();
-        if !names.is_empty() {
-            warn!("{} without effect: no endpoint is TCP", names.join(" and "));
+    /// Warns of flags that no endpoint has a use for.
+    pub(super) fn warn_of_flags_without_use(&self, endpoints: &[Endpoint]) {
+        let has = |transport| endpoints.iter().any(|endpoint| endpoint.transport() == transport);
+        let (has_tcp, has_udp) = (has(Transport::Tcp), has(Transport::Udp));
+        let of_tcp = [
+            ("--nagle", self.nagle),
+            ("--congestion", self.congestion.is_some()),
+            ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
+        ];
+        let of_udp = [
+            ("--allow-loops", self.allow_loops),
+            ("--rate-limit-per-ip", self.rate_limit_per_ip.is_some()),
+        ];
+        let of_both = [("--allow", !self.allow.is_empty()), ("--deny", !self.deny.is_empty())];
+        let groups = [
+            (has_tcp, &of_tcp[..], "no endpoint is TCP"),
+            (has_udp, &of_udp[..], "no endpoint is UDP"),
+            (has_tcp || has_udp, &of_both[..], "no endpoint is TCP or UDP"),
+        ];
+        for (is_used, flags, reason) in groups {
+            let given: Vec<_> =
+                flags.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name).collect();
+            if !is_used && !given.is_empty() {
+                warn!("{} without effect: {reason}", given.join(" and "));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use resound::Error;
-use resound::echo::{Bound, Counters, Options, Places, Server, Source};
+use resound::echo::{Bound, Counters, Limits, Options, Server, Source};
 use resound::endpoint::{Endpoint, Transport};
 use resound::reactor::{Reactor, Spin, StopHandle};
 use resound::socket::PortUse;
@@ -91,11 +91,11 @@ impl Loops {
         if !is_one {
             options.socket.port_use = PortUse::Lead;
         }
-        let places = Places::new(options.connections_max);
+        let limits = Limits::new(&options);
         let with_server = |(index, (reactor, respondent))| {
             let label = if is_one { String::new() } else { format!("loop={index} ") };
             let mut server = Server::with_observer(options.clone(), console(label, respondent));
-            server.share_places(&places);
+            server.share_limits(&limits);
             Loop { reactor, server, cpu: None }
         };
         let loops = reactors.into_iter().zip(respondents).enumerate().map(with_server).collect();

@@ -6,6 +6,7 @@ use socket2::SockRef;
 
 use super::*;
 use crate::echo::accept::ACCEPTS_PER_SLICE;
+use crate::echo::guard::Subject;
 use crate::socket::SocketOptions;
 
 /// case A1: 200 are queued, and no client connects after that.
@@ -132,7 +133,7 @@ fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
     rig.request(|server, _, context| {
         let (near, _far) = mio::net::UnixStream::pair().unwrap();
         let mover = ByteMover::new(context.now());
-        let connection = Connection { stream: Stream::Unix(near), mover };
+        let connection = Connection { stream: Stream::Unix(near), mover, subject: Subject::NOBODY };
         server.counters.connections_open += 1;
         let error = io::ErrorKind::OutOfMemory.into();
         let source = Source(Kind::Connection(connection));

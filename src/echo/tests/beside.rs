@@ -14,10 +14,10 @@ fn leading(options: Options) -> Options {
 fn pair(endpoint: &str, connections_max: usize) -> [Rig; 2] {
     let options = leading(Options { connections_max, ..Options::default() });
     let mut first = Rig::new(options.clone(), &[endpoint]);
-    let mut second = Rig::new(options, &[]);
-    let places = Places::new(connections_max);
+    let mut second = Rig::new(options.clone(), &[]);
+    let limits = Limits::new(&options);
     for rig in [&mut first, &mut second] {
-        rig.handler.server.share_places(&places);
+        rig.handler.server.share_limits(&limits);
     }
     second.bound = first.bound.clone();
     let Rig { reactor, handler, .. } = &mut second;

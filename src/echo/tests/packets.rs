@@ -258,6 +258,31 @@ fn datagrams_lost_for_want_of_buffer_show_in_the_counters() {
     assert!(rig.notices("overflowed") > 0);
 }
 
+/// case U16: with no later datagram to tell of them.
+#[test]
+#[cfg(target_os = "linux")]
+fn datagrams_lost_behind_the_last_one_show_in_the_counters_at_the_end() {
+    let socket = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
+    let options = Options { answer: Answer::Nothing, socket, ..Options::default() };
+    for cut in [false, true] {
+        let mut rig = Rig::new(options.clone(), &["udp://127.0.0.1:0"]);
+        let client = udp_client(&rig);
+        const SENT: u64 = 500;
+        (0..SENT).for_each(|_| assert_eq!(client.send(&[0; 1000]).unwrap(), 1000));
+        if cut {
+            rig.request(|server, sources, context| {
+                server.drain(sources, context);
+                server.drain(sources, context);
+            });
+        } else {
+            rig.drain();
+        }
+        rig.turn_until_stopped();
+        let received = rig.counters()[Transport::Udp].traffic.messages_in;
+        assert_eq!(rig.count(Cause::Overflowed), SENT - received, "{cut}");
+    }
+}
+
 /// cases U8, U9: an ICMP error is an event of nothing but an error. Linux reports it to connected
 /// sockets only, so the server's is connected to the client that causes it.
 #[test]

@@ -187,7 +187,8 @@ impl Batch for Script {
     fn message(&self, index: usize) -> Message<'_> {
         let Incoming { bytes, truncated, answerable, .. } = &self.received[index];
         let segment_bytes = bytes.len();
-        Message { bytes, segment_bytes, truncated: *truncated, answerable: *answerable }
+        let (truncated, answerable) = (*truncated, *answerable);
+        Message { bytes, segment_bytes, truncated, answerable, to_group: false }
     }
 
     fn peer(&self, index: usize) -> SockAddr {
@@ -331,6 +332,7 @@ impl Scene {
         let mut work = PacketWork {
             receive_limit: self.receive_limit,
             answers: self.answers,
+            guard: None,
             stall_timeout: self.stall_timeout,
             tally: &mut self.tally,
             now: self.now,

@@ -1,0 +1,86 @@
+//! Who is turned away: by address, by the loop guard, by the rate of its datagrams.
+//!
+//! An echo that answers whoever asks can be made to answer another echo, for ever, by one datagram
+//! with a forged source (CVE-1999-0103, CVE-2024-2169). The loop guard leaves unanswered what no
+//! client sends: see [`Options::loop_guard`](super::Options::loop_guard).
+
+mod access;
+mod loops;
+mod quota;
+mod rate;
+mod subject;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+pub use self::access::Access;
+use self::loops::LoopGuard;
+pub(super) use self::quota::Quota;
+pub(super) use self::rate::RateLimit;
+pub(super) use self::subject::Subject;
+use super::counters::Cause;
+use super::options::Options;
+
+/// What is asked of each datagram, and of each connection that was accepted. What is switched off
+/// costs a branch.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// None when it shuts nobody out.
+    access: Option<Access>,
+    loops: Option<LoopGuard>,
+    rate: Option<RateLimit>,
+    quota: Option<Quota>,
+}
+
+impl Guard {
+    pub(super) fn new(options: &Options) -> Guard {
+        Guard {
+            access: Some(options.access.clone()).filter(|access| !access.is_open()),
+            loops: options.loop_guard.then(LoopGuard::new),
+            rate: None,
+            quota: None,
+        }
+    }
+
+    /// Counts datagrams and connections by address along with whoever else has these.
+    pub(super) fn count_by(&mut self, rate: Option<RateLimit>, quota: Option<Quota>) {
+        self.rate = rate;
+        self.quota = quota;
+    }
+
+    /// One of this process's own UDP endpoints has this port.
+    pub(super) fn note_own_port(&mut self, port: u16) {
+        if let Some(loops) = &mut self.loops {
+            loops.note_own_port(port);
+        }
+    }
+
+    /// Whether nothing that comes from there is to be looked at.
+    pub(super) fn denies(&self, from: SocketAddr) -> bool {
+        self.access.as_ref().is_some_and(|access| !access.admits(from.ip()))
+    }
+
+    /// Why a datagram gets no answer, if it gets none. `to_group` when it was sent to a broadcast or
+    /// multicast address. A datagram that would be answered is counted against the rate.
+    pub(super) fn refusal(&self, from: SocketAddr, to_group: bool, now: Instant) -> Option<Cause> {
+        if let Some(loops) = &self.loops
+            && let Some(cause) = loops.refusal(from, to_group)
+        {
+            return Some(cause);
+        }
+        let rate = self.rate.as_ref()?;
+        (!rate.allows(Subject::of(from.ip()), now)).then_some(Cause::RateLimited)
+    }
+
+    /// Whether a connection from there may be kept; if so, it is to be [let go](Guard::let_go).
+    pub(super) fn keeps(&self, subject: Subject) -> bool {
+        self.quota.as_ref().is_none_or(|quota| quota.take(subject))
+    }
+
+    /// A connection that was kept has closed.
+    pub(super) fn let_go(&self, subject: Subject) {
+        if let Some(quota) = &self.quota {
+            quota.give_back(subject);
+        }
+    }
+}

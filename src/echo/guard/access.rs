@@ -1,0 +1,171 @@
+//! Lists of networks: who may come, and who may not.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Who may come, by IP address. Peers of Unix sockets have none, and always may: a socket file has
+/// its mode.
+///
+/// ```
+/// use resound::echo::Access;
+///
+/// let allow = ["192.0.2.0/24".parse()?, "2001:db8::/32".parse()?];
+/// let deny = ["192.0.2.66/32".parse()?];
+/// let access = Access::new(&allow, &deny);
+/// assert!(access.admits("192.0.2.1".parse()?));
+/// assert!(access.admits("::ffff:192.0.2.1".parse()?), "mapped IPv4 is IPv4");
+/// assert!(!access.admits("192.0.2.66".parse()?), "to deny wins");
+/// assert!(!access.admits("198.51.100.1".parse()?), "a list of who may come shuts out all else");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    allow: Networks,
+    deny: Networks,
+}
+
+/// Networks of one kind each: sorted, none within another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Networks {
+    ipv4: Box<[Ipv4Net]>,
+    ipv6: Box<[Ipv6Net]>,
+}
+
+impl Access {
+    /// Networks whose hosts may come (empty: all may) and networks whose hosts may not, which wins.
+    /// A network of IPv4 addresses inside IPv6 ones is one of IPv4.
+    pub fn new(allow: &[IpNet], deny: &[IpNet]) -> Access {
+        Access { allow: Networks::new(allow), deny: Networks::new(deny) }
+    }
+
+    /// Whether everybody may come.
+    pub fn is_open(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+
+    /// Whether whoever has this address may come. Takes time logarithmic in the networks.
+    pub fn admits(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        !self.deny.contains(ip) && (self.allow.is_empty() || self.allow.contains(ip))
+    }
+}
+
+impl Networks {
+    fn new(networks: &[IpNet]) -> Networks {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for network in networks {
+            match *network {
+                IpNet::V4(network) => ipv4.push(network),
+                IpNet::V6(network) => match mapped(network) {
+                    Some(network) => ipv4.push(network),
+                    None => ipv6.push(network),
+                },
+            }
+        }
+        Networks { ipv4: Ipv4Net::aggregate(&ipv4).into(), ipv6: Ipv6Net::aggregate(&ipv6).into() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ipv4.is_empty() && self.ipv6.is_empty()
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        // Only the last network that begins at or before the address can have it.
+        match ip {
+            IpAddr::V4(ip) => {
+                let behind = self.ipv4.partition_point(|network| network.network() <= ip);
+                self.ipv4[..behind].last().is_some_and(|network| network.contains(&ip))
+            }
+            IpAddr::V6(ip) => {
+                let behind = self.ipv6.partition_point(|network| network.network() <= ip);
+                self.ipv6[..behind].last().is_some_and(|network| network.contains(&ip))
+            }
+        }
+    }
+}
+
+/// The IPv4 network that is meant by one of `::ffff:0:0/96`.
+fn mapped(network: Ipv6Net) -> Option<Ipv4Net> {
+    let prefix_length = network.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(network.network().to_ipv4_mapped()?, prefix_length).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn without_lists_everybody_may_come() {
+        let access = Access::default();
+        assert!(access.is_open());
+        assert!(access.admits(ip("192.0.2.1")) && access.admits(ip("2001:db8::1")));
+    }
+
+    #[test]
+    fn who_is_allowed_shuts_out_the_other_family_too() {
+        let access = Access::new(&networks(&["10.0.0.0/8"]), &[]);
+        assert!(!access.is_open());
+        assert!(access.admits(ip("10.255.255.255")) && !access.admits(ip("11.0.0.0")));
+        assert!(!access.admits(ip("::1")));
+    }
+
+    #[test]
+    fn to_deny_wins_however_wide_or_narrow() {
+        let access = Access::new(&networks(&["10.1.2.3/32"]), &networks(&["10.0.0.0/8"]));
+        assert!(!access.admits(ip("10.1.2.3")));
+        let access = Access::new(&networks(&["::/0"]), &networks(&["2001:db8::/64"]));
+        assert!(!access.admits(ip("2001:db8::1")) && access.admits(ip("2001:db8:0:1::1")));
+    }
+
+    #[test]
+    fn ipv4_inside_ipv6_is_ipv4_in_lists_and_in_peers() {
+        let access = Access::new(&networks(&["::ffff:10.0.0.0/104"]), &[]);
+        assert!(access.admits(ip("10.1.2.3")) && access.admits(ip("::ffff:10.1.2.3")));
+        assert!(!access.admits(ip("::10.1.2.3")), "that is another notation, long out of use");
+        let access = Access::new(&networks(&["10.0.0.0/8"]), &[]);
+        assert!(access.admits(ip("::ffff:10.1.2.3")));
+    }
+
+    fn any_network() -> impl Strategy<Value = IpNet> {
+        // Few bits differ, so that networks touch and lie in one another.
+        prop_oneof![
+            (0_u32..64, 24_u8..=32).prop_map(|(bits, length)| {
+                IpNet::new(Ipv4Addr::from_bits(bits).into(), length).unwrap()
+            }),
+            (0_u128..64, 120_u8..=128).prop_map(|(bits, length)| {
+                IpNet::new(Ipv6Addr::from_bits(1 << 100 | bits).into(), length).unwrap()
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn many_networks_admit_what_one_after_the_other_would(
+            allow in prop::collection::vec(any_network(), 0..6),
+            deny in prop::collection::vec(any_network(), 0..6),
+            bits in 0_u32..300,
+            is_ipv6: bool,
+        ) {
+            let ip: IpAddr = match is_ipv6 {
+                true => Ipv6Addr::from_bits(1 << 100 | u128::from(bits)).into(),
+                false => Ipv4Addr::from_bits(bits).into(),
+            };
+            let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&ip));
+            let admitted = !within(&deny) && (allow.is_empty() || within(&allow));
+            prop_assert_eq!(Access::new(&allow, &deny).admits(ip), admitted);
+        }
+    }
+}

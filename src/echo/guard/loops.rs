@@ -1,0 +1,160 @@
+//! The loop guard: datagrams that no client sends, but that another service might answer again.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::echo::counters::Cause;
+
+/// Ports below are those of services: clients are given none of them (IANA's system ports, RFC 6335
+/// 6), and no program has one without privilege.
+const SERVICE_PORTS: u16 = 1024;
+
+/// Services above those that answer a datagram of any content, or that attackers are known to
+/// reflect from (CISA's alert TA14-017A and what has been seen since), and the default port of this
+/// program. None lies where systems give ports to clients (32,768 and above on Linux, 49,152 by RFC
+/// 6335 6): a client can hardly pick one by accident.
+const ANSWERING_PORTS: [u16; 21] = [
+    1434,  // SQL Server's browser
+    1604,  // Citrix ICA browser
+    1701,  // L2TP
+    1900,  // SSDP
+    3283,  // Apple Remote Desktop
+    3478,  // STUN
+    3702,  // WS-Discovery
+    5060,  // SIP
+    5093,  // Sentinel
+    5351,  // NAT-PMP
+    5353,  // mDNS
+    5355,  // LLMNR
+    5683,  // CoAP
+    7007,  // resound
+    10001, // Ubiquiti discovery
+    11211, // memcached
+    17185, // VxWorks debugging
+    19132, // Minecraft
+    27015, // Source engine
+    27960, // Quake engine
+    30718, // Lantronix
+];
+
+const PORTS: usize = 1 << 16;
+
+/// Tells what is not to be answered.
+#[derive(Debug)]
+pub(super) struct LoopGuard {
+    /// A bit a port: 8 KiB, of which only the words of ports that are in use are ever looked at.
+    suspects: Box<[u64]>,
+    own: Vec<u16>,
+}
+
+impl LoopGuard {
+    pub(super) fn new() -> LoopGuard {
+        let words = vec![0; PORTS / u64::BITS as usize].into();
+        let mut guard = LoopGuard { suspects: words, own: Vec::new() };
+        (0..SERVICE_PORTS).chain(ANSWERING_PORTS).for_each(|port| guard.suspect(port));
+        guard
+    }
+
+    pub(super) fn note_own_port(&mut self, port: u16) {
+        self.suspect(port);
+        self.own.push(port);
+    }
+
+    /// Why a datagram from there is not answered, if it is not.
+    pub(super) fn refusal(&self, from: SocketAddr, to_group: bool) -> Option<Cause> {
+        if to_group {
+            return Some(Cause::LoopGroup);
+        }
+        let (word, bit) = place(from.port());
+        if self.suspects[word] & bit != 0 {
+            let is_own = self.own.contains(&from.port());
+            return Some(if is_own { Cause::LoopOwnPort } else { Cause::LoopPort });
+        }
+        (!is_unicast(from.ip())).then_some(Cause::LoopSource)
+    }
+
+    fn suspect(&mut self, port: u16) {
+        let (word, bit) = place(port);
+        self.suspects[word] |= bit;
+    }
+}
+
+fn place(port: u16) -> (usize, u64) {
+    (usize::from(port) / u64::BITS as usize, 1 << (u32::from(port) % u64::BITS))
+}
+
+/// Whether one host may have this address. That of a subnet's broadcast is not told from others;
+/// the system does not send there (EACCES, ip(7)).
+fn is_unicast(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified()),
+        IpAddr::V6(ip) => !(ip.is_multicast() || ip.is_unspecified()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(guard: &LoopGuard, from: &str) -> Option<Cause> {
+        guard.refusal(from.parse().unwrap(), false)
+    }
+
+    /// case U11
+    #[test]
+    fn ports_of_services_are_not_answered_and_those_of_clients_are() {
+        let mut guard = LoopGuard::new();
+        let services = [0, 1, 7, 19, 53, 69, 123, 1023];
+        for port in services.into_iter().chain(ANSWERING_PORTS) {
+            for ip in ["192.0.2.1", "[2001:db8::1]", "[::ffff:192.0.2.1]"] {
+                let refusal = refusal(&guard, &format!("{ip}:{port}"));
+                assert_eq!(refusal, Some(Cause::LoopPort), "{ip} {port}");
+            }
+        }
+        for port in [1024, 1025, 7008, 32768, 49152, 65535] {
+            assert_eq!(refusal(&guard, &format!("192.0.2.1:{port}")), None, "{port}");
+        }
+        guard.note_own_port(32768);
+        assert_eq!(refusal(&guard, "192.0.2.1:32768"), Some(Cause::LoopOwnPort));
+        assert_eq!(refusal(&guard, "192.0.2.1:32769"), None);
+    }
+
+    #[test]
+    fn as_many_ports_are_suspect_as_are_named() {
+        let ports = 0..=u16::MAX;
+        let guard = LoopGuard::new();
+        let from = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let suspects = ports.filter(|port| guard.refusal(from(*port), false).is_some()).count();
+        assert_eq!(suspects, usize::from(SERVICE_PORTS) + ANSWERING_PORTS.len());
+        assert!(ANSWERING_PORTS.iter().all(|port| *port < 32_768), "clients have those");
+    }
+
+    /// case U11
+    #[test]
+    fn sources_that_are_no_hosts_are_not_answered() {
+        let guard = LoopGuard::new();
+        let nobodies = [
+            "224.0.0.1:5000",
+            "239.1.2.3:5000",
+            "255.255.255.255:5000",
+            "0.0.0.0:5000",
+            "[ff02::1]:5000",
+            "[::]:5000",
+            "[::ffff:224.0.0.1]:5000",
+            "[::ffff:0.0.0.0]:5000",
+        ];
+        for from in nobodies {
+            assert_eq!(refusal(&guard, from), Some(Cause::LoopSource), "{from}");
+        }
+        for from in ["127.0.0.1:5000", "[::1]:5000", "[fe80::1%3]:5000", "10.0.0.255:5000"] {
+            assert_eq!(refusal(&guard, from), None, "{from}");
+        }
+    }
+
+    /// case U11
+    #[test]
+    fn what_was_sent_to_many_is_not_answered() {
+        let guard = LoopGuard::new();
+        let from = "192.0.2.1:5000".parse().unwrap();
+        assert_eq!(guard.refusal(from, true), Some(Cause::LoopGroup));
+    }
+}

@@ -1,0 +1,193 @@
+//! Datagrams answered a second, by source, in a table of fixed size.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::subject::Subject;
+
+/// Sources that are remembered, [`WAYS`] in each of these sets: 16,384 in 288 KiB, allocated once.
+/// More would be of use against nobody but a forger of sources, who has 2^32 of them.
+const SETS: usize = 1 << 12;
+
+/// Sources whose hashes fall into one set before the one that has been quiet for longest is
+/// forgotten. At eight thousand busy sources one in 19 finds its set full (Poisson, mean 2).
+const WAYS: usize = 4;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// So many datagrams a second from each source, and a second's worth at once: a token bucket, kept
+/// as the time at which it will be full again (GCRA, as of ATM's cells).
+///
+/// Clones are one table: servers that share it have one limit. A source that was forgotten, because
+/// others fell into its set, begins anew with a full bucket.
+#[derive(Clone)]
+pub(in crate::echo) struct RateLimit(Arc<Table>);
+
+struct Table {
+    /// What one datagram takes from a bucket, as time.
+    interval_ns: u64,
+    /// What a full bucket gives at once, less one datagram, as time.
+    burst_ns: u64,
+    started_at: Instant,
+    /// Keyed at random: nobody can choose sources that fall into one set.
+    hasher: RandomState,
+    /// Locked set by set, for a few nanoseconds each.
+    sets: Box<[Mutex<[Bucket; WAYS]>]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    subject: Subject,
+    /// When it is full, if nothing more comes; counted from the table's start.
+    full_at_ns: u64,
+}
+
+impl fmt::Debug for RateLimit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Table { interval_ns, .. } = &*self.0;
+        formatter
+            .debug_struct("RateLimit")
+            .field("interval_ns", interval_ns)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RateLimit {
+    /// A table that has seen nobody yet.
+    pub(in crate::echo) fn new(datagrams_per_second: u64) -> RateLimit {
+        let interval_ns = SECOND_NS / datagrams_per_second.max(1);
+        let empty = Bucket { subject: Subject::NOBODY, full_at_ns: 0 };
+        RateLimit(Arc::new(Table {
+            interval_ns,
+            burst_ns: SECOND_NS - interval_ns,
+            started_at: Instant::now(),
+            hasher: RandomState::new(),
+            sets: (0..SETS).map(|_| Mutex::new([empty; WAYS])).collect(),
+        }))
+    }
+
+    /// Whether a datagram of this source may be answered; if so, it is counted.
+    pub(in crate::echo) fn allows(&self, subject: Subject, now: Instant) -> bool {
+        let Table { interval_ns, burst_ns, started_at, hasher, sets } = &*self.0;
+        let now_ns = now.saturating_duration_since(*started_at).as_nanos();
+        let now_ns = u64::try_from(now_ns).unwrap_or(u64::MAX);
+        let hash = hasher.hash_one(subject);
+        let set = &sets[usize::try_from(hash % SETS as u64).unwrap_or(0)];
+        // Whoever panicked with it in hand has left nothing half done.
+        let mut buckets = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = find_or_forget(&mut buckets, subject);
+        let full_at_ns = bucket.full_at_ns.max(now_ns);
+        let is_allowed = full_at_ns - now_ns <= *burst_ns;
+        if is_allowed {
+            bucket.full_at_ns = full_at_ns.saturating_add(*interval_ns);
+        }
+        is_allowed
+    }
+}
+
+/// The bucket of this source: its own, or that of the one which has been quiet for longest.
+fn find_or_forget(buckets: &mut [Bucket; WAYS], subject: Subject) -> &mut Bucket {
+    let key = |bucket: &&mut Bucket| match bucket.subject == subject {
+        true => (false, 0),
+        false => (true, bucket.full_at_ns),
+    };
+    let bucket = buckets.iter_mut().min_by_key(key).expect("a set has buckets");
+    if bucket.subject != subject {
+        *bucket = Bucket { subject, full_at_ns: 0 };
+    }
+    bucket
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subject(number: u32) -> Subject {
+        Subject::of(Ipv4Addr::from_bits(number).into())
+    }
+
+    fn allowed(limit: &RateLimit, subject: Subject, now: Instant, tries: usize) -> usize {
+        (0..tries).filter(|_| limit.allows(subject, now)).count()
+    }
+
+    #[test]
+    fn a_second_worth_is_allowed_at_once_and_then_one_an_interval() {
+        let limit = RateLimit::new(10);
+        let mut now = Instant::now();
+        assert_eq!(allowed(&limit, subject(1), now, 100), 10);
+        for _ in 0..5 {
+            now += Duration::from_millis(100);
+            assert_eq!(allowed(&limit, subject(1), now, 100), 1);
+        }
+        assert_eq!(allowed(&limit, subject(2), now, 100), 10, "another source has its own bucket");
+        now += Duration::from_secs(3600);
+        assert_eq!(allowed(&limit, subject(1), now, 100), 10, "a bucket holds no more than that");
+    }
+
+    #[test]
+    fn a_limit_of_one_allows_one_a_second() {
+        let limit = RateLimit::new(1);
+        let now = Instant::now();
+        assert_eq!(allowed(&limit, subject(1), now, 10), 1);
+        assert_eq!(allowed(&limit, subject(1), now + Duration::from_millis(900), 10), 0);
+        assert_eq!(allowed(&limit, subject(1), now + Duration::from_secs(1), 10), 1);
+    }
+
+    #[test]
+    fn a_limit_beyond_a_datagram_a_nanosecond_limits_nothing() {
+        let limit = RateLimit::new(u64::MAX);
+        assert_eq!(allowed(&limit, subject(1), Instant::now(), 10_000), 10_000);
+    }
+
+    #[test]
+    fn clones_are_one_table() {
+        let limit = RateLimit::new(10);
+        let now = Instant::now();
+        assert_eq!(allowed(&limit.clone(), subject(1), now, 7), 7);
+        assert_eq!(allowed(&limit, subject(1), now, 7), 3);
+    }
+
+    /// Forged sources without number: the table stays as large as it is, and the busy source whose
+    /// set is full is not the one that is forgotten.
+    #[test]
+    fn of_a_full_set_the_one_that_is_quiet_for_longest_is_forgotten() {
+        let mut buckets = [Bucket { subject: Subject::NOBODY, full_at_ns: 0 }; WAYS];
+        for (number, full_at_ns) in [(1, 50), (2, 40), (3, 30), (4, 60)] {
+            find_or_forget(&mut buckets, subject(number)).full_at_ns = full_at_ns;
+        }
+        assert_eq!(find_or_forget(&mut buckets, subject(3)).full_at_ns, 30, "it is there");
+        assert_eq!(find_or_forget(&mut buckets, subject(5)).full_at_ns, 0, "it is new");
+        let there = |number| buckets.iter().any(|bucket| bucket.subject == subject(number));
+        assert_eq!([1, 2, 3, 4, 5].map(there), [true, true, false, true, true]);
+    }
+
+    proptest! {
+        /// In whatever steps they come: in any time no more than a bucket and what fills it then.
+        #[test]
+        fn no_more_are_allowed_than_time_gives(
+            rate in 1_u64..2_000,
+            steps in prop::collection::vec((0_u64..400_000_000, 0_usize..50), 1..50),
+        ) {
+            let limit = RateLimit::new(rate);
+            let start = limit.0.started_at;
+            let (mut elapsed_ns, mut count, mut tried) = (0_u64, 0, 0);
+            for (step_ns, tries) in steps {
+                elapsed_ns += step_ns;
+                let now = start + Duration::from_nanos(elapsed_ns);
+                count += allowed(&limit, subject(1), now, tries) as u64;
+                tried += tries as u64;
+                // The interval is cut to whole nanoseconds.
+                let given = rate + elapsed_ns / limit.0.interval_ns;
+                prop_assert!(count <= given, "{count} of {given}");
+            }
+            prop_assert!(count >= tried.min(rate), "a bucketful at least is allowed");
+        }
+    }
+}

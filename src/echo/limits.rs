@@ -1,0 +1,37 @@
+//! The limits that several servers may have together.
+
+use super::guard::{Quota, RateLimit};
+use super::options::Options;
+use super::places::Places;
+
+/// How many connections there may be, in all and from one address, and how many datagrams of one
+/// source are answered.
+///
+/// Clones are the same limits: servers that [share](super::Server::share_limits) them count
+/// together, wherever their loops run.
+///
+/// ```
+/// use resound::echo::{Limits, Options, Server};
+///
+/// let options = Options { connections_max: 3, ..Options::default() };
+/// let limits = Limits::new(&options);
+/// let mut servers = [Server::new(options.clone()), Server::new(options)];
+/// servers.iter_mut().for_each(|server| server.share_limits(&limits));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub(super) places: Places,
+    pub(super) quota: Option<Quota>,
+    pub(super) rate: Option<RateLimit>,
+}
+
+impl Limits {
+    /// Those of these options, used up by nobody yet.
+    pub fn new(options: &Options) -> Limits {
+        Limits {
+            places: Places::new(options.connections_max),
+            quota: options.connections_per_address_max.map(Quota::new),
+            rate: options.datagrams_per_second_max.map(RateLimit::new),
+        }
+    }
+}
