@@ -9,7 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 
 use allocation_counter::measure;
-use resound::echo::{Options, Server, Source};
+use resound::echo::{Access, Cause, Options, Server, Source};
 use resound::reactor::Reactor;
 
 /// Before counting: connections are accepted, lists have grown.
@@ -28,8 +28,12 @@ struct Loop {
 
 impl Loop {
     fn serving(endpoint: &str) -> (Loop, Option<std::net::SocketAddr>) {
+        Loop::serving_by(Options::default(), endpoint)
+    }
+
+    fn serving_by(options: Options, endpoint: &str) -> (Loop, Option<std::net::SocketAddr>) {
         let mut reactor = Reactor::new().unwrap();
-        let mut server = Server::new(Options::default());
+        let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
         (Loop { reactor, server }, bound.addrs.first().copied())
     }
@@ -130,6 +134,48 @@ fn an_echo_of_trains_allocates_nothing() {
     };
     echo(WARM_UP_ECHOES);
     assert_eq!(measure(|| echo(1_000)).count_total, 0);
+}
+
+/// case U11: whoever asks, and whether he is answered or not: every datagram has a source that was
+/// not seen before, and all that can be asked of it is.
+#[test]
+fn a_new_source_allocates_nothing_answered_or_refused_or_denied() {
+    const SOURCES: u32 = 5_000;
+    /// Not one that the system picks: on another address that may be the server's as well.
+    const CLIENT_PORT: u16 = 20_000;
+    let networks = |texts: [&str; 2]| texts.map(|text| text.parse().unwrap());
+    let options = Options {
+        access: Access::new(
+            &networks(["127.0.0.0/8", "10.0.0.0/8"]),
+            &networks(["127.9.0.0/16", "::/0"]),
+        ),
+        datagrams_per_second_max: Some(1),
+        ..Options::default()
+    };
+    let (mut turned, addr) = Loop::serving_by(options, "udp://127.0.0.1:0");
+    let addr = addr.unwrap();
+    let mut send_from = |ip: Ipv4Addr, port: u16| {
+        let client = UdpSocket::bind((ip, port)).unwrap();
+        // The second is beyond the rate.
+        for _ in 0..2 {
+            assert_eq!(client.send_to(&[7; MESSAGE_BYTES], addr).unwrap(), MESSAGE_BYTES);
+        }
+        turned.reactor.turn(&mut turned.server).unwrap();
+    };
+    let mut from_all = |sources: std::ops::Range<u32>| {
+        for source in sources {
+            send_from(Ipv4Addr::from_bits(0x7f02_0000 + source), CLIENT_PORT);
+            send_from(Ipv4Addr::from_bits(0x7f02_0000 + source), addr.port());
+            send_from(Ipv4Addr::from_bits(0x7f09_0000 + source), CLIENT_PORT);
+        }
+    };
+    from_all(0..100);
+    assert_eq!(measure(|| from_all(100..SOURCES)).count_total, 0);
+    let count = |cause| turned.server.counters().total(cause);
+    let sources = u64::from(SOURCES);
+    assert_eq!(turned.server.counters().total_messages_out(), sources);
+    assert_eq!(count(Cause::RateLimited), sources);
+    assert_eq!((count(Cause::LoopOwnPort), count(Cause::Denied)), (2 * sources, 2 * sources));
 }
 
 #[test]
