@@ -56,17 +56,19 @@ impl Guard {
     }
 
     /// Whether nothing that comes from there is to be looked at.
+    #[inline]
     pub(super) fn denies(&self, from: SocketAddr) -> bool {
         self.access.as_ref().is_some_and(|access| !access.admits(from.ip()))
     }
 
     /// Why a datagram gets no answer, if it gets none. `to_group` when it was sent to a broadcast or
     /// multicast address. A datagram that would be answered is counted against the rate.
+    #[inline]
     pub(super) fn refusal(&self, from: SocketAddr, to_group: bool, now: Instant) -> Option<Cause> {
         if let Some(loops) = &self.loops
-            && let Some(cause) = loops.refusal(from, to_group)
+            && loops.refuses(from, to_group)
         {
-            return Some(cause);
+            return Some(loops.cause(from, to_group));
         }
         let rate = self.rate.as_ref()?;
         (!rate.allows(Subject::of(from.ip()), now)).then_some(Cause::RateLimited)

@@ -146,12 +146,35 @@ impl LinuxBatch {
 
     /// The answer to what was received at this index, as a train of its own.
     fn train_of(&self, index: usize) -> Train {
-        let bytes = self.answer(index).len();
-        let segment_bytes = match self.options.reply {
-            Some(_) => bytes,
-            None => self.message(index).segment_bytes,
+        if let Some(reply) = &self.options.reply {
+            return Train::of(index, reply.len(), reply.len());
+        }
+        let length = self.length(index);
+        Train::of(index, length, self.segment_bytes(index, length))
+    }
+
+    /// Where the bytes of an answer are. As [`Batch::answer`], without a slice of them.
+    fn answer_part(&self, index: usize) -> iovec {
+        let (start, length) = match &self.options.reply {
+            Some(reply) => (reply.as_ptr(), reply.len()),
+            None => (self.arena.as_ptr().wrapping_add(self.slot_start(index)), self.length(index)),
         };
-        Train::of(index, bytes, segment_bytes)
+        iovec { iov_base: start.cast_mut().cast(), iov_len: length }
+    }
+
+    fn slot_start(&self, index: usize) -> usize {
+        index * (self.options.slot_bytes + SLOT_STAGGER_BYTES)
+    }
+
+    /// How much of a datagram or train is in its slot.
+    fn length(&self, index: usize) -> usize {
+        (self.received_header(index).msg_len as usize).min(self.options.slot_bytes)
+    }
+
+    /// The length of each of its datagrams but the last, in a slot that holds this much.
+    fn segment_bytes(&self, index: usize, length: usize) -> usize {
+        let segment_bytes = self.notes[index].segment_bytes.filter(|bytes| *bytes > 0);
+        segment_bytes.unwrap_or(length).min(length)
     }
 
     /// Makes the headers and parts of the line's trains.
@@ -180,8 +203,7 @@ impl LinuxBatch {
             place += train.parts;
         }
         for &(train, index) in self.line.members() {
-            let bytes = self.answer(index);
-            let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+            let part = self.answer_part(index);
             let place = &mut self.part_places[train];
             assert!(*place < self.options.slots);
             // SAFETY: there is a part for each slot, and nobody borrows them now.
@@ -194,6 +216,7 @@ impl LinuxBatch {
 
 /// The IP address in a socket address (ip(7), ipv6(7)), without what IPv6 has besides: scope and
 /// flow. It is asked of every datagram, and need not copy the whole address.
+#[inline]
 fn ip_addr(name: &[u8]) -> Option<SocketAddr> {
     let (family, rest) = name.split_first_chunk()?;
     let (port, rest) = rest.split_first_chunk()?;
@@ -266,12 +289,10 @@ impl Batch for LinuxBatch {
 
     fn message(&self, index: usize) -> Message<'_> {
         let header = self.received_header(index);
-        let start = index * (self.options.slot_bytes + SLOT_STAGGER_BYTES);
-        let length = (header.msg_len as usize).min(self.options.slot_bytes);
-        let segment_bytes = self.notes[index].segment_bytes.filter(|bytes| *bytes > 0);
+        let (start, length) = (self.slot_start(index), self.length(index));
         Message {
             bytes: &self.arena[start..start + length],
-            segment_bytes: segment_bytes.unwrap_or(length).min(length),
+            segment_bytes: self.segment_bytes(index, length),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             // An unnamed Unix sender has no address at all, or its family alone.
             answerable: header.msg_hdr.msg_namelen as usize > size_of::<sa_family_t>(),
@@ -294,6 +315,7 @@ impl Batch for LinuxBatch {
         copied.map(|((), addr)| addr).expect("copying does not fail")
     }
 
+    #[inline]
     fn sender(&self, index: usize) -> Option<SocketAddr> {
         ip_addr(self.name(index))
     }

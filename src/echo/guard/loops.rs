@@ -1,6 +1,6 @@
 //! The loop guard: datagrams that no client sends, but that another service might answer again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::echo::counters::Cause;
 
@@ -36,20 +36,20 @@ const ANSWERING_PORTS: [u16; 21] = [
     30718, // Lantronix
 ];
 
-const PORTS: usize = 1 << 16;
+/// A bit for each of 2^16 ports.
+const PORT_WORDS: usize = (1 << 16) / u64::BITS as usize;
 
 /// Tells what is not to be answered.
 #[derive(Debug)]
 pub(super) struct LoopGuard {
     /// A bit a port: 8 KiB, of which only the words of ports that are in use are ever looked at.
-    suspects: Box<[u64]>,
+    suspects: Box<[u64; PORT_WORDS]>,
     own: Vec<u16>,
 }
 
 impl LoopGuard {
     pub(super) fn new() -> LoopGuard {
-        let words = vec![0; PORTS / u64::BITS as usize].into();
-        let mut guard = LoopGuard { suspects: words, own: Vec::new() };
+        let mut guard = LoopGuard { suspects: Box::new([0; PORT_WORDS]), own: Vec::new() };
         (0..SERVICE_PORTS).chain(ANSWERING_PORTS).for_each(|port| guard.suspect(port));
         guard
     }
@@ -59,17 +59,27 @@ impl LoopGuard {
         self.own.push(port);
     }
 
-    /// Why a datagram from there is not answered, if it is not.
-    pub(super) fn refusal(&self, from: SocketAddr, to_group: bool) -> Option<Cause> {
-        if to_group {
-            return Some(Cause::LoopGroup);
-        }
+    /// Whether a datagram from there is not to be answered: asked of every one, and nearly always
+    /// no.
+    #[inline]
+    pub(super) fn refuses(&self, from: SocketAddr, to_group: bool) -> bool {
         let (word, bit) = place(from.port());
-        if self.suspects[word] & bit != 0 {
-            let is_own = self.own.contains(&from.port());
-            return Some(if is_own { Cause::LoopOwnPort } else { Cause::LoopPort });
+        to_group || self.suspects[word] & bit != 0 || !is_unicast(from.ip())
+    }
+
+    /// Why it is not.
+    #[cold]
+    pub(super) fn cause(&self, from: SocketAddr, to_group: bool) -> Cause {
+        let (word, bit) = place(from.port());
+        if to_group {
+            Cause::LoopGroup
+        } else if self.own.contains(&from.port()) {
+            Cause::LoopOwnPort
+        } else if self.suspects[word] & bit != 0 {
+            Cause::LoopPort
+        } else {
+            Cause::LoopSource
         }
-        (!is_unicast(from.ip())).then_some(Cause::LoopSource)
     }
 
     fn suspect(&mut self, port: u16) {
@@ -78,17 +88,29 @@ impl LoopGuard {
     }
 }
 
+#[inline]
 fn place(port: u16) -> (usize, u64) {
     (usize::from(port) / u64::BITS as usize, 1 << (u32::from(port) % u64::BITS))
 }
 
 /// Whether one host may have this address. That of a subnet's broadcast is not told from others;
 /// the system does not send there (EACCES, ip(7)).
+#[inline]
 fn is_unicast(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => !(ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified()),
-        IpAddr::V6(ip) => !(ip.is_multicast() || ip.is_unspecified()),
+    match ip {
+        IpAddr::V4(ip) => is_unicast_ipv4(ip),
+        // Few of IPv6 begin with zeroes: the unspecified one, and IPv4 inside.
+        IpAddr::V6(ip) if ip.segments()[0] == 0 => match ip.to_ipv4_mapped() {
+            Some(ip) => is_unicast_ipv4(ip),
+            None => !ip.is_unspecified(),
+        },
+        IpAddr::V6(ip) => !ip.is_multicast(),
     }
+}
+
+#[inline]
+fn is_unicast_ipv4(ip: Ipv4Addr) -> bool {
+    !(ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified())
 }
 
 #[cfg(test)]
@@ -96,7 +118,8 @@ mod tests {
     use super::*;
 
     fn refusal(guard: &LoopGuard, from: &str) -> Option<Cause> {
-        guard.refusal(from.parse().unwrap(), false)
+        let from = from.parse().unwrap();
+        guard.refuses(from, false).then(|| guard.cause(from, false))
     }
 
     /// case U11
@@ -123,7 +146,7 @@ mod tests {
         let ports = 0..=u16::MAX;
         let guard = LoopGuard::new();
         let from = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        let suspects = ports.filter(|port| guard.refusal(from(*port), false).is_some()).count();
+        let suspects = ports.filter(|port| guard.refuses(from(*port), false)).count();
         assert_eq!(suspects, usize::from(SERVICE_PORTS) + ANSWERING_PORTS.len());
         assert!(ANSWERING_PORTS.iter().all(|port| *port < 32_768), "clients have those");
     }
@@ -155,6 +178,7 @@ mod tests {
     fn what_was_sent_to_many_is_not_answered() {
         let guard = LoopGuard::new();
         let from = "192.0.2.1:5000".parse().unwrap();
-        assert_eq!(guard.refusal(from, true), Some(Cause::LoopGroup));
+        assert!(guard.refuses(from, true) && !guard.refuses(from, false));
+        assert_eq!(guard.cause(from, true), Cause::LoopGroup);
     }
 }
