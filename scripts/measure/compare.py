@@ -46,10 +46,13 @@ def arguments():
     parser.add_argument("--transport", choices=("tcp", "udp", "both"), default="both",
                         help="of the suite servers (both)")
     parser.add_argument("--only", metavar="WORD,...", help="rows that begin with one of the words")
+    parser.add_argument("--before", metavar="PATH",
+                        help="another build of resound, to be a row beside this one")
     parser.add_argument("--no-build", action="store_true", help="run what has been built before")
     asked = parser.parse_args()
     if asked.rounds < 1 or not asked.seconds > 0:
         parser.error("rounds and seconds are above 0")
+    programs.BEFORE = asked.before
     if asked.generators:
         asked.suite = "generators"
     return asked

@@ -12,6 +12,8 @@ from pathlib import Path
 import machine
 
 RESOUND = "target/release/resound"
+# Another build of it, if one is to be compared.
+BEFORE = None
 PEERS = "target/peers/release"
 C_PEERS = "target/peers/c"
 C_NAMES = ("echo_epoll", "generator_epoll", "client_udp", "client_bulk")
@@ -73,6 +75,11 @@ def resound_help():
 def resound(transport, *options):
     """The command of our server."""
     return [RESOUND, "serve", "-q", *options, f"{transport}://127.0.0.1:0"]
+
+
+def before(command):
+    """The command of the other build."""
+    return [BEFORE, *command[1:]]
 
 
 def peer(name, transport, *options):

@@ -60,6 +60,8 @@ def servers(transport, client, *, rcvbuf=False, singly=False, names=None, option
     buf = [str(RECEIVE_BUF_BYTES)] if rcvbuf else []
     ours = ["--rcvbuf", *buf] if rcvbuf else []
     rows = [Row("resound", resound(transport, *ours), client)]
+    if programs.BEFORE:
+        rows.append(Row("resound before", programs.before(rows[0].command), client))
     for option in options:
         command = resound(transport, *ours, option)
         rows.append(Row(f"resound {option}", command, client, (option,)))
