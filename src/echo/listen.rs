@@ -2,6 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use socket2::{SockRef, Type};
 
 use super::datagram::PacketMover;
 use super::observer::Observer;
@@ -92,30 +95,84 @@ impl<O: Observer> Server<O> {
             Endpoint::Unixgram(name) => {
                 let socket = Datagram::unix(name, &settings)?;
                 let granted = socket.granted(&settings);
-                self.unix_batch.get_or_insert_with(|| {
-                    batch(UNIX_SLOTS, UNIX_SLOT_BYTES, &self.options.answer)
-                });
-                let mover = PacketMover::held_by_peer();
-                let sources = vec![Kind::Packets(Box::new(Packets { socket, mover }))];
+                self.prepare_for_unixgram();
+                let sources = vec![unixgram_source(socket)];
                 self.insert_all(reactor, endpoint.clone(), sources, Vec::new(), granted)
             }
         }
     }
 
-    /// Opens a UDP socket, and lets it move trains. A reply is to one datagram, and so is what a
-    /// one-off server does: they take no trains.
+    /// Serves a socket that somebody else has made, such as a service manager (sd_listen_fds(3)):
+    /// one of TCP or Unix that listens, or a bound one of UDP or Unix datagrams. It gets the
+    /// settings that can be set now, and its file is never removed. At the end only this copy of it
+    /// is closed: what comes then is queued for the next who serves it.
+    ///
+    /// ```
+    /// use resound::echo::{Options, Server};
+    /// use resound::reactor::Reactor;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut reactor = Reactor::new()?;
+    /// let mut server = Server::new(Options::default());
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let bound = server.adopt(&mut reactor, socket.into())?;
+    /// assert!(bound.endpoint.to_string().starts_with("udp://127.0.0.1:"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Names the descriptor and what it is, when it is no such socket, and the setting that the
+    /// system refuses.
+    pub fn adopt(&mut self, reactor: &mut Reactor<Source>, fd: OwnedFd) -> Result<Bound, Error> {
+        let settings = self.options.socket.clone();
+        let is_datagram = SockRef::from(&fd).r#type().is_ok_and(|kind| kind == Type::DGRAM);
+        if !is_datagram {
+            let listener = Listener::from_fd(fd, &settings)?;
+            let (endpoint, addrs) = (listener.endpoint(), listener.local_addr());
+            let granted = listener.granted(&settings);
+            let sources = vec![listener_source(listener)];
+            return self.insert_all(
+                reactor,
+                endpoint,
+                sources,
+                addrs.into_iter().collect(),
+                granted,
+            );
+        }
+        let socket = Datagram::from_fd(fd, &settings)?;
+        let (endpoint, addrs) = (socket.endpoint(), socket.local_addr());
+        let granted = socket.granted(&settings);
+        let source = if socket.transport() == Transport::Udp {
+            self.prepare_for_udp();
+            self.prepare_trains(&socket);
+            udp_source(socket)
+        } else {
+            self.prepare_for_unixgram();
+            unixgram_source(socket)
+        };
+        self.insert_all(reactor, endpoint, vec![source], addrs.into_iter().collect(), granted)
+    }
+
     fn open_udp(&self, addr: SocketAddr, settings: &SocketOptions) -> Result<Datagram, Error> {
         let socket = Datagram::udp(addr, settings)?;
+        self.prepare_trains(&socket);
+        Ok(socket)
+    }
+
+    /// Lets a UDP socket move trains. A reply is to one datagram, a one-off server serves one, and a
+    /// rate counts each: they take no trains.
+    fn prepare_trains(&self, socket: &Datagram) {
         if self.options.trains {
             socket.send_trains();
-            let counts_each = self.options.datagrams_per_second_max.is_some();
-            let is_single = self.options.one_off || counts_each;
-            if !is_single && !matches!(self.options.answer, Answer::Text(_)) {
-                // A system that knows no trains gives single datagrams.
-                let _ = socket.receive_trains(true);
-            }
         }
-        Ok(socket)
+        let counts_each = self.options.one_off || self.options.datagrams_per_second_max.is_some();
+        let takes_trains =
+            self.options.trains && !counts_each && !matches!(self.options.answer, Answer::Text(_));
+        // Said in any case: who had the socket before may have switched it on. A system that knows
+        // no trains gives single datagrams.
+        let _ = socket.receive_trains(takes_trains);
     }
 
     /// Has the [loop guard](super::Options::loop_guard) know of a UDP port that another server of this
@@ -158,6 +215,11 @@ impl<O: Observer> Server<O> {
     fn prepare_for_udp(&mut self) {
         let answer = &self.options.answer;
         self.udp_batch.get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, answer));
+    }
+
+    fn prepare_for_unixgram(&mut self) {
+        let answer = &self.options.answer;
+        self.unix_batch.get_or_insert_with(|| batch(UNIX_SLOTS, UNIX_SLOT_BYTES, answer));
     }
 
     /// As `insert_all`, for an IP endpoint, whose port is now the one that was picked.
@@ -204,6 +266,10 @@ fn listener_source(listener: Listener) -> Kind {
 
 fn udp_source(socket: Datagram) -> Kind {
     Kind::Packets(Box::new(Packets { socket, mover: PacketMover::held_by_socket() }))
+}
+
+fn unixgram_source(socket: Datagram) -> Kind {
+    Kind::Packets(Box::new(Packets { socket, mover: PacketMover::held_by_peer() }))
 }
 
 fn batch(slots: usize, slot_bytes: usize, answer: &Answer) -> SystemBatch {

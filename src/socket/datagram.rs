@@ -1,5 +1,7 @@
 //! A datagram socket, UDP or Unix: opened here, read and written in [batches](super::batch).
 
+mod shared;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -33,9 +35,11 @@ const PATH_BYTES_MIN: usize = 524;
 /// A bound, non-blocking datagram socket.
 #[derive(Debug)]
 pub struct Datagram {
-    /// The socket file. Dropped, and so removed, before its socket is closed.
+    /// The socket file, if it is ours. Dropped, and so removed, before its socket is closed.
     _path: Option<BoundPath>,
     inner: Inner,
+    /// Somebody else has it as well, and may use it when this process does not.
+    is_shared: bool,
     /// What the system granted, in its own count, which includes its overhead.
     send_buf_bytes: usize,
     /// The longest datagrams that are answered in trains; 0 for none at all.
@@ -114,8 +118,13 @@ impl Datagram {
 
     fn new(inner: Inner, path: Option<BoundPath>) -> Result<Datagram, Error> {
         let train_segment_bytes_max = Cell::new(0);
-        let mut datagram =
-            Datagram { _path: path, inner, send_buf_bytes: 0, train_segment_bytes_max };
+        let mut datagram = Datagram {
+            _path: path,
+            inner,
+            is_shared: false,
+            send_buf_bytes: 0,
+            train_segment_bytes_max,
+        };
         let size = datagram.socket().send_buffer_size();
         datagram.send_buf_bytes =
             size.map_err(|error| Error::new("ask the send buffer's size of", &datagram, error))?;

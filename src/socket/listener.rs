@@ -2,22 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mio::net::{TcpListener, UnixListener};
 use socket2::{SockAddr, SockRef, Type};
 
+use super::adopt;
 use super::path::{self, BoundPath};
 use super::{SocketOptions, Stream};
-use crate::endpoint::{Transport, UnixName};
+use crate::endpoint::{Endpoint, Transport, UnixName};
 use crate::error::Error;
 
 /// A non-blocking listener.
 #[derive(Debug)]
 pub struct Listener {
-    /// The socket file. Dropped, and so removed, before its socket is closed.
+    /// The socket file, if it is ours. Dropped, and so removed, before its socket is closed.
     _path: Option<BoundPath>,
     inner: Inner,
+    /// Somebody else has made it, with a backlog of his own.
+    is_shared: bool,
 }
 
 #[derive(Debug)]
@@ -43,7 +46,8 @@ impl Listener {
             .and_then(|()| socket.listen(backlog_argument(options)))
             .and_then(|()| options.open_port(&socket));
         bound.map_err(|error| super::datagram::bind_error(Transport::Tcp, addr, error))?;
-        Ok(Listener { _path: None, inner: Inner::Tcp(TcpListener::from_std(socket.into())) })
+        let inner = Inner::Tcp(TcpListener::from_std(socket.into()));
+        Ok(Listener { _path: None, inner, is_shared: false })
     }
 
     /// Binds and listens on a Unix stream name. A stale socket file is taken over.
@@ -58,7 +62,49 @@ impl Listener {
         let listening = socket.listen(backlog_argument(options));
         listening.map_err(|error| Error::new("listen on", format!("unix:{name}"), error))?;
         let inner = Inner::Unix(UnixListener::from_std(socket.into()));
-        Ok(Listener { _path: path, inner })
+        Ok(Listener { _path: path, inner, is_shared: false })
+    }
+
+    /// Takes over a listening socket, TCP or Unix, that somebody else has made, such as a service
+    /// manager (sd_listen_fds(3)). It is made non-blocking and close-on-exec, and gets the settings
+    /// that can be set now: not the backlog, nor the mode of its file, which is never removed.
+    ///
+    /// Whoever else has the socket keeps it: connections are queued there when this one is closed.
+    ///
+    /// ```
+    /// use resound::socket::{Listener, SocketOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let listener = Listener::from_fd(socket.into(), &SocketOptions::default())?;
+    /// assert!(listener.endpoint().to_string().starts_with("tcp://127.0.0.1:"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Names the descriptor and what it is, when it is no such socket, and the setting that the
+    /// system refuses.
+    pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<Listener, Error> {
+        let (socket, transport) = adopt::take_over(fd)?;
+        options.apply_bufs(&socket)?;
+        let inner = match transport {
+            Transport::Tcp => {
+                options.apply_tcp(&socket)?;
+                Inner::Tcp(TcpListener::from_std(socket.into()))
+            }
+            Transport::Unix => Inner::Unix(UnixListener::from_std(socket.into())),
+            Transport::Udp | Transport::Unixgram => {
+                return Err(adopt::misplaced(&socket, "it is a datagram socket"));
+            }
+        };
+        Ok(Listener { _path: None, inner, is_shared: true })
+    }
+
+    /// Where it listens, with the port the system picked.
+    pub fn endpoint(&self) -> Endpoint {
+        adopt::endpoint(self.transport(), &SockRef::from(self))
     }
 
     /// Takes the next queued connection, non-blocking and close-on-exec, and the address of its
@@ -97,7 +143,9 @@ impl Listener {
     /// What the system granted of the settings, as names and values.
     pub fn granted(&self, options: &SocketOptions) -> Vec<(&'static str, String)> {
         let mut granted = options.granted(&SockRef::from(self));
-        granted.insert(0, ("backlog", options.backlog_granted().to_string()));
+        if !self.is_shared {
+            granted.insert(0, ("backlog", options.backlog_granted().to_string()));
+        }
         granted
     }
 }

@@ -4,6 +4,7 @@
 //! in this folder: [`Stream`] and [`Listener`] for TCP and Unix streams, [`Datagram`] and its
 //! batches for UDP and Unix datagrams.
 
+mod adopt;
 pub mod batch;
 mod datagram;
 mod listener;

@@ -97,7 +97,7 @@ impl SocketOptions {
         Ok(socket)
     }
 
-    fn apply_bufs(&self, socket: &Socket) -> Result<(), Error> {
+    pub(super) fn apply_bufs(&self, socket: &Socket) -> Result<(), Error> {
         if let Some(bytes) = self.receive_buf_bytes {
             let set = socket.set_recv_buffer_size(bytes);
             set.map_err(|error| Error::new("set the receive buffer to", bytes, error))?;
@@ -109,7 +109,7 @@ impl SocketOptions {
         Ok(())
     }
 
-    fn apply_tcp(&self, socket: &Socket) -> Result<(), Error> {
+    pub(super) fn apply_tcp(&self, socket: &Socket) -> Result<(), Error> {
         // Linux and the BSDs hand TCP_NODELAY on to accepted sockets: one call for all of them.
         let set = socket.set_tcp_nodelay(self.nodelay);
         set.map_err(|error| Error::new("set", "TCP_NODELAY", error))?;

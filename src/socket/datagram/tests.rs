@@ -202,3 +202,25 @@ fn a_train_is_taken_apart_for_whoever_does_not_take_trains() {
         assert_eq!((&buf[..count], segment_bytes), (expected, expected.len()));
     }
 }
+
+/// case P2: a service that knows nothing of trains may be the next to have the socket.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_has_a_passed_socket_next_finds_trains_taken_apart() {
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let target = Target::Ip(theirs.local_addr().unwrap());
+    let client = Datagram::connect(&target, None, &SocketOptions::default()).unwrap();
+    let mut buf = [0; 16];
+
+    let ours = theirs.try_clone().unwrap();
+    let ours = Datagram::from_fd(ours.into(), &SocketOptions::default()).unwrap();
+    ours.receive_trains(true).unwrap();
+    client.send_train(b"aabbcc", 2).unwrap();
+    assert_eq!(theirs.recv(&mut buf).unwrap(), 6, "a whole train");
+    drop(ours);
+    client.send_train(b"aabbcc", 2).unwrap();
+    for _ in 0..3 {
+        assert_eq!(theirs.recv(&mut buf).unwrap(), 2);
+    }
+}

@@ -7,7 +7,8 @@ use std::ptr;
 use libc::{c_int, c_uint, cmsghdr, msghdr};
 
 /// Room for the control messages asked for: `in6_pktinfo` (36 bytes with its header, padded to
-/// 40), the overflow count and the size of a train's datagrams (24 each), and some to spare.
+/// 40), on a socket that takes both families `in_pktinfo` beside it (28, padded to 32), the overflow
+/// count and the size of a train's datagrams (24 each), and some to spare.
 pub(super) const CONTROL_BYTES: usize = 128;
 
 /// A control buffer, aligned as `cmsghdr` must be.
@@ -55,7 +56,7 @@ impl Notes {
                     let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
                     // The address in the header, and the one to answer from (ip(7)), are the same
                     // for a datagram to this host alone.
-                    notes.to_group =
+                    notes.to_group |=
                         info.is_some_and(|info| info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr);
                     notes.destination = info.map(|info| {
                         (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
@@ -64,8 +65,9 @@ impl Notes {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     // SAFETY: this kind carries an in6_pktinfo.
                     let info: Option<libc::in6_pktinfo> = unsafe { payload(next) };
-                    notes.to_group = info.is_some_and(|info| ipv6_addr(&info).is_multicast());
-                    notes.destination = info.and_then(|info| ipv6_source(&info));
+                    notes.to_group |= info.is_some_and(|info| ipv6_addr(&info).is_multicast());
+                    let source = info.and_then(|info| ipv6_source(&info));
+                    notes.destination = source.or(notes.destination);
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                     // SAFETY: this kind carries a u32.
@@ -87,11 +89,12 @@ impl Notes {
 
 /// The source address for the answer. A datagram to a group was not sent to an address of ours:
 /// routing picks one. A link-local address means nothing without its interface; any other is
-/// left free to take the best way back.
+/// left free to take the best way back. Of an IPv4 datagram a note of that family tells.
 fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
     let ip = ipv6_addr(info);
     let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
-    (!ip.is_multicast()).then_some((ip.into(), interface))
+    let is_ours = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
+    is_ours.then_some((ip.into(), interface))
 }
 
 fn ipv6_addr(info: &libc::in6_pktinfo) -> Ipv6Addr {

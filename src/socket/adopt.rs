@@ -1,0 +1,158 @@
+//! Sockets that somebody else has made and handed over, as service managers do (sd_listen_fds(3)):
+//! what they are, and whether they can be served.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::Peer;
+use crate::endpoint::{Endpoint, HostPort, Transport, UnixName};
+use crate::error::Error;
+
+const EXPECTED: &str =
+    "expected a listening TCP or Unix socket, or a bound UDP or Unix datagram socket";
+
+/// A socket that was handed over, of a kind and in a state that can be served: non-blocking, which
+/// whoever else has it sees as well, and close-on-exec, which is this process's alone.
+pub(super) fn take_over(fd: OwnedFd) -> Result<(Socket, Transport), Error> {
+    let object = format!("descriptor {}", fd.as_raw_fd());
+    let failed = |error| Error::new("serve", &object, error);
+    let socket = Socket::from(fd);
+    let unfit = |what: String| misplaced(&socket, what);
+    let Ok(kind) = socket.r#type() else { return Err(unfit("it is not a socket".to_owned())) };
+    let addr = socket.local_addr().map_err(failed)?;
+    let name = name(kind, &addr, &socket);
+    let Some(transport) = transport(kind, &addr, &socket) else {
+        return Err(unfit(format!("it is {name}")));
+    };
+    if socket.peer_addr().is_ok() {
+        return Err(unfit(format!("it is {name} that is connected")));
+    }
+    if transport.is_stream() && !listens(&socket) {
+        return Err(unfit(format!("it is {name} that does not listen")));
+    }
+    if !is_bound(&addr) {
+        return Err(unfit(format!("it is {name} that is not bound")));
+    }
+    socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)).map_err(failed)?;
+    Ok((socket, transport))
+}
+
+/// The error for a socket that cannot be served, which says what it is.
+pub(super) fn misplaced(socket: &Socket, what: impl Into<String>) -> Error {
+    let reason = io::Error::new(io::ErrorKind::InvalidInput, what.into());
+    Error::new("serve", format!("descriptor {}", socket.as_raw_fd()), reason).hint(EXPECTED)
+}
+
+/// How bytes travel there, if it is one of our ways.
+fn transport(kind: Type, addr: &SockAddr, socket: &Socket) -> Option<Transport> {
+    let is_ip = addr.as_socket().is_some();
+    match kind {
+        Type::STREAM if is_ip && has_protocol(socket, Protocol::TCP) => Some(Transport::Tcp),
+        Type::DGRAM if is_ip && has_protocol(socket, Protocol::UDP) => Some(Transport::Udp),
+        Type::STREAM if addr.is_unix() => Some(Transport::Unix),
+        Type::DGRAM if addr.is_unix() => Some(Transport::Unixgram),
+        _ => None,
+    }
+}
+
+/// What it is, for people: `a TCP socket`, `a Unix SOCK_SEQPACKET socket`.
+fn name(kind: Type, addr: &SockAddr, socket: &Socket) -> String {
+    match transport(kind, addr, socket) {
+        Some(Transport::Tcp) => return "a TCP socket".to_owned(),
+        Some(Transport::Udp) => return "a UDP socket".to_owned(),
+        Some(Transport::Unix) => return "a Unix stream socket".to_owned(),
+        Some(Transport::Unixgram) => return "a Unix datagram socket".to_owned(),
+        None => {}
+    }
+    let family = match addr.domain() {
+        Domain::IPV4 => "an IPv4".to_owned(),
+        Domain::IPV6 => "an IPv6".to_owned(),
+        Domain::UNIX => "a Unix".to_owned(),
+        domain => format!("an address family {}", i32::from(domain)),
+    };
+    match kind {
+        Type::SEQPACKET => format!("{family} SOCK_SEQPACKET socket"),
+        Type::RAW => format!("{family} SOCK_RAW socket"),
+        // Of one of ours, and yet by another protocol, such as SCTP or ICMP.
+        Type::STREAM => format!("{family} stream socket of another protocol"),
+        Type::DGRAM => format!("{family} datagram socket of another protocol"),
+        kind => format!("{family} socket of type {}", i32::from(kind)),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn has_protocol(socket: &Socket, wanted: Protocol) -> bool {
+    matches!(socket.protocol(), Ok(Some(protocol)) if protocol == wanted)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn listens(socket: &Socket) -> bool {
+    matches!(socket.is_listener(), Ok(true))
+}
+
+/// Elsewhere it cannot be asked: such a socket fails as it is used.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn has_protocol(_: &Socket, _: Protocol) -> bool {
+    true
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn listens(_: &Socket) -> bool {
+    true
+}
+
+fn is_bound(addr: &SockAddr) -> bool {
+    match addr.as_socket() {
+        Some(ip) => ip.port() != 0,
+        None => !addr.is_unnamed(),
+    }
+}
+
+/// Whether it takes IPv4 as well, whose addresses it sees inside IPv6 ones.
+pub(super) fn is_dual_stack(socket: &Socket, addr: SocketAddr) -> bool {
+    addr.ip() == Ipv6Addr::UNSPECIFIED && matches!(socket.only_v6(), Ok(false))
+}
+
+/// Where a bound socket is, as it would have been asked for. A name with bytes that no endpoint may
+/// have is escaped: it is for people, on one line.
+pub(super) fn endpoint(transport: Transport, socket: &SockRef<'_>) -> Endpoint {
+    let addr = socket.local_addr().ok();
+    let host_port = || {
+        let text = addr
+            .as_ref()
+            .and_then(SockAddr::as_socket)
+            .map(|addr| addr.to_string())
+            .unwrap_or_default();
+        // IPv6 stands in brackets, with its zone.
+        let (host, port) = text.rsplit_once(':').unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        HostPort { host: host.to_owned(), port: port.parse().unwrap_or(0) }
+    };
+    let unix_name = || match addr.as_ref().map_or(Peer::Unnamed, Peer::from) {
+        Peer::Abstract(name) => UnixName::Abstract(shown(&name)),
+        Peer::Path(path) => {
+            UnixName::Path(PathBuf::from(shown(path.as_os_str().as_encoded_bytes())))
+        }
+        Peer::Ip(_) | Peer::Unnamed => UnixName::Abstract(String::new()),
+    };
+    match transport {
+        Transport::Tcp => Endpoint::Tcp(host_port()),
+        Transport::Udp => Endpoint::Udp(host_port()),
+        Transport::Unix => Endpoint::Unix(unix_name()),
+        Transport::Unixgram => Endpoint::Unixgram(unix_name()),
+    }
+}
+
+fn shown(name: &[u8]) -> String {
+    match str::from_utf8(name) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => name.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
