@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use super::counters::{Cause, Tally};
@@ -38,13 +40,16 @@ impl Accept for Listener {
 /// A descriptor kept in reserve. When there is no other left, it is given up for as long as it
 /// takes to accept one connection and close it: that client is told, rather than left to wait.
 #[derive(Debug, Default)]
-pub(super) struct SpareDescriptor(Option<File>);
+pub(super) struct SpareDescriptor(Option<OwnedFd>);
 
 impl SpareDescriptor {
     /// Takes a descriptor into reserve, if there is one to be had.
     pub(super) fn refill(&mut self) {
         if self.0.is_none() {
-            self.0 = File::open("/dev/null").ok();
+            let null = File::open("/dev/null").map(OwnedFd::from);
+            // An empty root, as of a container, has no devices.
+            let socket = || UnixDatagram::unbound().map(OwnedFd::from);
+            self.0 = null.or_else(|_| socket()).ok();
         }
     }
 
