@@ -4,8 +4,11 @@ mod arguments;
 mod console;
 mod inquiry;
 mod loops;
+mod passed;
+mod supervisor;
 
 use std::io::{self, Write};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use resound::echo::Bound;
@@ -15,6 +18,8 @@ use tracing::{info, warn};
 pub(super) use self::arguments::{Arguments, at_least_one, buf_size};
 use self::console::{Console, WARNING_INTERVAL, print_stats};
 use self::loops::{Loops, StopAll};
+use self::passed::Passed;
+use self::supervisor::Supervisor;
 use super::outlet::Outlet;
 
 /// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
@@ -30,9 +35,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
     let started_at = Instant::now();
+    let passed = passed::take();
     let log = Outlet::new(io::stderr(), |_| {});
     arguments.start_log(&log);
-    let outcome = serve(arguments, started_at, &log);
+    let outcome = passed.and_then(|passed| serve(arguments, passed, started_at, &log));
     // One deadline for both: who has not read until then will not read more.
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let lost = log.flush(deadline);
@@ -60,22 +66,33 @@ fn on_print_error(stop: StopAll) -> impl FnMut(io::Error) {
     }
 }
 
-fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(), resound::Error> {
-    let endpoints = arguments.endpoints();
+fn serve(
+    arguments: &Arguments,
+    passed: Passed,
+    started_at: Instant,
+    log: &Outlet,
+) -> Result<(), resound::Error> {
+    passed.warn();
+    let endpoints = arguments.endpoints(!passed.sockets.is_empty());
     let loops = loops::useful_count(arguments.threads, &endpoints);
-    let connections_max = connection_limit(arguments.max_connections, &endpoints, loops)?;
+    let connections_max =
+        connection_limit(arguments.max_connections, &endpoints, passed.sockets.len(), loops)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
     let print = arguments.print.then(|| Outlet::new(io::stdout(), on_print_error(stop.clone())));
-    let console =
-        |label, respondent| Console::new(label, print.clone(), log.clone(), respondent, started_at);
+    let (events, heard) = mpsc::channel();
+    let console = |label, respondent| {
+        Console::new(label, print.clone(), log.clone(), respondent, events.clone(), started_at)
+    };
     let options = arguments.options(connections_max);
     let mut loops = Loops::new((reactors, stop), options, console);
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
-    let bound = loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?;
+    let mut bound = loops.adopt(passed.sockets)?;
+    bound.extend(loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?);
     bound.iter().for_each(log_bound);
-    arguments.warn_of_flags_without_use(&endpoints);
+    arguments.warn_of_flags_without_use(&bound);
+    let inquiry = loops.inquiry();
     let running = loops.start()?;
     match print_listening(&bound) {
         // Nobody reads where it listens: a quiet end, as of any program in a pipe.
@@ -83,7 +100,9 @@ fn serve(arguments: &Arguments, started_at: Instant, log: &Outlet) -> Result<(),
         other => other.map_err(|error| resound::Error::new("write to", "stdout", error))?,
     }
 
+    let supervisor = Supervisor::start((events, heard), &bound, inquiry);
     let (counters, outcome) = running.run();
+    drop(supervisor);
     print_stats(log, "", started_at, &counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
     if lost > 0 {
@@ -121,6 +140,7 @@ fn log_bound(bound: &Bound) {
 fn connection_limit(
     asked: Option<u64>,
     endpoints: &[Endpoint],
+    passed: usize,
     loops: usize,
 ) -> Result<u64, resound::Error> {
     let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
@@ -133,7 +153,8 @@ fn connection_limit(
     const SOCKETS_PER_ENDPOINT: u64 = 2;
     let sockets = SOCKETS_PER_ENDPOINT * endpoints.len() as u64;
     let others = loops as u64 - 1;
-    let reserved = DESCRIPTORS_RESERVED + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
+    let reserved =
+        DESCRIPTORS_RESERVED + passed as u64 + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
     let most = limit.saturating_sub(reserved).max(1);
     match asked {
         Some(asked) if asked > most => {

@@ -18,6 +18,7 @@ mod peers;
 mod ping;
 mod send;
 mod settings;
+mod supervised;
 mod support;
 mod syscalls;
 mod threads;

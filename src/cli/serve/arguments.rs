@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use resound::echo::{Access, Answer, Options};
+use resound::echo::{Access, Answer, Bound, Options};
 use resound::endpoint::{Endpoint, Transport};
 use resound::reactor::Spin;
 use resound::socket::SocketOptions;
@@ -176,8 +176,9 @@ fn octal_mode(text: &str) -> Result<u32, String> {
 }
 
 impl Arguments {
-    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
-        if self.endpoints.is_empty() {
+    /// What is to be opened: where nothing is asked for and nothing was passed, the default.
+    pub(super) fn endpoints(&self, has_passed: bool) -> Vec<Endpoint> {
+        if self.endpoints.is_empty() && !has_passed {
             let default = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
             return default.map(|text| text.parse().expect("the default parses")).to_vec();
         }
@@ -231,8 +232,8 @@ impl Arguments {
     }
 
     /// Warns of flags that no endpoint has a use for.
-    pub(super) fn warn_of_flags_without_use(&self, endpoints: &[Endpoint]) {
-        let has = |transport| endpoints.iter().any(|endpoint| endpoint.transport() == transport);
+    pub(super) fn warn_of_flags_without_use(&self, bound: &[Bound]) {
+        let has = |transport| bound.iter().any(|bound| bound.endpoint.transport() == transport);
         let (has_tcp, has_udp) = (has(Transport::Tcp), has(Transport::Udp));
         let of_tcp = [
             ("--nagle", self.nagle),

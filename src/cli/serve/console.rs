@@ -1,6 +1,7 @@
 //! What the server says: messages to stdout, notices to the log, counters to stderr.
 
 use std::io::Write;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use resound::echo::{Counters, Notice, Observer, Severity};
@@ -10,6 +11,7 @@ use resound::socket::Peer;
 use tracing::{debug, info, warn};
 
 use super::inquiry::Respondent;
+use super::supervisor::Event;
 use crate::cli::outlet::Outlet;
 use crate::cli::text;
 
@@ -33,6 +35,7 @@ pub(super) struct Console {
     print: Option<Outlet>,
     log: Outlet,
     respondent: Respondent,
+    events: Sender<Event>,
     started_at: Instant,
     /// By kind of warning: when it was last logged, and how many were left out since. As many as
     /// there are kinds.
@@ -45,9 +48,10 @@ impl Console {
         print: Option<Outlet>,
         log: Outlet,
         respondent: Respondent,
+        events: Sender<Event>,
         started_at: Instant,
     ) -> Console {
-        Console { label, print, log, respondent, started_at, warned: Vec::new() }
+        Console { label, print, log, respondent, events, started_at, warned: Vec::new() }
     }
 
     /// Whether a warning of this kind is due, with how many were left out before it.
@@ -84,6 +88,10 @@ impl Observer for Console {
     }
 
     fn notice(&mut self, notice: &Notice<'_>) {
+        if let Notice::Draining { timeout, .. } = notice {
+            // Without a manager nobody hears it.
+            let _ = self.events.send(Event::Draining(*timeout));
+        }
         let left_out = match notice.severity() {
             Severity::Warning => self.due(notice),
             Severity::Debug | Severity::Info => Some(0),

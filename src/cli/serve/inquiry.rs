@@ -47,7 +47,6 @@ pub(super) fn inquiry(handles: impl Iterator<Item = AskHandle>) -> (Inquiry, Vec
 
 impl Inquiry {
     /// The answer of each loop that has not ended, in their order.
-    #[allow(dead_code)]
     pub(super) fn ask(&self, timeout: Duration) -> Result<Vec<Answer>, Silent> {
         let deadline = Instant::now() + timeout;
         // Whoever panicked with it in hand has left nothing half done.

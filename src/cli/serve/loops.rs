@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 
 use super::console::Console;
 use super::inquiry::{Inquiry, Respondent, inquiry};
+use super::passed::PassedSocket;
 use crate::cli::cpus;
 
 /// More than any machine has processors for; a loop takes 64 KiB and its batches even if idle.
@@ -60,7 +62,7 @@ pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
     let is_shareable =
         |endpoint: &Endpoint| matches!(endpoint.transport(), Transport::Tcp | Transport::Udp);
     if asked > 1 && !endpoints.iter().any(is_shareable) {
-        warn!("--threads {asked} without effect: Unix endpoints live on one loop");
+        warn!("--threads {asked} without effect: Unix and passed sockets live on one loop");
         return 1;
     }
     asked
@@ -103,7 +105,6 @@ impl Loops {
     }
 
     /// What asks them how they fare.
-    #[expect(dead_code)]
     pub(super) fn inquiry(&self) -> Arc<Inquiry> {
         Arc::clone(&self.inquiry)
     }
@@ -124,6 +125,31 @@ impl Loops {
             pinned.cpu = Some(*cpu);
         }
         Ok(())
+    }
+
+    /// Serves sockets that were passed, on the first loop. The others could only join their ports
+    /// (SO_REUSEPORT) as the user who has made them, which a manager's service hardly is.
+    pub(super) fn adopt(&mut self, passed: Vec<PassedSocket>) -> Result<Vec<Bound>, Error> {
+        let without = self.loops.len() - 1;
+        if without > 0 && !passed.is_empty() {
+            warn!("passed sockets live on the first loop: {without} others do not serve them");
+        }
+        let (first, others) = self.loops.split_first_mut().expect("there is a loop");
+        let Loop { reactor, server, .. } = first;
+        let mut all_bound = Vec::new();
+        for PassedSocket { fd, name } in passed {
+            let number = fd.as_raw_fd();
+            let bound = server.adopt(reactor, fd)?;
+            let name = name.map_or(String::new(), |name| format!(" ({})", name.escape_debug()));
+            info!("{} was passed as descriptor {number}{name}", bound.endpoint);
+            if bound.endpoint.transport() == Transport::Udp {
+                for Loop { server, .. } in others.iter_mut() {
+                    bound.addrs.iter().for_each(|addr| server.note_own_port(addr.port()));
+                }
+            }
+            all_bound.push(bound);
+        }
+        Ok(all_bound)
     }
 
     /// Opens each endpoint: on the first loop, and if it is one of TCP or UDP beside it on all
@@ -149,7 +175,8 @@ impl Loops {
             watched.map_err(|error| Error::new("watch", "signals", error))?;
         }
         if self.loops.len() > 1 {
-            info!("{} loops share each TCP and UDP port (SO_REUSEPORT)", self.loops.len());
+            let loops = self.loops.len();
+            info!("{loops} loops share each TCP and UDP port that they open (SO_REUSEPORT)");
         }
         Ok(all_bound)
     }
