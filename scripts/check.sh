@@ -21,3 +21,4 @@ step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-features --lib
 step cargo test --locked
 step cargo test --locked --benches
+step scripts/check-deploy.sh

@@ -1,0 +1,133 @@
+"""Whether all system calls that the service makes are among those that its unit allows.
+
+under_filter.py PROGRAM UNIT
+
+Runs the program under strace(1) as the unit would have it run, and speaks to it by every path.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+WAIT_MAX_S = 60
+BULK_BYTES = 8 << 20
+
+# Refused to the service, as here, without harm: the thread that writes the log leaves the CPUs that
+# a loop may be pinned to.
+REFUSED = {"sched_setaffinity"}
+
+
+def named_sets():
+    """The sets of systemd, as they are written: with sets in them."""
+    text = subprocess.run(
+        ["systemd-analyze", "syscall-filter"], check=True, capture_output=True, text=True
+    ).stdout
+    sets, current = {}, None
+    for line in text.splitlines():
+        if line.startswith("@"):
+            current = sets.setdefault(line.strip(), [])
+        elif current is not None and line.startswith(" ") and not line.strip().startswith("#"):
+            current.append(line.strip())
+    return sets
+
+
+def expand(words, sets):
+    calls = set()
+    for word in words:
+        calls |= expand(sets[word], sets) if word.startswith("@") else {word}
+    return calls
+
+
+def allowed(unit):
+    sets = named_sets()
+    calls = expand(["@default"], sets)
+    with open(unit, encoding="utf-8") as lines:
+        for line in lines:
+            key, _, value = line.strip().partition("=")
+            if key != "SystemCallFilter":
+                continue
+            words = expand(value.removeprefix("~").split(), sets)
+            calls = calls - words if value.startswith("~") else calls | words
+    return calls
+
+
+def bulk(stream):
+    """More than is copied: what keeps coming is spliced."""
+    sender = threading.Thread(target=lambda: (stream.sendall(bytes(BULK_BYTES)), stream.shutdown(1)))
+    sender.start()
+    left = BULK_BYTES
+    while chunk := stream.recv(1 << 20):
+        left -= len(chunk)
+    sender.join()
+    assert left == 0, left
+
+
+def speak(folder, lines):
+    ip = [line.split("//")[1].rpartition(":") for line in lines[:2]]
+    tcp, udp = [(host, int(port)) for host, _, port in ip]
+    for family, place in ((socket.AF_INET, tcp), (socket.AF_UNIX, f"{folder}/stream")):
+        with socket.socket(family, socket.SOCK_STREAM) as client:
+            client.settimeout(WAIT_MAX_S)
+            client.connect(place)
+            client.sendall(b"ping")
+            assert client.recv(4) == b"ping"
+            bulk(client)
+    for family, own, place in (
+        (socket.AF_INET, ("127.0.0.1", 0), udp),
+        (socket.AF_UNIX, f"{folder}/client", f"{folder}/packets"),
+    ):
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(WAIT_MAX_S)
+            client.bind(own)
+            for _ in range(8):
+                client.sendto(b"ping", place)
+            for _ in range(8):
+                assert client.recv(16) == b"ping"
+
+
+def main(program, unit):
+    with tempfile.TemporaryDirectory() as folder:
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        manager.bind(f"{folder}/notify")
+        trace = f"{folder}/trace"
+        endpoints = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]
+        endpoints += [f"unix:{folder}/stream", f"unixgram:{folder}/packets"]
+        refuse = [f"--inject={name}:error=EPERM" for name in sorted(REFUSED)]
+        strace = ["strace", "-f", "-qq", "-o", trace, *refuse]
+        command = [*strace, program, "serve", "--stats", "50ms"]
+        environment = {"NOTIFY_SOCKET": f"{folder}/notify", "WATCHDOG_USEC": "100000"}
+        server = subprocess.Popen(
+            [*command, "--threads", "2", *endpoints],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            lines = [server.stdout.readline().strip() for _ in endpoints]
+            speak(folder, lines)
+            manager.settimeout(WAIT_MAX_S)
+            while b"WATCHDOG=1" not in manager.recv(4096):
+                pass
+            with open(trace, encoding="utf-8", errors="replace") as text:
+                service = int(text.readline().split()[0])
+            os.kill(service, signal.SIGUSR1)
+            os.kill(service, signal.SIGTERM)
+            assert server.wait(WAIT_MAX_S) == 0
+        finally:
+            server.kill()
+            server.wait()
+        with open(trace, encoding="utf-8", errors="replace") as text:
+            made = set(re.findall(r"^\d+ +(?:<\.\.\. )?([a-z]\w*)(?:\(| resumed)", text.read(), re.M))
+    assert {"splice", "recvmmsg", "accept4", "epoll_wait"} <= made, made
+    forbidden = made - allowed(unit) - REFUSED
+    assert not forbidden, f"{unit} forbids {' '.join(sorted(forbidden))}"
+    print(f"{len(made)} system calls, none of them missed where {unit} forbids it")
+
+
+main(*sys.argv[1:])
