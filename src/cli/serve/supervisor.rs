@@ -31,7 +31,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How soon a message that found the manager's queue full is tried again: no event tells.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The most that a watchdog is told. It has at least a microsecond.
+/// How often a watchdog is told at the most, however little it allows.
 const PING_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// What the manager needs beyond the drain's own time to see the end.

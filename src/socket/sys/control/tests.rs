@@ -28,6 +28,26 @@ fn a_source_survives_its_control_message() {
     assert_eq!(read_back(None, Some(1200)).destination, None);
 }
 
+/// case U10: a socket that takes both families has notes of both for an IPv4 datagram.
+#[test]
+fn of_an_ipv4_datagram_the_note_of_its_own_family_tells_in_either_order() {
+    let asked: IpAddr = "::ffff:127.0.0.255".parse().unwrap();
+    let source = IpAddr::from([127, 0, 0, 1]);
+    for places in [[asked, source], [source, asked]] {
+        let mut control = Control::EMPTY;
+        let mut length = 0;
+        for place in places {
+            let mut note = Control::EMPTY;
+            let note_length = write_notes(&mut note, Some((place, 0)), None);
+            control.0[length..length + note_length].copy_from_slice(&note.0[..note_length]);
+            length += note_length;
+        }
+        // SAFETY: the control buffer outlives the call and has `length` written bytes.
+        let notes = unsafe { Notes::read(&message(&mut control, length)) };
+        assert_eq!(notes.destination, Some((source, 0)));
+    }
+}
+
 /// case U10: link-local IPv6 keeps its scope, other addresses leave the way back open.
 #[test]
 fn only_a_link_local_source_keeps_its_interface() {
