@@ -86,7 +86,7 @@ impl HostPort {
         let no_such_host = || io::Error::new(io::ErrorKind::NotFound, "no such host");
         let addrs: Vec<_> = match (host, self.port).to_socket_addrs() {
             Ok(addrs) => addrs.collect(),
-            // Known without asking (RFC 6761, section 6.3): in an empty root there is nobody to ask.
+            // Known without asking (RFC 6761, section 6.3): an empty root has nobody to ask.
             Err(_) if host.eq_ignore_ascii_case("localhost") => {
                 let loopback: [IpAddr; 2] =
                     [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];

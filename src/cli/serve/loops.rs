@@ -62,7 +62,9 @@ pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
     let is_shareable =
         |endpoint: &Endpoint| matches!(endpoint.transport(), Transport::Tcp | Transport::Udp);
     if asked > 1 && !endpoints.iter().any(is_shareable) {
-        warn!("--threads {asked} without effect: Unix and passed sockets live on one loop");
+        warn!(
+            "--threads {asked} without effect: Unix endpoints and passed sockets live on one loop"
+        );
         return 1;
     }
     asked
@@ -175,8 +177,7 @@ impl Loops {
             watched.map_err(|error| Error::new("watch", "signals", error))?;
         }
         if self.loops.len() > 1 {
-            let loops = self.loops.len();
-            info!("{loops} loops share each TCP and UDP port that they open (SO_REUSEPORT)");
+            info!("{} loops share each TCP and UDP port (SO_REUSEPORT)", self.loops.len());
         }
         Ok(all_bound)
     }

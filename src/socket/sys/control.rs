@@ -7,8 +7,8 @@ use std::ptr;
 use libc::{c_int, c_uint, cmsghdr, msghdr};
 
 /// Room for the control messages asked for: `in6_pktinfo` (36 bytes with its header, padded to
-/// 40), on a socket that takes both families `in_pktinfo` beside it (28, padded to 32), the overflow
-/// count and the size of a train's datagrams (24 each), and some to spare.
+/// 40), on a socket that takes both families `in_pktinfo` beside it (28, padded to 32), the
+/// overflow count and the size of a train's datagrams (24 each), and some to spare.
 pub(super) const CONTROL_BYTES: usize = 128;
 
 /// A control buffer, aligned as `cmsghdr` must be.
