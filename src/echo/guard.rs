@@ -61,8 +61,8 @@ impl Guard {
         self.access.as_ref().is_some_and(|access| !access.admits(from.ip()))
     }
 
-    /// Why a datagram gets no answer, if it gets none. `to_group` when it was sent to a broadcast or
-    /// multicast address. A datagram that would be answered is counted against the rate.
+    /// Why a datagram gets no answer, if it gets none. `to_group` when it was sent to a broadcast
+    /// or multicast address. A datagram that would be answered is counted against the rate.
     #[inline]
     pub(super) fn refusal(&self, from: SocketAddr, to_group: bool, now: Instant) -> Option<Cause> {
         if let Some(loops) = &self.loops

@@ -161,8 +161,8 @@ impl<O: Observer> Server<O> {
         Ok(socket)
     }
 
-    /// Lets a UDP socket move trains. A reply is to one datagram, a one-off server serves one, and a
-    /// rate counts each: they take no trains.
+    /// Lets a UDP socket move trains. A reply is to one datagram, a one-off server serves one, and
+    /// a rate counts each: they take no trains.
     fn prepare_trains(&self, socket: &Datagram) {
         if self.options.trains {
             socket.send_trains();
@@ -175,8 +175,8 @@ impl<O: Observer> Server<O> {
         let _ = socket.receive_trains(takes_trains);
     }
 
-    /// Has the [loop guard](super::Options::loop_guard) know of a UDP port that another server of this
-    /// process has open. Those of its own endpoints it knows.
+    /// Has the [loop guard](super::Options::loop_guard) know of a UDP port that another server of
+    /// this process has open. Those of its own endpoints it knows.
     pub fn note_own_port(&mut self, port: u16) {
         self.guard.note_own_port(port);
     }

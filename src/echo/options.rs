@@ -39,8 +39,8 @@ pub struct Options {
     /// broadcast and unspecified addresses; and those sent to a broadcast or multicast address (on
     /// Linux, where the system tells).
     pub loop_guard: bool,
-    /// Answer so many UDP datagrams a second from one source, a second's worth of them at once. IPv6
-    /// counts by /64, IPv4 inside IPv6 as IPv4.
+    /// Answer so many UDP datagrams a second from one source, a second's worth of them at once.
+    /// IPv6 counts by /64, IPv4 inside IPv6 as IPv4.
     pub datagrams_per_second_max: Option<u64>,
     /// Close a connection that moved no byte for this long.
     pub idle_timeout: Option<Duration>,

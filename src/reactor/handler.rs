@@ -50,8 +50,8 @@ pub trait Handler: Sized {
         None
     }
 
-    /// Somebody wants to know how the loop fares, by an [`AskHandle`](super::AskHandle). `counts` is
-    /// of the turn that ends. To answer is the handler's own affair, and must not block either.
+    /// Somebody wants to know how the loop fares, by an [`AskHandle`](super::AskHandle). `counts`
+    /// is of the turn that ends. To answer is the handler's own affair, and must not block either.
     fn asked(&mut self, counts: &LoopCounts) {
         let _ = counts;
     }

@@ -131,8 +131,9 @@ impl Datagram {
         Ok(datagram)
     }
 
-    /// How many datagrams or trains it has lost for want of receive buffer since it was made, by the
-    /// system's count, which wraps. A [batch](super::batch) is told it only beside a later datagram.
+    /// How many datagrams or trains it has lost for want of receive buffer since it was made, by
+    /// the system's count, which wraps. A [batch](super::batch) is told it only beside a later
+    /// datagram.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn lost(&self) -> Option<u32> {
         super::sys::lost_datagrams(self.as_fd()).ok()
@@ -316,8 +317,8 @@ fn note_destination_and_overflow(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Re
     super::sys::note_overflow(fd)
 }
 
-/// Whether an address of this host is one of many hosts: by a socket that may not send there (EACCES,
-/// ip(7)), since the address itself does not tell. Nothing is sent.
+/// Whether an address of this host is one of many hosts: by a socket that may not send there
+/// (EACCES, ip(7)), since the address itself does not tell. Nothing is sent.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_broadcast(addr: SocketAddr) -> bool {
     let connect = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.connect(addr);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use resound::echo::Counters;
 use resound::reactor::{AskHandle, LoopCounts};
 
-/// Answers of one loop that wait to be fetched: the one asked for, and a late one to a question that
-/// was given up. What does not fit is not waited for.
+/// Answers of one loop that wait to be fetched: the one asked for, and a late one to a question
+/// that was given up. What does not fit is not waited for.
 const ANSWERS_PER_LOOP: usize = 2;
 
 /// What a loop has answered.

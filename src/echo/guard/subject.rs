@@ -15,8 +15,8 @@ impl Subject {
     /// multicast.
     pub(in crate::echo) const NOBODY: Subject = Subject(u64::MAX);
 
-    /// An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`), as sockets of both families give it,
-    /// is that IPv4 address.
+    /// An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`), as sockets of both families give
+    /// it, is that IPv4 address.
     pub(in crate::echo) fn of(ip: IpAddr) -> Subject {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Subject(0x00ff_ffff << 32 | u64::from(ip.to_bits())),

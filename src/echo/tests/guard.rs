@@ -16,8 +16,8 @@ fn client_at(addr: &str) -> UdpSocket {
     client
 }
 
-/// Whether a datagram sent there comes back. A second one, from a client that is always answered and
-/// behind it in the queue, tells when it does not.
+/// Whether a datagram sent there comes back. A second one, from a client that is always answered
+/// and behind it in the queue, tells when it does not.
 fn is_answered(rig: &mut Rig, client: &UdpSocket, to: SocketAddr) -> bool {
     let (judge, mut buf) = (client_at("127.0.0.1:0"), [0; 16]);
     client.send_to(b"ping", to).unwrap();
