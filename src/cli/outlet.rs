@@ -62,6 +62,8 @@ struct State {
     lines_lost: u64,
     /// The thread is there, and will look once more.
     has_thread: bool,
+    /// Lines wait, and no thread is to start.
+    is_held: bool,
 }
 
 impl Outlet {
@@ -114,15 +116,35 @@ impl Outlet {
             return;
         }
         let was_empty = state.pending.is_empty();
-        let had_thread = std::mem::replace(&mut state.has_thread, true);
         push(&mut state.pending);
         state.pending.push(b'\n');
         state.pending_lines += 1;
+        if state.is_held {
+            return;
+        }
+        let had_thread = std::mem::replace(&mut state.has_thread, true);
         drop(state);
         if !had_thread {
             self.start();
         } else if was_empty {
             self.shared.changed.notify_all();
+        }
+    }
+
+    /// Has all lines wait, and no thread start for them, until they are released.
+    pub(super) fn hold(&self) {
+        self.shared.lock().is_held = true;
+    }
+
+    /// Lets those out that were held back, if any were.
+    pub(super) fn release(&self) {
+        let mut state = self.shared.lock();
+        state.is_held = false;
+        let is_wanted = !state.pending.is_empty() && !state.has_thread;
+        state.has_thread |= is_wanted;
+        drop(state);
+        if is_wanted {
+            self.start();
         }
     }
 
@@ -220,6 +242,22 @@ mod tests {
         assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
         let expected: String = (0..1000).map(|number| format!("{number}\n")).collect();
         assert_eq!(*sink.0.lock().unwrap(), expected.as_bytes());
+    }
+
+    #[test]
+    fn lines_that_are_held_wait_without_a_thread_and_come_out_in_order() {
+        let sink = Sink::default();
+        let outlet = Outlet::new(sink.clone(), |error| panic!("{error}"));
+        outlet.hold();
+        outlet.line(|buf| buf.push(b'1'));
+        outlet.line(|buf| buf.push(b'2'));
+        assert!(!outlet.shared.lock().has_thread);
+        assert_eq!(outlet.flush(Instant::now()), 2, "none is written");
+        outlet.release();
+        outlet.line(|buf| buf.push(b'3'));
+        outlet.release();
+        assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
+        assert_eq!(*sink.0.lock().unwrap(), b"1\n2\n3\n");
     }
 
     /// case P4: nobody reads, and whoever writes is not held up.

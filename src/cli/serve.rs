@@ -5,6 +5,7 @@ mod console;
 mod inquiry;
 mod loops;
 mod passed;
+mod sandbox;
 mod supervisor;
 
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ pub(super) use self::arguments::{Arguments, at_least_one, buf_size};
 use self::console::{Console, WARNING_INTERVAL, print_stats};
 use self::loops::{Loops, StopAll};
 use self::passed::Passed;
+use self::sandbox::Needs;
 use self::supervisor::Supervisor;
 use super::outlet::Outlet;
 
@@ -37,8 +39,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
     let started_at = Instant::now();
     let passed = passed::take();
     let log = Outlet::new(io::stderr(), |_| {});
+    if arguments.sandbox {
+        // Its thread would start with the first line, and be outside.
+        log.hold();
+    }
     arguments.start_log(&log);
     let outcome = passed.and_then(|passed| serve(arguments, passed, started_at, &log));
+    log.release();
     // One deadline for both: who has not read until then will not read more.
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let lost = log.flush(deadline);
@@ -93,6 +100,12 @@ fn serve(
     bound.iter().for_each(log_bound);
     arguments.warn_of_flags_without_use(&bound);
     let inquiry = loops.inquiry();
+    if arguments.sandbox {
+        // Here, where all is open and no thread has been started but this: landlock holds for the
+        // thread that asks for it and for those that it starts from then on.
+        sandbox::enter(&Needs { process_figures: false, ..Needs::of(&bound) });
+        log.release();
+    }
     let running = loops.start()?;
     match print_listening(&bound) {
         // Nobody reads where it listens: a quiet end, as of any program in a pipe.

@@ -16,6 +16,7 @@ mod memory;
 mod namespace;
 mod peers;
 mod ping;
+mod sandbox;
 mod send;
 mod settings;
 mod supervised;

@@ -121,6 +121,11 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     no_splice: bool,
 
+    /// Once bound, give up what serving does not take: no new privileges, landlock, seccomp (Linux;
+    /// what took effect is logged)
+    #[arg(long)]
+    pub(super) sandbox: bool,
+
     /// Mode of socket files
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
     unix_mode: u32,

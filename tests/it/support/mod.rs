@@ -62,6 +62,12 @@ pub fn resound() -> Command {
     Command::new(env!("CARGO_BIN_EXE_resound"))
 }
 
+/// Flags that every server of these tests is to have: the same tests, served in another way.
+pub fn serve_flags() -> Vec<String> {
+    let flags = std::env::var("RESOUND_TEST_SERVE_FLAGS").unwrap_or_default();
+    flags.split_whitespace().map(str::to_owned).collect()
+}
+
 /// Python running one of the scripts in `tests/python`.
 pub fn python(script: &str) -> Command {
     let mut command = Command::new("python3");
@@ -320,7 +326,8 @@ impl Daemon {
 
     /// As [`Daemon::start_command`], but one that ends before it listens is handed back.
     #[track_caller]
-    pub fn try_start(command: Command) -> Result<Daemon, Ended> {
+    pub fn try_start(mut command: Command) -> Result<Daemon, Ended> {
+        command.args(serve_flags());
         let is_endpoint = |argument: &&OsStr| {
             let text = argument.to_string_lossy();
             ["tcp:", "udp:", "unix:", "unixgram:"].iter().any(|scheme| text.starts_with(scheme))

@@ -1,0 +1,216 @@
+//! `--sandbox`: what it forbids, asked from outside, and that serving goes on.
+//!
+//! That all the other tests pass with it on is for `scripts/check.sh`, which runs some of them
+//! again with `RESOUND_TEST_SERVE_FLAGS=--sandbox`.
+
+mod forbidden;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+
+use crate::support::{
+    Daemon, WAIT_MAX, abstract_name, echo, python, resound, run, serve_flags, wait_until,
+};
+
+/// A sandboxed server, unless that is how all of these tests' servers are.
+fn sandboxed(arguments: &[&str]) -> Daemon {
+    let mut command = resound();
+    command.arg("serve").args(arguments).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+    if !serve_flags().iter().any(|flag| flag == "--sandbox") {
+        command.arg("--sandbox");
+    }
+    Daemon::start_command(command)
+}
+
+/// What the log says took effect.
+fn said(daemon: &Daemon) -> String {
+    wait_until("the word of the sandbox", || {
+        let log = daemon.process.stderr_text();
+        log.lines().any(|line| line.contains("INFO sandbox: "))
+    });
+    daemon.process.stderr_text()
+}
+
+fn threads(pid: Pid) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// How many threads there are, of which every one has a filter, and can gain no privileges.
+#[track_caller]
+fn confined_threads(pid: Pid) -> usize {
+    let mut count = 0;
+    for thread in threads(pid) {
+        let path = format!("/proc/{}/task/{thread}/status", pid.as_raw_nonzero());
+        // The log's thread comes and goes.
+        let Ok(status) = fs::read_to_string(path) else { continue };
+        for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
+            assert!(status.lines().any(|other| other == line), "{line} is not in {status}");
+        }
+        count += 1;
+    }
+    count
+}
+
+fn tcp(daemon: &Daemon) -> TcpStream {
+    let peer = TcpStream::connect(daemon.addr(0)).unwrap();
+    peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    peer
+}
+
+/// One datagram and its answer, of a peer that is bound and knows whom to ask.
+#[track_caller]
+fn ask(peer: &UnixDatagram) {
+    peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    peer.send(b"ping").unwrap();
+    assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 4);
+}
+
+fn abstract_addr(name: &str) -> SocketAddr {
+    SocketAddr::from_abstract_name(name.trim_start_matches('@')).unwrap()
+}
+
+/// Datagrams by path and by abstract name, in each of the four pairings.
+#[track_caller]
+fn ask_by_every_name(folder: &std::path::Path, name: &str) {
+    for to_path in [true, false] {
+        let by_path = UnixDatagram::bind(folder.join(format!("peer-{to_path}"))).unwrap();
+        let own_name = abstract_addr(&abstract_name("peer"));
+        for peer in [by_path, UnixDatagram::bind_addr(&own_name).unwrap()] {
+            if to_path {
+                peer.connect(folder.join("datagram")).unwrap();
+            } else {
+                peer.connect_addr(&abstract_addr(name)).unwrap();
+            }
+            ask(&peer);
+        }
+    }
+}
+
+#[test]
+fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stream, datagram) = (folder.path().join("stream"), folder.path().join("datagram"));
+    let name = abstract_name("served");
+    let daemon = sandboxed(&[
+        "tcp://127.0.0.1:0",
+        "udp://127.0.0.1:0",
+        &format!("unix:{}", stream.display()),
+        &format!("unixgram:{}", datagram.display()),
+        &format!("unixgram:{name}"),
+        "--threads=2",
+        "--affinity=0,0",
+        "--print",
+        "--stats=20ms",
+    ]);
+    let log = said(&daemon);
+    let removal = format!("removal in {}", folder.path().display());
+    for part in ["no new privileges, landlock (ABI ", &removal, "seccomp ("] {
+        assert!(log.contains(part), "{part:?} is not in {log}");
+    }
+
+    for _ in 0..4 {
+        echo(&mut tcp(&daemon));
+        let mut peer = UnixStream::connect(&stream).unwrap();
+        peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        echo(&mut peer);
+    }
+    ask_by_every_name(folder.path(), &name);
+    let pid = daemon.process.pid();
+    let mut trains = python("trains.py");
+    let addr = daemon.addr(1);
+    trains.args([addr.ip().to_string(), addr.port().to_string()]);
+    let ended = run({
+        trains.args([pid.as_raw_nonzero().to_string(), "1".to_owned()]);
+        trains
+    });
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+
+    // Both loops, the log's thread and that which prints, at one time or another.
+    wait_until("four threads", || confined_threads(pid) >= 4);
+    let peer = tcp(&daemon);
+    daemon.process.signal(Signal::TERM);
+    wait_until("the files to go", || !stream.exists() && !datagram.exists());
+    drop(peer);
+    let ended = daemon.process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stdout_text().contains(" ping\n"), "it prints");
+    assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
+}
+
+/// Sends without reading until all is stuck.
+fn send_until_stuck(peer: &mut TcpStream) {
+    peer.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+    let is_stuck = (0..1_000).any(|_| peer.write(&[7; 1 << 20]).is_err());
+    assert!(is_stuck, "a peer that does not read is served for ever");
+}
+
+#[test]
+fn bulk_is_spliced_and_quiet_peers_are_dismissed() {
+    let daemon = sandboxed(&["tcp://127.0.0.1:0", "--idle-timeout=1s"]);
+    send_until_stuck(&mut tcp(&daemon));
+    wait_until("splices", || daemon.counters().get("tcp_bytes_spliced") > 0);
+    let mut quiet = tcp(&daemon);
+    echo(&mut quiet);
+    assert_eq!(quiet.read(&mut [0]).unwrap(), 0, "it is closed");
+    assert_eq!(daemon.stop().code(), 0);
+}
+
+/// The spare descriptor is a reader of /dev/null, which is opened again each time it was used.
+#[test]
+fn without_descriptors_one_client_after_the_other_is_shed() {
+    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    let pid = daemon.process.pid();
+    echo(&mut tcp(&daemon));
+    let open = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    let highest = open.filter_map(|fd| fd.unwrap().file_name().to_str()?.parse::<u64>().ok()).max();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(highest.unwrap() + 1), maximum })
+        .unwrap();
+    let mut told = Vec::new();
+    wait_until("three clients to be shed", || {
+        told.push(tcp(&daemon));
+        daemon.counters().get("shed") >= 3
+    });
+    assert_eq!(daemon.stop().code(), 0);
+}
+
+#[test]
+fn the_thread_of_the_log_starts_again_when_there_is_something_to_say() {
+    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    said(&daemon);
+    for _ in 0..2 {
+        wait_until("the thread's end", || threads(daemon.process.pid()).len() == 1);
+        assert_eq!(daemon.counters().get("connections_open"), 0);
+    }
+    assert_eq!(daemon.stop().code(), 0);
+}
+
+/// case X8
+#[test]
+fn a_file_that_has_taken_the_place_of_the_socket_file_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let daemon = sandboxed(&[&format!("unix:{}", path.display())]);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "another's").unwrap();
+    assert_eq!(daemon.stop().code(), 0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why_as_without_the_sandbox() {
+    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    let mut command = resound();
+    command.args(["serve", "--sandbox", &daemon.endpoints[0]]);
+    let ended = run(command);
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr.contains("INFO at most "), "the log is not lost: {}", ended.stderr);
+    assert!(!ended.stderr.contains("sandbox"), "{}", ended.stderr);
+}
