@@ -51,7 +51,8 @@ pub trait Handler: Sized {
     }
 
     /// Somebody wants to know how the loop fares, by an [`AskHandle`](super::AskHandle). `counts`
-    /// is of the turn that ends. To answer is the handler's own affair, and must not block either.
+    /// has the turn that ends here, but for its [measures](LoopCounts::measures). To answer is the
+    /// handler's own affair, and must not block either. [`tick`](Handler::tick) comes behind it.
     fn asked(&mut self, counts: &LoopCounts) {
         let _ = counts;
     }

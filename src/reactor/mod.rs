@@ -76,6 +76,7 @@
 
 mod handler;
 mod key;
+mod meter;
 mod remote;
 #[cfg(feature = "signals")]
 mod signals;
@@ -90,6 +91,8 @@ use mio::{Events, Poll, Token};
 use self::handler::Requests;
 pub use self::handler::{Closed, Context, Handler, Next};
 pub use self::key::Key;
+use self::meter::Meter;
+pub use self::meter::{Histogram, LoopCounts, TurnMeasures};
 use self::remote::Remote;
 pub use self::remote::{AskHandle, StopHandle};
 pub use self::sources::{Source, Sources};
@@ -114,23 +117,6 @@ pub enum Flow {
     Stopped,
 }
 
-/// Counts of the loop since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LoopCounts {
-    /// Turns.
-    pub turns: u64,
-    /// Poll calls: one a turn, but for those that were [spared](Spin).
-    pub polls: u64,
-    /// Events that reached a living source.
-    pub events: u64,
-    /// Late events whose source was gone.
-    pub events_stale: u64,
-    /// Slices given to handlers.
-    pub slices: u64,
-    /// Slices that ended with work left.
-    pub slices_used_up: u64,
-}
-
 /// What the events of a turn bring for the handler itself.
 #[derive(Clone, Copy, Debug)]
 struct Calls {
@@ -151,6 +137,8 @@ pub struct Reactor<S> {
     now: Instant,
     spinning: Spinning,
     counts: LoopCounts,
+    /// While turns are measured.
+    meter: Option<Meter>,
     remote: Remote,
     #[cfg(feature = "signals")]
     signals: Option<signals::Signals>,
@@ -175,6 +163,7 @@ impl<S: Source> Reactor<S> {
             now,
             spinning: Spinning::new(now),
             counts: LoopCounts::default(),
+            meter: None,
             poll,
             #[cfg(feature = "signals")]
             signals: None,
@@ -213,6 +202,12 @@ impl<S: Source> Reactor<S> {
     /// Sets how long it polls without sleeping. At first it sleeps at once.
     pub fn set_spin(&mut self, spin: Spin) {
         self.spinning.spin = spin;
+    }
+
+    /// Sets whether turns are measured, for [`LoopCounts::measures`]. At first they are not: it
+    /// takes another look at the clock each turn.
+    pub fn measure_turns(&mut self, on: bool) {
+        self.meter = on.then(|| Meter::new(&self.counts));
     }
 
     /// Makes these signals events of the loop, given to [`Handler::signalled`]. Their default
@@ -254,6 +249,9 @@ impl<S: Source> Reactor<S> {
             handler.asked(&self.counts);
         }
         self.tick(handler);
+        if let Some(meter) = &mut self.meter {
+            meter.end_turn(&mut self.counts, self.now);
+        }
 
         let stopped = self.requests.stop || self.remote.is_stopped();
         self.requests.stop = false;

@@ -2,6 +2,7 @@
 
 mod fairness;
 mod life;
+mod meter;
 mod spin;
 mod tenants;
 
