@@ -11,11 +11,11 @@ use super::observer::Observer;
 use super::options::Answer;
 use super::source::{Kind, Packets, Source};
 use super::{Server, Transport};
-use crate::endpoint::{Endpoint, HostPort};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::reactor::Reactor;
 use crate::socket::batch::{BatchOptions, SystemBatch};
-use crate::socket::{Datagram, Listener, PortUse, SocketOptions};
+use crate::socket::{Datagram, Listener, PortUse, SocketOptions, open_all};
 
 /// Datagrams received by one call. At the gain of one call shared among many, 64 come near to what
 /// more would give; the memory is touched only as it is used.
@@ -30,9 +30,6 @@ const UNIX_SLOTS: usize = 16;
 /// More than a Unix socket can send whose buffer was not enlarged (`net.core.wmem_default`,
 /// 212,992).
 const UNIX_SLOT_BYTES: usize = 256 << 10;
-
-/// How often a port that the system picked in one family may prove taken in the other.
-const PORT_PICKS_MAX: usize = 16;
 
 /// An endpoint that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,51 +275,4 @@ fn batch(slots: usize, slot_bytes: usize, answer: &Answer) -> SystemBatch {
         Answer::Echo | Answer::Nothing => None,
     };
     SystemBatch::new(BatchOptions { slots, slot_bytes, reply })
-}
-
-/// Opens a socket for each address of a host, all on one port.
-fn open_all<T>(
-    endpoint: &Endpoint,
-    host_port: &HostPort,
-    open: impl Fn(SocketAddr) -> Result<T, Error>,
-    local_addr: impl Fn(&T) -> Option<SocketAddr>,
-) -> Result<Vec<(T, SocketAddr)>, Error> {
-    let addrs = host_port.listen_addrs().map_err(|error| Error::new("bind", endpoint, error))?;
-    let mut picks = 0;
-    'pick: loop {
-        picks += 1;
-        let mut opened: Vec<(T, SocketAddr)> = Vec::new();
-        let mut missing = None;
-        for addr in &addrs {
-            let port = opened.first().map_or(addr.port(), |(_, first)| first.port());
-            // A copy keeps the scope of a link-local address, which lies outside its IP.
-            let mut wanted = *addr;
-            wanted.set_port(port);
-            match open(wanted) {
-                Ok(socket) => {
-                    let addr = local_addr(&socket).unwrap_or(wanted);
-                    opened.push((socket, addr));
-                }
-                Err(error) if lacks_family(&error) && addrs.len() > 1 => missing = Some(error),
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse
-                        && addr.port() == 0
-                        && picks < PORT_PICKS_MAX =>
-                {
-                    continue 'pick;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match missing {
-            Some(error) if opened.is_empty() => return Err(error),
-            _ => return Ok(opened),
-        }
-    }
-}
-
-/// Whether this host has no addresses of that family: a host with IPv6 switched off still serves
-/// "every interface", and `localhost`.
-fn lacks_family(error: &Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }

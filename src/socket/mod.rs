@@ -7,6 +7,7 @@
 mod adopt;
 pub mod batch;
 mod datagram;
+mod hosts;
 mod listener;
 mod options;
 mod path;
@@ -18,6 +19,7 @@ mod sys;
 mod target;
 
 pub use self::datagram::Datagram;
+pub use self::hosts::open_all;
 pub use self::listener::Listener;
 pub use self::options::{PortUse, SocketOptions};
 pub use self::peer::Peer;
