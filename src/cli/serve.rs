@@ -4,13 +4,14 @@ mod arguments;
 mod console;
 mod inquiry;
 mod loops;
+mod metrics;
 mod passed;
 mod sandbox;
 mod supervisor;
 
 use std::io::{self, Write};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime};
 
 use resound::echo::Bound;
 use resound::endpoint::{Endpoint, Transport};
@@ -19,6 +20,7 @@ use tracing::{info, warn};
 pub(super) use self::arguments::{Arguments, at_least_one, buf_size};
 use self::console::{Console, WARNING_INTERVAL, print_stats};
 use self::loops::{Loops, StopAll};
+use self::metrics::Metrics;
 use self::passed::Passed;
 use self::sandbox::Needs;
 use self::supervisor::Supervisor;
@@ -82,8 +84,10 @@ fn serve(
     passed.warn();
     let endpoints = arguments.endpoints(!passed.sockets.is_empty());
     let loops = loops::useful_count(arguments.threads, &endpoints);
+    let of_metrics = if arguments.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
+    let set_aside = passed.sockets.len() as u64 + of_metrics;
     let connections_max =
-        connection_limit(arguments.max_connections, &endpoints, passed.sockets.len(), loops)?;
+        connection_limit(arguments.max_connections, &endpoints, loops, set_aside)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
@@ -100,11 +104,16 @@ fn serve(
     bound.iter().for_each(log_bound);
     arguments.warn_of_flags_without_use(&bound);
     let inquiry = loops.inquiry();
+    let metrics = arguments.metrics.as_ref().map(Metrics::bind).transpose()?;
     if arguments.sandbox {
         // Here, where all is open and no thread has been started but this: landlock holds for the
         // thread that asks for it and for those that it starts from then on.
-        sandbox::enter(&Needs { process_figures: false, ..Needs::of(&bound) });
+        sandbox::enter(&Needs { process_figures: metrics.is_some(), ..Needs::of(&bound) });
         log.release();
+    }
+    if let Some(metrics) = metrics {
+        loops.measure_turns();
+        metrics.start(Arc::clone(&inquiry), setting(started_at, &bound, connections_max))?;
     }
     let running = loops.start()?;
     match print_listening(&bound) {
@@ -122,6 +131,16 @@ fn serve(
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");
     }
     outcome
+}
+
+/// What the metrics tell beside what changes.
+fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metrics::Setting {
+    let has = |transport: &Transport| bound.iter().any(|b| b.endpoint.transport() == *transport);
+    metrics::Setting {
+        started_at: SystemTime::now() - started_at.elapsed(),
+        transports: Transport::ALL.into_iter().filter(has).collect(),
+        connections_max,
+    }
 }
 
 /// All lines in one write: a reader that leaves after the first, as `head -1` does, must not make
@@ -153,8 +172,8 @@ fn log_bound(bound: &Bound) {
 fn connection_limit(
     asked: Option<u64>,
     endpoints: &[Endpoint],
-    passed: usize,
     loops: usize,
+    set_aside: u64,
 ) -> Result<u64, resound::Error> {
     let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
     let (soft, hard) = rlimit::Resource::NOFILE.get().map_err(failed)?;
@@ -167,7 +186,7 @@ fn connection_limit(
     let sockets = SOCKETS_PER_ENDPOINT * endpoints.len() as u64;
     let others = loops as u64 - 1;
     let reserved =
-        DESCRIPTORS_RESERVED + passed as u64 + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
+        DESCRIPTORS_RESERVED + set_aside + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
     let most = limit.saturating_sub(reserved).max(1);
     match asked {
         Some(asked) if asked > most => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use resound::echo::{Access, Answer, Bound, Options};
-use resound::endpoint::{Endpoint, Transport};
+use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::reactor::Spin;
 use resound::socket::SocketOptions;
 use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
@@ -15,6 +15,7 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use super::loops::LOOPS_MAX;
+use super::metrics::parse_host_port;
 use crate::cli::outlet::Outlet;
 use crate::cli::values::{CpuList, cpu_list, spin};
 
@@ -133,6 +134,11 @@ pub(in crate::cli) struct Arguments {
     /// Print the counters to stderr every T (SIGUSR1: once; at exit in any case)
     #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     stats: Option<Duration>,
+
+    /// Serve /metrics (Prometheus text) and /healthz at HOST:PORT by HTTP; port 0 picks one, which
+    /// is logged [default: off]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port)]
+    pub(super) metrics: Option<HostPort>,
 
     /// Log more (twice: still more); RUST_LOG overrides
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use resound::Error;
-use resound::echo::{Bound, Counters, Limits, Options, Server, Source};
+use resound::echo::{Bound, Counters, Limits, Observer, Options, Server, Source};
 use resound::endpoint::{Endpoint, Transport};
 use resound::reactor::{Reactor, Spin, StopHandle};
 use resound::socket::PortUse;
@@ -111,6 +111,11 @@ impl Loops {
         Arc::clone(&self.inquiry)
     }
 
+    /// Has all of them measure their turns.
+    pub(super) fn measure_turns(&mut self) {
+        self.loops.iter_mut().for_each(|measured| measured.reactor.measure_turns(true));
+    }
+
     /// Has each loop run on its own CPU, as far as there are any in the list. Whether that can be
     /// is told at once.
     pub(super) fn pin(&mut self, cpus: &[usize]) -> Result<(), Error> {
@@ -204,9 +209,13 @@ impl Loop {
             let ran = self.reactor.run(&mut self.server);
             ran.map_err(|error| Error::new("go on with", "the loop", error))
         });
+        let counts = self.reactor.counts();
         drop(self.reactor);
+        let counters = *self.server.counters();
+        // The last word, for whoever asks from here on.
+        self.server.observer_mut().asked(&counters, &counts);
         let ends_all = outcome.is_err() || self.server.is_cut_short();
-        Ended { counters: *self.server.counters(), outcome, ends_all }
+        Ended { counters, outcome, ends_all }
     }
 }
 

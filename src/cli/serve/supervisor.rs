@@ -228,7 +228,8 @@ impl Reporter {
         }
         if self.status_at <= now {
             self.status_at = now + STATUS_INTERVAL;
-            let open: u64 = answers.iter().map(|answer| answer.counters.connections_open).sum();
+            let answers = answers.iter().flatten();
+            let open: u64 = answers.map(|answer| answer.counters.connections_open).sum();
             self.tell_status(&format!("{}: {open} connections", self.doing));
         }
     }

@@ -1,0 +1,241 @@
+//! As much of HTTP/1 as two pages take: one request a connection, no bodies, GET and HEAD.
+
+use httparse::{EMPTY_HEADER, Error, Request};
+
+use super::text::Format;
+
+/// The longest head of a request. Prometheus sends half a KiB, browsers with cookies two.
+pub(super) const HEAD_BYTES_MAX: usize = 4 << 10;
+
+/// Header lines of a request; as many as browsers send three times over.
+const HEADERS_MAX: usize = 64;
+
+/// What a page is looked for by.
+const METRICS_PATH: &str = "/metrics";
+const HEALTH_PATH: &str = "/healthz";
+
+/// A page that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    Metrics(Format),
+    Health,
+}
+
+/// A request that is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) page: Page,
+    /// The response's head is wanted, without its body.
+    pub(super) head_only: bool,
+}
+
+/// What the bytes that have come so far are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// The beginning of a request.
+    Partial,
+    Asked(Asked),
+    /// None that is answered, with the response that says so.
+    Refused(Vec<u8>),
+}
+
+/// Status lines, by their meaning here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    TargetTooLong,
+    HeadTooLong,
+    Unavailable,
+    OtherVersion,
+}
+
+impl Status {
+    fn line(self) -> &'static str {
+        match self {
+            Status::Ok => "200 OK",
+            Status::BadRequest => "400 Bad Request",
+            Status::NotFound => "404 Not Found",
+            Status::MethodNotAllowed => "405 Method Not Allowed",
+            Status::TargetTooLong => "414 URI Too Long",
+            Status::HeadTooLong => "431 Request Header Fields Too Large",
+            Status::Unavailable => "503 Service Unavailable",
+            Status::OtherVersion => "505 HTTP Version Not Supported",
+        }
+    }
+}
+
+/// What is asked for by a head of which this much has come: no more than [`HEAD_BYTES_MAX`].
+pub(super) fn parse(head: &[u8]) -> Parsed {
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    let mut request = Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(status) if status.is_complete() => asked(&request),
+        Ok(_) if head.len() < HEAD_BYTES_MAX => Parsed::Partial,
+        Ok(_) if head.contains(&b'\n') => refused(Status::HeadTooLong, "a head of over 4 KiB"),
+        Ok(_) => refused(Status::TargetTooLong, "a request line of over 4 KiB"),
+        Err(Error::TooManyHeaders) => refused(Status::HeadTooLong, "more than 64 header lines"),
+        Err(Error::Version) => refused(Status::OtherVersion, "expected HTTP/1.0 or HTTP/1.1"),
+        Err(_) => refused(Status::BadRequest, "expected a request such as GET /metrics HTTP/1.1"),
+    }
+}
+
+fn refused(status: Status, reason: &str) -> Parsed {
+    Parsed::Refused(reasoned(status, reason, false))
+}
+
+/// What a complete request asks for.
+fn asked(request: &Request<'_, '_>) -> Parsed {
+    let head_only = match request.method {
+        Some("GET") => false,
+        Some("HEAD") => true,
+        _ => return refused(Status::MethodNotAllowed, "expected GET or HEAD"),
+    };
+    let target = request.path.unwrap_or_default();
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let page = match path {
+        METRICS_PATH => Page::Metrics(accepted(request)),
+        HEALTH_PATH => Page::Health,
+        _ => {
+            let expected = "expected /metrics or /healthz";
+            return Parsed::Refused(reasoned(Status::NotFound, expected, head_only));
+        }
+    };
+    Parsed::Asked(Asked { page, head_only })
+}
+
+/// The format that the client reads. Whoever does not name OpenMetrics gets what everybody reads.
+fn accepted(request: &Request<'_, '_>) -> Format {
+    let accepts =
+        request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("accept"));
+    let names_open_metrics =
+        |value: &[u8]| value.to_ascii_lowercase().windows(28).any(|part| part == OPEN_METRICS);
+    match accepts.map(|header| header.value).any(names_open_metrics) {
+        true => Format::OpenMetrics,
+        false => Format::Plain,
+    }
+}
+
+const OPEN_METRICS: &[u8; 28] = b"application/openmetrics-text";
+
+/// A response of one line, a reason.
+pub(super) fn reasoned(status: Status, reason: &str, head_only: bool) -> Vec<u8> {
+    response(status, "text/plain; charset=utf-8", &format!("{reason}\n"), head_only)
+}
+
+/// A whole response, the last of its connection.
+pub(super) fn response(status: Status, content_type: &str, body: &str, head_only: bool) -> Vec<u8> {
+    let allow = if status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+    let mut response = format!(
+        "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}\
+         Connection: close\r\n\r\n",
+        status.line(),
+        body.len()
+    );
+    if !head_only {
+        response.push_str(body);
+    }
+    response.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(head: &str) -> Parsed {
+        parse(head.as_bytes())
+    }
+
+    #[track_caller]
+    fn assert_refused(head: &str, status: &str) {
+        let Parsed::Refused(response) = parsed(head) else { panic!("{head:?} was taken") };
+        let response = String::from_utf8(response).unwrap();
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{head:?}: {response}");
+        assert!(response.contains("\r\nConnection: close\r\n"), "{response}");
+        assert_eq!(response.contains("\r\nAllow: GET, HEAD\r\n"), status == "405", "{response}");
+        assert!(!response.contains("Content-Length: 0\r\n"), "with a reason: {response}");
+    }
+
+    #[test]
+    fn both_pages_are_asked_for_by_get_and_head_in_both_versions_of_http_1() {
+        for version in ["HTTP/1.0", "HTTP/1.1"] {
+            for (method, head_only) in [("GET", false), ("HEAD", true)] {
+                for (target, page) in [
+                    ("/metrics", Page::Metrics(Format::Plain)),
+                    ("/metrics?name=a", Page::Metrics(Format::Plain)),
+                    ("/healthz", Page::Health),
+                    ("/healthz?", Page::Health),
+                ] {
+                    let head = format!("{method} {target} {version}\r\nHost: a\r\n\r\n");
+                    assert_eq!(parsed(&head), Parsed::Asked(Asked { page, head_only }), "{head:?}");
+                    for cut in 0..head.len() {
+                        assert_eq!(parsed(&head[..cut]), Parsed::Partial, "{:?}", &head[..cut]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_format_is_open_metrics_for_who_names_it() {
+        for (accept, format) in [
+            ("accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*", Format::OpenMetrics),
+            ("Accept: text/plain, Application/OpenMetrics-Text", Format::OpenMetrics),
+            ("Accept: text/plain;version=0.0.4", Format::Plain),
+            ("Accept: */*", Format::Plain),
+            ("User-Agent: application/openmetrics-text", Format::Plain),
+        ] {
+            let head = format!("GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n");
+            let asked = Asked { page: Page::Metrics(format), head_only: false };
+            assert_eq!(parsed(&head), Parsed::Asked(asked), "{accept}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_of_ours_is_refused_by_its_status() {
+        for garbage in
+            ["\0\0", "GET\r\n\r\n", "GET /metrics\r\n\r\n", "\u{16}\u{3}\u{1}", "a: b\r\n"]
+        {
+            assert_refused(garbage, "400");
+        }
+        assert_refused("GET / HTTP/1.1\r\n\r\n", "404");
+        assert_refused("GET /metrics/ HTTP/1.1\r\n\r\n", "404");
+        assert_refused("GET //healthz HTTP/1.1\r\n\r\n", "404");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "get"] {
+            assert_refused(&format!("{method} /metrics HTTP/1.1\r\n\r\n"), "405");
+        }
+        assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505");
+        let many = "a: b\r\n".repeat(HEADERS_MAX + 1);
+        assert_refused(&format!("GET /metrics HTTP/1.1\r\n{many}\r\n"), "431");
+    }
+
+    #[test]
+    fn a_head_that_fills_its_bound_is_refused_and_one_byte_less_is_waited_for() {
+        let line = format!("GET /{}", "x".repeat(HEAD_BYTES_MAX));
+        assert_eq!(parsed(&line[..HEAD_BYTES_MAX - 1]), Parsed::Partial);
+        assert_refused(&line[..HEAD_BYTES_MAX], "414");
+        let headers = format!("GET /metrics HTTP/1.1\r\na: {}", "x".repeat(HEAD_BYTES_MAX));
+        assert_eq!(parsed(&headers[..HEAD_BYTES_MAX - 1]), Parsed::Partial);
+        assert_refused(&headers[..HEAD_BYTES_MAX], "431");
+    }
+
+    #[test]
+    fn a_head_alone_has_the_length_of_the_body_that_it_lacks() {
+        let whole = response(Status::Ok, "text/plain", "three", false);
+        let head = response(Status::Ok, "text/plain", "three", true);
+        assert_eq!(whole, [head.as_slice(), b"three"].concat());
+        assert!(String::from_utf8(head).unwrap().contains("\r\nContent-Length: 5\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_refused_or_waited_for(bytes: Vec<u8>, begins_well: bool) {
+            let beginning: &[u8] = if begins_well { b"GET /metrics HTTP/1.1\r\n" } else { b"" };
+            let _ = parse(&[beginning, &bytes].concat());
+        }
+    }
+}

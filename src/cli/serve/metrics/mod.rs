@@ -1,0 +1,130 @@
+//! `--metrics`: two pages over HTTP, on a thread and a reactor of their own.
+//!
+//! - `/metrics`: what the loops have counted, for Prometheus.
+//! - `/healthz`: whether every loop still turns.
+//!
+//! Another handler of the same reactor, and so a second example of one: it never blocks, and its
+//! peers have bounds as those of the echo have. What the loops know it asks them for, by a thread
+//! that waits for their answers in its place. It ends with the process.
+
+mod asker;
+mod exchange;
+mod http;
+mod process;
+mod server;
+mod text;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use resound::Error;
+use resound::endpoint::{Endpoint, HostPort};
+use resound::reactor::Reactor;
+use resound::socket::{Listener, SocketOptions, open_all};
+use tracing::{info, warn};
+
+use self::asker::Asker;
+use self::server::{CONNECTIONS_MAX, LOOPS_TIMEOUT, Server, Source};
+pub(super) use self::text::Setting;
+use super::inquiry::Inquiry;
+
+/// What it takes of the descriptor limit: its connections and one that is refused, two listeners
+/// and the selector with its copy, the handle that wakes it, and what it reads of `/proc`.
+pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 7;
+
+/// Connections that wait to be accepted. They are taken at once, to be served or refused.
+const BACKLOG: u32 = 128;
+
+/// Where to serve the pages, as typed: a port must be named, 0 lets the system pick.
+pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(Endpoint::Tcp(host_port)) if has_port && !text.contains('/') => Ok(host_port),
+        _ => Err("expected HOST:PORT, such as 127.0.0.1:9100".to_owned()),
+    }
+}
+
+/// The pages' server, which listens and does not run yet.
+#[derive(Debug)]
+pub(super) struct Metrics(Reactor<Source>);
+
+impl Metrics {
+    /// Listens on each address of the host, and logs where.
+    pub(super) fn bind(host_port: &HostPort) -> Result<Metrics, Error> {
+        let options = SocketOptions { backlog: BACKLOG, ..SocketOptions::default() };
+        let open = |addr| Listener::tcp(addr, &options);
+        let endpoint = Endpoint::Tcp(host_port.clone());
+        let listeners = open_all(&endpoint, host_port, open, Listener::local_addr)?;
+        let failed = |error| Error::new("start", "the metrics", error);
+        let mut reactor = Reactor::new().map_err(failed)?;
+        let mut addrs = Vec::new();
+        for (listener, addr) in listeners {
+            reactor.insert(Source::from(listener)).map_err(failed)?;
+            addrs.push(addr);
+        }
+        log_bound(&addrs);
+        Ok(Metrics(reactor))
+    }
+
+    /// Serves from here on, on its own thread, until the process ends.
+    pub(super) fn start(mut self, inquiry: Arc<Inquiry>, setting: Setting) -> Result<(), Error> {
+        let failed = |error| Error::new("start", "the metrics", error);
+        let asker = Asker::start(inquiry, LOOPS_TIMEOUT, self.0.ask_handle()).map_err(failed)?;
+        let mut server = Server::new(asker, setting);
+        let run = move || {
+            if let Err(error) = self.0.run(&mut server) {
+                warn!("no metrics from here on: {}", resound::reason(&error));
+            }
+        };
+        // The thread is left to itself: nothing that it holds outlives the process.
+        thread::Builder::new().name("metrics".to_owned()).spawn(run).map_err(failed).map(drop)
+    }
+}
+
+fn log_bound(addrs: &[SocketAddr]) {
+    let urls: Vec<_> = addrs.iter().map(|addr| format!("http://{addr}/metrics")).collect();
+    info!("metrics at {}", urls.join(" and "));
+    if !addrs.iter().all(|addr| addr.ip().is_loopback()) {
+        warn!("the metrics can be reached from other hosts: whoever does reads all counters");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_and_a_port_are_where_to_serve_and_nothing_else_is() {
+        for (text, host, port) in [
+            ("127.0.0.1:9100", "127.0.0.1", 9100),
+            (":9100", "", 9100),
+            ("[::1]:0", "::1", 0),
+            ("localhost:1", "localhost", 1),
+        ] {
+            let host_port = HostPort { host: host.to_owned(), port };
+            assert_eq!(parse_host_port(text), Ok(host_port), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "9100",
+            "localhost",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "[::1]",
+            "::1:9",
+            "a:b",
+            "a:65536",
+            "tcp://127.0.0.1:9100",
+            "http://127.0.0.1:9100",
+            "udp://127.0.0.1:1",
+            "unix:/a:1",
+            "127.0.0.1:9100/metrics",
+            "a b:1",
+        ] {
+            assert!(parse_host_port(text).is_err_and(|error| error.contains("such as")), "{text}");
+        }
+    }
+}

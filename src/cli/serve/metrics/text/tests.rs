@@ -1,0 +1,107 @@
+//! The names, the values and the sums of the page.
+
+use std::time::Duration;
+
+use super::*;
+
+fn setting() -> Setting {
+    Setting {
+        started_at: UNIX_EPOCH + Duration::from_millis(1_500),
+        transports: vec![Transport::Tcp, Transport::Udp],
+        connections_max: 77,
+    }
+}
+
+/// A loop that has counted, and one that has not.
+fn answers() -> Vec<Option<Answer>> {
+    let mut counts = LoopCounts { turns: 4, polls: 3, events: 1_030, ..LoopCounts::default() };
+    counts.measures.events.add(0);
+    counts.measures.events.add(5);
+    counts.measures.events.add(1_025);
+    [10, 2_000, 3_000_000_000].into_iter().for_each(|ns| counts.measures.busy_ns.add(ns));
+    let mut counters = Counters::default();
+    counters.connections_open = 3;
+    counters[Transport::Tcp].traffic.bytes_in = 9;
+    let answer = Answer { counters, counts };
+    let other = Answer { counts: LoopCounts::default(), ..answer };
+    vec![Some(answer), None, Some(other)]
+}
+
+/// The value of the sample that begins with this text.
+#[track_caller]
+fn value<'a>(page: &'a str, sample: &str) -> &'a str {
+    let found = page.lines().filter_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    let found: Vec<_> = found.collect();
+    assert_eq!(found.len(), 1, "{sample} in {page}");
+    found[0]
+}
+
+#[test]
+fn counts_of_all_loops_are_summed_and_those_of_a_loop_bear_its_number() {
+    for format in [Format::OpenMetrics, Format::Plain] {
+        let page = page(&setting(), &answers(), format);
+        assert_eq!(value(&page, "resound_connections_open"), "6");
+        assert_eq!(value(&page, "resound_connections_max"), "77");
+        assert_eq!(value(&page, "resound_received_bytes_total{transport=\"tcp\"}"), "18");
+        assert_eq!(value(&page, "resound_received_bytes_total{transport=\"udp\"}"), "0");
+        assert_eq!(value(&page, "resound_loop_turns_total{loop=\"0\"}"), "4");
+        assert_eq!(value(&page, "resound_loop_turns_total{loop=\"2\"}"), "0");
+        assert!(!page.contains("loop=\"1\""), "that one never answered");
+        assert!(!page.contains("transport=\"unix"), "there is no such endpoint");
+        let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(value(&page, &format!("resound_build_info{version}")), "1");
+        assert_eq!(value(&page, "process_start_time_seconds"), "1.5");
+    }
+}
+
+#[test]
+fn every_cause_is_told_of_every_transport_there_is() {
+    let page = page(&setting(), &answers(), Format::Plain);
+    for transport in ["tcp", "udp"] {
+        for (_, cause) in Cause::ALL {
+            let labels = format!("{{transport=\"{transport}\",cause=\"{cause}\"}}");
+            assert_eq!(value(&page, &format!("resound_causes_total{labels}")), "0");
+        }
+    }
+}
+
+#[test]
+fn histograms_are_cumulative_and_end_with_all() {
+    for format in [Format::OpenMetrics, Format::Plain] {
+        let page = page(&setting(), &answers(), format);
+        for (name, bounds, sum) in [("events", 13, "1030"), ("busy_seconds", 21, "3.00000201")] {
+            let name = format!("resound_loop_turn_{name}");
+            let buckets: Vec<(&str, u64)> = page
+                .lines()
+                .filter_map(|line| line.strip_prefix(&name)?.strip_prefix("_bucket{"))
+                .filter(|line| line.contains("loop=\"0\""))
+                .map(|line| {
+                    let (labels, count) = line.split_once("} ").unwrap();
+                    let (_, bound) = labels.split_once("le=\"").unwrap();
+                    (bound.split_once('"').unwrap().0, count.parse().unwrap())
+                })
+                .collect();
+            assert_eq!(buckets.len(), bounds, "{buckets:?}");
+            assert!(buckets.is_sorted_by_key(|(_, count)| *count), "{buckets:?}");
+            assert_eq!(*buckets.last().unwrap(), ("+Inf", 3));
+            assert_eq!(buckets[0].1, 1, "the one below the first bound, or at it: {buckets:?}");
+            assert_eq!(buckets[bounds - 2].1, 2, "one is above the last bound: {buckets:?}");
+            let told = value(&page, &format!("{name}_sum{{loop=\"0\"}}")).parse::<f64>().unwrap();
+            assert_eq!(told, sum.parse::<f64>().unwrap());
+            assert_eq!(value(&page, &format!("{name}_count{{loop=\"0\"}}")), "3");
+        }
+    }
+}
+
+#[test]
+fn each_format_has_its_type_and_its_end() {
+    let open_metrics = page(&setting(), &answers(), Format::OpenMetrics);
+    assert!(open_metrics.contains("\n# TYPE resound_causes counter\n"), "{open_metrics}");
+    assert!(open_metrics.contains("\n# UNIT resound_received_bytes bytes\n"), "{open_metrics}");
+    assert!(open_metrics.ends_with("\n# EOF\n"));
+    assert!(Format::OpenMetrics.content_type().starts_with("application/openmetrics-text; "));
+    let plain = page(&setting(), &answers(), Format::Plain);
+    assert!(plain.contains("\n# TYPE resound_causes_total counter\n"), "{plain}");
+    assert!(!plain.contains("# EOF") && plain.ends_with('\n'));
+    assert!(Format::Plain.content_type().starts_with("text/plain; version=0.0.4"));
+}
