@@ -33,6 +33,8 @@ impl Loop {
 
     fn serving_by(options: Options, endpoint: &str) -> (Loop, Option<std::net::SocketAddr>) {
         let mut reactor = Reactor::new().unwrap();
+        // Off by default; on, it does the more.
+        reactor.measure_turns(true);
         let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
         (Loop { reactor, server }, bound.addrs.first().copied())

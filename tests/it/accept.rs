@@ -41,7 +41,7 @@ fn wait_for_log(daemon: &Daemon, words: &str) {
 }
 
 /// `resound serve` by a shell that first sets a descriptor limit.
-fn serve_with_limit(ulimit: &str, arguments: &[&str]) -> Command {
+pub fn serve_with_limit(ulimit: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit {ulimit} && exec \"$0\" serve \"$@\"");
     command.args(["-c", &script]).arg(resound().get_program()).args(arguments);
@@ -63,7 +63,7 @@ fn set_soft_limit(pid: Pid, limit: usize) {
 }
 
 /// The CPU time of a process so far, and the highest descriptor it has open.
-fn cpu_time(pid: Pid) -> Duration {
+pub fn cpu_time(pid: Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
     let (_, words) = stat.rsplit_once(") ").unwrap();
     let ticks: u64 = words.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();

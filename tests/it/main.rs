@@ -13,6 +13,7 @@ mod guard;
 mod interop;
 mod life;
 mod memory;
+mod metrics;
 mod namespace;
 mod peers;
 mod ping;
