@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Long runs of the server in release mode, with the report of each.
+#
+# scripts/soak.sh [--minutes M] [--seed N] [--scene chaos|deaf|flood] [-- FLAGS...]
+#
+# chaos  all that peers do, at once, for M minutes (tests/chaos); FLAGS are those of `resound serve`
+# deaf   5,000 peers that send and never read: memory against its bound, and who is served beside
+# flood  UDP from forged sources, by scripts/flood.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  sed -n '3,7s/^# \{0,1\}//p' "$0"
+}
+
+minutes=10
+seed=7007
+scene=chaos
+while (($#)); do
+  case $1 in
+    --minutes) minutes=${2:?--minutes needs a number}; shift 2 ;;
+    --seed) seed=${2:?--seed needs a number}; shift 2 ;;
+    --scene) scene=${2:?--scene needs a name}; shift 2 ;;
+    --) shift; break ;;
+    -h | --help) usage; exit 0 ;;
+    *)
+      echo "soak.sh: unexpected '$1'" >&2
+      usage >&2
+      exit 2
+      ;;
+  esac
+done
+for number in "$minutes" "$seed"; do
+  [[ $number =~ ^[0-9]+$ ]] || { echo "soak.sh: '$number' is no whole number" >&2; exit 2; }
+done
+
+case $scene in
+  chaos)
+    ((minutes > 0)) || { echo "soak.sh: no time" >&2; exit 2; }
+    test=every_byte_comes_back_right_whatever_the_peers_do
+    arguments=()
+    # Far longer than the last scenes and the drain may take.
+    limit_s=$((minutes * 60 + 300))
+    export RESOUND_CHAOS_SECONDS=$((minutes * 60)) RESOUND_CHAOS_SEED=$seed RESOUND_CHAOS_FLAGS="$*"
+    ;;
+  deaf)
+    test=deaf::peers_that_never_read_cost_one_buffer_each_and_nobody_else_waits
+    arguments=(--ignored)
+    limit_s=600
+    ;;
+  flood)
+    # Needs a network namespace of its own, and so tools and rights of its own.
+    [[ -x scripts/flood.sh ]] || { echo "soak.sh: there is no scripts/flood.sh" >&2; exit 2; }
+    exec scripts/flood.sh "$@"
+    ;;
+  *)
+    echo "soak.sh: no scene '$scene': expected chaos, deaf or flood" >&2
+    exit 2
+    ;;
+esac
+
+cargo test --locked --release --test chaos --no-run
+# In a session of its own: whatever ends this script ends the test, the server and its clients.
+setsid --wait timeout --signal=KILL "$limit_s" \
+  cargo test --locked --quiet --release --test chaos -- --nocapture --exact "$test" \
+  "${arguments[@]}" &
+run=$!
+trap 'kill -KILL -- "-$run" 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+wait "$run"

@@ -1,0 +1,262 @@
+//! Datagrams on UDP and Unix sockets: each has a number, and its answer equals it.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::pattern;
+use crate::world::{Excused, STALL_TIMEOUT, World, pause, udp_drops};
+
+/// The largest that UDP carries over IPv4.
+const UDP_BYTES_MAX: usize = 65_507;
+
+/// Short of what a Unix socket's ordinary buffer takes.
+const UNIX_BYTES_MAX: usize = 100_000;
+
+/// Answers that a Unix peer may be owed: fewer than its queue holds (`net.unix.max_dgram_qlen`).
+const UNIX_WINDOW: usize = 8;
+
+/// The socket's number and the datagram's own.
+const HEADER_BYTES: usize = 16;
+
+/// An answer that takes longer is missing, whatever the machine is busy with.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How long the wait is for answers that full buffers can explain the loss of.
+const LOSS_AFTER: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+enum Socket {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+/// A client's socket, and what it has not got back yet.
+#[derive(Debug)]
+pub struct Asker<'a> {
+    world: &'a World,
+    socket: Socket,
+    number: u64,
+    next: u64,
+    /// Lengths by the datagram's number.
+    unanswered: BTreeMap<u64, usize>,
+    drops_before: u64,
+    buf: Vec<u8>,
+}
+
+impl<'a> Asker<'a> {
+    pub fn udp(world: &'a World) -> Asker<'a> {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(world.udp).unwrap();
+        socket.set_read_timeout(Some(LOSS_AFTER / 4)).unwrap();
+        Asker::new(world, Socket::Udp(socket))
+    }
+
+    pub fn unix(world: &'a World) -> Asker<'a> {
+        let socket = UnixDatagram::bind(own_path(world)).unwrap();
+        socket.connect(&world.unixgram).unwrap();
+        socket.set_read_timeout(Some(LOSS_AFTER / 4)).unwrap();
+        socket.set_write_timeout(Some(ANSWER_MAX)).unwrap();
+        Asker::new(world, Socket::Unix(socket))
+    }
+
+    fn new(world: &'a World, socket: Socket) -> Asker<'a> {
+        let (number, drops_before) = (world.number(), udp_drops(world.udp));
+        let (unanswered, buf) = (BTreeMap::new(), vec![0; 1 << 17]);
+        Asker { world, socket, number, next: 0, unanswered, drops_before, buf }
+    }
+
+    fn contents(&self, datagram: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        pattern::fill(self.world.plan.seed, self.number, datagram << 20, &mut bytes);
+        let header = [self.number.to_le_bytes(), datagram.to_le_bytes()].concat();
+        if length >= HEADER_BYTES {
+            bytes[..HEADER_BYTES].copy_from_slice(&header);
+        }
+        bytes
+    }
+
+    /// Sends one datagram. One that is too short for a number must be alone.
+    pub fn send(&mut self, length: usize) {
+        assert!(length >= HEADER_BYTES || self.unanswered.is_empty());
+        let (datagram, bytes) = (self.next, self.contents(self.next, length));
+        self.next += 1;
+        let sent = match &self.socket {
+            Socket::Udp(socket) => socket.send(&bytes),
+            Socket::Unix(socket) => socket.send(&bytes),
+        };
+        assert_eq!(sent.unwrap(), length);
+        self.unanswered.insert(datagram, length);
+    }
+
+    /// Receives one answer and checks it; false when none comes for a while.
+    pub fn receive(&mut self) -> bool {
+        let received = match &self.socket {
+            Socket::Udp(socket) => socket.recv(&mut self.buf),
+            Socket::Unix(socket) => socket.recv(&mut self.buf),
+        };
+        let length = match received {
+            Ok(length) => length,
+            Err(error) if is_timeout(&error) => return false,
+            Err(error) => panic!("{error}"),
+        };
+        let bytes = &self.buf[..length];
+        let datagram = match bytes.first_chunk::<HEADER_BYTES>() {
+            Some(header) => u64::from_le_bytes(header[8..].try_into().unwrap()),
+            None => *self.unanswered.keys().next().expect("an answer to nothing"),
+        };
+        let expected = self.unanswered.remove(&datagram);
+        let what = format!("datagram {datagram} of socket {}", self.number);
+        assert_eq!(expected, Some(length), "{what}: its length, if it was sent and not answered");
+        assert!(bytes == self.contents(datagram, length), "{what} came back changed: {bytes:02x?}");
+        self.world.tally.datagrams.add(1);
+        true
+    }
+
+    /// Receives what is unanswered. What full buffers have dropped is counted as lost; what nothing
+    /// explains is missing. False when something was lost.
+    pub fn settle(&mut self) -> bool {
+        let mut quiet_since = Instant::now();
+        while !self.unanswered.is_empty() {
+            if self.receive() {
+                quiet_since = Instant::now();
+                continue;
+            }
+            let missing = self.unanswered.len() as u64;
+            let quiet_for = quiet_since.elapsed();
+            let dropped = self.drops();
+            if quiet_for >= LOSS_AFTER && dropped >= missing {
+                self.world.tally.lost.add(missing);
+                return false;
+            }
+            assert!(
+                quiet_for < ANSWER_MAX,
+                "{:?}: no answer to {missing} datagrams, and {dropped} were dropped for want of \
+                 receive buffer",
+                self.socket,
+            );
+        }
+        true
+    }
+
+    /// What full buffers have dropped since this socket is there, be it ours or anybody's.
+    fn drops(&self) -> u64 {
+        match &self.socket {
+            Socket::Udp(_) => udp_drops(self.world.udp) - self.drops_before + self.own_drops(),
+            Socket::Unix(_) => 0,
+        }
+    }
+
+    fn own_drops(&self) -> u64 {
+        match &self.socket {
+            Socket::Udp(socket) => udp_drops(socket.local_addr().unwrap()),
+            Socket::Unix(_) => 0,
+        }
+    }
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.world.tally.client_drops.add(self.own_drops());
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+fn own_path(world: &World) -> std::path::PathBuf {
+    world.folder.path().join(format!("client-{}", world.number()))
+}
+
+/// A UDP client: one at a time, bursts, huge and tiny ones.
+pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let mut asker = Asker::udp(world);
+    for _ in 0..rng.usize(1..20) {
+        match rng.u8(..16) {
+            0 => asker.send(rng.usize(60_000..=UDP_BYTES_MAX)),
+            1 => asker.send(UDP_BYTES_MAX),
+            2 => asker.send(0),
+            3 => asker.send(rng.usize(1..HEADER_BYTES)),
+            4..8 => {
+                // All alike, as a train's are, or not.
+                let length = rng.usize(HEADER_BYTES..=1472);
+                let is_even = rng.bool();
+                for _ in 0..rng.usize(2..200) {
+                    asker.send(if is_even { length } else { rng.usize(HEADER_BYTES..=length) });
+                }
+            }
+            _ => asker.send(rng.usize(HEADER_BYTES..=4096)),
+        }
+        if !asker.settle() {
+            // A late answer is not to be taken for another's.
+            return Ok(());
+        }
+        pause(rng);
+    }
+    Ok(())
+}
+
+/// Senders that are gone when their answer comes.
+pub fn gone(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    for _ in 0..rng.usize(1..10) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(&vec![0; rng.usize(..1000)], world.udp).unwrap();
+        world.tally.gone.add(1);
+    }
+    pause(rng);
+    Ok(())
+}
+
+/// A Unix client that has fewer answers coming than its queue holds: none is lost.
+pub fn unix(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let mut asker = Asker::unix(world);
+    for _ in 0..rng.usize(1..20) {
+        match rng.u8(..8) {
+            0 => asker.send(rng.usize(60_000..=UNIX_BYTES_MAX)),
+            1 => asker.send(0),
+            2 => asker.send(rng.usize(1..HEADER_BYTES)),
+            3..5 => (0..UNIX_WINDOW).for_each(|_| asker.send(rng.usize(HEADER_BYTES..=2000))),
+            _ => asker.send(rng.usize(HEADER_BYTES..=4096)),
+        }
+        assert!(asker.settle(), "nothing drops datagrams of a Unix socket");
+        pause(rng);
+    }
+    if let Socket::Unix(socket) = &asker.socket {
+        let addr = socket.local_addr().unwrap();
+        std::fs::remove_file(addr.as_pathname().unwrap()).unwrap();
+    }
+    Ok(())
+}
+
+/// Senders without a name, who cannot be answered.
+pub fn unnamed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let socket = UnixDatagram::unbound().unwrap();
+    for _ in 0..rng.usize(1..10) {
+        socket.send_to(&vec![7; rng.usize(..1000)], &world.unixgram).unwrap();
+        world.tally.unnamed.add(1);
+    }
+    pause(rng);
+    Ok(())
+}
+
+/// A receiver that asks for much and reads nothing, for longer than its answers are kept.
+pub fn deaf(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let path = own_path(world);
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_write_timeout(Some(ANSWER_MAX)).unwrap();
+    for _ in 0..rng.usize(11..120) {
+        socket.send_to(&vec![7; rng.usize(..8000)], &world.unixgram).unwrap();
+    }
+    world.tally.deaf.add(1);
+    let hold_max = if rng.bool() { 2 * STALL_TIMEOUT } else { STALL_TIMEOUT / 5 };
+    thread::sleep(hold_max.mul_f64(rng.f64()));
+    drop(socket);
+    std::fs::remove_file(path).unwrap();
+    Ok(())
+}

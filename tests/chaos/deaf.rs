@@ -1,0 +1,144 @@
+//! Thousands of peers that send and never read: what they cost, and who is served beside them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::support::{Daemon, wait_until};
+use crate::watch::{PING_INTERVAL, Pings, SILENCE_MAX};
+use crate::world::{raise_own_limit, resident_kib};
+
+const PEERS: usize = 5_000;
+
+/// One read of the server's, all of which a peer may be owed; and what the connection is itself,
+/// with its buffer's place in the heap (`memory.rs` of the program's tests measures less).
+const BYTES_PER_PEER_MAX: usize = (64 << 10) + 512;
+
+/// What the server has beside connections: 64 KiB of scratch, its batches, the heap's own.
+const BYTES_FOR_ALL_MAX: usize = 4 << 20;
+
+/// For how long the one who behaves is watched beside them.
+const PLATEAU: Duration = Duration::from_secs(5);
+
+/// A peer whose system takes as little as it can, so that the kernel's memory is not what ends this.
+fn connect(addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_send_buffer_size(16 << 10).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.into()
+}
+
+/// Sends on all connections until none takes any more.
+fn send_until_stuck(peers: &mut [TcpStream]) {
+    let chunk = [7; 16 << 10];
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < Duration::from_millis(500) {
+        for peer in peers.iter_mut() {
+            loop {
+                match peer.write(&chunk) {
+                    Ok(_) => quiet_since = Instant::now(),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ping(stream: &mut TcpStream, is_over: impl Fn() -> bool) -> Pings {
+    let mut pings = Pings::default();
+    stream.set_read_timeout(Some(SILENCE_MAX)).unwrap();
+    while !is_over() {
+        let begun = Instant::now();
+        stream.write_all(b"ping").unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ping");
+        pings.note(begun.elapsed());
+        thread::sleep(PING_INTERVAL);
+    }
+    pings
+}
+
+/// Figures in KiB.
+#[derive(Debug)]
+struct Wave {
+    owed: u64,
+    plateau: u64,
+    after: u64,
+}
+
+/// All connect and send. With the server halted meanwhile, so that each has more queued than one
+/// read takes when it goes on, or not.
+fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
+    let pid = daemon.process.pid();
+    let mut peers: Vec<_> = (0..PEERS).map(|_| connect(daemon.addr(0))).collect();
+    let open = PEERS as u64 + 1;
+    wait_until("all to be accepted", || daemon.counters().get("connections_open") == open);
+    if is_halted {
+        daemon.process.signal(Signal::STOP);
+        send_until_stuck(&mut peers);
+        daemon.process.signal(Signal::CONT);
+    }
+    let is_stuck = AtomicBool::new(false);
+    let mut filling = thread::scope(|scope| {
+        let filling = scope.spawn(|| ping(other, || is_stuck.load(Ordering::Relaxed)));
+        send_until_stuck(&mut peers);
+        is_stuck.store(true, Ordering::Relaxed);
+        filling.join().unwrap()
+    });
+    let begun = Instant::now();
+    let mut beside = ping(other, || begun.elapsed() >= PLATEAU);
+    let plateau = resident_kib(pid);
+    let counters = daemon.counters();
+    let owed = (counters.get("tcp_bytes_in") - counters.get("tcp_bytes_out")) / 1024;
+    assert_eq!((counters.get("connections_open"), counters.get("stalled")), (open, 0));
+    drop(peers);
+    wait_until("all to be gone", || daemon.counters().get("connections_open") == 1);
+    let wave = Wave { owed, plateau, after: resident_kib(pid) };
+    let Wave { owed, plateau, after } = wave;
+    println!("  {plateau} KiB resident with {owed} KiB owed, {after} KiB when all are gone");
+    println!("  beside them, while they send: {}", filling.summary());
+    println!("  beside them, when all are stuck: {}", beside.summary());
+    wave
+}
+
+/// cases S2 L6. The kernel's own memory for these sockets is not the process's and not in this.
+#[test]
+#[ignore = "takes half a minute, 5,000 connections and a GiB of the kernel's socket memory"]
+fn peers_that_never_read_cost_one_buffer_each_and_nobody_else_waits() {
+    raise_own_limit();
+    // Buffers that stay small: with those of the system, the kernel's memory for TCP (`tcp_mem`)
+    // runs short before all have sent, and then it drops anybody's segments.
+    let buffers = ["--rcvbuf", "64k", "--sndbuf", "16k"];
+    let flags = ["tcp://127.0.0.1:0", "--stall-timeout", "10m"];
+    let daemon = Daemon::start(&[&flags[..], &buffers].concat());
+    let mut other = TcpStream::connect(daemon.addr(0)).unwrap();
+    SockRef::from(&other).set_tcp_nodelay(true).unwrap();
+    let begun = Instant::now();
+    let mut first = ping(&mut other, || begun.elapsed() >= PLATEAU);
+    let before = resident_kib(daemon.process.pid());
+    println!("{PEERS} peers that send and do not read; {before} KiB resident before");
+    println!("  alone: {}", first.summary());
+    let bound = (PEERS * BYTES_PER_PEER_MAX + BYTES_FOR_ALL_MAX) as u64 / 1024 + before;
+    println!("  bound: {bound} KiB");
+    let waves = [true, false, true].map(|is_halted| wave(&daemon, &mut other, is_halted));
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    println!("  {}", ended.stderr.lines().last().unwrap_or_default());
+    for wave in &waves {
+        assert!(wave.plateau <= bound, "{wave:?}");
+        // They are owed what makes the bound worth measuring.
+        assert!(wave.owed > PEERS as u64, "{wave:?}");
+    }
+    let (once, again) = (waves[0].plateau, waves[2].plateau);
+    assert!(again <= once + once / 20, "the same again takes more: {once}, then {again} KiB");
+}

@@ -1,0 +1,79 @@
+//! Peers that keep silent for too long, and one that does not: stalls and idle ones.
+
+use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::streams::{Kind, Peer};
+use crate::support::WAIT_MAX;
+use crate::world::{Excused, IDLE_TIMEOUT, STALL_TIMEOUT, World};
+
+/// Peers of one scene; one of them reads on in time.
+const PEERS: usize = 4;
+
+/// Peers that send until nothing more is taken, and do not read.
+pub fn stall(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
+        peers.push(Peer::connect(world, Kind::choose(rng), rng)?);
+    }
+    // The one that reads on comes last: its pause is not to be made of the others' beginnings.
+    peers.iter().for_each(|peer| send_until_stuck(peer, rng));
+    let survivor = peers.pop().unwrap();
+    survivor.link.set_timeouts(WAIT_MAX);
+    survivor.link.socket().set_nonblocking(false).unwrap();
+    thread::sleep((STALL_TIMEOUT / 8).mul_f64(rng.f64()));
+    survivor.half_close(rng)?;
+    world.tally.stalls_survived.add(1);
+    drop(survivor);
+
+    let deadline = Instant::now() + WAIT_MAX;
+    for peer in peers {
+        let end = loop {
+            match peer.try_send(1) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => break error,
+                Ok(_) => {}
+            }
+            assert!(Instant::now() < deadline, "a peer that does not read is not ended");
+            thread::sleep(Duration::from_millis(10));
+        };
+        let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        assert!(expected.contains(&end.kind()), "{end}");
+        world.tally.stalls_ended.add(1);
+    }
+    Ok(())
+}
+
+fn send_until_stuck(peer: &Peer<'_>, rng: &mut fastrand::Rng) {
+    peer.link.socket().set_nonblocking(true).unwrap();
+    let mut refusals = 0;
+    while refusals < 3 {
+        match peer.try_send(rng.usize(1..=256 << 10)) {
+            Ok(_) => refusals = 0,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                refusals += 1;
+                // What is on its way may yet be taken.
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Whoever sends nothing for the idle timeout is closed, by FIN.
+pub fn idle(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    if world.started_at.elapsed() + 2 * IDLE_TIMEOUT > world.plan.duration {
+        // Too late: it would prolong the run.
+        thread::sleep(Duration::from_millis(20));
+        return Ok(());
+    }
+    let peer = Peer::connect(world, Kind::choose(rng), rng)?;
+    let begun = Instant::now();
+    let end = peer.try_receive(&mut [0; 16]).expect("FIN");
+    assert_eq!(end, 0, "nothing was sent");
+    // The server measures from when it moved the last byte, before that was received here.
+    assert!(begun.elapsed() > IDLE_TIMEOUT / 2, "closed after {:?}", begun.elapsed());
+    world.tally.idle_ended.add(1);
+    Ok(())
+}

@@ -1,0 +1,395 @@
+//! Peers on TCP and Unix streams that are to get every byte back, however they go about it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::SockRef;
+
+use crate::pattern;
+use crate::support::WAIT_MAX;
+use crate::world::{Excused, STALL_TIMEOUT, World, pause};
+
+/// What is sent before any of it is read, by peers that do one after the other: both directions
+/// hold that much, so that nobody waits for nobody.
+const HELD_BYTES_MAX: usize = 32 << 10;
+
+const MIB: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Tcp,
+    Unix,
+}
+
+impl Kind {
+    pub fn choose(rng: &mut fastrand::Rng) -> Kind {
+        if rng.u8(..3) == 0 { Kind::Unix } else { Kind::Tcp }
+    }
+}
+
+#[derive(Debug)]
+pub enum Link {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Link {
+    pub fn connect(world: &World, kind: Kind) -> Link {
+        let link = match kind {
+            Kind::Tcp => Link::Tcp(TcpStream::connect(world.tcp).unwrap()),
+            Kind::Unix => Link::Unix(UnixStream::connect(&world.unix).unwrap()),
+        };
+        world.tally.connections.add(1);
+        link.set_timeouts(WAIT_MAX);
+        link
+    }
+
+    pub fn set_timeouts(&self, timeout: Duration) {
+        let socket = self.socket();
+        socket.set_read_timeout(Some(timeout)).unwrap();
+        socket.set_write_timeout(Some(timeout)).unwrap();
+    }
+
+    pub fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Link::Tcp(stream) => stream.as_fd(),
+            Link::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Read for &Link {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Link::Tcp(stream) => (&mut &*stream).read(buf),
+            Link::Unix(stream) => (&mut &*stream).read(buf),
+        }
+    }
+}
+
+impl Write for &Link {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Link::Tcp(stream) => (&mut &*stream).write(buf),
+            Link::Unix(stream) => (&mut &*stream).write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One connection and how far it has come. One thread may send while another receives.
+#[derive(Debug)]
+pub struct Peer<'a> {
+    world: &'a World,
+    pub link: Link,
+    number: u64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// When it last received something.
+    read_at: Mutex<Instant>,
+    /// The longest time between two reads, spent outside of them.
+    gap_max_ms: AtomicU64,
+}
+
+impl<'a> Peer<'a> {
+    /// A peer that has not sent anything yet. To be called with the gate held.
+    pub fn open(world: &'a World, kind: Kind) -> Peer<'a> {
+        Peer {
+            world,
+            link: Link::connect(world, kind),
+            number: world.number(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            read_at: Mutex::new(Instant::now()),
+            gap_max_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// A peer that is being served.
+    pub fn connect(
+        world: &'a World,
+        kind: Kind,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Peer<'a>, Excused> {
+        let _gate = world.enter();
+        let peer = Peer::open(world, kind);
+        peer.send(rng.usize(1..=16), rng)?;
+        peer.receive_all()?;
+        Ok(peer)
+    }
+
+    /// Sends the next bytes of its pattern, and says how many were taken at once.
+    pub fn try_send(&self, count: usize) -> io::Result<usize> {
+        let offset = self.sent.load(Ordering::Relaxed);
+        let mut bytes = vec![0; count];
+        pattern::fill(self.world.plan.seed, self.number, offset, &mut bytes);
+        let count = (&self.link).write(&bytes)?;
+        self.sent.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    /// Sends so many bytes in pieces, with pauses.
+    pub fn send(&self, count: usize, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+        let mut left = count;
+        while left > 0 {
+            let piece = if rng.bool() { left } else { rng.usize(1..=left) };
+            left -= self.try_send(piece).map_err(|error| self.excuse("send", &error))?;
+            if left > 0 {
+                pause(rng);
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives up to so many bytes and checks each; 0 is the end.
+    pub fn try_receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let gap = self.read_at.lock().unwrap().elapsed();
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap();
+        self.gap_max_ms.fetch_max(gap_ms, Ordering::Relaxed);
+        let read = (&self.link).read(buf);
+        *self.read_at.lock().unwrap() = Instant::now();
+        let count = read?;
+        let offset = self.received.fetch_add(count as u64, Ordering::Relaxed);
+        if let Err(wrong) = pattern::check(self.world.plan.seed, self.number, offset, &buf[..count])
+        {
+            panic!("{wrong}");
+        }
+        let sent = self.sent.load(Ordering::Relaxed);
+        // A sending thread counts a piece when it is taken, which may be after its echo came.
+        let in_doubt = MIB as u64;
+        assert!(offset + count as u64 <= sent + in_doubt, "more came than was sent");
+        self.world.tally.bytes.add(count as u64);
+        Ok(count)
+    }
+
+    /// Receives all that was sent so far, and no more.
+    pub fn receive_all(&self) -> Result<(), Excused> {
+        while self.received.load(Ordering::Relaxed) < self.sent.load(Ordering::Relaxed) {
+            let mut buf = [0; 16 << 10];
+            match self.try_receive(&mut buf) {
+                Ok(0) => return Err(self.excuse("receive", &ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(self.excuse("receive", &error)),
+            }
+        }
+        self.assert_all_came();
+        Ok(())
+    }
+
+    /// Whether there is something to receive.
+    pub fn has_something(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&self.link, &mut [0_u8], flags) {
+            Ok(_) => true,
+            Err(Errno::AGAIN) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Receives all that was sent; false when the server has closed in place of serving any of it.
+    pub fn is_served(&self) -> bool {
+        let mut buf = [0; 1024];
+        while !self.is_even() || self.sent.load(Ordering::Relaxed) == 0 {
+            match self.try_receive(&mut buf) {
+                Ok(1..) => {}
+                end => {
+                    let is_reset = |error| matches!(error, ErrorKind::ConnectionReset);
+                    assert!(end.map_or_else(|error| is_reset(error.kind()), |_| true));
+                    assert_eq!(self.received.load(Ordering::Relaxed), 0, "it was being served");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends FIN, and receives up to the server's.
+    pub fn half_close(&self, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+        self.link.socket().shutdown(Shutdown::Write).unwrap();
+        self.receive_to_end(rng)?;
+        self.world.tally.half_closes.add(1);
+        Ok(())
+    }
+
+    fn receive_to_end(&self, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+        let mut buf = vec![0; 256 << 10];
+        loop {
+            let limit = if rng.bool() { buf.len() } else { rng.usize(1..=buf.len()) };
+            match self.try_receive(&mut buf[..limit]) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err(self.excuse("receive", &error)),
+            }
+            if rng.u8(..8) == 0 {
+                pause(rng);
+            }
+        }
+        let (sent, received) =
+            (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
+        if received < sent {
+            return Err(self.excuse("receive", &ErrorKind::UnexpectedEof.into()));
+        }
+        self.assert_all_came();
+        Ok(())
+    }
+
+    /// Whether all that was sent has come back.
+    fn is_even(&self) -> bool {
+        self.received.load(Ordering::Relaxed) == self.sent.load(Ordering::Relaxed)
+    }
+
+    #[track_caller]
+    fn assert_all_came(&self) {
+        let (sent, received) =
+            (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
+        assert_eq!(received, sent, "stream {}", self.number);
+    }
+
+    /// A peer that was ended although it has behaved is the server's fault, unless its own thread
+    /// did not get to read for a good part of the stall timeout.
+    #[track_caller]
+    fn excuse(&self, what: &str, error: &io::Error) -> Excused {
+        let unread = self.read_at.lock().unwrap().elapsed();
+        let gap_ms = self.gap_max_ms.load(Ordering::Relaxed);
+        let gap = Duration::from_millis(gap_ms);
+        let (sent, received) =
+            (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
+        assert!(
+            gap >= STALL_TIMEOUT / 2,
+            "cannot {what} on stream {} ({:?}): {error}; {sent} bytes sent, {received} received, \
+             longest pause {gap:?}, {unread:?} since the last read",
+            self.number,
+            self.link,
+        );
+        Excused
+    }
+}
+
+/// Messages and their echoes, one after the other.
+pub fn chat(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let peer = Peer::connect(world, Kind::choose(rng), rng)?;
+    for _ in 0..rng.usize(1..20) {
+        let length_max = [64, 4096, HELD_BYTES_MAX][rng.usize(..3)];
+        peer.send(rng.usize(1..=length_max), rng)?;
+        peer.receive_all()?;
+        pause(rng);
+    }
+    match rng.u8(..3) {
+        // All of it is there: FIN, and nobody waits.
+        0 => Ok(()),
+        1 => {
+            peer.send(rng.usize(1..=HELD_BYTES_MAX), rng)?;
+            peer.half_close(rng)
+        }
+        _ => peer.half_close(rng),
+    }
+}
+
+/// Bulk in both directions at once, long enough for the path by pipes, up to FIN.
+pub fn transfer(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let peer = Peer::connect(world, Kind::choose(rng), rng)?;
+    let total = rng.usize(MIB..=6 * MIB);
+    let mut writer_rng = rng.fork();
+    let outcome = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let _guard = world.guard();
+            let rng = &mut writer_rng;
+            let mut left = total;
+            while left > 0 {
+                // Long runs of large pieces, and then small ones: the paths are switched between.
+                let piece_max = if rng.u8(..4) == 0 { 4096 } else { MIB };
+                let run = rng.usize(1..=left.min(MIB));
+                let mut left_of_run = run;
+                while left_of_run > 0 {
+                    let piece = rng.usize(1..=piece_max.min(left_of_run));
+                    let sent = peer.try_send(piece).map_err(|error| peer.excuse("send", &error))?;
+                    left_of_run -= sent;
+                }
+                left -= run;
+                pause(rng);
+            }
+            peer.link.socket().shutdown(Shutdown::Write).unwrap();
+            Ok(())
+        });
+        let received = peer.receive_to_end(rng);
+        if received.is_err() {
+            // The other half is not to wait for a peer that is gone.
+            let _ = peer.link.socket().shutdown(Shutdown::Both);
+        }
+        let sent = writer.join().unwrap();
+        received.and(sent)
+    });
+    outcome?;
+    world.tally.bulk.add(1);
+    world.tally.half_closes.add(1);
+    Ok(())
+}
+
+/// Leaves in the middle: by a reset, or by closing with unread input, which is one too.
+pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let peer = Peer::connect(world, Kind::choose(rng), rng)?;
+    peer.link.socket().set_nonblocking(true).unwrap();
+    let mut left = rng.usize(1..=2 * MIB);
+    while left > 0 {
+        match peer.try_send(rng.usize(1..=left)) {
+            Ok(count) => left -= count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+        if rng.bool() {
+            match peer.try_receive(&mut vec![0; rng.usize(1..100_000)]) {
+                Ok(0) => panic!("the server has closed"),
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+    }
+    match (&peer.link, rng.bool()) {
+        (Link::Tcp(_), true) => {
+            peer.link.socket().set_linger(Some(Duration::ZERO)).unwrap();
+            drop(peer);
+            world.tally.resets.add(1);
+        }
+        _ => {
+            // Wait for something to be there, and leave it.
+            peer.link.socket().set_nonblocking(false).unwrap();
+            if peer.is_even() {
+                peer.send(1, rng)?;
+            }
+            peer.link.socket().peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap();
+            drop(peer);
+            world.tally.closed_unread.add(1);
+        }
+    }
+    Ok(())
+}
+
+/// An out-of-band byte among the others, which is not echoed, as it is not read.
+pub fn urgent(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
+    let peer = Peer::connect(world, Kind::Tcp, rng)?;
+    let Link::Tcp(stream) = &peer.link else { return Ok(()) };
+    peer.send(rng.usize(1..HELD_BYTES_MAX / 2), rng)?;
+    rustix::net::send(stream, b"!", SendFlags::OOB).unwrap();
+    pause(rng);
+    peer.send(rng.usize(1..HELD_BYTES_MAX / 2), rng)?;
+    peer.half_close(rng)?;
+    world.tally.urgent.add(1);
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Those who watch meanwhile: a peer on TCP and one on UDP that behave, and who looks at the
+//! server's memory and descriptors.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::datagrams::Asker;
+use crate::streams::{Kind, Peer};
+use crate::support::wait_until;
+use crate::world::{World, descriptors, resident_kib};
+
+/// The loop is alive if it answers within this time: far beyond what a busy machine needs.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Between two pings of a peer.
+pub const PING_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Between two looks at the server.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Pipes of one loop that may be kept for bulk to come, by their descriptors.
+const PIPE_DESCRIPTORS_MAX: usize = 16;
+
+/// How long answers took, in microseconds.
+#[derive(Debug, Default)]
+pub struct Pings(Vec<u64>);
+
+impl Pings {
+    pub fn note(&mut self, elapsed: Duration) {
+        assert!(elapsed < SILENCE_MAX, "silent for {elapsed:?}");
+        self.0.push(u64::try_from(elapsed.as_micros()).unwrap());
+    }
+
+    /// How many there were, and in milliseconds the 50th and the 99th percentile and the longest.
+    pub fn summary(&mut self) -> String {
+        self.0.sort_unstable();
+        let Some(last) = self.0.len().checked_sub(1) else { return "none".to_owned() };
+        let at = |percent: usize| self.0[last * percent / 100] as f64 / 1e3;
+        format!(
+            "{} pings, p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+            last + 1,
+            at(50),
+            at(99),
+            at(100)
+        )
+    }
+}
+
+/// A peer that sends a message, waits for its echo, and so on.
+pub fn ping_tcp(world: &World) -> Pings {
+    let _guard = world.guard();
+    let (mut pings, mut rng) = (Pings::default(), fastrand::Rng::with_seed(world.plan.seed));
+    let peer = Peer::connect(world, Kind::Tcp, &mut rng).expect("it is the first");
+    peer.link.set_timeouts(SILENCE_MAX);
+    while !world.is_over() {
+        let begun = Instant::now();
+        peer.send(rng.usize(1..=64), &mut rng).expect("served within the bound");
+        peer.receive_all().expect("served within the bound");
+        pings.note(begun.elapsed());
+        thread::sleep(PING_INTERVAL);
+    }
+    pings
+}
+
+/// As on TCP; but a ping may find the server's buffer full, and is followed by another then. What
+/// counts is the time up to the first answer.
+pub fn ping_udp(world: &World) -> Pings {
+    let _guard = world.guard();
+    let (mut pings, mut rng) = (Pings::default(), fastrand::Rng::with_seed(!world.plan.seed));
+    let mut asker = Asker::udp(world);
+    while !world.is_over() {
+        let begun = Instant::now();
+        asker.send(rng.usize(16..=64));
+        while !asker.receive() {
+            pings.note(begun.elapsed());
+            pings.0.pop();
+            asker.send(rng.usize(16..=64));
+        }
+        pings.note(begun.elapsed());
+        thread::sleep(PING_INTERVAL);
+    }
+    asker.settle();
+    pings
+}
+
+/// The server's memory over time, and the most descriptors it had.
+#[derive(Debug, Default)]
+pub struct Looks {
+    resident: Vec<(Instant, u64)>,
+    pub descriptors_max: usize,
+}
+
+impl Looks {
+    pub fn take(world: &World) -> Looks {
+        let _guard = world.guard();
+        let mut looks = Looks::default();
+        while !world.is_over() {
+            looks.resident.push((Instant::now(), resident_kib(world.pid())));
+            looks.descriptors_max = looks.descriptors_max.max(descriptors(world.pid()).len());
+            thread::sleep(LOOK_INTERVAL);
+        }
+        looks
+    }
+
+    /// The mean of resident KiB in each quarter of the run, a tenth of which is left out first for
+    /// warm-up.
+    pub fn resident_kib_by_quarter(&self, world: &World) -> [u64; 4] {
+        let warm_up = world.plan.duration / 10;
+        let quarter = (world.plan.duration - warm_up) / 4;
+        let mean = |index: u32| {
+            let from = world.started_at + warm_up + quarter * index;
+            let within = |at: Instant| at >= from && at < from + quarter;
+            let looks = self.resident.iter().filter(|(at, _)| within(*at)).map(|(_, kib)| kib);
+            looks.clone().sum::<u64>() / looks.count().max(1) as u64
+        };
+        [0, 1, 2, 3].map(mean)
+    }
+}
+
+/// What a server has open: pipes, and all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub pipes: usize,
+    pub others: usize,
+}
+
+impl Open {
+    pub fn by(world: &World) -> Open {
+        let all = descriptors(world.pid());
+        let pipes = all.iter().filter(|(_, target)| target.starts_with("pipe:")).count();
+        Open { pipes, others: all.len() - pipes }
+    }
+
+    /// Waits until the server has no more open than at its start, but for the free pipes of bulk.
+    /// The spare descriptor comes back with the next accept, of each loop.
+    pub fn wait_for_return(self, world: &World) -> Open {
+        let mut rng = fastrand::Rng::with_seed(0);
+        let mut now = self;
+        let pipes_max = self.pipes + PIPE_DESCRIPTORS_MAX * usize::try_from(world.loops()).unwrap();
+        wait_until(&format!("what is open beyond {self:?} to be closed"), || {
+            for kind in [Kind::Tcp, Kind::Unix] {
+                Peer::connect(world, kind, &mut rng).expect("it is served");
+            }
+            thread::sleep(Duration::from_millis(20));
+            now = Open::by(world);
+            now.others == self.others && now.pipes <= pipes_max
+        });
+        now
+    }
+}
