@@ -62,7 +62,7 @@ fn set_soft_limit(pid: Pid, limit: usize) {
     assert_eq!(run(command).code(), 0);
 }
 
-/// The CPU time of a process so far, and the highest descriptor it has open.
+/// The CPU time of a process so far.
 pub fn cpu_time(pid: Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
     let (_, words) = stat.rsplit_once(") ").unwrap();
@@ -71,6 +71,7 @@ pub fn cpu_time(pid: Pid) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// The highest descriptor that a process has open.
 fn highest_descriptor(pid: Pid) -> usize {
     let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
     let number = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().parse::<usize>();

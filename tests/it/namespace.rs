@@ -1,10 +1,10 @@
 //! Two hosts on one machine: network namespaces that the test makes, joined by a veth pair.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Daemon, python, resound, run, tool, unshare_network};
+use crate::support::{Daemon, Process, python, resound, run, tool, unshare_network, wait_until};
 
 /// Prepares the server's side (`v0`) in its own namespace, the client's (`v1`) in that of a
 /// sleeping process whose number is printed, and becomes the server.
@@ -53,10 +53,16 @@ fn two_hosts(arguments: &[&str]) -> Option<(Daemon, ClientHost)> {
     Some((daemon, ClientHost(Pid::from_raw(peer).expect("a process"))))
 }
 
-/// Has a client host's connected UDP sockets ask at each address.
-fn ask(host: &ClientHost, port: &str, addresses: &[&str]) {
+/// A command that is run on a client host.
+fn on(host: &ClientHost) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["-t", &host.0.as_raw_nonzero().to_string(), "-n"]);
+    command
+}
+
+/// Has a client host's connected UDP sockets ask at each address.
+fn ask(host: &ClientHost, port: &str, addresses: &[&str]) {
+    let mut command = on(host);
     let client = python("ask_connected.py");
     command.arg(client.get_program()).args(client.get_args()).arg(port).args(addresses);
     let ended = run(command);
@@ -82,8 +88,7 @@ fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_
     let port = daemon.endpoints[0].rsplit(':').next().unwrap();
     let pid = daemon.process.pid().as_raw_nonzero().to_string();
     for seed in ["1", "2"] {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &client.0.as_raw_nonzero().to_string(), "-n"]);
+        let mut command = on(&client);
         let script = python("trains.py");
         command.arg(script.get_program()).args(script.get_args());
         command.args(["10.9.0.1", port, &pid, seed]);
@@ -98,4 +103,26 @@ fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_
     let refused: u32 = refused.split_whitespace().next().unwrap().parse().unwrap();
     // Those of the first burst, in which no answer had told yet; not those of every burst.
     assert!((1..=10).contains(&refused), "{}", ended.stderr);
+}
+
+/// case S10: the cable is gone, and with it the peer's host: neither FIN nor reset ever comes.
+#[test]
+fn a_peer_whose_host_vanished_is_reaped_by_the_idle_timeout() {
+    let started = two_hosts(&["tcp://10.9.0.1:0", "--idle-timeout", "1s"]);
+    let Some((daemon, host)) = started else { return };
+    let mut command = on(&host);
+    let script = python("vanish.py");
+    command.arg(script.get_program()).args(script.get_args());
+    command.args(["10.9.0.1", &daemon.addr(0).port().to_string()]);
+    let mut client = Process::start_with_stdin(command, Stdio::piped());
+    client.wait_for_line("served");
+    let mut cut = on(&host);
+    cut.args(["ip", "link", "delete", "v1"]);
+    let ended = run(cut);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    wait_until("the peer to be reaped", || daemon.counters().get("connections_open") == 0);
+    let counters = daemon.counters();
+    assert_eq!((counters.get("accepted"), counters.get("idle")), (1, 1));
+    assert!(client.is_running(), "it never closed");
+    assert_eq!(daemon.stop().code(), 0);
 }

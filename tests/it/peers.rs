@@ -4,12 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
 use socket2::SockRef;
 
+use crate::accept::cpu_time;
 use crate::support::{Daemon, WAIT_MAX, python, resound, run, tool, wait_until};
 
 fn client(daemon: &Daemon) -> TcpStream {
@@ -135,6 +137,69 @@ fn udp_clients_that_are_gone_before_their_answer_disturb_nobody() {
     assert_eq!(counters.get("udp_messages_in"), 32);
     assert_eq!((counters.get("receive_failed"), counters.get("answer_failed")), (0, 0));
     assert!(daemon.process.is_running());
+}
+
+/// case U16: the server sleeps while more comes than its buffer holds, and is told what was lost
+/// with the next datagram that it does get.
+#[test]
+fn what_a_full_receive_buffer_has_lost_is_in_the_counters() {
+    const SENT: u64 = 500;
+    let daemon = Daemon::start(&["udp://127.0.0.1:0", "--rcvbuf", "4k", "--discard"]);
+    let server = daemon.addr(0);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.process.signal(Signal::STOP);
+    (0..SENT).for_each(|_| assert_eq!(client.send_to(&[0; 1000], server).unwrap(), 1000));
+    daemon.process.signal(Signal::CONT);
+    wait_until("what the buffer held", || daemon.counters().get("udp_messages_in") > 0);
+    let last = b"one more";
+    wait_until("the count of what was lost", || {
+        client.send_to(last, server).unwrap();
+        daemon.counters().get("overflowed") > 0
+    });
+    let counters = daemon.counters();
+    let short = counters.get("udp_bytes_in") % 1000 / last.len() as u64;
+    let long = counters.get("udp_messages_in") - short;
+    assert!(long < SENT);
+    assert_eq!(counters.get("overflowed"), SENT - long);
+}
+
+/// case X3: one that does not read holds up nobody and keeps no CPU busy. When it does read, it
+/// gets its answers in order, as many as were kept for it.
+#[test]
+fn a_unix_peer_that_does_not_read_is_kept_for_up_to_a_bound_and_holds_up_nobody() {
+    const SENT: u8 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let server = folder.path().join("server");
+    let daemon = Daemon::start(&[format!("unixgram:{}", server.display())]);
+    let client = |name: &str| {
+        let client = UnixDatagram::bind(folder.path().join(name)).unwrap();
+        client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        client.set_write_timeout(Some(WAIT_MAX)).unwrap();
+        client
+    };
+    // Not connected: the queue of a receiver that is connected to its sender has no limit.
+    let (deaf, other) = (client("deaf"), client("other"));
+    for number in 0..SENT {
+        deaf.send_to(&[number], &server).unwrap();
+    }
+    let mut buf = [0; 16];
+    let cpu_before = cpu_time(daemon.process.pid());
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        other.send_to(b"ping", &server).unwrap();
+        assert_eq!(other.recv(&mut buf).unwrap(), 4);
+        thread::sleep(Duration::from_millis(5));
+    }
+    let cpu = cpu_time(daemon.process.pid()) - cpu_before;
+    assert!(cpu <= begun.elapsed() / 2, "{cpu:?} of CPU time in {:?}: it spins", begun.elapsed());
+    let dropped = daemon.counters().get("answer_backlog_full");
+    assert!((1..u64::from(SENT)).contains(&dropped), "{:?}", daemon.counters());
+    for number in 0..u64::from(SENT) - dropped {
+        assert_eq!(deaf.recv(&mut buf).unwrap(), 1);
+        assert_eq!(u64::from(buf[0]), number, "in order, from the first one on");
+    }
+    deaf.set_nonblocking(true).unwrap();
+    assert_eq!(deaf.recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// case U3: the sender's buffer holds more than usual, and the server's does not.
