@@ -7,6 +7,8 @@ use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::pattern;
 use crate::world::{Excused, STALL_TIMEOUT, World, pause, udp_drops};
 
@@ -172,6 +174,29 @@ fn is_timeout(error: &io::Error) -> bool {
 
 fn own_path(world: &World) -> std::path::PathBuf {
     world.folder.path().join(format!("client-{}", world.number()))
+}
+
+/// Has every place of the server's batches take a datagram of the largest size there is: the system
+/// gives that memory page by page, and what is given late would look like growth. A batch is what is
+/// queued while the server is stopped. (A Unix queue is shorter than its batch by a few places.)
+pub fn fill_batches(world: &World) {
+    const UDP_SLOTS: usize = 64;
+    const UNIX_QUEUE: usize = 11;
+    let ask = |mut asker: Asker<'_>, places: usize, length: usize| {
+        world.daemon.process.signal(Signal::STOP);
+        (1..places).for_each(|_| asker.send(HEADER_BYTES));
+        asker.send(length);
+        world.daemon.process.signal(Signal::CONT);
+        asker.settle();
+    };
+    // Which loop is asked is up to the system.
+    let rounds = if world.loops() == 1 { 1 } else { 4 * world.loops() };
+    for places in (1..=UDP_SLOTS).rev() {
+        (0..rounds).for_each(|_| ask(Asker::udp(world), places, UDP_BYTES_MAX));
+    }
+    for places in (1..=UNIX_QUEUE).rev() {
+        ask(Asker::unix(world), places, UNIX_BYTES_MAX);
+    }
 }
 
 /// A UDP client: one at a time, bursts, huge and tiny ones.

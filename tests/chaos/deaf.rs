@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::support::{Daemon, wait_until};
+use crate::support::{Counters, Daemon, wait_until};
 use crate::watch::{PING_INTERVAL, Pings, SILENCE_MAX};
 use crate::world::{raise_own_limit, resident_kib};
 
@@ -76,10 +76,16 @@ struct Wave {
     after: u64,
 }
 
+fn owed_kib(counters: &Counters) -> u64 {
+    (counters.get("tcp_bytes_in") - counters.get("tcp_bytes_out")) / 1024
+}
+
 /// All connect and send. With the server halted meanwhile, so that each has more queued than one
 /// read takes when it goes on, or not.
 fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
     let pid = daemon.process.pid();
+    // To those that are gone.
+    let owed_before = owed_kib(&daemon.counters());
     let mut peers: Vec<_> = (0..PEERS).map(|_| connect(daemon.addr(0))).collect();
     let open = PEERS as u64 + 1;
     wait_until("all to be accepted", || daemon.counters().get("connections_open") == open);
@@ -99,7 +105,7 @@ fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
     let mut beside = ping(other, || begun.elapsed() >= PLATEAU);
     let plateau = resident_kib(pid);
     let counters = daemon.counters();
-    let owed = (counters.get("tcp_bytes_in") - counters.get("tcp_bytes_out")) / 1024;
+    let owed = owed_kib(&counters) - owed_before;
     assert_eq!((counters.get("connections_open"), counters.get("stalled")), (open, 0));
     drop(peers);
     wait_until("all to be gone", || daemon.counters().get("connections_open") == 1);

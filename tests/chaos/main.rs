@@ -94,19 +94,29 @@ fn every_byte_comes_back_right_whatever_the_peers_do() {
     let seed = number("RESOUND_CHAOS_SEED").unwrap_or(DEFAULT_SEED);
     let seconds = number("RESOUND_CHAOS_SECONDS").map(Duration::from_secs);
     let flags = variable("RESOUND_CHAOS_FLAGS");
-    let plan = |duration, flags: &str| {
+    let plan = |seed, duration, flags: &str| {
         let flags = flags.split_whitespace().map(str::to_owned).collect();
         Plan { seed, duration, flags }
     };
     match (seconds, flags) {
-        (None, None) => PATHS.iter().for_each(|flags| run(plan(SHORT, flags))),
-        (seconds, flags) => run(plan(seconds.unwrap_or(4 * SHORT), &flags.unwrap_or_default())),
+        (None, None) => {
+            for (number, flags) in (0..).zip(PATHS) {
+                run(plan(seed + number, SHORT, flags));
+            }
+        }
+        (seconds, flags) => {
+            run(plan(seed, seconds.unwrap_or(4 * SHORT), &flags.unwrap_or_default()));
+        }
     }
 }
 
 fn run(plan: Plan) {
-    let world = World::start(plan);
+    let mut world = World::start(plan);
     let before = Open::by(&world);
+    if world.plan.tells_of_memory() {
+        datagrams::fill_batches(&world);
+    }
+    world.begin();
     let trains = start_trains(&world);
     let (tcp, udp, looks) = thread::scope(|scope| {
         let world = &world;

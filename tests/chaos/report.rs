@@ -4,9 +4,6 @@ use crate::support::{Counters, Ended};
 use crate::watch::{Open, Pings, SILENCE_MAX};
 use crate::world::{Plan, Tally};
 
-/// Shorter runs tell nothing of memory: the server is still growing into its buffers.
-const MEMORY_SECONDS_MIN: u64 = 120;
-
 /// By so much may the last quarter's mean exceed the first's.
 const GROWTH_PERCENT_MAX: u64 = 5;
 
@@ -61,7 +58,7 @@ impl Outcome {
         self.check_log();
         let excused_max = 1 + self.tally.connections.get() / 100;
         assert!(self.tally.excused.get() <= excused_max, "this machine is too busy to tell");
-        if self.plan.duration.as_secs() >= MEMORY_SECONDS_MIN {
+        if self.plan.tells_of_memory() {
             let [first, _, _, last] = self.resident_kib;
             let most = first + first * GROWTH_PERCENT_MAX / 100;
             assert!(last <= most, "it grows: {:?} KiB", self.resident_kib);

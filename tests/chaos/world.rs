@@ -30,6 +30,16 @@ pub struct Plan {
     pub flags: Vec<String>,
 }
 
+/// Shorter runs tell nothing of memory: the server is still growing into its buffers.
+const MEMORY_DURATION_MIN: Duration = Duration::from_secs(120);
+
+impl Plan {
+    /// Whether it is long enough to compare the memory at its beginning with that at its end.
+    pub fn tells_of_memory(&self) -> bool {
+        self.duration >= MEMORY_DURATION_MIN
+    }
+}
+
 macro_rules! tally {
     ($($name:ident $words:literal)*) => {
         /// What the actors have done.
@@ -64,7 +74,6 @@ tally! {
     datagrams "datagrams checked"
     lost "datagrams lost to full buffers"
     client_drops "of these, in our receive buffers"
-    trains "trains received from the script"
     unnamed "datagrams without a sender's name"
     deaf "datagram receivers that do not read"
     gone "senders gone before their answer"
@@ -106,6 +115,7 @@ pub struct World {
 }
 
 impl World {
+    /// Starts the server. The run begins with [`begin`](World::begin).
     pub fn start(plan: Plan) -> World {
         raise_own_limit();
         let folder = tempfile::tempdir().unwrap();
@@ -134,6 +144,10 @@ impl World {
             numbers: AtomicU64::new(1),
             failed: AtomicBool::new(false),
         }
+    }
+
+    pub fn begin(&mut self) {
+        self.started_at = Instant::now();
     }
 
     pub fn is_over(&self) -> bool {
