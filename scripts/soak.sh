@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  sed -n '3,7s/^# \{0,1\}//p' "$0"
+  sed -n '2,8s/^# \{0,1\}//p' "$0"
 }
 
 minutes=10
@@ -60,12 +60,20 @@ case $scene in
 esac
 
 cargo test --locked --release --test chaos --no-run
-# In a session of its own: whatever ends this script ends the test, the server and its clients.
+# In a session of its own, with a folder of its own for sockets: whatever ends this script ends the
+# test, the server and its clients, and leaves nothing.
+TMPDIR=$(mktemp -d)
+export TMPDIR
 setsid --wait timeout --signal=KILL "$limit_s" \
   cargo test --locked --quiet --release --test chaos -- --nocapture --exact "$test" \
   "${arguments[@]}" &
 run=$!
-trap 'kill -KILL -- "-$run" 2>/dev/null || true' EXIT
+end() {
+  kill -KILL -- "-$run" 2>/dev/null || true
+  wait "$run" 2>/dev/null || true
+  rm -rf "$TMPDIR"
+}
+trap end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 wait "$run"
