@@ -43,6 +43,9 @@ pub struct Asker<'a> {
     socket: Socket,
     number: u64,
     next: u64,
+    /// The first that may come: one before it has been overtaken, which no answer is on its way
+    /// through one server and one host.
+    next_answer: u64,
     /// Lengths by the datagram's number.
     unanswered: BTreeMap<u64, usize>,
     drops_before: u64,
@@ -68,7 +71,7 @@ impl<'a> Asker<'a> {
     fn new(world: &'a World, socket: Socket) -> Asker<'a> {
         let (number, drops_before) = (world.number(), udp_drops(world.udp));
         let (unanswered, buf) = (BTreeMap::new(), vec![0; 1 << 17]);
-        Asker { world, socket, number, next: 0, unanswered, drops_before, buf }
+        Asker { world, socket, number, next: 0, next_answer: 0, unanswered, drops_before, buf }
     }
 
     fn contents(&self, datagram: u64, length: usize) -> Vec<u8> {
@@ -114,6 +117,8 @@ impl<'a> Asker<'a> {
         let what = format!("datagram {datagram} of socket {}", self.number);
         assert_eq!(expected, Some(length), "{what}: its length, if it was sent and not answered");
         assert!(bytes == self.contents(datagram, length), "{what} came back changed: {bytes:02x?}");
+        assert!(datagram >= self.next_answer, "{what} was overtaken");
+        self.next_answer = datagram + 1;
         self.world.tally.datagrams.add(1);
         true
     }

@@ -23,7 +23,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
     client.connect((host, port))
-    expected = {}
+    expected, last = {}, 0
     for _ in range(choose.randrange(1, 5)):
         size, count = choose.choice([12, 100, 1200, 1400]), choose.randrange(2, 30)
         pieces = []
@@ -42,8 +42,11 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         trains += size < len(data)
         for at in range(0, len(data), size):
             piece = data[at : at + size]
-            sent = expected.pop(struct.unpack("<Q", piece[:8])[0], None)
+            came = struct.unpack("<Q", piece[:8])[0]
+            sent = expected.pop(came, None)
             assert sent == piece, (sent, piece)
+            assert came > last, f"{last} has overtaken {came}"
+            last = came
             checked += 1
     lost += len(expected)
     client.close()
