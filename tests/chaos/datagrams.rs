@@ -181,9 +181,9 @@ fn own_path(world: &World) -> std::path::PathBuf {
     world.folder.path().join(format!("client-{}", world.number()))
 }
 
-/// Has every place of the server's batches take a datagram of the largest size there is: the system
-/// gives that memory page by page, and what is given late would look like growth. A batch is what is
-/// queued while the server is stopped. (A Unix queue is shorter than its batch by a few places.)
+/// Has every place of the server's batches take a datagram of the largest size there is: the
+/// system gives that memory page by page, and what is given late would look like growth. A batch is
+/// what is queued while the server is stopped. (A Unix queue is a few places shorter than a batch.)
 pub fn fill_batches(world: &World) {
     const UDP_SLOTS: usize = 64;
     const UNIX_QUEUE: usize = 11;

@@ -25,7 +25,7 @@ const BYTES_FOR_ALL_MAX: usize = 4 << 20;
 /// For how long the one who behaves is watched beside them.
 const PLATEAU: Duration = Duration::from_secs(5);
 
-/// A peer whose system takes as little as it can, so that the kernel's memory is not what ends this.
+/// A peer whose system takes as little as it can: the kernel's memory is not to be what ends this.
 fn connect(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

@@ -1,5 +1,5 @@
-//! What streams and datagrams are made of: bytes that follow from the seed, the number of the stream
-//! and the place in it, so that a byte of another stream or from another place is told.
+//! What streams and datagrams are made of: bytes that follow from the seed, the number of the
+//! stream and the place in it, so that a byte of another stream or from another place is told.
 
 /// The eight bytes at a place that is a multiple of eight: the mixing of SplitMix64.
 fn word(seed: u64, number: u64, place: u64) -> [u8; 8] {

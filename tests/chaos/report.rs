@@ -79,8 +79,12 @@ impl Outcome {
         assert_eq!(get("accept_failed"), 0);
         let resets = get("reset") + get("broken_pipe");
         assert!(resets >= tally.resets.get() + tally.closed_unread.get());
-        assert!(get("stalled") >= tally.stalls_ended.get());
+        // A peer that only looked stuck, its echo in the kernel's buffers, is owed nothing: if it
+        // then waits for its turn to send for long, it is idle.
+        let silent = tally.stalls_ended.get() + tally.idle_ended.get();
+        assert!(get("stalled") + get("idle") >= silent, "{silent} were ended for their silence");
         assert!(get("idle") >= tally.idle_ended.get());
+        assert_eq!(get("stalled") > 0, tally.stalls_ended.get() > 0);
         assert!(get("shed") >= tally.shed_seen.get());
         assert!(get("accept_no_descriptor") >= tally.no_descriptors.get());
         let echoed = get("tcp_bytes_out") + get("unix_bytes_out");

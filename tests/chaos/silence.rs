@@ -30,7 +30,8 @@ pub fn stall(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let deadline = Instant::now() + WAIT_MAX;
     for peer in peers {
         let end = loop {
-            match peer.try_send(1) {
+            // On a busy machine it may have been taken for stuck too early.
+            match peer.try_send(64 << 10) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => break error,
                 Ok(_) => {}

@@ -108,7 +108,7 @@ pub struct World {
     pub started_at: Instant,
     pub tally: Tally,
     /// Held for reading from a connect to the first echo, so that whoever takes the server's last
-    /// descriptors away, and holds it for writing, has no client shed that has a right to be served.
+    /// descriptors away, and holds it for writing, has no client shed that is to be served.
     gate: RwLock<()>,
     numbers: AtomicU64,
     failed: AtomicBool,
