@@ -11,6 +11,7 @@
 mod datagrams;
 mod deaf;
 mod exhaustion;
+mod flood;
 mod pattern;
 mod report;
 mod silence;
