@@ -5,21 +5,12 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 use super::counters::{Cause, Tally};
 use super::guard::{Guard, Subject};
 use super::places::Places;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
-
-/// Connections accepted in one slice. A burst longer than that takes turns with the echo of those
-/// that were accepted.
-pub(super) const ACCEPTS_PER_SLICE: usize = 64;
-
-/// How long accepting pauses after an error that only time can mend. The listener is edge-triggered
-/// and still has connections queued: no event will come for them.
-pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What connections are accepted from; a script in tests.
 pub(super) trait Accept {
@@ -205,6 +196,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::echo::bounds::ACCEPTS_PER_SLICE;
     use crate::echo::{Access, Limits, Options};
 
     /// Errors by number; 0 is a connection. At its end, nothing is queued.

@@ -9,37 +9,20 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 
+use super::bounds::{
+    HELD_ANSWERS_PER_PEER_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_PEER_MAX, HELD_PEERS_MAX,
+    RETRIED_PER_SLICE, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
+};
 use super::counters::Cause;
 use super::crowd::{Crowd, Verdict};
 use super::datagram::{PacketWork, answer_cause};
 use crate::socket::batch::{Batch, Parcel, SendBufUse};
-
-/// Peers that are waited for at once: their retries cost system calls, their lists memory.
-const PEERS_MAX: usize = 256;
-
-/// Answers held for one peer: several times the usual queue of 10 (`net.unix.max_dgram_qlen`).
-pub(super) const PEER_ANSWERS_MAX: usize = 64;
-
-/// Bytes held for one peer: two answers of the largest size, or all 64 of an ordinary one. Less
-/// than the bound for all, so that one deaf peer does not use that up.
-const PEER_BYTES_MAX: usize = 512 << 10;
-
-/// Bytes held for all peers together.
-const BYTES_MAX: usize = 16 << 20;
 
 /// Answers of one probe of a peer that has read the one before.
 const PROBE_ANSWERS: usize = 16;
 
 /// Probes that a peer may leave unread. The time between them doubles.
 const PROBES_UNREAD_MAX: u32 = 4;
-
-/// Answers sent by the retries of one slice: as many as two batches of UDP.
-const RETRIED_PER_SLICE: usize = 128;
-
-/// The first retry comes after a receiver had time to be scheduled, later ones back off: a peer
-/// that has stopped reading costs 16 wake-ups a second.
-const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
-const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 
 /// What is held, by peer, in order.
 #[derive(Debug, Default)]
@@ -133,11 +116,12 @@ impl PeerBacklog {
                 return;
             }
             Some(waiting) => {
-                waiting.parcels.len() < PEER_ANSWERS_MAX && waiting.bytes + length <= PEER_BYTES_MAX
+                waiting.parcels.len() < HELD_ANSWERS_PER_PEER_MAX
+                    && waiting.bytes + length <= HELD_BYTES_PER_PEER_MAX
             }
-            None => self.peers.len() < PEERS_MAX && length <= PEER_BYTES_MAX,
+            None => self.peers.len() < HELD_PEERS_MAX && length <= HELD_BYTES_PER_PEER_MAX,
         };
-        if !has_room || self.bytes + length > BYTES_MAX {
+        if !has_room || self.bytes + length > HELD_BYTES_MAX {
             work.tally.add(Cause::AnswerBacklogFull, 1);
             return;
         }
@@ -171,7 +155,7 @@ impl PeerBacklog {
         }
         let Some(waiting) = self.peers.get_mut(peer) else { return };
         let bytes_before = waiting.bytes;
-        if waiting.send(PEER_ANSWERS_MAX, batch, socket, work) > 0 {
+        if waiting.send(HELD_ANSWERS_PER_PEER_MAX, batch, socket, work) > 0 {
             waiting.has_moved(work.now, RETRY_AFTER_MIN);
         }
         self.bytes -= bytes_before - waiting.bytes;

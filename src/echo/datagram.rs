@@ -5,25 +5,14 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use super::backlog::PeerBacklog;
+use super::bounds::{
+    BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
+};
 use super::counters::{Cause, Tally};
 use super::guard::Guard;
 use crate::reactor::Next;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel};
-
-/// Batches of one slice: 256 datagrams of UDP before the next source has its turn.
-const BATCHES_PER_SLICE: usize = 4;
-
-/// Bytes received in one slice before it ends with its batch. Batches of trains carry more than
-/// their number tells, up to 4 MiB each; a megabyte takes about as long as 256 single datagrams.
-const BYTES_PER_SLICE: usize = 1 << 20;
-
-/// Failed receives of one slice. Each takes one pending error off the socket, and a router may
-/// send many; an error that lasts must not keep the loop from sleeping.
-const RECEIVE_ERRORS_PER_SLICE: usize = 16;
-
-/// How long a socket whose receive goes on failing is left alone.
-const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// One datagram socket's part in the echo.
 #[derive(Debug)]
@@ -109,7 +98,7 @@ impl PacketMover {
         self.retry_at = None;
         let mut receive_errors = 0;
         let (mut batches, mut bytes) = (0, 0);
-        while batches < BATCHES_PER_SLICE && bytes < BYTES_PER_SLICE {
+        while batches < BATCHES_PER_SLICE && bytes < RECEIVED_BYTES_PER_SLICE {
             if !self.send_held(batch, socket, readiness, work) {
                 return Next::Wait;
             }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::bounds::LINGER_MAX;
 use super::counters::Cause;
 use super::observer::{Notice, Observer};
 use super::options::Options;
@@ -18,10 +19,6 @@ const SWEEPS_PER_TIMEOUT: u32 = 8;
 /// interval, none of the longest.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(5);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
-
-/// How much of a drain's time is kept for peers to take their last bytes after FIN: a quarter, and
-/// no more than this.
-const LINGER_MAX: Duration = Duration::from_millis(500);
 
 /// Where a server is in its life.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use socket2::{SockRef, Type};
 
+use super::bounds::{UDP_SLOT_BYTES, UDP_SLOTS, UNIX_SLOT_BYTES, UNIX_SLOTS};
 use super::datagram::PacketMover;
 use super::observer::Observer;
 use super::options::Answer;
@@ -16,20 +17,6 @@ use crate::error::Error;
 use crate::reactor::Reactor;
 use crate::socket::batch::{BatchOptions, SystemBatch};
 use crate::socket::{Datagram, Listener, PortUse, SocketOptions, open_all};
-
-/// Datagrams received by one call. At the gain of one call shared among many, 64 come near to what
-/// more would give; the memory is touched only as it is used.
-const UDP_SLOTS: usize = 64;
-
-/// More than UDP can carry over IPv4 (65,507) or IPv6 (65,527, short of jumbograms).
-const UDP_SLOT_BYTES: usize = 65_535;
-
-/// As many as a Unix receiver's queue usually holds (`net.unix.max_dgram_qlen`, 10), and some.
-const UNIX_SLOTS: usize = 16;
-
-/// More than a Unix socket can send whose buffer was not enlarged (`net.core.wmem_default`,
-/// 212,992).
-const UNIX_SLOT_BYTES: usize = 256 << 10;
 
 /// An endpoint that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]

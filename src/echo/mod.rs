@@ -35,6 +35,7 @@
 mod accept;
 mod alarms;
 mod backlog;
+mod bounds;
 mod counters;
 mod crowd;
 mod datagram;
@@ -61,10 +62,9 @@ pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Answer, Options};
 pub use self::source::Source;
 
-use self::accept::{
-    ACCEPT_RETRY, ACCEPTS_PER_SLICE, AcceptWork, Accepted, SpareDescriptor, accept_slice,
-};
+use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
 use self::alarms::Alarms;
+use self::bounds::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, SCRATCH_BYTES};
 use self::datagram::PacketWork;
 use self::guard::Guard;
 use self::life::Life;
@@ -78,10 +78,6 @@ use crate::readiness::Readiness;
 use crate::socket::Peer;
 use crate::socket::batch::{Batch, SystemBatch};
 use crate::socket::{Listener, PipePool, Stream};
-
-/// Bytes read from a stream at once. It is also the most a connection can owe, and with it the
-/// bound of a server's memory: this much for each peer that sends and does not read.
-const SCRATCH_BYTES: usize = 64 << 10;
 
 /// The echo server, to be run by a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
 #[derive(Debug)]

@@ -2,11 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-/// How long a listener rests whose place another server may free: nobody will wake it then. A small
-/// share of what a client waits for, and a hundred slices a second for all that.
-pub(super) const PLACE_RETRY: Duration = Duration::from_millis(10);
 
 /// Places for connections, as many as may be open. A place is taken before its connection is
 /// accepted and given back when it has closed, so that there are never more, not for a moment.

@@ -1,7 +1,7 @@
 //! Listeners that wait for a place: they rest, and are woken one a place.
 
+use super::bounds::PLACE_RETRY;
 use super::observer::{Notice, Observer};
-use super::places::PLACE_RETRY;
 use super::{Server, Source};
 use crate::reactor::{Context, Key};
 

@@ -10,14 +10,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use self::bulk::{Gauge, Load};
+use super::bounds::READS_PER_SLICE;
 use super::counters::Tally;
 use super::options::Answer;
 use crate::readiness::Readiness;
 use crate::socket::{PipePool, Splice};
-
-/// Reads of one slice. With the scratch buffer of 64 KiB a flooding peer moves 256 KiB before the
-/// next source has its turn.
-const READS_PER_SLICE: usize = 4;
 
 /// One stream's part in the echo.
 #[derive(Debug)]

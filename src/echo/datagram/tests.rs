@@ -2,6 +2,7 @@ use socket2::SockAddr;
 
 use self::script::{Incoming, Outcome, Scene, Script, from, udp};
 use super::*;
+use crate::echo::bounds::{BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE};
 
 mod crowd;
 mod peers;

@@ -6,14 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::subject::Subject;
-
-/// Sources that are remembered, [`WAYS`] in each of these sets: 16,384 in 288 KiB, allocated once.
-/// More would be of use against nobody but a forger of sources, who has 2^32 of them.
-const SETS: usize = 1 << 12;
-
-/// Sources whose hashes fall into one set before the one that has been quiet for longest is
-/// forgotten. At eight thousand busy sources one in 19 finds its set full (Poisson, mean 2).
-const WAYS: usize = 4;
+use crate::echo::bounds::{RATE_SETS, RATE_WAYS};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -34,7 +27,7 @@ struct Table {
     /// Keyed at random: nobody can choose sources that fall into one set.
     hasher: RandomState,
     /// Locked set by set, for a few nanoseconds each.
-    sets: Box<[Mutex<[Bucket; WAYS]>]>,
+    sets: Box<[Mutex<[Bucket; RATE_WAYS]>]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +57,7 @@ impl RateLimit {
             burst_ns: SECOND_NS - interval_ns,
             started_at: Instant::now(),
             hasher: RandomState::new(),
-            sets: (0..SETS).map(|_| Mutex::new([empty; WAYS])).collect(),
+            sets: (0..RATE_SETS).map(|_| Mutex::new([empty; RATE_WAYS])).collect(),
         }))
     }
 
@@ -74,7 +67,7 @@ impl RateLimit {
         let now_ns = now.saturating_duration_since(*started_at).as_nanos();
         let now_ns = u64::try_from(now_ns).unwrap_or(u64::MAX);
         let hash = hasher.hash_one(subject);
-        let set = &sets[usize::try_from(hash % SETS as u64).unwrap_or(0)];
+        let set = &sets[usize::try_from(hash % RATE_SETS as u64).unwrap_or(0)];
         // Whoever panicked with it in hand has left nothing half done.
         let mut buckets = set.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = find_or_forget(&mut buckets, subject);
@@ -88,7 +81,7 @@ impl RateLimit {
 }
 
 /// The bucket of this source: its own, or that of the one which has been quiet for longest.
-fn find_or_forget(buckets: &mut [Bucket; WAYS], subject: Subject) -> &mut Bucket {
+fn find_or_forget(buckets: &mut [Bucket; RATE_WAYS], subject: Subject) -> &mut Bucket {
     let key = |bucket: &&mut Bucket| match bucket.subject == subject {
         true => (false, 0),
         false => (true, bucket.full_at_ns),
@@ -158,7 +151,7 @@ mod tests {
     /// set is full is not the one that is forgotten.
     #[test]
     fn of_a_full_set_the_one_that_is_quiet_for_longest_is_forgotten() {
-        let mut buckets = [Bucket { subject: Subject::NOBODY, full_at_ns: 0 }; WAYS];
+        let mut buckets = [Bucket { subject: Subject::NOBODY, full_at_ns: 0 }; RATE_WAYS];
         for (number, full_at_ns) in [(1, 50), (2, 40), (3, 30), (4, 60)] {
             find_or_forget(&mut buckets, subject(number)).full_at_ns = full_at_ns;
         }

@@ -17,6 +17,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use super::{ByteMover, Owed, Phase, StreamWork};
+use crate::echo::bounds::SPLICE_BYTES_MAX;
 use crate::echo::counters::Tally;
 use crate::readiness::Readiness;
 use crate::socket::{Pipe, Splice};
@@ -29,10 +30,6 @@ pub(super) const FULL_READS_MIN: u8 = 1;
 /// again. A message of bulk arrives in pieces, some of which are short, and to go back and forth
 /// costs more than a few short splices do.
 pub(super) const SHORT_SPLICES_MAX: u8 = 16;
-
-/// Bytes of one splice: more gains nothing, and half as many cost a twentieth more. A slice of
-/// bulk is four of these, and takes the time of ten full reads or so.
-const SPLICE_BYTES_MAX: usize = 256 << 10;
 
 /// Tells bulk from the rest.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::echo::bounds::READS_PER_SLICE;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod piped;

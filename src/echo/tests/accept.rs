@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use socket2::SockRef;
 
 use super::*;
-use crate::echo::accept::ACCEPTS_PER_SLICE;
+use crate::echo::bounds::ACCEPTS_PER_SLICE;
 use crate::echo::guard::Subject;
 use crate::socket::SocketOptions;
 

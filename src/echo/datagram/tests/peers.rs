@@ -1,7 +1,7 @@
 //! Answers to Unix datagram peers, each of which may have no room without any event to come.
 
 use super::*;
-use crate::echo::backlog::PEER_ANSWERS_MAX;
+use crate::echo::bounds::{HELD_ANSWERS_PER_PEER_MAX, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY};
 
 /// A peer bound to a socket file of this name.
 fn peer(name: &str) -> SockAddr {
@@ -58,15 +58,16 @@ fn a_peer_without_room_holds_up_no_other_and_gets_its_answers_in_order() {
 /// case X3
 #[test]
 fn no_more_is_held_for_a_peer_than_the_bound_and_the_rest_is_counted() {
-    let numbers: Vec<_> = (0..PEER_ANSWERS_MAX + 6).map(|number| number.to_string()).collect();
+    let numbers: Vec<_> =
+        (0..HELD_ANSWERS_PER_PEER_MAX + 6).map(|number| number.to_string()).collect();
     let datagrams: Vec<_> = numbers.iter().map(|number| ("deaf", number.as_str())).collect();
     let mut scene = scene(&datagrams);
     run(&mut scene);
-    assert_eq!(scene.mover.held(), PEER_ANSWERS_MAX);
+    assert_eq!(scene.mover.held(), HELD_ANSWERS_PER_PEER_MAX);
     assert_eq!(scene.tally.count(Cause::AnswerBacklogFull), 6);
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);
-    assert_eq!(scene.sent(), numbers[..PEER_ANSWERS_MAX], "the oldest are kept, in order");
+    assert_eq!(scene.sent(), numbers[..HELD_ANSWERS_PER_PEER_MAX], "the oldest are kept, in order");
 }
 
 /// case X3: each peer is within its own bound, and still there is one for all of them.

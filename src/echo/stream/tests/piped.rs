@@ -3,6 +3,7 @@
 //! The pipes are the system's; only the stream is a script.
 
 use super::*;
+use crate::echo::bounds::READS_PER_SLICE;
 use crate::socket::Pipe;
 
 /// Takes its inputs and outputs from where reads and writes take theirs.
