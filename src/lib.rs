@@ -47,12 +47,16 @@
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
 //! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, bulk that goes by pipes in
 //! `echo/stream/bulk.rs`, a full receiver in `echo/backlog.rs`, a full send buffer in
-//! `echo/crowd.rs`, what errors of accept mean in `echo/accept.rs`, the drain in `echo/life.rs`. Of
-//! the generator: from when latency counts is in `load/pacing.rs`, which message may be sent in
-//! `load/run.rs`, what an echo is taken for in `load/window.rs` and `load/stream.rs`, the phases of
-//! a run in `load/course.rs`, who was the limit in `report/health.rs`. Of both: how UDP and Unix
-//! datagrams differ is in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in
-//! `socket/pipe.rs`, flags in `cli/`.
+//! `echo/crowd.rs`, what errors of accept mean in `echo/accept.rs`, who is not answered in
+//! `echo/guard.rs`, what a peer can cost in `echo/bounds.rs`, the drain in `echo/life.rs`, a socket
+//! that a service manager passed in `socket/adopt.rs`. Of the program around it: that manager in
+//! `cli/serve/passed.rs` and `cli/serve/supervisor.rs`, what a sandboxed server may still do in
+//! `cli/serve/sandbox/`, and in `cli/serve/metrics/` a third handler of the reactor, which speaks
+//! HTTP. Of the generator: from when latency counts is in `load/pacing.rs`, which message may be
+//! sent in `load/run.rs`, what an echo is taken for in `load/window.rs` and `load/stream.rs`, the
+//! phases of a run in `load/course.rs`, who was the limit in `report/health.rs`. Of both: how UDP
+//! and Unix datagrams differ is in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in
+//! `socket/pipe.rs`, what a loop measures of its turns in `reactor/meter.rs`, flags in `cli/`.
 //!
 //! # Fast paths
 //!
@@ -92,7 +96,8 @@
 //! # Features
 //!
 //! `program` (default) brings all that the program needs. Without default features the crate
-//! depends on mio, slab, socket2 and libc; `signals` alone adds signals as events of the loop.
+//! depends on mio, slab, socket2, ipnet and libc; `signals` alone adds signals as events of the
+//! loop.
 //!
 //! Linux is what it is measured and tested on. Elsewhere on Unix datagrams go one a call
 //! ([`PortableBatch`](socket::batch::PortableBatch), tested on Linux) and their answers leave from

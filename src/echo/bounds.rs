@@ -67,8 +67,8 @@ pub(super) const HELD_BYTES_PER_PEER_MAX: usize = 512 << 10;
 /// Bytes held for all peers together.
 pub(super) const HELD_BYTES_MAX: usize = 16 << 20;
 
-/// Sources that are remembered, [`RATE_WAYS`] in each of these sets: 16,384 in 288 KiB, allocated once.
-/// More would be of use against nobody but a forger of sources, who has 2^32 of them.
+/// Sources that are remembered, [`RATE_WAYS`] in each of these sets: 16,384 in 288 KiB, allocated
+/// once. More would be of use against nobody but a forger of sources, who has 2^32 of them.
 pub(super) const RATE_SETS: usize = 1 << 12;
 
 /// Sources whose hashes fall into one set before the one that has been quiet for longest is

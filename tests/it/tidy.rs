@@ -102,6 +102,27 @@ fn functions_are_short() {
     assert_none("functions too long", &found);
 }
 
+/// An operator finds each bound of the server in the README, and none that is no more.
+#[test]
+fn every_bound_is_in_the_readme() {
+    let sources = sources();
+    let bounds = sources.iter().find(|source| source.path == "src/echo/bounds.rs").unwrap();
+    let constants = bounds.text.lines().filter_map(|line| line.strip_prefix("pub(super) const "));
+    let mut named: Vec<&str> = constants.map(|line| line.split(':').next().unwrap()).collect();
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("### Bounds").unwrap();
+    let table = section.split("\n### ").next().unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
+    let is_name = |word: &&str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let mut told: Vec<&str> = cells
+        .flat_map(|cell| cell.split('`').filter(|word| word.len() > 1).filter(is_name))
+        .collect();
+    assert!(named.len() > 20, "the bounds are found");
+    named.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(told, named);
+}
+
 #[test]
 fn layers_point_one_way() {
     let mut found = Vec::new();
