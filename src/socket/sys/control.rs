@@ -46,8 +46,9 @@ impl Notes {
         let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
         // SAFETY: not null means a whole, aligned header inside the buffer.
         while let Some(current) = unsafe { next.as_ref() }.copied() {
-            if next.addr() + current.cmsg_len > end {
-                // Cut off (MSG_CTRUNC).
+            // One that is cut off states more than is left (MSG_CTRUNC). One that states less than
+            // its own header would lead some versions of CMSG_NXTHDR to itself, for ever.
+            if !(size_of::<cmsghdr>()..=end - next.addr()).contains(&current.cmsg_len) {
                 break;
             }
             match (current.cmsg_level, current.cmsg_type) {

@@ -1,0 +1,203 @@
+//! Control messages that lie about their length, against a reader that knows of slices alone.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const HEADER_BYTES: usize = size_of::<cmsghdr>();
+
+/// The kinds that are read, and two that are not.
+const KINDS: [(c_int, c_int); 6] = [
+    (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
+    (libc::SOL_SOCKET, libc::SO_RXQ_OVFL),
+    (libc::SOL_UDP, libc::UDP_GRO),
+    (libc::SOL_UDP, libc::UDP_SEGMENT),
+    (libc::SOL_SOCKET, libc::SCM_RIGHTS),
+];
+
+/// A control message as somebody may state it.
+#[derive(Clone, Debug)]
+struct Stated {
+    length: usize,
+    kind: (c_int, c_int),
+    payload: Vec<u8>,
+}
+
+/// True, a little off, nothing, or so much that it wraps around.
+fn length(payload_bytes: usize) -> impl Strategy<Value = usize> {
+    let true_length = HEADER_BYTES + payload_bytes;
+    prop_oneof![
+        6 => Just(true_length),
+        2 => true_length.saturating_sub(9)..true_length + 9,
+        1 => 0..HEADER_BYTES + 1,
+        1 => 0..400_usize,
+        1 => (0..400_usize).prop_map(|less| usize::MAX - less),
+        1 => (0..400_usize).prop_map(|off| (usize::MAX / 2).wrapping_add(off)),
+        1 => any::<usize>(),
+    ]
+}
+
+fn stated() -> impl Strategy<Value = Stated> {
+    let kind = prop_oneof![
+        8 => prop::sample::select(KINDS.to_vec()),
+        1 => any::<(c_int, c_int)>(),
+    ];
+    let payload = prop_oneof![
+        prop::sample::select(vec![4, 8, 12, 20]).prop_flat_map(|bytes| vec(any::<u8>(), bytes)),
+        vec(any::<u8>(), 0..48),
+    ];
+    (kind, payload).prop_flat_map(|(kind, payload)| {
+        let payload = Just(payload);
+        (Just(kind), payload.clone(), payload.prop_flat_map(|bytes| length(bytes.len())))
+            .prop_map(|(kind, payload, length)| Stated { length, kind, payload })
+    })
+}
+
+/// The messages one behind the other, where their payloads end or where they say that they end.
+fn laid_out(messages: &[Stated], by_payload: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Stated { length, kind: (level, kind), payload } in messages {
+        let start = bytes.len();
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(level.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(payload);
+        let span = if by_payload || *length > 400 { HEADER_BYTES + payload.len() } else { *length };
+        bytes.resize(start + span.max(HEADER_BYTES).next_multiple_of(size_of::<usize>()), 0xa5);
+    }
+    bytes
+}
+
+fn any_control() -> impl Strategy<Value = Vec<u8>> {
+    let made = (vec(stated(), 0..8), any::<bool>(), any::<prop::sample::Index>(), any::<bool>());
+    prop_oneof![
+        6 => made.prop_map(|(messages, by_payload, cut, is_cut)| {
+            let mut bytes = laid_out(&messages, by_payload);
+            if is_cut {
+                bytes.truncate(cut.index(bytes.len() + 1));
+            }
+            bytes
+        }),
+        1 => vec(any::<u8>(), 0..200),
+    ]
+}
+
+/// What is read of so many bytes, which lie at the very end of a block of the heap: the tools that
+/// watch memory see a step beyond. `behind` is what the last word holds besides.
+fn read(bytes: &[u8], behind: u8) -> Notes {
+    let mut padded = bytes.to_vec();
+    padded.resize(bytes.len().next_multiple_of(size_of::<u64>()), behind);
+    let words = padded.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+    let mut words: Box<[u64]> = words.collect();
+    let mut message = header(ptr::null_mut(), ptr::null_mut(), ptr::null_mut()).msg_hdr;
+    message.msg_control = words.as_mut_ptr().cast();
+    message.msg_controllen = bytes.len();
+    // SAFETY: the buffer is as long as stated, aligned for a header, and outlives the call.
+    unsafe { Notes::read(&message) }
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|first| u32::from_ne_bytes(*first))
+}
+
+/// The same by slices, which panic where a pointer would go astray.
+fn model(mut bytes: &[u8]) -> Notes {
+    let mut notes = Notes::default();
+    while let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) {
+        let length = usize::from_ne_bytes(*header.first_chunk().unwrap());
+        let Some(payload) =
+            length.checked_sub(HEADER_BYTES).and_then(|payload_bytes| rest.get(..payload_bytes))
+        else {
+            break;
+        };
+        let word = |at: usize| number(&header[at..]).unwrap().cast_signed();
+        let kind = (word(size_of::<usize>()), word(size_of::<usize>() + 4));
+        match KINDS.iter().position(|known| *known == kind) {
+            // The interface, the address of ours, the address in the datagram's header.
+            Some(0) => {
+                let place = |info: &[u8; 12]| ([info[4], info[5], info[6], info[7]].into(), 0);
+                notes.destination = payload.first_chunk().map(place);
+            }
+            Some(1) => notes.destination = payload.first_chunk().and_then(ipv6_place),
+            Some(2) => notes.overflow = number(payload),
+            Some(3) => {
+                let segment = number(payload).map(u32::cast_signed);
+                notes.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
+            }
+            _ => {}
+        }
+        let next = length.next_multiple_of(size_of::<usize>());
+        let Some(behind) = bytes.get(next..) else { break };
+        bytes = behind;
+    }
+    notes
+}
+
+fn ipv6_place(info: &[u8; 20]) -> Option<Place> {
+    let (ip, interface) = info.split_first_chunk::<16>().unwrap();
+    let ip = Ipv6Addr::from(*ip);
+    let place = (IpAddr::from(ip), number(interface).filter(|_| ip.is_unicast_link_local()));
+    (!ip.is_multicast()).then_some((place.0, place.1.unwrap_or(0)))
+}
+
+proptest! {
+    /// cases P6 U10 U13 U16: whatever a buffer holds and wherever it ends, what is read is what
+    /// stands in it, and nothing of what stands behind it.
+    #[test]
+    fn whatever_lengths_are_stated_only_what_is_there_is_read(bytes in any_control()) {
+        let notes = read(&bytes, 0);
+        prop_assert_eq!(notes, read(&bytes, 0xff));
+        prop_assert_eq!(notes, model(&bytes));
+    }
+
+    /// cases U10 U13: what is written is whole, and is read as it was meant.
+    #[test]
+    fn what_is_written_is_what_is_read(
+        address in any::<Option<IpAddr>>(),
+        interface: u32,
+        segment_bytes: Option<u16>,
+    ) {
+        let source = address.map(|ip| (ip, interface));
+        let mut control = Control([0xff; CONTROL_BYTES]);
+        let length = write_notes(&mut control, source, segment_bytes);
+        let notes = read(&control.0[..length], 0xff);
+        let expected = source.filter(|(ip, _)| ip.is_ipv4() || !ip.is_multicast());
+        prop_assert_eq!(notes.destination.map(|(ip, _)| ip), expected.map(|(ip, _)| ip));
+        let is_local = |(ip, _): &Place| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let scope = expected.filter(is_local).map_or(0, |(_, interface)| interface);
+        prop_assert_eq!(notes.destination.map_or(0, |(_, interface)| interface), scope);
+        // That of a train to be sent is another message than that of one received.
+        prop_assert_eq!(notes.segment_bytes, None);
+        let kinds = usize::from(source.is_some()) + usize::from(segment_bytes.is_some());
+        prop_assert_eq!(length > 0, kinds > 0);
+    }
+
+    /// cases U10 U13 U16: messages that are true are all read, in any order, however many: the
+    /// last of a kind counts.
+    #[test]
+    fn true_messages_are_read_in_any_order(
+        messages in vec((0..4_usize, vec(any::<u8>(), 20)), 0..8),
+    ) {
+        const PAYLOAD_BYTES: [usize; 4] = [12, 20, 4, 4];
+        let stated = messages.iter().map(|(kind, payload)| {
+            let payload = payload[..PAYLOAD_BYTES[*kind]].to_vec();
+            Stated { length: HEADER_BYTES + payload.len(), kind: KINDS[*kind], payload }
+        });
+        let stated: Vec<Stated> = stated.collect();
+        let notes = read(&laid_out(&stated, true), 0xff);
+        let last = |kind: usize| stated.iter().rfind(|message| message.kind == KINDS[kind]);
+        prop_assert_eq!(notes.overflow, last(2).and_then(|message| number(&message.payload)));
+        let segment = last(3).and_then(|message| number(&message.payload));
+        let segment = segment.and_then(|bytes| usize::try_from(bytes.cast_signed()).ok());
+        prop_assert_eq!(notes.segment_bytes, segment);
+        let is_place = |message: &&Stated| KINDS[..2].contains(&message.kind);
+        let place = stated.iter().rfind(is_place).map(|message| match message.payload.len() {
+            12 => IpAddr::from(*message.payload[4..].first_chunk::<4>().unwrap()),
+            _ => IpAddr::from(*message.payload.first_chunk::<16>().unwrap()),
+        });
+        let place = place.filter(|ip| ip.is_ipv4() || !ip.is_multicast());
+        prop_assert_eq!(notes.destination.map(|(ip, _)| ip), place);
+    }
+}
