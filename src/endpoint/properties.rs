@@ -1,0 +1,180 @@
+//! Endpoints of any text: right ones, nearly right ones and none at all.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::*;
+
+/// The longest message: what was typed is shown in part.
+const MESSAGE_BYTES_MAX: usize = 500;
+
+/// Pieces of endpoints, in any order; together with what has a meaning somewhere in one.
+const PIECES: &[&str] = &[
+    "tcp",
+    "udp",
+    "unix",
+    "unixgram",
+    "http",
+    "TCP",
+    ":",
+    "://",
+    "//",
+    "/",
+    "@",
+    "[",
+    "]",
+    "%",
+    "::1",
+    "127.0.0.1",
+    "fe80::1",
+    "eth0",
+    "localhost",
+    "a",
+    "b.c",
+    "-",
+    "_",
+    "0",
+    "7",
+    "65535",
+    "65536",
+    "+7",
+    "..",
+    "~",
+    " ",
+    "?",
+    "#",
+    "é",
+    "\u{202e}",
+    "\u{2028}",
+    "\t",
+    "\n",
+    "\u{1b}[2J",
+    "\0",
+    "\u{7f}",
+    "\u{9b}",
+];
+
+fn port() -> impl Strategy<Value = String> {
+    prop_oneof![3 => any::<u16>().prop_map(|port| format!(":{port}")), 1 => Just(String::new())]
+}
+
+fn host() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<Ipv4Addr>().prop_map(|ip| ip.to_string()),
+        any::<Ipv6Addr>().prop_map(|ip| format!("[{ip}]")),
+        (any::<Ipv6Addr>(), "[a-z0-9.%:-]{1,12}").prop_map(|(ip, zone)| format!("[{ip}%{zone}]")),
+        "[a-z0-9._-]{0,30}",
+        "[^\\x00-\\x20:/@\\[\\]?#%\\s\\p{Cc}]{0,40}",
+        "[a-z]{250,255}",
+    ]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let bytes = "[^\\x00\\p{Cc}]{1,26}";
+    let slashes =
+        prop_oneof![Just("/"), Just("//"), Just("///"), Just("////"), Just(""), Just("@")];
+    prop_oneof![
+        (slashes.clone(), bytes).prop_map(|(slashes, rest)| format!("{slashes}{rest}")),
+        (slashes, vec(select(vec!["/", ":", "://", "@", ".", "a", "//"]), 1..8))
+            .prop_map(|(slashes, parts)| format!("{slashes}{}", parts.concat())),
+        "[@/][a-z]{104,107}",
+    ]
+}
+
+/// Endpoints as they are documented; of the Unix ones a few are none, as `unix:@`.
+fn endpoint() -> impl Strategy<Value = String> {
+    let scheme = select(vec!["tcp://", "udp://", ""]);
+    let unix = select(vec!["unix:", "unixgram:", "unix://", "unixgram://"]);
+    prop_oneof![
+        (scheme, host(), port()).prop_map(|(scheme, host, port)| format!("{scheme}{host}{port}")),
+        (unix, name()).prop_map(|(scheme, name)| format!("{scheme}{name}")),
+    ]
+}
+
+/// One place of a text changed: cut out, doubled, replaced by a piece, or the rest of it cut off.
+fn mutated((text, at, piece, kind): (String, Index, &str, u8)) -> String {
+    let mut parts: Vec<String> = text.chars().map(String::from).collect();
+    let place = at.index(parts.len() + 1);
+    match kind {
+        0 => parts.truncate(place),
+        1 => parts.insert(place, piece.to_owned()),
+        2 if place < parts.len() => parts[place] = piece.to_owned(),
+        3 if place < parts.len() => drop(parts.remove(place)),
+        4 if place < parts.len() => parts[place] = parts[place].repeat(300),
+        _ => parts.splice(0..0, [piece.to_owned()]).for_each(drop),
+    }
+    parts.concat()
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    let mutation = (endpoint(), any::<Index>(), select(PIECES), 0..6_u8);
+    prop_oneof![
+        3 => endpoint(),
+        4 => mutation.prop_map(mutated),
+        3 => vec(select(PIECES), 0..12).prop_map(|pieces| pieces.concat()),
+        1 => any::<String>(),
+        1 => vec(any::<u8>(), 0..300)
+            .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        1 => ".{0,200}",
+    ]
+}
+
+fn check(text: &str) -> Result<(), TestCaseError> {
+    match text.parse::<Endpoint>() {
+        Ok(endpoint) => {
+            let printed = endpoint.to_string();
+            prop_assert!(!printed.contains(char::is_control), "{:?}", printed);
+            let parsed = printed.parse::<Endpoint>();
+            prop_assert_eq!(parsed.as_ref(), Ok(&endpoint), "{:?}", printed);
+            prop_assert_eq!(parsed.map(|endpoint| endpoint.to_string()), Ok(printed));
+        }
+        Err(error) => {
+            let message = error.to_string();
+            prop_assert!(!message.contains(char::is_control), "{:?}", message);
+            prop_assert!(message.len() <= MESSAGE_BYTES_MAX, "{} bytes", message.len());
+            let (wrong, expected) = message.rsplit_once("; expected ").unwrap();
+            prop_assert!(!wrong.is_empty());
+            let (what, example) = expected.split_once(", as in ").unwrap();
+            prop_assert!(!what.is_empty());
+            let example = example.split([' ', ',']).next().unwrap();
+            prop_assert!(example.parse::<Endpoint>().is_ok(), "{:?} is no example", example);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// case P6: what parses is printed as what parses to the same, and what does not is refused in
+    /// one short line that says what was expected.
+    #[test]
+    fn any_text_parses_or_is_refused_in_one_line(text in any_text()) {
+        check(&text)?;
+    }
+
+    #[test]
+    fn every_host_and_port_of_the_documented_form_is_understood(
+        is_tcp: bool,
+        host in host(),
+        port: u16,
+    ) {
+        let text = format!("{}://{host}:{port}", if is_tcp { "tcp" } else { "udp" });
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let address = HostPort { host: bare, port };
+        let expected = if is_tcp { Endpoint::Tcp(address) } else { Endpoint::Udp(address) };
+        prop_assert_eq!(text.parse::<Endpoint>(), Ok(expected));
+    }
+
+    /// case X9: up to the longest, and whatever the path holds but control characters.
+    #[test]
+    fn every_absolute_path_is_understood(path in "(/[^\\x00\\p{Cc}/]{1,6}){1,6}") {
+        let fits = path.len() <= UNIX_NAME_BYTES_MAX;
+        for text in [format!("unix:{path}"), format!("unix://{path}")] {
+            let parsed = text.parse::<Endpoint>();
+            let expected = Endpoint::Unix(UnixName::Path(PathBuf::from(&path)));
+            prop_assert_eq!(parsed.ok(), fits.then_some(expected), "{:?}", text);
+        }
+    }
+}
