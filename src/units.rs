@@ -107,9 +107,10 @@ fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+mod properties;
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     #[test]
@@ -148,18 +149,5 @@ mod tests {
         }
         assert!(parse_count("0.5").is_err(), "half a message");
         assert!(parse_time("99999999999d").is_err(), "beyond a u64 of nanoseconds");
-    }
-
-    proptest! {
-        #[test]
-        fn whole_numbers_are_themselves(value: u64) {
-            prop_assert_eq!(parse_count(&value.to_string()), Ok(value));
-            prop_assert_eq!(parse_time(&format!("{value}ns")), Ok(Duration::from_nanos(value)));
-        }
-
-        #[test]
-        fn any_text_parses_or_is_refused(text in ".{0,40}") {
-            let _ = (parse_count(&text), parse_size(&text), parse_time(&text));
-        }
     }
 }

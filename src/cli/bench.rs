@@ -77,6 +77,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// What is told of a command line alone.
+#[cfg(test)]
+pub(super) fn document_of(arguments: &Arguments) -> String {
+    let error = arguments.check().err().unwrap_or_default();
+    arguments.described(Report::failed(document::PROGRAM, Vec::new(), &error)).to_json()
+}
+
 fn exit_code(report: &Report) -> u8 {
     // One that differed tells of the server whenever it came.
     if report.messages.corrupted > 0 || report.warmup_messages.corrupted > 0 {

@@ -10,6 +10,7 @@ mod text;
 mod usage;
 mod values;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -36,15 +37,17 @@ enum Command {
     Send(send::Arguments),
 }
 
+/// Reads a command line, the program's name first.
+///
 /// What follows an option is its value whatever it looks like, as with getopt(3): `--backlog -1`
 /// is a wrong number, not a missing one with `-1` (`--one-off`) behind it.
-fn parse() -> Result<Cli, clap::Error> {
+fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let take_any_value = |arg: clap::Arg| match arg.get_action().takes_values() {
         true if !arg.is_positional() => arg.allow_hyphen_values(true),
         _ => arg,
     };
     let command = Cli::command().mut_subcommands(|command| command.mut_args(take_any_value));
-    Cli::from_arg_matches(&command.try_get_matches()?)
+    Cli::from_arg_matches(&command.try_get_matches_from(words)?)
 }
 
 /// The signals that end a run in good order: SIGHUP among them, unless somebody has asked for it to
@@ -61,7 +64,8 @@ fn ending_signals() -> Vec<i32> {
 }
 
 pub(crate) fn run() -> ExitCode {
-    let outcome = match parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let outcome = match parse(&words) {
         Ok(Cli { command: Command::Serve(arguments) }) => match arguments.check() {
             Ok(()) => serve::run(&arguments),
             Err(error) => {
@@ -72,7 +76,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Cli { command: Command::Bench(arguments) }) => return bench::run(&arguments),
         Ok(Cli { command: Command::Ping(arguments) }) => return ping::run(arguments),
         Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),
-        Err(error) => return usage::report(&error),
+        Err(error) => return usage::report(error, &words),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -87,3 +91,6 @@ pub(crate) fn run() -> ExitCode {
 fn complain(message: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "resound: {}", text::one_line(&message.to_string()));
 }
+
+#[cfg(test)]
+mod properties;

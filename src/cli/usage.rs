@@ -9,8 +9,14 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, USAGE, bench, complain, ping, text};
 
+/// The longest message without its hint at the help: with it, it is within what is printed of any.
+const SAID_CHARS_MAX: usize = 550;
+
+/// The longest advice of clap's: one that repeats a long word is no help.
+const TIP_CHARS_MAX: usize = 150;
+
 /// Prints the help that was asked for, or the one line about what is wrong.
-pub(super) fn report(error: &clap::Error) -> ExitCode {
+pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed stdout is no failure (`--help | head`).
@@ -19,10 +25,10 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            let line = one_line(error);
+            let line = one_line(&mut error, words);
             complain(&line);
-            let wanted = Wanted::by(&subcommand(), std::env::args_os().skip(2));
-            match subcommand().trim() {
+            let wanted = Wanted::of(words);
+            match subcommand(words).trim() {
                 "bench" => {
                     let stdout = wanted.json.then_some(wanted.is_line);
                     bench::report_usage_failure(&line, stdout, wanted.output.as_deref());
@@ -41,14 +47,19 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
 /// Where a document was asked for, by a command line that is wrong and that clap has left at its
 /// first mistake. Options are told from their values as getopt(3) does.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
-    json: bool,
+pub(super) struct Wanted {
+    pub(super) json: bool,
     /// On one line, the last of a stream.
     is_line: bool,
     output: Option<OsString>,
 }
 
 impl Wanted {
+    /// What a whole command line asks for.
+    pub(super) fn of(words: &[OsString]) -> Wanted {
+        Wanted::by(&subcommand(words), words.iter().skip(2).cloned())
+    }
+
     fn by(subcommand: &str, words: impl Iterator<Item = OsString>) -> Wanted {
         let command = Cli::command();
         let Some(command) = command.find_subcommand(subcommand.trim()) else {
@@ -99,30 +110,43 @@ fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<Stri
 }
 
 /// clap's message without its usage, its advice on separate lines and its "error: ".
-fn one_line(error: &clap::Error) -> String {
+pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let command = Cli::command();
         let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
         let names = names.join(", ");
         return format!("no command given; expected one of: {names}; try 'resound --help'");
     }
-    let mut rendered = error.render().to_string();
-    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
-        // What was expected must not be lost behind it.
-        rendered = rendered.replacen(value.as_str(), &text::shortened(value), 1);
-    }
+    shorten_typed(error);
+    let rendered = error.render().to_string();
     let said = rendered.lines().map(str::trim).take_while(|line| {
         !line.starts_with("Usage:") && !line.starts_with("For more information")
     });
     let line = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line).to_owned();
-    format!("{line}; try 'resound{} --help'", subcommand())
+    let line = text::bounded(line.strip_prefix("error: ").unwrap_or(&line), SAID_CHARS_MAX);
+    format!("{line}; try 'resound{} --help'", subcommand(words))
+}
+
+/// Shows of what was typed the beginning, escaped: what was expected must not be lost behind it, and
+/// clap would leave out what looks like a terminal's escape sequence.
+fn shorten_typed(error: &mut clap::Error) {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
+    {
+        if let Some(ContextValue::String(typed)) = error.get(kind) {
+            let shown = text::shortened(&text::one_line(typed));
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+    let is_long = |tips: &ContextValue| tips.to_string().chars().count() > TIP_CHARS_MAX;
+    if error.get(ContextKind::Suggested).is_some_and(is_long) {
+        error.remove(ContextKind::Suggested);
+    }
 }
 
 /// The subcommand that the mistake was made in, as ` NAME`: the first word, since no flag of the
 /// program itself goes with a subcommand. clap tells it with some errors only.
-fn subcommand() -> String {
-    let typed = std::env::args_os().nth(1).unwrap_or_default();
+fn subcommand(words: &[OsString]) -> String {
+    let typed = words.get(1).cloned().unwrap_or_default();
     let command = Cli::command();
     let named = command.find_subcommand(typed);
     named.map_or_else(String::new, |command| format!(" {}", command.get_name()))

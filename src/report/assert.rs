@@ -292,4 +292,6 @@ fn parse_decimal(text: &str) -> Option<f64> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

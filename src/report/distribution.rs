@@ -170,8 +170,13 @@ impl FromStr for PercentileList {
     }
 }
 
-/// A percentile from 0 to below 100, in plain decimals.
+/// A percentile from 0 to below 100, in plain decimals, of no more digits than a number can tell
+/// apart: as it was typed it is a key of reports, and part of messages.
 pub(super) fn parse_percentile(word: &str) -> Option<f64> {
+    const WORD_BYTES_MAX: usize = 20;
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
     let is_plain = word.chars().all(|c| c.is_ascii_digit() || c == '.');
     word.parse::<f64>().ok().filter(|value| is_plain && (0.0..100.0).contains(value))
 }
@@ -215,6 +220,9 @@ fn as_map<S: Serializer>(
     pairs.iter().try_for_each(|(text, value)| map.serialize_entry(text, value))?;
     map.end()
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
