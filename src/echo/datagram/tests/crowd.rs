@@ -1,7 +1,5 @@
 //! Unix peers that read nothing, and what is left of the send buffer for the others.
 
-use proptest::prelude::*;
-
 use super::script::SendBuf;
 use super::*;
 
@@ -50,30 +48,36 @@ fn ask(scene: &mut Scene, number: usize, bytes: &[u8]) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+mod properties {
+    use proptest::prelude::*;
 
-    /// case X3: whoever reads is answered, whatever the deaf have asked for.
-    #[test]
-    fn deaf_peers_do_not_use_the_send_buffer_up(
-        asks in prop::collection::vec((0..PEERS, 0..2000_usize), 1..200),
-    ) {
-        let mut scene = scene();
-        for (count, (number, length)) in asks.iter().enumerate() {
-            let mut bytes = vec![7; *length];
-            bytes.extend_from_slice(&count.to_be_bytes());
-            ask(&mut scene, *number, &bytes);
-            let unread_bytes = send_buf(&mut scene).unread_by_deaf_bytes;
-            prop_assert!(unread_bytes < SIZE_BYTES * 7 / 8, "{unread_bytes} are left unread");
-        }
-        // Each peer has its answers in the order in which it asked, and none twice.
-        for number in 0..PEERS {
-            let mut sent: Vec<_> = scene.batch.sent.iter().filter(|sent| sent.0 == peer(number))
-                .map(|(_, bytes)| bytes[bytes.len() - 8..].to_vec()).collect();
-            prop_assert!(sent.is_sorted(), "{sent:?}");
-            let all = sent.len();
-            sent.dedup();
-            prop_assert_eq!(sent.len(), all);
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// case X3: whoever reads is answered, whatever the deaf have asked for.
+        #[test]
+        fn deaf_peers_do_not_use_the_send_buffer_up(
+            asks in prop::collection::vec((0..PEERS, 0..2000_usize), 1..200),
+        ) {
+            let mut scene = scene();
+            for (count, (number, length)) in asks.iter().enumerate() {
+                let mut bytes = vec![7; *length];
+                bytes.extend_from_slice(&count.to_be_bytes());
+                ask(&mut scene, *number, &bytes);
+                let unread_bytes = send_buf(&mut scene).unread_by_deaf_bytes;
+                prop_assert!(unread_bytes < SIZE_BYTES * 7 / 8, "{unread_bytes} are left unread");
+            }
+            // Each peer has its answers in the order in which it asked, and none twice.
+            for number in 0..PEERS {
+                let mut sent: Vec<_> = scene.batch.sent.iter().filter(|sent| sent.0 == peer(number))
+                    .map(|(_, bytes)| bytes[bytes.len() - 8..].to_vec()).collect();
+                prop_assert!(sent.is_sorted(), "{sent:?}");
+                let all = sent.len();
+                sent.dedup();
+                prop_assert_eq!(sent.len(), all);
+            }
         }
     }
 }

@@ -11,6 +11,10 @@ enum Happening {
     Arrives {
         peer: u16,
         length: usize,
+        /// More than one make a train.
+        count: usize,
+        /// The last of a train is shorter.
+        is_cut: bool,
         truncated: bool,
         answerable: bool,
     },
@@ -27,9 +31,14 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let arrives = (0..4_u16, 0..4_usize, prop::bool::weighted(0.1), prop::bool::weighted(0.9));
+    let train = (0..4_u16, 1..4_usize, 2..6_usize, any::<bool>());
     prop_oneof![
         12 => arrives.prop_map(|(peer, length, truncated, answerable)| {
-            Happening::Arrives { peer, length, truncated, answerable }
+            Happening::Arrives { peer, length, count: 1, is_cut: false, truncated, answerable }
+        }),
+        2 => train.prop_map(|(peer, length, count, is_cut)| {
+            let (truncated, answerable) = (false, true);
+            Happening::Arrives { peer, length, count, is_cut, truncated, answerable }
         }),
         1 => (1..20_usize).prop_map(Happening::ReceiveFails),
         2 => any::<bool>().prop_map(Happening::Blocks),
@@ -63,19 +72,23 @@ impl Driver {
     fn happen(&mut self, happening: &Happening) {
         let batch = &mut self.scene.batch;
         match *happening {
-            Happening::Arrives { peer, length, truncated, answerable } => {
-                // Starts with its number, unless it is empty.
-                let number = u16::try_from(self.arrivals).unwrap().to_be_bytes();
-                let bytes = if length == 0 {
-                    Vec::new()
-                } else {
-                    [&number[..], &b"xyz"[length..]].concat()
-                };
-                if !truncated && answerable {
-                    self.received[usize::from(peer)].push(bytes.clone());
+            Happening::Arrives { peer, length, count, is_cut, truncated, answerable } => {
+                let mut datagrams: Vec<Vec<u8>> = Vec::new();
+                for _ in 0..count {
+                    // Starts with its number, unless it is empty.
+                    let number = u16::try_from(self.arrivals).unwrap().to_be_bytes();
+                    let full = [&number[..], &b"xyz"[length.min(3)..]].concat();
+                    datagrams.push(if length == 0 { Vec::new() } else { full });
+                    self.arrivals += 1;
                 }
-                batch.arrive(Incoming { truncated, answerable, ..from(udp(peer), &bytes) });
-                self.arrivals += 1;
+                let segment_bytes = datagrams[0].len();
+                let last = datagrams.last_mut().unwrap();
+                last.truncate(if is_cut { segment_bytes - 1 } else { segment_bytes });
+                let incoming = from(udp(peer), &datagrams.concat());
+                batch.arrive(Incoming { segment_bytes, truncated, answerable, ..incoming });
+                if !truncated && answerable {
+                    self.received[usize::from(peer)].extend(datagrams);
+                }
             }
             Happening::ReceiveFails(times) => batch.fail_receives(libc::EHOSTUNREACH, times),
             Happening::Blocks(is_blocked) => batch.is_blocked = is_blocked,
@@ -110,7 +123,27 @@ impl Driver {
             };
             assert!(has_seen_the_end, "waits with {:?}", scene.readiness);
         }
+        self.check_counters();
         true
+    }
+
+    /// After every slice: what was received was answered, or dropped for a cause, or is held.
+    fn check_counters(&self) {
+        let Scene { mover, batch, tally, .. } = &self.scene;
+        let (traffic, sent) = (&tally.traffic, &batch.sent);
+        assert_eq!(traffic.messages_out, sent.len() as u64);
+        let bytes_out: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!(traffic.bytes_out, bytes_out as u64);
+        let is_drop =
+            |cause| !matches!(cause, Cause::Held | Cause::ReceiveFailed | Cause::TrainRefused);
+        let causes = Cause::ALL.iter().filter(|(cause, _)| is_drop(*cause));
+        let dropped: u64 = causes.map(|(cause, _)| tally.count(*cause)).sum();
+        let settled = sent.len() as u64 + dropped + mover.held() as u64;
+        if self.scene.answers {
+            assert_eq!(settled, traffic.messages_in, "{tally:?}");
+        } else {
+            assert!(sent.is_empty() && settled == tally.count(Cause::Truncated), "{tally:?}");
+        }
     }
 
     /// Turns until nothing is due any more, at any time.
@@ -132,12 +165,6 @@ impl Driver {
         assert_eq!(mover.held(), 0);
         assert!(batch.arrivals.is_empty());
         assert_eq!(tally.traffic.messages_in, self.arrivals as u64);
-        assert_eq!(tally.traffic.messages_out, batch.sent.len() as u64);
-        let is_drop =
-            |cause| !matches!(cause, Cause::Held | Cause::ReceiveFailed | Cause::TrainRefused);
-        let causes = Cause::ALL.iter().filter(|(cause, _)| is_drop(*cause));
-        let dropped: u64 = causes.map(|(cause, _)| tally.count(*cause)).sum();
-        assert_eq!(batch.sent.len() as u64 + dropped, self.arrivals as u64, "{tally:?}");
         for (port, received) in (0..).zip(&self.received) {
             let mut rest = received.iter();
             for (_, answer) in batch.sent.iter().filter(|(peer, _)| *peer == udp(port)) {
@@ -169,7 +196,7 @@ fn run(mut scene: Scene, happenings: &[Happening], outcomes: &[Outcome], recover
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1_500,
+        cases: 750,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -181,8 +208,10 @@ proptest! {
         happenings in vec(happening(), 0..100),
         outcomes in vec(outcome(), 0..100),
         makes_trains in any::<bool>(),
+        answers in prop::bool::weighted(0.9),
+        receive_limit in prop_oneof![8 => Just(usize::MAX), 1 => 1..3_usize],
     ) {
-        let mut scene = Scene::of_udp(&[]);
+        let mut scene = Scene { answers, receive_limit, ..Scene::of_udp(&[]) };
         scene.batch.is_strict = true;
         scene.batch.makes_trains = makes_trains;
         // UDP peers take what they are sent.
@@ -198,6 +227,10 @@ proptest! {
         outcomes in vec(outcome(), 0..100),
         recovers in any::<bool>(),
     ) {
+        // Only UDP has trains.
+        let is_train =
+            |happening: &Happening| matches!(happening, Happening::Arrives { count: 2.., .. });
+        let happenings: Vec<_> = happenings.into_iter().filter(|one| !is_train(one)).collect();
         run(Scene::of_unix(), &happenings, &outcomes, recovers);
     }
 }

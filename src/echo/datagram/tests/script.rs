@@ -10,12 +10,15 @@ use crate::socket::batch::{Message, SendBufUse, Train};
 pub(super) struct Incoming {
     pub(super) peer: SockAddr,
     pub(super) bytes: Vec<u8>,
+    /// Less than these bytes, if it is a train.
+    pub(super) segment_bytes: usize,
     pub(super) truncated: bool,
     pub(super) answerable: bool,
 }
 
 pub(super) fn from(peer: SockAddr, bytes: &[u8]) -> Incoming {
-    Incoming { peer, bytes: bytes.to_vec(), truncated: false, answerable: true }
+    let segment_bytes = bytes.len();
+    Incoming { peer, bytes: bytes.to_vec(), segment_bytes, truncated: false, answerable: true }
 }
 
 pub(super) fn udp(port: u16) -> SockAddr {
@@ -116,7 +119,7 @@ impl Script {
     fn gather(&self, indexes: &[usize]) -> Parcel {
         let bytes: Vec<u8> =
             indexes.iter().flat_map(|index| self.received[*index].bytes.clone()).collect();
-        let segment_bytes = self.received[indexes[0]].bytes.len();
+        let segment_bytes = self.received[indexes[0]].segment_bytes;
         Parcel { peer: self.peer(indexes[0]), source: None, bytes: bytes.into(), segment_bytes }
     }
 
@@ -185,10 +188,14 @@ impl Batch for Script {
     }
 
     fn message(&self, index: usize) -> Message<'_> {
-        let Incoming { bytes, truncated, answerable, .. } = &self.received[index];
-        let segment_bytes = bytes.len();
-        let (truncated, answerable) = (*truncated, *answerable);
-        Message { bytes, segment_bytes, truncated, answerable, to_group: false }
+        let incoming = &self.received[index];
+        Message {
+            bytes: &incoming.bytes,
+            segment_bytes: incoming.segment_bytes,
+            truncated: incoming.truncated,
+            answerable: incoming.answerable,
+            to_group: false,
+        }
     }
 
     fn peer(&self, index: usize) -> SockAddr {
@@ -201,11 +208,13 @@ impl Batch for Script {
 
     fn queue_answer(&mut self, index: usize) {
         assert!(!self.line.iter().flatten().any(|queued| *queued == index), "answered twice");
-        self.queued += 1;
-        let Incoming { peer, bytes, .. } = &self.received[index];
+        self.queued += self.message(index).count();
+        let Incoming { peer, bytes, segment_bytes, .. } = &self.received[index];
         let joins = |train: &&mut Vec<usize>| {
             let last = &self.received[train[train.len() - 1]];
-            self.makes_trains && last.peer == *peer && last.bytes.len() == bytes.len()
+            // Those that came as trains leave as they came.
+            let lengths = [last.bytes.len(), last.segment_bytes, *segment_bytes];
+            self.makes_trains && last.peer == *peer && lengths == [bytes.len(); 3]
         };
         let last = self.line.back_mut().filter(joins).filter(|_| !bytes.is_empty());
         match last {
@@ -234,8 +243,9 @@ impl Batch for Script {
 
     fn unforbidden(&self) -> usize {
         let is_forbidden = |indexes: &Vec<usize>| {
-            let length = self.received[indexes[0]].bytes.len();
-            indexes.len() > 1 && self.forbidden.iter().any(|forbidden| length >= *forbidden)
+            let Parcel { bytes, segment_bytes, .. } = self.gather(indexes);
+            let is_forbidden = self.forbidden.iter().any(|forbidden| segment_bytes >= *forbidden);
+            bytes.len() > segment_bytes && (is_forbidden || !self.makes_trains)
         };
         self.line.iter().take_while(|indexes| !is_forbidden(indexes)).count()
     }

@@ -1,0 +1,63 @@
+//! Answers of any lengths to any peers, against what the kernel makes of their trains.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let segment_bytes = prop_oneof![
+        6 => 0_usize..6,
+        2 => prop::sample::select(vec![1_200, 20_000, 65_507, 65_527]),
+    ];
+    (0_u16..4, segment_bytes, 1_usize..80, 0_usize..6).prop_map(|(peer, segment, count, cut)| {
+        let most = (65_527 / segment.max(1)).max(1);
+        let bytes = segment * count.min(most);
+        (peer, bytes.saturating_sub(cut.min(segment.saturating_sub(1))), segment)
+    })
+}
+
+proptest! {
+    /// cases U13 U15: whatever is answered, each peer gets its datagrams in its order, and every
+    /// train is one that the kernel takes apart into just these.
+    #[test]
+    fn every_peer_gets_its_datagrams_in_its_order(
+        answers in prop::collection::vec(answer(), 0..64),
+        collide in any::<bool>(),
+    ) {
+        let line = line_of(&answers, collide);
+        let mut sent = vec![Vec::new(); 4];
+        for (number, train) in line.trains().iter().enumerate() {
+            let members = line.members().iter().filter(|(of, _)| *of == number);
+            let indexes: Vec<usize> = members.map(|(_, index)| *index).collect();
+            prop_assert_eq!(train.index, indexes[0]);
+            prop_assert_eq!(train.parts, indexes.len());
+            let bytes: usize = indexes.iter().map(|index| answers[*index].1).sum();
+            prop_assert_eq!(train.bytes, bytes);
+            prop_assert!(train.parts == 1 || bytes <= TRAIN_BYTES_MAX);
+            prop_assert!(train.parts == 1 || train.datagrams <= TRAIN_DATAGRAMS_MAX);
+            // As the kernel cuts it, and as the answers are.
+            let cut = cut(bytes, train.segment_bytes);
+            prop_assert_eq!(cut.len(), train.datagrams);
+            let meant: Vec<usize> =
+                indexes.iter().flat_map(|at| self::cut(answers[*at].1, answers[*at].2)).collect();
+            prop_assert_eq!(&cut, &meant);
+            let peer = usize::from(answers[indexes[0]].0);
+            prop_assert!(indexes.iter().all(|index| usize::from(answers[*index].0) == peer));
+            sent[peer].extend(indexes);
+        }
+        for (peer, sent) in sent.into_iter().enumerate() {
+            let asked = (0..answers.len()).filter(|index| usize::from(answers[*index].0) == peer);
+            prop_assert_eq!(sent, asked.collect::<Vec<_>>());
+        }
+    }
+}
+
+/// The lengths of the datagrams of so many bytes.
+fn cut(bytes: usize, segment_bytes: usize) -> Vec<usize> {
+    if bytes == 0 {
+        return vec![0];
+    }
+    let full = vec![segment_bytes; bytes / segment_bytes];
+    let rest = Some(bytes % segment_bytes).filter(|rest| *rest > 0);
+    full.into_iter().chain(rest).collect()
+}
