@@ -17,6 +17,7 @@ mod metrics;
 mod namespace;
 mod peers;
 mod ping;
+mod random_bytes;
 mod sandbox;
 mod send;
 mod settings;
