@@ -17,6 +17,7 @@ step cc -std=gnu11 -fsyntax-only -Wall -Wextra -Werror benches/peers/c/*.c
 # What the measuring scripts import, and their command lines.
 step scripts/compare.sh --help >/dev/null
 step scripts/count.sh --help >/dev/null
+step scripts/fuzz.sh --help >/dev/null
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-features --lib
 step cargo test --locked

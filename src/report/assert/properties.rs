@@ -14,7 +14,8 @@ fn name() -> impl Strategy<Value = String> {
     let statistic = prop_oneof![
         select(vec!["min", "mean", "max", "stddev"]).prop_map(str::to_owned),
         "p[0-9]{1,3}(\\.[0-9]{0,4})?",
-        "p[0-9.]{0,200}",
+        "p[0-9.]{0,30}",
+        "p[0-9]{1,2}\\.[0-9]{10,300}",
     ];
     let series = select(vec!["", "service.", "lag."]);
     prop_oneof![

@@ -13,6 +13,7 @@ fn list() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         6 => "[0-9]{1,2}(\\.[0-9]{1,5})?",
         1 => "[0-9.]{0,30}",
+        1 => "[0-9]{1,2}\\.[0-9]{10,30}",
         1 => " ?[0-9]{1,3} ?",
         1 => select(vec!["", "-1", "1e1", "nan", "inf", "100", "\n", "\0", "٣"])
             .prop_map(str::to_owned),
@@ -38,6 +39,7 @@ proptest! {
                     prop_assert!((0.0..100.0).contains(&value));
                     prop_assert!(word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'));
                     prop_assert!(text.contains(word));
+                    prop_assert!(word.len() <= 20, "{} is a long key", word);
                 }
             }
             Err(message) => {
