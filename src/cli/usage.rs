@@ -127,8 +127,8 @@ pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
     format!("{line}; try 'resound{} --help'", subcommand(words))
 }
 
-/// Shows of what was typed the beginning, escaped: what was expected must not be lost behind it, and
-/// clap would leave out what looks like a terminal's escape sequence.
+/// Shows of what was typed the beginning, escaped: what was expected must not be lost behind it,
+/// and clap would leave out what looks like a terminal's escape sequence.
 fn shorten_typed(error: &mut clap::Error) {
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
     {

@@ -44,7 +44,8 @@ proptest! {
             }
             Err(message) => {
                 prop_assert!(message.starts_with("expected ") && message.contains("such as "));
-                prop_assert!(message.len() <= MESSAGE_BYTES_MAX && !message.contains(char::is_control));
+                prop_assert!(message.len() <= MESSAGE_BYTES_MAX);
+                prop_assert!(!message.contains(char::is_control));
             }
         }
     }

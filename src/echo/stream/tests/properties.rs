@@ -97,7 +97,7 @@ fn check_counters(model: &Model, tally: &Tally, heard: &[u8]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 750,
+        cases: 500,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -163,8 +163,10 @@ proptest! {
     ) {
         // What is seen is not spliced.
         (model.splices, model.starts_in_bulk) = (false, false);
-        let answer = if text.is_empty() { Answer::Nothing } else { Answer::Text(text.clone().into()) };
-        model.answer = answer;
+        model.answer = match &text[..] {
+            [] => Answer::Nothing,
+            text => Answer::Text(text.into()),
+        };
         model.happenings.extend(vec![Happening::Room(1_000); 30]);
         let ends = model.happenings.iter().any(|happening| matches!(happening, Happening::Fin));
         prop_assert_eq!(run(&mut model)?, ends);
