@@ -87,7 +87,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 # Runs one round: the binary, the filter, the cases of each property, the seed. Leaves what it
-# printed in the log and sets `ran` and `failed`, in properties and cases.
+# printed in the log, sets `ran` (cases) and `failed`, and adds to `mib`.
 run_round() {
   local status=0 passed
   ran=0 failed=0
@@ -97,8 +97,11 @@ run_round() {
   passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$log")
   if ((status == 0 && ${passed:-0} > 0)); then
     ran=$((passed * $3))
-    # The program's tests tell their cases themselves.
-    [[ $1 != it ]] || ran=$(($(sed -n 's/^.*: \([0-9]*\) cases, .*/\1/p' "$log" | paste -sd+)))
+    # The program's tests tell their cases themselves, and their bytes.
+    if [[ $1 == it ]]; then
+      ran=$(($(sed -n 's/^.*: \([0-9]*\) cases, .*/\1/p' "$log" | paste -sd+)))
+      mib=$((mib + $(sed -n 's/^.* cases, \([0-9]*\) MiB$/\1/p' "$log" | paste -sd+)))
+    fi
     return
   fi
   failed=1
@@ -115,7 +118,7 @@ run_round() {
 table='' is_failed=0
 for target in "${targets[@]}"; do
   mapfile -t tests < <(tests_of "$target")
-  start=$SECONDS cases=0 failures=0 round_cases=1000
+  start=$SECONDS cases=0 failures=0 mib=0 round_cases=1000
   while ((failures == 0 && cases < cases_max && SECONDS - start < minutes * 60)); do
     round_start=$SECONDS
     for test in "${tests[@]}"; do
@@ -127,7 +130,9 @@ for target in "${targets[@]}"; do
     # Rounds of some seconds: long enough to cost nothing, short enough to end in time.
     if ((SECONDS - round_start < 8)); then round_cases=$((round_cases * 2)); fi
   done
-  printf '%s: %d cases in %d s, %d failures\n' "$target" $cases $((SECONDS - start)) $failures
+  printf '%s: %d cases in %d s, %d failures' "$target" $cases $((SECONDS - start)) $failures
+  if ((mib > 0)); then printf ', %d MiB of random bytes' $mib; fi
+  echo
   table+=$(printf '%-10s %12d %9d %9d' "$target" $cases $((SECONDS - start)) $failures)$'\n'
   ((failures == 0)) || is_failed=1
 done

@@ -79,3 +79,16 @@ fn a_cut_control_message_tells_nothing() {
         assert!(cut >= 28 || notes == Notes::default(), "{cut}: {notes:?}");
     }
 }
+
+/// Neither read beyond the buffer nor gone round for ever, where sums wrap.
+#[test]
+fn a_control_message_that_states_all_of_memory_tells_nothing() {
+    for less in 0..64 {
+        let mut control = Control([0xff; CONTROL_BYTES]);
+        let length = write_notes(&mut control, Some((IpAddr::from([127, 0, 0, 2]), 0)), None);
+        control.0[..size_of::<usize>()].copy_from_slice(&(usize::MAX - less).to_ne_bytes());
+        // SAFETY: the control buffer outlives the call and has `length` written bytes.
+        let notes = unsafe { Notes::read(&message(&mut control, length)) };
+        assert_eq!(notes, Notes::default(), "{less}");
+    }
+}
