@@ -167,7 +167,8 @@ proptest! {
             [] => Answer::Nothing,
             text => Answer::Text(text.into()),
         };
-        model.happenings.extend(vec![Happening::Room(1_000); 30]);
+        // Room for the longest text as often as bytes can come one by one.
+        model.happenings.extend(vec![Happening::Room(4_000); 30]);
         let ends = model.happenings.iter().any(|happening| matches!(happening, Happening::Fin));
         prop_assert_eq!(run(&mut model)?, ends);
         prop_assert_eq!(model.consumed, model.input.len());
