@@ -117,10 +117,17 @@ fn model(mut bytes: &[u8]) -> Notes {
         match KINDS.iter().position(|known| *known == kind) {
             // The interface, the address of ours, the address in the datagram's header.
             Some(0) => {
+                let info = payload.first_chunk::<12>();
                 let place = |info: &[u8; 12]| ([info[4], info[5], info[6], info[7]].into(), 0);
-                notes.destination = payload.first_chunk().map(place);
+                notes.to_group |= info.is_some_and(|info| info[4..8] != info[8..12]);
+                notes.destination = info.map(place);
             }
-            Some(1) => notes.destination = payload.first_chunk().and_then(ipv6_place),
+            Some(1) => {
+                // Of both families, that of IPv4 tells.
+                let info = payload.first_chunk::<20>();
+                notes.to_group |= info.is_some_and(|info| info[0] == 0xff);
+                notes.destination = info.and_then(ipv6_place).or(notes.destination);
+            }
             Some(2) => notes.overflow = number(payload),
             Some(3) => {
                 let segment = number(payload).map(u32::cast_signed);
@@ -139,7 +146,17 @@ fn ipv6_place(info: &[u8; 20]) -> Option<Place> {
     let (ip, interface) = info.split_first_chunk::<16>().unwrap();
     let ip = Ipv6Addr::from(*ip);
     let place = (IpAddr::from(ip), number(interface).filter(|_| ip.is_unicast_link_local()));
-    (!ip.is_multicast()).then_some((place.0, place.1.unwrap_or(0)))
+    let is_ours = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
+    is_ours.then_some((place.0, place.1.unwrap_or(0)))
+}
+
+/// Whether a note with this address tells where to answer from: of IPv4 inside IPv6, the note of
+/// IPv4 beside it does.
+fn is_told(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(ip) => !ip.is_multicast() && ip.to_ipv4_mapped().is_none(),
+    }
 }
 
 proptest! {
@@ -163,7 +180,7 @@ proptest! {
         let mut control = Control([0xff; CONTROL_BYTES]);
         let length = write_notes(&mut control, source, segment_bytes);
         let notes = read(&control.0[..length], 0xff);
-        let expected = source.filter(|(ip, _)| ip.is_ipv4() || !ip.is_multicast());
+        let expected = source.filter(|(ip, _)| is_told(ip));
         prop_assert_eq!(notes.destination.map(|(ip, _)| ip), expected.map(|(ip, _)| ip));
         let is_local = |(ip, _): &Place| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         let scope = expected.filter(is_local).map_or(0, |(_, interface)| interface);
@@ -193,11 +210,11 @@ proptest! {
         let segment = segment.and_then(|bytes| usize::try_from(bytes.cast_signed()).ok());
         prop_assert_eq!(notes.segment_bytes, segment);
         let is_place = |message: &&Stated| KINDS[..2].contains(&message.kind);
-        let place = stated.iter().rfind(is_place).map(|message| match message.payload.len() {
+        let mut places = stated.iter().filter(is_place).map(|message| match message.payload.len() {
             12 => IpAddr::from(*message.payload[4..].first_chunk::<4>().unwrap()),
             _ => IpAddr::from(*message.payload.first_chunk::<16>().unwrap()),
         });
-        let place = place.filter(|ip| ip.is_ipv4() || !ip.is_multicast());
+        let place = places.rfind(is_told);
         prop_assert_eq!(notes.destination.map(|(ip, _)| ip), place);
     }
 }
