@@ -88,7 +88,7 @@ impl Respondent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::thread;
 
     use resound::echo::{Observer, Options, Server, Source};
@@ -99,7 +99,8 @@ mod tests {
     /// Far beyond what a busy machine needs.
     const WAIT_MAX: Duration = Duration::from_secs(60);
 
-    struct Answering(Respondent);
+    /// An observer that does nothing but answer.
+    pub(in crate::cli::serve) struct Answering(pub(in crate::cli::serve) Respondent);
 
     impl Observer for Answering {
         fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {

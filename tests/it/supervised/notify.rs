@@ -81,7 +81,7 @@ fn client(daemon: &Daemon) -> TcpStream {
     client
 }
 
-/// Cases P1, P3: from the first line to the last.
+/// cases P1, P3: from the first line to the last.
 #[test]
 fn a_manager_at_a_path_or_an_abstract_name_is_told_of_the_whole_life() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ fn tells_of_its_whole_life(name: &str) {
     assert!(manager.rest().iter().all(|line| line.starts_with("STATUS=draining")));
 }
 
-/// Case P1: an end that is no drain.
+/// case P1: an end that is no drain.
 #[test]
 fn the_end_of_one_off_is_told_as_well() {
     let name = abstract_name("notify");
@@ -163,7 +163,7 @@ fn it_is_ready_with_passed_sockets_too() {
     assert_eq!(process.wait().code(), 0);
 }
 
-/// Case P3
+/// case P3
 #[test]
 fn a_wrong_notify_socket_is_ignored_with_one_warning() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,7 +199,7 @@ fn a_wrong_notify_socket_is_ignored_with_one_warning() {
     }
 }
 
-/// Case P3: and there is no thread for it.
+/// case P3: and there is no thread for it.
 #[test]
 fn without_a_manager_nothing_is_said_and_no_thread_is_there() {
     for name in [None, Some("")] {
@@ -231,7 +231,7 @@ fn deaf(name: &str) -> Manager {
     manager
 }
 
-/// Case P3
+/// case P3
 #[test]
 fn a_manager_that_does_not_read_holds_up_neither_the_echo_nor_the_end() {
     let name = abstract_name("notify");

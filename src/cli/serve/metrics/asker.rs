@@ -87,23 +87,16 @@ impl Asker {
 mod tests {
     use std::time::Instant;
 
-    use resound::echo::{Observer, Options, Server, Source};
+    use resound::echo::{Options, Server, Source};
+    use resound::reactor;
     use resound::reactor::{Handler, LoopCounts, Reactor};
-    use resound::{echo::Counters, reactor};
 
     use super::*;
-    use crate::cli::serve::inquiry::{Respondent, inquiry};
+    use crate::cli::serve::inquiry::inquiry;
+    use crate::cli::serve::inquiry::tests::Answering;
 
     /// Far beyond what a busy machine needs.
     const WAIT_MAX: Duration = Duration::from_secs(60);
-
-    struct Answering(Respondent);
-
-    impl Observer for Answering {
-        fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
-            self.0.answer(counters, counts);
-        }
-    }
 
     /// A loop that turns when it is told to, and who asks it from a reactor of his own.
     struct Rig {
