@@ -74,6 +74,59 @@ fn a_datagram_to_a_broadcast_address_is_not_answered() {
     }
 }
 
+/// A UDP socket that somebody else has made, on every interface.
+#[cfg(target_os = "linux")]
+fn socket_at_any(ip: &str) -> UdpSocket {
+    use socket2::{Domain, Socket, Type};
+
+    let addr = SocketAddr::new(ip.parse().unwrap(), 0);
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None).unwrap();
+    if addr.is_ipv6() {
+        socket.set_only_v6(false).unwrap();
+    }
+    socket.bind(&addr.into()).unwrap();
+    socket.into()
+}
+
+/// cases P2 U10 U11: the first datagram has a service manager start the service, and so is queued
+/// before the kernel notes which address was asked. It is answered from there as any other, and
+/// not when that is an address of many.
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_passed_socket_what_was_queued_before_is_answered_from_where_it_was_asked() {
+    for ip in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+        let socket = socket_at_any(ip);
+        let port = socket.local_addr().unwrap().port();
+        // Connected, a client takes an answer from nowhere else.
+        let ask = |host: [u8; 4]| {
+            let client = client_at("127.0.0.1:0");
+            client.set_broadcast(true).unwrap();
+            client.connect(SocketAddr::from((host, port))).unwrap();
+            client.send(b"ping").unwrap();
+            client
+        };
+        let mut rig = udp(Options::default(), &[]);
+        let mut socket = Some(socket);
+        for (when, datagrams) in [("before", 3), ("after", 6)] {
+            let clients = [[127, 0, 0, 1], [127, 0, 0, 5]].map(ask);
+            let of_many = ask([127, 255, 255, 255]);
+            if let Some(socket) = socket.take() {
+                rig.handler.server.adopt(&mut rig.reactor, socket.into()).unwrap();
+            }
+            rig.turn_until("each datagram's fate", |rig| {
+                let udp = &rig.counters()[Transport::Udp];
+                let dropped = udp.count(Cause::LoopGroup) + udp.count(Cause::AnswerUnreachable);
+                udp.traffic.messages_out + dropped == datagrams
+            });
+            for client in clients {
+                assert!(client.recv(&mut [0; 16]).is_ok(), "{ip}, queued {when}");
+            }
+            assert!(of_many.recv(&mut [0; 16]).is_err(), "{ip}, queued {when}");
+        }
+        assert!(rig.count(Cause::LoopGroup) > 0, "{ip}");
+    }
+}
+
 fn access(allow: &[&str], deny: &[&str]) -> Options {
     let networks =
         |texts: &[&str]| -> Vec<_> { texts.iter().map(|text| text.parse().unwrap()).collect() };

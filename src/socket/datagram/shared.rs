@@ -65,6 +65,8 @@ impl Datagram {
 /// come with the notes of IPv4, which tell the address to answer from even when it is not the one
 /// that was asked, as for a broadcast.
 fn note_all(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    // At an IPv4 address inside an IPv6 one it takes IPv4 alone.
+    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     note_destination_and_overflow(socket.as_fd(), addr)?;
     if adopt::is_dual_stack(socket, addr) {
         let every_ipv4 = SocketAddr::from(([0; 4], addr.port()));

@@ -55,13 +55,9 @@ impl Notes {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     // SAFETY: this kind carries an in_pktinfo.
                     let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
-                    // The address in the header, and the one to answer from (ip(7)), are the same
-                    // for a datagram to this host alone.
-                    notes.to_group |=
-                        info.is_some_and(|info| info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr);
-                    notes.destination = info.map(|info| {
-                        (Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into(), 0)
-                    });
+                    let (source, to_group) = info.map_or((None, false), ipv4_source);
+                    notes.destination = source.map(|ip| (ip.into(), 0));
+                    notes.to_group |= to_group;
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     // SAFETY: this kind carries an in6_pktinfo.
@@ -86,6 +82,20 @@ impl Notes {
         }
         notes
     }
+}
+
+/// The source address for the answer, and whether the datagram was sent to many: then the address
+/// in its header is not the one to answer from (ip(7)). What was queued before the kernel was asked
+/// to note this, as on a socket that was passed, has no such address, but that of the header: where
+/// it is one of many that does not show it, such as a subnet's, the kernel lets nothing leave there.
+fn ipv4_source(info: libc::in_pktinfo) -> (Option<Ipv4Addr>, bool) {
+    let ip = |addr: libc::in_addr| Ipv4Addr::from(addr.s_addr.to_ne_bytes());
+    let (asked, source) = (ip(info.ipi_addr), ip(info.ipi_spec_dst));
+    if !source.is_unspecified() {
+        return (Some(source), source != asked);
+    }
+    let to_group = asked.is_multicast() || asked.is_broadcast();
+    ((!to_group).then_some(asked), to_group)
 }
 
 /// The source address for the answer. A datagram to a group was not sent to an address of ours:
