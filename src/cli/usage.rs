@@ -109,7 +109,7 @@ fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<Stri
     options
 }
 
-/// clap's message without its usage, its advice on separate lines and its "error: ".
+/// clap's message on one line, its advice behind a semicolon, without its usage and its "error: ".
 pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let command = Cli::command();
@@ -122,7 +122,16 @@ pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
     let said = rendered.lines().map(str::trim).take_while(|line| {
         !line.starts_with("Usage:") && !line.starts_with("For more information")
     });
-    let line = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let mut line = String::new();
+    for said in said.filter(|line| !line.is_empty()) {
+        // Advice is a clause of its own.
+        let (separator, said) = match said.strip_prefix("tip: ") {
+            Some(advice) => ("; ", advice),
+            None => (" ", said),
+        };
+        line.push_str(if line.is_empty() { "" } else { separator });
+        line.push_str(said);
+    }
     let line = text::bounded(line.strip_prefix("error: ").unwrap_or(&line), SAID_CHARS_MAX);
     format!("{line}; try 'resound{} --help'", subcommand(words))
 }

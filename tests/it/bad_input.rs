@@ -67,6 +67,31 @@ fn a_command_line_without_a_known_subcommand_names_those_there_are() {
     assert_usage_of(&["Serve"], &["'Serve'", "--help"]);
 }
 
+#[test]
+fn advice_stands_apart_from_what_is_wrong() {
+    for (arguments, line) in [
+        (
+            &["serve", "--alow", "10.0.0.0/8"][..],
+            "unexpected argument '--alow' found; a similar argument exists: '--allow'; \
+             try 'resound serve --help'",
+        ),
+        (
+            &["ping", "-x"],
+            "unexpected argument '-x' found; to pass '-x' as a value, use '-- -x'; \
+             try 'resound ping --help'",
+        ),
+        (
+            &["serv"],
+            "unrecognized subcommand 'serv'; a similar subcommand exists: 'serve'; \
+             try 'resound --help'",
+        ),
+    ] {
+        let ended = with_arguments(arguments.iter().copied());
+        assert_usage(&ended, &[]);
+        assert_eq!(ended.stderr, format!("resound: {line}\n"));
+    }
+}
+
 /// case X9: among the endpoints, a path over 107 bytes.
 #[test]
 fn a_wrong_endpoint_says_what_is_wrong_and_shows_a_right_one() {
