@@ -179,6 +179,19 @@ impl Tally {
         self.causes == other.causes
     }
 
+    /// Datagrams that were not for this server, by who or what sent them.
+    pub(super) fn turned_away(&self) -> u64 {
+        let of_guard = [
+            Cause::Denied,
+            Cause::LoopPort,
+            Cause::LoopOwnPort,
+            Cause::LoopSource,
+            Cause::LoopGroup,
+            Cause::RateLimited,
+        ];
+        of_guard.into_iter().map(|cause| self.count(cause)).sum()
+    }
+
     pub(super) fn add(&mut self, cause: Cause, times: u64) {
         self.causes[cause as usize] += times;
     }

@@ -304,10 +304,10 @@ impl<O: Observer> Server<O> {
             self.alarms.set(context.key(), at);
         }
         let after = &self.counters[transport];
-        let received = after.traffic.messages_in > before.traffic.messages_in
-            && after.count(Cause::Denied) == before.count(Cause::Denied);
         notice_losses(&mut self.observer, transport, &before, after);
-        if self.options.one_off && received {
+        // One by one: whoever is turned away is not the one that it waits for.
+        let served = |tally: &Tally| tally.traffic.messages_in - tally.turned_away();
+        if self.options.one_off && served(after) > served(&before) {
             self.life.take_one_off();
         }
         let drained = self.life.is_draining() && next == Next::Wait && mover.held() == 0;

@@ -256,3 +256,18 @@ fn a_one_off_server_waits_on_for_somebody_who_may_come() {
     rig.turn_until_stopped();
     assert_eq!(rig.count(Cause::Finished), 1);
 }
+
+/// case U11: nobody ends it by a datagram that no client sends.
+#[test]
+fn a_one_off_server_waits_on_for_a_datagram_that_may_be_answered() {
+    let options = Options { one_off: true, ..Options::default() };
+    let mut rig = udp(options, &["udp://127.0.0.1:0"]);
+    let to = rig.addr();
+    let twin = client_at(&format!("127.0.0.2:{}", to.port()));
+    let client = client_at("127.0.0.1:0");
+    twin.send_to(b"ping", to).unwrap();
+    client.send_to(b"ping", to).unwrap();
+    rig.turn_until_stopped();
+    assert_eq!(rig.count(Cause::LoopOwnPort), 1);
+    assert!(client.recv(&mut [0; 16]).is_ok() && twin.recv(&mut [0; 16]).is_err());
+}
