@@ -17,28 +17,34 @@ minutes=10
 seed=7007
 datagrams=10000000
 scene=chaos
+
+wrong() {
+  echo "soak.sh: $1" >&2
+  exit 2
+}
+
 while (($#)); do
   case $1 in
-    --minutes) minutes=${2:?--minutes needs a number}; shift 2 ;;
-    --seed) seed=${2:?--seed needs a number}; shift 2 ;;
-    --datagrams) datagrams=${2:?--datagrams needs a number}; shift 2 ;;
-    --scene) scene=${2:?--scene needs a name}; shift 2 ;;
+    --minutes | --seed | --datagrams | --scene)
+      (($# > 1)) || wrong "'$1' needs a value, as in '--minutes 10' or '--scene flood'"
+      declare "${1#--}=$2"
+      shift 2
+      ;;
     --) shift; break ;;
     -h | --help) usage; exit 0 ;;
     *)
-      echo "soak.sh: unexpected '$1'" >&2
       usage >&2
-      exit 2
+      wrong "unexpected '$1'"
       ;;
   esac
 done
 for number in "$minutes" "$seed" "$datagrams"; do
-  [[ $number =~ ^[0-9]+$ ]] || { echo "soak.sh: '$number' is no whole number" >&2; exit 2; }
+  [[ $number =~ ^(0|[1-9][0-9]*)$ ]] || wrong "'$number' is no whole number, such as 10"
 done
 
 case $scene in
   chaos)
-    ((minutes > 0)) || { echo "soak.sh: no time" >&2; exit 2; }
+    ((minutes > 0)) || wrong "no time: expected a minute at least"
     test=every_byte_comes_back_right_whatever_the_peers_do
     arguments=()
     # Far longer than the last scenes and the drain may take.
@@ -51,14 +57,15 @@ case $scene in
     limit_s=600
     ;;
   flood)
+    # Without, the test would say that it is skipped, and pass.
+    ((EUID == 0)) || wrong "only root may forge sources"
     test=flood::a_flood_of_forged_sources_is_counted_costs_no_memory_and_holds_nobody_up
     arguments=()
     limit_s=3600
     export RESOUND_FLOOD_DATAGRAMS=$datagrams
     ;;
   *)
-    echo "soak.sh: no scene '$scene': expected chaos, deaf or flood" >&2
-    exit 2
+    wrong "no scene '$scene': expected chaos, deaf or flood"
     ;;
 esac
 
