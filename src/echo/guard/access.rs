@@ -139,6 +139,23 @@ mod tests {
         assert!(access.admits(ip("::ffff:10.1.2.3")));
     }
 
+    #[test]
+    fn networks_of_all_addresses_and_at_both_ends_are_whole() {
+        for all in [&["0.0.0.0/0", "10.0.0.0/8"][..], &["128.0.0.0/1", "0.0.0.0/1"]] {
+            let access = Access::new(&networks(all), &[]);
+            assert!(
+                ["0.0.0.0", "10.0.0.1", "255.255.255.255"]
+                    .map(ip)
+                    .iter()
+                    .all(|ip| access.admits(*ip))
+            );
+            assert!(!access.admits(ip("::")));
+        }
+        let access = Access::new(&networks(&["::/0"]), &networks(&["ffff::/16", "::ffff:0:0/96"]));
+        assert!(access.admits(ip("::")) && access.admits(ip("fffe:ffff::")));
+        assert!(!access.admits(ip("ffff::")) && !access.admits(ip("127.0.0.1")));
+    }
+
     fn any_network() -> impl Strategy<Value = IpNet> {
         // Few bits differ, so that networks touch and lie in one another.
         prop_oneof![
