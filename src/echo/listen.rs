@@ -35,7 +35,7 @@ impl Bound {
         match self.endpoint.transport() {
             Transport::Unix | Transport::Unixgram => true,
             Transport::Tcp | Transport::Udp => {
-                self.addrs.iter().all(|addr| addr.ip().is_loopback())
+                self.addrs.iter().all(|addr| addr.ip().to_canonical().is_loopback())
             }
         }
     }

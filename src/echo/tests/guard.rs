@@ -74,9 +74,9 @@ fn a_datagram_to_a_broadcast_address_is_not_answered() {
     }
 }
 
-/// A UDP socket that somebody else has made, on every interface.
+/// A UDP socket that somebody else has made, of both families where its address lets it be.
 #[cfg(target_os = "linux")]
-fn socket_at_any(ip: &str) -> UdpSocket {
+fn socket_of_others(ip: &str) -> UdpSocket {
     use socket2::{Domain, Socket, Type};
 
     let addr = SocketAddr::new(ip.parse().unwrap(), 0);
@@ -88,6 +88,18 @@ fn socket_at_any(ip: &str) -> UdpSocket {
     socket.into()
 }
 
+/// case P2: who is told that others can reach it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_passed_socket_at_ipv4_loopback_inside_ipv6_is_local() {
+    for (ip, is_local) in [("::ffff:127.0.0.1", true), ("::1", true), ("::ffff:0.0.0.0", false)] {
+        let mut rig = udp(Options::default(), &[]);
+        let socket = socket_of_others(ip);
+        let bound = rig.handler.server.adopt(&mut rig.reactor, socket.into()).unwrap();
+        assert_eq!(bound.is_local(), is_local, "{ip}");
+    }
+}
+
 /// cases P2 U10 U11: the first datagram has a service manager start the service, and so is queued
 /// before the kernel notes which address was asked. It is answered from there as any other, and
 /// not when that is an address of many.
@@ -95,7 +107,7 @@ fn socket_at_any(ip: &str) -> UdpSocket {
 #[cfg(target_os = "linux")]
 fn on_a_passed_socket_what_was_queued_before_is_answered_from_where_it_was_asked() {
     for ip in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
-        let socket = socket_at_any(ip);
+        let socket = socket_of_others(ip);
         let port = socket.local_addr().unwrap().port();
         // Connected, a client takes an answer from nowhere else.
         let ask = |host: [u8; 4]| {
