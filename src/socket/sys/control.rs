@@ -85,9 +85,11 @@ impl Notes {
 }
 
 /// The source address for the answer, and whether the datagram was sent to many: then the address
-/// in its header is not the one to answer from (ip(7)). What was queued before the kernel was asked
-/// to note this, as on a socket that was passed, has no such address, but that of the header: where
-/// it is one of many that does not show it, such as a subnet's, the kernel lets nothing leave there.
+/// in its header is not the one to answer from (ip(7)).
+///
+/// What was queued before the kernel was asked to note this, as on a socket that was passed, has no
+/// such address, but that of the header. Where that is one of many and does not show it, such as a
+/// subnet's, the kernel lets nothing leave from there.
 fn ipv4_source(info: libc::in_pktinfo) -> (Option<Ipv4Addr>, bool) {
     let ip = |addr: libc::in_addr| Ipv4Addr::from(addr.s_addr.to_ne_bytes());
     let (asked, source) = (ip(info.ipi_addr), ip(info.ipi_spec_dst));
