@@ -188,6 +188,12 @@ fn connection_limit(
     let reserved =
         DESCRIPTORS_RESERVED + set_aside + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
     let most = limit.saturating_sub(reserved).max(1);
+    if limit <= reserved {
+        warn!(
+            "the descriptor limit {limit} leaves none for connections: expected more than \
+             {reserved}, such as by 'ulimit -n 1024'"
+        );
+    }
     match asked {
         Some(asked) if asked > most => {
             warn!("--max-connections {asked} is beyond the descriptor limit {limit}: using {most}");

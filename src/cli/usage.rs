@@ -133,7 +133,28 @@ pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
         line.push_str(said);
     }
     let line = text::bounded(line.strip_prefix("error: ").unwrap_or(&line), SAID_CHARS_MAX);
-    format!("{line}; try 'resound{} --help'", subcommand(words))
+    let expected = expected(error, words).map_or(String::new(), |expected| format!("; {expected}"));
+    format!("{line}{expected}; try 'resound{} --help'", subcommand(words))
+}
+
+/// What is expected where nothing was typed, of which clap says only that it is missing: what the
+/// value's own parser says of an empty one.
+fn expected(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let missing = match (error.kind(), error.get(ContextKind::InvalidArg)?) {
+        (ErrorKind::InvalidValue, ContextValue::String(option)) => {
+            let typed = error.get(ContextKind::InvalidValue);
+            let is_missing = typed.is_none_or(|typed| typed.to_string().is_empty());
+            is_missing.then(|| option.split(' ').next())??
+        }
+        (ErrorKind::MissingRequiredArgument, ContextValue::Strings(names)) => names.first()?,
+        _ => return None,
+    };
+    let option = missing.starts_with('-').then_some(missing);
+    let name = subcommand(words);
+    let probe = ["resound", name.trim()].into_iter().chain(option).chain([""]);
+    let refused = Cli::command().try_get_matches_from(probe).err()?.render().to_string();
+    let first_line = refused.lines().next()?;
+    first_line.find("expected ").map(|at| first_line[at..].to_owned())
 }
 
 /// Shows of what was typed the beginning, escaped: what was expected must not be lost behind it,

@@ -53,9 +53,9 @@ pub(super) struct PacketWork<'a> {
 }
 
 impl PacketMover {
-    /// For UDP, whose blocked answers wait for the socket.
-    pub(super) fn held_by_socket() -> PacketMover {
-        PacketMover::new(Held::Socket(VecDeque::new()))
+    /// For UDP, whose blocked answers wait for the socket, and which has lost so much before.
+    pub(super) fn held_by_socket(overflow_seen: u32) -> PacketMover {
+        PacketMover { overflow_seen, ..PacketMover::new(Held::Socket(VecDeque::new())) }
     }
 
     /// For Unix datagrams, whose blocked answers wait for their receiver.

@@ -27,6 +27,8 @@ pub(super) struct Life {
     endpoints: usize,
     one_off_taken: bool,
     drain: Option<Drain>,
+    /// What was open at the end is counted as cut.
+    is_cut_counted: bool,
     /// Every source is to be given a slice, to find out how the times have changed.
     wakes_all: bool,
     stall_timeout: Duration,
@@ -58,6 +60,7 @@ impl Life {
             endpoints: 0,
             one_off_taken: false,
             drain: None,
+            is_cut_counted: false,
             wakes_all: false,
             stall_timeout: options.stall_timeout,
             idle_timeout: options.idle_timeout,
@@ -246,6 +249,17 @@ impl<O: Observer> Server<O> {
 
     /// Stops the loop; what is open is counted as cut.
     fn cut(&mut self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
+        self.count_cut(sources);
+        context.stop();
+    }
+
+    /// Counts what is open as cut, and what was lost behind the last datagrams. To be called when
+    /// somebody else has stopped the loop, whose sources are dropped next; a server that has ended
+    /// its drain has done it.
+    pub fn count_cut(&mut self, sources: &Sources<Source>) {
+        if std::mem::replace(&mut self.life.is_cut_counted, true) {
+            return;
+        }
         for (_, source) in sources.iter() {
             match &source.0 {
                 Kind::Connection(connection) => {
@@ -260,7 +274,6 @@ impl<O: Observer> Server<O> {
                 Kind::Listener(_) => {}
             }
         }
-        context.stop();
     }
 
     /// Counts an endpoint in. A wildcard endpoint is two sockets, and so two of these.

@@ -249,7 +249,9 @@ fn listener_source(listener: Listener) -> Kind {
 }
 
 fn udp_source(socket: Datagram) -> Kind {
-    Kind::Packets(Box::new(Packets { socket, mover: PacketMover::held_by_socket() }))
+    // What a socket that was passed has lost before is not this server's to count.
+    let mover = PacketMover::held_by_socket(socket.lost().unwrap_or(0));
+    Kind::Packets(Box::new(Packets { socket, mover }))
 }
 
 fn unixgram_source(socket: Datagram) -> Kind {

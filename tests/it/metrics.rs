@@ -369,7 +369,9 @@ fn without_the_flag_there_is_no_thread_for_it() {
     };
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
     assert_eq!(threads(&daemon), 0);
-    assert_eq!(threads(&Observed::start(&["tcp://127.0.0.1:0"]).daemon), 2);
+    let observed = Observed::start(&["tcp://127.0.0.1:0"]);
+    // A thread takes its name once it runs.
+    wait_until("both threads", || threads(&observed.daemon) == 2);
 }
 
 #[test]

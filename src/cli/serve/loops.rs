@@ -210,6 +210,8 @@ impl Loop {
             ran.map_err(|error| Error::new("go on with", "the loop", error))
         });
         let counts = self.reactor.counts();
+        // Another loop may have ended this one.
+        self.server.count_cut(self.reactor.sources());
         drop(self.reactor);
         let counters = *self.server.counters();
         // The last word, for whoever asks from here on.

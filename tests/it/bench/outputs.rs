@@ -105,9 +105,10 @@ fn an_hlog_file_has_each_interval_and_they_add_up() {
     };
     if count(&document, "/generator/intervals_lost") == 0 {
         assert_eq!(sum(None), count(&document, "/latency_ns/count"));
-        // Echoes that come when the warm-up is over are in no interval: one a connection.
+        // Echoes that come when the warm-up is over are in no interval: one a connection, and as
+        // many more as were due while a busy machine let the generator wait.
         let warmup = count(&document, "/warmup_messages/received");
-        assert!((warmup - 2..=warmup).contains(&sum(Some("warmup"))), "{log}");
+        assert!(sum(Some("warmup")) <= warmup, "{log}");
     }
     let mut end = 0.0;
     for interval in intervals {

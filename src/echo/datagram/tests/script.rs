@@ -313,7 +313,7 @@ pub(super) struct Scene {
 impl Scene {
     /// A UDP socket that has just been told readable, with these datagrams from one peer.
     pub(super) fn of_udp(datagrams: &[&[u8]]) -> Scene {
-        let mut scene = Scene::new(PacketMover::held_by_socket());
+        let mut scene = Scene::new(PacketMover::held_by_socket(0));
         for bytes in datagrams {
             scene.batch.arrive(from(udp(1), bytes));
         }
