@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # What ships for running the service: that systemd takes the units and finds them tight, that their
-# filter lets the program work, and that a static program runs where there is nothing else.
+# filter lets the program work and enter its sandbox, and that a static program runs where there is
+# nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Of 10, by systemd-analyze security: 0 is a service that can do nothing.
 exposure_max=2.0
+
+# For each of the programs that speak to the service, which take a second.
+wait_max=5m
 
 step() {
   printf '== %s\n' "$*"
@@ -64,6 +68,6 @@ is_static() {
 
 step verify
 step secure
-step python3 -B scripts/deploy/under_filter.py "$program" scripts/systemd/resound.service
+step timeout "$wait_max" python3 -B scripts/deploy/under_filter.py "$program" scripts/systemd/resound.service
 step is_static
-step python3 -B scripts/deploy/in_empty_root.py "$program"
+step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program"

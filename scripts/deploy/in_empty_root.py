@@ -37,7 +37,10 @@ def start(root, *arguments):
 def listening(server, scheme):
     line = server.stdout.readline().decode()
     prefix = f"listening {scheme}://"
-    assert line.startswith(prefix), (line, server.poll(), server.stderr.read())
+    if not line.startswith(prefix):
+        # Its log ends when it does.
+        server.kill()
+        raise AssertionError((line, server.stderr.read()))
     host, _, port = line.removeprefix(prefix).strip().rpartition(":")
     return host.strip("[]"), int(port)
 

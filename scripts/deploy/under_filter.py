@@ -2,7 +2,8 @@
 
 under_filter.py PROGRAM UNIT
 
-Runs the program under strace(1) as the unit would have it run, and speaks to it by every path.
+Runs the program under strace(1) with the flags that the unit gives it, and with those that are more
+work, and speaks to it by every path.
 """
 
 import os
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+import urllib.request
 
 WAIT_MAX_S = 60
 BULK_BYTES = 8 << 20
@@ -43,16 +46,18 @@ def expand(words, sets):
     return calls
 
 
+def values(unit, wanted):
+    with open(unit, encoding="utf-8") as lines:
+        settings = [line.strip().partition("=") for line in lines]
+    return [value for key, _, value in settings if key == wanted]
+
+
 def allowed(unit):
     sets = named_sets()
     calls = expand(["@default"], sets)
-    with open(unit, encoding="utf-8") as lines:
-        for line in lines:
-            key, _, value = line.strip().partition("=")
-            if key != "SystemCallFilter":
-                continue
-            words = expand(value.removeprefix("~").split(), sets)
-            calls = calls - words if value.startswith("~") else calls | words
+    for value in values(unit, "SystemCallFilter"):
+        words = expand(value.removeprefix("~").split(), sets)
+        calls = calls - words if value.startswith("~") else calls | words
     return calls
 
 
@@ -90,6 +95,19 @@ def speak(folder, lines):
                 assert client.recv(16) == b"ping"
 
 
+def scrape(log):
+    """Reads the metrics, from where the log says that they are. It is written in the background."""
+    deadline = time.monotonic() + WAIT_MAX_S
+    while True:
+        with open(log, encoding="utf-8") as text:
+            if found := re.search(r"metrics at (http://\S+)\n", text.read()):
+                break
+        assert time.monotonic() < deadline, "the log does not say where the metrics are"
+        time.sleep(0.01)
+    with urllib.request.urlopen(found[1], timeout=WAIT_MAX_S) as response:
+        assert b"process_resident_memory_bytes " in response.read()
+
+
 def main(program, unit):
     with tempfile.TemporaryDirectory() as folder:
         manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -99,18 +117,22 @@ def main(program, unit):
         endpoints += [f"unix:{folder}/stream", f"unixgram:{folder}/packets"]
         refuse = [f"--inject={name}:error=EPERM" for name in sorted(REFUSED)]
         strace = ["strace", "-f", "-qq", "-o", trace, *refuse]
-        command = [*strace, program, "serve", "--stats", "50ms"]
+        (start,) = values(unit, "ExecStart")
+        command = [*strace, program, *start.split()[1:], "--stats", "50ms"]
+        command += ["--metrics", "127.0.0.1:0", "--threads", "2"]
         environment = {"NOTIFY_SOCKET": f"{folder}/notify", "WATCHDOG_USEC": "100000"}
-        server = subprocess.Popen(
-            [*command, "--threads", "2", *endpoints],
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with open(f"{folder}/log", "wb") as log:
+            server = subprocess.Popen(
+                [*command, *endpoints],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         try:
             lines = [server.stdout.readline().strip() for _ in endpoints]
             speak(folder, lines)
+            scrape(f"{folder}/log")
             manager.settimeout(WAIT_MAX_S)
             while b"WATCHDOG=1" not in manager.recv(4096):
                 pass
