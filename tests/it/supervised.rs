@@ -3,9 +3,14 @@
 mod notify;
 mod sockets;
 
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::support::{python, resound};
+use crate::support::{Guarded, WAIT_MAX, python, resound};
 
 /// `resound serve` under a manager that passes these sockets (see `tests/python/manager.py`).
 fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
@@ -13,4 +18,31 @@ fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
     command.args(sockets).arg("--").arg(resound().get_program()).arg("serve").args(arguments);
     command.env_remove("RUST_LOG");
     command
+}
+
+/// What a server that cannot start logs to a socket, told that the journal is this one or another.
+fn log_to_socket(is_journal: bool) -> String {
+    let (mut near, far) = UnixStream::pair().unwrap();
+    near.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let far = std::fs::File::from(OwnedFd::from(far));
+    let metadata = far.metadata().unwrap();
+    let inode = metadata.ino() + u64::from(!is_journal);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = resound();
+    command.args(["serve", &format!("tcp://{}", taken.local_addr().unwrap())]);
+    command.env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev())).env_remove("RUST_LOG");
+    command.stderr(far);
+    assert_eq!(Guarded::spawn(command).wait().code(), Some(1));
+    let mut log = String::new();
+    near.read_to_string(&mut log).unwrap();
+    log
+}
+
+#[test]
+fn lines_for_the_journal_leave_the_time_to_it_and_all_others_begin_with_it() {
+    let log = log_to_socket(true);
+    assert!(log.trim_start().starts_with("INFO at most "), "{log}");
+    let log = log_to_socket(false);
+    let (time, rest) = log.split_once(' ').unwrap();
+    assert!(time.ends_with('Z') && rest.trim_start().starts_with("INFO at most "), "{log}");
 }

@@ -1,7 +1,10 @@
 //! The flags of `serve`, and what they mean.
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -179,6 +182,14 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Whether this goes to systemd's journal, which says so by JOURNAL_STREAM (systemd.exec(5)):
+/// children inherit the variable, and may have their output elsewhere.
+fn is_journal(output: &impl AsFd) -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let metadata = output.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
 fn octal_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
@@ -284,12 +295,17 @@ impl Arguments {
         let filter = asked.as_ref().and_then(|filter| EnvFilter::try_new(filter.to_str()?).ok());
         let is_invalid = asked.is_some() && filter.is_none();
         let log = log.clone();
-        tracing_subscriber::fmt()
+        let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(level)))
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
-            .with_writer(move || log.clone())
-            .init();
+            .with_writer(move || log.clone());
+        if is_journal(&io::stderr()) {
+            // It has times of its own.
+            subscriber.without_time().init();
+        } else {
+            subscriber.init();
+        }
         if is_invalid {
             warn!("RUST_LOG is ignored: it is no log filter, such as debug");
         }
