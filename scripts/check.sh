@@ -23,6 +23,6 @@ step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-fe
 step cargo test --locked
 # Whoever speaks to a server notices no sandbox.
 step env RESOUND_TEST_SERVE_FLAGS=--sandbox cargo test --locked --test it -- \
-  interop:: accept:: life:: trains:: --skip bench:: --skip ping::
+  interop:: accept:: life:: metrics:: supervised:: trains:: --skip bench:: --skip ping::
 step cargo test --locked --benches
 step scripts/check-deploy.sh

@@ -26,10 +26,10 @@ struct Observed {
 
 /// What a client was answered.
 #[derive(Debug)]
-struct Response {
-    status: u16,
+pub struct Response {
+    pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Observed {
@@ -79,7 +79,7 @@ impl Observed {
     }
 }
 
-fn connect(addr: SocketAddr) -> TcpStream {
+pub fn connect(addr: SocketAddr) -> TcpStream {
     let client = TcpStream::connect_timeout(&addr, WAIT_MAX).unwrap();
     client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     client
@@ -104,17 +104,17 @@ fn response_to(mut client: TcpStream) -> Response {
 }
 
 #[track_caller]
-fn get(addr: SocketAddr, path: &str) -> Response {
+pub fn get(addr: SocketAddr, path: &str) -> Response {
     ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n"))
 }
 
 /// The samples of a page, by name and labels as they stand there.
 #[derive(Debug)]
-struct Metrics(BTreeMap<String, f64>);
+pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
     #[track_caller]
-    fn of(page: &str) -> Metrics {
+    pub fn of(page: &str) -> Metrics {
         let samples = page.lines().filter(|line| !line.starts_with('#'));
         let sample = |line: &str| {
             let (name, value) = line.rsplit_once(' ').expect("a name and a value");
@@ -124,7 +124,7 @@ impl Metrics {
     }
 
     #[track_caller]
-    fn get(&self, name: &str) -> f64 {
+    pub fn get(&self, name: &str) -> f64 {
         *self.0.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 

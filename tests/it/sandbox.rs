@@ -3,7 +3,7 @@
 //! That all the other tests pass with it on is for `scripts/check.sh`, which runs some of them
 //! again with `RESOUND_TEST_SERVE_FLAGS=--sandbox`.
 
-mod forbidden;
+pub mod forbidden;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -37,14 +37,14 @@ fn said(daemon: &Daemon) -> String {
     daemon.process.stderr_text()
 }
 
-fn threads(pid: Pid) -> Vec<String> {
+pub fn threads(pid: Pid) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
     tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// How many threads there are, of which every one has a filter, and can gain no privileges.
 #[track_caller]
-fn confined_threads(pid: Pid) -> usize {
+pub fn confined_threads(pid: Pid) -> usize {
     let mut count = 0;
     for thread in threads(pid) {
         let path = format!("/proc/{}/task/{thread}/status", pid.as_raw_nonzero());

@@ -2,6 +2,7 @@
 
 mod notify;
 mod sockets;
+mod together;
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -10,13 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::support::{Guarded, WAIT_MAX, python, resound};
+use crate::support::{Guarded, WAIT_MAX, python, resound, serve_flags};
 
 /// `resound serve` under a manager that passes these sockets (see `tests/python/manager.py`).
 fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
     let mut command = python("manager.py");
     command.args(sockets).arg("--").arg(resound().get_program()).arg("serve").args(arguments);
-    command.env_remove("RUST_LOG");
+    command.args(serve_flags()).env_remove("RUST_LOG");
     command
 }
 

@@ -22,7 +22,7 @@ const GONE: i32 = 78;
 
 const EPERM: i64 = -1;
 const EINTR: i64 = -4;
-const EACCES: i64 = -13;
+pub const EACCES: i64 = -13;
 const ENOSYS: i64 = -38;
 
 /// What is asked, the call and its arguments, and the result in the sandbox.
@@ -30,7 +30,7 @@ type Asked = (&'static str, Value, i64);
 
 /// Has a thread of a server make these calls, and returns what they have returned; nothing if the
 /// thread is gone. `None` where it cannot be done.
-fn make_calls(daemon: &Daemon, thread: &str, calls: &Value) -> Option<Vec<i64>> {
+pub fn make_calls(daemon: &Daemon, thread: &str, calls: &Value) -> Option<Vec<i64>> {
     if !cfg!(target_arch = "x86_64") {
         println!("skipped: the script knows the registers of x86_64 alone");
         return None;

@@ -16,11 +16,11 @@ use super::passed;
 use crate::support::{Daemon, Process, WAIT_MAX, abstract_name, echo, resound, wait_until};
 
 /// A manager's end, which hears.
-struct Manager(UnixDatagram);
+pub(super) struct Manager(UnixDatagram);
 
 impl Manager {
     /// Bound to a name such as `NOTIFY_SOCKET` has.
-    fn new(name: &str) -> Manager {
+    pub(super) fn new(name: &str) -> Manager {
         let addr = match name.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name).unwrap(),
             None => SocketAddr::from_pathname(name).unwrap(),
@@ -42,7 +42,7 @@ impl Manager {
 
     /// The message with such a line; others before it are passed over, and returned beside it.
     #[track_caller]
-    fn wait_for(&self, prefix: &str) -> (Vec<String>, Vec<String>) {
+    pub(super) fn wait_for(&self, prefix: &str) -> (Vec<String>, Vec<String>) {
         let deadline = Instant::now() + WAIT_MAX;
         let mut before = Vec::new();
         loop {
