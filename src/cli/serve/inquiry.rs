@@ -99,7 +99,7 @@ pub(super) mod tests {
     /// Far beyond what a busy machine needs.
     const WAIT_MAX: Duration = Duration::from_secs(60);
 
-    /// An observer that does nothing but answer.
+    /// The observer of a server that does nothing but answer.
     pub(in crate::cli::serve) struct Answering(pub(in crate::cli::serve) Respondent);
 
     impl Observer for Answering {

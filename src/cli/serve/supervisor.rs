@@ -303,28 +303,22 @@ impl Reporter {
 mod tests {
     use std::sync::mpsc;
 
-    use resound::echo::{Counters, Observer, Options, Server, Source};
-    use resound::reactor::{LoopCounts, Reactor};
+    use resound::echo::{Options, Server, Source};
+    use resound::reactor::Reactor;
 
-    use super::super::inquiry::{Respondent, inquiry};
+    use super::super::inquiry::inquiry;
+    use super::super::inquiry::tests::Answering;
     use super::*;
 
     /// Far beyond what a busy machine needs.
     const WAIT_MAX: Duration = Duration::from_secs(60);
 
-    struct Asked(Respondent);
-
-    impl Observer for Asked {
-        fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
-            self.0.answer(counters, counts);
-        }
-    }
-
     #[test]
     fn a_loop_that_does_not_turn_keeps_the_watchdog_from_being_told() {
         let mut reactor: Reactor<Source> = Reactor::new().unwrap();
         let (inquiry, mut respondents) = inquiry([reactor.ask_handle()].into_iter());
-        let mut server = Server::with_observer(Options::default(), Asked(respondents.remove(0)));
+        let mut server =
+            Server::with_observer(Options::default(), Answering(respondents.remove(0)));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();

@@ -88,8 +88,7 @@ mod tests {
     use std::time::Instant;
 
     use resound::echo::{Options, Server, Source};
-    use resound::reactor;
-    use resound::reactor::{Handler, LoopCounts, Reactor};
+    use resound::reactor::{self, Handler, LoopCounts, Reactor};
 
     use super::*;
     use crate::cli::serve::inquiry::inquiry;

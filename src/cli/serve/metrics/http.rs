@@ -93,8 +93,7 @@ fn asked(request: &Request<'_, '_>) -> Parsed {
         Some("HEAD") => true,
         _ => return refused(Status::MethodNotAllowed, "expected GET or HEAD"),
     };
-    let target = request.path.unwrap_or_default();
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let path = path_of(request.path.unwrap_or_default());
     let page = match path {
         METRICS_PATH => Page::Metrics(accepted(request)),
         HEALTH_PATH => Page::Health,
@@ -104,6 +103,16 @@ fn asked(request: &Request<'_, '_>) -> Parsed {
         }
     };
     Parsed::Asked(Asked { page, head_only })
+}
+
+/// The path of a target, which may be a whole URL, as it is sent to proxies: servers must accept
+/// that too (RFC 9112, 3.2.2).
+fn path_of(target: &str) -> &str {
+    let target = match target.strip_prefix("http://") {
+        Some(rest) => rest.find('/').map_or("/", |path_at| &rest[path_at..]),
+        None => target,
+    };
+    target.split_once('?').map_or(target, |(path, _)| path)
 }
 
 /// The format that the client reads. Whoever does not name OpenMetrics gets what everybody reads.
@@ -169,6 +178,7 @@ mod tests {
                     ("/metrics?name=a", Page::Metrics(Format::Plain)),
                     ("/healthz", Page::Health),
                     ("/healthz?", Page::Health),
+                    ("http://a:9100/metrics?name=a", Page::Metrics(Format::Plain)),
                 ] {
                     let head = format!("{method} {target} {version}\r\nHost: a\r\n\r\n");
                     assert_eq!(parsed(&head), Parsed::Asked(Asked { page, head_only }), "{head:?}");
@@ -205,6 +215,7 @@ mod tests {
         assert_refused("GET / HTTP/1.1\r\n\r\n", "404");
         assert_refused("GET /metrics/ HTTP/1.1\r\n\r\n", "404");
         assert_refused("GET //healthz HTTP/1.1\r\n\r\n", "404");
+        assert_refused("GET http://metrics HTTP/1.1\r\n\r\n", "404");
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "get"] {
             assert_refused(&format!("{method} /metrics HTTP/1.1\r\n\r\n"), "405");
         }
