@@ -136,8 +136,11 @@ fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
         fs::read_to_string(format!("/proc/{}/task/{thread}/comm", pid.as_raw_nonzero())).ok()
     });
     assert!(names.into_iter().any(|name| name == "loop-1\n"), "threads can be named");
-    // Both loops, the log's thread and that which prints, at one time or another.
-    wait_until("four threads", || confined_threads(pid) >= 4);
+    // Both loops, the log's thread and that which prints: it is gone a moment after its last line.
+    wait_until("four threads", || {
+        echo(&mut tcp(&daemon));
+        confined_threads(pid) >= 4
+    });
     let peer = tcp(&daemon);
     daemon.process.signal(Signal::TERM);
     wait_until("the files to go", || !stream.exists() && !datagram.exists());
