@@ -71,3 +71,4 @@ step secure
 step timeout "$wait_max" python3 -B scripts/deploy/under_filter.py "$program" scripts/systemd/resound.service
 step is_static
 step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program"
+step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program" --sandbox

@@ -1,6 +1,8 @@
 """Runs a static program in a root with nothing but itself, as nobody, and speaks to it.
 
-in_empty_root.py PROGRAM
+in_empty_root.py PROGRAM [FLAG]...
+
+FLAGs are those of `resound serve`.
 
 The root has no /dev, /proc, /etc and no libraries, as that of a container made from scratch. Root
 enters it by chroot(1), anybody else by a user namespace besides (unshare(1)).
@@ -82,29 +84,31 @@ def as_nobody(action, *arguments):
 
 
 def shed(server, place):
-    """Without a descriptor to spare a client is told so, and not left to wait."""
+    """Without a descriptor to spare each client is told so, and not left to wait: the one kept for
+    that has to be had again each time."""
     numbers = [int(name) for name in os.listdir(f"/proc/{server.pid}/fd")]
     limit = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     # As many as there are: Linux gives the lowest that is free, and none from the limit on.
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (max(numbers) + 1, limit[1]))
     free = max(numbers) + 1 - len(numbers)
     held = [connected(place) for _ in range(free)]
-    with connected(place) as client:
-        try:
-            assert client.recv(1) == b""
-        except ConnectionResetError:
-            pass
+    for _ in range(3):
+        with connected(place) as client:
+            try:
+                assert client.recv(1) == b""
+            except ConnectionResetError:
+                pass
     for client in held:
         client.close()
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limit)
 
 
-def main(program):
+def main(program, *flags):
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
         shutil.copy(program, os.path.join(root, "resound"))
         endpoints = ("tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tcp://localhost:0")
-        server = start(root, "serve", *endpoints)
+        server = start(root, "serve", *flags, *endpoints)
         try:
             tcp, udp = listening(server, "tcp"), listening(server, "udp")
             name, port = listening(server, "tcp")
@@ -128,7 +132,7 @@ def main(program):
         log = log.decode()
         assert server.returncode == 0, (server.returncode, log)
         assert " tcp_shed=" in log or " shed=" in log, log
-        print(f"in an empty root: served, shed, ended by SIGTERM with {server.returncode}")
+        print(f"in an empty root{''.join(f', {flag}' for flag in flags)}: served, shed, ended by SIGTERM with {server.returncode}")
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

@@ -172,7 +172,12 @@ fn bulk_is_spliced_and_quiet_peers_are_dismissed() {
 /// The spare descriptor is a reader of /dev/null, which is opened again each time it was used.
 #[test]
 fn without_descriptors_one_client_after_the_other_is_shed() {
-    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    sheds_again_and_again(sandboxed(&["tcp://127.0.0.1:0"]));
+}
+
+/// case A3
+#[track_caller]
+fn sheds_again_and_again(daemon: Daemon) {
     let pid = daemon.process.pid();
     echo(&mut tcp(&daemon));
     let open = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();

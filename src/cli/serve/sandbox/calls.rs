@@ -5,6 +5,7 @@
 //! conditions run the filter, and none of them is on the way of a message.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use libc::{c_int, c_long};
 use seccompiler::{
@@ -184,11 +185,14 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
         let to_read = [(0, ALL_BITS, 0), (2, u64::MAX, 0)];
         allow_if(&mut rules, libc::SYS_prlimit64, &to_read)?;
     }
-    if needs.notices {
+    // Where /dev/null cannot be opened, the spare descriptor is such a socket.
+    if needs.notices || !files_are_restricted || !Path::new("/dev/null").exists() {
         const KIND_BITS: u64 = 0xf;
         let unix_datagrams =
             [(0, ALL_BITS, bits(libc::AF_UNIX)), (1, KIND_BITS, bits(libc::SOCK_DGRAM))];
         allow_if(&mut rules, libc::SYS_socket, &unix_datagrams)?;
+    }
+    if needs.notices {
         allow_commands(&mut rules, libc::SYS_ioctl, 1, &[NONBLOCKING])?;
     }
     Ok(rules)

@@ -40,7 +40,7 @@ type Allowed = (PathFd, BitFlags<AccessFs>);
 
 fn allowed(needs: &Needs) -> Vec<Allowed> {
     let mut allowed = Vec::new();
-    // The spare descriptor is a reader of it. Where there is no such file, there is no spare.
+    // The spare descriptor is a reader of it. Where there is no such file, it is a socket.
     allowed.extend(PathFd::new("/dev/null").ok().map(|fd| (fd, AccessFs::ReadFile.into())));
     for folder in &needs.folders {
         match PathFd::new(folder) {
