@@ -132,7 +132,8 @@ def main(program, *flags):
         log = log.decode()
         assert server.returncode == 0, (server.returncode, log)
         assert " tcp_shed=" in log or " shed=" in log, log
-        print(f"in an empty root{''.join(f', {flag}' for flag in flags)}: served, shed, ended by SIGTERM with {server.returncode}")
+        given = " ".join(["serve", *flags])
+        print(f"{given} in an empty root: shed, ended by SIGTERM with {server.returncode}")
 
 
 main(*sys.argv[1:])
