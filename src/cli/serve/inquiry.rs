@@ -58,9 +58,10 @@ impl Inquiry {
     /// The answer of each loop, in their order; of one that has ended its last, `None` if it never
     /// gave one.
     pub(super) fn ask(&self, timeout: Duration) -> Result<Vec<Option<Answer>>, Silent> {
-        let deadline = Instant::now() + timeout;
         // Whoever panicked with it in hand has left nothing half done.
         let mut loops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // From here on: who waited for another's answer is no sign that a loop hangs.
+        let deadline = Instant::now() + timeout;
         for Asked { handle, answers, latest } in loops.iter_mut() {
             // Those to a question that was given up, or the last of all.
             while let Ok(answer) = answers.try_recv() {

@@ -24,7 +24,9 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     let allowed = allowed(needs);
     let status = enforce(&allowed).map_err(|error| error.to_string())?;
     match (&status.landlock, &status.ruleset) {
-        (LandlockStatus::NotImplemented, _) => Err("this kernel does not have it".to_owned()),
+        (LandlockStatus::NotImplemented, _) => {
+            Err("this kernel does not have it, or a filter forbids it".to_owned())
+        }
         (LandlockStatus::NotEnabled, _) => Err("it was not enabled at boot".to_owned()),
         (_, RulesetStatus::NotEnforced) => Err("this kernel restricts nothing by it".to_owned()),
         (LandlockStatus::Available { effective_abi, kernel_abi }, _) => {
