@@ -69,7 +69,7 @@ impl<'a> Asker<'a> {
     }
 
     fn new(world: &'a World, socket: Socket) -> Asker<'a> {
-        let (number, drops_before) = (world.number(), udp_drops(world.udp));
+        let (number, drops_before) = (world.number(), udp_drops(world.udp, world.loops()));
         let (unanswered, buf) = (BTreeMap::new(), vec![0; 1 << 17]);
         Asker { world, socket, number, next: 0, next_answer: 0, unanswered, drops_before, buf }
     }
@@ -152,14 +152,16 @@ impl<'a> Asker<'a> {
     /// What full buffers have dropped since this socket is there, be it ours or anybody's.
     fn drops(&self) -> u64 {
         match &self.socket {
-            Socket::Udp(_) => udp_drops(self.world.udp) - self.drops_before + self.own_drops(),
+            Socket::Udp(_) => {
+                udp_drops(self.world.udp, self.world.loops()) - self.drops_before + self.own_drops()
+            }
             Socket::Unix(_) => 0,
         }
     }
 
     fn own_drops(&self) -> u64 {
         match &self.socket {
-            Socket::Udp(socket) => udp_drops(socket.local_addr().unwrap()),
+            Socket::Udp(socket) => udp_drops(socket.local_addr().unwrap(), 1),
             Socket::Unix(_) => 0,
         }
     }

@@ -176,7 +176,7 @@ fn end_of_trains(mut script: Process) -> [u64; 3] {
 /// The system tells the server of a loss with the next datagram of that socket: it is asked until
 /// its count is the kernel's.
 fn wait_for_overflow_count(world: &World) -> u64 {
-    let drops = udp_drops(world.udp);
+    let drops = udp_drops(world.udp, world.loops());
     wait_until(&format!("{drops} lost datagrams to be counted"), || {
         // From a socket of its own: another loop's, perhaps.
         let mut asker = Asker::udp(world);

@@ -278,11 +278,19 @@ pub fn resident_kib(pid: Pid) -> u64 {
     resident.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Datagrams that the kernel has dropped for want of receive buffer, of all UDP sockets of IPv4
-/// loopback with this port.
-pub fn udp_drops(addr: SocketAddr) -> u64 {
+/// Datagrams that the kernel has dropped for want of receive buffer, of so many UDP sockets of IPv4
+/// loopback with this port. The table is read piece by piece: while others open and close sockets
+/// it may leave one out, and is read again.
+pub fn udp_drops(addr: SocketAddr, sockets: u64) -> u64 {
     let wanted = format!("0100007F:{:04X}", addr.port());
-    let table = fs::read_to_string("/proc/net/udp").unwrap();
-    let rows = table.lines().skip(1).filter(|row| row.split_whitespace().nth(1) == Some(&wanted));
-    rows.map(|row| row.split_whitespace().last().unwrap().parse::<u64>().unwrap()).sum()
+    let mut drops = Vec::new();
+    wait_until("the sockets in /proc/net/udp", || {
+        let table = fs::read_to_string("/proc/net/udp").unwrap();
+        let rows = table.lines().skip(1);
+        let ours = rows.filter(|row| row.split_whitespace().nth(1) == Some(&wanted));
+        let last = |row: &str| row.split_whitespace().last().unwrap().parse::<u64>().unwrap();
+        drops = ours.map(last).collect();
+        drops.len() as u64 == sockets
+    });
+    drops.iter().sum()
 }
