@@ -99,6 +99,21 @@ pub enum Cause {
     AnswerFailed,
 }
 
+/// What a [`Cause`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A connection was accepted.
+    Accepted,
+    /// A connection was not served, or could not be accepted yet.
+    Unserved,
+    /// A connection has closed.
+    Closed,
+    /// A datagram or its answer was dropped.
+    Dropped,
+    /// Something went wrong with datagrams, and nothing was lost by it.
+    Mended,
+}
+
 impl Cause {
     /// All of them, in the order of reports, each with its name there.
     pub const ALL: &'static [(Cause, &'static str)] = &[
@@ -138,6 +153,33 @@ impl Cause {
         (Cause::AnswerStalled, "answer_stalled"),
         (Cause::AnswerFailed, "answer_failed"),
     ];
+
+    /// What it tells of on a transport; `None` where it does not occur.
+    pub fn effect(self, transport: Transport) -> Option<Effect> {
+        let (on_stream, on_datagram) = match self {
+            Cause::Accepted => (Some(Effect::Accepted), None),
+            Cause::AcceptAborted
+            | Cause::AcceptNoDescriptor
+            | Cause::AcceptNoMemory
+            | Cause::AcceptFailed
+            | Cause::Shed
+            | Cause::AddressLimit
+            | Cause::Unregistered => (Some(Effect::Unserved), None),
+            Cause::Denied => (Some(Effect::Unserved), Some(Effect::Dropped)),
+            Cause::Finished
+            | Cause::Reset
+            | Cause::BrokenPipe
+            | Cause::Idle
+            | Cause::Stalled
+            | Cause::DrainCut
+            | Cause::StreamFailed => (Some(Effect::Closed), None),
+            Cause::ReceiveFailed | Cause::Held | Cause::TrainRefused => {
+                (None, Some(Effect::Mended))
+            }
+            _ => (None, Some(Effect::Dropped)),
+        };
+        if transport.is_stream() { on_stream } else { on_datagram }
+    }
 
     /// Whether somebody was turned away, or a datagram or an answer dropped.
     pub(super) fn is_loss(self) -> bool {
@@ -324,6 +366,23 @@ mod tests {
         for (place, &(cause, name)) in Cause::ALL.iter().enumerate() {
             assert_eq!(cause as usize, place, "{name}");
             assert_eq!(cause.name(), name);
+        }
+    }
+
+    #[test]
+    fn every_cause_has_an_effect_on_streams_or_on_datagrams_and_one_on_both() {
+        let on = |cause: Cause| {
+            [Transport::Tcp, Transport::Udp].map(|transport| cause.effect(transport).is_some())
+        };
+        let on_both = Cause::ALL.iter().filter(|(cause, _)| on(*cause) == [true; 2]);
+        assert_eq!(on_both.map(|(cause, _)| *cause).collect::<Vec<_>>(), [Cause::Denied]);
+        assert!(Cause::ALL.iter().all(|(cause, _)| on(*cause) != [false; 2]));
+        let dropped = |cause: Cause| cause.effect(Transport::Udp) == Some(Effect::Dropped);
+        for (cause, name) in Cause::ALL {
+            let is_of_datagrams = cause.effect(Transport::Udp).is_some() && *cause != Cause::Denied;
+            // What is dropped is a loss to be told of, and so is a receive that failed.
+            let is_told = dropped(*cause) || *cause == Cause::ReceiveFailed;
+            assert!(!is_of_datagrams || cause.is_loss() == is_told, "{name}");
         }
     }
 

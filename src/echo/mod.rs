@@ -54,7 +54,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-pub use self::counters::{Cause, Counters, Tally, Traffic};
+pub use self::counters::{Cause, Counters, Effect, Tally, Traffic};
 pub use self::guard::Access;
 pub use self::limits::Limits;
 pub use self::listen::Bound;

@@ -170,7 +170,15 @@ fn told(metrics: &Metrics, name: &str) -> f64 {
             return metrics.get(&format!("{figure}{{transport=\"{transport}\"}}"));
         }
     }
-    metrics.sum("resound_causes_total{", &format!("cause=\"{name}\""))
+    if name == "accepted" {
+        return metrics.sum("resound_accepted_connections_total{", "transport=");
+    }
+    let of_cause =
+        ["unserved_connections", "closed_connections", "dropped_datagrams", "datagram_incidents"];
+    let count = |family: &str| {
+        metrics.sum(&format!("resound_{family}_total{{"), &format!("cause=\"{name}\""))
+    };
+    of_cause.into_iter().map(count).sum()
 }
 
 #[test]

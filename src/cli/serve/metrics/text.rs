@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
-use resound::echo::{Cause, Counters, Traffic};
+use resound::echo::{Cause, Counters, Effect, Traffic};
 use resound::endpoint::Transport;
 use resound::reactor::{Histogram, LoopCounts};
 
@@ -138,14 +138,48 @@ impl Snapshot {
             });
             families.family(name, help, unit, rows)?;
         }
-        let causes = self.setting.transports.iter().flat_map(|transport| {
-            Cause::ALL.iter().map(|(cause, name)| {
-                let labels = [("transport", transport.name()), ("cause", *name)];
-                (labels, ConstCounter::new(self.counters[*transport].count(*cause)))
+        self.encode_causes(families)
+    }
+
+    /// By what they tell of, so that each sum means something.
+    fn encode_causes(&self, families: &mut Families<'_>) -> fmt::Result {
+        let of = |wanted: Effect| {
+            self.setting.transports.iter().flat_map(move |transport| {
+                let causes = Cause::ALL.iter();
+                let wanted = causes.filter(move |(c, _)| c.effect(*transport) == Some(wanted));
+                wanted.map(|(cause, name)| {
+                    let count = ConstCounter::new(self.counters[*transport].count(*cause));
+                    (transport.name(), *name, count)
+                })
             })
-        });
-        let help = "What happened that is neither a message nor an answer, by its name in the log";
-        families.family("resound_causes", help, None, causes)
+        };
+        let accepted = of(Effect::Accepted).map(|(name, _, count)| ([("transport", name)], count));
+        let help = "Connections accepted";
+        families.family("resound_accepted_connections", help, None, accepted)?;
+        for (name, help, effect) in [
+            (
+                "resound_unserved_connections",
+                "Connections that were not served, and accepts that failed",
+                Effect::Unserved,
+            ),
+            ("resound_closed_connections", "Connections that have closed", Effect::Closed),
+            (
+                "resound_dropped_datagrams",
+                "Datagrams that were not answered, or not received",
+                Effect::Dropped,
+            ),
+            (
+                "resound_datagram_incidents",
+                "Failed receives, answers that had to wait, trains refused: nothing was lost",
+                Effect::Mended,
+            ),
+        ] {
+            let rows = of(effect).map(|(transport, cause, count)| {
+                ([("transport", transport), ("cause", cause)], count)
+            });
+            families.family(name, help, None, rows)?;
+        }
+        Ok(())
     }
 
     fn encode_loops(&self, families: &mut Families<'_>) -> fmt::Result {

@@ -54,15 +54,20 @@ fn counts_of_all_loops_are_summed_and_those_of_a_loop_bear_its_number() {
     }
 }
 
+/// Once on each transport that there is and on which it occurs.
 #[test]
-fn every_cause_is_told_of_every_transport_there_is() {
+fn every_cause_is_told_where_it_occurs_and_nowhere_else() {
     let page = page(&setting(), &answers(), Format::Plain);
-    for transport in ["tcp", "udp"] {
-        for (_, cause) in Cause::ALL {
-            let labels = format!("{{transport=\"{transport}\",cause=\"{cause}\"}}");
-            assert_eq!(value(&page, &format!("resound_causes_total{labels}")), "0");
+    for transport in [Transport::Tcp, Transport::Udp] {
+        for (cause, name) in Cause::ALL {
+            let labels = format!("{{transport=\"{}\",cause=\"{name}\"}} ", transport.name());
+            let effect = cause.effect(transport);
+            let is_told = effect.is_some() && effect != Some(Effect::Accepted);
+            assert_eq!(page.matches(&labels).count(), usize::from(is_told), "{labels}");
         }
     }
+    assert_eq!(value(&page, "resound_accepted_connections_total{transport=\"tcp\"}"), "0");
+    assert_eq!(page.matches("resound_accepted_connections_total{").count(), 1);
 }
 
 #[test]
@@ -96,12 +101,15 @@ fn histograms_are_cumulative_and_end_with_all() {
 #[test]
 fn each_format_has_its_type_and_its_end() {
     let open_metrics = page(&setting(), &answers(), Format::OpenMetrics);
-    assert!(open_metrics.contains("\n# TYPE resound_causes counter\n"), "{open_metrics}");
+    assert!(
+        open_metrics.contains("\n# TYPE resound_closed_connections counter\n"),
+        "{open_metrics}"
+    );
     assert!(open_metrics.contains("\n# UNIT resound_received_bytes bytes\n"), "{open_metrics}");
     assert!(open_metrics.ends_with("\n# EOF\n"));
     assert!(Format::OpenMetrics.content_type().starts_with("application/openmetrics-text; "));
     let plain = page(&setting(), &answers(), Format::Plain);
-    assert!(plain.contains("\n# TYPE resound_causes_total counter\n"), "{plain}");
+    assert!(plain.contains("\n# TYPE resound_closed_connections_total counter\n"), "{plain}");
     assert!(!plain.contains("# EOF") && plain.ends_with('\n'));
     assert!(Format::Plain.content_type().starts_with("text/plain; version=0.0.4"));
 }
