@@ -9,6 +9,7 @@ mod bad_input;
 mod bench;
 mod descriptors;
 mod document;
+mod drain;
 mod guard;
 mod interop;
 mod life;
