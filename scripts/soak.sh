@@ -71,7 +71,7 @@ esac
 
 cargo test --locked --release --test chaos --no-run
 # Of a name that no test has, none would run, and all would pass.
-cargo test --locked --quiet --release --test chaos -- --list | grep -qx "$test: test" ||
+cargo test --locked --quiet --release --test chaos -- --list | grep -x "$test: test" >/dev/null ||
   { echo "soak.sh: no test '$test'" >&2; exit 1; }
 # In a session of its own, with a folder of its own for sockets: whatever ends this script ends the
 # test, the server and its clients, and leaves nothing.

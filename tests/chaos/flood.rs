@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::{Counters, Daemon, Process, unshare_network, wait_until};
 use crate::watch::{PING_INTERVAL, Pings, SILENCE_MAX};
-use crate::world::resident_kib;
+use crate::world::allocated_kib;
 
 /// What `cargo test` has time for.
 const DATAGRAMS_DEFAULT: u64 = 100_000;
@@ -191,7 +191,7 @@ fn a_flood_of_forged_sources_is_counted_costs_no_memory_and_holds_nobody_up() {
     let started_at = Instant::now();
     forger.flood(WARM_UP_DATAGRAMS);
     wait_until("the warm-up", || daemon.counters().get("udp_messages_in") == forger.sent.total());
-    let before = resident_kib(pid);
+    let before = allocated_kib(pid);
     let is_over = AtomicBool::new(false);
     let begun = Instant::now();
     let (mut pings, count) = thread::scope(|scope| {
@@ -202,10 +202,10 @@ fn a_flood_of_forged_sources_is_counted_costs_no_memory_and_holds_nobody_up() {
     });
     let total = forger.sent.total() + count;
     wait_until("all of it", || daemon.counters().get("udp_messages_in") == total);
-    let (elapsed, after) = (begun.elapsed(), resident_kib(pid));
+    let (elapsed, after) = (begun.elapsed(), allocated_kib(pid));
     let counters = daemon.counters();
     println!("{datagrams} forged datagrams in {:.1} s", elapsed.as_secs_f64());
-    println!("  {before} KiB resident before, {after} KiB after");
+    println!("  {before} KiB allocated and resident before, {after} KiB after");
     println!("  beside them: {}", pings.summary());
     println!("  {counters:?}");
     assert_counted(&counters, &forger.sent, count, started_at.elapsed());

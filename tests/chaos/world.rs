@@ -273,9 +273,19 @@ pub fn descriptors(pid: Pid) -> Vec<(u64, String)> {
 
 /// Resident KiB of a process.
 pub fn resident_kib(pid: Pid) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Resident KiB that a process has allocated: without those of its program, which are read when
+/// they are first run.
+pub fn allocated_kib(pid: Pid) -> u64 {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: Pid, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident.trim().trim_end_matches(" kB").parse().unwrap()
+    let figure = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    figure.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// Datagrams that the kernel has dropped for want of receive buffer, of so many UDP sockets of IPv4
