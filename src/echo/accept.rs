@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::counters::{Cause, Tally};
 use super::guard::{Guard, Subject};
@@ -31,28 +32,52 @@ impl Accept for Listener {
 /// A descriptor kept in reserve. When there is no other left, it is given up for as long as it
 /// takes to accept one connection and close it: that client is told, rather than left to wait.
 #[derive(Debug, Default)]
-pub(super) struct SpareDescriptor(Option<OwnedFd>);
+pub(super) struct SpareDescriptor {
+    held: Option<OwnedFd>,
+    gate: Gate,
+}
+
+/// Keeps servers of one process from taking the spare descriptor that one of them has given up for
+/// a moment. Clones are the same gate. Passing it is two atomic operations; it is shut for the
+/// three system calls of a shed, which happens when there is no descriptor left.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gate(Arc<RwLock<()>>);
 
 impl SpareDescriptor {
+    /// Sheds and accepts apart from those who have this gate.
+    pub(super) fn share(&mut self, gate: &Gate) {
+        self.gate = gate.clone();
+    }
+
     /// Takes a descriptor into reserve, if there is one to be had.
     pub(super) fn refill(&mut self) {
-        if self.0.is_none() {
-            let null = File::open("/dev/null").map(OwnedFd::from);
-            // An empty root, as of a container, has no devices.
-            let socket = || UnixDatagram::unbound().map(OwnedFd::from);
-            self.0 = null.or_else(|_| socket()).ok();
-        }
+        let _pass = self.gate.0.read().unwrap_or_else(PoisonError::into_inner);
+        self.held = self.held.take().or_else(any_descriptor);
+    }
+
+    fn accept<A: Accept>(&self, listener: &A) -> io::Result<(A::Stream, Option<SocketAddr>)> {
+        let _pass = self.gate.0.read().unwrap_or_else(PoisonError::into_inner);
+        listener.accept()
     }
 
     /// Closes the first queued connection; `WouldBlock` when none is queued.
     fn shed<A: Accept>(&mut self, listener: &A) -> io::Result<()> {
-        if self.0.take().is_none() {
+        let _alone = self.gate.0.write().unwrap_or_else(PoisonError::into_inner);
+        if self.held.take().is_none() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
+        // Closed at once, so that its number is there for the spare one again.
         let shed = listener.accept().map(|_| ());
-        self.refill();
+        self.held = any_descriptor();
         shed
     }
+}
+
+fn any_descriptor() -> Option<OwnedFd> {
+    let null = File::open("/dev/null").map(OwnedFd::from);
+    // An empty root, as of a container, has no devices.
+    let socket = || UnixDatagram::unbound().map(OwnedFd::from);
+    null.or_else(|_| socket()).ok()
 }
 
 /// What a slice of accepting ended with.
@@ -113,7 +138,7 @@ fn accept_one<A: Accept>(
     work: &mut AcceptWork<'_>,
 ) -> Result<Option<(A::Stream, Subject)>, Accepted> {
     let AcceptWork { guard, spare, tally, .. } = work;
-    let error = match listener.accept() {
+    let error = match spare.accept(listener) {
         Ok((stream, addr)) => return Ok(keep(stream, addr, guard, tally)),
         Err(error) => error,
     };
@@ -250,7 +275,7 @@ mod tests {
         assert_eq!(places.free(), room - streams, "what was not accepted holds no place");
         let drained = matches!(outcome, Accepted::Drained);
         assert_eq!(readiness.is_readable(), !drained, "only WouldBlock clears readiness");
-        assert!(spare.0.is_some(), "the spare descriptor is back in reserve");
+        assert!(spare.held.is_some(), "the spare descriptor is back in reserve");
         (outcome, streams, tally)
     }
 

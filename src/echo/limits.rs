@@ -1,5 +1,6 @@
 //! The limits that several servers may have together.
 
+use super::accept::Gate;
 use super::guard::{Quota, RateLimit};
 use super::options::Options;
 use super::places::Places;
@@ -23,6 +24,8 @@ pub struct Limits {
     pub(super) places: Places,
     pub(super) quota: Option<Quota>,
     pub(super) rate: Option<RateLimit>,
+    /// Not a limit, but shared by the same: see there.
+    pub(super) gate: Gate,
 }
 
 impl Limits {
@@ -32,6 +35,7 @@ impl Limits {
             places: Places::new(options.connections_max),
             quota: options.connections_per_address_max.map(Quota::new),
             rate: options.datagrams_per_second_max.map(RateLimit::new),
+            gate: Gate::default(),
         }
     }
 }

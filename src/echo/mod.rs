@@ -142,6 +142,7 @@ impl<O: Observer> Server<O> {
     /// and the first datagram.
     pub fn share_limits(&mut self, limits: &Limits) {
         self.places = limits.places.clone();
+        self.spare.share(&limits.gate);
         self.guard.count_by(limits.rate.clone(), limits.quota.clone());
     }
 

@@ -1,9 +1,11 @@
 //! Accepting: bursts, the connection limit, running out of descriptors.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit};
@@ -215,4 +217,51 @@ fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() 
     });
     established.iter_mut().for_each(echo);
     assert!(daemon.process.is_running());
+}
+
+/// case A3: two loops run out of descriptors at once. While one has given its spare one up to shed
+/// a client, the other must not take it: nobody could be shed from then on, and whoever came would
+/// wait.
+#[test]
+fn of_two_loops_without_descriptors_each_keeps_its_spare_one() {
+    const FREE: usize = 4;
+    const CLIENTS: usize = 16;
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--threads", "2"]);
+    let (pid, addr) = (daemon.process.pid(), daemon.addr(0));
+    let descriptors = || {
+        let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+        folder.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect::<Vec<_>>()
+    };
+    let spare = || descriptors().iter().filter(|target| *target == Path::new("/dev/null")).count();
+    let (before, spare_before) = (descriptors().len(), spare());
+    // It may have inherited some with high numbers; what is below the first free one is taken.
+    let number = |number: &usize| format!("/proc/{}/fd/{number}", pid.as_raw_nonzero());
+    let first_free = (0..).find(|n| fs::symlink_metadata(number(n)).is_err()).unwrap();
+    set_soft_limit(pid, first_free + FREE);
+    for round in 0..8 {
+        let clients = (0..CLIENTS).map(|_| thread::spawn(move || is_served(addr)));
+        let clients: Vec<_> = clients.collect();
+        let kept: Vec<_> =
+            clients.into_iter().filter_map(|client| client.join().unwrap()).collect();
+        assert!((1..=FREE).contains(&kept.len()), "round {round}: {} were served", kept.len());
+        // A look may fall into a moment in which one is given up; one that is taken stays away.
+        wait_until("each to have its spare one", || spare() == spare_before);
+        drop(kept);
+        wait_until("all to be closed", || descriptors().len() == before);
+    }
+}
+
+/// A connection that was served, and is kept; none if it was closed.
+fn is_served(addr: SocketAddr) -> Option<TcpStream> {
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let mut answer = [0; 4];
+    let answered = client.write_all(b"ping").and_then(|()| client.read_exact(&mut answer));
+    match answered {
+        Ok(()) => Some(client),
+        Err(error) => {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "it waits, and is not told");
+            None
+        }
+    }
 }
