@@ -112,8 +112,8 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
         Some(_) => None,
     };
     let goal = match (&arguments.endpoint, &embedded) {
-        (Some(endpoint), _) => Goal::of(endpoint)?,
-        (None, Some(server)) => Goal::of(server.endpoint())?,
+        (Some(endpoint), _) => Goal::of(endpoint, arguments.timeout)?,
+        (None, Some(server)) => Goal::of(server.endpoint(), arguments.timeout)?,
         (None, None) => unreachable!("without an endpoint there is a server"),
     };
     arguments.check_length(&goal).map_err(Refusal::Usage)?;

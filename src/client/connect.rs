@@ -4,12 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::{ClientPath, OnSignal};
 use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
-use crate::socket::Peer;
+use crate::socket::{Peer, refuse_self_connection};
 
 /// A connected Unix stream.
 pub(crate) fn unix(
@@ -47,6 +47,7 @@ fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     socket.connect_timeout(&SockAddr::from(addr), timeout)?;
+    refuse_self_connection(&SockRef::from(&socket))?;
     Ok(socket)
 }
 
@@ -59,6 +60,7 @@ pub(crate) fn addrs(endpoint: &Endpoint, host_port: &HostPort) -> Result<Vec<Soc
 fn udp(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
     socket.connect(&SockAddr::from(addr))?;
+    refuse_self_connection(&SockRef::from(&socket))?;
     Ok(socket)
 }
 

@@ -1,5 +1,6 @@
 //! A datagram socket, UDP or Unix: opened here, read and written in [batches](super::batch).
 
+mod client;
 mod shared;
 
 use std::cell::Cell;
@@ -8,7 +9,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 
 use socket2::{SockAddr, SockRef, Socket, Type};
 
@@ -17,7 +17,7 @@ use super::SEND_FLAGS;
 use super::batch::SendBufUse;
 use super::batch::TRAIN_BYTES_MAX;
 use super::path::{self, BoundPath};
-use super::{Peer, SocketOptions, Target};
+use super::{Peer, SocketOptions};
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
@@ -86,34 +86,6 @@ impl Datagram {
         }
         let path = path::bind(&socket, name, Transport::Unixgram, options.unix_mode)?;
         Datagram::new(Inner::Unix(socket.into()), path)
-    }
-
-    /// A client's socket, connected: it takes datagrams from its peer alone, and is told when they
-    /// are refused. `own` is the file that a Unix server answers to, which the caller removes;
-    /// without it the system picks an abstract name (unix(7)), which only Linux has.
-    ///
-    /// # Errors
-    ///
-    /// Names the target and the reason.
-    pub fn connect(
-        target: &Target,
-        own: Option<&Path>,
-        options: &SocketOptions,
-    ) -> Result<Datagram, Error> {
-        let failed = |error| Error::new("connect to", target, error);
-        let inner = match target {
-            Target::Ip(addr) => Inner::Udp(options.ip_socket(*addr, Type::DGRAM)?.into()),
-            Target::Unix(_) => {
-                let socket = options.unix_socket(Type::DGRAM)?;
-                let name = SockAddr::unix(own.unwrap_or(Path::new("")));
-                name.and_then(|name| socket.bind(&name)).map_err(failed)?;
-                Inner::Unix(socket.into())
-            }
-        };
-        let datagram = Datagram::new(inner, None)?;
-        let connected = target.sock_addr().and_then(|addr| datagram.socket().connect(&addr));
-        connected.map_err(failed)?;
-        Ok(datagram)
     }
 
     fn new(inner: Inner, path: Option<BoundPath>) -> Result<Datagram, Error> {

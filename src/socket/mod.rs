@@ -27,3 +27,4 @@ pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub(crate) use self::stream::SEND_FLAGS;
 pub use self::stream::Stream;
 pub use self::target::Target;
+pub(crate) use self::target::refuse_self_connection;

@@ -62,14 +62,21 @@ impl SocketOptions {
     /// An unbound, non-blocking IP socket with these settings. An IPv6 socket takes IPv6 only, so
     /// that `0.0.0.0` and `[::]` can have the same port side by side.
     pub(super) fn ip_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
-        let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
-        let domain = Domain::for_address(addr);
-        let socket = unbound(domain, kind, Some(protocol))
-            .map_err(|error| Error::new("make a socket for", addr, error))?;
+        let socket = self.client_socket(addr, kind)?;
         if addr.is_ipv6() {
             let set = socket.set_only_v6(true);
             set.map_err(|error| Error::new("set IPV6_V6ONLY on", addr, error))?;
         }
+        Ok(socket)
+    }
+
+    /// An unbound, non-blocking IP socket with these settings that can connect to any address of
+    /// its family, an IPv4 address inside an IPv6 one (`::ffff:127.0.0.1`) included.
+    pub(super) fn client_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
+        let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+        let domain = Domain::for_address(addr);
+        let socket = unbound(domain, kind, Some(protocol))
+            .map_err(|error| Error::new("make a socket for", addr, error))?;
         self.apply_bufs(&socket)?;
         if kind == Type::STREAM {
             self.apply_tcp(&socket)?;

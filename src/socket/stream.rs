@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, Type};
 
+use super::target::refuse_self_connection;
 use super::{Peer, SocketOptions, Target};
 use crate::endpoint::Transport;
 use crate::error::Error;
@@ -39,7 +40,7 @@ impl Stream {
     /// tells when there is room.
     pub fn connect(target: &Target, options: &SocketOptions) -> Result<Stream, Error> {
         let socket = match target {
-            Target::Ip(addr) => options.ip_socket(*addr, Type::STREAM)?,
+            Target::Ip(addr) => options.client_socket(*addr, Type::STREAM)?,
             Target::Unix(_) => options.unix_socket(Type::STREAM)?,
         };
         match target.sock_addr().and_then(|addr| socket.connect(&addr)) {
@@ -57,13 +58,17 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// Why it never will be.
+    /// Why it never will be. A TCP socket that the kernel has connected to itself, because nothing
+    /// listens on the port, is refused.
     pub fn connected(&self) -> io::Result<bool> {
         if let Some(error) = self.socket().take_error()? {
             return Err(error);
         }
         match self.socket().peer_addr() {
-            Ok(_) => Ok(true),
+            Ok(_) => match self {
+                Stream::Tcp(_) => refuse_self_connection(&self.socket()).map(|()| true),
+                Stream::Unix(_) => Ok(true),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
         }

@@ -8,6 +8,7 @@ mod interop;
 mod interrupts;
 mod limits;
 mod outputs;
+mod reach;
 mod streams;
 #[cfg(target_os = "linux")]
 mod trains;

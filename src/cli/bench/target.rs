@@ -1,6 +1,6 @@
 //! Where the load goes: an endpoint with its host looked up.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// How long one of several addresses of a host may take to show that it is served.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The shortest time to wait: the system takes less than its clock can tell for no limit at all.
+const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
 /// The endpoint, and the address it came to.
 #[derive(Debug)]
 pub(super) struct Goal {
@@ -20,16 +23,20 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    /// Looks the endpoint's host up. Of several addresses the first that takes a TCP connection is
-    /// meant; UDP, which has none, gets the first.
-    pub(super) fn of(endpoint: &Endpoint) -> Result<Goal, Error> {
+    /// Looks the endpoint's host up. Of several addresses it takes the first that accepts a TCP
+    /// connection, or that does not refuse a UDP datagram within `timeout`.
+    pub(super) fn of(endpoint: &Endpoint, timeout: Duration) -> Result<Goal, Error> {
         let target = match endpoint {
             Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => {
                 let addrs = host_port
                     .connect_addrs()
                     .map_err(|error| Error::new("connect to", endpoint, error))?;
-                let is_tcp = endpoint.transport() == Transport::Tcp;
-                Target::Ip(if is_tcp { served(&addrs) } else { addrs[0] })
+                let timeout = timeout.min(PROBE_TIMEOUT);
+                let is_served = |addr: &SocketAddr| match endpoint.transport() {
+                    Transport::Tcp => accepts(*addr),
+                    _ => !refuses_datagrams(*addr, timeout),
+                };
+                Target::Ip(served(&addrs, is_served))
             }
             Endpoint::Unix(name) | Endpoint::Unixgram(name) => Target::Unix(name.clone()),
         };
@@ -61,13 +68,39 @@ impl Goal {
     }
 }
 
-/// The first of several addresses that takes a connection; the first of all when none does.
-fn served(addrs: &[SocketAddr]) -> SocketAddr {
-    let takes = |addr: &&SocketAddr| TcpStream::connect_timeout(addr, PROBE_TIMEOUT).is_ok();
+/// The first of several addresses that is served; the first of all when none is.
+fn served(addrs: &[SocketAddr], is_served: impl Fn(&SocketAddr) -> bool) -> SocketAddr {
     if addrs.len() < 2 {
         return addrs[0];
     }
-    addrs.iter().find(takes).copied().unwrap_or(addrs[0])
+    addrs.iter().find(|addr| is_served(addr)).copied().unwrap_or(addrs[0])
+}
+
+fn accepts(addr: SocketAddr) -> bool {
+    let stream = TcpStream::connect_timeout(&addr, PROBE_TIMEOUT);
+    // One that is connected to itself reached no listener.
+    stream.is_ok_and(|stream| stream.local_addr().ok() != Some(addr))
+}
+
+/// Whether a datagram cannot be sent there, or is refused. UDP has no connection that shows it: the
+/// refusal is the answer to a datagram, of one byte. Silence is no refusal.
+fn refuses_datagrams(addr: SocketAddr, timeout: Duration) -> bool {
+    let probe = || -> io::Result<()> {
+        let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(addr)?;
+        if socket.local_addr()? == addr {
+            // The kernel gave it that very port: nothing but itself would answer.
+            return Err(ErrorKind::ConnectionRefused.into());
+        }
+        socket.set_read_timeout(Some(timeout.max(PROBE_TIMEOUT_MIN)))?;
+        socket.send(&[0])?;
+        socket.recv(&mut [0]).map(|_| ())
+    };
+    let is_silence = |error: &io::Error| {
+        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+    };
+    probe().is_err_and(|error| !is_silence(&error))
 }
 
 /// Whether an address is one of this machine's: then the system sends to it from itself. Nothing is
