@@ -158,6 +158,7 @@ fn send_to_a_peer_that_closed(path: &Path) {
         timeout: WAIT_MAX,
         shutdown: true,
         reply: false,
+        expect_echo: false,
     };
     let input = Box::new(io::repeat(7));
     let error = resound::send::send(&options, Some(input), |_| Ok(())).unwrap_err();

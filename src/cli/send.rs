@@ -34,6 +34,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_reply: bool,
 
+    /// Exit 1 unless the answer is exactly what was sent; of datagrams each answer
+    #[arg(long, conflicts_with = "no_reply")]
+    expect_echo: bool,
+
     /// Print the peer's address to stderr
     #[arg(short, long)]
     verbose: bool,
@@ -59,6 +63,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
         timeout: arguments.timeout,
         shutdown: !arguments.no_shutdown,
         reply: !arguments.no_reply,
+        expect_echo: arguments.expect_echo,
     };
     let mut printer = Printer::new();
     let sent = send(&options, input, |event| match event {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use socket2::Socket;
 
+use super::echo::EchoCheck;
 use super::{Event, Input, Options};
 use crate::client::connect::{self, failure};
 use crate::client::{ClientPath, OnSignal};
@@ -38,12 +39,13 @@ pub(super) fn exchange(
         return client.ask(message, on_event);
     }
     let mut lines = BufReader::new(input.unwrap_or_else(|| Box::new(io::empty())));
-    let mut unanswered = None;
-    loop {
+    // A reply that is no echo tells more than one that is missing, and the first tells most.
+    let (mut unanswered, mut differing) = (None, None);
+    for number in 1_u64.. {
         let mut line = Vec::new();
         let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
         if read.map_err(|error| Error::new("read", "stdin", error))? == 0 {
-            return unanswered.map_or(Ok(()), Err);
+            break;
         }
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         if let Err(error) = client.discard_late() {
@@ -55,9 +57,13 @@ pub(super) fn exchange(
             {
                 unanswered = Some(error);
             }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                differing.get_or_insert(error.hint(format!("datagram {number}")));
+            }
             other => other?,
         }
     }
+    differing.or(unanswered).map_or(Ok(()), Err)
 }
 
 /// A connected datagram socket.
@@ -132,7 +138,8 @@ impl<'a> Client<'a> {
                 Ok(None) => return Ok(()),
                 Ok(Some(length)) => {
                     on_event(Event::Answer(&self.buf[..length]))?;
-                    return on_event(Event::AnswerEnded);
+                    on_event(Event::AnswerEnded)?;
+                    return self.check_echo(message, length);
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     self.try_next_address(error)?;
@@ -145,6 +152,14 @@ impl<'a> Client<'a> {
                 Err(error) => return Err(self.failure(error)),
             }
         }
+    }
+
+    /// Compares an answer with its message, where the caller expects an echo.
+    fn check_echo(&self, message: &[u8], length: usize) -> Result<(), Error> {
+        let mismatch =
+            self.options.expect_echo.then(|| EchoCheck::of_message(message, &self.buf[..length]));
+        let endpoint = &self.options.endpoint;
+        mismatch.flatten().map_or(Ok(()), |mismatch| Err(mismatch.failure(endpoint)))
     }
 
     /// The length of the answer, or none when none was to be waited for.

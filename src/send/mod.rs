@@ -3,6 +3,7 @@
 //! It shares nothing with the reactor, on purpose: what it sees is a second opinion.
 
 mod datagram;
+mod echo;
 mod stream;
 
 use std::io::Read;
@@ -32,6 +33,8 @@ pub struct Options {
     pub shutdown: bool,
     /// Wait for an answer.
     pub reply: bool,
+    /// Fail when the answer is not what was sent. Without `reply` there is nothing to compare.
+    pub expect_echo: bool,
 }
 
 /// What happens while sending.
@@ -54,8 +57,9 @@ pub type Input = Box<dyn Read + Send>;
 ///
 /// # Errors
 ///
-/// Names the endpoint and the reason: refused, timed out, reset, no such host, address in use; or
-/// whatever `on_event` returned.
+/// Names the endpoint and the reason: refused, timed out, reset, no such host, address in use, an
+/// answer that is not the [expected](Options::expect_echo) echo; or whatever `on_event` returned.
+/// A part of an answer may have been handed on before.
 ///
 /// ```
 /// use std::net::UdpSocket;
@@ -78,6 +82,7 @@ pub type Input = Box<dyn Read + Send>;
 ///     timeout: Duration::from_secs(2),
 ///     shutdown: true,
 ///     reply: true,
+///     expect_echo: true,
 /// };
 /// let mut answer = Vec::new();
 /// send(&options, None, |event| {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::echo::{EXPECTED_BYTES_MAX, EchoCheck, Mismatch, UNEXPECTED_BYTES_MAX};
 use super::{Event, Input, Options, TIMEOUT_MIN};
 use crate::client::connect::{self, failure};
 use crate::error::Error;
@@ -19,10 +20,6 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// A call on the socket waits for this part of the timeout, then looks how long the silence is. A
 /// write that is cut short so had its bytes taken up to such a part earlier.
 const TIMEOUT_PARTS: u32 = 8;
-
-/// How long the writer may take to say how far it got, once the connection is reset. It waits for
-/// the peer no more, only for a processor, or for input that may never come.
-const RESET_GRACE: Duration = Duration::from_millis(500);
 
 /// What the writing thread and the reading one know of each other.
 #[derive(Debug)]
@@ -40,6 +37,7 @@ struct State {
     is_handing_on: bool,
     /// How the writing ended.
     written: Option<Result<(), WriteError>>,
+    echo: EchoCheck,
 }
 
 #[derive(Debug)]
@@ -49,8 +47,15 @@ enum WriteError {
 }
 
 impl Shared {
-    fn new() -> Shared {
-        let state = State { moved_at: Instant::now(), is_handing_on: false, written: None };
+    fn new(options: &Options) -> Shared {
+        let awaited_max =
+            if options.expect_echo { EXPECTED_BYTES_MAX } else { UNEXPECTED_BYTES_MAX };
+        let state = State {
+            moved_at: Instant::now(),
+            is_handing_on: false,
+            written: None,
+            echo: EchoCheck::new(awaited_max),
+        };
         Shared { state: Mutex::new(state), writer_ended: Condvar::new() }
     }
 
@@ -114,7 +119,7 @@ pub(super) fn exchange(
     let part = (options.timeout / TIMEOUT_PARTS).max(TIMEOUT_MIN);
     socket.set_write_timeout(Some(part)).map_err(failed)?;
     socket.set_read_timeout(Some(part)).map_err(failed)?;
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::new(options));
     let writer = Writer {
         socket: socket.try_clone().map_err(failed)?,
         shared: Arc::clone(&shared),
@@ -129,26 +134,74 @@ pub(super) fn exchange(
         let _ = thread.join();
         return shared.lock().write_outcome(options);
     }
-    let received = read_answer(options, socket, &shared, on_event)?;
-    if received {
+    let (ended, bytes_received) = read_answer(options, socket, &shared, on_event)?;
+    if bytes_received > 0 {
         on_event(Event::AnswerEnded)?;
     }
-    // A peer need not take all the input before it closes, as with any program in a pipe; what
-    // could not be read of the input is a failure of ours.
-    let state = shared.lock();
-    match state.written {
-        Some(Err(WriteError::Input(_))) => state.write_outcome(options),
-        _ => Ok(()),
+    judge(options, &shared.lock(), ended, bytes_received, on_event)
+}
+
+/// How the answer ended without an error of the reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The peer closed its direction.
+    Closed,
+    /// The peer was silent for the timeout, after at least one byte.
+    Silent,
+}
+
+/// Whether the whole was a success, once the answer has ended.
+fn judge(
+    options: &Options,
+    state: &State,
+    ended: Ended,
+    bytes_received: u64,
+    on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match &state.written {
+        // What could not be read of the input is a failure of ours.
+        Some(Err(WriteError::Input(_))) => return state.write_outcome(options),
+        // The kernel reports a reset once. The writer met it, so the reader saw a plain end.
+        Some(Err(WriteError::Socket(error))) if error.kind() == ErrorKind::ConnectionReset => {
+            return Err(reset_failure(options, copy_of(error), bytes_received));
+        }
+        // A peer may close before it takes all the input, like any program in a pipe.
+        _ => {}
+    }
+    if options.expect_echo {
+        let mismatch = state.echo.end();
+        return mismatch.map_or(Ok(()), |mismatch| Err(mismatch.failure(&options.endpoint)));
+    }
+    let Some(Mismatch::Missing { received_bytes, sent_bytes }) = state.echo.missing() else {
+        return Ok(());
+    };
+    let endpoint = &options.endpoint;
+    let ended = match ended {
+        Ended::Closed => "closed the connection",
+        Ended::Silent => "fell silent",
+    };
+    on_event(Event::Warning(match received_bytes {
+        0 => format!("{endpoint} {ended} without an answer"),
+        _ => format!("{endpoint} {ended} after {received_bytes} of the {sent_bytes} bytes sent"),
+    }))
+}
+
+/// A reset may cut the answer, or follow one that is whole: the client cannot tell.
+fn reset_failure(options: &Options, error: io::Error, bytes_received: u64) -> Error {
+    let failed = failure("get an answer from", &options.endpoint, error);
+    match bytes_received {
+        0 => failed,
+        _ => failed.hint(format!("after {bytes_received} bytes, which may be a part of it")),
     }
 }
 
-/// Hands on the answer to its end; whether there was any.
+/// Hands on the answer to its end, and counts its bytes.
 fn read_answer(
     options: &Options,
     mut socket: &Socket,
     shared: &Shared,
     on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
-) -> Result<bool, Error> {
+) -> Result<(Ended, u64), Error> {
     let failed = |error| failure("get an answer from", &options.endpoint, error);
     let mut buf = vec![0; CHUNK_BYTES];
     let mut bytes_received = 0;
@@ -158,11 +211,14 @@ fn read_answer(
                 // The end of the peer's own direction: it may still read. Unless input that never
                 // ends, or the peer, stands still.
                 shared.wait_for_writer(|state| state.time_left(options.timeout));
-                return Ok(bytes_received > 0);
+                return Ok((Ended::Closed, bytes_received));
             }
             Ok(count) => {
-                bytes_received += count;
-                shared.lock().is_handing_on = true;
+                bytes_received += count as u64;
+                let mut state = shared.lock();
+                state.echo.received(&buf[..count]);
+                state.is_handing_on = true;
+                drop(state);
                 let handed_on = on_event(Event::Answer(&buf[..count]));
                 let mut state = shared.lock();
                 state.is_handing_on = false;
@@ -181,26 +237,12 @@ fn read_answer(
                 if bytes_received == 0 {
                     return Err(failed(ErrorKind::TimedOut.into()));
                 }
-                return Ok(true);
+                return Ok((Ended::Silent, bytes_received));
             }
-            Err(error) => {
-                if error.kind() != ErrorKind::ConnectionReset || bytes_received == 0 {
-                    return Err(failed(error));
-                }
-                // A server that answers without reading what it was sent resets when it closes,
-                // maybe before the writer could note that it had sent all.
-                let reset_at = Instant::now();
-                let grace = options.timeout.min(RESET_GRACE);
-                shared.wait_for_writer(|_| grace.saturating_sub(reset_at.elapsed()));
-                if !matches!(shared.lock().written, Some(Ok(()))) {
-                    return Err(failed(error));
-                }
-                let endpoint = &options.endpoint;
-                on_event(Event::Warning(format!(
-                    "{endpoint} reset the connection after {bytes_received} bytes"
-                )))?;
-                return Ok(true);
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                return Err(reset_failure(options, error, bytes_received));
             }
+            Err(error) => return Err(failed(error)),
         }
     }
 }
@@ -235,6 +277,7 @@ impl Writer {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(WriteError::Input(error)),
             };
+            self.shared.lock().echo.sent(&buf[..count]);
             self.write_chunk(&buf[..count]).map_err(WriteError::Socket)?;
         }
     }

@@ -46,14 +46,48 @@ def digest_after_the_end(peer):
     peer.sendall(hashlib.sha256(wire.read_to_end(peer)).hexdigest().encode())
 
 
+def part(message):
+    return message[:3]
+
+
+def changed(message):
+    return message[:3] + b"X" + message[4:]
+
+
+def longer(message):
+    return message + b"!"
+
+
+# What is answered with something like an echo.
+NEARLY = {"part": part, "changed": changed, "longer": longer}
+
+
+def nearly(behaviour):
+    return lambda peer: peer.sendall(NEARLY[behaviour](wire.read_to_end(peer)))
+
+
+def part_and_reset(peer):
+    peer.sendall(part(wire.read_to_end(peer)))
+    set_reset(peer)
+
+
+def part_and_silence(peer):
+    peer.sendall(part(wire.read_to_end(peer)))
+    hang(peer)
+
+
 def swallow(peer):
     say(repr(wire.read_to_end(peer)))
 
 
+def set_reset(peer):
+    """Linger on, for no time: closing sends a reset."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def reset(peer):
     peer.recv(1)
-    # Linger on, for no time: closing sends a reset.
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    set_reset(peer)
 
 
 def half_close(peer):
@@ -80,6 +114,9 @@ STREAMS = {
     "half-close": half_close,
     "reset": reset,
     "hang": hang,
+    "part-and-reset": part_and_reset,
+    "part-and-silence": part_and_silence,
+    **{behaviour: nearly(behaviour) for behaviour in NEARLY},
 }
 
 
@@ -101,6 +138,8 @@ def serve_datagrams(sock, behaviour):
             say(repr(message))
         elif behaviour == "echo":
             sock.sendto(message, peer)
+        elif behaviour in NEARLY:
+            sock.sendto(NEARLY[behaviour](message), peer)
         elif behaviour == "line":
             sock.sendto(LINE, peer)
         elif behaviour != "hang":

@@ -36,6 +36,7 @@ fn ask(
         timeout,
         shutdown: true,
         reply: true,
+        expect_echo: false,
     };
     let lines = Lines { lines: lines.iter().copied().collect(), before_line };
     let mut answers = Vec::new();

@@ -192,6 +192,7 @@ fn a_library_call_without_time_ends_too() {
             timeout: Duration::from_nanos(1),
             shutdown: true,
             reply: true,
+            expect_echo: false,
         };
         // Connecting may take longer than the millisecond that is waited at least.
         let error = resound::send::send(&options, None, |_| Ok(())).unwrap_err();
