@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::Endpoint;
-use resound::ping::{Answer, AnswerKind, Event, LENGTH_MAX, Options, Outcome, ping};
+use resound::ping::{Answer, AnswerKind, Controls, Event, LENGTH_MAX, Options, Outcome, ping};
 use resound::units::{parse_size, parse_time, parse_time_above_zero};
 
 pub(super) use self::document::error_document;
 use self::document::json;
-use self::summary::{time_text, write_summary};
+use self::summary::{figures_line, time_text, write_summary};
 use super::serve::at_least_one;
 use super::{FAILED, complain, ending_signals};
 
@@ -73,9 +73,14 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     };
     let mut printer = Printer { closed: None };
     let shows_probes = !arguments.quiet && !arguments.json;
-    let outcome = stop_at_signals().and_then(|stop| {
-        ping(&options, stop.as_fd(), |event| {
+    let outcome = watch_signals().and_then(|(stop, report)| {
+        let controls = Controls { stop: stop.as_fd(), report: Some(report.as_fd()) };
+        ping(&options, controls, |event| {
             let text = match event {
+                Event::Figures(figures) => {
+                    print_figures(&figures_line(figures));
+                    None
+                }
                 Event::Started if !arguments.json => Some(header(&options)),
                 event if shows_probes => line(&options, &event),
                 _ => None,
@@ -104,9 +109,17 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// A pipe that can be read at the first signal. The second ends the program as it would have.
-fn stop_at_signals() -> Result<PipeReader, resound::Error> {
-    let watch = || -> io::Result<PipeReader> {
+/// Prints to stderr, where ping(8) prints it too: stdout may be a document's.
+fn print_figures(line: &str) {
+    // The run goes on without a reader of stderr.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Two pipes: the first can be read once a signal asks for the end, the second at each SIGQUIT,
+/// which asks for the figures so far. The second signal of the first kind ends the program as it
+/// would have.
+fn watch_signals() -> Result<(PipeReader, PipeReader), resound::Error> {
+    let watch = || -> io::Result<(PipeReader, PipeReader)> {
         let (stop, stopper) = io::pipe()?;
         let is_second = Arc::new(AtomicBool::new(false));
         for signal in ending_signals() {
@@ -115,7 +128,9 @@ fn stop_at_signals() -> Result<PipeReader, resound::Error> {
             signal_hook::flag::register(signal, Arc::clone(&is_second))?;
             signal_hook::low_level::pipe::register(signal, stopper.try_clone()?)?;
         }
-        Ok(stop)
+        let (report, reporter) = io::pipe()?;
+        signal_hook::low_level::pipe::register(libc::SIGQUIT, reporter)?;
+        Ok((stop, report))
     };
     watch().map_err(|error| resound::Error::new("watch", "signals", error))
 }
@@ -133,7 +148,7 @@ fn bytes(length: usize) -> String {
 fn line(options: &Options, event: &Event<'_>) -> Option<String> {
     let endpoint = &options.endpoint;
     let text = match event {
-        Event::Started => return None,
+        Event::Started | Event::Figures(_) => return None,
         Event::Answer(answer) => {
             let Answer { number, length, .. } = *answer;
             let (time, remarks) = (time_text(answer.time), remarks(answer));

@@ -60,6 +60,32 @@ pub enum Event<'a> {
     Unasked(usize),
     /// The connection has ended while no answer was awaited.
     Disconnected(&'a Loss),
+    /// [`Controls::report`] asked for the figures so far.
+    Figures(&'a Figures),
+}
+
+/// What has become of the probes so far.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Probes; those that are neither answered nor lost yet count as in flight.
+    pub messages: Messages,
+    /// The time of each answer that came in time.
+    pub latency: Distribution,
+}
+
+/// Descriptors by which a signal handler or another thread reaches a running [`ping`].
+#[derive(Clone, Copy, Debug)]
+pub struct Controls<'a> {
+    /// Ends the run once it is readable. Nothing is read from it.
+    pub stop: BorrowedFd<'a>,
+    /// Asks for [`Event::Figures`] each time it is readable. What can be read is read.
+    pub report: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> From<BorrowedFd<'a>> for Controls<'a> {
+    fn from(stop: BorrowedFd<'a>) -> Controls<'a> {
+        Controls { stop, report: None }
+    }
 }
 
 /// An echo of a probe.
@@ -137,6 +163,8 @@ pub struct Outcome {
     pub latency: Distribution,
     /// How many probes were lost why, in the order in which that first happened.
     pub losses: Vec<(Loss, u64)>,
+    /// How many echoes were exactly what had been sent, late ones and duplicates included.
+    pub intact: u64,
     /// From the first probe to the end.
     pub elapsed: Duration,
     /// It was ended before all the probes asked for had left and were answered or lost.
@@ -144,17 +172,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether anything came back: late and damaged echoes included.
+    /// Whether an echo came back, even a late one. An answer that differs from what was sent is
+    /// none: the peer may be another kind of service.
     pub fn has_come_back(&self) -> bool {
-        has_come_back(&self.messages)
+        self.intact > 0
+    }
+
+    /// Whether answers came, and none of them was an echo.
+    pub fn is_all_corrupted(&self) -> bool {
+        self.intact == 0 && self.messages.corrupted > 0
     }
 }
 
-fn has_come_back(messages: &Messages) -> bool {
-    messages.received + messages.late + messages.corrupted > 0
-}
-
-/// Probes the endpoint until the count is reached, `stop` is readable, or `on_event` breaks.
+/// Probes the endpoint until the count is reached, [`Controls::stop`] is readable, or `on_event`
+/// breaks.
 ///
 /// A service that is not there is no failure: each probe finds that out anew, as a monitor has to
 /// do that waits for it to come up.
@@ -195,10 +226,10 @@ fn has_come_back(messages: &Messages) -> bool {
 /// # Ok(())
 /// # }
 /// ```
-pub fn ping(
+pub fn ping<'a>(
     options: &Options,
-    stop: BorrowedFd<'_>,
+    controls: impl Into<Controls<'a>>,
     on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Outcome, Error> {
-    run::run(options, stop, on_event)
+    run::run(options, controls.into(), on_event)
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::Figures;
 use crate::report::{Distribution, Messages};
 
 /// So many of the last probes are remembered, to tell a late echo from one that came before. Until
@@ -81,6 +82,12 @@ impl Probes {
     /// How many were made.
     pub(super) fn made(&self) -> u64 {
         self.messages.sent
+    }
+
+    /// What became of all so far.
+    pub(super) fn figures(&self) -> Figures {
+        let messages = Messages { in_flight_at_end: self.unsettled, ..self.messages };
+        Figures { messages, latency: self.latency.clone() }
     }
 
     /// How many were neither answered nor lost so far.
@@ -231,9 +238,9 @@ impl Probes {
     }
 
     /// What became of all, at the end of the run.
-    pub(super) fn end(self) -> (Messages, Distribution) {
+    pub(super) fn end(self) -> Figures {
         let messages = Messages { in_flight_at_end: self.unsettled, ..self.messages };
-        (messages, self.latency)
+        Figures { messages, latency: self.latency }
     }
 
     /// For a number that is forgotten, or was never given, an index that nothing is at.

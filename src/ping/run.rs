@@ -13,7 +13,7 @@ use super::link::Link;
 use super::payload::Payload;
 use super::probes::{Fate, Probes};
 use super::target::{Background, ConnectError, Target};
-use super::{Event, LENGTH_MAX, Loss, Options, Outcome, has_come_back};
+use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Outcome};
 use crate::client::connect::failure;
 use crate::error::{Error, reason};
 use crate::report::{Distribution, Messages};
@@ -22,28 +22,32 @@ use crate::report::{Distribution, Messages};
 /// off: the least of ping(8) when it floods.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
+/// Requests for the figures that one answer serves.
+const REPORTS_MAX: usize = 64;
+
 /// No time is longer, so that no sum of times can overflow: a hundred years.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 pub(super) fn run(
     options: &Options,
-    stop: BorrowedFd<'_>,
-    on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    controls: Controls<'_>,
+    mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Outcome, Error> {
     if !(1..=LENGTH_MAX).contains(&options.length) {
         return Err(Error::new("ping", &options.endpoint, ErrorKind::InvalidInput)
             .hint(format!("a probe has 1 to {LENGTH_MAX} bytes")));
     }
-    let Some(target) = look_up(options, stop)? else {
+    let Some(target) = look_up(options, controls, &mut on_event)? else {
         return Ok(Outcome {
             messages: Messages::default(),
             latency: Distribution::new(),
             losses: Vec::new(),
+            intact: 0,
             elapsed: Duration::ZERO,
             is_cut_short: true,
         });
     };
-    let mut run = Run::new(options, stop, on_event, target);
+    let mut run = Run::new(options, controls, on_event, target);
     run.tell(Event::Started);
     while !run.is_over() {
         run.turn()?;
@@ -52,14 +56,25 @@ pub(super) fn run(
 }
 
 /// Looks the host up; none when that was stopped.
-fn look_up(options: &Options, stop: BorrowedFd<'_>) -> Result<Option<Target>, Error> {
+fn look_up(
+    options: &Options,
+    controls: Controls<'_>,
+    on_event: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Option<Target>, Error> {
     let failed = |error| failure("look up", &options.endpoint, error);
     let endpoint = options.endpoint.clone();
     let lookup = Background::start(move || Target::look_up(&endpoint)).map_err(failed)?;
     loop {
-        let woken = wait(stop, Some((lookup.as_fd(), PollFlags::IN)), None).map_err(failed)?;
+        let lookup_fd = Some((lookup.as_fd(), PollFlags::IN));
+        let woken = wait(controls, lookup_fd, None).map_err(failed)?;
         if woken.has_stopped {
             return Ok(None);
+        }
+        if woken.is_asked {
+            let figures = Figures { messages: Messages::default(), latency: Distribution::new() };
+            if on_event(Event::Figures(&figures)).is_break() {
+                return Ok(None);
+            }
         }
         if let Some(result) = lookup.take() {
             return result.map_err(failed)?.map(Some);
@@ -69,31 +84,37 @@ fn look_up(options: &Options, stop: BorrowedFd<'_>) -> Result<Option<Target>, Er
 
 struct Woken {
     has_stopped: bool,
+    /// The figures so far are asked for.
+    is_asked: bool,
     other: PollFlags,
 }
 
-/// Waits for the stop, for the other descriptor, or for the time to be over.
+/// Waits for the controls, for the other descriptor, or for the time to be over.
 fn wait(
-    stop: BorrowedFd<'_>,
+    controls: Controls<'_>,
     other: Option<(BorrowedFd<'_>, PollFlags)>,
     timeout: Option<Duration>,
 ) -> io::Result<Woken> {
     let timeout = timeout.map(|timeout| Timespec::try_from(timeout.min(TIME_MAX)));
     let timeout = timeout.transpose().map_err(|_| ErrorKind::InvalidInput)?;
-    let stop = PollFd::from_borrowed_fd(stop, PollFlags::IN);
-    // Without another, the first one stands for it.
-    let (count, other) = match other {
-        Some((fd, flags)) => (2, PollFd::from_borrowed_fd(fd, flags)),
-        None => (1, stop.clone()),
-    };
-    let mut fds = [stop, other];
-    match poll(&mut fds[..count], timeout.as_ref()) {
+    let stop = PollFd::from_borrowed_fd(controls.stop, PollFlags::IN);
+    let report = controls.report.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let other = other.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
+    // The stop stands for each of the others that is not there.
+    let mut fds = [stop.clone(), report.unwrap_or(stop.clone()), other.clone().unwrap_or(stop)];
+    match poll(&mut fds, timeout.as_ref()) {
         Ok(_) => {}
         Err(error) if error == rustix::io::Errno::INTR => {}
         Err(error) => return Err(error.into()),
     }
-    let [stop, other] = fds.map(|fd| fd.revents());
-    Ok(Woken { has_stopped: !stop.is_empty(), other })
+    let [stop, report, ready] = fds.map(|fd| fd.revents());
+    let is_asked = controls.report.is_some_and(|fd| {
+        let mut bytes = [0; REPORTS_MAX];
+        // poll(2) said that there are bytes, and this is their only reader.
+        report.intersects(PollFlags::IN) && rustix::io::read(fd, &mut bytes).is_ok_and(|n| n > 0)
+    });
+    let ready = if other.is_some() { ready } else { PollFlags::empty() };
+    Ok(Woken { has_stopped: !stop.is_empty(), is_asked, other: ready })
 }
 
 /// A write tells the peer's end by EPIPE, a read by its end.
@@ -106,11 +127,13 @@ fn loss_by(error: &io::Error) -> Loss {
 
 struct Run<'a, F> {
     options: &'a Options,
-    stop: BorrowedFd<'a>,
+    controls: Controls<'a>,
     on_event: F,
     payload: Payload,
     probes: Probes,
     losses: Vec<(Loss, u64)>,
+    /// Echoes that were exactly what had been sent.
+    intact: u64,
     target: Target,
     link: Option<Link>,
     /// The connection that is being made.
@@ -124,16 +147,17 @@ struct Run<'a, F> {
 }
 
 impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
-    fn new(options: &'a Options, stop: BorrowedFd<'a>, on_event: F, target: Target) -> Self {
+    fn new(options: &'a Options, controls: Controls<'a>, on_event: F, target: Target) -> Self {
         let payload = Payload::new(options.length);
         let now = Instant::now();
         Run {
             options,
-            stop,
+            controls,
             on_event,
             probes: Probes::new(options.timeout.min(TIME_MAX), payload.numbers()),
             payload,
             losses: Vec::new(),
+            intact: 0,
             target,
             link: None,
             attempt: None,
@@ -156,6 +180,10 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         let failed = |error| failure("wait for", &self.options.endpoint, error);
         let woken = self.wait().map_err(failed)?;
         self.has_stopped |= woken.has_stopped;
+        if woken.is_asked {
+            let figures = self.probes.figures();
+            self.tell(Event::Figures(&figures));
+        }
         if self.link.is_some() && !woken.other.is_empty() {
             self.flush(woken.other);
             self.receive(woken.other);
@@ -233,7 +261,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             (None, Some(attempt)) => Some((attempt.as_fd(), PollFlags::IN)),
             (None, None) => None,
         };
-        wait(self.stop, other, timeout)
+        wait(self.controls, other, timeout)
     }
 
     /// Starts to connect, on another thread where that may block.
@@ -319,7 +347,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         let Some(link) = &self.link else { return Ok(()) };
         let (is_stream, has_sent) = (link.is_stream(), link.has_sent());
         let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
-        if is_too_long && !has_come_back(self.probes.messages()) {
+        if is_too_long && !self.has_answered() {
             let hint = format!("{} bytes are too long for one datagram", self.options.length);
             return Err(failure("send to", &self.options.endpoint, error).hint(hint));
         }
@@ -344,6 +372,12 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         Ok(())
     }
 
+    /// Whether anything came back, be it damaged: probes of this length get through.
+    fn has_answered(&self) -> bool {
+        let messages = self.probes.messages();
+        messages.received + messages.late + messages.corrupted > 0
+    }
+
     fn is_udp_refusal(&self, error: &io::Error) -> bool {
         error.kind() == ErrorKind::ConnectionRefused && matches!(self.target, Target::Udp(_))
     }
@@ -352,7 +386,8 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         let is_cut_short =
             self.options.count.is_some() && !(self.has_made_all() && self.probes.unsettled() == 0);
         let elapsed = self.started_at.elapsed();
-        let (messages, latency) = self.probes.end();
-        Outcome { messages, latency, losses: self.losses, elapsed, is_cut_short }
+        let Figures { messages, latency } = self.probes.end();
+        let (losses, intact) = (self.losses, self.intact);
+        Outcome { messages, latency, losses, intact, elapsed, is_cut_short }
     }
 }

@@ -8,6 +8,8 @@ use resound::report::{Messages, PercentileList, Status, Summary, VERSION};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::summary::all_corrupted;
+
 /// What is not known is null or 0.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
@@ -62,6 +64,9 @@ pub(crate) fn error_document(message: &str) -> String {
 }
 
 fn nothing_came_back(outcome: &Outcome) -> String {
+    if let Some(said) = all_corrupted(outcome) {
+        return said;
+    }
     let reasons: Vec<_> = outcome.losses.iter().map(|(loss, _)| loss.to_string()).collect();
     match reasons.is_empty() {
         true => "nothing came back".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound::ping::{Options, Outcome};
+use resound::ping::{Figures, Options, Outcome};
 use resound::report::{Messages, PercentileList, Summary};
 
 /// Nanoseconds of each unit, the largest first.
@@ -14,12 +14,15 @@ pub(super) fn write_summary(options: &Options, outcome: &Outcome) -> String {
     let mut lines = vec![
         String::new(),
         format!("--- {} ping statistics ---", options.endpoint),
-        format!("{}, time {}", counts(&outcome.messages), time_text(outcome.elapsed)),
+        format!("{}, time {}", counts(&outcome.messages, AT_END), time_text(outcome.elapsed)),
     ];
     if !outcome.losses.is_empty() {
         let losses: Vec<_> =
             outcome.losses.iter().map(|(loss, count)| format!("{count} {loss}")).collect();
         lines.push(format!("lost: {}", losses.join(", ")));
+    }
+    if let Some(said) = all_corrupted(outcome) {
+        lines.push(said);
     }
     if summary.count > 0 {
         lines.extend(times(&summary));
@@ -27,7 +30,28 @@ pub(super) fn write_summary(options: &Options, outcome: &Outcome) -> String {
     lines.join("\n") + "\n"
 }
 
-fn counts(messages: &Messages) -> String {
+/// Why answers do not make a success, if none of them was an echo.
+pub(super) fn all_corrupted(outcome: &Outcome) -> Option<String> {
+    let corrupted = outcome.messages.corrupted;
+    outcome
+        .is_all_corrupted()
+        .then(|| format!("no echo: each answer ({corrupted}) differed from what was sent"))
+}
+
+/// The figures of a run that goes on, on one line.
+pub(super) fn figures_line(figures: &Figures) -> String {
+    let summary = figures.latency.summary(&PercentileList::default());
+    let counts = counts(&figures.messages, "in flight");
+    match times(&summary).first().filter(|_| summary.count > 0) {
+        Some(times) => format!("{counts}, {times}"),
+        None => counts,
+    }
+}
+
+/// What probes are that the run ended before.
+const AT_END: &str = "in flight at the end";
+
+fn counts(messages: &Messages, in_flight: &str) -> String {
     let Messages { sent, received, lost, late, duplicated, reordered, corrupted, .. } = *messages;
     let mut counts = format!("{sent} probe{} sent, {received} received", plural(sent));
     for (count, name) in [
@@ -35,7 +59,7 @@ fn counts(messages: &Messages) -> String {
         (duplicated, "duplicated"),
         (reordered, "out of order"),
         (corrupted, "corrupted"),
-        (messages.in_flight_at_end, "in flight at the end"),
+        (messages.in_flight_at_end, in_flight),
     ] {
         if count > 0 {
             counts += &format!(", {count} {name}");
@@ -132,9 +156,10 @@ mod tests {
         let messages =
             Messages { sent: 4, received: 2, lost: 1, in_flight_at_end: 1, ..Messages::default() };
         let expected = "4 probes sent, 2 received, 1 in flight at the end, 33.3333% loss";
-        assert_eq!(counts(&messages), expected);
+        assert_eq!(counts(&messages, AT_END), expected);
         let one = Messages { sent: 1, received: 1, duplicated: 2, ..Messages::default() };
-        assert_eq!(counts(&one), "1 probe sent, 1 received, 2 duplicated, 0% loss");
-        assert_eq!(counts(&Messages::default()), "0 probes sent, 0 received, loss not known yet");
+        assert_eq!(counts(&one, AT_END), "1 probe sent, 1 received, 2 duplicated, 0% loss");
+        let none = counts(&Messages::default(), "in flight");
+        assert_eq!(none, "0 probes sent, 0 received, loss not known yet");
     }
 }

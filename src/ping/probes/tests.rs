@@ -34,7 +34,7 @@ fn a_late_echo_is_counted_apart_and_answers_no_newer_probe() {
     assert_eq!(probes.unsettled(), 1, "the second is in flight");
     let time = Duration::from_millis(200);
     assert_eq!(probes.answer(2, at), Verdict::InTime { time, is_reordered: false });
-    let (messages, latency) = probes.end();
+    let Figures { messages, latency } = probes.end();
     let expected = Messages { sent: 2, received: 1, lost: 1, late: 1, ..Messages::default() };
     assert_eq!((messages, latency.count()), (expected, 1));
 }
@@ -51,7 +51,7 @@ fn a_second_echo_is_a_duplicate_and_so_is_a_second_late_one() {
     assert!(probes.expire(after(start, 1000)).is_some());
     assert_eq!(probes.answer(2, start), Verdict::Late { time });
     assert_eq!(probes.answer(2, start), Verdict::Duplicate { time });
-    assert_eq!(probes.end().0.duplicated, 2);
+    assert_eq!(probes.end().messages.duplicated, 2);
 }
 
 /// case B3
@@ -65,7 +65,7 @@ fn an_echo_behind_a_later_ones_is_out_of_order() {
         other => panic!("{other:?}"),
     });
     assert_eq!(order, [false, false, true]);
-    assert_eq!(probes.end().0.reordered, 1);
+    assert_eq!(probes.end().messages.reordered, 1);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn what_is_in_flight_can_be_sent_again_in_its_order() {
         probes.sent(after(start, 10));
     }
     assert_eq!(order, [1, 3, 4]);
-    assert_eq!(probes.end().0.in_flight_at_end, 3);
+    assert_eq!(probes.end().messages.in_flight_at_end, 3);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_is_long_past_is_forgotten_and_its_echo_counts_as_late() {
     assert_eq!(probes.remembered.len() as u64, REMEMBERED_MAX);
     assert_eq!(probes.answer(1, start), Verdict::Forgotten);
     assert_eq!(probes.answer(2, start), Verdict::Duplicate { time: Duration::ZERO });
-    assert_eq!(probes.end().0.late, 1);
+    assert_eq!(probes.end().messages.late, 1);
 }
 
 #[test]
@@ -187,7 +187,7 @@ proptest! {
             let waiting = probes.waiting.len();
             prop_assert!(probes.unsettled() >= waiting as u64);
         }
-        let (messages, latency) = probes.end();
+        let Figures { messages, latency } = probes.end();
         let Messages { sent, received, lost, in_flight_at_end, .. } = messages;
         prop_assert_eq!(sent, received + lost + in_flight_at_end);
         prop_assert_eq!(latency.count(), received);

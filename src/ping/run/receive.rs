@@ -128,8 +128,9 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         if let Some(link) = &mut self.link {
             link.came(number, is_like);
         }
-        if difference.is_some() {
-            self.probes.count_corrupted();
+        match difference {
+            Some(_) => self.probes.count_corrupted(),
+            None => self.intact += 1,
         }
         let answer = |kind, time: Duration, is_reordered| {
             Event::Answer(Answer { number, length, time, kind, is_reordered, difference })

@@ -223,23 +223,44 @@ fn a_connection_that_ends_is_said_and_made_anew() {
     }
 }
 
-/// A server that is no echo server: neither a hang nor without end.
+/// A server that is no echo server: the run ends in time, and answers that are no echo are no
+/// success.
 #[test]
 fn a_greeting_or_a_fixed_answer_is_no_echo() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Faulty::start(&endpoint, &["line"]);
         let ended = run(ping(&["-J", "-c4", "-i", "10ms", SHORT, &server.endpoint]));
-        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+        assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
         let document = document(&ended);
         assert_eq!(count(&document, "sent"), 4);
-        assert!(count(&document, "corrupted") > 0, "{document}");
+        let corrupted = count(&document, "corrupted");
+        assert!(corrupted > 0, "{document}");
+        assert_eq!(document["status"], "error");
+        let said = format!("no echo: each answer ({corrupted}) differed from what was sent");
+        assert_eq!(document["error"], said);
         drop(server);
         if is_stream(&endpoint) {
             let server = Faulty::start(&endpoint, &["greet"]);
             let ended = run(ping(&["-c2", "-i", "10ms", PATIENT, &server.endpoint]));
-            assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+            // The second echo may be whole: behind the greeting the stream is in step.
+            assert_eq!(ended.stderr, "");
             assert!(ended.stdout_text().contains("corrupted"), "{}", ended.stdout_text());
+        }
+    }
+}
+
+/// case B7: for `ping`: a script that reads the exit code alone is not told that all is well.
+#[test]
+fn a_run_of_which_every_answer_was_damaged_is_no_success_and_one_whole_echo_makes_it_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in every_endpoint(folder.path()) {
+        for (probes, code) in [("1", 1), ("2", 0)] {
+            let server = Faulty::start(&endpoint, &["corrupt:1:20"]);
+            let ended = run(ping(&["-c", probes, "-i1ms", PATIENT, &server.endpoint]));
+            assert_eq!((ended.code(), ended.stderr.as_str()), (code, ""));
+            let said = "\nno echo: each answer (1) differed from what was sent\n";
+            assert_eq!(ended.stdout_text().contains(said), code == 1, "{}", ended.stdout_text());
         }
     }
 }

@@ -63,6 +63,46 @@ fn a_service_is_waited_for_and_waited_for_again() {
     }
 }
 
+/// As ping(8) does it. stdout has what it would have without, so that a document stays one.
+#[test]
+fn a_sigquit_prints_the_figures_so_far_to_stderr_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&every_endpoint(folder.path()));
+    for endpoint in &daemon.endpoints {
+        for json in [None, Some("-J"), Some("-q")] {
+            let arguments = [PATIENT, "-i", "1ms", endpoint].into_iter().chain(json);
+            let process = Process::start(ping(&arguments.collect::<Vec<_>>()));
+            wait_until("the handler, before which the signal ends it", || catches_quit(&process));
+            wait_until("a line with an answer", || {
+                process.signal(Signal::QUIT);
+                let stderr = process.stderr_text();
+                stderr.lines().any(|line| line.contains(", 0% loss, rtt min/avg/max/mdev = "))
+            });
+            process.signal(Signal::INT);
+            let ended = process.wait();
+            assert_eq!(ended.code(), 0, "{}", ended.stderr);
+            for line in ended.stderr.lines() {
+                assert!(line.contains(" sent, ") && line.contains(" received"), "{line}");
+                assert!(!line.contains("at the end"), "{line}");
+            }
+            if json == Some("-J") {
+                assert_eq!(document(&ended)["status"], "ok");
+            } else {
+                assert!(ended.stdout_text().contains(" ping statistics ---\n"));
+            }
+        }
+    }
+}
+
+/// Whether the process has a handler for SIGQUIT (proc_pid_status(5), SigCgt).
+fn catches_quit(process: &Process) -> bool {
+    let path = format!("/proc/{}/status", process.pid().as_raw_nonzero());
+    let status = std::fs::read_to_string(path).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+    caught & (1 << (Signal::QUIT.as_raw() - 1)) != 0
+}
+
 /// Nothing is lost by it: the first probe as well gets to the address that is served.
 #[test]
 fn a_name_with_several_addresses_is_tried_at_each() {
