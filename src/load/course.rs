@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::clock::duration_ns;
+use super::hiccups::SLEEP_NS_MAX;
 use super::meter::Meter;
 use super::options::Options;
 use super::pacing::sleep_for;
@@ -118,6 +119,7 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
         let now_ns = self.run.clock.ns(context.now());
+        self.note_pause(now_ns);
         self.course.meter.note_turn(now_ns, std::mem::take(&mut self.has_worked));
         match self.course.phase {
             Phase::NotBegun => self.begin(now_ns),
@@ -129,7 +131,21 @@ impl<O: Observer> Generator<O> {
             Phase::Over => {}
         }
         self.sweep(now_ns, sources, context);
-        self.next_turn(now_ns, context.now())
+        let sleep_ns = self.next_sleep_ns(now_ns);
+        self.run.tally.watch.end_turn(now_ns, sleep_ns);
+        Some(context.now() + Duration::from_nanos(sleep_ns))
+    }
+
+    /// Accounts for the time before this turn. Called before anything is judged by the clock.
+    pub(super) fn note_pause(&mut self, now_ns: u64) {
+        let measure_from_ns = self.run.tally.measure_from_ns;
+        let paused_ns = self.run.tally.watch.look(now_ns, measure_from_ns);
+        if paused_ns > 0 {
+            // Echoes and connections that came meanwhile are read before time runs out for them.
+            let drain_until_ns = &mut self.course.drain_until_ns;
+            *drain_until_ns = drain_until_ns.saturating_add(paused_ns);
+            self.opener.extend(paused_ns);
+        }
     }
 
     /// All flows are to be opened; those of `Mode::Connect` are messages themselves.
@@ -223,7 +239,7 @@ impl<O: Observer> Generator<O> {
     fn is_silent(&self, now_ns: u64) -> bool {
         let heard_ns = self.run.tally.heard_ns_last.unwrap_or(self.course.start_ns);
         let silence_ns = (self.run.timeout_ns.saturating_mul(SILENCE_TIMEOUTS)).max(SILENCE_NS_MIN);
-        self.options.duration.is_none() && now_ns.saturating_sub(heard_ns) > silence_ns
+        self.options.duration.is_none() && self.run.age_ns(heard_ns, now_ns) > silence_ns
     }
 
     /// Nothing more is sent than what was due before; the last echoes are waited for.
@@ -341,13 +357,13 @@ impl<O: Observer> Generator<O> {
         });
     }
 
-    /// When the next turn is to come, if no event brings it.
-    fn next_turn(&self, now_ns: u64, now: Instant) -> Option<Instant> {
+    /// How long the loop sleeps, if no event ends that.
+    fn next_sleep_ns(&self, now_ns: u64) -> u64 {
         let course = &self.course;
         let mut at_ns = course.sweep_at_ns;
         match course.phase {
-            Phase::NotBegun | Phase::Over => return Some(now),
-            Phase::Opening if course.unsettled == 0 => return Some(now),
+            Phase::NotBegun | Phase::Over => return 0,
+            Phase::Opening if course.unsettled == 0 => return 0,
             Phase::Opening => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
             Phase::Sending => {
                 if !course.is_measuring {
@@ -368,13 +384,12 @@ impl<O: Observer> Generator<O> {
         let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
         if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
             // No other wake-up may sleep over it either.
-            let Some(sleep) = sleep_for(due_ns, now_ns) else { return Some(now) };
+            let Some(sleep) = sleep_for(due_ns, now_ns) else { return 0 };
             at_ns = at_ns.min(now_ns.saturating_add(duration_ns(sleep)));
         } else {
             at_ns = at_ns.min(due_ns);
         }
-        let wait_ns = at_ns.saturating_sub(now_ns);
-        Some(now + Duration::from_nanos(wait_ns.min(SWEEP_NS_MAX)))
+        at_ns.saturating_sub(now_ns).min(SLEEP_NS_MAX)
     }
 }
 

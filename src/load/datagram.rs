@@ -254,7 +254,7 @@ impl DatagramMover {
         run: &mut Run,
     ) -> bool {
         let is_measured = run.tally.is_measured(message.intended_ns);
-        let is_in_time = !run.is_overdue(message, now_ns);
+        let is_in_time = !run.is_too_late(message, now_ns);
         if is_in_time {
             run.tally.of(is_measured).reordered += u64::from(is_overtaken);
         } else {

@@ -7,7 +7,7 @@ use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::reactor::Spin;
 use crate::report::{
-    Bytes, Difference, Distribution, Flows, Messages, Pacing, Rate, Status, Trains,
+    Bytes, Difference, Distribution, Flows, Hiccups, Messages, Pacing, Rate, Status, Trains,
 };
 
 /// The facts of a run. Times are nanoseconds.
@@ -47,8 +47,13 @@ pub struct Findings {
     pub unsent: u64,
     /// Of one processor, without polling that found nothing.
     pub cpu_share: f64,
-    /// The share of the time in which the generator could have run and others did.
-    pub wait_share: f64,
+    /// The share of the time in which the generator could have run and others did; `None` where
+    /// the system does not say.
+    pub wait_share: Option<f64>,
+    /// How long it waited each time before it could run, in the mean.
+    pub wait_ns_mean: Option<u64>,
+    /// What kept it from running.
+    pub hiccups: Hiccups,
     /// Processor time of the generator a message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
     /// Processor time of the process since it started.
@@ -105,7 +110,9 @@ impl<O: Observer> Generator<O> {
             held_back: tally.held_back,
             unsent,
             cpu_share: ratio(cpu_ns, metered_ns).min(1.0),
-            wait_share: ratio(course.meter.waited_ns(), metered_ns).min(1.0),
+            wait_share: course.meter.waited_ns().map(|waited| ratio(waited, metered_ns).min(1.0)),
+            wait_ns_mean: course.meter.wait_ns_mean(),
+            hiccups: Hiccups { throttled_ns: course.meter.throttled_ns(), ..tally.watch.found() },
             cpu_ns_per_message: cpu_ns.checked_div(messages.received).unwrap_or(0),
             cpu_ns_process: process_cpu_ns(),
             pacing,

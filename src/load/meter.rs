@@ -2,6 +2,8 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::throttle::throttled_ns;
+
 /// A poll with nothing to do takes some microseconds at the most; what took longer was a sleep.
 const IDLE_POLL_NS_MAX: u64 = 100_000;
 
@@ -20,8 +22,16 @@ pub(super) struct Meter {
 struct Reading {
     at_ns: u64,
     cpu_ns: u64,
-    waited_ns: u64,
+    wait: Option<Wait>,
+    throttled_ns: Option<u64>,
     idle_ns: u64,
+}
+
+/// How long a thread waited on a run queue, and how often it got a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wait {
+    waited_ns: u64,
+    times: u64,
 }
 
 impl Meter {
@@ -53,8 +63,13 @@ impl Meter {
     }
 
     fn reading(&self, at_ns: u64) -> Reading {
-        let cpu_ns = clock_ns(ClockId::ThreadCPUTime);
-        Reading { at_ns, cpu_ns, waited_ns: waited_ns(), idle_ns: self.idle_ns }
+        Reading {
+            at_ns,
+            cpu_ns: thread_cpu_ns(),
+            wait: waited(),
+            throttled_ns: throttled_ns(),
+            idle_ns: self.idle_ns,
+        }
     }
 
     /// How long was measured.
@@ -68,10 +83,32 @@ impl Meter {
         cpu_ns.saturating_sub(self.until.idle_ns.saturating_sub(self.from.idle_ns))
     }
 
-    /// How long the thread could have run and others did.
-    pub(super) fn waited_ns(&self) -> u64 {
-        self.until.waited_ns.saturating_sub(self.from.waited_ns)
+    /// How long the thread could have run and others did; `None` where the system does not say.
+    pub(super) fn waited_ns(&self) -> Option<u64> {
+        Some(self.waited()?.waited_ns)
     }
+
+    /// The mean of that over the times the thread got a processor.
+    pub(super) fn wait_ns_mean(&self) -> Option<u64> {
+        let Wait { waited_ns, times } = self.waited()?;
+        Some(waited_ns.checked_div(times).unwrap_or(0))
+    }
+
+    fn waited(&self) -> Option<Wait> {
+        let (from, until) = (self.from.wait?, self.until.wait?);
+        let waited_ns = until.waited_ns.saturating_sub(from.waited_ns);
+        Some(Wait { waited_ns, times: until.times.saturating_sub(from.times) })
+    }
+
+    /// How long the quota of the process's cgroup kept its threads from running.
+    pub(super) fn throttled_ns(&self) -> Option<u64> {
+        Some(self.until.throttled_ns?.saturating_sub(self.from.throttled_ns?))
+    }
+}
+
+/// Processor time that the calling thread has used.
+pub(super) fn thread_cpu_ns() -> u64 {
+    clock_ns(ClockId::ThreadCPUTime)
 }
 
 /// Processor time that all threads of this process have used.
@@ -85,11 +122,15 @@ fn clock_ns(clock: ClockId) -> u64 {
     seconds_ns + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// How long this thread has waited on a run queue so far (proc_pid_schedstat(5), the second field);
-/// 0 where the system does not say.
-fn waited_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0)
+/// How long this thread has waited on a run queue so far, and how often it ran: the second and the
+/// third field of proc_pid_schedstat(5).
+fn waited() -> Option<Wait> {
+    waited_in(&std::fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+}
+
+fn waited_in(schedstat: &str) -> Option<Wait> {
+    let mut fields = schedstat.split_whitespace().skip(1).map(|field| field.parse().ok());
+    Some(Wait { waited_ns: fields.next()??, times: fields.next()?? })
 }
 
 #[cfg(test)]
@@ -109,13 +150,29 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_the_system_does_not_tell_is_unknown_and_not_0() {
+        assert_eq!(waited_in("100 20 4\n"), Some(Wait { waited_ns: 20, times: 4 }));
+        for text in ["", "100 20", "x y z"] {
+            assert_eq!(waited_in(text), None, "{text:?}");
+        }
+        let told = Reading { wait: Some(Wait { waited_ns: 90, times: 9 }), ..Reading::default() };
+        let meter = |from, until| Meter { from, until, ..Meter::default() };
+        assert_eq!(meter(Reading::default(), told).waited_ns(), None);
+        assert_eq!(meter(told, Reading::default()).wait_ns_mean(), None);
+        let later = Reading { wait: Some(Wait { waited_ns: 150, times: 12 }), ..told };
+        let meter = meter(told, later);
+        assert_eq!((meter.waited_ns(), meter.wait_ns_mean()), (Some(60), Some(20)));
+        assert_eq!(meter.throttled_ns(), None);
+    }
+
+    #[test]
     fn what_was_used_lies_between_start_and_stop() {
         let mut meter = Meter::default();
         meter.start(1_000);
         assert_eq!((meter.elapsed_ns(), meter.cpu_ns()), (0, 0));
         // Until the clock of this thread's processor time has moved.
-        let before_ns = clock_ns(ClockId::ThreadCPUTime);
-        while clock_ns(ClockId::ThreadCPUTime) == before_ns {}
+        let before_ns = thread_cpu_ns();
+        while thread_cpu_ns() == before_ns {}
         meter.stop(5_000);
         assert_eq!(meter.elapsed_ns(), 4_000);
         assert!(meter.cpu_ns() > 0);

@@ -46,6 +46,7 @@ mod clock;
 mod course;
 mod datagram;
 mod findings;
+mod hiccups;
 mod meter;
 mod opening;
 mod options;
@@ -55,6 +56,7 @@ mod run;
 mod source;
 mod stream;
 mod tally;
+mod throttle;
 mod window;
 
 use std::io::{self, ErrorKind};
@@ -201,6 +203,7 @@ impl<O: Observer> Handler for Generator<O> {
         context: &mut Context<'_, Source>,
     ) -> Next {
         let now_ns = self.run.clock.ns(context.now());
+        self.note_pause(now_ns);
         let flow = &mut source.0;
         let was_open = flow.is_open();
         self.has_worked = true;

@@ -106,6 +106,11 @@ impl Opener {
         now_ns.saturating_sub(self.begun_ns) < self.connect_timeout_ns
     }
 
+    /// The generator was halted for so long: connections have that much more time.
+    pub(super) fn extend(&mut self, paused_ns: u64) {
+        self.begun_ns = self.begun_ns.saturating_add(paused_ns);
+    }
+
     /// Begins to open a flow.
     pub(super) fn open(
         &mut self,
@@ -131,7 +136,7 @@ impl Opener {
                 self.begun_ns = now_ns;
                 let until_ns = now_ns.saturating_add(self.connect_timeout_ns);
                 let connect_until_ns = self.transport.is_stream().then_some(until_ns);
-                Ok(Flow { id: flow, kind, connect_until_ns, ending: None })
+                Ok(Flow { id: flow, kind, connect_until_ns, made_ns: now_ns, ending: None })
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Failure::Later),
             Err(error) => Err(Failure::Failed(error)),

@@ -248,9 +248,27 @@ impl Run {
         self.freed(flow, message.ideal_ns.saturating_add(service_ns));
     }
 
-    /// Whether a message that was sent then is lost by now.
+    /// Whether a message that was sent then is lost by now. It does not age while the generator is
+    /// kept from running: its echo may have come in that time.
     pub(super) fn is_overdue(&self, message: InFlight, now_ns: u64) -> bool {
-        now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns
+        let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
+        is_old && self.age_ns(message.sent_ns, now_ns) >= self.timeout_ns
+    }
+
+    /// Whether the echo of this message comes too late, though the message was not given up. The
+    /// clock was read for this echo alone: the generator may have been halted since the turn began.
+    pub(super) fn is_too_late(&mut self, message: InFlight, now_ns: u64) -> bool {
+        let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
+        if is_old {
+            self.tally.watch.look(now_ns, self.tally.measure_from_ns);
+        }
+        is_old && self.is_overdue(message, now_ns)
+    }
+
+    /// How much of the time from `from_ns` to `now_ns` the loop could turn.
+    pub(super) fn age_ns(&self, from_ns: u64, now_ns: u64) -> u64 {
+        let paused_ns = self.tally.watch.paused_ns(from_ns, now_ns);
+        now_ns.saturating_sub(from_ns).saturating_sub(paused_ns)
     }
 
     /// What to report of an echo that differs at `offset`, where `came` is what came there.

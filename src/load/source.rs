@@ -25,6 +25,8 @@ pub(super) struct Flow {
     pub(super) kind: Kind,
     /// It is not connected yet, and has until then.
     pub(super) connect_until_ns: Option<u64>,
+    /// When it was made.
+    pub(super) made_ns: u64,
     /// Why it is closed.
     pub(super) ending: Option<Ending>,
 }
@@ -73,7 +75,7 @@ impl Flow {
                 Ok(false) => {
                     self.expire(run, now_ns);
                     // Where the connection is part of a message, it has no longer than that has.
-                    let has_time = now_ns < until_ns && !self.is_over();
+                    let has_time = self.has_time(until_ns, run, now_ns) && !self.is_over();
                     return if has_time { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
                 }
                 // Whom nobody listens to is refused (tcp(7)): who is reset was connected, if only
@@ -99,6 +101,13 @@ impl Flow {
             Step::Closed => Err(Ending::Closed),
             step => Ok(step),
         }
+    }
+
+    /// Whether its connection may still be made. As long as the generator was halted, nothing
+    /// could be heard of it.
+    fn has_time(&self, until_ns: u64, run: &Run, now_ns: u64) -> bool {
+        now_ns < until_ns
+            || run.age_ns(self.made_ns, now_ns) < until_ns.saturating_sub(self.made_ns)
     }
 
     /// Gives up what is overdue.
@@ -131,7 +140,7 @@ impl Flow {
         let is_overdue = |oldest: Option<InFlight>| {
             oldest.is_some_and(|message| run.is_overdue(message, now_ns))
         };
-        self.connect_until_ns.is_some_and(|until_ns| now_ns >= until_ns)
+        self.connect_until_ns.is_some_and(|until_ns| !self.has_time(until_ns, run, now_ns))
             || match &self.kind {
                 Kind::Stream(_, mover) => is_overdue(mover.oldest()),
                 Kind::Datagram(_, mover) => is_overdue(mover.oldest()),

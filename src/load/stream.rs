@@ -219,7 +219,7 @@ impl StreamMover {
             run.tally.of(run.tally.is_measured(message.intended_ns)).late += 1;
             return;
         }
-        if run.is_overdue(message, now_ns) {
+        if run.is_too_late(message, now_ns) {
             // Too late, though nobody had looked in between.
             run.tally.lost(message);
             run.tally.heard_ns_last = Some(now_ns);

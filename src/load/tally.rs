@@ -1,5 +1,6 @@
 //! What became of messages and connections, and how long echoes took.
 
+use super::hiccups::Watch;
 use crate::report::{Bytes, Difference, Distribution, Flows, Messages, Trains};
 
 /// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
@@ -14,6 +15,8 @@ pub(super) struct Tally {
     pub(super) flows: Flows,
     pub(super) flows_open: u64,
     pub(super) trains: Trains,
+    /// What kept the generator from running, as far as it is known by now.
+    pub(super) watch: Watch,
     pub(super) held_back: u64,
     pub(super) first_difference: Option<Difference>,
     /// When sending ends, or ended.
@@ -47,6 +50,7 @@ impl Tally {
             flows: Flows::default(),
             flows_open: 0,
             trains: Trains::default(),
+            watch: Watch::new(),
             held_back: 0,
             first_difference: None,
             end_ns: u64::MAX,
@@ -116,7 +120,11 @@ impl Tally {
     }
 
     pub(super) fn lost(&mut self, message: InFlight) {
-        self.of(self.is_measured(message.intended_ns)).lost += 1;
+        let is_measured = self.is_measured(message.intended_ns);
+        self.of(is_measured).lost += 1;
+        if is_measured {
+            self.watch.lost(message.sent_ns);
+        }
     }
 
     pub(super) fn differs(&mut self, difference: Difference, is_measured: bool) {

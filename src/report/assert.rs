@@ -20,6 +20,8 @@ use crate::units::{parse_count, parse_time};
 /// - `rate`, what was achieved a second: `100k`, `99.5`;
 /// - `loss`, the lost and the unsent of all that were to be sent, and `cpu_share`, of one
 ///   processor: `0.1%`;
+/// - `hiccup.max`, the longest time in which the generator was kept from running; those of less
+///   than 10 ms are not counted: `10ms`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
 ///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`,
 ///   `timed_out`, `failed_locally`: a count, `0`, `10k`.
@@ -118,6 +120,11 @@ const FACTS: &[Fact] = &[
         name: "cpu_share",
         unit: Unit::Percent,
         value: |report| (report.elapsed_ns > 0).then_some(report.generator.cpu_share * 100.0),
+    },
+    Fact {
+        name: "hiccup.max",
+        unit: Unit::Time,
+        value: |report| (report.elapsed_ns > 0).then_some(report.hiccups.longest_ns as f64),
     },
     count("sent", |report| Some(report.messages.sent as f64)),
     count("received", |report| Some(report.messages.received as f64)),

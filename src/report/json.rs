@@ -5,7 +5,7 @@ use serde::Serializer;
 
 use super::words::one_line;
 use super::{
-    Bytes, CommandLine, Environment, Flows, Generator, LoadLoop, Messages, Mode, Pacing,
+    Bytes, CommandLine, Environment, Flows, Generator, Hiccups, LoadLoop, Messages, Mode, Pacing,
     PercentileList, Rate, Report, Status, Summary, VERSION, Verdict,
 };
 
@@ -50,13 +50,15 @@ impl Report {
             trains: None,
             latency_ns: Summary::empty(&PercentileList::default()),
             service_time_ns: None,
+            hiccups: Hiccups::default(),
             generator: Generator {
                 verdict: Verdict::Ok,
                 schedule_lag_ns: None,
                 held_back: 0,
                 unsent: 0,
                 cpu_share: 0.0,
-                wait_share: 0.0,
+                wait_share: None,
+                wait_ns_mean: None,
                 cpu_ns_per_message: 0,
                 cpu_ns_process: 0,
                 pacing: Pacing::None,

@@ -82,6 +82,8 @@ pub struct Report {
     pub latency_ns: Summary,
     /// From the real send, beside an open loop's response time.
     pub service_time_ns: Option<Summary>,
+    /// What kept the generator from running while it measured.
+    pub hiccups: Hiccups,
     /// The generator's own health.
     pub generator: Generator,
     /// The first echo that was not what had been sent.
@@ -259,9 +261,13 @@ pub struct Generator {
     /// polling that found nothing: 1 is all of it.
     #[serde(serialize_with = "json::finite")]
     pub cpu_share: f64,
-    /// The share of the time in which the generator's thread could have run, and others did.
-    #[serde(serialize_with = "json::finite")]
-    pub wait_share: f64,
+    /// The share of the time in which the generator's thread could have run, and others did; null
+    /// where the system does not say.
+    #[serde(serialize_with = "json::finite_or_null")]
+    pub wait_share: Option<f64>,
+    /// How long the thread waited for a processor each time before it ran, in the mean; null where
+    /// the system does not say.
+    pub wait_ns_mean: Option<u64>,
     /// Processor time of the generator's thread a message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
     /// Processor time of the whole process since it started.
@@ -274,12 +280,32 @@ pub struct Generator {
     pub intervals_lost: u64,
 }
 
+/// Times of 10 ms and more in which the generator's thread neither ran nor slept by its own will:
+/// the process was stopped, its machine paused, its cgroup throttled, or its processor busy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Hiccups {
+    /// How many.
+    pub count: u64,
+    /// The longest.
+    pub longest_ns: u64,
+    /// All together.
+    pub total_ns: u64,
+    /// Measured messages that were under way in one of them and are lost: their echoes may have
+    /// come while the generator could not read them.
+    pub lost: u64,
+    /// How long the CPU quota of the process's own cgroup kept its threads from running, added up
+    /// over its processors; null where the system does not say.
+    pub throttled_ns: Option<u64>,
+}
+
 /// Who set the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The generator had time to spare and kept its schedule.
     Ok,
+    /// The generator was kept from running: what it measured holds its own delay.
+    Starved,
     /// The generator had no processor time left: the server may be faster than shown.
     Saturated,
     /// The generator sent later than was asked.

@@ -52,7 +52,8 @@ pub(super) fn closed_run() -> Report {
         generator: Generator {
             unsent: 0,
             cpu_share: 0.61,
-            wait_share: 0.02,
+            wait_share: Some(0.02),
+            wait_ns_mean: Some(12_000),
             cpu_ns_per_message: 3_900,
             cpu_ns_process: 12_340_000_000,
             ..Report::failed("", Vec::new(), "").generator

@@ -8,8 +8,8 @@ use std::fmt;
 use self::page::Page;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use super::{
-    Assertion, Difference, Flows, LoadLoop, Messages, Mode, Outcome, Pacing, Report, Status,
-    Summary, Verdict, health_text,
+    Assertion, Difference, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, Report,
+    Status, Summary, Verdict, health_text,
 };
 
 impl fmt::Display for Report {
@@ -251,17 +251,23 @@ fn generator(report: &Report, page: &mut Page) {
             "slept, and when a message was nearly due polled, which is not in these figures"
         }
     };
+    let waited = match generator.wait_share {
+        Some(share) => {
+            format!("waited for one {} of the time, while others ran", percent_text(share, 1.0))
+        }
+        None => "how long it waited for one is unknown (no /proc/thread-self/schedstat)".to_owned(),
+    };
     page.entry(
         "generator",
         &format!(
-            "{} of a processor, {} of it a message; waited for one {} of the time, while others \
-             ran; it {pacing}; this process used {} of CPU in all",
+            "{} of a processor, {} of it a message; {waited}; it {pacing}; this process used {} of \
+             CPU in all",
             percent_text(generator.cpu_share, 1.0),
             time_text(generator.cpu_ns_per_message),
-            percent_text(generator.wait_share, 1.0),
             time_text(generator.cpu_ns_process)
         ),
     );
+    page.entry("hiccups", &hiccups_text(&report.hiccups));
     if generator.held_back > 0 {
         page.entry(
             "held back",
@@ -290,6 +296,30 @@ fn generator(report: &Report, page: &mut Page) {
         let lines = counted(generator.intervals_lost, "interval line");
         page.entry("", &format!("{lines} dropped: stdout or a file took them too slowly"));
     }
+}
+
+/// What kept the generator from running, and for how long.
+fn hiccups_text(hiccups: &Hiccups) -> String {
+    let Hiccups { count, longest_ns, total_ns, lost, throttled_ns } = *hiccups;
+    let mut text = match count {
+        0 => "none of 10 ms or more".to_owned(),
+        1 => format!("1: the generator could not run for {}", time_text(longest_ns)),
+        _ => format!(
+            "{}: the generator could not run for {} at a stretch, {} in all",
+            count_text(count),
+            time_text(longest_ns),
+            time_text(total_ns)
+        ),
+    };
+    if lost > 0 {
+        let lost = counted(lost, "lost message");
+        text.push_str(&format!("; {lost} under way in it, lost perhaps by its doing"));
+    }
+    if let Some(throttled_ns @ 1..) = throttled_ns {
+        let throttled = time_text(throttled_ns);
+        text.push_str(&format!("; throttled for {throttled} by the CPU quota of its cgroup"));
+    }
+    text
 }
 
 /// How many datagrams went by one call, where several could.

@@ -92,6 +92,7 @@ pub(super) fn compose(
         trains: findings.trains,
         latency_ns: latency.summary(percentiles),
         service_time_ns: service_time.map(summary),
+        hiccups: findings.hiccups,
         generator: Generator {
             verdict: verdict(findings, schedule_lag),
             schedule_lag_ns: schedule_lag.map(summary),
@@ -99,6 +100,7 @@ pub(super) fn compose(
             unsent: findings.unsent,
             cpu_share: findings.cpu_share,
             wait_share: findings.wait_share,
+            wait_ns_mean: findings.wait_ns_mean,
             cpu_ns_per_message: findings.cpu_ns_per_message,
             cpu_ns_process: findings.cpu_ns_process,
             pacing: findings.pacing,
@@ -119,10 +121,19 @@ fn verdict(findings: &Findings, schedule_lag: Option<&Distribution>) -> Verdict 
     let sent = findings.messages.sent;
     let due = if is_open_loop { sent + findings.unsent } else { 0 };
     // One with time to spare waited for its connections: that is not its own doing.
-    let is_busy = findings.cpu_share + findings.wait_share >= BUSY_SHARE;
+    let is_busy = findings.cpu_share + findings.wait_share.unwrap_or(0.0) >= BUSY_SHARE;
     let offered = if is_busy { sent } else { due };
-    let Findings { cpu_share, wait_share, .. } = *findings;
-    Verdict::of(&Signs { schedule_lag, due, offered, cpu_share, wait_share })
+    let Findings { cpu_share, wait_share, wait_ns_mean, hiccups, elapsed_ns, .. } = *findings;
+    Verdict::of(&Signs {
+        schedule_lag,
+        due,
+        offered,
+        cpu_share,
+        wait_share,
+        wait_ns_mean,
+        hiccups,
+        elapsed_ns,
+    })
 }
 
 /// What the reader should know before quoting a figure.

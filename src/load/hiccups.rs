@@ -1,0 +1,235 @@
+//! Hiccups: times in which the generator's thread was kept from running.
+//!
+//! The loop knows how long it meant to sleep, and the system knows how much processor time the
+//! thread has used. What is left between two turns is time in which the thread could not run: the
+//! process was stopped, its virtual machine paused, its cgroup throttled, or other threads had the
+//! processor. Messages do not age in that time, because their echoes lay unread in the sockets.
+
+use std::collections::VecDeque;
+
+use super::meter::thread_cpu_ns;
+use crate::report::Hiccups;
+
+/// A shorter one is not counted: the scheduler gives a busy neighbour slices of some milliseconds,
+/// and [`Meter`](super::meter::Meter) adds these waits up.
+const HICCUP_NS_MIN: u64 = 10_000_000;
+
+/// The loop sleeps no longer than this, so that a halt which begins in a sleep outlasts it. An idle
+/// loop wakes 50 times per second for it, which takes some 0.03 % of a processor.
+pub(super) const SLEEP_NS_MAX: u64 = 20_000_000;
+
+/// mio rounds a poll timeout up to a whole millisecond.
+const POLL_ROUNDING_NS: u64 = 1_000_000;
+
+/// The thread's processor time is read again after so many turns and so much time. That bounds
+/// both the processor time that may pass for that of one turn, and the cost: a fraction of a system
+/// call per turn.
+const TURNS_PER_READING: u32 = 16;
+const READING_NS: u64 = 2_000_000;
+
+/// Pauses that are remembered to age messages by: 25 s of a cgroup that is throttled 10 times per
+/// second.
+const PAUSES_MAX: usize = 256;
+
+/// Watches the loop of the thread that it is called on.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// All time until then is accounted for.
+    accounted_ns: u64,
+    /// How much of the time since then the loop may sleep.
+    sleep_ns: u64,
+    /// How long the turn before took, its sleep included.
+    turn_ns: u64,
+    /// A later time is not explained by sleep alone.
+    alarm_ns: u64,
+    turns: u32,
+    read_ns: u64,
+    cpu_ns: u64,
+    /// The latest times in which the loop did not turn, in their order.
+    pauses: VecDeque<Pause>,
+    found: Hiccups,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    from_ns: u64,
+    until_ns: u64,
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch {
+            accounted_ns: 0,
+            sleep_ns: 0,
+            turn_ns: 0,
+            // Until the first turn has ended, no time is known to be explained.
+            alarm_ns: u64::MAX,
+            turns: 0,
+            read_ns: 0,
+            cpu_ns: thread_cpu_ns(),
+            pauses: VecDeque::with_capacity(PAUSES_MAX),
+            found: Hiccups::default(),
+        }
+    }
+
+    /// A turn that began at `now_ns` ends, and the loop sleeps `sleep_ns` unless an event comes.
+    pub(super) fn end_turn(&mut self, now_ns: u64, sleep_ns: u64) {
+        self.turn_ns = now_ns.saturating_sub(self.accounted_ns);
+        // A look within the turn has accounted for more.
+        self.accounted_ns = self.accounted_ns.max(now_ns);
+        self.sleep_ns = sleep_ns.saturating_add(POLL_ROUNDING_NS);
+        self.alarm_ns = self.accounted_ns.saturating_add(self.sleep_ns + HICCUP_NS_MIN);
+        self.turns += 1;
+        if self.turns >= TURNS_PER_READING && now_ns.saturating_sub(self.read_ns) >= READING_NS {
+            self.turns = 0;
+            self.read_ns = now_ns;
+            self.cpu_ns = thread_cpu_ns();
+        }
+    }
+
+    /// Finds out whether the thread was kept from running until now. What it was kept from after
+    /// `measure_from_ns` is counted. Returns the length of the pause; 0 when there was none.
+    #[inline]
+    pub(super) fn look(&mut self, now_ns: u64, measure_from_ns: u64) -> u64 {
+        if now_ns <= self.alarm_ns { 0 } else { self.account(now_ns, measure_from_ns) }
+    }
+
+    #[cold]
+    fn account(&mut self, now_ns: u64, measure_from_ns: u64) -> u64 {
+        let cpu_ns = thread_cpu_ns();
+        // What was used shortly before the turn counts as used in it.
+        let ran_ns = cpu_ns.saturating_sub(self.cpu_ns);
+        let from_ns = self.accounted_ns;
+        let unexplained_ns = (now_ns - from_ns).saturating_sub(ran_ns);
+        let is_hiccup = unexplained_ns >= self.sleep_ns.saturating_add(HICCUP_NS_MIN);
+        // Where it began is not known. Without it, an event would have ended the sleep as it ended
+        // the one before.
+        let halted_ns = unexplained_ns.saturating_sub(self.sleep_ns.min(self.turn_ns));
+        self.cpu_ns = cpu_ns;
+        self.read_ns = now_ns;
+        self.accounted_ns = now_ns;
+        self.sleep_ns = 0;
+        self.alarm_ns = now_ns.saturating_add(HICCUP_NS_MIN);
+        if !is_hiccup {
+            return 0;
+        }
+        if self.pauses.len() == PAUSES_MAX {
+            self.pauses.pop_front();
+        }
+        self.pauses.push_back(Pause { from_ns, until_ns: now_ns });
+        let measured_ns = halted_ns.min(now_ns.saturating_sub(measure_from_ns));
+        if measured_ns > 0 {
+            self.found.count += 1;
+            self.found.longest_ns = self.found.longest_ns.max(measured_ns);
+            self.found.total_ns += measured_ns;
+        }
+        now_ns - from_ns
+    }
+
+    /// How much of the time from `from_ns` to `until_ns` the loop could not turn.
+    pub(super) fn paused_ns(&self, from_ns: u64, until_ns: u64) -> u64 {
+        let within =
+            |pause: &Pause| pause.until_ns.min(until_ns).saturating_sub(pause.from_ns.max(from_ns));
+        let later = self.pauses.iter().rev().take_while(|pause| pause.until_ns > from_ns);
+        later.map(within).sum()
+    }
+
+    /// A measured message that was sent then is lost.
+    pub(super) fn lost(&mut self, sent_ns: u64) {
+        self.found.lost += u64::from(self.paused_ns(sent_ns, u64::MAX) > 0);
+    }
+
+    /// What was found since the measuring began.
+    pub(super) fn found(&self) -> Hiccups {
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// A loop that turned at 980 ms and at 1 s, and means to sleep 20 ms.
+    fn watch() -> Watch {
+        let mut watch = Watch::new();
+        watch.end_turn(980 * MS, 20 * MS);
+        watch.end_turn(1_000 * MS, 20 * MS);
+        watch
+    }
+
+    #[test]
+    fn a_sleep_that_ends_in_time_is_no_hiccup() {
+        let mut watch = watch();
+        assert_eq!(watch.look(1_000 * MS + 31 * MS, 0), 0);
+        assert_eq!(watch.found(), Hiccups::default());
+    }
+
+    /// case B15
+    #[test]
+    fn time_that_the_loop_neither_slept_nor_worked_is_a_hiccup_of_that_length() {
+        let mut watch = watch();
+        assert_eq!(watch.look(2_220 * MS, 0), 1_220 * MS);
+        let found = watch.found();
+        assert_eq!(found.count, 1);
+        // The test itself has used some processor time since the watch was made.
+        assert!(found.longest_ns <= 1_200 * MS && found.longest_ns > 1_000 * MS, "{found:?}");
+        assert_eq!(found.total_ns, found.longest_ns);
+        assert_eq!(watch.look(2_222 * MS, 0), 0, "it is accounted for");
+    }
+
+    /// case B15: the events of a busy loop would have ended its sleep at once.
+    #[test]
+    fn a_hiccup_of_a_busy_loop_is_told_with_its_whole_length() {
+        let mut watch = watch();
+        watch.end_turn(1_001 * MS, 20 * MS);
+        watch.look(1_102 * MS, 0);
+        let found = watch.found();
+        assert!(found.longest_ns <= 100 * MS && found.longest_ns > 80 * MS, "{found:?}");
+    }
+
+    #[test]
+    fn time_that_the_thread_worked_is_no_hiccup() {
+        let mut watch = watch();
+        let begun_ns = thread_cpu_ns();
+        while thread_cpu_ns() < begun_ns + 15 * MS {}
+        assert_eq!(watch.look(1_000 * MS + 36 * MS, 0), 0);
+        assert_eq!(watch.found().count, 0);
+    }
+
+    #[test]
+    fn a_hiccup_of_the_warm_up_is_counted_from_its_end_on() {
+        let mut watch = watch();
+        watch.look(2_000 * MS, 1_900 * MS);
+        assert_eq!(watch.found().longest_ns, 100 * MS);
+        watch.end_turn(2_000 * MS, 0);
+        watch.look(3_000 * MS, u64::MAX);
+        assert_eq!(watch.found().count, 1, "nothing is measured yet");
+        assert_eq!(watch.paused_ns(2_500 * MS, 4_000 * MS), 500 * MS, "and messages do not age");
+    }
+
+    /// case B15
+    #[test]
+    fn a_loss_is_the_hiccups_own_when_its_message_was_under_way_in_it() {
+        let mut watch = watch();
+        watch.look(2_000 * MS, 0);
+        watch.lost(1_999 * MS);
+        watch.lost(2_000 * MS);
+        assert_eq!(watch.found().lost, 1);
+    }
+
+    #[test]
+    fn pauses_add_up_and_the_oldest_are_forgotten() {
+        let mut watch = Watch::new();
+        let count = PAUSES_MAX as u64 + 10;
+        for second in 0..count {
+            watch.end_turn(second * 1_000 * MS, 0);
+            watch.look(second * 1_000 * MS + 500 * MS, 0);
+        }
+        assert_eq!(watch.paused_ns((count - 2) * 1_000 * MS, u64::MAX), 1_000 * MS);
+        assert_eq!(watch.paused_ns(0, u64::MAX), PAUSES_MAX as u64 * 500 * MS);
+        assert_eq!(watch.paused_ns(0, 0), 0);
+        assert_eq!(watch.found().count, count);
+    }
+}
