@@ -70,6 +70,9 @@ pub enum Cause {
     LoopSource,
     /// Not answered: it was sent to a broadcast or multicast address (the loop guard).
     LoopGroup,
+    /// Not answered: the system could not tell all of the address that it was sent to, which may be
+    /// a broadcast or multicast address (the loop guard).
+    ControlTruncated,
     /// Not answered: its source has had as many answers this second as it may have.
     RateLimited,
     /// Datagrams lost before they were read, for want of receive buffer. A train that came as one
@@ -139,6 +142,7 @@ impl Cause {
         (Cause::LoopOwnPort, "loop_own_port"),
         (Cause::LoopSource, "loop_source"),
         (Cause::LoopGroup, "loop_group"),
+        (Cause::ControlTruncated, "control_truncated"),
         (Cause::RateLimited, "rate_limited"),
         (Cause::Overflowed, "overflowed"),
         (Cause::ReceiveFailed, "receive_failed"),
@@ -229,6 +233,7 @@ impl Tally {
             Cause::LoopOwnPort,
             Cause::LoopSource,
             Cause::LoopGroup,
+            Cause::ControlTruncated,
             Cause::RateLimited,
         ];
         of_guard.into_iter().map(|cause| self.count(cause)).sum()

@@ -9,7 +9,7 @@ use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
 use super::counters::{Cause, Tally};
-use super::guard::Guard;
+use super::guard::{Asked, Guard};
 use crate::reactor::Next;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel};
@@ -163,7 +163,8 @@ impl PacketMover {
             let message = batch.message(index);
             let answerable = message.answerable;
             bytes += message.bytes.len();
-            let (datagrams, to_group) = (message.count(), message.to_group);
+            let datagrams = message.count();
+            let asked = Asked { to_group: message.to_group, is_unclear: message.control_truncated };
             work.tally.received_many(datagrams, message.bytes.len());
             if message.truncated {
                 work.tally.add(Cause::Truncated, 1);
@@ -183,7 +184,7 @@ impl PacketMover {
                 continue;
             }
             if let Some((guard, from)) = guarded
-                && let Some(cause) = guard.refusal(from, to_group, work.now)
+                && let Some(cause) = guard.refusal(from, asked, work.now)
             {
                 work.tally.add(cause, datagrams as u64);
                 continue;

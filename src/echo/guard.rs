@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use self::access::Access;
+pub(super) use self::loops::Asked;
 use self::loops::LoopGuard;
 pub(super) use self::quota::Quota;
 pub(super) use self::rate::RateLimit;
@@ -61,14 +62,14 @@ impl Guard {
         self.access.as_ref().is_some_and(|access| !access.admits(from.ip()))
     }
 
-    /// Why a datagram gets no answer, if it gets none. `to_group` when it was sent to a broadcast
-    /// or multicast address. A datagram that would be answered is counted against the rate.
+    /// Why a datagram gets no answer, if it gets none. A datagram that would be answered is counted
+    /// against the rate.
     #[inline]
-    pub(super) fn refusal(&self, from: SocketAddr, to_group: bool, now: Instant) -> Option<Cause> {
+    pub(super) fn refusal(&self, from: SocketAddr, asked: Asked, now: Instant) -> Option<Cause> {
         if let Some(loops) = &self.loops
-            && loops.refuses(from, to_group)
+            && loops.refuses(from, asked)
         {
-            return Some(loops.cause(from, to_group));
+            return Some(loops.cause(from, asked));
         }
         let rate = self.rate.as_ref()?;
         (!rate.allows(Subject::of(from.ip()), now)).then_some(Cause::RateLimited)

@@ -159,6 +159,11 @@ impl fmt::Display for Notice<'_> {
             Notice::StreamEnded { transport, cause } => {
                 write!(formatter, "{}: connection closed: {}", transport.name(), cause.name())
             }
+            // The kernel counts a train that comes whole as one.
+            Notice::Dropped { transport, cause: cause @ Cause::Overflowed, times } => {
+                let (transport, cause) = (transport.name(), cause.name());
+                write!(formatter, "{transport}: {cause} ({times} datagrams or trains at once)")
+            }
             Notice::Dropped { transport, cause, times } => {
                 write!(formatter, "{}: {} ({times} at once)", transport.name(), cause.name())
             }
@@ -191,5 +196,21 @@ pub(super) fn notice_losses<O: Observer>(
         if times > 0 && cause.is_loss() {
             observer.notice(&Notice::Dropped { transport, cause, times });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// case U16
+    #[test]
+    fn a_notice_of_an_overflow_says_what_its_count_is_of() {
+        let dropped = |cause| Notice::Dropped { transport: Transport::Udp, cause, times: 3 };
+        assert_eq!(
+            dropped(Cause::Overflowed).to_string(),
+            "udp: overflowed (3 datagrams or trains at once)"
+        );
+        assert_eq!(dropped(Cause::LoopPort).to_string(), "udp: loop_port (3 at once)");
     }
 }

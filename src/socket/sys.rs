@@ -9,6 +9,7 @@
 
 mod calls;
 mod control;
+mod mmsg;
 mod splice;
 mod train;
 
@@ -18,19 +19,21 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, sa_family_t, socklen_t};
+use libc::{c_int, iovec, mmsghdr, msghdr, sa_family_t, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 pub(super) use self::calls::{
     force_send_buf, lost_datagrams, note_destination, note_overflow, receive, receive_bytes,
     send_bytes, unsent_bytes,
 };
-use self::control::{CONTROL_BYTES, Control, Notes, write_notes};
+use self::control::{Control, Notes, RECEIVED_CONTROL_BYTES, ReceivedControl, write_notes};
+use self::mmsg::Calls;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 pub(super) use self::train::{receive_train, receive_trains, send_train};
 use super::Datagram;
 use super::SEND_FLAGS;
 use super::batch::{Batch, BatchOptions, Line, Message, Parcel, SendBufUse, Train};
+use crate::endpoint::Transport;
 
 /// Slots lie one cache line further apart than they are long. At a distance of a power of two the
 /// first lines of all small datagrams would fall into one set of the first-level cache.
@@ -50,11 +53,14 @@ pub struct LinuxBatch {
     /// One an answer, those of a train side by side.
     answer_parts: Vec<iovec>,
     names: Vec<SockAddrStorage>,
-    _controls: Vec<Control>,
+    _controls: Vec<ReceivedControl>,
     arena: Vec<u8>,
     options: BatchOptions,
     received: usize,
     notes: Vec<Notes>,
+    /// The room for control messages that every header states which no call has used.
+    control_bytes: usize,
+    calls: Calls,
     line: Line,
     /// Headers and parts are those of the line as it is.
     is_laid_out: bool,
@@ -86,7 +92,7 @@ impl LinuxBatch {
         let stride = options.slot_bytes + SLOT_STAGGER_BYTES;
         let mut arena = vec![0_u8; slots * stride];
         let mut names: Vec<_> = (0..slots).map(|_| SockAddrStorage::zeroed()).collect();
-        let mut controls = vec![Control::EMPTY; slots];
+        let mut controls = vec![ReceivedControl::EMPTY; slots];
         let part = |start: *mut u8| iovec { iov_base: start.cast(), iov_len: options.slot_bytes };
         // One base pointer a vector, and from here on no reference to a whole one: what the kernel
         // writes by the pointers derived from it must not be taken for borrowed.
@@ -97,13 +103,11 @@ impl LinuxBatch {
         let (names_start, controls_start) = (names.as_mut_ptr(), controls.as_mut_ptr());
         let received_headers = (0..slots)
             .map(|slot| {
-                let mut header = header(
+                header(
                     names_start.wrapping_add(slot),
                     parts_start.wrapping_add(slot),
-                    controls_start.wrapping_add(slot),
-                );
-                offer(&mut header.msg_hdr);
-                header
+                    controls_start.wrapping_add(slot).cast(),
+                )
             })
             .collect();
         let answer_headers = vec![header(ptr::null_mut(), ptr::null_mut(), ptr::null_mut()); slots];
@@ -117,6 +121,9 @@ impl LinuxBatch {
             arena,
             received: 0,
             notes: vec![Notes::default(); slots],
+            // No room yet, not even for a name: the first receive makes it.
+            control_bytes: usize::MAX,
+            calls: Calls::default(),
             line: Line::new(slots),
             is_laid_out: false,
             part_places: Vec::with_capacity(slots),
@@ -249,40 +256,43 @@ fn header(name: *mut SockAddrStorage, part: *mut iovec, control: *mut Control) -
 }
 
 /// States the room of a header's name and control buffer, for a receive.
-fn offer(header: &mut msghdr) {
+fn offer(header: &mut msghdr, control_bytes: usize) {
     header.msg_namelen = size_of::<SockAddrStorage>() as socklen_t;
-    header.msg_controllen = CONTROL_BYTES as _;
+    header.msg_controllen = control_bytes as _;
     header.msg_flags = 0;
+}
+
+/// The room for control messages. A Unix socket has none: with room, the kernel would give this
+/// process every descriptor that a peer sends along (`SCM_RIGHTS`, unix(7)), until it has no more.
+fn control_room(socket: &Datagram) -> usize {
+    if socket.transport() == Transport::Udp { RECEIVED_CONTROL_BYTES } else { 0 }
 }
 
 impl Batch for LinuxBatch {
     type Socket = Datagram;
 
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        let control_bytes = control_room(socket);
+        if control_bytes != self.control_bytes {
+            self.control_bytes = control_bytes;
+            self.received = self.options.slots;
+        }
         // The kernel has changed the headers that it used, and no others.
         for header in &mut self.received_headers[..self.received] {
-            offer(&mut header.msg_hdr);
+            offer(&mut header.msg_hdr, control_bytes);
         }
         self.received = 0;
         self.line.clear();
         self.train_segment_bytes_max = socket.train_segment_bytes_max();
-        let limit = limit.min(self.options.slots);
-        // SAFETY: `limit` headers are valid, each with a name, one part and a control buffer of
-        // the lengths it states, all owned by this batch and not borrowed.
-        let count = unsafe {
-            libc::recvmmsg(
-                socket.as_fd().as_raw_fd(),
-                self.received_headers.as_mut_ptr(),
-                limit as c_uint,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut(),
-            )
-        };
-        self.received = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        let headers = &self.received_headers[..self.received];
+        let headers = &mut self.received_headers[..limit.min(self.options.slots)];
+        // SAFETY: these headers are valid, each with a name, one part and a control buffer of the
+        // lengths it states, all owned by this batch and not borrowed.
+        self.received = unsafe { self.calls.receive(socket.as_fd(), headers) }?;
+        let headers = &headers[..self.received];
         for (header, notes) in headers.iter().zip(&mut self.notes) {
             // SAFETY: the kernel has written this header and its control buffer, which is ours.
             *notes = unsafe { Notes::read(&header.msg_hdr) };
+            notes.is_cut &= control_bytes > 0;
         }
         Ok(self.received)
     }
@@ -297,6 +307,7 @@ impl Batch for LinuxBatch {
             // An unnamed Unix sender has no address at all, or its family alone.
             answerable: header.msg_hdr.msg_namelen as usize > size_of::<sa_family_t>(),
             to_group: self.notes[index].to_group,
+            control_truncated: self.notes[index].is_cut,
         }
     }
 
@@ -388,16 +399,8 @@ impl Batch for LinuxBatch {
         let first = self.line.passed();
         let headers = &mut self.answer_headers[first..][..limit.min(self.line.unsent())];
         // SAFETY: the headers are valid; each points to a name, its parts and perhaps control
-        // messages within this batch. sendmmsg writes nothing but each header's msg_len.
-        let count = unsafe {
-            libc::sendmmsg(
-                socket.as_fd().as_raw_fd(),
-                headers.as_mut_ptr(),
-                headers.len() as c_uint,
-                SEND_FLAGS,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+        // messages within this batch, none of which is borrowed mutably.
+        unsafe { self.calls.send(socket.as_fd(), headers) }
     }
 
     fn pass(&mut self, count: usize) {

@@ -7,6 +7,7 @@
 mod accept;
 mod bad_input;
 mod bench;
+mod datagrams;
 mod descriptors;
 mod document;
 mod drain;

@@ -39,6 +39,15 @@ const ANSWERING_PORTS: [u16; 21] = [
 /// A bit for each of 2^16 ports.
 const PORT_WORDS: usize = (1 << 16) / u64::BITS as usize;
 
+/// What is known of the address that a datagram was sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::echo) struct Asked {
+    /// It is a broadcast or multicast address.
+    pub(in crate::echo) to_group: bool,
+    /// The system could not tell all of it: it may be such an address.
+    pub(in crate::echo) is_unclear: bool,
+}
+
 /// Tells what is not to be answered.
 #[derive(Debug)]
 pub(super) struct LoopGuard {
@@ -62,17 +71,22 @@ impl LoopGuard {
     /// Whether a datagram from there is not to be answered: asked of every one, and nearly always
     /// no.
     #[inline]
-    pub(super) fn refuses(&self, from: SocketAddr, to_group: bool) -> bool {
+    pub(super) fn refuses(&self, from: SocketAddr, asked: Asked) -> bool {
         let (word, bit) = place(from.port());
-        to_group || self.suspects[word] & bit != 0 || !is_unicast(from.ip())
+        asked.to_group
+            || asked.is_unclear
+            || self.suspects[word] & bit != 0
+            || !is_unicast(from.ip())
     }
 
     /// Why it is not.
     #[cold]
-    pub(super) fn cause(&self, from: SocketAddr, to_group: bool) -> Cause {
+    pub(super) fn cause(&self, from: SocketAddr, asked: Asked) -> Cause {
         let (word, bit) = place(from.port());
-        if to_group {
+        if asked.to_group {
             Cause::LoopGroup
+        } else if asked.is_unclear {
+            Cause::ControlTruncated
         } else if self.own.contains(&from.port()) {
             Cause::LoopOwnPort
         } else if self.suspects[word] & bit != 0 {
@@ -119,7 +133,8 @@ mod tests {
 
     fn refusal(guard: &LoopGuard, from: &str) -> Option<Cause> {
         let from = from.parse().unwrap();
-        guard.refuses(from, false).then(|| guard.cause(from, false))
+        let asked = Asked::default();
+        guard.refuses(from, asked).then(|| guard.cause(from, asked))
     }
 
     /// case U11
@@ -146,7 +161,7 @@ mod tests {
         let ports = 0..=u16::MAX;
         let guard = LoopGuard::new();
         let from = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        let suspects = ports.filter(|port| guard.refuses(from(*port), false)).count();
+        let suspects = ports.filter(|port| guard.refuses(from(*port), Asked::default())).count();
         assert_eq!(suspects, usize::from(SERVICE_PORTS) + ANSWERING_PORTS.len());
         assert!(ANSWERING_PORTS.iter().all(|port| *port < 32_768), "clients have those");
     }
@@ -178,7 +193,18 @@ mod tests {
     fn what_was_sent_to_many_is_not_answered() {
         let guard = LoopGuard::new();
         let from = "192.0.2.1:5000".parse().unwrap();
-        assert!(guard.refuses(from, true) && !guard.refuses(from, false));
-        assert_eq!(guard.cause(from, true), Cause::LoopGroup);
+        let to_group = Asked { to_group: true, ..Asked::default() };
+        assert!(guard.refuses(from, to_group) && !guard.refuses(from, Asked::default()));
+        assert_eq!(guard.cause(from, to_group), Cause::LoopGroup);
+    }
+
+    /// case U11
+    #[test]
+    fn what_may_have_been_sent_to_many_is_not_answered() {
+        let guard = LoopGuard::new();
+        let from = "192.0.2.1:5000".parse().unwrap();
+        let unclear = Asked { is_unclear: true, ..Asked::default() };
+        assert!(guard.refuses(from, unclear));
+        assert_eq!(guard.cause(from, unclear), Cause::ControlTruncated);
     }
 }

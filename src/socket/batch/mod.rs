@@ -49,6 +49,9 @@ pub struct Message<'a> {
     pub answerable: bool,
     /// It was sent to a broadcast or multicast address, as far as the system tells.
     pub to_group: bool,
+    /// The system had more to tell of it than there was room for (`MSG_CTRUNC`), so that it may
+    /// have been sent to a group without [`to_group`](Message::to_group).
+    pub control_truncated: bool,
 }
 
 impl<'a> Message<'a> {

@@ -71,6 +71,7 @@ impl Batch for PortableBatch {
             truncated: *length > self.options.slot_bytes,
             answerable: !peer.is_unix() || !peer.is_unnamed(),
             to_group: false,
+            control_truncated: false,
         }
     }
 

@@ -164,6 +164,7 @@ fn a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits<B: Make>() {
                 truncated: message.len() > 4,
                 answerable: true,
                 to_group: false,
+                control_truncated: false,
             };
             assert_eq!(batch.message(0), expected);
         }

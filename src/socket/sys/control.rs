@@ -6,10 +6,18 @@ use std::ptr;
 
 use libc::{c_int, c_uint, cmsghdr, msghdr};
 
-/// Room for the control messages asked for: `in6_pktinfo` (36 bytes with its header, padded to
-/// 40), on a socket that takes both families `in_pktinfo` beside it (28, padded to 32), the
-/// overflow count and the size of a train's datagrams (24 each), and some to spare.
+/// Room for what is sent along: `in6_pktinfo` (36 bytes with its header, padded to 40) and the size
+/// of a train's datagrams (24); and for what a client's own socket is told.
 pub(super) const CONTROL_BYTES: usize = 128;
+
+/// Room for every control message of a fixed size that a UDP socket can be asked for: a passed
+/// socket comes with the options of its maker. Each has a header of 16 bytes and is padded to 8:
+/// times (96) and their interface (32), overflow, mark and priority (24 each), train (24), of IPv6
+/// the destination in two forms (80), of IPv4 the destination (32), time to live and type of
+/// service (24 each), options in two forms (112), original destination (32), checksum and fragment
+/// size (24 each); and a security label of 120. Of IPv6 alone there is less, but for its extension
+/// headers, which have up to 2 KiB each. What has no room is cut ([`Notes::is_cut`]).
+pub(super) const RECEIVED_CONTROL_BYTES: usize = 768;
 
 /// A control buffer, aligned as `cmsghdr` must be.
 #[derive(Clone, Copy)]
@@ -19,6 +27,17 @@ pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
 impl Control {
     pub(super) const EMPTY: Control = Control([0; CONTROL_BYTES]);
 }
+
+/// A control buffer to receive into. A [`Control`] is at its start.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct ReceivedControl([u8; RECEIVED_CONTROL_BYTES]);
+
+impl ReceivedControl {
+    pub(super) const EMPTY: ReceivedControl = ReceivedControl([0; RECEIVED_CONTROL_BYTES]);
+}
+
+const _: () = assert!(RECEIVED_CONTROL_BYTES >= CONTROL_BYTES);
 
 /// An address of this host, and the interface where the address alone does not tell it (or 0).
 pub(super) type Place = (IpAddr, u32);
@@ -33,6 +52,8 @@ pub(super) struct Notes {
     pub(super) overflow: Option<u32>,
     /// The length of each datagram of a train but the last, which may be shorter (`UDP_GRO`).
     pub(super) segment_bytes: Option<usize>,
+    /// The control buffer had no room for all of them (`MSG_CTRUNC`): any may be missing.
+    pub(super) is_cut: bool,
 }
 
 impl Notes {
@@ -40,7 +61,8 @@ impl Notes {
     ///
     /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
     pub(super) unsafe fn read(message: &msghdr) -> Notes {
-        let mut notes = Notes::default();
+        let is_cut = message.msg_flags & libc::MSG_CTRUNC != 0;
+        let mut notes = Notes { is_cut, ..Notes::default() };
         let end = message.msg_control.addr() + message.msg_controllen;
         // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
         let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };

@@ -165,7 +165,8 @@ impl Snapshot {
             ("resound_closed_connections", "Connections that have closed", Effect::Closed),
             (
                 "resound_dropped_datagrams",
-                "Datagrams that were not answered, or not received",
+                "Datagrams that were not answered, or not received; cause=\"overflowed\" counts a \
+                 UDP train that came whole as one",
                 Effect::Dropped,
             ),
             (

@@ -195,6 +195,7 @@ impl Batch for Script {
             truncated: incoming.truncated,
             answerable: incoming.answerable,
             to_group: false,
+            control_truncated: false,
         }
     }
 

@@ -33,6 +33,7 @@ fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Ma
                 truncated: false,
                 answerable: true,
                 to_group: false,
+                control_truncated: false,
             };
             assert_eq!(batch.message(index), message);
             number += 1;
@@ -77,8 +78,14 @@ fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
     for (bytes, answerable) in [(b"1", true), (b"2", false)] {
         assert_eq!(batch.receive(&server, 1).unwrap(), 1);
         let segment_bytes = bytes.len();
-        let expected =
-            Message { bytes, segment_bytes, truncated: false, answerable, to_group: false };
+        let expected = Message {
+            bytes,
+            segment_bytes,
+            truncated: false,
+            answerable,
+            to_group: false,
+            control_truncated: false,
+        };
         assert_eq!(batch.message(0), expected);
         assert_eq!(Peer::from(&batch.peer(0)) == Peer::Unnamed, !answerable);
         assert_eq!(&*batch.parcel(0).bytes, bytes);
