@@ -1,10 +1,14 @@
 //! Endpoints: where to listen and where to send, in one text form.
 
+mod lookup;
+
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+#[cfg(feature = "program")]
+pub(crate) use self::lookup::look_up_timed_out;
 
 /// The port of an endpoint that names none. Echo is port 7 (RFC 862), which needs privilege.
 pub const DEFAULT_PORT: u16 = 7007;
@@ -57,51 +61,6 @@ pub struct HostPort {
     pub host: String,
     /// The port; 0 lets the system pick.
     pub port: u16,
-}
-
-impl HostPort {
-    /// The addresses to listen on. Blocks while a name is looked up.
-    ///
-    /// # Errors
-    ///
-    /// When the name cannot be resolved.
-    pub fn listen_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        if self.host.is_empty() {
-            let every: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-            return Ok(every.map(|ip| SocketAddr::new(ip, self.port)).to_vec());
-        }
-        self.look_up(&self.host)
-    }
-
-    /// The addresses to connect to, in the order to try. Blocks while a name is looked up.
-    ///
-    /// # Errors
-    ///
-    /// When the name cannot be resolved.
-    pub fn connect_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.look_up(if self.host.is_empty() { "localhost" } else { &self.host })
-    }
-
-    fn look_up(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
-        let no_such_host = || io::Error::new(io::ErrorKind::NotFound, "no such host");
-        let addrs: Vec<_> = match (host, self.port).to_socket_addrs() {
-            Ok(addrs) => addrs.collect(),
-            // Known without asking (RFC 6761, section 6.3): an empty root has nobody to ask.
-            Err(_) if host.eq_ignore_ascii_case("localhost") => {
-                let loopback: [IpAddr; 2] =
-                    [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-                loopback.map(|ip| SocketAddr::new(ip, self.port)).to_vec()
-            }
-            Err(_) => return Err(no_such_host()),
-        };
-        let mut unique = Vec::new();
-        for addr in addrs {
-            if !unique.contains(&addr) {
-                unique.push(addr);
-            }
-        }
-        if unique.is_empty() { Err(no_such_host()) } else { Ok(unique) }
-    }
 }
 
 impl fmt::Display for HostPort {
@@ -416,14 +375,5 @@ mod tests {
             assert!(error.contains("; expected ") && error.contains("as in"), "{error:?}");
             assert!(!error.contains('\n'), "{error:?}");
         }
-    }
-
-    #[test]
-    fn an_empty_host_is_every_interface_to_a_listener() {
-        let address = HostPort { host: String::new(), port: 7 };
-        let addrs: Vec<String> =
-            address.listen_addrs().unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(addrs, ["0.0.0.0:7", "[::]:7"]);
-        assert!(address.connect_addrs().unwrap().iter().all(|addr| addr.ip().is_loopback()));
     }
 }

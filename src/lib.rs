@@ -96,8 +96,8 @@
 //! # Features
 //!
 //! `program` (default) brings all that the program needs. Without default features the crate
-//! depends on mio, slab, socket2, ipnet and libc; `signals` alone adds signals as events of the
-//! loop.
+//! depends on mio, slab, socket2, dns-lookup, ipnet and libc; `signals` alone adds signals as
+//! events of the loop.
 //!
 //! Linux is what it is measured and tested on. Elsewhere on Unix datagrams go one a call
 //! ([`PortableBatch`](socket::batch::PortableBatch), tested on Linux) and their answers leave from

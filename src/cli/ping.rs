@@ -42,7 +42,8 @@ pub(super) struct Arguments {
     #[arg(value_parser = length)]
     length: usize,
 
-    /// A probe is lost after T without its answer; also the limit for connecting
+    /// A probe is lost after T without its answer; also the limit for the look-up of the name and
+    /// for connecting
     #[arg(short = 'W', long, value_name = "T", default_value = "1s")]
     #[arg(value_parser = parse_time_above_zero)]
     timeout: Duration,

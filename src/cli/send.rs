@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "MESSAGE")]
     message: Option<std::ffi::OsString>,
 
-    /// End after T without a byte; also the limit for connecting
+    /// End after T without a byte; also the limit for the look-up of the name and for connecting
     #[arg(long, value_name = "T", default_value = "2s", value_parser = timeout)]
     timeout: Duration,
 

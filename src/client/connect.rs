@@ -9,7 +9,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::{ClientPath, OnSignal};
 use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
-use crate::socket::{Peer, refuse_self_connection};
+use crate::socket::{Peer, connect_error, out_of_ports, refuse_self_connection};
 
 /// A connected Unix stream.
 pub(crate) fn unix(
@@ -44,22 +44,35 @@ pub(crate) fn tcp(
 }
 
 fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.connect_timeout(&SockAddr::from(addr), timeout)?;
+    let connect = || {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.connect_timeout(&SockAddr::from(addr), timeout)?;
+        Ok(socket)
+    };
+    let socket = connect().map_err(|error| connect_error(addr, error))?;
     refuse_self_connection(&SockRef::from(&socket))?;
     Ok(socket)
 }
 
 /// The addresses a host's name may mean, in the order to try.
-pub(crate) fn addrs(endpoint: &Endpoint, host_port: &HostPort) -> Result<Vec<SocketAddr>, Error> {
-    host_port.connect_addrs().map_err(|error| failure("connect to", endpoint, error))
+pub(crate) fn addrs(
+    endpoint: &Endpoint,
+    host_port: &HostPort,
+    timeout: Duration,
+) -> Result<Vec<SocketAddr>, Error> {
+    let found = host_port.connect_addrs_within(timeout);
+    found.map_err(|error| failure("connect to", endpoint, error))
 }
 
 /// A connected UDP socket: it hears of ICMP errors, and takes answers from its peer alone.
 fn udp(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
-    socket.connect(&SockAddr::from(addr))?;
+    let connect = || {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
+        socket.connect(&SockAddr::from(addr))?;
+        Ok(socket)
+    };
+    let socket = connect().map_err(|error| connect_error(addr, error))?;
     refuse_self_connection(&SockRef::from(&socket))?;
     Ok(socket)
 }
@@ -129,6 +142,9 @@ pub(crate) fn peer(socket: &Socket) -> Peer {
 
 /// An error with the advice that its reason allows.
 pub(crate) fn failure(operation: &'static str, endpoint: &Endpoint, error: io::Error) -> Error {
+    if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
+        return Error::new(operation, endpoint, error).hint(out_of_ports());
+    }
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => Some("nothing listens there"),
         io::ErrorKind::NotFound if !endpoint_has_host(endpoint) => Some("no such socket"),

@@ -1,5 +1,7 @@
 //! Endpoints of any text: right ones, nearly right ones and none at all.
 
+use std::net::Ipv4Addr;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

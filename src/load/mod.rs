@@ -78,6 +78,7 @@ use crate::error::Error;
 use crate::reactor::{Closed, Context, Handler, Next, Sources};
 use crate::readiness::Readiness;
 use crate::report::{Interval, Mode};
+use crate::socket::out_of_ports;
 
 /// Hears of a run while it goes on. Called on the loop's thread, so it must not block.
 pub trait Observer {
@@ -269,17 +270,14 @@ impl<O: Observer> Handler for Generator<O> {
 fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::from(error.kind()),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
 /// What the reader may do about an error of this host's own.
 fn hinted(error: Error, length_bytes: usize) -> Error {
     match error.raw_os_error() {
-        Some(libc::EADDRNOTAVAIL) => error.hint(
-            "this client is out of ephemeral ports: net.ipv4.ip_local_port_range, or fewer \
-             connections",
-        ),
+        Some(libc::EADDRNOTAVAIL) => error.hint(out_of_ports()),
         Some(libc::EMFILE | libc::ENFILE) => {
             error.hint("this client is out of descriptors: ulimit -n, or fewer connections")
         }

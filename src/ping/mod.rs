@@ -37,8 +37,8 @@ pub struct Options {
     /// with it the time in which probes can be told apart: 256 probes for one byte. In fewer than
     /// 16 there is little else to verify.
     pub length: usize,
-    /// How long an answer may take before its probe counts as lost. It is the limit for connecting
-    /// as well.
+    /// How long an answer may take before its probe counts as lost. It is the limit for the look-up
+    /// of the host and for connecting as well.
     pub timeout: Duration,
 }
 

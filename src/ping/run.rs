@@ -15,6 +15,7 @@ use super::probes::{Fate, Probes};
 use super::target::{Background, ConnectError, Target};
 use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Outcome};
 use crate::client::connect::failure;
+use crate::endpoint::{Endpoint, look_up_timed_out};
 use crate::error::{Error, reason};
 use crate::report::{Distribution, Messages};
 
@@ -55,6 +56,10 @@ pub(super) fn run(
     Ok(run.end())
 }
 
+fn is_looked_up(endpoint: &Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Tcp(host) | Endpoint::Udp(host) if host.is_looked_up())
+}
+
 /// Looks the host up; none when that was stopped.
 fn look_up(
     options: &Options,
@@ -63,10 +68,15 @@ fn look_up(
 ) -> Result<Option<Target>, Error> {
     let failed = |error| failure("look up", &options.endpoint, error);
     let endpoint = options.endpoint.clone();
+    if !is_looked_up(&endpoint) {
+        return Target::look_up(&endpoint).map(Some);
+    }
+    let started_at = Instant::now();
     let lookup = Background::start(move || Target::look_up(&endpoint)).map_err(failed)?;
     loop {
+        let left = options.timeout.saturating_sub(started_at.elapsed());
         let lookup_fd = Some((lookup.as_fd(), PollFlags::IN));
-        let woken = wait(controls, lookup_fd, None).map_err(failed)?;
+        let woken = wait(controls, lookup_fd, Some(left)).map_err(failed)?;
         if woken.has_stopped {
             return Ok(None);
         }
@@ -78,6 +88,9 @@ fn look_up(
         }
         if let Some(result) = lookup.take() {
             return result.map_err(failed)?.map(Some);
+        }
+        if left.is_zero() {
+            return Err(failure("connect to", &options.endpoint, look_up_timed_out()));
         }
     }
 }

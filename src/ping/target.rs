@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::link::Link;
 use crate::client::OnSignal;
 use crate::client::connect::{self, failure};
-use crate::endpoint::{Endpoint, UnixName};
+use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
 
 /// The shortest time to connect in: the system rounds what is far below it down to none, which
@@ -38,9 +38,11 @@ pub(super) struct ConnectError {
 impl Target {
     /// Blocks while a name is looked up.
     pub(super) fn look_up(endpoint: &Endpoint) -> Result<Target, Error> {
+        let failed = |error| failure("connect to", endpoint, error);
+        let addrs = |host_port: &HostPort| host_port.connect_addrs().map_err(failed);
         Ok(match endpoint {
-            Endpoint::Tcp(host_port) => Target::Tcp(connect::addrs(endpoint, host_port)?),
-            Endpoint::Udp(host_port) => Target::Udp(connect::addrs(endpoint, host_port)?),
+            Endpoint::Tcp(host_port) => Target::Tcp(addrs(host_port)?),
+            Endpoint::Udp(host_port) => Target::Udp(addrs(host_port)?),
             Endpoint::Unix(name) => Target::Unix(name.clone()),
             Endpoint::Unixgram(name) => Target::Unixgram(name.clone()),
         })

@@ -80,7 +80,7 @@ pub(super) struct Client<'a> {
 impl<'a> Client<'a> {
     pub(super) fn udp(options: &'a Options, host_port: &HostPort) -> Result<Client<'a>, Error> {
         let endpoint = &options.endpoint;
-        let mut untried = connect::addrs(endpoint, host_port)?;
+        let mut untried = connect::addrs(endpoint, host_port, options.timeout)?;
         let socket = connect::udp_next(&mut untried)
             .map_err(|error| failure("connect to", endpoint, error))?;
         let buf = vec![0; UDP_BYTES_MAX];

@@ -26,8 +26,8 @@ pub struct Options {
     pub endpoint: Endpoint,
     /// The message; without it the input is sent, one datagram a line or as one stream.
     pub message: Option<Vec<u8>>,
-    /// How long to wait for a connection, for a datagram's answer, and for the next byte of a
-    /// stream once all is sent. Less than [`TIMEOUT_MIN`] counts as that.
+    /// How long to wait for the look-up of the host, for a connection, for a datagram's answer, and
+    /// for the next byte of a stream once all is sent. Less than [`TIMEOUT_MIN`] counts as that.
     pub timeout: Duration,
     /// Shut the sending side of a stream down at the end of input.
     pub shutdown: bool,
@@ -105,7 +105,7 @@ pub fn send(
     let options = &Options { timeout, ..options.clone() };
     match &options.endpoint {
         Endpoint::Tcp(host_port) => {
-            let addrs = connect::addrs(&options.endpoint, host_port)?;
+            let addrs = connect::addrs(&options.endpoint, host_port, timeout)?;
             let socket = connect::tcp(&options.endpoint, &addrs, timeout)?;
             stream::exchange(options, &socket, input, &mut on_event)
         }

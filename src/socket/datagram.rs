@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use socket2::{SockAddr, SockRef, Socket, Type};
 
 use super::SEND_FLAGS;
+use super::advice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::batch::SendBufUse;
 use super::batch::TRAIN_BYTES_MAX;
@@ -335,10 +336,8 @@ pub(super) fn bind_error(transport: Transport, addr: SocketAddr, error: io::Erro
     let kind = error.kind();
     let error = Error::new("bind", format!("{}://{addr}", transport.name()), error);
     match kind {
-        io::ErrorKind::AddrInUse => {
-            error.hint("another socket has this port; pick another, or 0 to let the system pick")
-        }
-        io::ErrorKind::AddrNotAvailable => error.hint("not an address of this machine"),
+        io::ErrorKind::AddrInUse => error.hint(advice::port_in_use(transport, addr.port())),
+        io::ErrorKind::AddrNotAvailable => error.hint(advice::not_own(addr)),
         io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
             error.hint("ports below 1024 need CAP_NET_BIND_SERVICE")
         }

@@ -5,6 +5,7 @@
 //! batches for UDP and Unix datagrams.
 
 mod adopt;
+mod advice;
 pub mod batch;
 mod datagram;
 mod hosts;
@@ -18,6 +19,8 @@ mod stream;
 mod sys;
 mod target;
 
+#[cfg(feature = "program")]
+pub(crate) use self::advice::{connect_error, out_of_ports};
 pub use self::datagram::Datagram;
 pub use self::hosts::open_all;
 pub use self::listener::Listener;

@@ -75,8 +75,7 @@ impl SocketOptions {
     pub(super) fn client_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
         let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
         let domain = Domain::for_address(addr);
-        let socket = unbound(domain, kind, Some(protocol))
-            .map_err(|error| Error::new("make a socket for", addr, error))?;
+        let socket = unbound(domain, kind, Some(protocol)).map_err(|error| unmade(addr, error))?;
         self.apply_bufs(&socket)?;
         if kind == Type::STREAM {
             self.apply_tcp(&socket)?;
@@ -159,6 +158,16 @@ fn unbound(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result
     let socket = Socket::new(domain, kind, protocol)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Why there is no socket for an address, with what the error number does not tell.
+fn unmade(addr: SocketAddr, error: io::Error) -> Error {
+    let lacks_family = error.raw_os_error() == Some(libc::EAFNOSUPPORT);
+    let error = Error::new("make a socket for", addr, error);
+    match lacks_family {
+        true if addr.is_ipv6() => error.hint("IPv6 is switched off on this machine"),
+        _ => error,
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

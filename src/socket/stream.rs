@@ -43,7 +43,7 @@ impl Stream {
             Target::Ip(addr) => options.client_socket(*addr, Type::STREAM)?,
             Target::Unix(_) => options.unix_socket(Type::STREAM)?,
         };
-        match target.sock_addr().and_then(|addr| socket.connect(&addr)) {
+        match target.connect(&SockRef::from(&socket)) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
                 Err(Error::new("connect to", target, error))
             }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use socket2::{SockAddr, SockRef};
 
+use super::advice::connect_error;
 use crate::endpoint::UnixName;
 
 /// The address of a server: an endpoint whose host has been looked up.
@@ -18,6 +19,19 @@ pub enum Target {
 }
 
 impl Target {
+    /// Connects a socket, or begins to.
+    ///
+    /// # Errors
+    ///
+    /// All of connect(2). What Linux calls "address not available" names its cause.
+    pub(super) fn connect(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        let connected = socket.connect(&self.sock_addr()?);
+        connected.map_err(|error| match self {
+            Target::Ip(addr) => connect_error(*addr, error),
+            Target::Unix(_) => error,
+        })
+    }
+
     /// In the form that the system takes.
     pub(super) fn sock_addr(&self) -> io::Result<SockAddr> {
         match self {

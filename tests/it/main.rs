@@ -16,6 +16,7 @@ mod interop;
 mod life;
 mod memory;
 mod metrics;
+mod names;
 mod namespace;
 mod peers;
 mod ping;

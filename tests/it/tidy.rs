@@ -10,7 +10,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Who may import what of this crate. Nothing points up, and siblings never meet.
 const LAYERS: &[(&str, &[&str])] = &[
     ("src/readiness.rs", &[]),
-    ("src/endpoint.rs", &[]),
+    ("src/endpoint", &[]),
     ("src/error.rs", &[]),
     ("src/units.rs", &[]),
     ("src/reactor/", &["readiness"]),

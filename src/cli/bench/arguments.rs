@@ -86,7 +86,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
     pub(super) warmup: Duration,
 
-    /// A message without its echo is lost after T; a connection may take 3s in any case
+    /// A message without its echo is lost after T, which limits the look-up of the name too; a
+    /// connection may take 3s in any case
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time_above_zero)]
     pub(super) timeout: Duration,
 

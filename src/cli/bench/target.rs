@@ -29,7 +29,7 @@ impl Goal {
         let target = match endpoint {
             Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => {
                 let addrs = host_port
-                    .connect_addrs()
+                    .connect_addrs_within(timeout)
                     .map_err(|error| Error::new("connect to", endpoint, error))?;
                 let timeout = timeout.min(PROBE_TIMEOUT);
                 let is_served = |addr: &SocketAddr| match endpoint.transport() {

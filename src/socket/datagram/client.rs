@@ -34,7 +34,7 @@ impl Datagram {
             Target::Ip(addr) => options.client_socket(*addr, Type::DGRAM)?,
             Target::Unix(_) => options.unix_socket(Type::DGRAM)?,
         };
-        target.sock_addr().and_then(|addr| socket.connect(&addr)).map_err(failed)?;
+        target.connect(&SockRef::from(&socket)).map_err(failed)?;
         let inner = match target {
             Target::Ip(_) => {
                 refuse_self_connection(&SockRef::from(&socket)).map_err(failed)?;
@@ -56,7 +56,7 @@ impl Datagram {
     ///
     /// All of connect(2).
     pub fn reconnect(&self, target: &Target) -> io::Result<()> {
-        self.socket().connect(&target.sock_addr()?)
+        target.connect(&self.socket())
     }
 }
 
