@@ -5,6 +5,7 @@ mod course;
 mod cpus;
 mod document;
 mod embedded;
+mod output;
 mod target;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -14,13 +15,14 @@ use std::sync::atomic::AtomicBool;
 
 use resound::load::{Findings, Generator};
 use resound::reactor::{Reactor, Spin};
-use resound::report::{Format, Report, write_csv, write_hgrm};
+use resound::report::Report;
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
 use self::cpus::Cpus;
 pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
+use self::output::OutputFile;
 use self::target::Goal;
 use super::{FAILED, USAGE, complain, ending_signals};
 
@@ -50,15 +52,16 @@ impl From<resound::Error> for Refusal {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match measure(arguments) {
-        Ok((report, logged)) => {
+    let mut outputs = Vec::new();
+    match measure(arguments, &mut outputs) {
+        Ok(report) => {
             if let Some(error) = &report.error {
                 complain(error);
             } else if let Some(difference) = &report.first_difference {
                 complain(&format_args!("an echo differed from what was sent: {difference}"));
             }
             let code = exit_code(&report);
-            hand_out(arguments, &report, code, logged)
+            hand_out(arguments, &report, code, outputs)
         }
         Err(refusal) => {
             let (error, code) = match refusal {
@@ -72,7 +75,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 document::typed_words(),
                 &error,
             ));
-            hand_out(arguments, &report, code, Ok(()))
+            // Those that the run did not come to.
+            let others = arguments.output.iter().skip(outputs.len());
+            outputs.extend(others.filter_map(output::Output::open_after_failure));
+            hand_out(arguments, &report, code, outputs)
         }
     }
 }
@@ -97,13 +103,14 @@ fn exit_code(report: &Report) -> u8 {
     }
 }
 
-/// Whether a file is written as it should be.
-type Written = Result<(), resound::Error>;
-
-/// Makes the load and gathers what it came to; also, whether the log of its intervals is whole.
-fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
+/// Makes the load and gathers what it came to. Opens the files that are to hold it.
+fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Report, Refusal> {
     arguments.check().map_err(Refusal::Usage)?;
-    let output = arguments.output.as_ref().map(course::create).transpose()?;
+    for output in &arguments.output {
+        outputs.push(output.open()?);
+    }
+    let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
+    let logs = logs.collect::<Result<Vec<_>, _>>()?;
     raise_descriptor_limit(arguments)?;
     let cpus = Cpus::chosen(arguments);
     // Threads inherit the affinity of who starts them: the generator's is set last.
@@ -127,7 +134,7 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&goal, folder_path, interval);
-    let console = Console::start(arguments, output, reactor.stop_handle()).map_err(failed)?;
+    let console = Console::start(arguments, logs, reactor.stop_handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, console.observer());
     cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
@@ -142,16 +149,22 @@ fn measure(arguments: &Arguments) -> Result<(Report, Written), Refusal> {
     }
     let report = arguments.report(&goal, &findings, shown.lost, &cpus);
     drop(embedded);
-    let logged = match (&arguments.output, shown.log_error) {
-        (Some(output), Some(error)) => Err(output.failed(error)),
-        _ => Ok(()),
-    };
-    Ok((report, logged))
+    for (place, error) in shown.log_errors {
+        if let Some(log) = outputs.iter_mut().filter(|output| output.is_log()).nth(place) {
+            log.log_failed(error);
+        }
+    }
+    Ok(report)
 }
 
-/// Prints the report and writes the file. The exit code is that of the run, unless the report
+/// Writes the files and prints the report. The exit code is that of the run, unless the report
 /// cannot be delivered.
-fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -> ExitCode {
+fn hand_out(
+    arguments: &Arguments,
+    report: &Report,
+    code: u8,
+    outputs: Vec<OutputFile>,
+) -> ExitCode {
     let text = if arguments.json {
         report.to_json()
     } else if arguments.json_stream {
@@ -161,11 +174,13 @@ fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -
     } else {
         report.to_string()
     };
-    let written = logged.and_then(|()| write_file(arguments, report));
-    if let Err(error) = &written
-        && report.error.as_ref() != Some(&error.to_string())
-    {
-        complain(error);
+    let mut are_written = true;
+    for output in outputs {
+        let Err(error) = output.write(report) else { continue };
+        are_written = false;
+        if report.error.as_ref() != Some(&error.to_string()) {
+            complain(&error);
+        }
     }
     let printed = print(&text);
     match printed {
@@ -174,7 +189,7 @@ fn hand_out(arguments: &Arguments, report: &Report, code: u8, logged: Written) -
             complain(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED.max(code))
         }
-        _ if written.is_err() => ExitCode::from(FAILED.max(code)),
+        _ if !are_written => ExitCode::from(FAILED.max(code)),
         _ => ExitCode::from(code),
     }
 }
@@ -192,23 +207,6 @@ fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
-}
-
-fn write_file(arguments: &Arguments, report: &Report) -> Written {
-    let Some(output) = &arguments.output else { return Ok(()) };
-    if output.format == Format::Hlog && report.latency_histogram.is_some() {
-        return Ok(()); // written interval by interval
-    }
-    let failed = |error| output.failed(error);
-    let file = course::create(output)?;
-    let mut file = io::BufWriter::new(file);
-    let written = match output.format {
-        Format::Json => file.write_all(report.to_json().as_bytes()),
-        Format::Csv => write_csv(report, &mut file),
-        Format::Hgrm => write_hgrm(report, &mut file),
-        Format::Hlog => course::begin_log(&mut file).map(|_| ()),
-    };
-    written.and_then(|()| file.flush()).map_err(failed)
 }
 
 /// Raises the descriptor limit as far as it goes; both ends are in this process where the server

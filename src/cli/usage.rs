@@ -31,7 +31,7 @@ pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
             match subcommand(words).trim() {
                 "bench" => {
                     let stdout = wanted.json.then_some(wanted.is_line);
-                    bench::report_usage_failure(&line, stdout, wanted.output.as_deref());
+                    bench::report_usage_failure(&line, stdout, &wanted.outputs);
                 }
                 // Nobody reads it when it fails, and the line above says the same.
                 "ping" if wanted.json => {
@@ -51,7 +51,7 @@ pub(super) struct Wanted {
     pub(super) json: bool,
     /// On one line, the last of a stream.
     is_line: bool,
-    output: Option<OsString>,
+    outputs: Vec<OsString>,
 }
 
 impl Wanted {
@@ -74,7 +74,7 @@ impl Wanted {
                 match option.get_id().as_str() {
                     "json" => wanted.json = true,
                     "json_stream" => (wanted.json, wanted.is_line) = (true, true),
-                    "output" => wanted.output = value.map(OsString::from),
+                    "output" => wanted.outputs.extend(value.map(OsString::from)),
                     _ => {}
                 }
             }
@@ -206,10 +206,10 @@ mod tests {
     #[test]
     fn a_file_is_asked_for_in_every_way_that_options_have_values() {
         for line in ["-o a.json -n x", "-oa.json", "--output a.json", "--output=a.json -J"] {
-            assert_eq!(wanted("bench", line).output, Some("a.json".into()), "{line}");
+            assert_eq!(wanted("bench", line).outputs, ["a.json"], "{line}");
         }
         for line in ["--bogus -- -o a.json", "--label -o a.json --bogus", "-o", "a.json"] {
-            assert_eq!(wanted("bench", line).output, None, "{line}");
+            assert!(wanted("bench", line).outputs.is_empty(), "{line}");
         }
     }
 }

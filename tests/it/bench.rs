@@ -9,6 +9,7 @@ mod interrupts;
 mod limits;
 mod outputs;
 mod reach;
+mod results;
 mod starved;
 mod streams;
 #[cfg(target_os = "linux")]

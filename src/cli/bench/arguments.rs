@@ -1,8 +1,7 @@
 //! The flags of `resound bench`, as typed and as meant.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -16,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::serve::{at_least_one, buf_size};
 use super::super::values::{cpu, spin};
+use super::output::Output;
 use super::target::Goal;
 
 /// Without a limit of either kind.
@@ -111,9 +111,10 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, conflicts_with = "json")]
     pub(super) json_stream: bool,
 
-    /// Write the result to FILE (.json, .csv, .hgrm, .hlog) as well
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: Option<Output>,
+    /// Write the result to FILE (.json, .csv, .hgrm, .hlog) as well; may be given several times.
+    /// An older file stays until the new one is whole, and if nothing was measured
+    #[arg(short, long = "output", value_name = "FILE")]
+    pub(super) output: Vec<Output>,
 
     /// Exit with 99 unless EXPR holds, such as 'p99<200us', 'rate>100k' or 'loss<0.1%'
     #[arg(long = "assert", value_name = "EXPR")]
@@ -176,29 +177,6 @@ pub(super) enum ModeName {
     Connect,
 }
 
-/// Where to write the result, and in which form.
-#[derive(Clone, Debug)]
-pub(super) struct Output {
-    pub(super) path: PathBuf,
-    pub(super) format: Format,
-}
-
-impl FromStr for Output {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Output, String> {
-        let format = Format::of(Path::new(text))?;
-        Ok(Output { path: text.into(), format })
-    }
-}
-
-impl Output {
-    /// The file cannot be written.
-    pub(super) fn failed(&self, error: std::io::Error) -> resound::Error {
-        resound::Error::new("write", self.path.display(), error)
-    }
-}
-
 fn at_least_one_byte(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),
@@ -235,6 +213,16 @@ impl Arguments {
         }
         if self.mode == ModeName::Connect && self.depth.is_some_and(|depth| depth > 1) {
             return Err("--mode connect has one echo a connection: expected --depth 1".to_owned());
+        }
+        let paths = || self.output.iter().map(|output| &output.path);
+        if let Some(twice) =
+            paths().enumerate().find(|(at, path)| paths().take(*at).any(|p| p == *path))
+        {
+            return Err(format!(
+                "--output {} was given twice: expected a file for each, such as \
+                 --output run.json --output run.hgrm",
+                twice.1.display()
+            ));
         }
         let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
         if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
@@ -284,7 +272,7 @@ impl Arguments {
 
     /// How often to report, if at all.
     pub(super) fn interval(&self, is_terminal: bool) -> Option<Duration> {
-        let is_log = self.output.as_ref().is_some_and(|output| output.format == Format::Hlog);
+        let is_log = self.output.iter().any(|output| output.format == Format::Hlog);
         let is_wanted = is_terminal || is_log || self.json_stream;
         self.interval.or(is_wanted.then_some(INTERVAL_DEFAULT))
     }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
 use resound::reactor::StopHandle;
-use resound::report::{Format, HlogWriter, Interval, Mode, PercentileList};
+use resound::report::{HlogWriter, Interval, Mode, PercentileList};
 
-use super::arguments::{Arguments, Output};
+use super::arguments::Arguments;
 use super::document::PROGRAM;
 
 /// Intervals that wait to be shown; each holds a histogram of some 300 KiB.
@@ -22,12 +22,6 @@ const WAITING_MAX: usize = 16;
 
 /// How often the progress moves.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Opens the file for what comes of the run, before the run: one that cannot be written is found
-/// out now.
-pub(super) fn create(output: &Output) -> Result<File, resound::Error> {
-    File::create(&output.path).map_err(|error| output.failed(error))
-}
 
 /// Begins a log of intervals.
 pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
@@ -48,8 +42,8 @@ pub(super) struct Console {
 pub(super) struct Shown {
     /// Lines that were lost.
     pub(super) lost: u64,
-    /// Why the log is not whole.
-    pub(super) log_error: Option<io::Error>,
+    /// Why a log is not whole, and which.
+    pub(super) log_errors: Vec<(usize, io::Error)>,
     /// Whoever read stdout has left, and the run was ended for it.
     pub(super) is_unread: bool,
 }
@@ -85,7 +79,8 @@ struct Shower {
     mode: Mode,
     percentiles: PercentileList,
     bar: ProgressBar,
-    log: Option<HlogWriter<BufWriter<File>>>,
+    /// Each with its place among the logs.
+    logs: Vec<(usize, HlogWriter<BufWriter<File>>)>,
     lost: Arc<AtomicU64>,
     /// Ends the run, if nothing but stdout tells of it.
     stop: Option<StopHandle>,
@@ -95,21 +90,21 @@ struct Shower {
 impl Console {
     pub(super) fn start(
         arguments: &Arguments,
-        output: Option<File>,
+        logs: Vec<File>,
         stop: StopHandle,
     ) -> io::Result<Console> {
         let (sender, receiver) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let is_log = arguments.output.as_ref().is_some_and(|out| out.format == Format::Hlog);
-        let log = output.filter(|_| is_log).map(BufWriter::new).map(begin_log).transpose()?;
+        let logs = logs.into_iter().map(BufWriter::new).map(begin_log).enumerate();
+        let logs = logs.map(|(place, log)| Ok((place, log?)));
         let shower = Shower {
             lines: lines(arguments),
             mode: arguments.mode(),
             percentiles: arguments.percentiles.clone(),
             bar: progress_bar(arguments),
-            log,
+            logs: logs.collect::<io::Result<_>>()?,
             lost: Arc::clone(&lost),
-            stop: arguments.output.is_none().then_some(stop),
+            stop: arguments.output.is_empty().then_some(stop),
             shown: Shown::default(),
         };
         let course = Course { sender, lost };
@@ -167,7 +162,7 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
 impl Shower {
     /// Whether nothing is to be shown or written.
     fn is_idle(&self) -> bool {
-        self.lines == Lines::None && self.bar.is_hidden() && self.log.is_none()
+        self.lines == Lines::None && self.bar.is_hidden() && self.logs.is_empty()
     }
 
     fn show(mut self, receiver: &Receiver<Interval>) -> Shown {
@@ -195,10 +190,10 @@ impl Shower {
             }
         }
         self.bar.finish_and_clear();
-        if let Some(log) = self.log.take()
-            && let Err(error) = log.finish()
-        {
-            self.shown.log_error.get_or_insert(error);
+        for (place, log) in self.logs {
+            if let Err(error) = log.finish() {
+                self.shown.log_errors.push((place, error));
+            }
         }
         self.shown
     }
@@ -217,13 +212,15 @@ impl Shower {
 
     fn take(&mut self, interval: &Interval) -> io::Result<()> {
         self.bar.set_message(interval.to_progress(self.mode));
-        if let Some(log) = &mut self.log
-            && let Err(error) = log.add(interval)
-        {
-            // Once is enough to know; the lines go on.
-            self.shown.log_error.get_or_insert(error);
-            self.log = None;
-        }
+        let log_errors = &mut self.shown.log_errors;
+        self.logs.retain_mut(|(place, log)| match log.add(interval) {
+            Ok(()) => true,
+            Err(error) => {
+                // Once is enough to know; the lines go on.
+                log_errors.push((*place, error));
+                false
+            }
+        });
         match self.lines {
             Lines::None => Ok(()),
             Lines::Stdout => self.bar.suspend(|| {

@@ -1,8 +1,7 @@
 //! The facts of a run put together: what the command line said, what was found, where it was.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
 
 use resound::endpoint::Transport;
 use resound::load::Findings;
@@ -13,6 +12,7 @@ use resound::report::{
 
 use super::arguments::Arguments;
 use super::cpus::Cpus;
+use super::output::Output;
 use super::target::Goal;
 
 /// The program, as reports name it.
@@ -28,11 +28,11 @@ pub(in crate::cli) fn typed_words() -> Vec<String> {
 }
 
 /// For a command line that could not even be read: the document to stdout, if one was asked for
-/// there (on one line or on many), and to the file that was to have it.
+/// there (on one line or on many), and to the files that were to have it.
 pub(in crate::cli) fn report_usage_failure(
     error: &str,
     stdout_is_line: Option<bool>,
-    output: Option<&OsStr>,
+    outputs: &[OsString],
 ) {
     let report = Report::failed(PROGRAM, typed_words(), error);
     // The line on stderr has said what matters: nothing is to be added when these fail.
@@ -40,9 +40,10 @@ pub(in crate::cli) fn report_usage_failure(
         let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
         let _ = io::stdout().write_all(text.as_bytes());
     }
-    let is_json = |path: &&Path| Format::of(path) == Ok(Format::Json);
-    if let Some(path) = output.map(Path::new).filter(is_json) {
-        let _ = std::fs::write(path, report.to_json());
+    for output in outputs.iter().filter_map(|path| path.to_str()?.parse::<Output>().ok()) {
+        if output.format == Format::Json {
+            let _ = output.open_after_failure().map(|file| file.write(&report));
+        }
     }
 }
 
