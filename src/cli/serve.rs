@@ -100,7 +100,9 @@ fn serve(
     let mut loops = Loops::new((reactors, stop), options, console);
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
     let mut bound = loops.adopt(passed.sockets)?;
+    let umask = Umask::clear();
     bound.extend(loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?);
+    drop(umask);
     bound.iter().for_each(log_bound);
     arguments.warn_of_flags_without_use(&bound);
     let inquiry = loops.inquiry();
@@ -140,6 +142,23 @@ fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metric
         started_at: SystemTime::now() - started_at.elapsed(),
         transports: Transport::ALL.into_iter().filter(has).collect(),
         connections_max,
+    }
+}
+
+/// The umask of the process, while it is 0: a container's filter may refuse the library to bind on a
+/// thread with a umask of its own, and a socket file is to have its mode there too. No other thread
+/// makes files meanwhile.
+struct Umask(rustix::fs::Mode);
+
+impl Umask {
+    fn clear() -> Umask {
+        Umask(rustix::process::umask(rustix::fs::Mode::empty()))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
     }
 }
 

@@ -24,7 +24,8 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// `TCP_CONGESTION`: the name of a congestion control algorithm.
     pub congestion: Option<String>,
-    /// The mode of socket files.
+    /// The mode of socket files. Linux makes them with it. Where it refuses a thread a umask of its
+    /// own (`CLONE_FS` of unshare(2)), the umask of the process is taken from it.
     pub unix_mode: u32,
     /// Whether an IP socket has its port to itself.
     pub port_use: PortUse,

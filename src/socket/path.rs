@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,26 +26,29 @@ const FOLDER_LOCK_RETRY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct BoundPath {
     path: PathBuf,
-    /// Device and inode, by which a successor's file is told from ours.
-    identity: (u64, u64),
+    /// Device and inode, by which a successor's file is told from ours. None if something else had
+    /// taken the path right after it was bound.
+    identity: Option<(u64, u64)>,
 }
 
 impl BoundPath {
     fn of(path: &Path) -> io::Result<BoundPath> {
-        let metadata = fs::symlink_metadata(path)?;
-        let path = std::path::absolute(path)?;
-        Ok(BoundPath { path, identity: (metadata.dev(), metadata.ino()) })
+        Ok(BoundPath { path: std::path::absolute(path)?, identity: socket_at(path) })
     }
 }
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if ours {
+        if self.identity.is_some() && socket_at(&self.path) == self.identity {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Device and inode of the socket file at a path, if there is one.
+fn socket_at(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    metadata.file_type().is_socket().then(|| (metadata.dev(), metadata.ino()))
 }
 
 /// Binds a Unix socket to its name.
@@ -73,23 +77,42 @@ pub(super) fn bind(
 
     let _lock = lock_folder(path);
     remove_if_stale(path).map_err(|(error, hint)| failed(error).hint(hint))?;
-    // Born with no more than the mode, so that nobody gets in before chmod (umask(2) is the whole
-    // process's, and would change files that other threads make).
-    restrict(socket, mode).map_err(failed)?;
     let addr = SockAddr::unix(path).map_err(failed)?;
-    socket.bind(&addr).map_err(|error| folder_error(failed(error), path))?;
-    let bound = BoundPath::of(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
-    Ok(Some(bound))
+    bind_with_mode(socket, &addr, mode).map_err(|error| folder_error(failed(error), path))?;
+    BoundPath::of(path).map(Some).map_err(failed)
 }
 
-/// Linux makes the file with the mode of the unbound socket's own inode, less the umask.
-fn restrict(socket: &Socket, mode: u32) -> io::Result<()> {
-    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
-        return Ok(());
-    }
-    let file = File::from(OwnedFd::from(socket.try_clone()?));
-    file.set_permissions(fs::Permissions::from_mode(mode))
+/// Binds to a path whose file then has this mode.
+///
+/// The file is born with it. To set the mode afterwards, by the path, would be to set that of
+/// another file if one has taken the path meanwhile, or of the target of a link there. Linux makes
+/// the file with the mode of the unbound socket's own inode, less the umask. The umask is that of
+/// all threads, and this thread binds with one of its own.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: u32) -> io::Result<()> {
+    let inode = File::from(OwnedFd::from(socket.try_clone()?));
+    inode.set_permissions(fs::Permissions::from_mode(mode))?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("bind".to_owned());
+        let bind = || {
+            // Where the system refuses this, the umask of the process takes from the mode.
+            let _ = super::sys::clear_umask_of_thread();
+            socket.bind(addr)
+        };
+        match thread.spawn_scoped(scope, bind) {
+            Ok(thread) => thread.join().expect("to bind does not panic"),
+            // As above.
+            Err(_) => socket.bind(addr),
+        }
+    })
+}
+
+/// Other systems make the file with all rights, less the umask.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: u32) -> io::Result<()> {
+    socket.bind(addr)?;
+    let path = addr.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {
@@ -148,7 +171,12 @@ fn folder_of(path: &Path) -> &Path {
 /// a file system without locks, or a stranger who keeps the lock, which anyone may who can read
 /// the folder, must not keep a server from starting.
 fn lock_folder(path: &Path) -> Option<File> {
-    let folder = File::open(folder_of(path)).ok()?;
+    // What is no folder, such as a FIFO, is not waited for. That it is none is for bind(2) to say.
+    let folder = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK)
+        .open(folder_of(path))
+        .ok()?;
     let deadline = Instant::now() + FOLDER_LOCK_TIMEOUT;
     loop {
         match folder.try_lock() {

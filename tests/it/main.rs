@@ -31,3 +31,4 @@ mod threads;
 mod tidy;
 mod trains;
 mod transfer;
+mod unix_paths;

@@ -111,6 +111,38 @@ fn the_file_has_the_mode_that_was_asked() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
 }
 
+/// case X12
+#[test]
+fn the_umask_takes_nothing_from_the_mode_and_stays_that_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+    let name = UnixName::Path(path.clone());
+    let _bound = bind(&socket, &name, Transport::Unixgram, 0o777).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o777);
+    // A file that a program asks no mode for would have this one without a umask.
+    let other = folder.path().join("other");
+    File::create(&other).unwrap();
+    assert_ne!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o666);
+}
+
+/// A FIFO without a writer would be waited for.
+#[test]
+fn a_fifo_in_the_place_of_the_folder_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from(0o600),
+        0,
+    )
+    .unwrap();
+    let error = bind_stream(&fifo.join("s")).unwrap_err().to_string();
+    assert!(error.contains("is not a folder"), "{error}");
+}
+
 #[test]
 fn a_missing_folder_is_named() {
     let error = bind_stream(Path::new("/nonexistent/folder/s")).unwrap_err().to_string();

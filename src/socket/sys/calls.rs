@@ -108,6 +108,19 @@ pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
+/// Gives the calling thread a umask of its own, of 0 (umask(2)), and with it a current folder and root
+/// of its own (`CLONE_FS` of unshare(2)). Those of other threads stay.
+pub(in crate::socket) fn clear_umask_of_thread() -> io::Result<()> {
+    // SAFETY: both calls take plain numbers.
+    unsafe {
+        if libc::unshare(libc::CLONE_FS) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::umask(0);
+    }
+    Ok(())
+}
+
 fn switch_on(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
     set_option(fd, level, option, 1)
 }

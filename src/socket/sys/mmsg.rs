@@ -108,8 +108,8 @@ impl Calls {
     }
 }
 
-/// Whether the system refuses a call as such. A firewall answers a send with `EPERM` as well, so the
-/// call is made again with no message, which no firewall sees.
+/// Whether the system refuses a call as such. A firewall answers a send with `EPERM` as well, so
+/// the call is made again with no message, which no firewall sees.
 fn is_refusal(error: &io::Error, with_no_message: impl FnOnce() -> io::Result<usize>) -> bool {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => true,
