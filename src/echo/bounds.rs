@@ -20,6 +20,10 @@ pub(super) const READS_PER_SLICE: usize = 4;
 /// bulk is four of these, and takes the time of ten full reads or so.
 pub(super) const SPLICE_BYTES_MAX: usize = 256 << 10;
 
+/// Connections that one sweep for overdue peers looks at, by one or two system calls each: they
+/// take about a millisecond. The next sweep goes on with the others.
+pub(super) const LOOKS_PER_SWEEP: usize = 1024;
+
 /// Batches of one slice: 256 datagrams of UDP before the next source has its turn.
 pub(super) const BATCHES_PER_SLICE: usize = 4;
 
@@ -36,9 +40,13 @@ pub(super) const RETRIED_PER_SLICE: usize = 128;
 
 // Memory: what a peer, and all of them, may have the server hold.
 
-/// Bytes read from a stream at once. It is also the most a connection can owe, and with it the
-/// bound of a server's memory: this much for each peer that sends and does not read.
+/// Bytes read from a stream at once, and the most that one connection can owe.
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;
+
+/// Bytes owed to all streams together, of all loops: a thousand peers that do not read. Beyond it a
+/// stream is read only as far as its socket takes the echo, at the cost of one more call for each
+/// read.
+pub(super) const OWED_BYTES_MAX: usize = 64 << 20;
 
 /// Datagrams received by one call. At the gain of one call shared among many, 64 come near to what
 /// more would give; the memory is touched only as it is used.
@@ -96,3 +104,7 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 /// How much of a drain's time is kept for peers to take their last bytes after FIN: a quarter, and
 /// no more than this.
 pub(super) const LINGER_MAX: Duration = Duration::from_millis(500);
+
+/// What is read after FIN and thrown away, in KiB: more than a peer and the systems of both ends
+/// hold on their way by default. A peer that sends more than that does not mean to stop.
+pub(super) const LINGER_READ_KIB_MAX: u16 = 16 << 10;

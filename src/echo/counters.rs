@@ -54,7 +54,12 @@ pub enum Cause {
     Idle,
     /// Closed: the peer did not take its answer for the stall timeout.
     Stalled,
-    /// Closed: the deadline of the drain came first.
+    /// The peer's host was not there any more: neither keepalive probes nor sent bytes were
+    /// answered (ETIMEDOUT), or the way to it was gone (EHOSTUNREACH, ENETUNREACH, ENETDOWN).
+    TimedOut,
+    /// Closed: there was no memory for what the peer was owed.
+    NoMemory,
+    /// Closed: the deadline of the drain came first, or the peer went on sending after FIN.
     DrainCut,
     /// Another error ended a stream.
     StreamFailed,
@@ -134,6 +139,8 @@ impl Cause {
         (Cause::BrokenPipe, "broken_pipe"),
         (Cause::Idle, "idle"),
         (Cause::Stalled, "stalled"),
+        (Cause::TimedOut, "timed_out"),
+        (Cause::NoMemory, "no_memory"),
         (Cause::DrainCut, "drain_cut"),
         (Cause::StreamFailed, "stream_failed"),
         (Cause::Truncated, "truncated"),
@@ -175,6 +182,8 @@ impl Cause {
             | Cause::BrokenPipe
             | Cause::Idle
             | Cause::Stalled
+            | Cause::TimedOut
+            | Cause::NoMemory
             | Cause::DrainCut
             | Cause::StreamFailed => (Some(Effect::Closed), None),
             Cause::ReceiveFailed | Cause::Held | Cause::TrainRefused => {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::bounds::LINGER_MAX;
+use super::bounds::{LINGER_MAX, LOOKS_PER_SWEEP};
+use super::clock::{Clock, Moment};
 use super::counters::Cause;
 use super::observer::{Notice, Observer};
 use super::options::Options;
@@ -14,6 +15,10 @@ use crate::reactor::{Context, Sources};
 /// A timeout is noticed at most an eighth of its length too late: connections are not timed one by
 /// one, but looked at together.
 const SWEEPS_PER_TIMEOUT: u32 = 8;
+
+/// A connection whose peer has an answer to take is looked at after this share of the timeout, so
+/// that an ordinary connection is looked at seldom and a deaf one several times.
+const LOOKS_PER_TIMEOUT: u32 = 4;
 
 /// A sweep looks at every source, some 20 us for 20,000 of them: a small share of the shortest
 /// interval, none of the longest.
@@ -33,19 +38,26 @@ pub(super) struct Life {
     wakes_all: bool,
     stall_timeout: Duration,
     idle_timeout: Option<Duration>,
-    /// Connections whose peer has yet to take some of its answer.
-    owing: usize,
+    /// How long a peer may leave its answer untaken, or a connection be quiet, before the
+    /// connection is looked at.
+    look_after: Duration,
+    clock: Clock,
     sweep_interval: Duration,
-    sweep_at: Option<Instant>,
+    /// When connections are looked at next; none when no peer can be overdue.
+    sweep_at: Option<Moment>,
+    /// How many sources the last sweep has seen, if it did not come to the end.
+    sweep_from: usize,
     report_at: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Drain {
     /// From here on connections are ended by this side.
-    finish_at: Instant,
+    finish_at: Moment,
     /// What is open then is cut.
-    deadline: Instant,
+    deadline: Moment,
+    /// How often the loop comes back meanwhile, so that the clock notices a halt.
+    step: Duration,
     is_finishing: bool,
     /// By a second call: the deadline is now.
     is_cut_short: bool,
@@ -56,6 +68,8 @@ impl Life {
         let shortest =
             options.idle_timeout.map_or(options.stall_timeout, |t| t.min(options.stall_timeout));
         let interval = shortest / SWEEPS_PER_TIMEOUT;
+        let sweep_interval = interval.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX);
+        let now = Instant::now();
         Life {
             endpoints: 0,
             one_off_taken: false,
@@ -64,10 +78,12 @@ impl Life {
             wakes_all: false,
             stall_timeout: options.stall_timeout,
             idle_timeout: options.idle_timeout,
-            owing: 0,
-            sweep_interval: interval.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX),
+            look_after: shortest / LOOKS_PER_TIMEOUT,
+            clock: Clock::new(now, sweep_interval),
+            sweep_interval,
             sweep_at: None,
-            report_at: options.report_interval.map(|interval| Instant::now() + interval),
+            sweep_from: 0,
+            report_at: options.report_interval.map(|interval| now + interval),
         }
     }
 
@@ -110,48 +126,49 @@ impl Life {
         ends && self.endpoints == 0 && connections_open == 0
     }
 
-    /// Keeps count of the connections that owe: only they can stall.
-    pub(super) fn note_owing(&mut self, before: bool, after: bool, now: Instant) {
-        match (before, after) {
-            (false, true) => self.owing += 1,
-            (true, false) => self.owing -= 1,
-            _ => return,
+    /// The time of a turn in which a connection has a slice, and so may have to be looked at later.
+    #[inline]
+    pub(super) fn watch(&mut self, turn_at: Instant) -> Moment {
+        let now = self.clock.at(turn_at);
+        if self.sweep_at.is_none() {
+            self.sweep_at = Some(now.after(self.sweep_interval));
         }
-        if self.owing > 0 && self.sweep_at.is_none() {
-            self.sweep_at = Some(now + self.sweep_interval);
-        }
+        now
     }
 
-    /// Whether a connection that waits owes and has sent nothing for so long that its peer is to be
-    /// looked at: it may take its answer unseen, more slowly than makes the socket writable.
-    pub(super) fn may_be_slow(&self, mover: &ByteMover, now: Instant) -> bool {
-        mover.owes() && mover.quiet_for(now) >= self.sweep_interval
+    /// Notes when the loop is to come back. Must be called at the end of every turn.
+    pub(super) fn expect(&mut self, due_at: Option<Instant>) {
+        self.clock.expect(due_at);
+    }
+
+    /// Whether peers may be judged in this turn: not while a halt of the process is fresh.
+    pub(super) fn may_judge(&mut self, turn_at: Instant) -> bool {
+        self.clock.at(turn_at);
+        self.clock.is_settled()
+    }
+
+    /// Whether a connection is to be looked at.
+    #[inline]
+    pub(super) fn is_due(&self, mover: &ByteMover, now: Moment) -> bool {
+        mover.is_waiting_for_peer() && mover.untaken_for(now) >= self.look_after
+            || self.idle_timeout.is_some_and(|timeout| mover.quiet_for(now) >= timeout)
     }
 
     /// Why a connection that waits is to be closed, if it is.
-    pub(super) fn overdue(&self, mover: &ByteMover, now: Instant) -> Option<Cause> {
-        // Asked after every slice that waits, and nearly always nothing can be overdue.
-        if !mover.owes() && self.idle_timeout.is_none() {
+    pub(super) fn overdue(&self, mover: &ByteMover, now: Moment) -> Option<Cause> {
+        if !self.clock.is_settled() {
             return None;
         }
-        let quiet_for = mover.quiet_for(now);
-        if mover.owes() && quiet_for >= self.stall_timeout {
+        if mover.is_waiting_for_peer() && mover.untaken_for(now) >= self.stall_timeout {
             return Some(Cause::Stalled);
         }
-        self.idle_timeout.is_some_and(|timeout| quiet_for >= timeout).then_some(Cause::Idle)
+        let is_idle = self.idle_timeout.is_some_and(|timeout| mover.quiet_for(now) >= timeout);
+        is_idle.then_some(Cause::Idle)
     }
 
-    /// Whether connections are to be looked at now.
-    fn sweep_is_due(&mut self, now: Instant) -> bool {
-        if self.owing == 0 && self.idle_timeout.is_none() {
-            self.sweep_at = None;
-            return false;
-        }
-        let due = self.sweep_at.is_some_and(|at| at <= now);
-        if due || self.sweep_at.is_none() {
-            self.sweep_at = Some(now + self.sweep_interval);
-        }
-        due
+    /// Whether the connection may become overdue without another event.
+    fn is_watched(&self, mover: &ByteMover) -> bool {
+        mover.is_waiting_for_peer() || self.idle_timeout.is_some()
     }
 }
 
@@ -162,18 +179,22 @@ impl<O: Observer> Server<O> {
     /// the loop at once.
     pub fn drain(&mut self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         let connections_open = self.counters.connections_open;
+        let now = self.life.clock.at(context.now());
         if let Some(drain) = &mut self.life.drain {
             // At the end of this turn, which may yet finish some.
-            drain.deadline = context.now();
+            drain.deadline = now;
             drain.is_cut_short = true;
             return;
         }
         let timeout = self.options.drain_timeout;
-        let deadline = context.now() + timeout;
+        let deadline = now.after(timeout);
         let linger = (timeout / 4).min(LINGER_MAX);
+        let step = (timeout / SWEEPS_PER_TIMEOUT).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX);
+        self.life.clock.tighten(step);
         self.life.drain = Some(Drain {
-            finish_at: deadline - linger,
+            finish_at: deadline.before(linger),
             deadline,
+            step,
             is_finishing: false,
             is_cut_short: false,
         });
@@ -195,42 +216,60 @@ impl<O: Observer> Server<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
-        let now = context.now();
+        let turn_at = context.now();
+        let now = self.life.clock.at(turn_at);
         if std::mem::take(&mut self.life.wakes_all) {
             sources.iter().for_each(|(key, _)| context.wake(key));
         }
-        if self.life.sweep_is_due(now) {
-            self.wake_overdue(sources, context);
+        if self.life.sweep_at.is_some_and(|at| at <= now) {
+            self.life.sweep_at = self.sweep(sources, context, now);
         }
         if let (Some(at), Some(interval)) = (self.life.report_at, self.options.report_interval)
-            && at <= now
+            && at <= turn_at
         {
             self.observer.report(&self.counters);
-            self.life.report_at = Some(now + interval);
+            self.life.report_at = Some(turn_at + interval);
         }
-        let drain_at = self.go_on_draining(sources, context);
-        [self.life.sweep_at, self.life.report_at, drain_at].into_iter().flatten().min()
+        let drain_at = self.go_on_draining(sources, context, now);
+        let next = [self.life.sweep_at, drain_at].into_iter().flatten().min();
+        let next_at = next.map(|moment| self.life.clock.instant_of(moment));
+        [next_at, self.life.report_at].into_iter().flatten().min()
     }
 
-    fn wake_overdue(&self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
-        let now = context.now();
-        for (key, source) in sources.iter() {
-            if let Kind::Connection(Connection { mover, .. }) = &source.0
-                && (self.life.may_be_slow(mover, now) || self.life.overdue(mover, now).is_some())
-            {
+    /// Gives a slice to every connection that is to be looked at. Returns when the next sweep is,
+    /// if any connection may be overdue then.
+    fn sweep(
+        &mut self,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+        now: Moment,
+    ) -> Option<Moment> {
+        let (mut looks, mut is_any_watched) = (0, self.life.sweep_from > 0);
+        for (key, source) in sources.iter().skip(self.life.sweep_from) {
+            self.life.sweep_from += 1;
+            let Kind::Connection(Connection { mover, .. }) = &source.0 else { continue };
+            is_any_watched |= self.life.is_watched(mover);
+            if self.life.is_due(mover, now) {
                 context.wake(key);
+                looks += 1;
+            }
+            if looks == LOOKS_PER_SWEEP {
+                return Some(now.after(SWEEP_INTERVAL_MIN));
             }
         }
+        self.life.sweep_from = 0;
+        is_any_watched.then(|| now.after(self.life.sweep_interval))
     }
 
     fn go_on_draining(
         &mut self,
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
-    ) -> Option<Instant> {
+        now: Moment,
+    ) -> Option<Moment> {
+        let may_judge = self.life.clock.is_settled();
         let drain = self.life.drain.as_mut()?;
-        let now = context.now();
-        if now >= drain.deadline {
+        if now >= drain.deadline && (may_judge || drain.is_cut_short) {
             let connections_open = self.counters.connections_open;
             if drain.is_cut_short {
                 self.observer.notice(&Notice::StoppedShort { connections_open });
@@ -244,7 +283,10 @@ impl<O: Observer> Server<O> {
             drain.is_finishing = true;
             sources.iter().for_each(|(key, _)| context.wake(key));
         }
-        Some(if drain.is_finishing { drain.deadline } else { drain.finish_at })
+        let next = if drain.is_finishing { drain.deadline } else { drain.finish_at };
+        // Past the deadline, after a halt, the loop comes back when that is over for long enough.
+        let step_at = now.after(drain.step);
+        Some(if next > now { next.min(step_at) } else { step_at })
     }
 
     /// Stops the loop; what is open is counted as cut.

@@ -36,6 +36,8 @@ mod accept;
 mod alarms;
 mod backlog;
 mod bounds;
+mod clock;
+mod connection;
 mod counters;
 mod crowd;
 mod datagram;
@@ -51,8 +53,7 @@ mod source;
 mod stream;
 
 use std::collections::VecDeque;
-use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use self::counters::{Cause, Counters, Effect, Tally, Traffic};
 pub use self::guard::Access;
@@ -71,13 +72,13 @@ use self::life::Life;
 use self::observer::notice_losses;
 use self::places::Places;
 use self::source::{Connection, Kind, Packets};
-use self::stream::{ByteMover, Step, StreamWork};
+use self::stream::{ByteMover, OwedBytes};
 use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, Sources};
 use crate::readiness::Readiness;
 use crate::socket::Peer;
 use crate::socket::batch::{Batch, SystemBatch};
-use crate::socket::{Listener, PipePool, Stream};
+use crate::socket::{Listener, PipePool};
 
 /// The echo server, to be run by a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
 #[derive(Debug)]
@@ -89,6 +90,8 @@ pub struct Server<O: Observer = ()> {
     scratch: Box<[u8]>,
     /// For streams in bulk.
     pipes: PipePool,
+    /// By its streams.
+    owed_bytes: OwedBytes,
     /// Made with the first endpoint that needs them.
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
@@ -119,6 +122,7 @@ impl<O: Observer> Server<O> {
             guard: Guard::new(&options),
             places: limits.places.clone(),
             pipes: PipePool::new(options.splice),
+            owed_bytes: limits.owed_bytes.clone(),
             options,
             observer,
             counters: Counters::default(),
@@ -142,6 +146,7 @@ impl<O: Observer> Server<O> {
     /// and the first datagram.
     pub fn share_limits(&mut self, limits: &Limits) {
         self.places = limits.places.clone();
+        self.owed_bytes = limits.owed_bytes.clone();
         self.spare.share(&limits.gate);
         self.guard.count_by(limits.rate.clone(), limits.quota.clone());
     }
@@ -166,10 +171,11 @@ impl<O: Observer> Server<O> {
         }
         let transport = listener.transport();
         let now = context.now();
+        let accepted_at = self.life.watch(now);
         let mut accepted = 0;
         let on_stream = |stream, subject| {
             accepted += 1;
-            let connection = Connection { stream, mover: ByteMover::new(now), subject };
+            let connection = Connection { stream, mover: ByteMover::new(accepted_at), subject };
             context.insert(Source(Kind::Connection(connection)));
         };
         let before = self.counters[transport];
@@ -206,61 +212,6 @@ impl<O: Observer> Server<O> {
         if self.life.is_draining() { Next::Close } else { Next::Wait }
     }
 
-    fn connection_ready(
-        &mut self,
-        connection: &mut Connection,
-        readiness: &mut Readiness,
-        now: Instant,
-    ) -> Next {
-        let Connection { stream, mover, .. } = connection;
-        if self.life.is_finishing() {
-            mover.finish();
-        }
-        let transport = stream.transport();
-        let owed_before = mover.owes();
-        let mut work = StreamWork {
-            scratch: &mut self.scratch,
-            pipes: &mut self.pipes,
-            splices: self.options.answer == Answer::Echo && !self.observer.wants_messages(),
-            answer: &self.options.answer,
-            tally: &mut self.counters[transport],
-            now,
-        };
-        let observer = &mut self.observer;
-        let step = mover.advance(stream, readiness, &mut work, |stream: &Stream, bytes| {
-            if observer.wants_messages() {
-                observer.message(transport, &stream.peer(), bytes);
-            }
-        });
-        self.life.note_owing(owed_before, mover.owes(), now);
-        if self.life.may_be_slow(mover, now)
-            && let Some(bytes) = stream.untaken_bytes()
-        {
-            mover.note_untaken(bytes, now);
-        }
-        let cause = match step {
-            Ok(Step::Again) => return Next::Again,
-            Ok(Step::Finished) => Cause::Finished,
-            Ok(Step::Paid) => match stream.shutdown_write() {
-                Ok(()) => {
-                    mover.linger();
-                    return Next::Again;
-                }
-                Err(error) => stream_cause(&error),
-            },
-            Ok(Step::Wait) => match self.life.overdue(mover, now) {
-                Some(cause) => cause,
-                None => return Next::Wait,
-            },
-            Err(error) => stream_cause(&error),
-        };
-        self.counters[transport].add(cause, 1);
-        if cause != Cause::Finished {
-            self.observer.notice(&Notice::StreamEnded { transport, cause });
-        }
-        Next::Close
-    }
-
     fn packets_ready(
         &mut self,
         packets: &mut Packets,
@@ -284,11 +235,13 @@ impl<O: Observer> Server<O> {
             (true, true) => 1,
             (true, false) => usize::MAX,
         };
+        let may_judge = self.life.may_judge(context.now());
+        let stall_timeout = if may_judge { self.options.stall_timeout } else { Duration::MAX };
         let mut work = PacketWork {
             receive_limit,
             answers: self.options.answer != Answer::Nothing,
             guard: (transport == Transport::Udp).then_some(&self.guard),
-            stall_timeout: self.options.stall_timeout,
+            stall_timeout,
             tally: &mut self.counters[transport],
             now: context.now(),
         };
@@ -344,7 +297,6 @@ impl<O: Observer> Handler for Server<O> {
         match source.0 {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
-                self.life.note_owing(connection.mover.owes(), false, context.now());
                 self.guard.let_go(connection.subject);
                 // In this order: there must never be more than there are places.
                 drop(connection);
@@ -373,7 +325,9 @@ impl<O: Observer> Handler for Server<O> {
     ) -> Option<Instant> {
         let alarm = self.alarms.ring(context);
         let life = self.live_on(sources, context);
-        [alarm, life].into_iter().flatten().min()
+        let due_at = [alarm, life].into_iter().flatten().min();
+        self.life.expect(due_at);
+        due_at
     }
 
     fn asked(&mut self, counts: &LoopCounts) {
@@ -392,14 +346,6 @@ impl<O: Observer> Handler for Server<O> {
             libc::SIGTERM | libc::SIGINT => self.drain(sources, context),
             _ => {}
         }
-    }
-}
-
-fn stream_cause(error: &io::Error) -> Cause {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Cause::Reset,
-        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Cause::BrokenPipe,
-        _ => Cause::StreamFailed,
     }
 }
 

@@ -44,8 +44,11 @@ pub struct Options {
     pub datagrams_per_second_max: Option<u64>,
     /// Close a connection that moved no byte for this long.
     pub idle_timeout: Option<Duration>,
-    /// Close a connection that has not taken its answer for this long, and drop the answers to a
-    /// Unix datagram peer that has not.
+    /// Close a connection whose peer has taken nothing of its answer for this long, whether the
+    /// server or the kernel holds the answer, and drop the answers to a Unix datagram peer that has
+    /// taken none. What a slow peer reads shows when its system opens the window again: after a
+    /// segment, or after a sixteenth of its receive buffer if that is more. Time in which the
+    /// process is halted does not count.
     pub stall_timeout: Duration,
     /// How long a drain waits for peers to finish.
     pub drain_timeout: Duration,

@@ -2,50 +2,52 @@
 //!
 //! Flush what is owed → read into the shared scratch buffer → write back at once → keep only
 //! what did not fit. A stream that owes does not read, so that a peer which never reads costs one
-//! buffer's worth of memory (or one reply's) and no more. An idle stream owns no buffer at all.
+//! buffer's worth of memory and no more. An idle stream owns no buffer at all.
+//!
+//! When all streams together owe as much as they may, a stream is read only as far as its socket
+//! takes the echo: it looks at its input without taking it, writes, and takes what it has written.
 
 mod bulk;
+mod owed;
+mod untaken;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use self::bulk::{Gauge, Load};
-use super::bounds::READS_PER_SLICE;
+use self::bulk::Gauge;
+use self::owed::Owed;
+pub(super) use self::owed::OwedBytes;
+use self::untaken::Untaken;
+use super::bounds::{LINGER_READ_KIB_MAX, READS_PER_SLICE};
+use super::clock::Moment;
 use super::counters::Tally;
 use super::options::Answer;
 use crate::readiness::Readiness;
-use crate::socket::{PipePool, Splice};
+use crate::socket::{Peek, PipePool, SendQueue, Splice};
 
 /// One stream's part in the echo.
 #[derive(Debug)]
 pub(super) struct ByteMover {
     phase: Phase,
-    /// Whether the stream is in bulk.
-    gauge: Gauge,
     /// Answered bytes that the socket did not take, from the first unsent one on.
-    owed: Option<Box<Owed>>,
-    /// What the socket held of sent bytes when that was last asked: the peer's system had not
-    /// taken them yet.
-    untaken_bytes: u32,
+    owed: Option<Box<[Owed; 1]>>,
+    /// Answered bytes that the socket took and the peer has yet to take, as far as is known.
+    untaken: Untaken,
     /// When a byte last moved, in either direction.
-    active_at: Instant,
+    moved_at: Moment,
+    /// When the peer last took some of its answer, or was first sent one.
+    taken_at: Moment,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Echoing,
+    /// The gauge tells whether the stream is in bulk.
+    Echoing(Gauge),
     /// This side ends it: pay, then send FIN.
     Finishing,
     /// FIN is sent. Input is thrown away until the peer's FIN: to close with input unread would
     /// reset the connection, and the reset would overtake the last bytes of the answer.
-    Lingering,
-}
-
-/// Answered bytes that are still to be sent.
-#[derive(Debug)]
-enum Owed {
-    Bytes { bytes: Box<[u8]>, sent: usize },
-    Piped(Load),
+    Lingering { read_kib: u16 },
 }
 
 /// What a slice of a stream ended with.
@@ -59,6 +61,8 @@ pub(super) enum Step {
     Paid,
     /// The peer has sent FIN and has all it was owed: close.
     Finished,
+    /// After FIN was sent, the peer has gone on sending for too long: close.
+    Overrun,
 }
 
 /// What the mover needs besides its stream.
@@ -68,56 +72,75 @@ pub(super) struct StreamWork<'a> {
     /// Whether bulk may go by a pipe, unseen.
     pub(super) splices: bool,
     pub(super) answer: &'a Answer,
+    /// What all streams owe.
+    pub(super) owed_bytes: &'a OwedBytes,
     pub(super) tally: &'a mut Tally,
-    pub(super) now: Instant,
+    pub(super) now: Moment,
 }
 
 impl ByteMover {
-    pub(super) fn new(now: Instant) -> ByteMover {
-        let (phase, gauge) = (Phase::Echoing, Gauge::default());
-        ByteMover { phase, gauge, owed: None, untaken_bytes: 0, active_at: now }
+    pub(super) fn new(now: Moment) -> ByteMover {
+        let phase = Phase::Echoing(Gauge::default());
+        ByteMover { phase, owed: None, untaken: Untaken::NOTHING, moved_at: now, taken_at: now }
     }
 
-    /// Whether the peer has yet to take some of its answer.
+    /// Whether some of the answer waits for room in the socket.
     pub(super) fn owes(&self) -> bool {
         self.owed.is_some()
     }
 
-    /// How long no byte has moved.
-    pub(super) fn quiet_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.active_at)
+    /// Whether the peer may have yet to take some of its answer.
+    pub(super) fn is_waiting_for_peer(&self) -> bool {
+        self.owes() || self.untaken != Untaken::NOTHING
     }
 
-    /// To be called with what the socket holds of sent bytes when nothing was sent for a while. A
-    /// socket is writable again only when a good part of its buffer is free, which may be
-    /// megabytes: that it holds less than before is all that tells a peer which takes its answer
-    /// slowly from one that takes nothing.
-    pub(super) fn note_untaken(&mut self, bytes: usize, now: Instant) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if bytes < self.untaken_bytes {
-            self.active_at = now;
+    /// How long no byte has moved.
+    pub(super) fn quiet_for(&self, now: Moment) -> Duration {
+        now.since(self.moved_at)
+    }
+
+    /// How long the peer has not been seen to take any of its answer. Means nothing when the mover
+    /// is not [waiting for the peer](ByteMover::is_waiting_for_peer).
+    pub(super) fn untaken_for(&self, now: Moment) -> Duration {
+        now.since(self.taken_at)
+    }
+
+    /// Learns what the socket holds of the answer. Returns whether that tells how the peer has
+    /// done since an earlier look; without an earlier look there is nothing to compare with.
+    ///
+    /// A socket is writable again only when a good part of its buffer is free, which may be
+    /// megabytes. So only the queue tells a peer that takes its answer slowly from a peer that
+    /// takes nothing.
+    pub(super) fn note_send_queue(&mut self, queue: SendQueue, now: Moment) -> bool {
+        let before = std::mem::replace(&mut self.untaken, Untaken::after_look(queue));
+        match self.untaken.progress_since(before, queue) {
+            Some(false) => return true,
+            // It was taken at some moment since the earlier look.
+            Some(true) => (self.moved_at, self.taken_at) = (now, now),
+            None => self.taken_at = now,
         }
-        self.untaken_bytes = bytes;
+        self.untaken == Untaken::NOTHING
     }
 
     /// Reads no more of the peer's messages; pays what is owed.
     pub(super) fn finish(&mut self) {
-        if self.phase == Phase::Echoing {
+        if let Phase::Echoing(_) = self.phase {
             self.phase = Phase::Finishing;
         }
     }
 
     /// To be called once FIN is sent.
     pub(super) fn linger(&mut self) {
-        self.phase = Phase::Lingering;
+        self.phase = Phase::Lingering { read_kib: 0 };
     }
 
     /// Moves bytes for one slice. `on_message` sees each chunk that was read.
     ///
     /// # Errors
     ///
-    /// What ended the stream: a reset, EPIPE, or `WriteZero` for a write that took nothing.
-    pub(super) fn advance<T: Read + Write + Splice>(
+    /// What ended the stream: a reset, EPIPE, `WriteZero` for a write that took nothing, or
+    /// `OutOfMemory` when what is owed cannot be kept.
+    pub(super) fn advance<T: Read + Write + Peek + Splice>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -137,36 +160,68 @@ impl ByteMover {
             if self.carry(stream, readiness, work)? {
                 continue;
             }
-            let count = match stream.read(work.scratch) {
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    readiness.clear_readable();
-                    self.gauge.note_read(false);
-                    return Ok(Step::Wait);
-                }
-                Err(error) => return Err(error),
-            };
-            if count == 0 {
-                // The peer's FIN, and nothing is owed: what is owed is paid before each read.
-                return Ok(Step::Finished);
+            if let Some(step) = self.exchange(stream, readiness, work, &mut on_message)? {
+                return Ok(step);
             }
-            if count < work.scratch.len() && readiness.short_read_drains() {
-                readiness.clear_readable();
-            }
-            if self.phase == Phase::Lingering {
-                continue;
-            }
-            self.gauge.note_read(count == work.scratch.len());
-            self.active_at = work.now;
-            work.tally.received(count);
-            on_message(stream, &work.scratch[..count]);
-            self.answer(stream, readiness, count, work)?;
         }
         // The last answer may have blocked, or the last read emptied the socket: then the slice has
         // come to its natural end as well.
         let rests = if self.owes() { !readiness.is_writable() } else { !readiness.is_readable() };
         Ok(if rests { Step::Wait } else { Step::Again })
+    }
+
+    /// Reads once and answers what came. Returns how the slice ends, if it ends here.
+    fn exchange<T: Read + Write + Peek>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        work: &mut StreamWork<'_>,
+        on_message: &mut impl FnMut(&T, &[u8]),
+    ) -> io::Result<Option<Step>> {
+        // What is not taken off the stream does not have to be kept here until it is sent.
+        let is_peek = T::CAN_PEEK
+            && matches!((work.answer, self.phase), (Answer::Echo, Phase::Echoing(_)))
+            && work.owed_bytes.are_too_many();
+        if is_peek && !readiness.is_writable() {
+            return Ok(Some(Step::Wait));
+        }
+        let seen = if is_peek { stream.peek(work.scratch) } else { stream.read(work.scratch) };
+        let count = match seen {
+            // The peer's FIN, and nothing is owed: what is owed is paid before each read.
+            Ok(0) => return Ok(Some(Step::Finished)),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                readiness.clear_readable();
+                self.note_read(false);
+                return Ok(Some(Step::Wait));
+            }
+            Err(error) => return Err(error),
+        };
+        if is_peek {
+            let answered = self.answer_peeked(stream, readiness, count, work, on_message)?;
+            return Ok((answered < count).then_some(Step::Wait));
+        }
+        if count < work.scratch.len() && readiness.short_read_drains() {
+            readiness.clear_readable();
+        }
+        if let Phase::Lingering { read_kib } = &mut self.phase {
+            let kib = u16::try_from(count.div_ceil(1024)).unwrap_or(u16::MAX);
+            *read_kib = read_kib.saturating_add(kib);
+            return Ok((*read_kib > LINGER_READ_KIB_MAX).then_some(Step::Overrun));
+        }
+        self.note_read(count == work.scratch.len());
+        self.moved_at = work.now;
+        work.tally.received(count);
+        on_message(stream, &work.scratch[..count]);
+        self.answer(stream, readiness, count, work)?;
+        Ok(None)
+    }
+
+    fn note_read(&mut self, is_full: bool) {
+        if let Phase::Echoing(gauge) = &mut self.phase {
+            gauge.note_read(is_full);
+        }
     }
 
     /// Writes the answer to `count` bytes of scratch, and keeps what the socket does not take.
@@ -183,9 +238,63 @@ impl ByteMover {
             Answer::Nothing => return Ok(()),
         };
         let sent = write_until_blocked(stream, bytes, readiness, work.tally)?;
-        if sent < bytes.len() {
-            self.owed = Some(Box::new(Owed::Bytes { bytes: bytes[sent..].into(), sent: 0 }));
+        if sent > 0 {
+            self.note_sent(work.now);
         }
+        if sent < bytes.len() {
+            let owed = match work.answer {
+                Answer::Text(_) => Owed::Text { sent },
+                _ => Owed::bytes(&bytes[sent..], work.owed_bytes)?,
+            };
+            self.keep(owed, work.now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes back as much of `count` bytes of scratch as the socket takes, and takes as much off
+    /// the stream, where all of them still are. Returns how many that were.
+    fn answer_peeked<T: Read + Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        count: usize,
+        work: &mut StreamWork<'_>,
+        on_message: &mut impl FnMut(&T, &[u8]),
+    ) -> io::Result<usize> {
+        self.note_read(count == work.scratch.len());
+        let sent = write_until_blocked(stream, &work.scratch[..count], readiness, work.tally)?;
+        let mut taken = 0;
+        while taken < sent {
+            match stream.read(&mut work.scratch[taken..sent]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if sent > 0 {
+            self.moved_at = work.now;
+            self.note_sent(work.now);
+            work.tally.received(sent);
+            on_message(stream, &work.scratch[..sent]);
+        }
+        Ok(sent)
+    }
+
+    /// The socket has taken bytes for the peer.
+    fn note_sent(&mut self, now: Moment) {
+        if self.untaken == Untaken::NOTHING {
+            self.taken_at = now;
+        }
+        self.untaken.note_sent();
+    }
+
+    /// Keeps what is owed, from now on.
+    fn keep(&mut self, owed: Owed, now: Moment) -> io::Result<()> {
+        if !self.is_waiting_for_peer() {
+            self.taken_at = now;
+        }
+        self.owed = Some(owed.boxed()?);
         Ok(())
     }
 
@@ -197,56 +306,20 @@ impl ByteMover {
         work: &mut StreamWork<'_>,
     ) -> io::Result<bool> {
         let Some(owed) = &mut self.owed else { return Ok(true) };
+        let [owed] = &mut **owed;
         if owed.send(stream, readiness, work)? > 0 {
-            self.active_at = work.now;
+            // There was room because the peer has taken something.
+            (self.moved_at, self.taken_at) = (work.now, work.now);
+            self.untaken.note_sent();
         }
-        if !owed.is_paid() {
+        if !owed.is_paid(work.answer) {
             return Ok(false);
         }
         if let Some(owed) = self.owed.take() {
+            let [owed] = *owed;
             owed.settle(work);
         }
         Ok(true)
-    }
-}
-
-impl Owed {
-    /// Sends until all is taken or the stream would block, and returns how much was taken.
-    fn send<T: Write + Splice>(
-        &mut self,
-        stream: &mut T,
-        readiness: &mut Readiness,
-        work: &mut StreamWork<'_>,
-    ) -> io::Result<usize> {
-        match self {
-            Owed::Bytes { bytes, sent } => {
-                let count = write_until_blocked(stream, &bytes[*sent..], readiness, work.tally)?;
-                *sent += count;
-                Ok(count)
-            }
-            Owed::Piped(load) => match load.pour(stream, readiness, work.tally) {
-                Err(error) if bulk::is_refusal(&error) => {
-                    work.pipes.switch_off();
-                    *self = Owed::Bytes { bytes: load.unload()?, sent: 0 };
-                    self.send(stream, readiness, work)
-                }
-                outcome => outcome,
-            },
-        }
-    }
-
-    fn is_paid(&self) -> bool {
-        match self {
-            Owed::Bytes { bytes, sent } => *sent == bytes.len(),
-            Owed::Piped(load) => load.is_empty(),
-        }
-    }
-
-    /// To be called when all is paid.
-    fn settle(self, work: &mut StreamWork<'_>) {
-        if let Owed::Piped(load) = self {
-            work.pipes.give_back(load.into_pipe());
-        }
     }
 }
 

@@ -9,12 +9,14 @@ mod life;
 mod packets;
 mod streams;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::clock::Moment;
 use super::*;
 use crate::reactor::{Flow, Reactor};
+use crate::socket::Stream;
 
 /// Far beyond what a busy machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(60);

@@ -27,7 +27,7 @@ pub use self::listener::Listener;
 pub use self::options::{PortUse, SocketOptions};
 pub use self::peer::Peer;
 pub(crate) use self::pipe::{Pipe, PipePool, Splice};
-pub(crate) use self::stream::SEND_FLAGS;
 pub use self::stream::Stream;
+pub(crate) use self::stream::{Peek, SEND_FLAGS, SendQueue};
 pub use self::target::Target;
 pub(crate) use self::target::refuse_self_connection;

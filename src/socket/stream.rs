@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, Type};
@@ -110,8 +111,81 @@ impl Stream {
         None
     }
 
+    /// What the socket holds of what was sent. `None` where the system does not tell.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn send_queue(&self) -> Option<SendQueue> {
+        let bytes = self.untaken_bytes()?;
+        if bytes == 0 {
+            return Some(SendQueue::Empty);
+        }
+        let acked = match self {
+            // Linux before 4.1 does not count them.
+            Stream::Tcp(_) => super::sys::acked_bytes(self.as_fd()).ok(),
+            Stream::Unix(_) => None,
+        };
+        Some(acked.map_or(SendQueue::Holds(bytes), SendQueue::HasTaken))
+    }
+
+    /// As on Linux; here it is not known.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn send_queue(&self) -> Option<SendQueue> {
+        None
+    }
+
+    /// Has the system drop what it still holds of sent bytes when this stream is closed, and tell
+    /// the peer by a reset. Otherwise it goes on offering megabytes for minutes to a peer that does
+    /// not take them.
+    pub(crate) fn reset_at_close(&self) {
+        // A refusal changes nothing but how long the system keeps the bytes.
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
+    }
+
     fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
+    }
+}
+
+/// What a stream's socket holds of sent bytes, and what is known of those that the peer has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendQueue {
+    /// The peer has taken all.
+    Empty,
+    /// Some are left, and the peer's system has acknowledged so many since the connection began.
+    HasTaken(u64),
+    /// Some are left, which occupy so many bytes of the buffer.
+    Holds(usize),
+}
+
+/// A stream whose input can be seen without being taken.
+pub(crate) trait Peek {
+    /// Whether it can. If not, a peek fails.
+    const CAN_PEEK: bool;
+
+    /// As a read, except that the next read gives the same bytes again. It may be short although
+    /// more is there.
+    ///
+    /// # Errors
+    ///
+    /// As of a read.
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Peek for Stream {
+    const CAN_PEEK: bool = true;
+
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        super::sys::peek_bytes(self.as_fd(), buf)
+    }
+}
+
+/// Nothing safe peeks at a Unix stream.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Peek for Stream {
+    const CAN_PEEK: bool = false;
+
+    fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

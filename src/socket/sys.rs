@@ -23,8 +23,8 @@ use libc::{c_int, iovec, mmsghdr, msghdr, sa_family_t, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 pub(super) use self::calls::{
-    clear_umask_of_thread, force_send_buf, lost_datagrams, note_destination, note_overflow,
-    receive, receive_bytes, send_bytes, unsent_bytes,
+    acked_bytes, clear_umask_of_thread, force_send_buf, lost_datagrams, note_destination,
+    note_overflow, peek_bytes, receive, receive_bytes, send_bytes, unsent_bytes,
 };
 use self::control::{Control, Notes, RECEIVED_CONTROL_BYTES, ReceivedControl, write_notes};
 use self::mmsg::Calls;

@@ -12,6 +12,7 @@ mod descriptors;
 mod document;
 mod drain;
 mod guard;
+mod halts;
 mod interop;
 mod life;
 mod memory;

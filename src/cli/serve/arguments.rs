@@ -80,7 +80,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     idle_timeout: Option<Duration>,
 
-    /// Close a connection that has not taken its echo for T
+    /// Close a connection that takes nothing of its echo for T. A slow reader shows only when its
+    /// system opens the window again: after 64 KiB or a sixteenth of its receive buffer
     #[arg(long, value_name = "T", default_value = "30s", value_parser = parse_time_above_zero)]
     stall_timeout: Duration,
 

@@ -16,7 +16,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::{ByteMover, Owed, Phase, StreamWork};
+use super::owed::Owed;
+use super::{ByteMover, Phase, StreamWork};
 use crate::echo::bounds::SPLICE_BYTES_MAX;
 use crate::echo::counters::Tally;
 use crate::readiness::Readiness;
@@ -32,7 +33,7 @@ pub(super) const FULL_READS_MIN: u8 = 1;
 pub(super) const SHORT_SPLICES_MAX: u8 = 16;
 
 /// Tells bulk from the rest.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gauge {
     is_bulk: bool,
     /// Full reads in a row, or short splices in a row: what speaks for a change.
@@ -104,8 +105,15 @@ impl Load {
     }
 
     /// Copies out what is held, for a stream that does not take it from a pipe.
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` when there is no memory to copy it to.
     pub(super) fn unload(&mut self) -> io::Result<Box<[u8]>> {
-        let mut bytes = vec![0; std::mem::take(&mut self.bytes)];
+        let length = std::mem::take(&mut self.bytes);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
+        bytes.resize(length, 0);
         self.pipe.read_exact(&mut bytes)?;
         Ok(bytes.into())
     }
@@ -133,7 +141,8 @@ impl ByteMover {
         readiness: &mut Readiness,
         work: &mut StreamWork<'_>,
     ) -> io::Result<bool> {
-        let is_wanted = work.splices && self.gauge.is_bulk && self.phase == Phase::Echoing;
+        let is_bulk = matches!(self.phase, Phase::Echoing(gauge) if gauge.is_bulk);
+        let is_wanted = work.splices && is_bulk;
         // What cannot be sent at once had better not take a pipe.
         if !is_wanted || !readiness.is_writable() {
             return Ok(false);
@@ -159,15 +168,19 @@ impl ByteMover {
             work.pipes.give_back(pipe);
             return Ok(false);
         }
-        self.gauge.note_splice(bytes < work.scratch.len() / 2);
-        self.active_at = work.now;
+        if let Phase::Echoing(gauge) = &mut self.phase {
+            gauge.note_splice(bytes < work.scratch.len() / 2);
+        }
+        self.moved_at = work.now;
         work.tally.received(bytes);
         let mut owed = Owed::Piped(Load { pipe, bytes });
-        owed.send(stream, readiness, work)?;
-        if owed.is_paid() {
+        if owed.send(stream, readiness, work)? > 0 {
+            self.note_sent(work.now);
+        }
+        if owed.is_paid(work.answer) {
             owed.settle(work);
         } else {
-            self.owed = Some(Box::new(owed));
+            self.keep(owed, work.now)?;
         }
         Ok(true)
     }

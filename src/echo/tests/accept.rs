@@ -132,7 +132,7 @@ fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
     let mut first = rig.served_client();
     rig.request(|server, _, context| {
         let (near, _far) = mio::net::UnixStream::pair().unwrap();
-        let mover = ByteMover::new(context.now());
+        let mover = ByteMover::new(Moment::default());
         let connection = Connection { stream: Stream::Unix(near), mover, subject: Subject::NOBODY };
         server.counters.connections_open += 1;
         let error = io::ErrorKind::OutOfMemory.into();

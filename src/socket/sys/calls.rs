@@ -15,14 +15,33 @@ use crate::socket::SEND_FLAGS;
 /// By syscall(2), as its pair below: libc's recv(2) and send(2) are cancellation points
 /// (pthreads(7)), which in a process of several threads costs each call two atomic operations and
 /// some 90 instructions a message. Nobody cancels threads here.
+#[inline]
 pub(in crate::socket) fn receive_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    receive_with(fd, buf, 0)
+}
+
+/// Receives from a stream and leaves the bytes there.
+pub(in crate::socket) fn peek_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    receive_with(fd, buf, libc::MSG_PEEK)
+}
+
+#[inline]
+fn receive_with(fd: BorrowedFd<'_>, buf: &mut [u8], flags: c_int) -> io::Result<usize> {
     let (start, length) = (buf.as_mut_ptr(), buf.len());
     let no_address = ptr::null_mut::<libc::sockaddr>();
     let no_length = ptr::null_mut::<socklen_t>();
     // SAFETY: the arguments are those of recvfrom(2); `buf` outlives the call, which writes no
     // more than its length.
     let count = unsafe {
-        libc::syscall(libc::SYS_recvfrom, fd.as_raw_fd(), start, length, 0, no_address, no_length)
+        libc::syscall(
+            libc::SYS_recvfrom,
+            fd.as_raw_fd(),
+            start,
+            length,
+            flags,
+            no_address,
+            no_length,
+        )
     };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
@@ -63,6 +82,30 @@ pub(in crate::socket) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: this request writes one int, which outlives the call.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.try_into().unwrap_or(0)) }
+}
+
+/// How many bytes the peer of a TCP socket has acknowledged in all (`TCP_INFO`). Not every C
+/// library's `tcp_info` has this field, `tcpi_bytes_acked` of Linux's `tcp.h`.
+pub(in crate::socket) fn acked_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    /// The field is the 16th of eight bytes.
+    const PLACE: usize = 15;
+    let mut info = [0_u64; PLACE + 1];
+    let mut length = size_of_val(&info) as socklen_t;
+    // SAFETY: `info` outlives the call, which writes no more than the length stated.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    match result {
+        0 if length as usize == size_of_val(&info) => Ok(info[PLACE]),
+        0 => Err(io::ErrorKind::Unsupported.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Sets the send buffer whatever the system's limit is; needs CAP_NET_ADMIN (socket(7)).

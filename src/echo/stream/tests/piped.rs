@@ -46,13 +46,13 @@ impl Scene {
     /// A stream that is in bulk already.
     fn in_bulk(inputs: &[Input], outputs: &[Output]) -> Scene {
         let mut scene = Scene::new(inputs, outputs);
-        scene.mover.gauge = Gauge::bulk();
+        scene.mover.phase = Phase::Echoing(Gauge::bulk());
         scene.splices = true;
         scene
     }
 
     fn is_owed_by_pipe(&self) -> bool {
-        matches!(self.mover.owed.as_deref(), Some(Owed::Piped(_)))
+        matches!(self.mover.owed.as_deref(), Some([Owed::Piped(_)]))
     }
 }
 
@@ -134,12 +134,12 @@ fn what_a_short_splice_left_stays_in_the_pipe_and_reading_stops_until_it_is_paid
     assert_eq!((scene.stream.splices, scene.stream.reads), (splices, 0));
 
     let start = scene.now;
-    scene.now += Duration::from_secs(1);
+    scene.now = scene.now.after(Duration::from_secs(1));
     scene.stream.outputs.extend([Takes(4), WOULD_BLOCK]);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.mover.owes()), ("longer ", true));
-    assert_eq!(scene.mover.quiet_for(start + Duration::from_secs(5)), Duration::from_secs(4));
+    assert_eq!(scene.mover.quiet_for(start.after(Duration::from_secs(5))), Duration::from_secs(4));
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.mover.owes()), ("longer than a readnext", false));

@@ -7,19 +7,22 @@ use proptest::prelude::*;
 
 use self::model::{Happening, Model, Quirk, model};
 use super::*;
+use crate::echo::bounds::OWED_BYTES_MAX;
 
 /// Plays the loop's part until nothing more happens: what was remembered, what edges came, and
 /// whether the slice before asked for another are all that leads to a slice. Returns whether the
 /// mover told that the stream is finished.
 fn run(model: &mut Model) -> io::Result<bool> {
-    let now = Instant::now();
+    let now = Moment::default();
     let mut mover = ByteMover::new(now);
     if model.starts_in_bulk {
-        mover.gauge = Gauge::bulk();
+        mover.phase = Phase::Echoing(Gauge::bulk());
     }
     let (mut pipes, splices) = (PipePool::new(true), model.splices);
     let (mut readiness, mut tally) = (Readiness::NONE, Tally::default());
     let answer = model.answer.clone();
+    let all_bytes = if model.is_owed_too_much { OWED_BYTES_MAX } else { 0 };
+    let owed_bytes = OwedBytes::of(all_bytes);
     let mut heard = Vec::new();
     let mut scratch = vec![0; model.scratch_bytes];
     let mut is_due = false;
@@ -42,6 +45,7 @@ fn run(model: &mut Model) -> io::Result<bool> {
             pipes: &mut pipes,
             splices,
             answer: &answer,
+            owed_bytes: &owed_bytes,
             tally: &mut tally,
             now,
         };
@@ -52,21 +56,17 @@ fn run(model: &mut Model) -> io::Result<bool> {
         let owed = match mover.owed.as_deref() {
             None => 0,
             // What a pipe has held, if it was refused, may be more than a read.
-            Some(Owed::Bytes { bytes, sent }) => bytes.len() - sent,
-            Some(Owed::Piped(_)) => model.in_pipe,
+            Some([owed]) => owed.unsent_bytes(&answer).unwrap_or(model.in_pipe),
         };
+        let by_itself = owed_bytes.count() - all_bytes;
+        assert!(splices || !model.is_owed_too_much || by_itself == 0, "{by_itself} bytes are kept");
         let owed_max = if let Answer::Text(text) = &answer { text.len() } else { scratch.len() };
         assert!(splices || owed <= owed_max, "{owed} bytes are owed");
         assert!(model.lingers || model.output.len() + owed == model.due);
         is_due = match step {
             Step::Again => true,
             Step::Wait => {
-                let waits_for_room = mover.owes();
-                let has_seen_the_end = if waits_for_room {
-                    !readiness.is_writable()
-                } else {
-                    !readiness.is_readable()
-                };
+                let has_seen_the_end = has_seen_the_end(model, &mover, readiness);
                 assert!(has_seen_the_end, "waits with {readiness:?}, owing {owed}");
                 false
             }
@@ -78,8 +78,19 @@ fn run(model: &mut Model) -> io::Result<bool> {
                 true
             }
             Step::Finished => return Ok(true),
+            Step::Overrun => panic!("so much has not come"),
         };
     }
+}
+
+/// Whether the mover was told that it cannot go on before an event.
+fn has_seen_the_end(model: &Model, mover: &ByteMover, readiness: Readiness) -> bool {
+    let waits_for_room = !readiness.is_writable();
+    if mover.owes() {
+        return waits_for_room;
+    }
+    // What may not be owed is not read before there is room for it.
+    !readiness.is_readable() || model.is_owed_too_much && waits_for_room
 }
 
 /// What is counted is what has come and what has gone, also where a stream has failed.

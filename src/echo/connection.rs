@@ -1,0 +1,119 @@
+//! One slice of a connection, and whether its peer is overdue.
+
+use std::io;
+use std::time::Instant;
+
+use super::Server;
+use super::clock::Moment;
+use super::counters::Cause;
+use super::observer::{Notice, Observer};
+use super::options::Answer;
+use super::source::Connection;
+use super::stream::{Step, StreamWork};
+use crate::reactor::Next;
+use crate::readiness::Readiness;
+use crate::socket::Stream;
+
+impl<O: Observer> Server<O> {
+    pub(super) fn connection_ready(
+        &mut self,
+        connection: &mut Connection,
+        readiness: &mut Readiness,
+        turn_at: Instant,
+    ) -> Next {
+        let now = self.life.watch(turn_at);
+        if self.life.is_finishing() {
+            connection.mover.finish();
+        }
+        let is_due = self.life.is_due(&connection.mover, now);
+        if is_due {
+            // What events have told is not enough for a verdict: a write and a read must find
+            // nothing to do.
+            readiness.merge(Readiness::WRITABLE);
+            if self.life.overdue(&connection.mover, now).is_some() {
+                readiness.merge(Readiness::READABLE);
+            }
+        }
+        let step = self.advance(connection, readiness, now);
+        let Connection { stream, mover, .. } = connection;
+        let cause = match step {
+            Ok(Step::Again) => return Next::Again,
+            Ok(Step::Finished) => Cause::Finished,
+            Ok(Step::Overrun) => Cause::DrainCut,
+            Ok(Step::Paid) => match stream.shutdown_write() {
+                Ok(()) => {
+                    mover.linger();
+                    return Next::Again;
+                }
+                Err(error) => stream_cause(&error),
+            },
+            Ok(Step::Wait) if is_due => match self.judge(connection, now) {
+                Some(cause) => cause,
+                None => return Next::Wait,
+            },
+            Ok(Step::Wait) => return Next::Wait,
+            Err(error) => stream_cause(&error),
+        };
+        let transport = connection.stream.transport();
+        self.counters[transport].add(cause, 1);
+        if cause != Cause::Finished {
+            self.observer.notice(&Notice::StreamEnded { transport, cause });
+        }
+        Next::Close
+    }
+
+    fn advance(
+        &mut self,
+        connection: &mut Connection,
+        readiness: &mut Readiness,
+        now: Moment,
+    ) -> io::Result<Step> {
+        let Connection { stream, mover, .. } = connection;
+        let transport = stream.transport();
+        let mut work = StreamWork {
+            scratch: &mut self.scratch,
+            pipes: &mut self.pipes,
+            splices: self.options.answer == Answer::Echo && !self.observer.wants_messages(),
+            answer: &self.options.answer,
+            owed_bytes: &self.owed_bytes,
+            tally: &mut self.counters[transport],
+            now,
+        };
+        let observer = &mut self.observer;
+        mover.advance(stream, readiness, &mut work, |stream: &Stream, bytes| {
+            if observer.wants_messages() {
+                observer.message(transport, &stream.peer(), bytes);
+            }
+        })
+    }
+
+    /// Looks at what the socket of a connection that waits holds, and tells why the connection must
+    /// close, if it must.
+    fn judge(&self, connection: &mut Connection, now: Moment) -> Option<Cause> {
+        let Connection { stream, mover, .. } = connection;
+        if mover.is_waiting_for_peer()
+            && let Some(queue) = stream.send_queue()
+            && !mover.note_send_queue(queue, now)
+        {
+            return None;
+        }
+        let cause = self.life.overdue(mover, now)?;
+        if cause == Cause::Stalled {
+            stream.reset_at_close();
+        }
+        Some(cause)
+    }
+}
+
+pub(super) fn stream_cause(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Cause::Reset,
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Cause::BrokenPipe,
+        io::ErrorKind::OutOfMemory => Cause::NoMemory,
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Cause::TimedOut,
+        _ => Cause::StreamFailed,
+    }
+}
