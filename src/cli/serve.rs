@@ -8,6 +8,7 @@ mod metrics;
 mod passed;
 mod sandbox;
 mod supervisor;
+mod warnings;
 
 use std::io::{self, Write};
 use std::sync::{Arc, mpsc};
@@ -97,13 +98,14 @@ fn serve(
         Console::new(label, print.clone(), log.clone(), respondent, events.clone(), started_at)
     };
     let options = arguments.options(connections_max);
-    let mut loops = Loops::new((reactors, stop), options, console);
+    let mut loops = Loops::new((reactors, stop), options.clone(), console);
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
     let mut bound = loops.adopt(passed.sockets)?;
     let umask = Umask::clear();
     bound.extend(loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?);
     drop(umask);
     bound.iter().for_each(log_bound);
+    bound.iter().for_each(|bound| warnings::warn_of(bound, &options));
     arguments.warn_of_flags_without_use(&bound);
     let inquiry = loops.inquiry();
     let metrics = arguments.metrics.as_ref().map(Metrics::bind).transpose()?;
@@ -145,9 +147,9 @@ fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metric
     }
 }
 
-/// The umask of the process, while it is 0: a container's filter may refuse the library to bind on a
-/// thread with a umask of its own, and a socket file is to have its mode there too. No other thread
-/// makes files meanwhile.
+/// The umask of the process, while it is 0: a container's filter may refuse the library to bind on
+/// a thread with a umask of its own, and a socket file must have its mode there too. No other
+/// thread makes files meanwhile.
 struct Umask(rustix::fs::Mode);
 
 impl Umask {
@@ -178,12 +180,6 @@ fn log_bound(bound: &Bound) {
         let granted: Vec<_> =
             granted.iter().map(|(name, value)| format!("{name}={value}")).collect();
         info!("{endpoint}: granted {}", granted.join(" "));
-    }
-    if endpoint.transport() == Transport::Udp && !bound.is_local() {
-        warn!(
-            "{endpoint} can be reached from other hosts: an open UDP echo answers forged sources, \
-             and so reflects traffic at third parties"
-        );
     }
 }
 

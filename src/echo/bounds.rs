@@ -83,6 +83,10 @@ pub(super) const RATE_SETS: usize = 1 << 12;
 /// forgotten. At eight thousand busy sources one in 19 finds its set full (Poisson, mean 2).
 pub(super) const RATE_WAYS: usize = 4;
 
+/// Bytes per second that replies to one source may have beyond its requests, where it may be
+/// forged: one reply of the greatest length. To a victim that is half a megabit per second.
+pub(super) const EXCESS_BYTES_PER_SECOND_MAX: u64 = 64 << 10;
+
 // Time: when to come back to what no event will bring.
 
 /// How long accepting pauses after an error that only time can mend. The listener is edge-triggered

@@ -80,6 +80,9 @@ pub enum Cause {
     ControlTruncated,
     /// Not answered: its source has had as many answers this second as it may have.
     RateLimited,
+    /// Not answered: the reply is longer than the datagram, and its source has had as many bytes
+    /// more than it has sent this second as it may have.
+    AmplificationLimited,
     /// Datagrams lost before they were read, for want of receive buffer. A train that came as one
     /// counts once, whatever it was made of: Linux tells no more (`SO_RXQ_OVFL`).
     Overflowed,
@@ -151,6 +154,7 @@ impl Cause {
         (Cause::LoopGroup, "loop_group"),
         (Cause::ControlTruncated, "control_truncated"),
         (Cause::RateLimited, "rate_limited"),
+        (Cause::AmplificationLimited, "amplification_limited"),
         (Cause::Overflowed, "overflowed"),
         (Cause::ReceiveFailed, "receive_failed"),
         (Cause::Held, "held"),
@@ -244,6 +248,7 @@ impl Tally {
             Cause::LoopGroup,
             Cause::ControlTruncated,
             Cause::RateLimited,
+            Cause::AmplificationLimited,
         ];
         of_guard.into_iter().map(|cause| self.count(cause)).sum()
     }

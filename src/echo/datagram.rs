@@ -46,6 +46,8 @@ pub(super) struct PacketWork<'a> {
     pub(super) answers: bool,
     /// Who is not answered; none for Unix sockets, whose peers have no IP addresses.
     pub(super) guard: Option<&'a Guard>,
+    /// Whether the bytes of replies that are longer than their requests are limited.
+    pub(super) limits_excess: bool,
     /// How long a peer's answers are held at the most.
     pub(super) stall_timeout: Duration,
     pub(super) tally: &'a mut Tally,
@@ -162,10 +164,11 @@ impl PacketMover {
         for index in 0..count {
             let message = batch.message(index);
             let answerable = message.answerable;
-            bytes += message.bytes.len();
+            let length = message.bytes.len();
+            bytes += length;
             let datagrams = message.count();
             let asked = Asked { to_group: message.to_group, is_unclear: message.control_truncated };
-            work.tally.received_many(datagrams, message.bytes.len());
+            work.tally.received_many(datagrams, length);
             if message.truncated {
                 work.tally.add(Cause::Truncated, 1);
                 continue;
@@ -187,6 +190,13 @@ impl PacketMover {
                 && let Some(cause) = guard.refusal(from, asked, work.now)
             {
                 work.tally.add(cause, datagrams as u64);
+                continue;
+            }
+            if work.limits_excess
+                && let Some((guard, from)) = guarded
+                && guard.amplifies(from, batch.answer(index).len().saturating_sub(length), work.now)
+            {
+                work.tally.add(Cause::AmplificationLimited, 1);
                 continue;
             }
             if let Held::Peers(backlog) = &mut self.held

@@ -30,6 +30,8 @@ pub(super) struct Guard {
     access: Option<Access>,
     loops: Option<LoopGuard>,
     rate: Option<RateLimit>,
+    /// Bytes by which replies are longer than their requests.
+    excess: Option<RateLimit>,
     quota: Option<Quota>,
 }
 
@@ -39,6 +41,7 @@ impl Guard {
             access: Some(options.access.clone()).filter(|access| !access.is_open()),
             loops: options.loop_guard.then(LoopGuard::new),
             rate: None,
+            excess: None,
             quota: None,
         }
     }
@@ -47,6 +50,11 @@ impl Guard {
     pub(super) fn count_by(&mut self, rate: Option<RateLimit>, quota: Option<Quota>) {
         self.rate = rate;
         self.quota = quota;
+    }
+
+    /// Counts by how much replies are longer than their requests, by address along with others.
+    pub(super) fn count_excess_by(&mut self, excess: Option<RateLimit>) {
+        self.excess = excess;
     }
 
     /// One of this process's own UDP endpoints has this port.
@@ -73,6 +81,16 @@ impl Guard {
         }
         let rate = self.rate.as_ref()?;
         (!rate.allows(Subject::of(from.ip()), now)).then_some(Cause::RateLimited)
+    }
+
+    /// Whether a reply that is so many bytes longer than its request goes too far for its source,
+    /// whose address may be forged. If not, the bytes are counted.
+    #[inline]
+    pub(super) fn amplifies(&self, from: SocketAddr, excess_bytes: usize, now: Instant) -> bool {
+        excess_bytes > 0
+            && self.excess.as_ref().is_some_and(|excess| {
+                !excess.allows_many(Subject::of(from.ip()), excess_bytes as u64, now)
+            })
     }
 
     /// Whether a connection from there may be kept; if so, it is to be [let go](Guard::let_go).

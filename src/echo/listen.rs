@@ -27,6 +27,8 @@ pub struct Bound {
     pub addrs: Vec<SocketAddr>,
     /// What the system granted of the settings asked for, as names and values.
     pub granted: Vec<(&'static str, String)>,
+    /// The longest datagram that its sockets can all send, in bytes; none for streams.
+    pub datagram_bytes_max: Option<usize>,
 }
 
 impl Bound {
@@ -235,12 +237,13 @@ impl<O: Observer> Server<O> {
         if endpoint.transport() == Transport::Udp {
             addrs.iter().for_each(|addr| self.guard.note_own_port(addr.port()));
         }
+        let datagram_bytes_max = sources.iter().filter_map(Kind::datagram_bytes_max).min();
         for source in sources {
             let inserted = reactor.insert(Source(source));
             inserted.map_err(|error| Error::new("register", &endpoint, error))?;
             self.endpoint_opened(endpoint.transport());
         }
-        Ok(Bound { endpoint, addrs, granted })
+        Ok(Bound { endpoint, addrs, granted, datagram_bytes_max })
     }
 }
 
@@ -251,11 +254,17 @@ fn listener_source(listener: Listener) -> Kind {
 fn udp_source(socket: Datagram) -> Kind {
     // What a socket that was passed has lost before is not this server's to count.
     let mover = PacketMover::held_by_socket(socket.lost().unwrap_or(0));
-    Kind::Packets(Box::new(Packets { socket, mover }))
+    let is_loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
+    let is_exposed = !socket.local_addr().is_some_and(is_loopback);
+    Kind::Packets(Box::new(Packets { socket, mover, is_exposed }))
 }
 
 fn unixgram_source(socket: Datagram) -> Kind {
-    Kind::Packets(Box::new(Packets { socket, mover: PacketMover::held_by_peer() }))
+    Kind::Packets(Box::new(Packets {
+        socket,
+        mover: PacketMover::held_by_peer(),
+        is_exposed: false,
+    }))
 }
 
 fn batch(slots: usize, slot_bytes: usize, answer: &Answer) -> SystemBatch {

@@ -149,6 +149,7 @@ impl<O: Observer> Server<O> {
         self.owed_bytes = limits.owed_bytes.clone();
         self.spare.share(&limits.gate);
         self.guard.count_by(limits.rate.clone(), limits.quota.clone());
+        self.guard.count_excess_by(limits.excess.clone());
     }
 
     /// Who hears of it.
@@ -218,7 +219,7 @@ impl<O: Observer> Server<O> {
         readiness: &mut Readiness,
         context: &mut Context<'_, Source>,
     ) -> Next {
-        let Packets { socket, mover } = packets;
+        let Packets { socket, mover, is_exposed } = packets;
         let transport = socket.transport();
         let batch = match transport {
             Transport::Udp => &mut self.udp_batch,
@@ -241,6 +242,7 @@ impl<O: Observer> Server<O> {
             receive_limit,
             answers: self.options.answer != Answer::Nothing,
             guard: (transport == Transport::Udp).then_some(&self.guard),
+            limits_excess: *is_exposed && matches!(self.options.answer, Answer::Text(_)),
             stall_timeout,
             tally: &mut self.counters[transport],
             now: context.now(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bounds::EXCESS_BYTES_PER_SECOND_MAX;
 use super::guard::Access;
 use crate::socket::SocketOptions;
 
@@ -42,6 +43,13 @@ pub struct Options {
     /// Answer so many UDP datagrams a second from one source, a second's worth of them at once.
     /// IPv6 counts by /64, IPv4 inside IPv6 as IPv4.
     pub datagrams_per_second_max: Option<u64>,
+    /// Send one UDP source at most so many bytes per second more than it has sent, when an
+    /// [`Answer::Text`] is longer than the datagram. Otherwise a server that other hosts can reach
+    /// sends a third party more than a forger of that party's address has sent. It holds for
+    /// sockets that are not bound to a loopback address. A second's worth may leave at once, or one
+    /// reply. Sources count as for
+    /// [`datagrams_per_second_max`](Options::datagrams_per_second_max), which holds as well.
+    pub excess_bytes_per_second_max: Option<u64>,
     /// Close a connection that moved no byte for this long.
     pub idle_timeout: Option<Duration>,
     /// Close a connection whose peer has taken nothing of its answer for this long, whether the
@@ -73,6 +81,7 @@ impl Default for Options {
             access: Access::default(),
             loop_guard: true,
             datagrams_per_second_max: None,
+            excess_bytes_per_second_max: Some(EXCESS_BYTES_PER_SECOND_MAX),
             idle_timeout: None,
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),

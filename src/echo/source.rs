@@ -24,6 +24,16 @@ pub(super) enum Kind {
     Packets(Box<Packets>),
 }
 
+impl Kind {
+    /// The longest datagram that it can send.
+    pub(super) fn datagram_bytes_max(&self) -> Option<usize> {
+        match self {
+            Kind::Packets(packets) => Some(packets.socket.datagram_bytes_max()),
+            Kind::Connection(_) | Kind::Listener(_) => None,
+        }
+    }
+}
+
 /// An accepted stream and its part in the echo.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -38,6 +48,8 @@ pub(super) struct Connection {
 pub(super) struct Packets {
     pub(super) socket: Datagram,
     pub(super) mover: PacketMover,
+    /// Other hosts can reach it, and may have forged their addresses.
+    pub(super) is_exposed: bool,
 }
 
 impl Packets {

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use socket2::{SockAddr, SockRef, Socket, Type};
 
 use super::SEND_FLAGS;
+use super::adopt;
 use super::advice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::batch::SendBufUse;
@@ -27,6 +28,14 @@ use crate::error::Error;
 /// receiver of large datagrams would hold up all others. Without privilege the system grants no
 /// more than `net.core.wmem_max`.
 const UNIX_SEND_BUF_BYTES: usize = 16 << 20;
+
+/// What a UDP datagram carries, whose length has 16 bits: over IPv4 less both headers, over IPv6
+/// less that of UDP (RFC 768, RFC 8200 4.5).
+const UDP_BYTES_MAX_IPV4: usize = 65_507;
+const UDP_BYTES_MAX_IPV6: usize = 65_527;
+
+/// What Linux keeps back of a Unix datagram socket's send buffer (`unix_dgram_sendmsg`).
+const UNIX_OVERHEAD_BYTES: usize = 32;
 
 /// What every path takes in one piece: the narrowest that Linux believes a router, 552 bytes
 /// (`net.ipv4.route.min_pmtu`), less the headers of IPv4 and UDP. Otherwise one peer behind such a
@@ -131,6 +140,20 @@ impl Datagram {
         match &self.inner {
             Inner::Udp(_) => Transport::Udp,
             Inner::Unix(_) => Transport::Unixgram,
+        }
+    }
+
+    /// The longest datagram that can be sent, in bytes: what UDP carries over the IP of the bound
+    /// address, or what the send buffer of a Unix socket takes.
+    pub fn datagram_bytes_max(&self) -> usize {
+        match &self.inner {
+            Inner::Udp(socket) => match socket.local_addr() {
+                Ok(SocketAddr::V6(addr)) if !adopt::is_dual_stack(&self.socket(), addr.into()) => {
+                    UDP_BYTES_MAX_IPV6
+                }
+                _ => UDP_BYTES_MAX_IPV4,
+            },
+            Inner::Unix(_) => self.send_buf_bytes.saturating_sub(UNIX_OVERHEAD_BYTES),
         }
     }
 

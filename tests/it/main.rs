@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
 mod accept;
+mod amplification;
 mod bad_input;
 mod bench;
 mod datagrams;

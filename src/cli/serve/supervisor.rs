@@ -352,6 +352,7 @@ mod tests {
     #[test]
     fn the_status_names_some_endpoints_and_counts_the_others() {
         let bound = |port| Bound {
+            datagram_bytes_max: None,
             endpoint: format!("tcp://127.0.0.1:{port}").parse().unwrap(),
             addrs: Vec::new(),
             granted: Vec::new(),

@@ -1,4 +1,4 @@
-//! Datagrams answered a second, by source, in a table of fixed size.
+//! What each source has had per second, datagrams or bytes, in a table of fixed size.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,8 +10,9 @@ use crate::echo::bounds::{RATE_SETS, RATE_WAYS};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// So many datagrams a second from each source, and a second's worth at once: a token bucket, kept
-/// as the time at which it will be full again (GCRA, as of ATM's cells).
+/// So many units per second for each source, and a second's worth at once: a token bucket, kept as
+/// the time at which it will be full again (GCRA, as of ATM's cells). A unit is a datagram or a
+/// byte, as the caller counts.
 ///
 /// Clones are one table: servers that share it have one limit. A source that was forgotten, because
 /// others fell into its set, begins anew with a full bucket.
@@ -19,10 +20,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(in crate::echo) struct RateLimit(Arc<Table>);
 
 struct Table {
-    /// What one datagram takes from a bucket, as time.
+    /// What one unit takes from a bucket, as time.
     interval_ns: u64,
-    /// What a full bucket gives at once, less one datagram, as time.
-    burst_ns: u64,
     started_at: Instant,
     /// Keyed at random: nobody can choose sources that fall into one set.
     hasher: RandomState,
@@ -49,21 +48,27 @@ impl fmt::Debug for RateLimit {
 
 impl RateLimit {
     /// A table that has seen nobody yet.
-    pub(in crate::echo) fn new(datagrams_per_second: u64) -> RateLimit {
-        let interval_ns = SECOND_NS / datagrams_per_second.max(1);
+    pub(in crate::echo) fn new(units_per_second: u64) -> RateLimit {
+        let interval_ns = SECOND_NS / units_per_second.max(1);
         let empty = Bucket { subject: Subject::NOBODY, full_at_ns: 0 };
         RateLimit(Arc::new(Table {
             interval_ns,
-            burst_ns: SECOND_NS - interval_ns,
             started_at: Instant::now(),
             hasher: RandomState::new(),
             sets: (0..RATE_SETS).map(|_| Mutex::new([empty; RATE_WAYS])).collect(),
         }))
     }
 
-    /// Whether a datagram of this source may be answered; if so, it is counted.
+    /// Whether this source may have one unit more; if so, it is counted.
     pub(in crate::echo) fn allows(&self, subject: Subject, now: Instant) -> bool {
-        let Table { interval_ns, burst_ns, started_at, hasher, sets } = &*self.0;
+        self.allows_many(subject, 1, now)
+    }
+
+    /// Whether this source may have so many units more at once; if so, they are counted. A full
+    /// bucket gives any number, which then takes as much longer to fill it again.
+    pub(in crate::echo) fn allows_many(&self, subject: Subject, units: u64, now: Instant) -> bool {
+        let Table { interval_ns, started_at, hasher, sets } = &*self.0;
+        let cost_ns = interval_ns.saturating_mul(units);
         let now_ns = now.saturating_duration_since(*started_at).as_nanos();
         let now_ns = u64::try_from(now_ns).unwrap_or(u64::MAX);
         let hash = hasher.hash_one(subject);
@@ -72,9 +77,10 @@ impl RateLimit {
         let mut buckets = set.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = find_or_forget(&mut buckets, subject);
         let full_at_ns = bucket.full_at_ns.max(now_ns);
-        let is_allowed = full_at_ns - now_ns <= *burst_ns;
+        let missing_ns = (full_at_ns - now_ns).saturating_add(cost_ns);
+        let is_allowed = missing_ns <= SECOND_NS.max(cost_ns);
         if is_allowed {
-            bucket.full_at_ns = full_at_ns.saturating_add(*interval_ns);
+            bucket.full_at_ns = full_at_ns.saturating_add(cost_ns);
         }
         is_allowed
     }
@@ -131,6 +137,27 @@ mod tests {
         assert_eq!(allowed(&limit, subject(1), now, 10), 1);
         assert_eq!(allowed(&limit, subject(1), now + Duration::from_millis(900), 10), 0);
         assert_eq!(allowed(&limit, subject(1), now + Duration::from_secs(1), 10), 1);
+    }
+
+    #[test]
+    fn of_units_that_come_together_a_second_worth_is_allowed_at_once() {
+        let limit = RateLimit::new(1000);
+        let mut now = Instant::now();
+        let many = |units, now| limit.allows_many(subject(1), units, now);
+        assert!(many(600, now) && !many(401, now) && many(400, now) && !many(1, now));
+        now += Duration::from_millis(500);
+        assert!(!many(501, now) && many(500, now) && !many(1, now));
+    }
+
+    #[test]
+    fn more_units_than_a_bucket_holds_are_allowed_when_it_is_full_and_paid_for_afterwards() {
+        let limit = RateLimit::new(1000);
+        let now = Instant::now();
+        assert!(limit.allows_many(subject(1), 3000, now));
+        let later = |ms| now + Duration::from_millis(ms);
+        assert!(!limit.allows_many(subject(1), 1, later(1999)));
+        assert!(!limit.allows_many(subject(1), 3000, later(2999)));
+        assert!(limit.allows_many(subject(1), 3000, later(3000)));
     }
 
     #[test]

@@ -151,8 +151,8 @@ pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
-/// Gives the calling thread a umask of its own, of 0 (umask(2)), and with it a current folder and root
-/// of its own (`CLONE_FS` of unshare(2)). Those of other threads stay.
+/// Gives the calling thread a umask of its own, of 0 (umask(2)), and with it a current folder and
+/// root of its own (`CLONE_FS` of unshare(2)). Those of other threads stay.
 pub(in crate::socket) fn clear_umask_of_thread() -> io::Result<()> {
     // SAFETY: both calls take plain numbers.
     unsafe {

@@ -207,6 +207,15 @@ fn endpoints_that_are_asked_for_are_served_beside_passed_sockets() {
 
 /// What is said of sockets that cannot be served: one line.
 #[track_caller]
+/// case U19
+#[test]
+fn a_reply_on_a_passed_socket_that_other_hosts_can_reach_is_warned_of() {
+    for (socket, is_warned) in [("udp=0.0.0.0", true), ("udp=127.0.0.1", false)] {
+        let ended = start(&[socket], &["--reply", "a long reply"], 1).stop();
+        assert_eq!(ended.stderr.contains("amplifies"), is_warned, "{}", ended.stderr);
+    }
+}
+
 fn refused(sockets: &[&str]) -> String {
     let Ended { status, stdout, stderr } = run(passed(sockets, &["-q", "udp://127.0.0.1:0"]));
     assert_eq!((status.code(), stdout), (Some(1), Vec::new()), "{sockets:?}: {stderr}");

@@ -341,6 +341,7 @@ impl Scene {
 
     pub(super) fn slice(&mut self) -> Next {
         let mut work = PacketWork {
+            limits_excess: false,
             receive_limit: self.receive_limit,
             answers: self.answers,
             guard: None,

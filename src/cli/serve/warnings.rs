@@ -1,0 +1,73 @@
+//! What the operator should know of an endpoint before it serves.
+
+use resound::echo::{Answer, Bound, Options};
+use resound::endpoint::Transport;
+use tracing::warn;
+
+/// The headers of a UDP datagram over IPv4, and so the shortest request: 20 and 8 bytes. Those of
+/// IPv6 have 20 more, which makes the factor smaller.
+const HEADER_BYTES: usize = 28;
+
+/// Warns of what this endpoint lets others do, and of what it cannot do.
+pub(super) fn warn_of(bound: &Bound, options: &Options) {
+    warn_of_forged_sources(bound, options);
+    warn_of_too_long_reply(bound, options);
+}
+
+/// UDP sources can be forged, and the answer goes to the address that was forged.
+fn warn_of_forged_sources(bound: &Bound, options: &Options) {
+    let endpoint = &bound.endpoint;
+    if endpoint.transport() != Transport::Udp || bound.is_local() {
+        return;
+    }
+    match &options.answer {
+        Answer::Nothing => {}
+        Answer::Text(text) if !text.is_empty() => {
+            let limit = options.excess_bytes_per_second_max.map_or(String::new(), |bytes| {
+                format!("; an address gets at most {bytes} bytes per second more than it sends")
+            });
+            warn!(
+                "{endpoint} can be reached from other hosts, and its --reply amplifies: an empty \
+                 datagram with a forged source has {HEADER_BYTES} bytes with its headers, and \
+                 brings {} to a third party, a factor of {:.1}{limit}",
+                text.len() + HEADER_BYTES,
+                amplification(text.len()),
+            );
+        }
+        Answer::Echo | Answer::Text(_) => warn!(
+            "{endpoint} can be reached from other hosts: an open UDP echo answers forged sources, \
+             and so reflects traffic at third parties"
+        ),
+    }
+}
+
+/// How many times longer than the shortest request a reply is, headers included.
+#[allow(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
+fn amplification(reply_bytes: usize) -> f64 {
+    (reply_bytes + HEADER_BYTES) as f64 / HEADER_BYTES as f64
+}
+
+fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
+    let Answer::Text(text) = &options.answer else { return };
+    if let Some(most) = bound.datagram_bytes_max.filter(|most| text.len() > *most) {
+        warn!(
+            "{}: --reply is too long: it has {} bytes, and a datagram from there at most {most}; \
+             no client gets it",
+            bound.endpoint,
+            text.len(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// case U19
+    #[test]
+    fn the_factor_is_of_whole_datagrams_with_their_headers() {
+        assert!((amplification(0) - 1.0).abs() < 1e-9);
+        assert!((amplification(28) - 2.0).abs() < 1e-9);
+        assert!((amplification(60_000) - 2143.857).abs() < 1e-3);
+    }
+}
