@@ -71,8 +71,8 @@ fn flood(addr: SocketAddr, stopped: &AtomicBool, bytes_echoed: &AtomicU64) {
 fn report(name: &str, mut round_trips: Vec<u64>) {
     round_trips.sort_unstable();
     let us = |permille: usize| {
-        let place = (round_trips.len() - 1) * permille / 1000;
-        round_trips[place] as f64 / 1000.0
+        let rank = (round_trips.len() * permille).div_ceil(1000).max(1);
+        round_trips[rank - 1] as f64 / 1000.0
     };
     let (p50, p99, p999, max) = (us(500), us(990), us(999), us(1000));
     println!(

@@ -2,11 +2,8 @@
 
 use std::str::FromStr;
 
-use hdrhistogram::Histogram;
-
-use super::distribution::{parse_percentile, percentile_of};
 use super::words::{count_text, rate_text, time_text};
-use super::{Outcome, Report, Summary};
+use super::{Distribution, Outcome, Percentile, Report, Summary};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
@@ -66,7 +63,7 @@ enum Statistic {
     Mean,
     Max,
     Stddev,
-    Percentile(f64),
+    Percentile(Percentile),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -189,14 +186,10 @@ impl Assertion {
 }
 
 fn time_value(report: &Report, series: Series, statistic: Statistic) -> Option<f64> {
-    let (summary, histogram): (Option<&Summary>, Option<&Histogram<u64>>) = match series {
-        Series::Response => (Some(&report.latency_ns), report.latency_histogram.as_ref()),
-        Series::Service => {
-            (report.service_time_ns.as_ref(), report.service_time_histogram.as_ref())
-        }
-        Series::Lag => {
-            (report.generator.schedule_lag_ns.as_ref(), report.schedule_lag_histogram.as_ref())
-        }
+    let (summary, distribution): (Option<&Summary>, Option<&Distribution>) = match series {
+        Series::Response => (Some(&report.latency_ns), report.latency.as_ref()),
+        Series::Service => (report.service_time_ns.as_ref(), report.service_time.as_ref()),
+        Series::Lag => (report.generator.schedule_lag_ns.as_ref(), report.schedule_lag.as_ref()),
     };
     let summary = summary.filter(|summary| summary.count > 0)?;
     let time_ns = match statistic {
@@ -204,8 +197,8 @@ fn time_value(report: &Report, series: Series, statistic: Statistic) -> Option<f
         Statistic::Mean => summary.mean,
         Statistic::Max => summary.max,
         Statistic::Stddev => summary.stddev,
-        Statistic::Percentile(percentile) => match histogram {
-            Some(histogram) => percentile_of(histogram, percentile)?,
+        Statistic::Percentile(percentile) => match distribution {
+            Some(distribution) => distribution.percentile(percentile)?,
             None => listed_percentile(summary, percentile)?,
         },
     };
@@ -213,9 +206,9 @@ fn time_value(report: &Report, series: Series, statistic: Statistic) -> Option<f
 }
 
 /// A percentile of the summary's own list, however it was written there.
-fn listed_percentile(summary: &Summary, percentile: f64) -> Option<u64> {
+fn listed_percentile(summary: &Summary, percentile: Percentile) -> Option<u64> {
     let mut list = summary.percentiles.iter();
-    list.find(|(text, _)| parse_percentile(text) == Some(percentile)).and_then(|(_, value)| *value)
+    list.find(|(text, _)| text.parse() == Ok(percentile)).and_then(|(_, value)| *value)
 }
 
 impl FromStr for Assertion {
@@ -256,7 +249,10 @@ fn parse_subject(name: &str) -> Result<Subject, String> {
         "mean" => Some(Statistic::Mean),
         "max" => Some(Statistic::Max),
         "stddev" => Some(Statistic::Stddev),
-        _ => statistic.strip_prefix('p').and_then(parse_percentile).map(Statistic::Percentile),
+        _ => {
+            let percentile = statistic.strip_prefix('p').and_then(|word| word.parse().ok());
+            percentile.map(Statistic::Percentile)
+        }
     };
     statistic.map(|statistic| Subject::Time(series, statistic)).ok_or_else(|| {
         let facts: Vec<&str> = FACTS.iter().map(|fact| fact.name).collect();

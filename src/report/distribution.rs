@@ -1,10 +1,12 @@
 //! How values of time are distributed: a bounded histogram, merged and never averaged.
 
-use std::str::FromStr;
+mod percentile;
 
 use hdrhistogram::Histogram;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+pub use self::percentile::{Percentile, PercentileList};
 
 /// The longest time told apart: an hour. What is longer counts as that, and is counted apart.
 const VALUE_NS_MAX: u64 = 3_600 * 1_000_000_000;
@@ -14,14 +16,18 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// A percentile is said only when at least this many samples lie beyond it: with fewer, it is a
 /// matter of chance.
-const SAMPLES_BEYOND_MIN: f64 = 10.0;
+const SAMPLES_BEYOND_MIN: u64 = 10;
 
-/// Times in nanoseconds, from 1 ns to an hour, to three significant digits. Its memory is taken
-/// when it is made: [`Distribution::record`] allocates nothing.
+/// Times in nanoseconds, up to an hour: percentiles to three significant digits; the least, the
+/// greatest and the mean exactly. Its memory is taken when it is made: [`Distribution::record`]
+/// allocates nothing.
 #[derive(Clone, Debug)]
 pub struct Distribution {
     histogram: Histogram<u64>,
     saturated: u64,
+    min_ns: u64,
+    max_ns: u64,
+    sum_ns: u128,
 }
 
 impl Distribution {
@@ -42,7 +48,13 @@ impl Distribution {
     #[expect(clippy::missing_panics_doc, reason = "the bounds are constants that are valid")]
     pub fn new() -> Distribution {
         let histogram = Histogram::new_with_bounds(1, VALUE_NS_MAX, SIGNIFICANT_DIGITS);
-        Distribution { histogram: histogram.expect("the bounds are valid"), saturated: 0 }
+        Distribution {
+            histogram: histogram.expect("the bounds are valid"),
+            saturated: 0,
+            min_ns: u64::MAX,
+            max_ns: 0,
+            sum_ns: 0,
+        }
     }
 
     /// Adds one time. One beyond an hour counts as an hour, and as saturated.
@@ -52,8 +64,15 @@ impl Distribution {
 
     /// Adds one time as often as that.
     pub fn record_many(&mut self, value_ns: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
         self.saturated += if value_ns > VALUE_NS_MAX { count } else { 0 };
-        self.histogram.saturating_record_n(value_ns.min(VALUE_NS_MAX), count);
+        let value_ns = value_ns.min(VALUE_NS_MAX);
+        self.min_ns = self.min_ns.min(value_ns);
+        self.max_ns = self.max_ns.max(value_ns);
+        self.sum_ns += u128::from(value_ns) * u128::from(count);
+        self.histogram.saturating_record_n(value_ns, count);
     }
 
     /// Adds all of another's values.
@@ -61,12 +80,16 @@ impl Distribution {
     pub fn add(&mut self, other: &Distribution) {
         self.histogram.add(&other.histogram).expect("the bounds are the same");
         self.saturated += other.saturated;
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.sum_ns += other.sum_ns;
     }
 
     /// Forgets all values, and keeps the memory.
     pub fn clear(&mut self) {
         self.histogram.reset();
         self.saturated = 0;
+        (self.min_ns, self.max_ns, self.sum_ns) = (u64::MAX, 0, 0);
     }
 
     /// How many values there are.
@@ -79,14 +102,47 @@ impl Distribution {
         self.saturated
     }
 
-    /// The values themselves.
+    /// The values, each as one of a range of three significant digits.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.histogram
     }
 
-    /// The value at a percentile, when enough values lie beyond it to tell.
-    pub fn percentile(&self, percentile: f64) -> Option<u64> {
-        percentile_of(&self.histogram, percentile)
+    /// The least value, exactly; `None` without a value.
+    pub fn min_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.min_ns)
+    }
+
+    /// The greatest value, exactly; `None` without a value.
+    pub fn max_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max_ns)
+    }
+
+    /// The mean of the exact values; 0 without a value.
+    #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a last digit does not matter")]
+    pub fn mean_ns(&self) -> f64 {
+        if self.count() == 0 { 0.0 } else { self.sum_ns as f64 / self.count() as f64 }
+    }
+
+    /// The value at a percentile, when at least ten values lie beyond it.
+    pub fn percentile(&self, percentile: Percentile) -> Option<u64> {
+        let is_said = percentile.has_beyond(self.count(), SAMPLES_BEYOND_MIN);
+        is_said.then(|| self.value_at(percentile))
+    }
+
+    /// The value of the percentile's rank, as HdrHistogram gives it: the greatest of its range. It
+    /// is not above the greatest value, and that of percentile 0 is the least. 0 without a value.
+    pub(super) fn value_at(&self, percentile: Percentile) -> u64 {
+        let rank = percentile.rank(self.count());
+        if self.count() == 0 || rank == 0 {
+            return self.min_ns().unwrap_or(0);
+        }
+        let mut count = 0;
+        let mut ranges = self.histogram.iter_recorded();
+        let range = ranges.find(|range| {
+            count += range.count_since_last_iteration();
+            count >= rank
+        });
+        range.map_or(self.max_ns, |range| range.value_iterated_to()).min(self.max_ns)
     }
 
     /// Its figures at these percentiles.
@@ -100,25 +156,17 @@ impl Distribution {
             reason = "a float to integer cast saturates; no value is negative"
         )]
         let whole = |value: f64| value.round() as u64;
-        let at = |(text, value): &(String, f64)| (text.clone(), self.percentile(*value));
+        let at =
+            |(text, percentile): (&str, Percentile)| (text.to_owned(), self.percentile(percentile));
         Summary {
             count: self.count(),
-            min: self.histogram.min(),
-            mean: whole(self.histogram.mean()),
-            max: self.histogram.max(),
+            min: self.min_ns,
+            mean: whole(self.mean_ns()),
+            max: self.max_ns,
             stddev: whole(self.histogram.stdev()),
-            percentiles: percentiles.0.iter().map(at).collect(),
+            percentiles: percentiles.iter().map(at).collect(),
         }
     }
-}
-
-/// The value at a percentile, when enough values lie beyond it to tell.
-pub(super) fn percentile_of(histogram: &Histogram<u64>, percentile: f64) -> Option<u64> {
-    #[expect(clippy::cast_precision_loss, reason = "a count of samples is below 2^53")]
-    let beyond = histogram.len() as f64 * (100.0 - percentile) / 100.0;
-    // The product of two decimals is a hair off where it should be whole.
-    const ROUNDING: f64 = 1e-9;
-    (beyond + ROUNDING >= SAMPLES_BEYOND_MIN).then(|| histogram.value_at_percentile(percentile))
 }
 
 impl Default for Distribution {
@@ -127,70 +175,16 @@ impl Default for Distribution {
     }
 }
 
-/// Percentiles as they were typed, with their values: `50,90,99,99.9,99.99`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PercentileList(Vec<(String, f64)>);
-
-impl PercentileList {
-    /// Each as typed and as a number.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.0.iter().map(|(text, value)| (text.as_str(), *value))
-    }
-}
-
-impl Default for PercentileList {
-    fn default() -> PercentileList {
-        let standard = [("50", 50.0), ("90", 90.0), ("99", 99.0), ("99.9", 99.9), ("99.99", 99.99)];
-        PercentileList(standard.map(|(text, value)| (text.to_owned(), value)).to_vec())
-    }
-}
-
-impl FromStr for PercentileList {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PercentileList, String> {
-        const LENGTH_MAX: usize = 100;
-        let parse = |word: &str| {
-            parse_percentile(word).map(|value| (word.to_owned(), value)).ok_or_else(|| {
-                "expected percentiles from 0 to below 100, such as 50,90,99,99.9".to_owned()
-            })
-        };
-        let mut list = Vec::<(String, f64)>::new();
-        for word in text.split(',').map(str::trim) {
-            let percentile = parse(word)?;
-            // Said twice it is the same, and a key of a JSON object must not come twice.
-            if !list.contains(&percentile) {
-                list.push(percentile);
-            }
-        }
-        if list.len() > LENGTH_MAX {
-            return Err(format!("expected at most {LENGTH_MAX} percentiles, such as 50,99"));
-        }
-        Ok(PercentileList(list))
-    }
-}
-
-/// A percentile from 0 to below 100, in plain decimals, of no more digits than a number can tell
-/// apart: as it was typed it is a key of reports, and part of messages.
-pub(super) fn parse_percentile(word: &str) -> Option<f64> {
-    const WORD_BYTES_MAX: usize = 20;
-    if word.len() > WORD_BYTES_MAX {
-        return None;
-    }
-    let is_plain = word.chars().all(|c| c.is_ascii_digit() || c == '.');
-    word.parse::<f64>().ok().filter(|value| is_plain && (0.0..100.0).contains(value))
-}
-
 /// The figures of a distribution, in whole nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// How many values there were; all else is 0 when there was none.
     pub count: u64,
-    /// The least.
+    /// The least, exactly.
     pub min: u64,
-    /// The mean.
+    /// The mean of the exact values.
     pub mean: u64,
-    /// The greatest.
+    /// The greatest, exactly.
     pub max: u64,
     /// The standard deviation.
     pub stddev: u64,
@@ -222,9 +216,6 @@ fn as_map<S: Serializer>(
 }
 
 #[cfg(test)]
-mod properties;
-
-#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -238,22 +229,44 @@ mod tests {
         distribution.record(VALUE_NS_MAX + 1);
         distribution.record(VALUE_NS_MAX);
         assert_eq!((distribution.count(), distribution.saturated()), (3, 2));
-        let max = distribution.summary(&PercentileList::default()).max;
-        let near = VALUE_NS_MAX..VALUE_NS_MAX + VALUE_NS_MAX / 500;
-        assert!(near.contains(&max), "{max}");
+        assert_eq!(distribution.summary(&PercentileList::default()).max, VALUE_NS_MAX);
     }
 
     #[test]
     fn a_percentile_is_said_when_ten_samples_lie_beyond_it() {
         let mut distribution = Distribution::new();
         (0..99).for_each(|_| distribution.record(1_000));
-        assert_eq!(distribution.percentile(90.0), None);
+        let said = |distribution: &Distribution, text: &str| {
+            distribution.percentile(text.parse().unwrap())
+        };
+        assert_eq!(said(&distribution, "90"), None);
         distribution.record(1_000);
-        assert_eq!(distribution.percentile(90.0), Some(1_000));
-        assert_eq!(distribution.percentile(99.0), None);
+        assert_eq!(said(&distribution, "90"), Some(1_000));
+        assert_eq!(said(&distribution, "99"), None);
         (0..9_900).for_each(|_| distribution.record(1_000));
-        assert_eq!(distribution.percentile(99.9), Some(1_000));
-        assert_eq!(distribution.percentile(99.99), None);
+        assert_eq!(said(&distribution, "99.9"), Some(1_000));
+        assert_eq!(said(&distribution, "99.99"), None);
+    }
+
+    #[test]
+    fn the_least_the_greatest_and_the_mean_are_exact_and_no_percentile_is_beyond_them() {
+        let mut parts = [Distribution::new(), Distribution::new()];
+        for (part, values) in parts.iter_mut().zip([[1_234_567, 7_654_321], [1_234_569, 3]]) {
+            values.iter().for_each(|value| part.record(*value));
+        }
+        let [mut merged, other] = parts;
+        merged.add(&other);
+        let summary = merged.summary(&PercentileList::default());
+        assert_eq!((summary.min, summary.max), (3, 7_654_321));
+        assert_eq!(summary.mean, 2_530_865, "10,123,460 / 4");
+        assert_eq!(merged.value_at("0".parse().unwrap()), 3);
+        assert_eq!(merged.value_at("99.99".parse().unwrap()), 7_654_321);
+        merged.clear();
+        merged.record(5_000_011);
+        assert_eq!((merged.min_ns(), merged.max_ns()), (Some(5_000_011), Some(5_000_011)));
+        assert_eq!(merged.value_at(Percentile::P50), 5_000_011);
+        merged.record_many(7, 0);
+        assert_eq!((merged.count(), merged.min_ns()), (1, Some(5_000_011)));
     }
 
     #[test]
@@ -262,16 +275,26 @@ mod tests {
         assert_eq!(Distribution::new().summary(&list), Summary::empty(&list));
     }
 
-    #[test]
-    fn what_is_no_percentile_is_refused() {
-        for text in ["", "100", "-1", "x", "50,,99", "1e1", "nan", "+5", "101"] {
-            let refused = text.parse::<PercentileList>().unwrap_err();
-            assert!(refused.contains("such as"), "{text:?}");
-        }
-        assert_eq!("50, 99.9".parse::<PercentileList>().unwrap().0[1], ("99.9".to_owned(), 99.9));
-    }
-
     proptest! {
+        /// The package's own answer is the same, but for the ranks that it misses by rounding.
+        #[test]
+        fn a_percentile_is_the_range_of_the_sample_of_its_rank(
+            mut values in prop::collection::vec(0_u64..10_000_000_000, 1..3_000),
+            word in "[0-9]{1,2}(\\.[0-9]{1,4})?",
+        ) {
+            let mut distribution = Distribution::new();
+            values.iter().for_each(|value| distribution.record(*value));
+            values.sort_unstable();
+            let percentile: Percentile = word.parse().unwrap();
+            let rank = usize::try_from(percentile.rank(values.len() as u64)).unwrap().max(1);
+            let highest = distribution.histogram().highest_equivalent(values[rank - 1]);
+            let found = distribution.value_at(percentile);
+            if percentile.rank(values.len() as u64) > 0 {
+                prop_assert_eq!(found, highest.min(*values.last().unwrap()));
+            }
+            prop_assert!(found >= values[0] && found <= *values.last().unwrap());
+        }
+
         #[test]
         fn merging_is_the_same_as_recording_all_in_one(
             first in prop::collection::vec(0_u64..10_000_000_000, 0..200),

@@ -1,7 +1,7 @@
 //! Whether the figures are the server's, or those of the generator's own limit.
 
 use super::words::{percent_text, rate_text, time_text};
-use super::{Distribution, Generator, Hiccups, LoadLoop, Report, Verdict};
+use super::{Distribution, Generator, Hiccups, LoadLoop, Percentile, Report, Verdict};
 
 /// Later than this at p99 is behind the schedule. A sleep of the system is late by some 50 us, a
 /// millisecond of epoll_wait(2) by up to one: what is beyond it was not sleep.
@@ -74,7 +74,7 @@ impl Verdict {
     /// ```
     pub fn of(signs: &Signs<'_>) -> Verdict {
         // Of few samples too: p99 is then the latest, and a message that went late is a fact.
-        let lag_p99 = |lag: &Distribution| lag.histogram().value_at_percentile(99.0);
+        let lag_p99 = |lag: &Distribution| lag.value_at(Percentile::P99);
         let is_late = signs.schedule_lag.map_or(0, lag_p99) > SCHEDULE_LAG_P99_NS_MAX;
         let is_short = (signs.offered as f64) < OFFERED_SHARE_MIN * signs.due as f64;
         if is_late || is_short {

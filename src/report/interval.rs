@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::words::{rate_text, time_text};
-use super::{Interval, Messages, Mode, PercentileList, Summary};
+use super::{Interval, Messages, Mode, Percentile, PercentileList, Summary};
 
 /// The line's fields, in their order.
 #[derive(Serialize)]
@@ -57,9 +57,8 @@ impl Interval {
     /// many lost; 90 columns, and more only when something went wrong.
     pub fn to_text_line(&self, mode: Mode) -> String {
         let [start, end] = [self.start_ns, self.end_ns].map(|ns| ns as f64 / 1e9);
-        let is_empty = self.latency.count() == 0;
-        let max = (!is_empty).then(|| self.latency.histogram().max());
-        let [p50, p99] = [50.0, 99.0].map(|percentile| self.latency.percentile(percentile));
+        let max = self.latency.max_ns();
+        let [p50, p99] = [Percentile::P50, Percentile::P99].map(|p| self.latency.percentile(p));
         let [p50, p99, max] = [p50, p99, max].map(time_or_dash);
         let Messages { lost, late, duplicated, reordered, corrupted, .. } = self.messages;
         let mut line = format!(
@@ -88,7 +87,7 @@ impl Interval {
             "{} {}, p50 {}",
             rate_text(self.rate()),
             unit(mode),
-            time_or_dash(self.latency.percentile(50.0))
+            time_or_dash(self.latency.percentile(Percentile::P50))
         );
         if !self.phase().is_empty() {
             text = format!("{}: {text}", self.phase());

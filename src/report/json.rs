@@ -68,9 +68,9 @@ impl Report {
             first_difference: None,
             asserts: Vec::new(),
             warnings: Vec::new(),
-            latency_histogram: None,
-            service_time_histogram: None,
-            schedule_lag_histogram: None,
+            latency: None,
+            service_time: None,
+            schedule_lag: None,
         }
     }
 

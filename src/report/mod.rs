@@ -16,11 +16,10 @@ mod samples;
 mod text;
 mod words;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 pub use self::assert::Assertion;
-pub use self::distribution::{Distribution, PercentileList, Summary};
+pub use self::distribution::{Distribution, Percentile, PercentileList, Summary};
 pub use self::files::{Format, HlogWriter, write_csv, write_hgrm};
 pub use self::health::{Signs, health_text};
 pub use self::words::time_text;
@@ -92,15 +91,15 @@ pub struct Report {
     pub asserts: Vec<Outcome>,
     /// What the reader should know before quoting a figure.
     pub warnings: Vec<Warning>,
-    /// The histogram behind `latency_ns`.
+    /// The distribution behind `latency_ns`.
     #[serde(skip)]
-    pub latency_histogram: Option<Histogram<u64>>,
-    /// The histogram behind `service_time_ns`.
+    pub latency: Option<Distribution>,
+    /// The distribution behind `service_time_ns`.
     #[serde(skip)]
-    pub service_time_histogram: Option<Histogram<u64>>,
-    /// The histogram behind the generator's `schedule_lag_ns`.
+    pub service_time: Option<Distribution>,
+    /// The distribution behind the generator's `schedule_lag_ns`.
     #[serde(skip)]
-    pub schedule_lag_histogram: Option<Histogram<u64>>,
+    pub schedule_lag: Option<Distribution>,
 }
 
 /// Whether a run came to its end.

@@ -63,7 +63,7 @@ pub(super) fn closed_run() -> Report {
             value: Some(110_000.0),
             held: true,
         }],
-        latency_histogram: Some(distribution.histogram().clone()),
+        latency: Some(distribution),
         ..Report::failed("resound 0.1.0", vec!["bench".to_owned()], "")
     }
 }

@@ -34,11 +34,14 @@ impl Pings {
     /// How many there were, and in milliseconds the 50th and the 99th percentile and the longest.
     pub fn summary(&mut self) -> String {
         self.0.sort_unstable();
-        let Some(last) = self.0.len().checked_sub(1) else { return "none".to_owned() };
-        let at = |percent: usize| self.0[last * percent / 100] as f64 / 1e3;
+        if self.0.is_empty() {
+            return "none".to_owned();
+        }
+        let rank = |percent: usize| (self.0.len() * percent).div_ceil(100).max(1);
+        let at = |percent: usize| self.0[rank(percent) - 1] as f64 / 1e3;
         format!(
             "{} pings, p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
-            last + 1,
+            self.0.len(),
             at(50),
             at(99),
             at(100)

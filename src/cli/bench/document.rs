@@ -65,7 +65,6 @@ pub(super) fn compose(
     let [service_time, schedule_lag] =
         [findings.service_time.as_ref(), findings.schedule_lag.as_ref()];
     let summary = |values: &Distribution| values.summary(percentiles);
-    let histogram = |values: &Distribution| values.histogram().clone();
     let saturated = [Some(latency), service_time, schedule_lag];
     Report {
         version: VERSION,
@@ -111,9 +110,9 @@ pub(super) fn compose(
         first_difference: findings.first_difference.clone(),
         asserts: Vec::new(),
         warnings: warnings(arguments, findings),
-        latency_histogram: Some(histogram(latency)),
-        service_time_histogram: service_time.map(histogram),
-        schedule_lag_histogram: schedule_lag.map(histogram),
+        latency: Some(latency.clone()),
+        service_time: service_time.cloned(),
+        schedule_lag: schedule_lag.cloned(),
     }
 }
 

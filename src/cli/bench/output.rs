@@ -154,7 +154,7 @@ impl OutputFile {
 
     /// Whether its log was written while the run went on, and needs no more than its name.
     fn is_logged(&self, report: &Report) -> bool {
-        self.is_log() && report.latency_histogram.is_some()
+        self.is_log() && report.latency.is_some()
     }
 
     /// Writes what came of the run, unless nothing was measured and an older result is there.
@@ -324,6 +324,8 @@ fn is_standard_stream(file: &fs::Metadata) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use resound::report::Distribution;
+
     use super::*;
 
     fn output(path: &Path) -> Output {
@@ -400,8 +402,7 @@ mod tests {
         let mut log = file.start_log().unwrap().unwrap();
         log.write_all(b"intervals").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        let histogram = resound::report::Distribution::new().histogram().clone();
-        let report = Report { latency_histogram: Some(histogram), ..measured() };
+        let report = Report { latency: Some(Distribution::new()), ..measured() };
         file.write(&report).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"intervals");
     }

@@ -17,8 +17,8 @@ fn run() -> Report {
         lag.record(5_000);
     }
     report.latency_ns = response.summary(&"50".parse().unwrap());
-    report.latency_histogram = Some(response.histogram().clone());
-    report.schedule_lag_histogram = Some(lag.histogram().clone());
+    report.latency = Some(response.clone());
+    report.schedule_lag = Some(lag.clone());
     report.generator.schedule_lag_ns = Some(lag.summary(&"50".parse().unwrap()));
     report
 }

@@ -10,7 +10,7 @@ use crate::report::{Distribution, Report};
 const SCALE: f64 = 1e3;
 
 /// Rows for each halving of what is left to 100 %, as HdrHistogram has by default.
-const TICKS_PER_HALF: u32 = 5;
+const TICKS_PER_HALF: u128 = 5;
 
 /// Writes the distribution of response times by percentile, in microseconds.
 ///
@@ -22,24 +22,22 @@ const TICKS_PER_HALF: u32 = 5;
 ///
 /// What the writer says.
 pub fn write_hgrm(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
-    match &report.latency_histogram {
-        Some(histogram) => write_histogram(histogram, out),
-        None => write_histogram(Distribution::new().histogram(), out),
+    match &report.latency {
+        Some(distribution) => write_distribution(distribution, out),
+        None => write_distribution(&Distribution::new(), out),
     }
 }
 
-fn write_histogram(histogram: &Histogram<u64>, out: &mut impl io::Write) -> io::Result<()> {
+fn write_distribution(distribution: &Distribution, out: &mut impl io::Write) -> io::Result<()> {
+    let histogram = distribution.histogram();
+    let digits = usize::from(histogram.sigfig());
     writeln!(
         out,
         "{:>12} {:>14} {:>10} {:>14}\n",
         "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
     )?;
-    let mut count = 0;
-    let digits = usize::from(histogram.sigfig());
-    for row in histogram.iter_quantiles(TICKS_PER_HALF) {
-        count += row.count_since_last_iteration();
-        let value = row.value_iterated_to() as f64 / SCALE;
-        let quantile = row.quantile_iterated_to();
+    for Row { value_ns, quantile, count } in rows(distribution) {
+        let value = value_ns as f64 / SCALE;
         write!(out, "{value:>12.digits$} {quantile:>14.12} {count:>10}")?;
         // Of the last row it would be infinite.
         if quantile < 1.0 {
@@ -47,13 +45,67 @@ fn write_histogram(histogram: &Histogram<u64>, out: &mut impl io::Write) -> io::
         }
         writeln!(out)?;
     }
-    let [mean, stddev, max] = [histogram.mean(), histogram.stdev(), histogram.max() as f64]
-        .map(|value| if histogram.is_empty() { 0.0 } else { value / SCALE });
+    let stddev = if histogram.is_empty() { 0.0 } else { histogram.stdev() / SCALE };
+    let mean = distribution.mean_ns() / SCALE;
+    let max = distribution.max_ns().unwrap_or(0) as f64 / SCALE;
     writeln!(out, "#[Mean    = {mean:>12.digits$}, StdDeviation   = {stddev:>12.digits$}]")?;
     let total = histogram.len();
     writeln!(out, "#[Max     = {max:>12.digits$}, Total count    = {total:>12}]")?;
     let (buckets, sub_buckets) = (histogram.buckets(), sub_buckets(histogram));
     writeln!(out, "#[Buckets = {buckets:>12}, SubBuckets     = {sub_buckets:>12}]")
+}
+
+struct Row {
+    value_ns: u64,
+    quantile: f64,
+    /// Values that are no greater.
+    count: u64,
+}
+
+/// The steps by which a table comes nearer to 100 %: so many to each half of what is left, as whole
+/// parts of a whole. The package's own iterator compares them in floating point, and misses ranks.
+struct Step {
+    parts: u128,
+    whole: u128,
+}
+
+impl Step {
+    /// Halvings beyond this are finer than any count of values.
+    const WHOLE_MAX: u128 = TICKS_PER_HALF << 60;
+
+    fn is_reached(&self, count: u64, all: u64) -> bool {
+        u128::from(count) * self.whole >= self.parts * u128::from(all)
+    }
+
+    fn advance(&mut self) {
+        self.parts += 1;
+        if self.whole - self.parts == TICKS_PER_HALF && self.whole < Step::WHOLE_MAX {
+            self.parts *= 2;
+            self.whole *= 2;
+        }
+    }
+}
+
+/// A row for each step, and the last one for all. No value is above the greatest.
+fn rows(distribution: &Distribution) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut step = Step { parts: 0, whole: 2 * TICKS_PER_HALF };
+    let all = distribution.count();
+    let mut count = 0;
+    for range in distribution.histogram().iter_recorded() {
+        count += range.count_since_last_iteration();
+        let value_ns = range.value_iterated_to().min(distribution.max_ns().unwrap_or(0));
+        while step.is_reached(count, all) {
+            let quantile = step.parts as f64 / step.whole as f64;
+            rows.push(Row { value_ns, quantile, count });
+            if count == all {
+                rows.push(Row { value_ns, quantile: 1.0, count });
+                return rows;
+            }
+            step.advance();
+        }
+    }
+    rows
 }
 
 /// Enough to tell apart twice ten to the number of digits, as a power of two.
@@ -77,16 +129,37 @@ mod tests {
         let mut distribution = Distribution::new();
         (1..=4).for_each(|value| distribution.record(value * 1_000));
         let mut report = samples::closed_run();
-        report.latency_histogram = Some(distribution.histogram().clone());
+        report.latency = Some(distribution);
         let expected = "       Value     Percentile TotalCount 1/(1-Percentile)\n\
                         \n       1.000 0.000000000000          1           1.00\n";
         let text = text_of(&report);
         assert!(text.starts_with(expected), "{text}");
-        let footer = "       4.001 1.000000000000          4\n\
-                      #[Mean    =        2.501, StdDeviation   =        1.118]\n\
-                      #[Max     =        4.001, Total count    =            4]\n\
+        let footer = "       4.000 1.000000000000          4\n\
+                      #[Mean    =        2.500, StdDeviation   =        1.118]\n\
+                      #[Max     =        4.000, Total count    =            4]\n\
                       #[Buckets =           32, SubBuckets     =         2048]\n";
         assert!(text.ends_with(footer), "{text}");
+    }
+
+    /// Their quantiles and counts are the package's own, but where it misses a rank by rounding.
+    #[test]
+    fn rows_are_those_of_the_package_and_their_ranks_are_exact() {
+        let mut distribution = Distribution::new();
+        (1..=12_000).for_each(|value| distribution.record(value * 1_000_000));
+        let histogram = distribution.histogram();
+        let expected = histogram.iter_quantiles(5).map(|row| row.quantile_iterated_to());
+        let rows = rows(&distribution);
+        let near = |(row, expected): (&Row, f64)| (row.quantile - expected).abs() < 1e-12;
+        assert!(rows.iter().zip(expected).all(near));
+        for Row { value_ns, quantile, count } in &rows {
+            // All values of a range are counted, and the rank is of one of them.
+            let is_reached = |rank: &u64| *rank as f64 / 12_000.0 >= quantile - 1e-12;
+            let rank = (1..=12_000).find(is_reached).unwrap();
+            let value = histogram.highest_equivalent(rank * 1_000_000).min(12_000_000_000);
+            assert_eq!((*value_ns, *count >= rank), (value, true), "{quantile}");
+        }
+        let last = rows.last().unwrap();
+        assert_eq!((last.value_ns, last.count), (12_000_000_000, 12_000));
     }
 
     #[test]
@@ -96,7 +169,7 @@ mod tests {
         assert_eq!(text.lines().count(), 5, "{text}");
         assert!(text.contains("Total count    =            0]"), "{text}");
         assert!(!text.contains("NaN"), "{text}");
-        report.latency_histogram = Some(Distribution::new().histogram().clone());
+        report.latency = Some(Distribution::new());
         assert_eq!(text_of(&report).lines().count(), 5);
     }
 }

@@ -50,8 +50,9 @@ impl<W: io::Write> HlogWriter<W> {
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
         // The log's own writer borrows what it writes to; one for each interval, with nothing to
         // say at its beginning, is how this type can own it.
+        let mut line = Vec::new();
         let mut log =
-            IntervalLogWriterBuilder::new().begin_log_with(&mut self.out, &mut self.serializer)?;
+            IntervalLogWriterBuilder::new().begin_log_with(&mut line, &mut self.serializer)?;
         let start = Duration::from_nanos(interval.start_ns);
         let length = Duration::from_nanos(interval.end_ns.saturating_sub(interval.start_ns));
         let tag = if interval.is_warmup { Tag::new("warmup") } else { None };
@@ -60,7 +61,8 @@ impl<W: io::Write> HlogWriter<W> {
                 IntervalLogWriterError::IoError(error) => error,
                 IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
             }
-        })
+        })?;
+        self.out.write_all(&with_max(&line, interval.latency.max_ns().unwrap_or(0)))
     }
 
     /// Ends the log and gives the writer back, flushed.
@@ -72,6 +74,18 @@ impl<W: io::Write> HlogWriter<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// The line with the greatest value in its last field but one, exactly: the log's own writer knows
+/// only the end of its range.
+fn with_max(line: &[u8], max_ns: u64) -> Vec<u8> {
+    let mut fields: Vec<&[u8]> = line.rsplitn(3, |byte| *byte == b',').collect();
+    let max = format!("{max_ns}.000");
+    if let [_, field, _] = &mut fields[..] {
+        *field = max.as_bytes();
+    }
+    fields.reverse();
+    fields.join(&b',')
 }
 
 impl<W: fmt::Debug> fmt::Debug for HlogWriter<W> {
@@ -122,10 +136,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let log = written(&[
-            interval(0, true, &[5_000_000]),
-            interval(1_000_000_000, false, &[70_000, 80_000]),
+            interval(0, true, &[5_000_003]),
+            interval(1_000_000_000, false, &[70_000, 80_001]),
             interval(2_000_000_000, false, &[]),
         ]);
+        let max: Vec<_> =
+            log.lines().skip(5).map(|line| line.rsplit(',').nth(1).unwrap()).collect();
+        assert_eq!(max, ["5000003.000", "80001.000", "0.000"], "exactly");
         let mut found = Vec::new();
         for entry in IntervalLogIterator::new(log.as_bytes()) {
             let LogEntry::Interval(entry) = entry.unwrap() else { continue };
