@@ -80,7 +80,7 @@ pub fn reason(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset => "reset",
         io::ErrorKind::NotFound => "no such file or directory",
         io::ErrorKind::PermissionDenied => "permission denied",
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "timed out",
+        io::ErrorKind::TimedOut => "timed out",
         _ => "",
     };
     if !known.is_empty() && (error.raw_os_error().is_some() || error.get_ref().is_none()) {
@@ -108,6 +108,12 @@ mod tests {
         let error = io::Error::from_raw_os_error(libc::EINVAL);
         assert_eq!(reason(&error), "invalid argument");
         assert_eq!(reason(&io::Error::from_raw_os_error(libc::EADDRINUSE)), "address in use");
+    }
+
+    #[test]
+    fn what_would_block_has_not_timed_out() {
+        let error = io::Error::from_raw_os_error(libc::EAGAIN);
+        assert_eq!(reason(&error), "resource temporarily unavailable");
     }
 
     #[test]

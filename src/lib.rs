@@ -121,9 +121,15 @@ mod readiness;
 pub mod report;
 #[cfg(feature = "program")]
 pub mod send;
+#[cfg(feature = "signals")]
+mod signals;
 pub mod socket;
+mod threads;
 #[cfg(feature = "program")]
 pub mod units;
 
 pub use error::{Error, reason};
 pub use readiness::Readiness;
+#[cfg(feature = "signals")]
+pub use signals::ending_signals;
+pub use threads::spawn_thread;

@@ -8,7 +8,7 @@ mod embedded;
 mod output;
 mod target;
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +24,7 @@ pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::output::OutputFile;
 use self::target::Goal;
-use super::{FAILED, USAGE, complain, ending_signals};
+use super::{FAILED, USAGE, complain, standard};
 
 /// An echo differed from what was sent.
 const CORRUPTED: u8 = 3;
@@ -128,7 +128,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let mut reactor = Reactor::new().map_err(failed)?;
     reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
     reactor
-        .watch_signals(&ending_signals())
+        .watch_signals(&resound::ending_signals())
         .map_err(|error| resound::Error::new("watch", "signals", error))?;
     let folder = goal.client_folder()?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
@@ -182,7 +182,7 @@ fn hand_out(
             complain(&error);
         }
     }
-    let printed = print(&text);
+    let printed = standard::print(&text);
     match printed {
         // Whoever read it has left: a quiet end.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -198,15 +198,9 @@ fn hand_out(
 /// stopped reading.
 fn restore_signals() {
     let is_over = Arc::new(AtomicBool::new(true));
-    for signal in ending_signals() {
+    for signal in resound::ending_signals() {
         let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
     }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
 
 /// Raises the descriptor limit as far as it goes; both ends are in this process where the server

@@ -6,13 +6,16 @@ mod outlet;
 mod ping;
 mod send;
 mod serve;
+mod standard;
 mod text;
 mod usage;
 mod values;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -50,20 +53,16 @@ fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command.try_get_matches_from(words)?)
 }
 
-/// The signals that end a run in good order: SIGHUP among them, unless somebody has asked for it to
-/// be ignored (nohup(1)).
-fn ending_signals() -> Vec<i32> {
-    let mut signals = vec![libc::SIGINT, libc::SIGTERM];
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    if ignored & (1 << (libc::SIGHUP - 1)) == 0 {
-        signals.push(libc::SIGHUP);
-    }
-    signals
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, as a full disk does with
+/// ENOSPC. SIGXFSZ ends a program that does not catch it.
+fn survive_file_size_limit() {
+    let is_caught = Arc::new(AtomicBool::new(false));
+    // Without the handler, the program ends at the limit as any other does.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, is_caught);
 }
 
 pub(crate) fn run() -> ExitCode {
+    survive_file_size_limit();
     let words: Vec<OsString> = std::env::args_os().collect();
     let outcome = match parse(&words) {
         Ok(Cli { command: Command::Serve(arguments) }) => match arguments.check() {
@@ -87,9 +86,25 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Prints one line to stderr. Nobody can be told when even that fails.
+/// Prints one line to stderr. If that fails, there is no other place to say so.
 fn complain(message: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "resound: {}", text::one_line(&message.to_string()));
+    let _ = tell(message);
+}
+
+/// As [`complain`], for a line that is part of the result.
+///
+/// # Errors
+///
+/// stderr takes no more. A reader that has left is no error.
+fn tell(message: &dyn std::fmt::Display) -> Result<(), resound::Error> {
+    // One write, so that the line of another process does not come between.
+    let line = format!("resound: {}\n", text::one_line(&message.to_string()));
+    match standard::stderr().write_all(line.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(resound::Error::new("write to", "stderr", error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -4,20 +4,30 @@
 //! one thread Linux need not count who uses a descriptor in each system call: of an echo's CPU on
 //! loopback a hundredth and a half.
 //!
+//! Where the system grants no thread, a line is written by the thread that adds it, but only as
+//! far as poll(2) says that there is room.
+//!
 //! The crates that offer this bound the lines, not the bytes (128,000 printed datagrams are
 //! gigabytes), and keep a closed pipe to themselves, which for stdout has to end the program.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use resound::spawn_thread;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::standard::Output;
 
 /// Bytes that wait or are being written, both together. A reader that is this far behind loses
 /// lines, and is told. A line that begins below the bound may end beyond it.
 const PENDING_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes that wait while there is no thread. They leave by 4 KiB at a time from the front of the
+/// buffer, and the rest moves up each time, which a small bound keeps cheap.
+const PENDING_BYTES_WITHOUT_THREAD_MAX: usize = 64 << 10;
 
 /// What the buffer for the next batch keeps of its memory. More would be held twice: each of the
 /// two buffers grows to the bound once.
@@ -31,13 +41,53 @@ const LINGER: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Outlet {
     shared: Arc<Shared>,
-    writer: Arc<Mutex<Writer>>,
+    writer: Arc<Mutex<dyn Writer>>,
     /// Where the thread may run. Whoever starts it may be pinned by then, and threads inherit that.
     cpus: Option<CpuSet>,
 }
 
-/// What the thread does: writes a batch, and tells whether its lines are lost.
-type Writer = dyn FnMut(&[u8]) -> bool + Send;
+/// What an outlet writes to.
+pub(super) trait Target: Write + Send + 'static {
+    /// Waits up to `timeout` for room, and returns how many bytes one write takes without waiting
+    /// further; 0 when there is none.
+    fn room(&self, timeout: Duration) -> usize;
+}
+
+impl<T: AsFd + Send + 'static> Target for Output<T> {
+    fn room(&self, timeout: Duration) -> usize {
+        Output::room(self, timeout)
+    }
+}
+
+/// A target with what is done about its errors.
+trait Writer: Send {
+    /// Writes all of it, and tells whether its lines are lost.
+    fn write_out(&mut self, bytes: &[u8]) -> bool;
+
+    /// As [`Target::room`].
+    fn room(&self, timeout: Duration) -> usize;
+}
+
+struct Reporting<T, F> {
+    target: T,
+    on_error: F,
+}
+
+impl<T: Target, F: FnMut(io::Error) + Send> Writer for Reporting<T, F> {
+    fn write_out(&mut self, bytes: &[u8]) -> bool {
+        let written = self.target.write_all(bytes).and_then(|()| self.target.flush());
+        // A reader that has left misses no lines.
+        let is_lost = written.as_ref().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
+        if let Err(error) = written {
+            (self.on_error)(error);
+        }
+        is_lost
+    }
+
+    fn room(&self, timeout: Duration) -> usize {
+        self.target.room(timeout)
+    }
+}
 
 impl fmt::Debug for Outlet {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +112,8 @@ struct State {
     lines_lost: u64,
     /// The thread is there, and will look once more.
     has_thread: bool,
+    /// The system granted no thread when one was last asked for.
+    lacks_thread: bool,
     /// Lines wait, and no thread is to start.
     is_held: bool,
 }
@@ -70,23 +122,14 @@ impl Outlet {
     /// Writes to `target`, on a thread that is started for it, and calls `on_error` there for each
     /// failed write (the lines of its batch count as lost).
     pub(super) fn new(
-        mut target: impl Write + Send + 'static,
-        mut on_error: impl FnMut(io::Error) + Send + 'static,
+        target: impl Target,
+        on_error: impl FnMut(io::Error) + Send + 'static,
     ) -> Outlet {
-        let writer = move |batch: &[u8]| {
-            let written = target.write_all(batch).and_then(|()| target.flush());
-            // Nobody misses the lines of a reader that has left.
-            let lost = written.as_ref().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
-            if let Err(error) = written {
-                on_error(error);
-            }
-            lost
-        };
-        let cpus = sched_getaffinity(None).ok();
-        Outlet { shared: Arc::default(), writer: Arc::new(Mutex::new(writer)), cpus }
+        let writer = Arc::new(Mutex::new(Reporting { target, on_error }));
+        Outlet { shared: Arc::default(), writer, cpus: sched_getaffinity(None).ok() }
     }
 
-    /// Starts the thread. Without one the lines wait for the next that begins it.
+    /// Starts the thread. If the system grants none, writes what there is room for.
     fn start(&self) {
         let Outlet { shared, writer, cpus } = self.clone();
         let write_out = move || {
@@ -94,24 +137,48 @@ impl Outlet {
                 let _ = sched_setaffinity(None, &cpus);
             }
             // The thread before is at its end, if it is there at all.
-            let mut write = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             let mut batch = Vec::new();
             while shared.take_batch(&mut batch) {
-                let lost = write(&batch);
+                let lost = writer.write_out(&batch);
                 batch.clear();
                 batch.shrink_to(BATCH_BYTES_KEPT);
                 shared.end_batch(lost);
             }
         };
-        if thread::Builder::new().name("outlet".to_owned()).spawn(write_out).is_err() {
-            self.shared.lock().has_thread = false;
+        let is_started = spawn_thread("outlet", write_out).is_ok();
+        let mut state = self.shared.lock();
+        state.lacks_thread = !is_started;
+        if is_started {
+            return;
+        }
+        // In this order: a line that is added from here on is written by the thread that adds it.
+        state.has_thread = false;
+        drop(state);
+        self.write_directly(Instant::now());
+    }
+
+    /// Writes on this thread what waits, as far as there is room for it by the deadline.
+    fn write_directly(&self, deadline: Instant) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut piece = Vec::new();
+        while !self.shared.lock().pending.is_empty() {
+            let room = writer.room(deadline.saturating_duration_since(Instant::now()));
+            if room == 0 {
+                return;
+            }
+            self.shared.take_piece(&mut piece, room);
+            let lost = writer.write_out(&piece);
+            self.shared.end_batch(lost);
         }
     }
 
     /// Adds one line, made by `push` in the buffer itself, or counts it as lost.
     pub(super) fn line(&self, push: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.shared.lock();
-        if state.pending.len() + state.writing_bytes >= PENDING_BYTES_MAX {
+        let bytes_max =
+            if state.lacks_thread { PENDING_BYTES_WITHOUT_THREAD_MAX } else { PENDING_BYTES_MAX };
+        if state.pending.len() + state.writing_bytes >= bytes_max {
             state.lines_lost += 1;
             return;
         }
@@ -154,6 +221,11 @@ impl Outlet {
     /// may have come out.
     pub(super) fn flush(&self, deadline: Instant) -> u64 {
         let mut state = self.shared.lock();
+        if state.lacks_thread && !state.has_thread && !state.is_held {
+            drop(state);
+            self.write_directly(deadline);
+            state = self.shared.lock();
+        }
         loop {
             let unwritten_lines = state.pending_lines + state.writing_lines;
             let left = deadline.saturating_duration_since(Instant::now());
@@ -187,6 +259,19 @@ impl Shared {
         true
     }
 
+    /// Takes up to `bytes_max` bytes from the front. A line that the piece cuts off is counted with
+    /// the piece that ends it.
+    fn take_piece(&self, piece: &mut Vec<u8>, bytes_max: usize) {
+        let mut state = self.lock();
+        let bytes = state.pending.len().min(bytes_max);
+        piece.clear();
+        piece.extend(state.pending.drain(..bytes));
+        let lines = piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+        state.pending_lines -= lines;
+        state.writing_lines = lines;
+        state.writing_bytes = bytes;
+    }
+
     fn end_batch(&self, lost: bool) {
         let mut state = self.lock();
         state.writing_bytes = 0;
@@ -210,143 +295,4 @@ impl Write for Outlet {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixStream;
-    use std::sync::mpsc;
-
-    use super::*;
-
-    const WAIT_MAX: Duration = Duration::from_secs(30);
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn lines_come_out_in_order() {
-        let sink = Sink::default();
-        let outlet = Outlet::new(sink.clone(), |error| panic!("{error}"));
-        for number in 0..1000 {
-            outlet.line(|buf| buf.extend_from_slice(number.to_string().as_bytes()));
-        }
-        assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
-        let expected: String = (0..1000).map(|number| format!("{number}\n")).collect();
-        assert_eq!(*sink.0.lock().unwrap(), expected.as_bytes());
-    }
-
-    #[test]
-    fn lines_that_are_held_wait_without_a_thread_and_come_out_in_order() {
-        let sink = Sink::default();
-        let outlet = Outlet::new(sink.clone(), |error| panic!("{error}"));
-        outlet.hold();
-        outlet.line(|buf| buf.push(b'1'));
-        outlet.line(|buf| buf.push(b'2'));
-        assert!(!outlet.shared.lock().has_thread);
-        assert_eq!(outlet.flush(Instant::now()), 2, "none is written");
-        outlet.release();
-        outlet.line(|buf| buf.push(b'3'));
-        outlet.release();
-        assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
-        assert_eq!(*sink.0.lock().unwrap(), b"1\n2\n3\n");
-    }
-
-    /// case P4: nobody reads, and whoever writes is not held up.
-    #[test]
-    fn a_full_pipe_holds_up_nobody_and_every_line_is_counted_as_lost() {
-        // No line fits the pipe: whenever the thread takes its batch, the sum is the same.
-        const LINE_BYTES: usize = 1 << 20;
-        let (near, far) = UnixStream::pair().unwrap();
-        let outlet = Outlet::new(near, |_| {});
-        let line = vec![b'x'; LINE_BYTES];
-        for _ in 0..64 {
-            outlet.line(|buf| buf.extend_from_slice(&line));
-            thread::yield_now();
-        }
-        let kept = PENDING_BYTES_MAX / LINE_BYTES;
-        assert_eq!(outlet.shared.lock().lines_lost, 64 - kept as u64);
-        assert_eq!(outlet.flush(Instant::now()), 64, "what is unwritten is lost as well");
-        drop(far);
-    }
-
-    #[test]
-    fn the_lines_of_a_failed_write_are_counted_and_those_of_a_reader_that_left_are_not() {
-        struct Failing(ErrorKind);
-
-        impl Write for Failing {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(self.0.into())
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-
-        for (kind, lost) in [(ErrorKind::StorageFull, 3), (ErrorKind::BrokenPipe, 0)] {
-            let outlet = Outlet::new(Failing(kind), |_| {});
-            for _ in 0..3 {
-                outlet.line(|buf| buf.extend_from_slice(b"line"));
-            }
-            assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), lost, "{kind}");
-        }
-    }
-
-    /// case P4
-    #[test]
-    fn a_closed_pipe_is_reported() {
-        let (near, far) = UnixStream::pair().unwrap();
-        drop(far);
-        let (sender, errors) = mpsc::channel();
-        let outlet = Outlet::new(near, move |error| {
-            let _ = sender.send(error.kind());
-        });
-        outlet.line(|buf| buf.extend_from_slice(b"lost"));
-        assert_eq!(errors.recv_timeout(WAIT_MAX), Ok(ErrorKind::BrokenPipe));
-    }
-
-    /// Notes which processors its writer may use, for each batch.
-    #[derive(Clone, Default)]
-    struct Cpus(Arc<Mutex<Vec<usize>>>);
-
-    impl Write for Cpus {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let count = sched_getaffinity(None).unwrap().count();
-            self.0.lock().unwrap().push(usize::try_from(count).unwrap());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn each_thread_that_is_started_runs_where_the_outlet_was_made() {
-        let cpus = Cpus::default();
-        let outlet = Outlet::new(cpus.clone(), |_| {});
-        let before = sched_getaffinity(None).unwrap();
-        crate::cli::cpus::pin(crate::cli::cpus::allowed()[0]).unwrap();
-        for _ in 0..2 {
-            outlet.line(|buf| buf.extend_from_slice(b"line"));
-            assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
-            let deadline = Instant::now() + WAIT_MAX;
-            while outlet.shared.lock().has_thread {
-                assert!(Instant::now() < deadline, "the thread stays");
-                thread::yield_now();
-            }
-        }
-        sched_setaffinity(None, &before).unwrap();
-        let count = usize::try_from(before.count()).unwrap();
-        assert_eq!(*cpus.0.lock().unwrap(), [count; 2]);
-    }
-}
+mod tests;

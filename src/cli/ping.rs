@@ -20,7 +20,7 @@ pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{figures_line, time_text, write_summary};
 use super::serve::at_least_one;
-use super::{FAILED, complain, ending_signals};
+use super::{FAILED, complain, standard};
 
 /// Measure round trips one by one, as ping(8) does.
 #[derive(Debug, Args)]
@@ -113,7 +113,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 /// Prints to stderr, where ping(8) prints it too: stdout may be a document's.
 fn print_figures(line: &str) {
     // The run goes on without a reader of stderr.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = standard::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Two pipes: the first can be read once a signal asks for the end, the second at each SIGQUIT,
@@ -123,7 +123,7 @@ fn watch_signals() -> Result<(PipeReader, PipeReader), resound::Error> {
     let watch = || -> io::Result<(PipeReader, PipeReader)> {
         let (stop, stopper) = io::pipe()?;
         let is_second = Arc::new(AtomicBool::new(false));
-        for signal in ending_signals() {
+        for signal in resound::ending_signals() {
             // In this order: the first signal is not yet the second.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
             signal_hook::flag::register(signal, Arc::clone(&is_second))?;
@@ -194,8 +194,7 @@ impl Printer {
         if self.closed.is_some() {
             return ControlFlow::Break(());
         }
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match standard::print(text) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.closed = Some(error);

@@ -1,6 +1,6 @@
 //! `resound send`: one message or stdin to an endpoint, the answer to stdout.
 
-use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -8,8 +8,8 @@ use resound::endpoint::Endpoint;
 use resound::send::{Event, Options, TIMEOUT_MIN, send};
 use resound::units::parse_time;
 
-use super::complain;
 use super::text::TerminalText;
+use super::{complain, standard, tell};
 
 /// Send a message, or stdin to its end, and print the answer.
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
     let input: Option<Box<dyn Read + Send>> = match arguments.message {
         Some(_) => None,
-        None => Some(Box::new(io::stdin())),
+        None => Some(Box::new(standard::stdin())),
     };
     let options = Options {
         endpoint: arguments.endpoint,
@@ -67,10 +67,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
     };
     let mut printer = Printer::new();
     let sent = send(&options, input, |event| match event {
-        Event::Connected(peer) if arguments.verbose => {
-            complain(&format_args!("peer {peer}"));
-            Ok(())
-        }
+        Event::Connected(peer) if arguments.verbose => tell(&format_args!("peer {peer}")),
         Event::Connected(_) => Ok(()),
         Event::Warning(warning) => {
             complain(&warning);
@@ -98,7 +95,7 @@ struct Printer {
 
 impl Printer {
     fn new() -> Printer {
-        let terminal = io::stdout().is_terminal().then(TerminalText::default);
+        let terminal = standard::stdout().is_terminal().then(TerminalText::default);
         Printer { terminal, ends_in_line: true, is_closed: false }
     }
 
@@ -124,9 +121,7 @@ impl Printer {
         if let Some(last) = bytes.last() {
             self.ends_in_line = *last == b'\n';
         }
-        let mut stdout = io::stdout().lock();
-        let result = stdout.write_all(bytes).and_then(|()| stdout.flush());
-        result.map_err(|error| {
+        standard::stdout().write_all(bytes).map_err(|error| {
             self.is_closed = error.kind() == ErrorKind::BrokenPipe;
             resound::Error::new("write to", "stdout", error)
         })

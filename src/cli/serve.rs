@@ -10,7 +10,7 @@ mod sandbox;
 mod supervisor;
 mod warnings;
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +26,7 @@ use self::passed::Passed;
 use self::sandbox::Needs;
 use self::supervisor::Supervisor;
 use super::outlet::Outlet;
+use super::standard;
 
 /// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
 /// signals, the spare one, 16 for the pipes of bulk, and what libraries open for a moment.
@@ -41,7 +42,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
     let started_at = Instant::now();
     let passed = passed::take();
-    let log = Outlet::new(io::stderr(), |_| {});
+    let log = Outlet::new(standard::stderr(), |_| {});
     if arguments.sandbox {
         // Its thread would start with the first line, and be outside.
         log.hold();
@@ -92,7 +93,8 @@ fn serve(
     let failed = |error| resound::Error::new("start", "the loop", error);
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
-    let print = arguments.print.then(|| Outlet::new(io::stdout(), on_print_error(stop.clone())));
+    let print =
+        arguments.print.then(|| Outlet::new(standard::stdout(), on_print_error(stop.clone())));
     let (events, heard) = mpsc::channel();
     let console = |label, respondent| {
         Console::new(label, print.clone(), log.clone(), respondent, events.clone(), started_at)
@@ -101,8 +103,10 @@ fn serve(
     let mut loops = Loops::new((reactors, stop), options.clone(), console);
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
     let mut bound = loops.adopt(passed.sockets)?;
+    let mut signals = resound::ending_signals();
+    signals.push(libc::SIGUSR1);
     let umask = Umask::clear();
-    bound.extend(loops.listen(&endpoints, &[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])?);
+    bound.extend(loops.listen(&endpoints, &signals)?);
     drop(umask);
     bound.iter().for_each(log_bound);
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options));
@@ -169,9 +173,7 @@ impl Drop for Umask {
 fn print_listening(bound: &[Bound]) -> io::Result<()> {
     let line = |Bound { endpoint, .. }: &Bound| format!("listening {endpoint}\n");
     let lines: String = bound.iter().map(line).collect();
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(lines.as_bytes())?;
-    stdout.flush()
+    standard::print(&lines)
 }
 
 fn log_bound(bound: &Bound) {

@@ -1,13 +1,13 @@
 //! Wrong command lines: one line that says what was wrong and what was expected.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
-use super::{Cli, USAGE, bench, complain, ping, text};
+use super::{Cli, FAILED, USAGE, bench, complain, ping, standard, text};
 
 /// The longest message without its hint at the help: with it, it is within what is printed of any.
 const SAID_CHARS_MAX: usize = 550;
@@ -18,12 +18,7 @@ const TIP_CHARS_MAX: usize = 150;
 /// Prints the help that was asked for, or the one line about what is wrong.
 pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed stdout is no failure (`--help | head`).
-            let _ = error.print();
-            let _ = io::stdout().flush();
-            ExitCode::SUCCESS
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print_help(&error),
         _ => {
             let line = one_line(&mut error, words);
             complain(&line);
@@ -35,12 +30,31 @@ pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
                 }
                 // Nobody reads it when it fails, and the line above says the same.
                 "ping" if wanted.json => {
-                    let _ = writeln!(io::stdout().lock(), "{}", ping::error_document(&line));
+                    let _ = standard::print(&(ping::error_document(&line) + "\n"));
                 }
                 _ => {}
             }
             ExitCode::from(USAGE)
         }
+    }
+}
+
+fn print_help(help: &clap::Error) -> ExitCode {
+    let text = help.render();
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    let printed = if standard::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb {
+        standard::print(&text.ansi().to_string())
+    } else {
+        standard::print(&text.to_string())
+    };
+    match printed {
+        // A reader that has left is no failure (`--help | head`).
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&resound::Error::new("write to", "stdout", error));
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

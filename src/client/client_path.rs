@@ -4,12 +4,14 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{SockAddr, Socket};
 use tempfile::TempDir;
 
-/// What is to happen on SIGINT, SIGTERM and SIGHUP while there is such a file.
+use crate::signals::ending_signals;
+use crate::threads::spawn_thread;
+
+/// What happens on one of the [`ending_signals`] while there is such a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnSignal {
     /// The file is removed, and the program ends as it would have without.
@@ -44,9 +46,9 @@ impl ClientPath {
 /// Waits for a signal on a thread of its own, since the socket's calls block; then removes the
 /// folder and lets the signal end the program as it would have.
 fn remove_on_signal(folder: &TempDir) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = Signals::new(ending_signals())?;
     let path = folder.path().to_owned();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    spawn_thread("signals", move || {
         for signal in signals.forever() {
             let _ = std::fs::remove_dir_all(&path);
             let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -21,10 +21,15 @@ pub(crate) fn unix(
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // A full backlog would otherwise be waited for without end (unix(7), connect(2)).
         socket.set_write_timeout(Some(timeout))?;
-        socket.connect(&unix_addr(name)?)?;
+        socket.connect(&unix_addr(name)?).map_err(timed_out)?;
         Ok(socket)
     };
     connect().map_err(|error| failure("connect to", endpoint, error))
+}
+
+/// The error of a call on a blocking socket: `EAGAIN` is the end of the socket's own timeout.
+pub(crate) fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
 /// A connected TCP stream, to the first of the host's addresses that takes it.

@@ -345,7 +345,7 @@ impl<O: Observer> Handler for Server<O> {
     ) {
         match signal {
             libc::SIGUSR1 => self.observer.report(&self.counters),
-            libc::SIGTERM | libc::SIGINT => self.drain(sources, context),
+            libc::SIGTERM | libc::SIGINT | libc::SIGHUP => self.drain(sources, context),
             _ => {}
         }
     }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
 use std::time::Duration;
 
 use super::link::Link;
@@ -13,6 +12,7 @@ use crate::client::OnSignal;
 use crate::client::connect::{self, failure};
 use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
+use crate::threads::spawn_thread;
 
 /// The shortest time to connect in: the system rounds what is far below it down to none, which
 /// would mean to wait for ever.
@@ -104,7 +104,7 @@ impl<T: Send + 'static> Background<T> {
         let (done, at_work) = UnixStream::pair()?;
         let (sender, result) = mpsc::channel();
         // Not joined: whoever waits for the result no longer need not wait for the thread.
-        thread::Builder::new().name("connect".to_owned()).spawn(move || {
+        spawn_thread("connect", move || {
             // Nobody waits any more when it fails.
             let _ = sender.send(work());
             drop(at_work);

@@ -9,7 +9,7 @@ use socket2::Socket;
 
 use super::echo::EchoCheck;
 use super::{Event, Input, Options};
-use crate::client::connect::{self, failure};
+use crate::client::connect::{self, failure, timed_out};
 use crate::client::{ClientPath, OnSignal};
 use crate::endpoint::{HostPort, UnixName};
 use crate::error::Error;
@@ -194,9 +194,4 @@ impl<'a> Client<'a> {
             if error.kind() == ErrorKind::TimedOut { "get an answer from" } else { "send to" };
         failure(operation, &self.options.endpoint, error)
     }
-}
-
-/// A socket's own timeout comes as `WouldBlock`.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -13,6 +12,7 @@ use super::{Event, Input, Options, TIMEOUT_MIN};
 use crate::client::connect::{self, failure};
 use crate::error::Error;
 use crate::socket::SEND_FLAGS;
+use crate::threads::spawn_thread;
 
 /// Read and written at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -128,8 +128,7 @@ pub(super) fn exchange(
     };
     // Not joined on every path: a peer that closes first ends the program, although stdin may
     // never end.
-    let thread = thread::Builder::new().name("writer".to_owned());
-    let thread = thread.spawn(move || writer.run(input)).map_err(failed)?;
+    let thread = spawn_thread("writer", move || writer.run(input)).map_err(failed)?;
     if !options.reply {
         let _ = thread.join();
         return shared.lock().write_outcome(options);

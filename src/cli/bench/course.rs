@@ -13,9 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
 use resound::reactor::StopHandle;
 use resound::report::{HlogWriter, Interval, Mode, PercentileList};
+use resound::spawn_thread;
 
 use super::arguments::Arguments;
 use super::document::PROGRAM;
+use crate::cli::standard;
 
 /// Intervals that wait to be shown; each holds a histogram of some 300 KiB.
 const WAITING_MAX: usize = 16;
@@ -111,8 +113,7 @@ impl Console {
         if shower.is_idle() {
             return Ok(Console { course, thread: None });
         }
-        let thread = std::thread::Builder::new().name("console".to_owned());
-        let thread = thread.spawn(move || shower.show(&receiver))?;
+        let thread = spawn_thread("console", move || shower.show(&receiver))?;
         Ok(Console { course, thread: Some(thread) })
     }
 
@@ -225,20 +226,19 @@ impl Shower {
             Lines::None => Ok(()),
             Lines::Stdout => self.bar.suspend(|| {
                 let line = interval.to_text_line(self.mode);
-                line_to(io::stdout().lock(), &line)
+                line_to(standard::stdout(), &line)
             }),
             Lines::Stderr => self.bar.suspend(|| {
                 let line = interval.to_text_line(self.mode);
-                line_to(io::stderr().lock(), &line)
+                line_to(standard::stderr(), &line)
             }),
             Lines::JsonToStdout => {
-                line_to(io::stdout().lock(), &interval.to_json_line(&self.percentiles))
+                line_to(standard::stdout(), &interval.to_json_line(&self.percentiles))
             }
         }
     }
 }
 
 fn line_to(mut target: impl Write, line: &str) -> io::Result<()> {
-    target.write_all(format!("{line}\n").as_bytes())?;
-    target.flush()
+    target.write_all(format!("{line}\n").as_bytes())
 }

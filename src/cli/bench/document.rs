@@ -1,7 +1,6 @@
 //! The facts of a run put together: what the command line said, what was found, where it was.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 
 use resound::endpoint::Transport;
 use resound::load::Findings;
@@ -14,6 +13,7 @@ use super::arguments::Arguments;
 use super::cpus::Cpus;
 use super::output::Output;
 use super::target::Goal;
+use crate::cli::standard;
 
 /// The program, as reports name it.
 pub(in crate::cli) const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
@@ -38,7 +38,7 @@ pub(in crate::cli) fn report_usage_failure(
     // The line on stderr has said what matters: nothing is to be added when these fail.
     if let Some(is_line) = stdout_is_line {
         let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
-        let _ = io::stdout().write_all(text.as_bytes());
+        let _ = standard::print(&text);
     }
     for output in outputs.iter().filter_map(|path| path.to_str()?.parse::<Output>().ok()) {
         if output.format == Format::Json {

@@ -56,8 +56,7 @@ impl EmbeddedServer {
             // A failed poll leaves the generator without echoes, which it reports.
             let _ = reactor.run(&mut server);
         };
-        let thread = std::thread::Builder::new().name("server".to_owned()).spawn(serve);
-        let thread = Some(thread.map_err(failed)?);
+        let thread = Some(resound::spawn_thread("server", serve).map_err(failed)?);
         Ok(EmbeddedServer { endpoint: bound.endpoint, stop, thread, _folder: folder })
     }
 

@@ -89,7 +89,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T", default_value = "30s", value_parser = parse_time_above_zero)]
     stall_timeout: Duration,
 
-    /// On SIGTERM or SIGINT, wait up to T for peers to finish
+    /// On SIGTERM, SIGINT or SIGHUP, wait up to T for peers to finish
     #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
     drain_timeout: Duration,
 

@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-use resound::Error;
 use resound::echo::{Bound, Counters, Limits, Observer, Options, Server, Source};
 use resound::endpoint::{Endpoint, Transport};
 use resound::reactor::{Reactor, Spin, StopHandle};
 use resound::socket::PortUse;
+use resound::{Error, spawn_thread};
 use tracing::{info, warn};
 
 use super::console::Console;
@@ -194,8 +194,7 @@ impl Loops {
         let mut running = Running { first: Some(first), threads: Vec::new(), stop: self.stop };
         for (index, other) in others.into_iter().enumerate() {
             let (name, stop) = (format!("loop-{}", index + 1), running.stop.clone());
-            let thread = thread::Builder::new().name(name.clone());
-            let started = thread.spawn(move || run_guarded(|| other.run(), &stop));
+            let started = spawn_thread(&name, move || run_guarded(|| other.run(), &stop));
             running.threads.push(started.map_err(|error| Error::new("start", name, error))?);
         }
         Ok(running)
@@ -267,6 +266,8 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     /// A server without endpoints, whose reactor runs until it is stopped.

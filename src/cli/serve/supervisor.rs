@@ -13,10 +13,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use resound::echo::Bound;
+use resound::spawn_thread;
 use sd_notify::NotifyState;
 use tracing::warn;
 
@@ -69,8 +70,7 @@ impl Supervisor {
             let watchdog = sd_notify::watchdog_enabled().filter(|usec| !usec.is_zero());
             let mut reporter = Reporter::new(line, inquiry, serving(bound), watchdog);
             reporter.tell_ready()?;
-            let thread = thread::Builder::new().name("supervisor".to_owned());
-            thread.spawn(move || reporter.run(&heard))
+            spawn_thread("supervisor", move || reporter.run(&heard))
         });
         match started {
             Ok(thread) => Some(Supervisor { events, thread: Some(thread) }),
@@ -302,6 +302,7 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::thread;
 
     use resound::echo::{Options, Server, Source};
     use resound::reactor::Reactor;

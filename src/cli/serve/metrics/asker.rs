@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use resound::reactor::AskHandle;
+use resound::spawn_thread;
 
 use crate::cli::serve::inquiry::{Answer, Inquiry, Silent};
 
@@ -38,7 +38,7 @@ impl Asker {
         // Of each at most one: the next question is put when the last one is answered.
         let (questions, questions_put) = sync_channel(1);
         let (sender, outcomes) = sync_channel(1);
-        thread::Builder::new().name("metrics-asker".to_owned()).spawn(move || {
+        spawn_thread("metrics-asker", move || {
             // Until the asker is gone.
             while let Ok(()) = questions_put.recv() {
                 if sender.send(inquiry.ask(timeout)).is_err() {

@@ -16,12 +16,11 @@ mod text;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 
-use resound::Error;
 use resound::endpoint::{Endpoint, HostPort};
 use resound::reactor::Reactor;
 use resound::socket::{Listener, SocketOptions, open_all};
+use resound::{Error, spawn_thread};
 use tracing::{info, warn};
 
 use self::asker::Asker;
@@ -79,7 +78,7 @@ impl Metrics {
             }
         };
         // The thread is left to itself: nothing that it holds outlives the process.
-        thread::Builder::new().name("metrics".to_owned()).spawn(run).map_err(failed).map(drop)
+        spawn_thread("metrics", run).map_err(failed).map(drop)
     }
 }
 

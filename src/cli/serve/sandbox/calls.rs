@@ -30,7 +30,6 @@ const BYTES: &[c_long] = &[
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
-    libc::SYS_shutdown,
     libc::SYS_splice,
     libc::SYS_write,
 ];
@@ -43,6 +42,13 @@ const LOOP: &[c_long] = &[
     libc::SYS_epoll_pwait,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
+];
+
+/// A wait for a standard stream that does not block, or whose room has to be known.
+const STREAMS: &[c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_ppoll,
 ];
 
 /// Signals: their handlers' way back, what a splice asks of SIGPIPE, and what a call that was
@@ -151,9 +157,13 @@ pub(super) fn reason(error: &Error) -> String {
 
 fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendError> {
     let mut rules = Rules::new();
-    for call in [BYTES, LOOP, SIGNALS, MEMORY, THREADS, END].concat() {
+    for call in [BYTES, LOOP, STREAMS, SIGNALS, MEMORY, THREADS, END].concat() {
         rules.insert(call, Vec::new());
     }
+    // A listener that is shut down for reading is an unconnected socket again, from which
+    // sendto(2) connects by MSG_FASTOPEN; landlock watches connect(2) alone. Shut down for writing,
+    // a listener stays one.
+    allow_commands(&mut rules, libc::SYS_shutdown, 1, &[bits(libc::SHUT_WR)])?;
     // No memory holds what may be run, other than the program.
     let not_to_be_run = [(2, bits(libc::PROT_EXEC), 0)];
     allow_if(&mut rules, libc::SYS_mmap, &not_to_be_run)?;

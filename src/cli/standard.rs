@@ -1,0 +1,174 @@
+//! The standard streams of every command.
+//!
+//! A standard stream shares its open file with other programs, and one of them may have set
+//! `O_NONBLOCK` on it. A call that would block then fails with `EAGAIN`. The types here wait by
+//! poll(2) in that case, so that a command sees the same stream either way.
+
+use std::io::{self, IsTerminal, Read, Stderr, Stdin, Stdout, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+/// Bytes that a pipe takes at once when poll(2) calls it writable (`PIPE_BUF`, pipe(7)).
+const PIPE_ROOM_BYTES: usize = 4096;
+
+/// Standard input.
+pub(super) fn stdin() -> Input {
+    Input(io::stdin())
+}
+
+/// Standard output. Nothing is buffered: each write is a system call.
+pub(super) fn stdout() -> Output<Stdout> {
+    Output(io::stdout())
+}
+
+/// Standard error. Nothing is buffered: each write is a system call.
+pub(super) fn stderr() -> Output<Stderr> {
+    Output(io::stderr())
+}
+
+/// Prints text to stdout.
+///
+/// # Errors
+///
+/// Those of write(2). `BrokenPipe` means that the reader has left.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    stdout().write_all(text.as_bytes())
+}
+
+/// A stream to read from, which waits for bytes even if it does not block.
+#[derive(Debug)]
+pub(super) struct Input(Stdin);
+
+impl Read for Input {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait(self.0.as_fd(), PollFlags::IN, None)?;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// A stream to write to, which waits for room even if it does not block.
+#[derive(Debug)]
+pub(super) struct Output<T>(T);
+
+impl<T: AsFd> Output<T> {
+    /// Waits up to `timeout` for room, and returns how many bytes one write takes without waiting
+    /// further; 0 when there is none.
+    pub(super) fn room(&self, timeout: Duration) -> usize {
+        match wait(self.0.as_fd(), PollFlags::OUT, Some(timeout)) {
+            Ok(false) => 0,
+            // The write reports an error.
+            Ok(true) | Err(_) => PIPE_ROOM_BYTES,
+        }
+    }
+}
+
+impl<T: IsTerminal> Output<T> {
+    pub(super) fn is_terminal(&self) -> bool {
+        self.0.is_terminal()
+    }
+}
+
+impl<T: AsFd> Write for Output<T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(&self.0, buf) {
+                Err(Errno::AGAIN) => _ = wait(self.0.as_fd(), PollFlags::OUT, None)?,
+                Err(Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: AsFd> AsFd for Output<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits for an event, an error or a hang-up of a descriptor. Returns whether one came within
+/// `timeout`; `None` waits without end.
+fn wait(fd: BorrowedFd<'_>, events: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
+    let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
+    loop {
+        match poll(&mut [PollFd::from_borrowed_fd(fd, events)], timeout.as_ref()) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    use super::*;
+
+    /// Far beyond what a busy machine needs.
+    const WAIT_MAX: Duration = Duration::from_secs(60);
+
+    /// A pipe whose writing end does not block.
+    fn pipe() -> (io::PipeReader, Output<OwnedFd>) {
+        let (reader, writer) = io::pipe().unwrap();
+        fcntl_setfl(&writer, OFlags::WRONLY | OFlags::NONBLOCK).unwrap();
+        (reader, Output(writer.into()))
+    }
+
+    #[test]
+    fn a_write_to_a_full_pipe_that_does_not_block_waits_for_its_reader() {
+        let (mut reader, mut output) = pipe();
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let sent = bytes.clone();
+        let writer = thread::spawn(move || output.write_all(&sent));
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(received == bytes, "{} bytes came", received.len());
+    }
+
+    #[test]
+    fn a_writer_that_waits_learns_that_its_reader_left() {
+        let (reader, mut output) = pipe();
+        let writer = thread::spawn(move || output.write_all(&[0; 1 << 20]));
+        drop(reader);
+        assert_eq!(writer.join().unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_full_pipe_has_no_room_and_an_emptied_one_has() {
+        let (mut reader, mut output) = pipe();
+        let mut bytes = 0;
+        while output.room(Duration::ZERO) > 0 {
+            bytes += output.write(&[0; PIPE_ROOM_BYTES]).unwrap();
+        }
+        assert!(bytes > 0);
+        reader.read_exact(&mut vec![0; bytes]).unwrap();
+        assert_eq!(output.room(WAIT_MAX), PIPE_ROOM_BYTES);
+    }
+
+    #[test]
+    fn a_stream_whose_reader_left_has_room_so_that_the_write_says_so() {
+        let (near, far) = UnixStream::pair().unwrap();
+        drop(far);
+        assert_eq!(Output(near).room(Duration::ZERO), PIPE_ROOM_BYTES);
+    }
+}

@@ -1,0 +1,40 @@
+//! Which signals ask a program to end.
+
+use libc::{SIGHUP, SIGINT, SIGTERM};
+
+/// The signals that end a program in good order: SIGINT, SIGTERM and SIGHUP.
+///
+/// SIGHUP is left out if this process ignores it. nohup(1) starts a program that way, and a program
+/// that watched the signal would undo it.
+///
+/// ```
+/// assert!(resound::ending_signals().contains(&libc::SIGTERM));
+/// ```
+pub fn ending_signals() -> Vec<i32> {
+    let mut signals = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        signals.push(SIGHUP);
+    }
+    signals
+}
+
+/// Whether this process ignores a signal, by proc_pid_status(5). False where /proc is not mounted.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_process_ignores_is_known() {
+        // The runtime of Rust ignores SIGPIPE.
+        assert!(is_ignored(libc::SIGPIPE));
+        assert!(!is_ignored(SIGTERM));
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the system grants no more threads: the limit is named, and a daemon keeps its log.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Signal, geteuid};
+use tempfile::TempDir;
+
+use crate::support::{Daemon, Ended, Process, resound, tool, wait_until};
+
+/// The program where a user without any other process can reach it.
+struct Lonely {
+    folder: TempDir,
+    prlimit: PathBuf,
+}
+
+impl Lonely {
+    /// `None`, and a word of it, where that takes tools or rights that are not there.
+    fn new() -> Option<Lonely> {
+        let prlimit = tool("prlimit")?;
+        if !geteuid().is_root() {
+            println!("skipped: only root may start a program as a user that has no other process");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::copy(resound().get_program(), folder.path().join("resound")).unwrap();
+        Some(Lonely { folder, prlimit })
+    }
+
+    /// The program as a user that may have one thread, which is the main one.
+    fn command(&self, arguments: &[&str]) -> Command {
+        // The limit counts by user: no two of these commands share one.
+        static USERS: AtomicU32 = AtomicU32::new(0);
+        let user = 1 << 20 | std::process::id() << 6 | USERS.fetch_add(1, Ordering::Relaxed);
+        let mut command = Command::new(&self.prlimit);
+        command.arg("--nproc=1").arg(self.folder.path().join("resound")).args(arguments);
+        command.uid(user).gid(user).current_dir("/").env_remove("RUST_LOG");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Process::start(self.command(arguments)).wait()
+    }
+}
+
+#[test]
+fn a_thread_that_cannot_be_had_is_named_with_its_limits() {
+    let Some(lonely) = Lonely::new() else { return };
+    for arguments in [
+        &["bench", "-n", "10", "--warmup", "0"][..],
+        &["bench", "-n", "10", "--interval", "1s", "tcp://127.0.0.1:1"],
+        &["serve", "tcp://127.0.0.1:0", "--threads", "2"],
+        &["serve", "tcp://127.0.0.1:0", "--metrics", "127.0.0.1:0"],
+        &["ping", "-c", "1", "tcp://127.0.0.1:1"],
+    ] {
+        let ended = lonely.run(arguments);
+        assert_eq!(ended.code(), 1, "{arguments:?}: {}", ended.stderr);
+        // `ping` counts it as the cause of a lost probe.
+        let said = ended.stdout_text() + &ended.stderr;
+        let line = said.lines().find(|line| line.contains("no more threads")).expect(&said);
+        assert!(line.contains("ulimit -u, TasksMax= or pids.max"), "{arguments:?}: {line}");
+        assert!(!said.contains("timed out"), "{arguments:?}: {said}");
+    }
+}
+
+/// case P4: what the daemon says comes out, and the loop writes no more than there is room for.
+#[test]
+fn a_daemon_without_the_thread_of_its_log_writes_the_log_itself() {
+    let Some(lonely) = Lonely::new() else { return };
+    let arguments = ["serve", "--print", "tcp://127.0.0.1:0", "--drain-timeout", "10m"];
+    let daemon = Daemon::start_command(lonely.command(&arguments));
+    let mut peer = std::net::TcpStream::connect(daemon.addr(0)).unwrap();
+    crate::support::echo(&mut peer);
+    wait_until("the message", || daemon.process.stdout_text().ends_with(" ping\n"));
+    assert_eq!(daemon.counters().get("tcp_messages_in"), 1);
+    daemon.process.signal(Signal::TERM);
+    wait_until("the drain", || daemon.process.stderr_text().contains("draining"));
+    drop(peer);
+    let ended = daemon.process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("INFO at most "), "{}", ended.stderr);
+    assert!(ended.stderr.lines().last().unwrap().starts_with("stats "), "{}", ended.stderr);
+}
