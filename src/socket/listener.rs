@@ -39,6 +39,7 @@ impl Listener {
     /// Names the address and the reason: in use, not of this machine, not permitted.
     pub fn tcp(addr: SocketAddr, options: &SocketOptions) -> Result<Listener, Error> {
         let socket = options.ip_socket(addr, Type::STREAM)?;
+        options.keepalive.apply(&socket)?;
         let bound = socket
             // A restarted server need not wait for TIME_WAIT; two living ones still collide.
             .set_reuse_address(true)
@@ -92,6 +93,7 @@ impl Listener {
         let inner = match transport {
             Transport::Tcp => {
                 options.apply_tcp(&socket)?;
+                options.keepalive.apply(&socket)?;
                 Inner::Tcp(TcpListener::from_std(socket.into()))
             }
             Transport::Unix => Inner::Unix(UnixListener::from_std(socket.into())),

@@ -24,7 +24,7 @@ pub(crate) use self::advice::{connect_error, out_of_ports};
 pub use self::datagram::Datagram;
 pub use self::hosts::open_all;
 pub use self::listener::Listener;
-pub use self::options::{PortUse, SocketOptions};
+pub use self::options::{Keepalive, PortUse, SocketOptions};
 pub use self::peer::Peer;
 pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub use self::stream::Stream;

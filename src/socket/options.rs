@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::error::Error;
 
@@ -24,6 +25,8 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// `TCP_CONGESTION`: the name of a congestion control algorithm.
     pub congestion: Option<String>,
+    /// Whether the system asks silent peers of accepted TCP connections if they are still there.
+    pub keepalive: Keepalive,
     /// The mode of socket files. Linux makes them with it. Where it refuses a thread a umask of its
     /// own (`CLONE_FS` of unshare(2)), the umask of the process is taken from it.
     pub unix_mode: u32,
@@ -45,6 +48,70 @@ pub enum PortUse {
     Join,
 }
 
+/// Whether the system asks the silent peer of an accepted TCP connection if it is still there
+/// (`SO_KEEPALIVE`, tcp(7)). The connection of a peer that does not answer ends with `ETIMEDOUT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keepalive {
+    /// It does not.
+    Off,
+    /// It does, at the system's times (`net.ipv4.tcp_keepalive_time`, two hours by default), or at
+    /// those that a socket which was handed over already has.
+    #[default]
+    System,
+    /// It does after so long a silence, and gives up after as long again. In whole seconds, rounded
+    /// up, and at most [`Keepalive::AFTER_MAX`].
+    After(Duration),
+}
+
+impl Keepalive {
+    /// The longest time that Linux takes for `TCP_KEEPIDLE`.
+    pub const AFTER_MAX: Duration = Duration::from_secs(32_767);
+
+    /// Probes that stay without an answer before the system gives up.
+    const PROBES_MAX: u32 = 5;
+
+    /// Sets it on a listener, from which accepted sockets inherit it: no system call for each.
+    pub(super) fn apply(self, listener: &Socket) -> Result<(), Error> {
+        let set = match self {
+            Keepalive::Off => listener.set_keepalive(false),
+            Keepalive::System => listener.set_keepalive(true),
+            Keepalive::After(time) => {
+                let seconds = time.min(Keepalive::AFTER_MAX).as_nanos().div_ceil(1_000_000_000);
+                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+                let probes = seconds.min(Keepalive::PROBES_MAX);
+                listener.set_tcp_keepalive(&keepalive_of(seconds, seconds.div_ceil(probes), probes))
+            }
+        };
+        set.map_err(|error| Error::new("set", "SO_KEEPALIVE", error))
+    }
+}
+
+fn keepalive_of(idle_seconds: u32, interval_seconds: u32, probes: u32) -> TcpKeepalive {
+    let seconds = |count: u32| Duration::from_secs(count.into());
+    let keepalive = TcpKeepalive::new().with_time(seconds(idle_seconds));
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return keepalive.with_interval(seconds(interval_seconds)).with_retries(probes);
+    // The system's own interval and count.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    {
+        let _ = (interval_seconds, probes);
+        keepalive
+    }
+}
+
+/// The times of a socket's keepalive: `60s+5x12s`, until the first probe and for all of them.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn keepalive_times(socket: &SockRef<'_>) -> io::Result<String> {
+    let (idle, interval) = (socket.tcp_keepalive_time()?, socket.tcp_keepalive_interval()?);
+    let probes = socket.tcp_keepalive_retries()?;
+    Ok(format!("{}s+{probes}x{}s", idle.as_secs(), interval.as_secs()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn keepalive_times(_: &SockRef<'_>) -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 impl Default for SocketOptions {
     fn default() -> SocketOptions {
         SocketOptions {
@@ -53,6 +120,7 @@ impl Default for SocketOptions {
             send_buf_bytes: None,
             nodelay: true,
             congestion: None,
+            keepalive: Keepalive::System,
             unix_mode: 0o600,
             port_use: PortUse::Alone,
         }
@@ -143,6 +211,10 @@ impl SocketOptions {
         if self.congestion.is_some() {
             granted.extend(congestion_of(socket).map(|name| ("congestion", name)));
         }
+        // A Unix socket has none.
+        if let Keepalive::After(_) = self.keepalive {
+            granted.extend(keepalive_times(socket).map(|times| ("keepalive", times)));
+        }
         granted
     }
 
@@ -216,6 +288,18 @@ fn apply_congestion(_: &Socket, name: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn keepalive_is_asked_of_the_socket_if_it_was_asked_for() {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let keepalive = Keepalive::After(Duration::from_millis(6_001));
+        let set = SocketOptions { keepalive, ..SocketOptions::default() };
+        let socket = set.ip_socket(addr, Type::STREAM).unwrap();
+        keepalive.apply(&socket).unwrap();
+        assert_eq!(set.granted(&SockRef::from(&socket)), [("keepalive", "7s+5x2s".to_owned())]);
+        assert_eq!(SocketOptions::default().granted(&SockRef::from(&socket)), []);
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

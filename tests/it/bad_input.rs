@@ -150,6 +150,10 @@ fn a_wrong_number_is_named_with_its_flag_and_an_example() {
     let huge = "9".repeat(30);
     let counts = ["--backlog", "--max-connections"];
     let times = ["--idle-timeout", "--stall-timeout", "--drain-timeout", "--stats"];
+    for value in ["", "0", "999ms", "32768s", "on", "Off", &huge] {
+        let expected = "expected a time from 1s to 32767s, such as 60s, or system or off";
+        assert_usage_of(&["serve", "--keepalive", value], &["--keepalive", expected]);
+    }
     let sizes = ["--rcvbuf", "--sndbuf"];
     for value in ["", "x", "1e3", "0x10", "1.5", "10 k", "١٠", "½", &huge] {
         for flag in counts {

@@ -105,10 +105,11 @@ fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_
     assert!((1..=10).contains(&refused), "{}", ended.stderr);
 }
 
-/// case S10: the cable is gone, and with it the peer's host: neither FIN nor reset ever comes.
-#[test]
-fn a_peer_whose_host_vanished_is_reaped_by_the_idle_timeout() {
-    let started = two_hosts(&["tcp://10.9.0.1:0", "--idle-timeout", "1s"]);
+/// The one peer of a server with these flags vanishes: the cable is gone, and with it the peer's
+/// host, so that neither FIN nor reset ever comes. Its connection must end by `cause`.
+#[track_caller]
+fn vanishes(flags: &[&str], cause: &str) {
+    let started = two_hosts(&[&["tcp://10.9.0.1:0"], flags].concat());
     let Some((daemon, host)) = started else { return };
     let mut command = on(&host);
     let script = python("vanish.py");
@@ -122,7 +123,19 @@ fn a_peer_whose_host_vanished_is_reaped_by_the_idle_timeout() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     wait_until("the peer to be reaped", || daemon.counters().get("connections_open") == 0);
     let counters = daemon.counters();
-    assert_eq!((counters.get("accepted"), counters.get("idle")), (1, 1));
+    assert_eq!((counters.get("accepted"), counters.get(cause)), (1, 1));
     assert!(client.is_running(), "it never closed");
     assert_eq!(daemon.stop().code(), 0);
+}
+
+/// case S10
+#[test]
+fn a_peer_whose_host_vanished_is_reaped_by_the_idle_timeout() {
+    vanishes(&["--idle-timeout", "1s"], "idle");
+}
+
+/// case S10: also where no timeout of the server's own would end it.
+#[test]
+fn a_peer_whose_host_vanished_is_reaped_by_keepalive() {
+    vanishes(&["--keepalive", "1s"], "timed_out");
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use resound::echo::{Access, Answer, Bound, Options};
 use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::reactor::Spin;
-use resound::socket::SocketOptions;
+use resound::socket::{Keepalive, SocketOptions};
 use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -88,6 +88,12 @@ pub(in crate::cli) struct Arguments {
     /// system opens the window again: after 64 KiB or a sixteenth of its receive buffer
     #[arg(long, value_name = "T", default_value = "30s", value_parser = parse_time_above_zero)]
     stall_timeout: Duration,
+
+    /// Have the kernel ask a TCP peer that was silent for T if it is still there, and close the
+    /// connection when it has not answered for as long again: vanished peers give their places back
+    /// [system: net.ipv4.tcp_keepalive_*, over two hours by default; off: never]
+    #[arg(long, value_name = "T|system|off", default_value = "system", value_parser = keepalive)]
+    keepalive: Keepalive,
 
     /// On SIGTERM, SIGINT or SIGHUP, wait up to T for peers to finish
     #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
@@ -180,6 +186,18 @@ fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
+fn keepalive(text: &str) -> Result<Keepalive, String> {
+    const SECOND: Duration = Duration::from_secs(1);
+    match (text, parse_time(text)) {
+        ("system", _) => Ok(Keepalive::System),
+        ("off", _) => Ok(Keepalive::Off),
+        (_, Ok(time)) if (SECOND..=Keepalive::AFTER_MAX).contains(&time) => {
+            Ok(Keepalive::After(time))
+        }
+        _ => Err("expected a time from 1s to 32767s, such as 60s, or system or off".to_owned()),
+    }
+}
+
 fn threads(text: &str) -> Result<usize, String> {
     match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
         Some(count @ 1..=LOOPS_MAX) => Ok(count),
@@ -267,6 +285,7 @@ impl Arguments {
                 send_buf_bytes: self.sndbuf,
                 nodelay: !self.nagle,
                 congestion: self.congestion.clone(),
+                keepalive: self.keepalive,
                 unix_mode: self.unix_mode,
                 ..SocketOptions::default()
             },
@@ -281,6 +300,7 @@ impl Arguments {
         let of_tcp = [
             ("--nagle", self.nagle),
             ("--congestion", self.congestion.is_some()),
+            ("--keepalive", self.keepalive != Keepalive::System),
             ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
         ];
         let of_udp = [

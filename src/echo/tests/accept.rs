@@ -7,7 +7,7 @@ use socket2::SockRef;
 use super::*;
 use crate::echo::bounds::ACCEPTS_PER_SLICE;
 use crate::echo::guard::Subject;
-use crate::socket::SocketOptions;
+use crate::socket::{Keepalive, SocketOptions};
 
 /// case A1: 200 are queued, and no client connects after that.
 #[test]
@@ -163,6 +163,14 @@ fn a_peer_that_resets_before_it_is_accepted_ends_only_its_own_connection() {
     assert_eq!(rig.open(), 2);
 }
 
+fn accepted_stream(rig: &Rig) -> SockRef<'_> {
+    let stream = rig.reactor.sources().iter().find_map(|(_, source)| match &source.0 {
+        Kind::Connection(Connection { stream: Stream::Tcp(stream), .. }) => Some(stream),
+        _ => None,
+    });
+    SockRef::from(stream.unwrap())
+}
+
 /// Accepted connections inherit what was set on their listener.
 #[test]
 fn accepted_connections_have_the_socket_settings_asked_for() {
@@ -171,12 +179,47 @@ fn accepted_connections_have_the_socket_settings_asked_for() {
         let socket = SocketOptions { nodelay, receive_buf_bytes, ..SocketOptions::default() };
         let mut rig = Rig::tcp(Options { socket, ..Options::default() });
         let _client = rig.served_client();
-        let stream = rig.reactor.sources().iter().find_map(|(_, source)| match &source.0 {
-            Kind::Connection(Connection { stream: Stream::Tcp(stream), .. }) => Some(stream),
-            _ => None,
-        });
-        let stream = SockRef::from(stream.unwrap());
+        let stream = accepted_stream(&rig);
         assert_eq!(stream.tcp_nodelay().unwrap(), nodelay);
         assert!(stream.recv_buffer_size().unwrap() >= 64 << 10);
     }
+}
+
+/// case S10: also of a listener that was handed over, whose own times are kept.
+#[cfg(target_os = "linux")]
+#[test]
+fn accepted_connections_have_keepalive_as_asked_for() {
+    let after = |seconds| Keepalive::After(Duration::from_secs(seconds));
+    for (keepalive, times) in [
+        (Keepalive::Off, None),
+        (Keepalive::System, Some((33, 44, 3))),
+        (after(1), Some((1, 1, 1))),
+        (after(60), Some((60, 12, 5))),
+        (after(u64::MAX), Some((32_767, 6_554, 5))),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = socket2::TcpKeepalive::new().with_retries(3);
+        let own = own.with_time(Duration::from_secs(33)).with_interval(Duration::from_secs(44));
+        SockRef::from(&listener).set_tcp_keepalive(&own).unwrap();
+        let socket = SocketOptions { keepalive, ..SocketOptions::default() };
+        let mut rig = Rig::new(Options { socket, ..Options::default() }, &[]);
+        let bound = rig.handler.server.adopt(&mut rig.reactor, listener.into()).unwrap();
+        rig.bound.push(bound);
+        let _client = rig.served_client();
+        let stream = accepted_stream(&rig);
+        assert_eq!(stream.keepalive().unwrap(), times.is_some());
+        if let Some((time, interval, retries)) = times {
+            assert_eq!(stream.tcp_keepalive_time().unwrap().as_secs(), time);
+            assert_eq!(stream.tcp_keepalive_interval().unwrap().as_secs(), interval);
+            assert_eq!(stream.tcp_keepalive_retries().unwrap(), retries);
+        }
+    }
+}
+
+/// case S10: a listener of the server's own has it on by default.
+#[test]
+fn accepted_connections_have_keepalive_by_default() {
+    let mut rig = Rig::tcp(Options::default());
+    let _client = rig.served_client();
+    assert!(accepted_stream(&rig).keepalive().unwrap());
 }
