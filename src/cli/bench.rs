@@ -24,6 +24,7 @@ pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::output::OutputFile;
 use self::target::Goal;
+use super::terminal::columns;
 use super::{FAILED, USAGE, complain, standard};
 
 /// An echo differed from what was sent.
@@ -55,12 +56,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let mut outputs = Vec::new();
     match measure(arguments, &mut outputs) {
         Ok(report) => {
-            if let Some(error) = &report.error {
-                complain(error);
-            } else if let Some(difference) = &report.first_difference {
-                complain(&format_args!("an echo differed from what was sent: {difference}"));
-            }
             let code = exit_code(&report);
+            if !is_told_by_report(arguments, &report, code) {
+                complain_of(&report);
+            }
             hand_out(arguments, &report, code, outputs)
         }
         Err(refusal) => {
@@ -169,10 +168,13 @@ fn hand_out(
         report.to_json()
     } else if arguments.json_stream {
         report.to_json_line() + "\n"
-    } else if code == USAGE || (code == FAILED && report.flows.opened == 0) {
+    } else if !has_figures(report, code) {
         String::new() // the one line on stderr says it all
     } else {
-        report.to_string()
+        match columns(&io::stdout()) {
+            Some(columns) => report.to_terminal_text(columns),
+            None => report.to_string(),
+        }
     };
     let mut are_written = true;
     for output in outputs {
@@ -192,6 +194,27 @@ fn hand_out(
         _ if !are_written => ExitCode::from(FAILED.max(code)),
         _ => ExitCode::from(code),
     }
+}
+
+/// One line for stderr about what is wrong with a run.
+fn complain_of(report: &Report) {
+    if let Some(error) = &report.error {
+        complain(error);
+    } else if let Some(difference) = &report.first_difference {
+        complain(&format_args!("an echo differed from what was sent: {difference}"));
+    }
+}
+
+/// Whether a report has more to say than that there was no run.
+fn has_figures(report: &Report, code: u8) -> bool {
+    code != USAGE && (code != FAILED || report.flows.opened > 0)
+}
+
+/// Whether the report puts the fault of a run on the very terminal that stderr leads to.
+fn is_told_by_report(arguments: &Arguments, report: &Report, code: u8) -> bool {
+    let is_text = !arguments.json && !arguments.json_stream;
+    let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
+    is_text && is_seen && has_figures(report, code)
 }
 
 /// The run is over: from here on Ctrl-C ends the program, for whoever reads the report may have

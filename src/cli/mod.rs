@@ -7,6 +7,7 @@ mod ping;
 mod send;
 mod serve;
 mod standard;
+mod terminal;
 mod text;
 mod usage;
 mod values;

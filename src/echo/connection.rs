@@ -56,9 +56,7 @@ impl<O: Observer> Server<O> {
         };
         let transport = connection.stream.transport();
         self.counters[transport].add(cause, 1);
-        if cause != Cause::Finished {
-            self.observer.notice(&Notice::StreamEnded { transport, cause });
-        }
+        self.observer.notice(&Notice::StreamEnded { transport, cause });
         Next::Close
     }
 

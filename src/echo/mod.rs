@@ -190,6 +190,9 @@ impl<O: Observer> Server<O> {
         let outcome = accept_slice(listener, readiness, &mut work, on_stream);
         notice_losses(&mut self.observer, transport, &before, &self.counters[transport]);
         self.counters.connections_open += accepted;
+        if accepted > 0 {
+            self.observer.notice(&Notice::Accepted { transport, times: accepted });
+        }
         if self.options.one_off && accepted > 0 {
             self.life.take_one_off();
             return Next::Close;

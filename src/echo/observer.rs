@@ -46,7 +46,9 @@ impl Observer for () {}
 /// How much a [`Notice`] matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Of interest to who follows single connections.
+    /// Of interest to a reader that follows every connection.
+    Trace,
+    /// Of interest to a reader that follows connections with trouble.
     Debug,
     /// Part of ordinary life.
     Info,
@@ -77,11 +79,18 @@ pub enum Notice<'a> {
         /// Why.
         error: &'a io::Error,
     },
-    /// A stream ended other than by its peer's FIN.
+    /// Connections were accepted.
+    Accepted {
+        /// Over which transport.
+        transport: Transport,
+        /// How many at once.
+        times: u64,
+    },
+    /// A stream ended.
     StreamEnded {
         /// Over which transport.
         transport: Transport,
-        /// Why.
+        /// Why: [`Cause::Finished`] when its peer sent FIN.
         cause: Cause,
     },
     /// Connections were turned away, or datagrams or answers dropped, or not received.
@@ -123,6 +132,7 @@ impl Notice<'_> {
             Notice::StreamEnded { transport, cause } | Notice::Dropped { transport, cause, .. } => {
                 (cause.name(), transport.name())
             }
+            Notice::Accepted { transport, .. } => ("accepted", transport.name()),
             Notice::Draining { .. } => ("draining", ""),
             Notice::StoppedShort { .. } => ("stopped_short", ""),
             Notice::DrainTimedOut { .. } => ("drain_timed_out", ""),
@@ -132,6 +142,9 @@ impl Notice<'_> {
     /// How much it matters.
     pub fn severity(&self) -> Severity {
         match self {
+            Notice::Accepted { .. } | Notice::StreamEnded { cause: Cause::Finished, .. } => {
+                Severity::Trace
+            }
             Notice::StreamEnded { .. } => Severity::Debug,
             Notice::Draining { .. } => Severity::Info,
             _ => Severity::Warning,
@@ -155,6 +168,9 @@ impl fmt::Display for Notice<'_> {
             Notice::Unregistered { transport, error } => {
                 let reason = reason(error);
                 write!(formatter, "{}: a socket was closed unserved: {reason}", transport.name())
+            }
+            Notice::Accepted { transport, times } => {
+                write!(formatter, "{}: accepted ({times} at once)", transport.name())
             }
             Notice::StreamEnded { transport, cause } => {
                 write!(formatter, "{}: connection closed: {}", transport.name(), cause.name())

@@ -56,28 +56,52 @@ impl Interval {
     /// One line for people, without its end: when, what phase, how many a second, how fast, how
     /// many lost; 90 columns, and more only when something went wrong.
     pub fn to_text_line(&self, mode: Mode) -> String {
+        self.fields(mode).join("  ")
+    }
+
+    /// As [`Interval::to_text_line`], without the less telling times if the terminal has no room
+    /// for them.
+    pub fn to_terminal_line(&self, mode: Mode, columns: usize) -> String {
+        const LESS_TELLING: [&str; 3] = ["max ", "p50 ", "p99 "];
+        let mut fields = self.fields(mode);
+        for time in LESS_TELLING {
+            let line = fields.join("  ");
+            if line.chars().count() <= columns {
+                return line;
+            }
+            fields.retain(|field| !field.starts_with(time));
+        }
+        let line = fields.join("  ");
+        if line.chars().count() <= columns {
+            return line;
+        }
+        // No longer in columns below each other.
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn fields(&self, mode: Mode) -> Vec<String> {
         let [start, end] = [self.start_ns, self.end_ns].map(|ns| ns as f64 / 1e9);
         let max = self.latency.max_ns();
         let [p50, p99] = [Percentile::P50, Percentile::P99].map(|p| self.latency.percentile(p));
         let [p50, p99, max] = [p50, p99, max].map(time_or_dash);
         let Messages { lost, late, duplicated, reordered, corrupted, .. } = self.messages;
-        let mut line = format!(
-            "{start:>6.1} -{end:>6.1} s  {:<7} {:>9} {}  p50 {p50:>7}  p99 {p99:>7}  max {max:>7}  \
-             lost {lost}",
-            self.phase(),
-            rate_text(self.rate()),
-            unit(mode),
-        );
+        let (phase, rate, unit) = (self.phase(), rate_text(self.rate()), unit(mode));
+        let mut fields = vec![
+            format!("{start:>6.1} -{end:>6.1} s  {phase:<7} {rate:>9} {unit}"),
+            format!("p50 {p50:>7}"),
+            format!("p99 {p99:>7}"),
+            format!("max {max:>7}"),
+            format!("lost {lost}"),
+        ];
         let trouble = [
             ("late", late),
             ("duplicated", duplicated),
             ("reordered", reordered),
             ("corrupted", corrupted),
         ];
-        for (name, count) in trouble.iter().filter(|(_, count)| *count > 0) {
-            line.push_str(&format!("  {name} {count}"));
-        }
-        line
+        let trouble = trouble.into_iter().filter(|(_, count)| *count > 0);
+        fields.extend(trouble.map(|(name, count)| format!("{name} {count}")));
+        fields
     }
 
     /// For a progress bar, which says by itself how much of the run is done: 50 columns at most
@@ -150,6 +174,23 @@ mod tests {
         let expected = "1.0 - 2.0 s 2,000 msg/s p50 71.2 us p99 71.2 us max 71.2 us lost 0";
         assert_eq!(words.join(" "), expected);
         assert!(line.len() <= 90, "{line}");
+    }
+
+    #[test]
+    fn a_line_that_is_too_wide_for_the_terminal_loses_its_less_telling_times() {
+        let interval = interval(2_000);
+        let whole = interval.to_text_line(Mode::Echo);
+        assert_eq!(interval.to_terminal_line(Mode::Echo, 90), whole);
+        for (columns, left_out) in
+            [(80, &["max"][..]), (65, &["max", "p50"]), (30, &["max", "p50", "p99"])]
+        {
+            let line = interval.to_terminal_line(Mode::Echo, columns);
+            assert!(line.len() <= columns, "{line}");
+            for name in ["max", "p50", "p99"] {
+                assert_eq!(line.contains(name), !left_out.contains(&name), "{line}");
+            }
+            assert!(line.contains("2,000 msg/s") && line.ends_with("lost 0"), "{line}");
+        }
     }
 
     #[test]

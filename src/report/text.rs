@@ -1,40 +1,48 @@
 //! The report for people: what was done, what came of it, and how far to trust it. At most 100
-//! columns; only a word that is longer by itself goes beyond.
+//! columns, or those of the terminal; only a word that is longer by itself goes beyond.
 
 mod page;
+mod terminal;
+mod times;
 
 use std::fmt;
 
-use self::page::Page;
+use self::page::{COLUMNS_MAX, Page};
+use self::times::times;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use super::{
     Assertion, Difference, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, Report,
-    Status, Summary, Verdict, health_text,
+    Status, Verdict, health_text,
 };
 
 impl fmt::Display for Report {
     /// As text of many lines, each ended.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut page = Page::default();
+        let mut page = Page::new(COLUMNS_MAX);
         head(self, &mut page);
-        if self.messages.sent > 0 {
-            conditions(self, &mut page);
-            speed(self, &mut page);
-            times(self, &mut page);
-        }
-        if self.messages.sent > 0 || self.flows != Flows::default() {
-            outcome(self, &mut page);
-            trains(self, &mut page);
-            generator(self, &mut page);
-            page.entry("environment", &environment_text(self));
-        }
-        for warning in &self.warnings {
-            page.entry("WARNING", &one_line(&warning.0));
-        }
-        for outcome in &self.asserts {
-            page.entry("assert", &assert_text(outcome));
-        }
+        fault(self, &mut page);
+        body(self, &mut page);
         f.write_str(page.as_str())
+    }
+}
+
+fn body(report: &Report, page: &mut Page) {
+    if report.messages.sent > 0 {
+        conditions(report, page);
+        speed(report, page);
+        times(report, page);
+    }
+    if report.messages.sent > 0 || report.flows != Flows::default() {
+        outcome(report, page);
+        trains(report, page);
+        generator(report, page);
+        page.entry("environment", &environment_text(report));
+    }
+    for warning in &report.warnings {
+        page.entry("WARNING", &one_line(&warning.0));
+    }
+    for outcome in &report.asserts {
+        page.entry("assert", &assert_text(outcome));
     }
 }
 
@@ -46,6 +54,10 @@ fn head(report: &Report, page: &mut Page) {
     if let Some(label) = &report.label {
         page.entry("label", &one_line(label));
     }
+}
+
+/// Why there is no run, or not all of one.
+fn fault(report: &Report, page: &mut Page) {
     let reason = report.error.as_deref().map(one_line);
     match (report.status, reason) {
         (Status::Ok, _) => {}
@@ -111,13 +123,14 @@ fn warmup_text(messages: &Messages) -> String {
     text
 }
 
-fn speed(report: &Report, page: &mut Page) {
+/// So many a second, of so many.
+fn rate_of(report: &Report) -> String {
     let unit = match report.mode {
         Mode::Echo => "messages",
         Mode::Connect => "connections",
     };
     let achieved = report.rate.achieved;
-    let rate = match report.rate.asked {
+    match report.rate.asked {
         Some(asked) => format!(
             "{} {unit} a second achieved of {} asked ({})",
             rate_text(achieved),
@@ -125,65 +138,18 @@ fn speed(report: &Report, page: &mut Page) {
             percent_text(achieved, asked)
         ),
         None => format!("{} {unit} a second achieved, none asked", rate_text(achieved)),
-    };
-    page.entry("rate", &rate);
+    }
+}
+
+fn speed(report: &Report, page: &mut Page) {
+    page.entry("rate", &rate_of(report));
     let a_second = |bytes: u64| match report.elapsed_ns {
         0 => bytes_text(0.0),
         elapsed_ns => bytes_text(bytes as f64 * 1e9 / elapsed_ns as f64),
     };
     let sent = a_second(report.bytes.sent);
-    let received = bytes_text(achieved * report.length as f64);
+    let received = bytes_text(report.rate.achieved * report.length as f64);
     page.entry("throughput", &format!("{sent}/s sent, {received}/s received"));
-}
-
-/// The table of times, and what its gaps mean.
-fn times(report: &Report, page: &mut Page) {
-    let response = match report.load_loop {
-        LoadLoop::Closed => "response",
-        LoadLoop::Open => "response time",
-    };
-    let optional = [
-        ("service time", report.service_time_ns.as_ref()),
-        ("schedule lag", report.generator.schedule_lag_ns.as_ref()),
-    ];
-    let mut columns = vec![(response, &report.latency_ns)];
-    columns.extend(optional.into_iter().filter_map(|(name, column)| Some((name, column?))));
-    let title = match report.mode {
-        Mode::Echo => "round trip",
-        Mode::Connect => "connect, echo",
-    };
-    if report.latency_ns.count == 0 {
-        page.entry(title, "no echo came in time");
-        return;
-    }
-    page.row(title, columns.iter().map(|(name, _)| (*name).to_owned()));
-    let mut row = |name: &str, value: &dyn Fn(&Summary) -> Option<u64>| {
-        let cells = columns.iter().map(|(_, summary)| {
-            let value = if summary.count == 0 { None } else { value(summary) };
-            value.map_or_else(|| "-".to_owned(), time_text)
-        });
-        page.row(name, cells);
-    };
-    row("min", &|summary| Some(summary.min));
-    for (percentile, _) in &report.latency_ns.percentiles {
-        row(&format!("p{percentile}"), &|summary| summary.percentile(percentile));
-    }
-    row("max", &|summary| Some(summary.max));
-    row("mean", &|summary| Some(summary.mean));
-    row("stddev", &|summary| Some(summary.stddev));
-    let has_gap = columns
-        .iter()
-        .any(|(_, column)| column.percentiles.iter().any(|(_, value)| value.is_none()));
-    let samples = counted(report.latency_ns.count, "sample");
-    let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
-    page.entry("", &format!("{samples}{gaps}"));
-    if report.load_loop == LoadLoop::Open {
-        page.entry(
-            "",
-            "response time: from the moment a message was due; service time: from the moment it \
-             was sent",
-        );
-    }
 }
 
 fn outcome(report: &Report, page: &mut Page) {

@@ -31,6 +31,7 @@ mod standard;
 mod supervised;
 mod support;
 mod syscalls;
+mod terminal;
 mod threads;
 mod tidy;
 mod trains;

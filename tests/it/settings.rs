@@ -72,9 +72,12 @@ fn the_log_level_is_info_and_each_v_adds_to_it() {
     let closed = "tcp: connection closed: reset";
     let log = whole_log(&[], None);
     assert!(log.contains("INFO") && log.contains("draining") && !log.contains(closed), "{log}");
-    for flag in ["-v", "-vv"] {
+    for (flag, has_all) in [("-v", false), ("-vv", true)] {
         let log = whole_log(&[flag], None);
         assert!(log.contains("draining") && log.contains(closed), "{flag}: {log}");
+        for line in ["tcp: accepted (1 at once)", "tcp: connection closed: finished"] {
+            assert_eq!(log.contains(line), has_all, "{flag}: {log}");
+        }
     }
 }
 

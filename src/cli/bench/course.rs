@@ -18,6 +18,7 @@ use resound::spawn_thread;
 use super::arguments::Arguments;
 use super::document::PROGRAM;
 use crate::cli::standard;
+use crate::cli::terminal::{can_redraw, columns};
 
 /// Intervals that wait to be shown; each holds a histogram of some 300 KiB.
 const WAITING_MAX: usize = 16;
@@ -78,6 +79,8 @@ enum Lines {
 /// The thread's own.
 struct Shower {
     lines: Lines,
+    /// Some interval had an open connection, or an echo.
+    has_begun: bool,
     mode: Mode,
     percentiles: PercentileList,
     bar: ProgressBar,
@@ -101,6 +104,7 @@ impl Console {
         let logs = logs.map(|(place, log)| Ok((place, log?)));
         let shower = Shower {
             lines: lines(arguments),
+            has_begun: false,
             mode: arguments.mode(),
             percentiles: arguments.percentiles.clone(),
             bar: progress_bar(arguments),
@@ -148,12 +152,12 @@ fn lines(arguments: &Arguments) -> Lines {
 
 /// A live line on a terminal, none elsewhere.
 fn progress_bar(arguments: &Arguments) -> ProgressBar {
-    if !io::stderr().is_terminal() {
+    if !can_redraw(&io::stderr()) {
         return ProgressBar::hidden();
     }
     let style = match arguments.expected() {
-        Some(_) => "{bar:20} {percent:>3}% {msg}",
-        None => "{spinner} {elapsed_precise} {msg}",
+        Some(_) => "{bar:20} {percent:>3}% {wide_msg}",
+        None => "{spinner} {elapsed_precise} {wide_msg}",
     };
     let length_ms = arguments.expected().map_or(0, |time| time.as_millis());
     let bar = ProgressBar::new(u64::try_from(length_ms).unwrap_or(u64::MAX));
@@ -213,6 +217,7 @@ impl Shower {
 
     fn take(&mut self, interval: &Interval) -> io::Result<()> {
         self.bar.set_message(interval.to_progress(self.mode));
+        self.has_begun |= interval.flows_open > 0 || interval.messages.received > 0;
         let log_errors = &mut self.shown.log_errors;
         self.logs.retain_mut(|(place, log)| match log.add(interval) {
             Ok(()) => true,
@@ -222,16 +227,20 @@ impl Shower {
                 false
             }
         });
+        let line = |columns: Option<usize>| match columns {
+            Some(columns) => interval.to_terminal_line(self.mode, columns),
+            None => interval.to_text_line(self.mode),
+        };
         match self.lines {
+            // A server that is not there is told on a line of its own.
+            Lines::Stdout | Lines::Stderr if !self.has_begun => Ok(()),
             Lines::None => Ok(()),
-            Lines::Stdout => self.bar.suspend(|| {
-                let line = interval.to_text_line(self.mode);
-                line_to(standard::stdout(), &line)
-            }),
-            Lines::Stderr => self.bar.suspend(|| {
-                let line = interval.to_text_line(self.mode);
-                line_to(standard::stderr(), &line)
-            }),
+            Lines::Stdout => {
+                self.bar.suspend(|| line_to(standard::stdout(), &line(columns(&io::stdout()))))
+            }
+            Lines::Stderr => {
+                self.bar.suspend(|| line_to(standard::stderr(), &line(columns(&io::stderr()))))
+            }
             Lines::JsonToStdout => {
                 line_to(standard::stdout(), &interval.to_json_line(&self.percentiles))
             }

@@ -1,7 +1,7 @@
 //! The flags of `serve`, and what they mean.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use super::loops::LOOPS_MAX;
 use super::metrics::parse_host_port;
 use crate::cli::outlet::Outlet;
+use crate::cli::terminal::has_colors;
 use crate::cli::values::{CpuList, cpu_list, spin};
 
 /// The most that a UDP datagram carries: over IPv6. Over IPv4 it is 20 bytes less, of which the
@@ -154,7 +155,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port)]
     pub(super) metrics: Option<HostPort>,
 
-    /// Log more (twice: still more); RUST_LOG overrides
+    /// Log connections that end other than by their peer's FIN (twice: every connection);
+    /// RUST_LOG overrides
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
@@ -339,7 +341,7 @@ impl Arguments {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(level)))
             .with_target(false)
-            .with_ansi(io::stderr().is_terminal())
+            .with_ansi(has_colors(&io::stderr()))
             .with_writer(move || log.clone());
         if is_journal(&io::stderr()) {
             // It has times of its own.

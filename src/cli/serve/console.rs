@@ -8,7 +8,7 @@ use resound::echo::{Counters, Notice, Observer, Severity};
 use resound::endpoint::Transport;
 use resound::reactor::LoopCounts;
 use resound::socket::Peer;
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::inquiry::Respondent;
 use super::supervisor::Event;
@@ -94,10 +94,11 @@ impl Observer for Console {
         }
         let left_out = match notice.severity() {
             Severity::Warning => self.due(notice),
-            Severity::Debug | Severity::Info => Some(0),
+            Severity::Trace | Severity::Debug | Severity::Info => Some(0),
         };
         let (label, Some(left_out)) = (&self.label, left_out) else { return };
         match (notice.severity(), left_out) {
+            (Severity::Trace, _) => trace!("{label}{notice}"),
             (Severity::Debug, _) => debug!("{label}{notice}"),
             (Severity::Info, _) => info!("{label}{notice}"),
             (Severity::Warning, 0) => warn!("{label}{notice}"),

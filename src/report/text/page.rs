@@ -1,7 +1,10 @@
 //! Labelled paragraphs and rows of a table, wrapped to the width of a page.
 
-/// The widest line, unless one word alone is wider.
-const COLUMNS_MAX: usize = 100;
+/// The widest line where no terminal says otherwise, unless one word alone is wider.
+pub(super) const COLUMNS_MAX: usize = 100;
+
+/// No page is narrower: a label, and a cell beside it.
+const COLUMNS_MIN: usize = INDENT + CELL;
 
 /// Where text begins; labels stand before it.
 const INDENT: usize = 14;
@@ -10,10 +13,23 @@ const INDENT: usize = 14;
 const CELL: usize = 15;
 
 /// Lines so far.
-#[derive(Debug, Default)]
-pub(super) struct Page(String);
+#[derive(Debug)]
+pub(super) struct Page {
+    lines: String,
+    columns: usize,
+}
 
 impl Page {
+    /// A page of this width, but never wider than [`COLUMNS_MAX`].
+    pub(super) fn new(columns: usize) -> Page {
+        Page { lines: String::new(), columns: columns.clamp(COLUMNS_MIN, COLUMNS_MAX) }
+    }
+
+    /// How many cells a row has room for.
+    pub(super) fn cells(&self) -> usize {
+        (self.columns - INDENT) / CELL
+    }
+
     /// A label and its text. A continuation has an empty label.
     pub(super) fn entry(&mut self, label: &str, text: &str) {
         let mut line = format!("{label:<INDENT$}");
@@ -21,7 +37,7 @@ impl Page {
         let mut is_first = true;
         for word in text.split(' ') {
             let width = word.chars().count();
-            if !is_first && column + 1 + width > COLUMNS_MAX {
+            if !is_first && column + 1 + width > self.columns {
                 self.end_line(&line);
                 line = " ".repeat(INDENT);
                 column = INDENT;
@@ -46,12 +62,12 @@ impl Page {
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        &self.lines
     }
 
     fn end_line(&mut self, line: &str) {
-        self.0.push_str(line.trim_end());
-        self.0.push('\n');
+        self.lines.push_str(line.trim_end());
+        self.lines.push('\n');
     }
 }
 
@@ -63,7 +79,7 @@ mod tests {
 
     #[test]
     fn long_text_goes_on_below_its_beginning() {
-        let mut page = Page::default();
+        let mut page = Page::new(COLUMNS_MAX);
         page.entry("health", &"word ".repeat(30));
         let lines: Vec<&str> = page.as_str().lines().collect();
         assert_eq!(lines.len(), 2);
@@ -73,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_long_word_is_not_cut() {
-        let mut page = Page::default();
+        let mut page = Page::new(COLUMNS_MAX);
         let path = "x".repeat(120);
         page.entry("endpoint", &format!("unix:{path} and more"));
         assert!(page.as_str().contains(&path));
@@ -82,13 +98,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_stay_and_lines_are_short(words in prop::collection::vec("[a-zé]{1,40}", 1..60)) {
-            let mut page = Page::default();
+        fn words_stay_and_lines_are_short(
+            words in prop::collection::vec("[a-zé]{1,40}", 1..60),
+            columns in 60..200_usize,
+        ) {
+            let mut page = Page::new(columns);
             page.entry("", &words.join(" "));
             let back: Vec<&str> = page.as_str().split_whitespace().collect();
             prop_assert_eq!(back, words);
             for line in page.as_str().lines() {
-                prop_assert!(line.chars().count() <= COLUMNS_MAX);
+                prop_assert!(line.chars().count() <= columns.min(COLUMNS_MAX));
             }
         }
     }

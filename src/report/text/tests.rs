@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::{Rate, Trains, Verdict, Warning, samples};
+use crate::report::{Rate, Summary, Trains, Verdict, Warning, samples};
 
 /// The text with each run of white space as one space: wrapping is tested on the page.
 fn words_of(report: &Report) -> String {

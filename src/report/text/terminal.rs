@@ -1,0 +1,45 @@
+//! The report on a terminal: as wide as that is, and the figures that count at the end.
+
+use super::page::Page;
+use super::{body, count_text, counted, fault, head, rate_of, time_text};
+use crate::report::{Messages, Report, Verdict};
+
+impl Report {
+    /// As text for a terminal of this width.
+    ///
+    /// A terminal shows the end of a report that is longer than itself, so what a reader looks for
+    /// first is at the end: a fault, and the figures that count.
+    pub fn to_terminal_text(&self, columns: usize) -> String {
+        let mut page = Page::new(columns);
+        head(self, &mut page);
+        body(self, &mut page);
+        fault(self, &mut page);
+        if self.messages.received > 0 {
+            page.entry("result", &result_text(self));
+        }
+        page.as_str().to_owned()
+    }
+}
+
+/// The rate, the times, what was lost and how far to trust it, on a line or two.
+fn result_text(report: &Report) -> String {
+    let mut text = rate_of(report);
+    for name in ["50", "99"] {
+        if let Some(value) = report.latency_ns.percentile(name) {
+            text.push_str(&format!(", p{name} {}", time_text(value)));
+        }
+    }
+    let Messages { lost, corrupted, .. } = report.messages;
+    text.push_str(&format!(", {} lost", count_text(lost)));
+    if corrupted > 0 {
+        text.push_str(&format!(", {} CORRUPTED", count_text(corrupted)));
+    }
+    let failed = report.asserts.iter().filter(|outcome| !outcome.held).count();
+    if failed > 0 {
+        text.push_str(&format!(", {} NOT held", counted(failed as u64, "assert")));
+    }
+    match report.generator.verdict {
+        Verdict::Ok => text + "; health ok",
+        _ => text + "; the generator was the limit: see HEALTH",
+    }
+}

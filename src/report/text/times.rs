@@ -1,0 +1,64 @@
+//! The table of times.
+
+use super::page::Page;
+use super::{counted, time_text};
+use crate::report::{LoadLoop, Mode, Report, Summary};
+
+/// The table of times, and what its gaps mean.
+pub(super) fn times(report: &Report, page: &mut Page) {
+    let response = match report.load_loop {
+        LoadLoop::Closed => "response",
+        LoadLoop::Open => "response time",
+    };
+    let optional = [
+        ("service time", report.service_time_ns.as_ref()),
+        ("schedule lag", report.generator.schedule_lag_ns.as_ref()),
+    ];
+    let mut columns = vec![(response, &report.latency_ns)];
+    columns.extend(optional.into_iter().filter_map(|(name, column)| Some((name, column?))));
+    let title = match report.mode {
+        Mode::Echo => "round trip",
+        Mode::Connect => "connect, echo",
+    };
+    if report.latency_ns.count == 0 {
+        page.entry(title, "no echo came in time");
+        return;
+    }
+    // On a narrow page the table goes on below itself.
+    for columns in columns.chunks(page.cells()) {
+        table(title, columns, page);
+    }
+    let has_gap = columns
+        .iter()
+        .any(|(_, column)| column.percentiles.iter().any(|(_, value)| value.is_none()));
+    let samples = counted(report.latency_ns.count, "sample");
+    let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
+    page.entry("", &format!("{samples}{gaps}"));
+    if report.load_loop == LoadLoop::Open {
+        page.entry(
+            "",
+            "response time: from the moment a message was due; service time: from the moment it \
+             was sent",
+        );
+    }
+}
+
+/// Times side by side, each in a column of this name.
+fn table(title: &str, columns: &[(&str, &Summary)], page: &mut Page) {
+    page.row(title, columns.iter().map(|(name, _)| (*name).to_owned()));
+    let mut row = |name: &str, value: &dyn Fn(&Summary) -> Option<u64>| {
+        let cells = columns.iter().map(|(_, summary)| {
+            let value = if summary.count == 0 { None } else { value(summary) };
+            value.map_or_else(|| "-".to_owned(), time_text)
+        });
+        page.row(name, cells);
+    };
+    row("min", &|summary| Some(summary.min));
+    // All have the same percentiles.
+    for (percentile, _) in columns.first().map_or(&[][..], |(_, first)| &first.percentiles) {
+        row(&format!("p{percentile}"), &|summary| summary.percentile(percentile));
+    }
+    row("max", &|summary| Some(summary.max));
+    row("mean", &|summary| Some(summary.mean));
+    row("stddev", &|summary| Some(summary.stddev));
+}
