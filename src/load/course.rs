@@ -29,6 +29,9 @@ const WARMUP_BACKLOG_NS: u64 = 10_000_000;
 /// Whoever interrupts does not want to wait.
 const INTERRUPTED_DRAIN_NS: u64 = 200_000_000;
 
+/// A drain of less than this part of an interval is not told if nothing happened in it.
+const SHORTEST_DRAIN_DIVISOR: u64 = 10;
+
 /// A run without a set duration ends when nothing has come back for so many timeouts, and for 10 s.
 const SILENCE_TIMEOUTS: u64 = 10;
 const SILENCE_NS_MIN: u64 = 10_000_000_000;
@@ -200,11 +203,13 @@ impl<O: Observer> Generator<O> {
         if now_ns >= self.course.interval_at_ns {
             self.tell_interval(now_ns, !self.course.is_measuring);
             let interval_ns = self.course.interval_ns.unwrap_or(u64::MAX);
-            // Those that were slept through come once.
             self.course.interval_at_ns =
-                self.course.interval_at_ns.saturating_add(interval_ns).max(now_ns + 1);
+                next_interval_ns(self.course.interval_at_ns, interval_ns, now_ns);
         }
-        if now_ns >= self.run.end_ns() || self.run.is_spent() {
+        // All that were asked for are sent, and the last has had its share of the time.
+        let is_counted_out =
+            self.run.is_spent() && self.run.counted_end_ns().is_none_or(|end_ns| now_ns >= end_ns);
+        if now_ns >= self.run.end_ns() || is_counted_out {
             self.end(EndedBy::Plan, now_ns, sources, context);
         } else if self.has_no_flow() {
             self.end(EndedBy::NoFlow, now_ns, sources, context);
@@ -250,6 +255,8 @@ impl<O: Observer> Generator<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) {
+        // The drain begins an interval of its own.
+        self.tell_interval(now_ns, !self.course.is_measuring);
         let course = &mut self.course;
         if course.is_measuring {
             course.meter.stop(now_ns);
@@ -257,6 +264,9 @@ impl<O: Observer> Generator<O> {
         course.phase = Phase::Draining;
         course.ended_by = ended_by;
         course.end_ns = now_ns.min(self.run.end_ns());
+        if let Some(end_ns) = self.run.counted_end_ns().filter(|_| self.run.is_spent()) {
+            course.end_ns = course.end_ns.min(end_ns.max(self.run.tally.begun_ns_last));
+        }
         let drain_ns = match ended_by {
             EndedBy::Interrupt => INTERRUPTED_DRAIN_NS.min(self.run.timeout_ns),
             _ => self.run.timeout_ns,
@@ -290,7 +300,9 @@ impl<O: Observer> Generator<O> {
     }
 
     fn over(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
-        self.tell_interval(now_ns, !self.course.is_measuring);
+        if !self.is_drain_void(now_ns) {
+            self.tell_interval(now_ns, !self.course.is_measuring);
+        }
         let course = &mut self.course;
         if self.run.tally.begun_ns_last > course.end_ns {
             // What was held up has been sent since: its cost is counted with it.
@@ -336,6 +348,15 @@ impl<O: Observer> Generator<O> {
         }
     }
 
+    /// Whether the interval of the drain has no time to speak of, and nothing happened in it.
+    fn is_drain_void(&self, now_ns: u64) -> bool {
+        let (start_ns, before) = self.course.interval_before;
+        let messages = self.run.tally.of_phase(self.course.is_measuring);
+        let has_happened = Messages { in_flight_at_end: 0, ..since(messages, before) };
+        let shortest_ns = self.course.interval_ns.unwrap_or(0) / SHORTEST_DRAIN_DIVISOR;
+        has_happened == Messages::default() && now_ns.saturating_sub(start_ns) < shortest_ns
+    }
+
     /// Tells the observer what came since the last time, if it is to be told.
     fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
         let has_begun = !matches!(self.course.phase, Phase::NotBegun | Phase::Opening);
@@ -366,6 +387,9 @@ impl<O: Observer> Generator<O> {
             Phase::Opening if course.unsettled == 0 => return 0,
             Phase::Opening => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
             Phase::Sending => {
+                if self.run.is_spent() {
+                    at_ns = at_ns.min(self.run.counted_end_ns().unwrap_or(u64::MAX));
+                }
                 if !course.is_measuring {
                     at_ns = at_ns.min(course.measure_from_ns);
                 }
@@ -391,6 +415,15 @@ impl<O: Observer> Generator<O> {
         }
         at_ns.saturating_sub(now_ns).min(SLEEP_NS_MAX)
     }
+}
+
+/// When the interval that begins now ends: at the next of the planned times, unless the generator
+/// was halted and that is near. An interval is never shorter than half of what was asked for.
+fn next_interval_ns(planned_ns: u64, interval_ns: u64, now_ns: u64) -> u64 {
+    let least_ns = now_ns.saturating_add(interval_ns / 2);
+    let missing_ns = least_ns.saturating_sub(planned_ns);
+    let skipped = missing_ns.div_ceil(interval_ns.max(1)).max(1);
+    planned_ns.saturating_add(interval_ns.saturating_mul(skipped))
 }
 
 /// What came since. Those in flight are what has neither come back nor been given up.

@@ -2,7 +2,7 @@
 
 use super::course::EndedBy;
 use super::meter::process_cpu_ns;
-use super::{Generator, Observer};
+use super::{Arrival, Generator, Observer};
 use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::reactor::Spin;
@@ -77,6 +77,11 @@ impl<O: Observer> Generator<O> {
         let pacing = self.pacing();
         let unsent = self.unsent();
         let received_in_time = self.received_in_time();
+        let mut achieved = a_second(received_in_time, elapsed_ns);
+        if let (Some(rate), Arrival::Fixed) = (self.options.rate, self.options.arrival) {
+            // Where the end cuts the last message's share of the time, all of it is counted still.
+            achieved = achieved.min(whole(rate));
+        }
         let tally = &mut self.run.tally;
         let mut messages = tally.measured;
         messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
@@ -95,10 +100,7 @@ impl<O: Observer> Generator<O> {
             elapsed_ns,
             warmup_ns: warmup_end_ns - course.start_ns,
             drain_ns: course.over_ns.saturating_sub(until_ns),
-            rate: Rate {
-                asked: self.options.rate.map(whole),
-                achieved: a_second(received_in_time, elapsed_ns),
-            },
+            rate: Rate { asked: self.options.rate.map(whole), achieved },
             bytes: tally.bytes,
             messages,
             warmup_messages,
@@ -133,9 +135,9 @@ impl<O: Observer> Generator<O> {
     }
 
     /// The end of the sending, which is later than planned where messages of an open loop were held
-    /// up; where the number of messages was the limit, the last echo.
+    /// up; where the number of messages was the limit of a closed loop, the last echo.
     fn measured_until_ns(&self) -> u64 {
-        let last_ns = match self.run.is_spent() {
+        let last_ns = match self.run.is_spent() && !self.run.is_open_loop() {
             true => self.run.tally.echo_ns_last,
             false => self.run.tally.begun_ns_last,
         };

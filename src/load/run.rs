@@ -39,6 +39,8 @@ pub(super) struct Run {
     end_ns: u64,
     /// Measured messages that may still be begun.
     remaining: Option<u64>,
+    /// Measured messages that were asked for.
+    count: Option<u64>,
     rate: Option<(u64, Arrival)>,
     /// One a flow in an open loop; a flow that could not be opened has none.
     paces: Vec<Option<Pace>>,
@@ -90,6 +92,7 @@ impl Run {
             is_sending: false,
             end_ns: u64::MAX,
             remaining: options.count,
+            count: options.count,
             rate: options.rate.map(|rate| (rate, options.arrival)),
             paces: Vec::new(),
         }
@@ -128,6 +131,15 @@ impl Run {
     /// All measured messages that were asked for are begun.
     pub(super) fn is_spent(&self) -> bool {
         self.remaining == Some(0)
+    }
+
+    /// When an open loop with a count is over: `count / rate` after its beginning, because the last
+    /// message has its share of the time as every other has.
+    pub(super) fn counted_end_ns(&self) -> Option<u64> {
+        let (count, (rate, _)) = (self.count?, self.rate?);
+        let length_ns = (u128::from(count) * 1_000_000_000).div_ceil(u128::from(rate));
+        let length_ns = u64::try_from(length_ns).unwrap_or(u64::MAX);
+        Some(self.tally.measure_from_ns.saturating_add(length_ns))
     }
 
     pub(super) fn is_open_loop(&self) -> bool {

@@ -71,6 +71,11 @@ impl Tally {
         intended_ns >= self.measure_from_ns
     }
 
+    /// The counts of a phase.
+    pub(super) fn of_phase(&self, is_measured: bool) -> Messages {
+        if is_measured { self.measured } else { self.warmup }
+    }
+
     /// The counts that a message belongs to.
     pub(super) fn of(&mut self, is_measured: bool) -> &mut Messages {
         if is_measured { &mut self.measured } else { &mut self.warmup }

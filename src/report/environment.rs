@@ -16,7 +16,7 @@ impl Environment {
     /// use resound::report::Environment;
     ///
     /// let here = Environment::here(true, false);
-    /// assert!(!here.kernel.is_empty() && here.cpus_online > 0);
+    /// assert!(!here.kernel.is_empty() && here.cpus_online != Some(0));
     /// ```
     pub fn here(loopback: bool, shared_cpus: bool) -> Environment {
         let system = uname();
@@ -38,10 +38,10 @@ impl Environment {
         let cpus = root.join("sys/devices/system/cpu");
         let cpu_info = read(&root.join("proc/cpuinfo")).unwrap_or_default();
         self.cpu_model = cpu_model(&cpu_info);
+        // Not from what this thread may use: the generator may be kept to one of many.
         self.cpus_online = read(&cpus.join("online"))
             .and_then(|list| cpus_in(&list))
-            .or_else(|| std::thread::available_parallelism().ok().map(|count| count.get() as u64))
-            .unwrap_or_default();
+            .or_else(|| processors_in(&cpu_info));
         let first = self.cpus_allowed.first().copied().unwrap_or_default();
         self.governor = read(&cpus.join(format!("cpu{first}/cpufreq/scaling_governor")));
         let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -64,6 +64,15 @@ fn cpu_model(cpu_info: &str) -> Option<String> {
     };
     let names = ["model name", "Model", "Hardware", "cpu model", "cpu"];
     names.iter().find_map(|name| value_of(name)).filter(|model| !model.is_empty())
+}
+
+/// How many processors /proc/cpuinfo describes: those that are online. None where it names no
+/// processor by number, as on s390.
+fn processors_in(cpu_info: &str) -> Option<u64> {
+    let is_processor =
+        |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.trim_end() == "processor");
+    let count = cpu_info.lines().filter(is_processor).count() as u64;
+    (count > 0).then_some(count)
 }
 
 /// How many a list such as `0-3,8` names.
@@ -115,7 +124,7 @@ mod tests {
             (clock, "tsc\n"),
         ]);
         assert_eq!(found.cpu_model.as_deref(), Some("A: fast one"));
-        assert_eq!(found.cpus_online, 5);
+        assert_eq!(found.cpus_online, Some(5));
         assert_eq!(found.governor.as_deref(), Some("powersave"));
         assert_eq!(found.clock_source.as_deref(), Some("tsc"));
     }
@@ -124,7 +133,9 @@ mod tests {
     fn a_machine_that_says_nothing_is_no_error() {
         let found = machine(&[("proc/cpuinfo", "model name\t:\n\0"), ("sys/devices", "")]);
         assert_eq!((found.cpu_model, found.governor, found.clock_source), (None, None, None));
-        assert!(found.cpus_online > 0, "counted another way");
+        assert_eq!(found.cpus_online, None, "what this thread may use is not what is online");
+        let found = machine(&[("proc/cpuinfo", "processor\t: 0\n\nprocessor\t: 1\nbogus: 1\n")]);
+        assert_eq!(found.cpus_online, Some(2));
     }
 
     #[test]

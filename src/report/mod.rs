@@ -151,7 +151,7 @@ pub struct Environment {
     /// The processor's model.
     pub cpu_model: Option<String>,
     /// Processors of the machine that are online.
-    pub cpus_online: u64,
+    pub cpus_online: Option<u64>,
     /// Processors this thread may run on.
     pub cpus_allowed: Vec<u64>,
     /// The frequency governor of the first of them.

@@ -32,7 +32,7 @@ pub(super) fn closed_run() -> Report {
         environment: Environment {
             kernel: "Linux 6.18.5".to_owned(),
             cpu_model: Some("Intel(R) Xeon(R) CPU @ 2.50GHz".to_owned()),
-            cpus_online: 2,
+            cpus_online: Some(2),
             cpus_allowed: vec![0, 1],
             governor: None,
             clock_source: Some("tsc".to_owned()),

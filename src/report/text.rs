@@ -316,6 +316,10 @@ fn environment_text(report: &Report) -> String {
         Some(text) => one_line(text),
         None => "unknown".to_owned(),
     };
+    let online = match environment.cpus_online {
+        Some(count) => format!("{} online", counted(count, "CPU")),
+        None => "number of CPUs unknown".to_owned(),
+    };
     let allowed: Vec<String> = environment.cpus_allowed.iter().map(u64::to_string).collect();
     let place = if environment.loopback { "; loopback: no network is in the figures" } else { "" };
     let shared = if environment.shared_cpus {
@@ -324,11 +328,11 @@ fn environment_text(report: &Report) -> String {
         ""
     };
     format!(
-        "{} on {}, {}, {} online, allowed {}, governor {}, clock {}{place}{shared}",
+        "{} on {}, {}, {}, allowed {}, governor {}, clock {}{place}{shared}",
         one_line(&report.program),
         one_line(&environment.kernel),
         or_unknown(&environment.cpu_model),
-        counted(environment.cpus_online, "CPU"),
+        online,
         allowed.join(","),
         or_unknown(&environment.governor),
         or_unknown(&environment.clock_source),

@@ -214,3 +214,16 @@ fn a_unix_listener_that_never_accepts_is_given_up() {
     let all = findings.messages;
     assert_eq!((all.received, all.sent), (0, all.lost));
 }
+
+#[test]
+fn an_interval_after_a_halt_is_no_shorter_than_half_of_one() {
+    const INTERVAL_NS: u64 = 200;
+    for (now_ns, expected_ns) in [(1_000, 1_200), (1_099, 1_200), (1_101, 1_400), (1_250, 1_400)] {
+        assert_eq!(next_interval_ns(1_000, INTERVAL_NS, now_ns), expected_ns, "{now_ns}");
+    }
+    for now_ns in 1_000..5_000 {
+        let length_ns = next_interval_ns(1_000, INTERVAL_NS, now_ns) - now_ns;
+        assert!((100..=300).contains(&length_ns), "{now_ns}: {length_ns}");
+    }
+    assert!(next_interval_ns(u64::MAX - 1, u64::MAX, 7) > 7);
+}

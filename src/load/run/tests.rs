@@ -274,3 +274,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_counted_open_loop_takes_the_count_over_the_rate() {
+    let end_ns = |rate, count| {
+        let options = Options { count: Some(count), ..open_loop(rate, 1) };
+        started(&options, 1_000, &[0], 1).counted_end_ns()
+    };
+    assert_eq!(end_ns(10, 1), Some(100_001_000));
+    assert_eq!(end_ns(3, 1), Some(333_334_334 + 1_000));
+    assert_eq!(end_ns(u64::MAX, u64::MAX), Some(1_000_001_000));
+    assert_eq!(end_ns(1, u64::MAX), Some(u64::MAX));
+    let closed = Options { count: Some(5), ..closed_loop(1) };
+    assert_eq!(started(&closed, 0, &[0], 1).counted_end_ns(), None);
+}

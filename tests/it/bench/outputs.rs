@@ -147,6 +147,46 @@ fn a_stream_of_json_is_lines_of_intervals_and_the_document() {
     assert_eq!(lines.last().unwrap()["interval"]["drain"], true, "{text}");
 }
 
+/// The drain is no part of an interval in which messages were sent.
+#[test]
+fn the_drain_begins_an_interval_of_its_own_and_no_interval_is_empty() {
+    for duration in ["-t150ms", "-t70ms"] {
+        let arguments = ["-c4", duration, "--warmup=0", "--interval=100ms", "--json-stream"];
+        let ended = run_bench(&arguments);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let text = ended.stdout_text();
+        for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            let Some(interval) = line.get("interval") else { continue };
+            let messages = &interval["messages"];
+            if interval["drain"] == true {
+                assert_eq!(messages["sent"], 0, "{text}");
+            }
+            assert!(count(interval, "/end_ns") > count(interval, "/start_ns"), "{text}");
+        }
+    }
+}
+
+/// A halt leaves no sliver of an interval behind it, which a plot would show as an outage.
+#[test]
+fn an_interval_after_a_halt_has_a_length() {
+    let arguments = ["-c2", "-r1k", "-t2s", "--warmup=0", "--interval=100ms", "--json-stream"];
+    let run = Process::start(bench(&arguments));
+    wait_until("some intervals", || run.stdout_text().lines().count() > 2);
+    run.signal(Signal::STOP);
+    std::thread::sleep(std::time::Duration::from_millis(730));
+    run.signal(Signal::CONT);
+    let ended = run.wait();
+    let text = ended.stdout_text();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let intervals: Vec<Value> = lines.filter_map(|line| line.get("interval").cloned()).collect();
+    // The last one ends with the run.
+    let (_, others) = intervals.split_last().unwrap();
+    for interval in others.iter().filter(|interval| interval["drain"] == false) {
+        let length_ns = count(interval, "/end_ns") - count(interval, "/start_ns");
+        assert!(length_ns >= 20_000_000, "{length_ns} ns in {text}");
+    }
+}
+
 /// Lines to where the text goes; with -J, stdout is the document's. Nobody asked for more.
 #[test]
 fn lines_are_printed_into_a_pipe_when_they_are_asked_for_and_only_then() {
