@@ -94,7 +94,8 @@ pub(super) const EXCESS_BYTES_PER_SECOND_MAX: u64 = 64 << 10;
 pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// How long a listener rests whose place another server may free: nobody will wake it then. A small
-/// share of what a client waits for, and a hundred slices a second for all that.
+/// share of what a client waits for, and a hundred slices a second for all that. In a drain, a
+/// datagram socket looks as often if the streams of other servers are done.
 pub(super) const PLACE_RETRY: Duration = Duration::from_millis(10);
 
 /// How long a socket whose receive goes on failing is left alone.

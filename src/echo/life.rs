@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bounds::{LINGER_MAX, LOOKS_PER_SWEEP};
+use super::bounds::{LINGER_MAX, LOOKS_PER_SWEEP, PLACE_RETRY};
 use super::clock::{Clock, Moment};
 use super::counters::Cause;
 use super::observer::{Notice, Observer};
@@ -30,6 +30,8 @@ const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Life {
     /// Listeners and datagram sockets that are open.
     endpoints: usize,
+    /// The listeners among them.
+    listeners: usize,
     one_off_taken: bool,
     drain: Option<Drain>,
     /// What was open at the end is counted as cut.
@@ -59,6 +61,8 @@ struct Drain {
     /// How often the loop comes back meanwhile, so that the clock notices a halt.
     step: Duration,
     is_finishing: bool,
+    /// The deadline has come: datagram sockets answer what is queued, and all else is cut.
+    is_last_turn: bool,
     /// By a second call: the deadline is now.
     is_cut_short: bool,
 }
@@ -72,6 +76,7 @@ impl Life {
         let now = Instant::now();
         Life {
             endpoints: 0,
+            listeners: 0,
             one_off_taken: false,
             drain: None,
             is_cut_counted: false,
@@ -93,6 +98,11 @@ impl Life {
 
     pub(super) fn endpoint_closed(&mut self) {
         self.endpoints -= 1;
+    }
+
+    pub(super) fn listener_closed(&mut self) {
+        self.listeners -= 1;
+        self.endpoint_closed();
     }
 
     /// The one connection or datagram of a one-off server is there: all endpoints close.
@@ -174,9 +184,13 @@ impl Life {
 
 impl<O: Observer> Server<O> {
     /// Ends the server's life in peace: accepts what is queued, stops listening, goes on echoing
-    /// until its peers finish, ends what is left shortly before
+    /// until the peers of its streams finish, ends what is left shortly before
     /// [`drain_timeout`](Options::drain_timeout), and stops the loop. Called a second time, stops
     /// the loop at once.
+    ///
+    /// Datagram sockets go on answering until the last stream is done, those of servers that
+    /// [share limits](Server::share_limits) with this one included. Then they answer what is queued
+    /// and close.
     pub fn drain(&mut self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         let connections_open = self.counters.connections_open;
         let now = self.life.clock.at(context.now());
@@ -196,6 +210,7 @@ impl<O: Observer> Server<O> {
             deadline,
             step,
             is_finishing: false,
+            is_last_turn: false,
             is_cut_short: false,
         });
         self.observer.notice(&Notice::Draining { connections_open, timeout });
@@ -270,6 +285,12 @@ impl<O: Observer> Server<O> {
         let may_judge = self.life.clock.is_settled();
         let drain = self.life.drain.as_mut()?;
         if now >= drain.deadline && (may_judge || drain.is_cut_short) {
+            if !drain.is_cut_short && !std::mem::replace(&mut drain.is_last_turn, true) {
+                let is_packets = |source: &Source| matches!(source.0, Kind::Packets(_));
+                let packets = sources.iter().filter(|(_, source)| is_packets(source));
+                packets.for_each(|(key, _)| context.wake(key));
+                return Some(now);
+            }
             let connections_open = self.counters.connections_open;
             if drain.is_cut_short {
                 self.observer.notice(&Notice::StoppedShort { connections_open });
@@ -287,6 +308,30 @@ impl<O: Observer> Server<O> {
         // Past the deadline, after a halt, the loop comes back when that is over for long enough.
         let step_at = now.after(drain.step);
         Some(if next > now { next.min(step_at) } else { step_at })
+    }
+
+    /// Whether datagram sockets that have answered all may close, in a drain. If other servers are
+    /// not done, the socket of the context looks again soon.
+    pub(super) fn ends_datagrams(&mut self, context: &Context<'_, Source>) -> bool {
+        if self.life.drain.as_ref().is_some_and(|drain| drain.is_last_turn) {
+            return true;
+        }
+        if self.life.listeners > 0 || self.counters.connections_open > 0 {
+            return false;
+        }
+        let others_go_on = self.places.are_shared() && self.places.is_any_taken();
+        if others_go_on {
+            self.alarms.set(context.key(), context.now() + PLACE_RETRY);
+        }
+        !others_go_on
+    }
+
+    /// A connection or a listener has closed. The last one in a drain lets datagram sockets close.
+    pub(super) fn note_stream_closed(&mut self) {
+        let is_last = self.life.listeners == 0 && self.counters.connections_open == 0;
+        if is_last && self.life.is_draining() {
+            self.life.wakes_all = true;
+        }
     }
 
     /// Stops the loop; what is open is counted as cut.
@@ -322,6 +367,7 @@ impl<O: Observer> Server<O> {
     pub(super) fn endpoint_opened(&mut self, transport: Transport) {
         if transport.is_stream() {
             self.spare.refill();
+            self.life.listeners += 1;
         }
         self.life.endpoint_opened();
     }

@@ -269,8 +269,9 @@ impl<O: Observer> Server<O> {
         if self.options.one_off && served(after) > served(&before) {
             self.life.take_one_off();
         }
-        let drained = self.life.is_draining() && next == Next::Wait && mover.held() == 0;
         let one_off_over = !self.life.takes_more() && mover.held() == 0;
+        let has_answered_all = next == Next::Wait && mover.held() == 0;
+        let drained = self.life.is_draining() && has_answered_all && self.ends_datagrams(context);
         if drained || one_off_over { Next::Close } else { next }
     }
 }
@@ -311,12 +312,16 @@ impl<O: Observer> Handler for Server<O> {
                 if !self.places.others_wait(!self.resting.is_empty()) {
                     self.wake_resting(context);
                 }
+                self.note_stream_closed();
             }
             Kind::Packets(packets) => {
                 packets.count_last_overflow(&mut self.counters[transport]);
                 self.life.endpoint_closed();
             }
-            Kind::Listener(_) => self.life.endpoint_closed(),
+            Kind::Listener(_) => {
+                self.life.listener_closed();
+                self.note_stream_closed();
+            }
         }
         if self.life.is_over(self.counters.connections_open) {
             context.stop();

@@ -40,6 +40,11 @@ impl Places {
         self.0.free.fetch_add(1, Ordering::Release);
     }
 
+    /// Whether any place is taken, by this server or by another.
+    pub(super) fn is_any_taken(&self) -> bool {
+        self.0.free.load(Ordering::Relaxed) < self.0.limit
+    }
+
     /// Whether a place may become free without the one who asks learning of it.
     pub(super) fn are_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1

@@ -1,9 +1,75 @@
 //! A drain under load: whoever has sent gets what he is owed.
 
+use std::io::Read;
+use std::net::{TcpStream, UdpSocket};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Counters, Daemon, Process, resound, wait_until};
+use crate::support::{Counters, Daemon, Process, WAIT_MAX, echo, resound, wait_until};
+
+/// case P1: no datagram is lost between the signal and the end of the drain.
+#[test]
+fn datagrams_are_answered_as_long_as_a_stream_drains() {
+    let flags = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--drain-timeout", "10m"];
+    let daemon = Daemon::start(&flags);
+    let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
+    peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    echo(&mut peer);
+    let prober = UdpSocket::bind("127.0.0.1:0").unwrap();
+    prober.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    prober.connect(daemon.addr(1)).unwrap();
+    daemon.process.signal(Signal::TERM);
+    wait_until("the drain", || daemon.process.stderr_text().contains("draining: "));
+    for number in 0..200_u8 {
+        prober.send(&[number]).unwrap();
+        let mut buf = [0; 2];
+        assert_eq!((prober.recv(&mut buf).unwrap(), buf[0]), (1, number));
+    }
+    echo(&mut peer);
+    drop(peer);
+    let ended = daemon.process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let counters = Counters::last_of(&ended.stderr);
+    assert_eq!((counters.get("udp_messages_out"), counters.get("finished")), (200, 1));
+}
+
+/// case P1: also when the peer of the stream never finishes.
+#[test]
+fn datagrams_are_answered_until_a_drain_times_out() {
+    let flags = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--drain-timeout", "500ms"];
+    let daemon = Daemon::start(&flags);
+    let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
+    peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    echo(&mut peer);
+    let prober = UdpSocket::bind("127.0.0.1:0").unwrap();
+    prober.connect(daemon.addr(1)).unwrap();
+    prober.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    daemon.process.signal(Signal::TERM);
+    // FIN comes shortly before the deadline.
+    peer.set_nonblocking(true).unwrap();
+    let mut answers = 0;
+    while peer.read(&mut [0]).is_err() {
+        prober.send(b"ping").unwrap();
+        assert_eq!(prober.recv(&mut [0; 8]).unwrap(), 4);
+        answers += 1;
+    }
+    let ended = daemon.process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let counters = Counters::last_of(&ended.stderr);
+    assert_eq!((counters.get("udp_messages_out"), counters.get("drain_cut")), (answers, 1));
+}
+
+/// case P1: without streams there is nothing to wait for.
+#[test]
+fn a_drain_of_datagram_sockets_alone_ends_at_once() {
+    let flags = ["udp://127.0.0.1:0", "tcp://127.0.0.1:0", "--drain-timeout", "10m"];
+    for threads in ["1", "2"] {
+        let daemon = Daemon::start(&[&flags[..], &["--threads", threads]].concat());
+        let ended = daemon.stop();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+}
 
 /// case P1: the peers never finish by themselves, and are ended shortly before the deadline.
 #[test]

@@ -300,6 +300,45 @@ fn with_several_loops_passed_sockets_live_on_the_first_and_it_is_said() {
     assert!(ended.stderr.contains("--threads 2 without effect"), "{}", ended.stderr);
 }
 
+/// case P1: a prober's datagrams are answered as long as the process has peers, on whichever loop
+/// they are. The sockets are the first loop's.
+#[test]
+fn passed_datagram_sockets_answer_until_the_last_stream_of_a_drain_is_done() {
+    const PEERS: usize = 12;
+    let name = abstract_name("drained");
+    let sockets = ["udp=127.0.0.1", &format!("unixgram={name}")];
+    for threads in [1, 2] {
+        let count = threads.to_string();
+        let arguments = ["--threads", &count, "--drain-timeout", "10m", "tcp://127.0.0.1:0"];
+        let daemon = start(&sockets, &arguments, 3);
+        let addr_of = |scheme: &str| {
+            let endpoint = daemon.endpoints.iter().find(|endpoint| endpoint.starts_with(scheme));
+            addr(endpoint.unwrap())
+        };
+        let unixgram = UnixAddr::from_abstract_name(&name[1..]).unwrap();
+        let mut peers: Vec<TcpStream> = Vec::new();
+        for _ in 0..PEERS {
+            let mut peer = TcpStream::connect_timeout(&addr_of("tcp://"), WAIT_MAX).unwrap();
+            peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
+            echo(&mut peer);
+            peers.push(peer);
+        }
+        daemon.process.signal(Signal::TERM);
+        let drains = || daemon.process.stderr_text().matches("draining: ").count();
+        wait_until("the drain", || drains() == threads);
+        while let Some(mut peer) = peers.pop() {
+            for _ in 0..5 {
+                ask_datagram(addr_of("udp://"));
+                ask_unixgram(&unixgram);
+            }
+            echo(&mut peer);
+            drop(peer);
+        }
+        let ended = daemon.process.wait();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    }
+}
+
 /// A manager that keeps its sockets, and starts the service on them again and again.
 struct Manager {
     process: Process,
