@@ -310,6 +310,42 @@ fn a_scrape_sees_all_that_was_answered_before_it() {
     });
 }
 
+/// A balancer must send no client to a port that is closed.
+#[test]
+fn a_drain_is_told_by_a_health_of_503_and_by_a_gauge() {
+    for flags in [&[][..], &["--threads", "2"]] {
+        let endpoint = ["tcp://127.0.0.1:0", "--drain-timeout", "10m"];
+        let observed = Observed::start(&[&endpoint, flags].concat());
+        assert_eq!(observed.metrics().get("resound_draining"), 0.0);
+        let mut peer = connect(observed.daemon.addr(0));
+        echo(&mut peer);
+        observed.daemon.process.signal(Signal::TERM);
+        wait_until("the drain", || observed.daemon.process.stderr_text().contains("draining"));
+        let health = get(observed.addr, "/healthz");
+        assert_eq!((health.status, health.body.as_str()), (503, "draining\n"));
+        assert_eq!(observed.metrics().get("resound_draining"), 1.0);
+        echo(&mut peer);
+        drop(peer);
+        assert_eq!(observed.daemon.process.wait().code(), 0);
+    }
+}
+
+#[test]
+fn the_format_is_the_one_that_a_client_gives_the_greater_weight() {
+    let observed = Observed::start(&["tcp://127.0.0.1:0"]);
+    for (accept, kind) in [
+        ("application/openmetrics-text;version=1.0.0;q=0,text/plain", "text/plain"),
+        ("application/openmetrics-text;q=0.5,text/plain;version=0.0.4;q=0.6", "text/plain"),
+        ("application/openmetrics-text;q=0.6,text/plain;q=0.5", "application/openmetrics-text"),
+        ("application/openmetrics-text;q=x,*/*;q=0.1", "text/plain"),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n");
+        let response = ask(observed.addr, &request);
+        let content_type = format!("Content-Type: {kind};");
+        assert!(response.head.contains(&content_type), "{accept}: {}", response.head);
+    }
+}
+
 #[test]
 fn a_drain_is_observed_to_its_end_and_no_count_becomes_less() {
     let arguments = ["--threads", "2", "--drain-timeout", "10m", "tcp://127.0.0.1:0"];
@@ -331,7 +367,7 @@ fn a_drain_is_observed_to_its_end_and_no_count_becomes_less() {
         before = now;
         has_stopped[0] != has_stopped[1]
     });
-    observed.assert_healthy();
+    assert_eq!(get(observed.addr, "/healthz").body, "draining\n");
     echo(&mut clients[0]);
     // Open in the middle of a request: nothing that the process waits for.
     let mut pending = connect(observed.addr);

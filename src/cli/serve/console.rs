@@ -37,6 +37,7 @@ pub(super) struct Console {
     respondent: Respondent,
     events: Sender<Event>,
     started_at: Instant,
+    is_draining: bool,
     /// By kind of warning: when it was last logged, and how many were left out since. As many as
     /// there are kinds.
     warned: Vec<(&'static str, &'static str, Instant, u64)>,
@@ -51,7 +52,8 @@ impl Console {
         events: Sender<Event>,
         started_at: Instant,
     ) -> Console {
-        Console { label, print, log, respondent, events, started_at, warned: Vec::new() }
+        let (is_draining, warned) = (false, Vec::new());
+        Console { label, print, log, respondent, events, started_at, is_draining, warned }
     }
 
     /// Whether a warning of this kind is due, with how many were left out before it.
@@ -89,6 +91,7 @@ impl Observer for Console {
 
     fn notice(&mut self, notice: &Notice<'_>) {
         if let Notice::Draining { timeout, .. } = notice {
+            self.is_draining = true;
             // Without a manager nobody hears it.
             let _ = self.events.send(Event::Draining(*timeout));
         }
@@ -111,6 +114,6 @@ impl Observer for Console {
     }
 
     fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
-        self.respondent.answer(counters, counts);
+        self.respondent.answer(counters, counts, self.is_draining);
     }
 }

@@ -20,6 +20,8 @@ const ANSWERS_PER_LOOP: usize = 3;
 pub(super) struct Answer {
     pub(super) counters: Counters,
     pub(super) counts: LoopCounts,
+    /// The loop accepts no more, and ends when its peers have finished.
+    pub(super) is_draining: bool,
 }
 
 /// Asks all loops. Questions of several threads are put one after the other.
@@ -82,9 +84,9 @@ impl Inquiry {
 
 impl Respondent {
     /// Answers for its loop, on that loop's thread; does not block.
-    pub(super) fn answer(&self, counters: &Counters, counts: &LoopCounts) {
+    pub(super) fn answer(&self, counters: &Counters, counts: &LoopCounts, is_draining: bool) {
         // Full: nobody fetches answers, and the last ones are there. Or nobody is left to ask.
-        let _ = self.0.try_send(Answer { counters: *counters, counts: *counts });
+        let _ = self.0.try_send(Answer { counters: *counters, counts: *counts, is_draining });
     }
 }
 
@@ -105,7 +107,7 @@ pub(super) mod tests {
 
     impl Observer for Answering {
         fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
-            self.0.answer(counters, counts);
+            self.0.answer(counters, counts, false);
         }
     }
 

@@ -9,6 +9,10 @@ use super::http::{self, HEAD_BYTES_MAX, Parsed};
 /// Reads and writes of one slice, so that nobody waits long for a peer that has much to say.
 const CALLS_PER_SLICE: usize = 8;
 
+/// What a peer may go on sending once its response is sent: the body of a request, which the
+/// response did not wait for. A peer that sends more is not worth the reading, and is reset.
+pub(super) const LINGER_BYTES_MAX: usize = 64 << 10;
+
 /// Where a connection stands.
 #[derive(Debug)]
 pub(super) enum Exchange {
@@ -20,7 +24,7 @@ pub(super) enum Exchange {
     Response { bytes: Vec<u8>, sent: usize },
     /// All is sent, FIN among it. Closed at once, with input unread, the connection would be reset,
     /// and the peer might never see the response.
-    Lingering,
+    Lingering { read_bytes: usize },
 }
 
 /// What a slice of an exchange ended with.
@@ -45,6 +49,10 @@ impl Exchange {
 
     pub(super) fn respond(response: Vec<u8>) -> Exchange {
         Exchange::Response { bytes: response, sent: 0 }
+    }
+
+    pub(super) fn linger() -> Exchange {
+        Exchange::Lingering { read_bytes: 0 }
     }
 
     /// Goes on as far as it can in a slice.
@@ -98,10 +106,12 @@ impl Exchange {
                 *sent += count;
                 Ok(if *sent == bytes.len() { Step::Sent } else { Step::Again })
             }
-            Exchange::Lingering => match stream.read(&mut scratch)? {
-                0 => Ok(Step::Finished),
-                _ => Ok(Step::Again),
-            },
+            Exchange::Lingering { read_bytes } => {
+                let count = stream.read(&mut scratch)?;
+                *read_bytes += count;
+                let is_over = count == 0 || *read_bytes >= LINGER_BYTES_MAX;
+                Ok(if is_over { Step::Finished } else { Step::Again })
+            }
         }
     }
 }
@@ -230,14 +240,16 @@ mod tests {
         let mut script = Script::sending(vec![vec![1; 100]; 50]);
         let mut readiness = Readiness::READABLE;
         script.blocks = true;
-        assert_eq!(Exchange::Lingering.advance(&mut script, &mut readiness).unwrap(), Step::Wait);
+        let step = Exchange::linger().advance(&mut script, &mut readiness).unwrap();
+        assert_eq!(step, Step::Wait);
         assert_eq!(script.pieces.len(), 49);
-        let (step, waits) = run(&mut Exchange::Lingering, &mut script);
+        let (step, waits) = run(&mut Exchange::linger(), &mut script);
         assert_eq!((step.unwrap(), waits), (Step::Finished, 49));
     }
 
+    /// case S11, of the metrics
     #[test]
-    fn a_peer_that_never_stops_sending_has_a_slice_as_long_as_any() {
+    fn a_peer_that_never_stops_sending_is_let_go_after_bounded_bytes_in_bounded_slices() {
         struct Endless;
         impl Read for Endless {
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -254,7 +266,12 @@ mod tests {
             }
         }
         let mut readiness = Readiness::READABLE;
-        let step = Exchange::Lingering.advance(&mut Endless, &mut readiness).unwrap();
-        assert_eq!((step, readiness), (Step::Again, Readiness::READABLE));
+        let mut exchange = Exchange::linger();
+        let slices_max = LINGER_BYTES_MAX / HEAD_BYTES_MAX / CALLS_PER_SLICE;
+        for _ in 1..slices_max {
+            let step = exchange.advance(&mut Endless, &mut readiness).unwrap();
+            assert_eq!((step, readiness), (Step::Again, Readiness::READABLE));
+        }
+        assert_eq!(exchange.advance(&mut Endless, &mut readiness).unwrap(), Step::Finished);
     }
 }

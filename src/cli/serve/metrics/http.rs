@@ -2,6 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Error, Request};
 
+use super::accept;
 use super::text::Format;
 
 /// The longest head of a request. Prometheus sends half a KiB, browsers with cookies two.
@@ -115,19 +116,12 @@ fn path_of(target: &str) -> &str {
     target.split_once('?').map_or(target, |(path, _)| path)
 }
 
-/// The format that the client reads. Whoever does not name OpenMetrics gets what everybody reads.
+/// The format that the client prefers.
 fn accepted(request: &Request<'_, '_>) -> Format {
     let accepts =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("accept"));
-    let names_open_metrics =
-        |value: &[u8]| value.to_ascii_lowercase().windows(28).any(|part| part == OPEN_METRICS);
-    match accepts.map(|header| header.value).any(names_open_metrics) {
-        true => Format::OpenMetrics,
-        false => Format::Plain,
-    }
+    accept::preferred(accepts.map(|header| header.value))
 }
-
-const OPEN_METRICS: &[u8; 28] = b"application/openmetrics-text";
 
 /// A response of one line, a reason.
 pub(super) fn reasoned(status: Status, reason: &str, head_only: bool) -> Vec<u8> {
@@ -191,9 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_open_metrics_for_who_names_it() {
+    fn the_format_is_the_one_that_the_client_prefers() {
         for (accept, format) in [
-            ("accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*", Format::OpenMetrics),
+            ("accept: application/openmetrics-text;version=1.0.0;q=0.5", Format::OpenMetrics),
+            ("Accept: application/openmetrics-text;q=0.5,*/*", Format::Plain),
+            (
+                "Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text",
+                Format::OpenMetrics,
+            ),
             ("Accept: text/plain, Application/OpenMetrics-Text", Format::OpenMetrics),
             ("Accept: text/plain;version=0.0.4", Format::Plain),
             ("Accept: */*", Format::Plain),

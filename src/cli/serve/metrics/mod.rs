@@ -1,12 +1,13 @@
 //! `--metrics`: two pages over HTTP, on a thread and a reactor of their own.
 //!
 //! - `/metrics`: what the loops have counted, for Prometheus.
-//! - `/healthz`: whether every loop still turns.
+//! - `/healthz`: whether every loop still turns, and none drains.
 //!
 //! Another handler of the same reactor, and so a second example of one: it never blocks, and its
 //! peers have bounds as those of the echo have. What the loops know it asks them for, by a thread
 //! that waits for their answers in its place. It ends with the process.
 
+mod accept;
 mod asker;
 mod exchange;
 mod http;
@@ -28,12 +29,14 @@ use self::server::{CONNECTIONS_MAX, LOOPS_TIMEOUT, Server, Source};
 pub(super) use self::text::Setting;
 use super::inquiry::Inquiry;
 
-/// What it takes of the descriptor limit: its connections and one that is refused, two listeners
-/// and the selector with its copy, the handle that wakes it, and what it reads of `/proc`.
-pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 7;
+/// What it takes of the descriptor limit: its connections, two listeners and for each of them one
+/// connection that waits for a place, the selector with its copy, the handle that wakes it, and what
+/// it reads of `/proc`.
+pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 8;
 
-/// Connections that wait to be accepted. They are taken at once, to be served or refused.
-const BACKLOG: u32 = 128;
+/// Connections that wait to be accepted. Where clients that say nothing hold all places, each waits
+/// for as long as those before it may keep theirs: see [`server::YIELD_AFTER`].
+const BACKLOG: u32 = 1024;
 
 /// Where to serve the pages, as typed: a port must be named, 0 lets the system pick.
 pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {

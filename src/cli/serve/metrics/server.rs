@@ -28,6 +28,14 @@ pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the loops have to answer. A turn takes milliseconds at the worst.
 pub(super) const LOOPS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a peer may take to close once it has its response.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection keeps its place from a newer one: time for a request to arrive that was
+/// sent along with the connection. All places turn over in this time at the most, so that a backlog
+/// of 1,024 takes a second and a third.
+pub(super) const YIELD_AFTER: Duration = Duration::from_millis(20);
+
 /// How long a listener rests after a failed accept, say for want of descriptors: it is
 /// edge-triggered, and no event comes for those who are queued already.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -43,8 +51,27 @@ pub(super) enum Source {
 pub(super) struct Connection {
     stream: Stream,
     exchange: Exchange,
-    /// When it is closed at the latest, be it in the middle of its exchange.
+    placed_at: Instant,
+    /// When it is closed at the latest, even in the middle of its exchange.
     deadline: Instant,
+}
+
+impl Connection {
+    fn new(stream: Stream, now: Instant) -> Connection {
+        let deadline = now + EXCHANGE_TIMEOUT;
+        Connection { stream, exchange: Exchange::new(), placed_at: now, deadline }
+    }
+
+    /// Whether it can give its place to a newer one, and before which others: first one whose
+    /// response is sent, then the oldest. One that waits for the loops keeps its place: it has
+    /// asked, and has its answer soon.
+    fn yields(&self) -> Option<(bool, Instant)> {
+        match self.exchange {
+            Exchange::Waiting { .. } => None,
+            Exchange::Lingering { .. } => Some((false, self.placed_at)),
+            Exchange::Request { .. } | Exchange::Response { .. } => Some((true, self.placed_at)),
+        }
+    }
 }
 
 /// Serves the pages.
@@ -53,6 +80,11 @@ pub(super) struct Server {
     asker: Asker,
     setting: Setting,
     connections_open: usize,
+    /// Connections that wait for a place: at most one of each listener, which accepts no more as
+    /// long as its own waits.
+    newcomers: Vec<(Key, Stream)>,
+    /// The connection that gives up its place in its next slice, if it still yields then.
+    yielding: Option<Key>,
     /// Listeners that rest, and until when.
     resting: Vec<(Key, Instant)>,
     /// When a failed accept may be logged again.
@@ -61,8 +93,15 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(asker: Asker, setting: Setting) -> Server {
-        let (resting, quiet_until) = (Vec::new(), None);
-        Server { asker, setting, connections_open: 0, resting, quiet_until }
+        Server {
+            asker,
+            setting,
+            connections_open: 0,
+            newcomers: Vec::new(),
+            yielding: None,
+            resting: Vec::new(),
+            quiet_until: None,
+        }
     }
 
     fn listener_ready(
@@ -71,21 +110,19 @@ impl Server {
         readiness: &mut Readiness,
         context: &mut Context<'_, Source>,
     ) -> Next {
+        if self.newcomers.iter().any(|(key, _)| *key == context.key()) {
+            return Next::Wait; // it is woken when its newcomer has a place
+        }
         // One a slice: of a burst that is served or gone at once, each has had a slice of its own
         // by the time its place is wanted.
         match listener.accept() {
             Ok((stream, _)) if self.connections_open < CONNECTIONS_MAX => {
-                self.connections_open += 1;
-                let deadline = context.now() + EXCHANGE_TIMEOUT;
-                let connection = Connection { stream, exchange: Exchange::new(), deadline };
-                context.insert(Source::Connection(Box::new(connection)));
+                self.place(stream, context);
                 Next::Again
             }
-            // Left in the backlog, those who say nothing would keep out whoever comes behind them,
-            // sixteen at a time and five seconds each.
             Ok((stream, _)) => {
-                refuse(stream);
-                Next::Again
+                self.newcomers.push((context.key(), stream));
+                Next::Wait
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 readiness.clear_readable();
@@ -97,6 +134,38 @@ impl Server {
                 Next::Wait
             }
         }
+    }
+
+    fn place(&mut self, stream: Stream, context: &mut Context<'_, Source>) {
+        self.connections_open += 1;
+        let connection = Connection::new(stream, context.now());
+        context.insert(Source::Connection(Box::new(connection)));
+    }
+
+    /// Finds the connection whose place a newcomer gets, and gives it a last slice. Returns when to
+    /// look again: the oldest has had its time then.
+    fn make_room(
+        &mut self,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) -> Option<Instant> {
+        self.yielding = None;
+        if self.newcomers.is_empty() {
+            return None;
+        }
+        let yielding = |(key, source): (Key, &Source)| match source {
+            Source::Connection(connection) => Some((connection.yields()?, key)),
+            Source::Listener(_) => None,
+        };
+        let ((_, placed_at), key) =
+            sources.iter().filter_map(yielding).min_by_key(|(order, _)| *order)?;
+        let yields_at = placed_at + YIELD_AFTER;
+        if context.now() < yields_at {
+            return Some(yields_at);
+        }
+        self.yielding = Some(key);
+        context.wake(key);
+        None
     }
 
     fn rest(&mut self, error: &io::Error, context: &mut Context<'_, Source>) {
@@ -115,9 +184,27 @@ impl Server {
         &mut self,
         connection: &mut Connection,
         readiness: &mut Readiness,
+        context: &Context<'_, Source>,
+    ) -> Next {
+        let next = self.advance(connection, readiness, context.now());
+        // Its last slice has read what had come. It keeps its place if that is a whole request.
+        if next != Next::Close && self.yielding == Some(context.key()) {
+            let yields = connection.yields().is_some();
+            if yields && matches!(connection.exchange, Exchange::Request { .. }) {
+                refuse(&mut connection.stream);
+            }
+            return if yields { Next::Close } else { next };
+        }
+        next
+    }
+
+    fn advance(
+        &mut self,
+        connection: &mut Connection,
+        readiness: &mut Readiness,
         now: Instant,
     ) -> Next {
-        let Connection { stream, exchange, deadline } = connection;
+        let Connection { stream, exchange, deadline, .. } = connection;
         if now >= *deadline {
             return Next::Close;
         }
@@ -134,7 +221,8 @@ impl Server {
                 Next::Wait
             }
             Ok(Step::Sent) => {
-                *exchange = Exchange::Lingering;
+                *exchange = Exchange::linger();
+                *deadline = (now + LINGER_TIMEOUT).min(*deadline);
                 if stream.shutdown_write().is_ok() { Next::Again } else { Next::Close }
             }
             // A peer that is gone is its own affair.
@@ -159,6 +247,9 @@ impl Server {
         let Asked { page, head_only } = asked;
         Some(match (self.asker.outcome(question)?, page) {
             (Err(Silent), _) => reasoned(Status::Unavailable, "a loop does not answer", head_only),
+            (Ok(answers), Page::Health) if text::is_draining(answers) => {
+                reasoned(Status::Unavailable, "draining", head_only)
+            }
             (Ok(_), Page::Health) => reasoned(Status::Ok, "ok", head_only),
             (Ok(answers), Page::Metrics(format)) => {
                 let body = text::page(&self.setting, answers, format);
@@ -168,9 +259,9 @@ impl Server {
     }
 }
 
-/// Tells a peer for which there is no place, as far as that goes at once. What it has asked is
-/// read, since a close with input unread resets the connection.
-fn refuse(mut stream: Stream) {
+/// Tells a peer that has lost its place, as far as that goes at once. What it has sent is read,
+/// since a close with input unread resets the connection.
+fn refuse(stream: &mut Stream) {
     let _ = stream.read(&mut [0; HEAD_BYTES_MAX]);
     let _ = stream.write(&reasoned(Status::Unavailable, "too many connections", false));
 }
@@ -186,15 +277,17 @@ impl Handler for Server {
     ) -> Next {
         match source {
             Source::Listener(listener) => self.listener_ready(listener, readiness, context),
-            Source::Connection(connection) => {
-                self.connection_ready(connection, readiness, context.now())
-            }
+            Source::Connection(connection) => self.connection_ready(connection, readiness, context),
         }
     }
 
-    fn closed(&mut self, source: Source, _: Closed, _: &mut Context<'_, Source>) {
-        if let Source::Connection(_) = source {
-            self.connections_open -= 1;
+    fn closed(&mut self, source: Source, _: Closed, context: &mut Context<'_, Source>) {
+        let Source::Connection(_) = source else { return };
+        self.connections_open -= 1;
+        if !self.newcomers.is_empty() {
+            let (listener, stream) = self.newcomers.remove(0);
+            self.place(stream, context);
+            context.wake(listener);
         }
     }
 
@@ -212,12 +305,16 @@ impl Handler for Server {
         let due = |(key, source)| Some((key, self.due_at(source, now)?));
         let connections = sources.iter().filter_map(due);
         let mut next: Option<Instant> = None;
+        let mut wake_at = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
         for (key, at) in self.resting.iter().copied().chain(connections) {
             if at <= now {
                 context.wake(key);
             } else {
-                next = Some(next.map_or(at, |next| next.min(at)));
+                wake_at(at);
             }
+        }
+        if let Some(at) = self.make_room(sources, context) {
+            wake_at(at);
         }
         self.resting.retain(|(_, until)| *until > now);
         next

@@ -54,16 +54,22 @@ impl Format {
     }
 }
 
+/// Whether any loop accepts no more.
+pub(super) fn is_draining(answers: &[Option<Answer>]) -> bool {
+    answers.iter().flatten().any(|answer| answer.is_draining)
+}
+
 /// The page, from what each loop has answered.
 pub(super) fn page(setting: &Setting, answers: &[Option<Answer>], format: Format) -> String {
     let mut snapshot = Snapshot {
         setting: setting.clone(),
+        is_draining: is_draining(answers),
         counters: Counters::default(),
         loops: Vec::with_capacity(answers.len()),
         process: Process::now(),
     };
     for (index, answer) in answers.iter().enumerate() {
-        if let Some(Answer { counters, counts }) = answer {
+        if let Some(Answer { counters, counts, .. }) = answer {
             snapshot.counters += counters;
             snapshot.loops.push((index, *counts));
         }
@@ -83,6 +89,7 @@ pub(super) fn page(setting: &Setting, answers: &[Option<Answer>], format: Format
 #[derive(Debug)]
 struct Snapshot {
     setting: Setting,
+    is_draining: bool,
     /// Of all loops.
     counters: Counters,
     /// Those that have ever answered, with their numbers.
@@ -109,6 +116,8 @@ impl Snapshot {
         families.gauge("resound_connections_open", "Connections open now", None, open)?;
         let help = "The limit of connections, beyond which they wait to be accepted";
         families.gauge("resound_connections_max", help, None, self.setting.connections_max)?;
+        let help = "1 in a drain, in which nothing new is accepted; else 0";
+        families.gauge("resound_draining", help, None, u64::from(self.is_draining))?;
 
         type Figure = fn(&Traffic) -> u64;
         let figures: [(&str, &str, Option<&Unit>, Figure); 5] = [

@@ -22,7 +22,7 @@ fn answers() -> Vec<Option<Answer>> {
     let mut counters = Counters::default();
     counters.connections_open = 3;
     counters[Transport::Tcp].traffic.bytes_in = 9;
-    let answer = Answer { counters, counts };
+    let answer = Answer { counters, counts, is_draining: false };
     let other = Answer { counts: LoopCounts::default(), ..answer };
     vec![Some(answer), None, Some(other)]
 }
@@ -51,6 +51,16 @@ fn counts_of_all_loops_are_summed_and_those_of_a_loop_bear_its_number() {
         let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
         assert_eq!(value(&page, &format!("resound_build_info{version}")), "1");
         assert_eq!(value(&page, "process_start_time_seconds"), "1.5");
+    }
+}
+
+#[test]
+fn a_drain_of_any_loop_is_told() {
+    let mut answers = answers();
+    assert_eq!(value(&page(&setting(), &answers, Format::Plain), "resound_draining"), "0");
+    answers[2].as_mut().unwrap().is_draining = true;
+    for format in [Format::OpenMetrics, Format::Plain] {
+        assert_eq!(value(&page(&setting(), &answers, format), "resound_draining"), "1");
     }
 }
 
