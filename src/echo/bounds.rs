@@ -111,5 +111,6 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 pub(super) const LINGER_MAX: Duration = Duration::from_millis(500);
 
 /// What is read after FIN and thrown away, in KiB: more than a peer and the systems of both ends
-/// hold on their way by default. A peer that sends more than that does not mean to stop.
+/// hold on their way by default. A peer that sends more than that does not mean to stop, and what
+/// it sends stays in the kernel's buffer.
 pub(super) const LINGER_READ_KIB_MAX: u16 = 16 << 10;

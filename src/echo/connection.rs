@@ -39,7 +39,6 @@ impl<O: Observer> Server<O> {
         let cause = match step {
             Ok(Step::Again) => return Next::Again,
             Ok(Step::Finished) => Cause::Finished,
-            Ok(Step::Overrun) => Cause::DrainCut,
             Ok(Step::Paid) => match stream.shutdown_write() {
                 Ok(()) => {
                     mover.linger();

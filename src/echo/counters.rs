@@ -59,7 +59,7 @@ pub enum Cause {
     TimedOut,
     /// Closed: there was no memory for what the peer was owed.
     NoMemory,
-    /// Closed: the deadline of the drain came first, or the peer went on sending after FIN.
+    /// Closed: the deadline of the drain came first.
     DrainCut,
     /// Another error ended a stream.
     StreamFailed,

@@ -61,8 +61,6 @@ pub(super) enum Step {
     Paid,
     /// The peer has sent FIN and has all it was owed: close.
     Finished,
-    /// After FIN was sent, the peer has gone on sending for too long: close.
-    Overrun,
 }
 
 /// What the mover needs besides its stream.
@@ -178,6 +176,10 @@ impl ByteMover {
         work: &mut StreamWork<'_>,
         on_message: &mut impl FnMut(&T, &[u8]),
     ) -> io::Result<Option<Step>> {
+        if matches!(self.phase, Phase::Lingering { read_kib } if read_kib >= LINGER_READ_KIB_MAX) {
+            // The rest stays in the kernel, whose buffer fills and stops the peer.
+            return Ok(Some(Step::Wait));
+        }
         // What is not taken off the stream does not have to be kept here until it is sent.
         let is_peek = T::CAN_PEEK
             && matches!((work.answer, self.phase), (Answer::Echo, Phase::Echoing(_)))
@@ -208,7 +210,7 @@ impl ByteMover {
         if let Phase::Lingering { read_kib } = &mut self.phase {
             let kib = u16::try_from(count.div_ceil(1024)).unwrap_or(u16::MAX);
             *read_kib = read_kib.saturating_add(kib);
-            return Ok((*read_kib > LINGER_READ_KIB_MAX).then_some(Step::Overrun));
+            return Ok(None);
         }
         self.note_read(count == work.scratch.len());
         self.moved_at = work.now;

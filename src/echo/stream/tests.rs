@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::echo::bounds::READS_PER_SLICE;
 
+mod bounded;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod piped;
 mod properties;

@@ -112,6 +112,38 @@ fn bulk_that_finds_no_pipe_is_copied_and_served() {
     assert!(rig.pipes().lend().is_some(), "they came back");
 }
 
+/// case S19: each of them is owed one read at the most, and none is owed the others' pipes.
+#[test]
+fn bulk_goes_on_by_copies_while_slow_peers_hold_all_pipes() {
+    let mut rig = Rig::tcp(Options::default());
+    let mut slow: Vec<_> = rig.clients(PEERS);
+    slow.iter_mut().for_each(|client| {
+        flood_pattern(&mut rig, client);
+    });
+    assert!(rig.pipes().lend().is_none(), "all pipes are taken");
+    let by_pipes = spliced(&rig);
+    let bulk = rig.client();
+    go_on(&mut rig, bulk, move |client| {
+        let mut sent = 0;
+        while sent < 16 << 20 {
+            client.write_all(&pattern(sent)[..600_000]).unwrap();
+            sent += 600_000;
+        }
+        sent
+    });
+    assert_eq!(spliced(&rig), by_pipes, "all of it was copied");
+    assert_eq!((owing(&rig), rig.open()), (PEERS, PEERS as u64));
+    assert!(rig.server().owed_bytes.count() <= PEERS * SCRATCH_BYTES);
+    for client in &slow {
+        SockRef::from(client).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    drop(slow);
+    rig.turn_until("the resets", |rig| rig.open() == 0);
+    let mut bulk = rig.client();
+    flood_pattern(&mut rig, &mut bulk);
+    assert!(spliced(&rig) > by_pipes, "pipes are free again");
+}
+
 /// cases S16, S6: a pipe goes with the connection that it holds bytes for, and another is made.
 #[test]
 fn peers_that_reset_in_bulk_leave_no_descriptor_behind() {
