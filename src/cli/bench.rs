@@ -6,6 +6,7 @@ mod cpus;
 mod document;
 mod embedded;
 mod output;
+mod ports;
 mod target;
 
 use std::io::{self, ErrorKind, IsTerminal};
@@ -15,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use resound::load::{Findings, Generator};
 use resound::reactor::{Reactor, Spin};
-use resound::report::Report;
+use resound::report::{Report, Warning};
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
@@ -24,6 +25,7 @@ pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::output::OutputFile;
 use self::target::Goal;
+use super::descriptors::DescriptorLimit;
 use super::terminal::columns;
 use super::{FAILED, USAGE, complain, standard};
 
@@ -110,8 +112,8 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     }
     let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
-    raise_descriptor_limit(arguments)?;
-    let cpus = Cpus::chosen(arguments);
+    let limit_warning = raise_descriptor_limit(arguments)?;
+    let mut cpus = Cpus::chosen(arguments);
     // Threads inherit the affinity of who starts them: the generator's is set last.
     let embedded = match &arguments.endpoint {
         None => Some(EmbeddedServer::start(arguments, cpus.generator)?),
@@ -135,7 +137,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let options = arguments.options(&goal, folder_path, interval);
     let console = Console::start(arguments, logs, reactor.stop_handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, console.observer());
-    cpus.pin_generator()?;
+    let cpu_warning = cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
     let findings = generator.finish();
     restore_signals();
@@ -146,7 +148,8 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
-    let report = arguments.report(&goal, &findings, shown.lost, &cpus);
+    let mut report = arguments.report(&goal, &findings, shown.lost, &cpus);
+    report.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
     drop(embedded);
     for (place, error) in shown.log_errors {
         if let Some(log) = outputs.iter_mut().filter(|output| output.is_log()).nth(place) {
@@ -227,14 +230,14 @@ fn restore_signals() {
 }
 
 /// Raises the descriptor limit as far as it goes; both ends are in this process where the server
-/// is.
-fn raise_descriptor_limit(arguments: &Arguments) -> Result<(), resound::Error> {
-    let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
-    let limit = rlimit::increase_nofile_limit(u64::MAX).map_err(failed)?;
+/// is. Returns what the reader should know of it.
+fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resound::Error> {
+    let DescriptorLimit { limit, warning, .. } = DescriptorLimit::raise();
+    let limit = limit.unwrap_or(u64::MAX);
     let ends = if arguments.endpoint.is_none() { 2 } else { 1 };
     let needed = arguments.connections.saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED);
     if needed <= limit {
-        return Ok(());
+        return Ok(warning);
     }
     let object = format!("{} connections", arguments.connections);
     let reason = io::Error::other(format!(

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cpus;
+mod descriptors;
 mod outlet;
 mod ping;
 mod send;

@@ -25,6 +25,7 @@ use self::metrics::Metrics;
 use self::passed::Passed;
 use self::sandbox::Needs;
 use self::supervisor::Supervisor;
+use super::descriptors::DescriptorLimit;
 use super::outlet::Outlet;
 use super::standard;
 
@@ -88,8 +89,7 @@ fn serve(
     let loops = loops::useful_count(arguments.threads, &endpoints);
     let of_metrics = if arguments.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
     let set_aside = passed.sockets.len() as u64 + of_metrics;
-    let connections_max =
-        connection_limit(arguments.max_connections, &endpoints, loops, set_aside)?;
+    let connections_max = connection_limit(arguments.max_connections, &endpoints, loops, set_aside);
     let failed = |error| resound::Error::new("start", "the loop", error);
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
 
@@ -191,12 +191,14 @@ fn connection_limit(
     endpoints: &[Endpoint],
     loops: usize,
     set_aside: u64,
-) -> Result<u64, resound::Error> {
-    let failed = |error| resound::Error::new("raise", "the descriptor limit", error);
-    let (soft, hard) = rlimit::Resource::NOFILE.get().map_err(failed)?;
-    let limit = rlimit::increase_nofile_limit(u64::MAX).map_err(failed)?;
-    if limit > soft {
+) -> u64 {
+    let descriptors = DescriptorLimit::raise();
+    let limit = descriptors.limit_or_usual();
+    if let Some((soft, hard)) = descriptors.before.filter(|(soft, _)| limit > *soft) {
         info!("descriptor limit raised from {soft} to {limit} (hard limit {hard})");
+    }
+    if let Some(warning) = descriptors.warning {
+        warn!("{warning}");
     }
     // An endpoint may be several sockets: two for every interface, one an address for a name.
     const SOCKETS_PER_ENDPOINT: u64 = 2;
@@ -214,12 +216,12 @@ fn connection_limit(
     match asked {
         Some(asked) if asked > most => {
             warn!("--max-connections {asked} is beyond the descriptor limit {limit}: using {most}");
-            Ok(most)
+            most
         }
-        Some(asked) => Ok(asked),
+        Some(asked) => asked,
         None => {
             info!("at most {most} connections (descriptor limit {limit})");
-            Ok(most)
+            most
         }
     }
 }

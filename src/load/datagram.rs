@@ -212,11 +212,10 @@ impl DatagramMover {
 
     fn take(&mut self, bytes: &[u8], now_ns: u64, streak: &mut Streak, run: &mut Run) {
         let Some((number, offset)) = self.identify(bytes, run) else {
-            run.tally.heard_ns_last = Some(now_ns);
             let received = bytes.first().copied();
             let flow = u64::from(self.flow);
             let difference = Difference { flow, message: None, offset: 0, sent: None, received };
-            return run.tally.differs(difference, run.tally.is_measured(now_ns));
+            return run.tally.unasked(difference, now_ns);
         };
         let is_measured = match self.window.arrived(number) {
             Arrival::Answer { message, is_overtaken } => {

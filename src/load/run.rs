@@ -77,6 +77,7 @@ impl Run {
         };
         let mut tally = Tally::new();
         tally.trains.asked = options.asks_for_trains();
+        tally.has_warmup = !options.warmup.is_zero();
         Run {
             clock,
             pattern: Pattern::new(),

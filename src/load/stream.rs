@@ -246,7 +246,7 @@ impl StreamMover {
             sent: None,
             received: bytes.first().copied(),
         };
-        run.tally.differs(difference, run.tally.is_measured(now_ns));
+        run.tally.unasked(difference, now_ns);
     }
 
     /// The due time of the message that may be begun now.

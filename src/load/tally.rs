@@ -8,6 +8,8 @@ use crate::report::{Bytes, Difference, Distribution, Flows, Messages, Trains};
 pub(super) struct Tally {
     /// Messages due or sent from this time on are measured; those before are the warm-up's.
     pub(super) measure_from_ns: u64,
+    /// What comes before the measuring is the warm-up's; without a warm-up it is measured.
+    pub(super) has_warmup: bool,
     pub(super) measured: Messages,
     pub(super) warmup: Messages,
     pub(super) bytes: Bytes,
@@ -43,6 +45,7 @@ impl Tally {
     pub(super) fn new() -> Tally {
         Tally {
             measure_from_ns: u64::MAX,
+            has_warmup: true,
             measured: Messages::default(),
             warmup: Messages::default(),
             bytes: Bytes::default(),
@@ -69,6 +72,18 @@ impl Tally {
     /// Whether a message that was intended at this time is measured.
     pub(super) fn is_measured(&self, intended_ns: u64) -> bool {
         intended_ns >= self.measure_from_ns
+    }
+
+    /// Whether what comes now, and answers no message, is measured. A peer that speaks first does
+    /// so while connections are made.
+    fn is_measured_unasked(&self, now_ns: u64) -> bool {
+        !self.has_warmup || self.is_measured(now_ns)
+    }
+
+    /// Bytes have come that no message asked for.
+    pub(super) fn unasked(&mut self, difference: Difference, now_ns: u64) {
+        self.heard_ns_last = Some(now_ns);
+        self.differs(difference, self.is_measured_unasked(now_ns));
     }
 
     /// The counts of a phase.

@@ -93,7 +93,7 @@ fn conditions(report: &Report, page: &mut Page) {
     }
     page.entry("measured", &time_text(report.elapsed_ns));
     let warmup = match report.warmup_ns {
-        0 => "no warm-up".to_owned(),
+        0 if report.warmup_messages == Messages::default() => "no warm-up".to_owned(),
         warmup_ns => format!(
             "the warm-up of {} before it ({})",
             time_text(warmup_ns),

@@ -10,6 +10,8 @@ use crate::cli::cpus;
 pub(super) struct Cpus {
     /// The one that the generator has to itself, as far as this process goes.
     pub(super) generator: Option<usize>,
+    /// The user asked for that one.
+    is_asked: bool,
     /// Those that this process may use.
     allowed: Vec<usize>,
     is_server_here: bool,
@@ -23,12 +25,31 @@ impl Cpus {
         let allowed = cpus::allowed();
         let is_server_here = arguments.endpoint.is_none();
         let last = allowed.last().copied().filter(|_| is_server_here && allowed.len() > 1);
-        Cpus { generator: arguments.affinity.or(last), allowed, is_server_here }
+        let is_asked = arguments.affinity.is_some();
+        Cpus { generator: arguments.affinity.or(last), is_asked, allowed, is_server_here }
     }
 
-    /// Runs this thread where the generator is to run.
-    pub(super) fn pin_generator(&self) -> Result<(), Error> {
-        self.generator.map_or(Ok(()), cpus::pin)
+    /// Runs this thread where the generator is to run. Where the user did not ask for that, it
+    /// only makes figures steadier: if the system refuses it, the run goes on, and the reader is
+    /// told by what is returned.
+    ///
+    /// # Errors
+    ///
+    /// Why the thread cannot run on the CPU that the user asked for.
+    pub(super) fn pin_generator(&mut self) -> Result<Option<String>, Error> {
+        let Some(cpu) = self.generator else { return Ok(None) };
+        match cpus::pin(cpu) {
+            Ok(()) => Ok(None),
+            Err(error) if self.is_asked => Err(error),
+            Err(error) => {
+                self.generator = None;
+                let reason = error.reason();
+                Ok(Some(format!(
+                    "the generator could not be kept to CPU {cpu} ({reason}): both ends may share \
+                     CPUs, in one run more than in another"
+                )))
+            }
+        }
     }
 
     /// Whether a server on this machine may run on the generator's processor. Of one in another

@@ -12,6 +12,7 @@ use resound::report::{
 use super::arguments::Arguments;
 use super::cpus::Cpus;
 use super::output::Output;
+use super::ports;
 use super::target::Goal;
 use crate::cli::standard;
 
@@ -109,7 +110,7 @@ pub(super) fn compose(
         },
         first_difference: findings.first_difference.clone(),
         asserts: Vec::new(),
-        warnings: warnings(arguments, findings),
+        warnings: warnings(arguments, findings, is_local),
         latency: Some(latency.clone()),
         service_time: service_time.cloned(),
         schedule_lag: schedule_lag.cloned(),
@@ -137,7 +138,7 @@ fn verdict(findings: &Findings, schedule_lag: Option<&Distribution>) -> Verdict 
 }
 
 /// What the reader should know before quoting a figure.
-fn warnings(arguments: &Arguments, findings: &Findings) -> Vec<Warning> {
+fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |text: String| warnings.push(Warning(text));
     for (error, times) in &findings.failures {
@@ -155,6 +156,10 @@ fn warnings(arguments: &Arguments, findings: &Findings) -> Vec<Warning> {
         ));
     }
     warn_of_idle_flows(arguments, findings, &mut warn);
+    if arguments.mode() == Mode::Connect && arguments.transport() == Transport::Tcp {
+        let range = std::fs::read_to_string(ports::RANGE_FILE).unwrap_or_default();
+        ports::warning(&range, findings, is_local).into_iter().for_each(&mut warn);
+    }
     if findings.unsent > 0 {
         let unsent = findings.unsent;
         warn(format!("{unsent} messages were never sent though due, and are in no percentile"));

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::bench::{bench, bench_json, count, document, run_bench};
-use crate::support::{resound, run, tool, unshare_network};
+use crate::support::{Daemon, python, resound, run, tool, unshare_network};
 
 /// case B2: fifty million a second, over connections that wait for each echo and over sockets that
 /// do not.
@@ -50,11 +50,11 @@ fn too_few_descriptors_are_named_as_a_limit_of_this_client() {
     }
 }
 
-/// A host with fifty ephemeral ports, a server on it, and a run against that.
+/// A host with a range of ephemeral ports, a server on it, and a run against that.
 const FEW_PORTS: &str = r#"
 set -eu
 ip link set lo up
-echo 40000 40049 > /proc/sys/net/ipv4/ip_local_port_range
+echo "$PORTS" > /proc/sys/net/ipv4/ip_local_port_range
 exec 3>&1
 mkfifo "$TMP/lines"
 "$0" serve tcp://127.0.0.1:7007 > "$TMP/lines" 2>/dev/null &
@@ -70,8 +70,8 @@ fn too_few_ephemeral_ports_are_named_as_a_limit_of_this_client() {
     let Some(unshare) = unshare_network() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(unshare);
-    command.env("TMP", folder.path()).args(["-n", "sh", "-c", FEW_PORTS]);
-    command.arg(resound().get_program());
+    command.env("TMP", folder.path()).env("PORTS", "40000 40049");
+    command.args(["-n", "sh", "-c", FEW_PORTS]).arg(resound().get_program());
     command.args(["-J", "-c100", "-n2000", "--warmup=0", "--timeout=50s"]);
     let ended = run(command);
     let document = document(&ended);
@@ -83,4 +83,65 @@ fn too_few_ephemeral_ports_are_named_as_a_limit_of_this_client() {
     assert!(warnings.contains("a limit of this client, not of the server"), "{warnings}");
     assert!(warnings.contains("ephemeral ports"), "{warnings}");
     assert!(warnings.contains("(times met: 50)"), "{warnings}");
+}
+
+/// case B6: connections that are closed keep their ports for a while.
+#[test]
+fn ports_that_are_scarce_are_named_when_connections_are_what_is_measured() {
+    let Some(unshare) = unshare_network() else { return };
+    for (ports, are_scarce) in [("40000 40099", true), ("20000 60000", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(&unshare);
+        command.env("TMP", folder.path()).env("PORTS", ports);
+        command.args(["-n", "sh", "-c", FEW_PORTS]).arg(resound().get_program());
+        command.args(["-J", "-c2", "-n60", "--warmup=0", "--mode=connect", "--timeout=50s"]);
+        let document = document(&run(command));
+        assert_eq!(count(&document, "/messages/received"), 60, "{document:#}");
+        let warnings = document["warnings"].to_string();
+        let are_named = warnings.contains("The ports may be the limit, and not the server");
+        // A busy machine may make them so slowly that ports come back meanwhile.
+        let is_fast = document["rate"]["achieved"].as_f64().unwrap() >= 40.0;
+        assert_eq!(are_named, are_scarce && is_fast, "{document:#}");
+    }
+}
+
+/// The program where these calls are refused.
+fn without(calls: &[libc::c_long], arguments: &[&str]) -> Command {
+    let mut command = python("without_calls.py");
+    let calls: Vec<_> = calls.iter().map(libc::c_long::to_string).collect();
+    command.arg(calls.join(",")).arg(resound().get_program()).args(arguments);
+    command
+}
+
+/// No flag asked for a CPU or for more descriptors: a run without them is still a run.
+#[test]
+fn calls_that_only_make_things_better_end_no_run() {
+    let cpus = rustix::thread::sched_getaffinity(None).unwrap().count();
+    for (call, warning) in [
+        (libc::SYS_prlimit64, "the descriptor limit could not be raised"),
+        (libc::SYS_sched_setaffinity, "the generator could not be kept to CPU"),
+    ] {
+        let bench = ["bench", "-J", "-n200", "-c4", "--warmup=0"];
+        let ended = run(without(&[call], &bench));
+        let document = document(&ended);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{document:#}");
+        let warnings = document["warnings"].to_string();
+        let is_tried = call == libc::SYS_prlimit64 || cpus > 1;
+        assert_eq!(warnings.matches(warning).count(), usize::from(is_tried), "{warnings}");
+    }
+    let asked = ["bench", "-n200", "-c4", "--warmup=0", "-A0"];
+    let ended = run(without(&[libc::SYS_sched_setaffinity], &asked));
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr.contains("cannot run on CPU 0"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_server_whose_descriptor_limit_cannot_be_raised_serves_all_the_same() {
+    let mut command = without(&[libc::SYS_prlimit64], &["serve", "tcp://127.0.0.1:0"]);
+    command.env_remove("RUST_LOG");
+    let daemon = Daemon::start_command(command);
+    let ended = run_bench(&["-n100", "--warmup=0", &daemon.endpoints[0]]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let log = daemon.stop().stderr;
+    assert_eq!(log.matches("the descriptor limit could not be raised").count(), 1, "{log}");
 }

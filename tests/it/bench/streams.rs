@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bench::{
-    Judge, assert_messages, bench_json, count, every_endpoint, good_json, is_stream,
+    Judge, assert_messages, bench_json, count, every_endpoint, good_json, is_stream, run_bench,
 };
 
 /// The endpoints of the stream transports.
@@ -81,14 +81,38 @@ fn a_greeting_is_no_echo() {
         let common = ["-c1", "-d1", "-n20", &judge.endpoint];
         let (ended, document) = bench_json(&[&PATIENT[..], &common].concat());
         assert_eq!(ended.code(), 3, "{document:#}");
-        // What is said before the first message is of no message that is measured.
-        let corrupted = ["messages", "warmup_messages"]
-            .map(|part| count(&document, &format!("/{part}/corrupted")));
-        assert!(corrupted[0] + corrupted[1] >= 1, "{document:#}");
+        // Without a warm-up, what is said before the first message is of the measured time.
+        assert!(count(&document, "/messages/corrupted") >= 1, "{document:#}");
+        assert_eq!(count(&document, "/warmup_messages/corrupted"), 0, "{document:#}");
         assert_eq!(count(&document, "/messages/received"), 20);
         let difference = &document["first_difference"];
         assert_eq!(difference["offset"], 0);
         assert_eq!(difference["received"], json!(b'2'), "{difference}");
+    }
+}
+
+/// case B13: the exit code, the document and the text tell of the same bytes.
+#[test]
+fn a_greeting_is_told_in_the_phase_in_which_it_came() {
+    for endpoint in stream_endpoints("phase") {
+        for (warmup, phase) in [("--warmup=0", "messages"), ("--warmup=100ms", "warmup_messages")] {
+            let common = ["-c4", "-n200", "--timeout=50s", warmup];
+            let judge = || Judge::start(&endpoint, &["greet:1:0:220 mail.example ESMTP"]);
+            let server = judge();
+            let (ended, document) = bench_json(&[&common[..], &[&server.endpoint]].concat());
+            assert_eq!(ended.code(), 3, "{document:#}");
+            assert!(count(&document, &format!("/{phase}/corrupted")) >= 1, "{document:#}");
+            drop(server);
+            let server = judge();
+            let ended = run_bench(&[&common[..], &[&server.endpoint]].concat());
+            let text = ended.stdout_text();
+            assert_eq!(ended.code(), 3, "{text}");
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let are_measured_good = words.contains("none late, duplicated, reordered or corrupted");
+            assert!(phase != "messages" || !are_measured_good, "{text}");
+            assert!(words.contains(" corrupted"), "{text}");
+            assert!(words.contains("DIFFERENCE first difference"), "{text}");
+        }
     }
 }
 
