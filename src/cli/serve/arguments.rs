@@ -133,7 +133,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     no_offload: bool,
 
-    /// Copy bulk streams in place of splicing them
+    /// Copy bulk streams instead of splicing them. Spliced, a peer on this host that sends by
+    /// sendfile(2) and changes the file before it has its echo gets the changed bytes back
     #[arg(long)]
     no_splice: bool,
 

@@ -10,6 +10,10 @@
 //! which a splice stops for good. There, and where the peer has closed, a read follows in the same
 //! slice, and tells. So this step may be left out at any time.
 //!
+//! The pipe holds references to pages. Where the sender is on this host and sent its own pages
+//! (sendfile(2), splice(2), vmsplice(2)), the echo is of these pages: if the sender changes them
+//! before it has received the echo, it gets the changed bytes back.
+//!
 //! What is saved is two copies and the pages between them: on loopback about two fifths of the
 //! server's CPU at messages of 256 KiB, a twentieth to an eighth at 64 KiB. Below, reads do not
 //! fill the buffer, and bytes are copied: at 16 KiB splices would cost a tenth more.
