@@ -32,7 +32,8 @@ fn sandboxed(arguments: &[&str]) -> Daemon {
 fn said(daemon: &Daemon) -> String {
     wait_until("the word of the sandbox", || {
         let log = daemon.process.stderr_text();
-        log.lines().any(|line| line.contains("INFO sandbox: "))
+        // Behind it comes what stays, which is written along with it.
+        log.lines().any(|line| line.contains("INFO sandbox: no new privileges"))
     });
     daemon.process.stderr_text()
 }
@@ -149,6 +150,18 @@ fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert!(ended.stdout_text().contains(" ping\n"), "it prints");
     assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_rights_that_a_server_keeps_are_said() {
+    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    let log = said(&daemon);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let has_rights = !status.contains("CapPrm:\t0000000000000000");
+    let user = rustix::process::geteuid();
+    assert_eq!(log.contains("INFO sandbox: user 0 "), user.is_root(), "{log}");
+    let capabilities = log.lines().any(|line| line.contains("sandbox: ") && line.contains(" stay"));
+    assert_eq!(capabilities, has_rights || user.is_root(), "{log}");
 }
 
 /// Sends without reading until all is stuck.

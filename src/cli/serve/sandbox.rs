@@ -5,6 +5,8 @@
 //! it might start is set-user-ID. *Landlock* looks at names: which files, and that no TCP port is
 //! bound or connected to. *Seccomp* looks at the calls themselves and at their plain arguments.
 //!
+//! The user and its capabilities stay, and the log says so where they are more than anybody's.
+//!
 //! All is best effort: what a kernel lacks is said, and the server serves. What is forbidden fails
 //! (EPERM, of landlock EACCES) and does not kill: a call of a library that nobody has foreseen is
 //! an error like any other.
@@ -60,6 +62,8 @@ fn folder(bound: &Bound) -> Option<PathBuf> {
 #[cfg(target_os = "linux")]
 pub(super) fn enter(needs: &Needs) {
     let mut held = Vec::new();
+    // Before the calls that tell are forbidden.
+    let kept = kept_rights();
     // First: without it only root may ask for the others.
     match rustix::thread::set_no_new_privs(true) {
         Ok(()) => held.push("no new privileges".to_owned()),
@@ -73,10 +77,30 @@ pub(super) fn enter(needs: &Needs) {
     }
     match restrict_calls(needs, files_are_restricted) {
         Ok(count) => held.push(format!("seccomp ({count} calls)")),
-        Err(reason) => warn!("sandbox: no seccomp: {reason}"),
+        Err(reason) => warn!(
+            "sandbox: no seccomp: {reason}; landlock alone lets a TCP connection be made by \
+             MSG_FASTOPEN"
+        ),
     }
     if !held.is_empty() {
         tracing::info!("sandbox: {}", held.join(", "));
+    }
+    if let Some(kept) = kept {
+        tracing::info!("sandbox: {kept}: start it as another user to have neither inside");
+    }
+}
+
+/// What a process started with rights still has in the sandbox, which takes none away.
+#[cfg(target_os = "linux")]
+fn kept_rights() -> Option<String> {
+    let user = rustix::process::geteuid();
+    let capabilities = rustix::thread::capabilities(None).ok()?;
+    let has_some = !capabilities.effective.is_empty() || !capabilities.permitted.is_empty();
+    match (user.is_root(), has_some) {
+        (true, true) => Some("user 0 and its capabilities stay".to_owned()),
+        (true, false) => Some("user 0 stays, without capabilities".to_owned()),
+        (false, true) => Some(format!("user {} and its capabilities stay", user.as_raw())),
+        (false, false) => None,
     }
 }
 

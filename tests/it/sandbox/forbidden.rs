@@ -108,6 +108,50 @@ fn sockets() -> Vec<Asked> {
     ]
 }
 
+/// The descriptor of a server's TCP listener, by the inode that /proc/net/tcp tells of its port.
+fn listener_of(daemon: &Daemon) -> i32 {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", daemon.addr(0).port());
+    let row = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        (words[1].ends_with(&port) && words[3] == "0A").then(|| words[9].to_owned())
+    };
+    let inode = table.lines().skip(1).find_map(row).expect("it listens");
+    let socket = format!("socket:[{inode}]");
+    let folder = format!("/proc/{}/fd", daemon.process.pid().as_raw_nonzero());
+    let mut links = std::fs::read_dir(folder).unwrap().map(|link| link.unwrap());
+    let link = links.find(|link| {
+        std::fs::read_link(link.path()).is_ok_and(|target| target.as_os_str() == socket.as_str())
+    });
+    link.expect("its descriptor").file_name().to_str().unwrap().parse().unwrap()
+}
+
+/// A listener that was shut down for reading would be an unconnected socket, from which sendto(2)
+/// connects by MSG_FASTOPEN, unseen by landlock.
+#[test]
+fn a_listener_stays_one_and_connects_to_nobody() {
+    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    said(&daemon);
+    let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    target.set_nonblocking(true).unwrap();
+    let addr = tcp_addr(target.local_addr().unwrap().port());
+    let listener = listener_of(&daemon);
+    let connect = json!([libc::SYS_sendto, listener, "hi", 2, libc::MSG_FASTOPEN, addr, 16]);
+    let calls = json!([
+        [libc::SYS_shutdown, listener, libc::SHUT_RD],
+        [libc::SYS_shutdown, listener, libc::SHUT_RDWR],
+        connect,
+        [libc::SYS_shutdown, listener, libc::SHUT_WR],
+        connect,
+    ]);
+    let Some(results) = make_calls(&daemon, &main_thread(&daemon), &calls) else { return };
+    let connected = -i64::from(libc::EISCONN);
+    assert_eq!(results, [EPERM, EPERM, connected, 0, connected]);
+    assert_eq!(target.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    echo(&mut super::tcp(&daemon));
+    assert_eq!(daemon.stop().code(), 0);
+}
+
 /// Processes and memory. The flags of clone are of those that no kernel takes: it makes nothing.
 fn processes(own_pid: i32) -> Vec<Asked> {
     let exec = libc::PROT_READ | libc::PROT_EXEC;
@@ -246,7 +290,7 @@ fn without_seccomp_files_and_tcp_are_restricted_and_it_is_said() {
     let endpoint = format!("unix:{}", folder.path().join("s").display());
     let daemon = on_an_older_kernel(&[libc::SYS_seccomp], &["tcp://127.0.0.1:0", &endpoint]);
     let log = said(&daemon);
-    assert!(log.contains("WARN sandbox: no seccomp: "), "{log}");
+    assert!(log.contains("WARN sandbox: no seccomp: ") && log.contains("MSG_FASTOPEN"), "{log}");
     let open = |path: &str, flags| json!([libc::SYS_openat, libc::AT_FDCWD, path, flags, 0o600]);
     let addr = tcp_addr(daemon.addr(0).port());
     let create = libc::O_WRONLY | libc::O_CREAT;

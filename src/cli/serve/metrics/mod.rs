@@ -30,8 +30,8 @@ pub(super) use self::text::Setting;
 use super::inquiry::Inquiry;
 
 /// What it takes of the descriptor limit: its connections, two listeners and for each of them one
-/// connection that waits for a place, the selector with its copy, the handle that wakes it, and what
-/// it reads of `/proc`.
+/// connection that waits for a place, the selector with its copy, the handle that wakes it, and
+/// what it reads of `/proc`.
 pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 8;
 
 /// Connections that wait to be accepted. Where clients that say nothing hold all places, each waits
