@@ -89,6 +89,11 @@ impl reactor::Source for Source {
             Kind::Packets(_) => Interest::READABLE,
         }
     }
+
+    /// A listener rests at the connection limit, and the next connection that closes wakes it.
+    fn may_rest(&self) -> bool {
+        matches!(self.0, Kind::Listener(_))
+    }
 }
 
 /// Both directions, and out-of-band data: a read stops short at its mark, which must not be taken

@@ -76,6 +76,9 @@ pub trait Handler: Sized {
 pub enum Next {
     /// Nothing more to do before the next event. The handler has seen `WouldBlock` for all that the
     /// source still wants, or will [wake](Context::wake) it: no event comes for what was left.
+    ///
+    /// Debug builds panic when the loop would sleep without a deadline while a source that was left
+    /// readable is readable, and [may not rest](Source::may_rest).
     Wait,
     /// The slice is used up, work is left: to the back of the ready list, and no sleep before.
     Again,
@@ -148,6 +151,10 @@ impl<S> Context<'_, S> {
 
     /// Gives a source a slice, in this turn or the next, with the readiness it has. A key that is
     /// dead by then is ignored.
+    ///
+    /// A woken source keeps the loop from sleeping. Two sources that wake each other in every slice,
+    /// or one that wakes itself, keep it busy for good: wake a source only for something that has
+    /// changed.
     pub fn wake(&mut self, key: Key) {
         self.requests.wake.push(key);
     }

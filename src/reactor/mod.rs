@@ -74,6 +74,8 @@
 //! # }
 //! ```
 
+#[cfg(debug_assertions)]
+mod checks;
 mod handler;
 mod key;
 mod meter;
@@ -139,6 +141,8 @@ pub struct Reactor<S> {
     counts: LoopCounts,
     /// While turns are measured.
     meter: Option<Meter>,
+    #[cfg(debug_assertions)]
+    left_readable: checks::LeftReadable,
     remote: Remote,
     #[cfg(feature = "signals")]
     signals: Option<signals::Signals>,
@@ -164,6 +168,8 @@ impl<S: Source> Reactor<S> {
             spinning: Spinning::new(now),
             counts: LoopCounts::default(),
             meter: None,
+            #[cfg(debug_assertions)]
+            left_readable: checks::LeftReadable::default(),
             poll,
             #[cfg(feature = "signals")]
             signals: None,
@@ -273,6 +279,10 @@ impl<S: Source> Reactor<S> {
             // and a poll timeout is rounded up to whole milliseconds in any case.
             self.deadline.map(|deadline| deadline.saturating_duration_since(self.now))
         };
+        #[cfg(debug_assertions)]
+        if timeout.is_none() {
+            self.left_readable.assert_none_is_readable(&self.sources);
+        }
         let polled = self.poll.poll(&mut self.events, timeout);
         self.now = Instant::now();
         self.spinning.polled_at = self.now;
@@ -325,6 +335,10 @@ impl<S: Source> Reactor<S> {
             let mut context = self.requests.context(self.now, Some(key));
             let next = handler.ready(source, readiness, &mut context);
             self.counts.slices += 1;
+            #[cfg(debug_assertions)]
+            if next == Next::Wait {
+                self.left_readable.note(key, source.interest(), *readiness);
+            }
             match next {
                 Next::Wait => self.settle(handler, key),
                 Next::Again => {

@@ -13,12 +13,22 @@ use crate::readiness::Readiness;
 
 /// Something the reactor can hold: a descriptor that knows which readiness it waits for.
 ///
+/// The descriptor must not block (`O_NONBLOCK`), because a handler learns from `WouldBlock` that
+/// there is nothing more. Debug builds panic when one does.
+///
 /// A descriptor rather than mio's own `Source` trait: an enum of sources then has one `match` to
 /// write in place of three, and std's sockets are sources as they are.
 pub trait Source: AsFd {
     /// What to be told of. Asked after every slice; when the answer differs from the one before,
     /// the loop registers anew (and the system reports at once what is already ready).
     fn interest(&self) -> Interest;
+
+    /// Whether the handler may answer [`Next::Wait`](super::Next::Wait) while the source is
+    /// readable, because it wakes the source at some later event of another: a listener rests so at
+    /// a connection limit. Debug builds take it for a mistake of any other source.
+    fn may_rest(&self) -> bool {
+        false
+    }
 }
 
 /// All sources of one reactor, each under its [`Key`].
@@ -83,6 +93,9 @@ impl<S: Source> Sources<S> {
         ) {
             return Err((source, error));
         }
+        // Behind the selector, which refuses what cannot be waited for at all, as a plain file.
+        #[cfg(debug_assertions)]
+        super::checks::assert_nonblocking(&source);
         let readiness = Readiness::NONE;
         slot.insert(Entry { source, key, interest, readiness, queued: false });
         // Room for every living key, so that putting one on the list does not allocate (but for
@@ -182,7 +195,9 @@ mod tests {
     }
 
     fn half() -> Half {
-        Half(UnixDatagram::unbound().unwrap())
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Half(socket)
     }
 
     fn insert(sources: &mut Sources<Half>) -> Key {

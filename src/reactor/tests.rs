@@ -3,6 +3,8 @@
 mod fairness;
 mod life;
 mod meter;
+#[cfg(debug_assertions)]
+mod mistakes;
 mod spin;
 mod tenants;
 
@@ -21,6 +23,7 @@ struct End {
     name: usize,
     stream: UnixStream,
     interest: Interest,
+    may_rest: bool,
     /// Shown to the selector in place of the stream: a plain file, which it refuses with EPERM
     /// (epoll_ctl(2)), to be registered, to be registered anew and to be let go of.
     refused: Option<File>,
@@ -31,7 +34,13 @@ impl End {
     fn pair(name: usize) -> (End, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
-        let end = End { name, stream: near, interest: Interest::READABLE, refused: None };
+        let end = End {
+            name,
+            stream: near,
+            interest: Interest::READABLE,
+            may_rest: false,
+            refused: None,
+        };
         (end, far)
     }
 
@@ -62,6 +71,10 @@ impl End {
 impl Source for End {
     fn interest(&self) -> Interest {
         self.interest
+    }
+
+    fn may_rest(&self) -> bool {
+        self.may_rest
     }
 }
 

@@ -1,0 +1,142 @@
+//! Mistakes of a handler that debug builds find, and what only looks like one.
+
+use std::time::Duration;
+
+use super::*;
+
+/// Reads one byte of two and answers `Wait`.
+fn read_one(end: &mut End, _: &mut Readiness, _: &mut Context<'_, End>) -> Next {
+    assert_eq!(end.stream.read(&mut [0]).unwrap(), 1);
+    Next::Wait
+}
+
+/// A loop with an end that has two bytes to read.
+fn with_two_bytes(prepare: impl FnOnce(&mut End)) -> (Reactor<End>, Key, UnixStream) {
+    let (mut end, far) = End::pair(1);
+    prepare(&mut end);
+    (&far).write_all(b"xy").unwrap();
+    let mut reactor = reactor();
+    let key = reactor.insert(end).unwrap();
+    (reactor, key, far)
+}
+
+/// Long enough for a loop to fall asleep. One that is slower is judged less, and not wrongly.
+const ASLEEP: Duration = Duration::from_millis(50);
+
+/// Longer than a loop takes to find a mistake on a busy machine.
+const HANGS: Duration = Duration::from_secs(30);
+
+/// Stops a loop that would sleep for good.
+fn stop_after(reactor: &Reactor<End>, time: Duration) {
+    let stop = reactor.stop_handle();
+    thread::spawn(move || {
+        thread::sleep(time);
+        stop.stop();
+    });
+}
+
+#[test]
+#[should_panic(expected = "a source blocks: set O_NONBLOCK before the reactor gets it")]
+fn a_source_that_blocks_is_found_when_it_is_inserted() {
+    let (end, _far) = End::pair(1);
+    end.stream.set_nonblocking(false).unwrap();
+    let _ = reactor().insert(end);
+}
+
+#[test]
+#[should_panic(expected = "a source blocks: set O_NONBLOCK before the reactor gets it")]
+fn a_source_that_blocks_is_found_when_a_handler_inserts_it() {
+    let (end, _far) = End::ready(1);
+    let (blocking, _far) = End::pair(2);
+    blocking.stream.set_nonblocking(false).unwrap();
+    let mut blocking = Some(blocking);
+    let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
+        end.drain(readiness);
+        blocking.take().into_iter().for_each(|blocking| context.insert(blocking));
+        Next::Wait
+    });
+    let mut reactor = reactor();
+    reactor.insert(end).unwrap();
+    stop_after(&reactor, HANGS);
+    let _ = reactor.run(&mut script);
+}
+
+/// Without the check the loop sleeps for good, with a byte to read.
+#[test]
+#[should_panic(expected = "a handler answered Next::Wait and left its source readable")]
+fn a_handler_that_waits_before_it_has_read_all_is_found() {
+    let (mut reactor, _, _far) = with_two_bytes(|_| ());
+    stop_after(&reactor, HANGS);
+    let _ = reactor.run(&mut Script::new(read_one));
+}
+
+/// Writable since its connection began, and for as long: no event comes for that either.
+#[test]
+#[should_panic(expected = "a handler answered Next::Wait and left its source readable")]
+fn a_handler_that_waits_for_both_directions_is_found_too() {
+    let both = Interest::READABLE.add(Interest::WRITABLE);
+    let (mut reactor, _, _far) = with_two_bytes(|end| end.interest = both);
+    stop_after(&reactor, HANGS);
+    let _ = reactor.run(&mut Script::new(read_one));
+}
+
+#[test]
+fn a_handler_that_reads_to_the_end_without_clearing_has_left_nothing() {
+    let (mut reactor, _, _far) = with_two_bytes(|_| ());
+    stop_after(&reactor, ASLEEP);
+    let mut script = Script::new(|end: &mut End, _: &mut Readiness, _: &mut Context<'_, End>| {
+        assert_eq!(end.stream.read(&mut [0; 2]).unwrap(), 2);
+        Next::Wait
+    });
+    reactor.run(&mut script).unwrap();
+}
+
+/// As a stream that owes: it reads on once it has paid.
+#[test]
+fn a_source_that_waits_to_write_may_be_left_readable() {
+    let both = Interest::READABLE.add(Interest::WRITABLE);
+    let (mut reactor, _, _far) = with_two_bytes(|end| end.interest = both);
+    stop_after(&reactor, ASLEEP);
+    let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
+        readiness.clear_writable();
+        read_one(end, readiness, context)
+    });
+    reactor.run(&mut script).unwrap();
+}
+
+#[test]
+fn a_source_that_may_rest_and_one_with_a_deadline_may_be_left_readable() {
+    let (mut reactor, _, _far) = with_two_bytes(|end| end.may_rest = true);
+    stop_after(&reactor, ASLEEP);
+    reactor.run(&mut Script::new(read_one)).unwrap();
+
+    let (mut reactor, _, _far) = with_two_bytes(|_| ());
+    let mut script = Script::new(read_one);
+    script.deadlines = vec![Instant::now(); 3];
+    (0..3).for_each(|_| turn(&mut reactor, &mut script));
+}
+
+#[test]
+fn a_source_that_was_left_readable_and_is_gone_is_forgotten() {
+    let (mut reactor, _, far) = with_two_bytes(|_| ());
+    let (other, _other_far) = End::ready(2);
+    reactor.insert(other).unwrap();
+    stop_after(&reactor, ASLEEP);
+    let mut slices = 0;
+    let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
+        slices += 1;
+        match end.name {
+            1 if slices > 2 => Next::Close,
+            1 => {
+                context.wake(context.key());
+                read_one(end, readiness, context)
+            }
+            _ => {
+                end.drain(readiness);
+                Next::Wait
+            }
+        }
+    });
+    reactor.run(&mut script).unwrap();
+    drop(far);
+}
