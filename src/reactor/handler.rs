@@ -152,9 +152,9 @@ impl<S> Context<'_, S> {
     /// Gives a source a slice, in this turn or the next, with the readiness it has. A key that is
     /// dead by then is ignored.
     ///
-    /// A woken source keeps the loop from sleeping. Two sources that wake each other in every slice,
-    /// or one that wakes itself, keep it busy for good: wake a source only for something that has
-    /// changed.
+    /// A woken source keeps the loop from sleeping. Two sources that wake each other after every
+    /// slice, or one that wakes itself, keep it busy for good. Wake a source only for something
+    /// that has changed.
     pub fn wake(&mut self, key: Key) {
         self.requests.wake.push(key);
     }

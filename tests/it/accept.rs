@@ -86,12 +86,12 @@ fn a_burst_of_4000_connects_is_served_without_a_retransmit() {
     const COUNT: u64 = 4000;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if maximum.is_some_and(|hard| hard < COUNT + 100) {
-        println!("skipped: the hard descriptor limit is {maximum:?}");
+        crate::support::skip(format_args!("the hard descriptor limit is {maximum:?}"));
         return;
     }
     let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     if somaxconn.trim().parse::<u64>().unwrap() < COUNT {
-        println!("skipped: net.core.somaxconn is {somaxconn}");
+        crate::support::skip(format_args!("net.core.somaxconn is {somaxconn}"));
         return;
     }
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);

@@ -307,7 +307,7 @@ fn an_address_that_is_not_of_this_machine_is_named() {
 #[test]
 fn an_ipv4_address_inside_an_ipv6_one_is_refused_with_what_to_write() {
     if UdpSocket::bind("[::1]:0").is_err() {
-        println!("skipped: this system has no ::1");
+        crate::support::skip("this system has no ::1");
         return;
     }
     for endpoint in ["tcp://[::ffff:127.0.0.1]:0", "udp://[::ffff:127.0.0.1]:0"] {
@@ -394,7 +394,7 @@ fn a_port_below_1024_without_the_right_to_it_names_the_right() {
     // Any but those of well-known services, in case the system gives some of them away.
     let port = 1;
     if start <= port {
-        println!("skipped: every user may bind ports from {start} on this system");
+        crate::support::skip(format_args!("every user may bind ports from {start} on this system"));
         return;
     }
     let user = Unprivileged::new();

@@ -255,7 +255,7 @@ fn python_with_library() -> Option<&'static str> {
     if found.is_none() {
         let is_required = std::env::var_os("RESOUND_REQUIRE_TOOLS").is_some();
         assert!(!is_required, "python3-prometheus-client is not installed");
-        println!("skipped: python3-prometheus-client is not installed");
+        crate::support::skip("python3-prometheus-client is not installed");
     }
     found
 }

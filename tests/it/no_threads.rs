@@ -23,7 +23,9 @@ impl Lonely {
     fn new() -> Option<Lonely> {
         let prlimit = tool("prlimit")?;
         if !geteuid().is_root() {
-            println!("skipped: only root may start a program as a user that has no other process");
+            crate::support::skip(
+                "only root may start a program as a user that has no other process",
+            );
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

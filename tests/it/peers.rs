@@ -214,7 +214,9 @@ fn a_unix_datagram_beyond_the_buffer_is_counted_and_never_answered_short() {
     SockRef::from(&client).set_send_buffer_size(1 << 20).unwrap();
     match client.send_to(&vec![7; TOO_LONG_BYTES], &server) {
         Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
-            println!("skipped: this system sends no datagram of {TOO_LONG_BYTES} bytes");
+            crate::support::skip(format_args!(
+                "this system sends no datagram of {TOO_LONG_BYTES} bytes"
+            ));
             return;
         }
         sent => assert_eq!(sent.unwrap(), TOO_LONG_BYTES),
@@ -242,7 +244,10 @@ fn udp_answers_that_would_block_are_kept_in_order_and_none_is_sent_twice() {
     probe.args(["-n", "sh", "-c", slow]);
     let probed = run(probe);
     if probed.code() != 0 {
-        println!("skipped: no network namespace with a slow loopback: {}", probed.stderr);
+        crate::support::skip(format_args!(
+            "no network namespace with a slow loopback: {}",
+            probed.stderr
+        ));
         return;
     }
     let mut command = Command::new("unshare");

@@ -213,7 +213,7 @@ fn without_an_endpoint_it_serves_tcp_and_udp_on_loopback() {
     probe.args(["-n", "sh", "-c", inside, "sh", "true"]);
     let probed = run(probe);
     if probed.code() != 0 {
-        println!("skipped: no network namespace to be had: {}", probed.stderr);
+        crate::support::skip(format_args!("no network namespace to be had: {}", probed.stderr));
         return;
     }
     let mut command = Command::new("unshare");

@@ -125,6 +125,66 @@ fn every_bound_is_in_the_readme() {
     assert_eq!(told, named);
 }
 
+/// libtest keeps what a passing test prints, so a word of it alone reaches no reader.
+#[test]
+fn what_a_test_skips_is_summed_up_at_the_end() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        let is_its_own =
+            ["skips.rs", "skipped.rs", "tidy.rs"].iter().any(|own| path.ends_with(own));
+        for (number, line) in text.lines().enumerate() {
+            if path.starts_with("tests/") && !is_its_own && line.contains("!(\"skipped") {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("skipped without support::skip", &found);
+}
+
+/// A reader of the package, who has no repository, follows the links of its pages.
+#[test]
+fn links_of_packaged_pages_lead_to_packaged_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(["package", "--list", "--allow-dirty", "--offline"]).current_dir(root);
+    let listed = command.output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let files: Vec<&Path> = listed.lines().map(Path::new).collect();
+    let pages = files.iter().filter(|file| file.extension().is_some_and(|kind| kind == "md"));
+    let mut found = Vec::new();
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let target = plain(&page.parent().unwrap_or(Path::new("")).join(link));
+            // A folder is packaged by its files.
+            if !files.iter().any(|file| file.starts_with(&target)) {
+                found.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(links > 5, "the links are found");
+    assert_none("links that lead out of the package", &found);
+}
+
+/// A relative path without `.` and `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            std::path::Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
 #[test]
 fn layers_point_one_way() {
     let mut found = Vec::new();

@@ -109,7 +109,7 @@ impl Drop for Quota {
 #[test]
 fn a_generator_with_a_cpu_quota_is_starved_in_a_closed_and_in_an_open_loop() {
     let Some(quota) = Quota::new() else {
-        println!("skipped: no cgroup with a CPU quota can be made here");
+        crate::support::skip("no cgroup with a CPU quota can be made here");
         return;
     };
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
@@ -147,7 +147,7 @@ fn a_generator_that_shares_its_processor_with_a_busy_loop_is_not_ok() {
 fn without_proc_what_it_would_tell_is_null_and_said() {
     let (Some(unshare), Some(_)) = (tool("unshare"), tool("umount")) else { return };
     if !geteuid().is_root() {
-        println!("skipped: only root may make mount namespaces");
+        crate::support::skip("only root may make mount namespaces");
         return;
     }
     let without_proc = |arguments: &[&str]| {

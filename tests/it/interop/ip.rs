@@ -9,7 +9,7 @@ use crate::support::{Daemon, Ended, resound, run};
 fn has_second_loopback() -> bool {
     let found = UdpSocket::bind("127.0.0.2:0").is_ok();
     if !found {
-        println!("skipped: this system has no 127.0.0.2");
+        crate::support::skip("this system has no 127.0.0.2");
     }
     found
 }
@@ -17,7 +17,7 @@ fn has_second_loopback() -> bool {
 fn has_ipv6() -> bool {
     let found = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !found {
-        println!("skipped: this system has no ::1");
+        crate::support::skip("this system has no ::1");
     }
     found
 }

@@ -15,7 +15,7 @@ fn openbsd_nc() -> Option<PathBuf> {
     let is_openbsd = help.stderr.contains("OpenBSD");
     if !is_openbsd {
         assert!(std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(), "nc is not OpenBSD's");
-        println!("skipped: nc is not OpenBSD's");
+        crate::support::skip("nc is not OpenBSD's");
     }
     is_openbsd.then_some(path)
 }

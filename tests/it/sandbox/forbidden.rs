@@ -32,14 +32,14 @@ type Asked = (&'static str, Value, i64);
 /// thread is gone. `None` where it cannot be done.
 pub fn make_calls(daemon: &Daemon, thread: &str, calls: &Value) -> Option<Vec<i64>> {
     if !cfg!(target_arch = "x86_64") {
-        println!("skipped: the script knows the registers of x86_64 alone");
+        crate::support::skip("the script knows the registers of x86_64 alone");
         return None;
     }
     let mut command = python("make_calls.py");
     command.args([&daemon.process.pid().as_raw_nonzero().to_string(), thread]);
     let ended = Process::start_with_input(command, calls.to_string().as_bytes()).wait();
     if ended.code() == NOT_PERMITTED {
-        println!("skipped: no process may trace another here");
+        crate::support::skip("no process may trace another here");
         return None;
     }
     if ended.code() == GONE {

@@ -5,6 +5,7 @@
 
 pub mod schema;
 pub mod services;
+pub mod skips;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+pub use self::skips::skip;
 
 /// No test waits longer than this for anything. It is far beyond what a busy machine needs.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -51,7 +54,7 @@ pub fn unshare_network() -> Option<PathBuf> {
     let unshare = tool("unshare")?;
     tool("ip")?;
     if !geteuid().is_root() {
-        println!("skipped: only root may make network namespaces");
+        skip("only root may make network namespaces");
         return None;
     }
     Some(unshare)
@@ -85,7 +88,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
     if found.is_none() {
         assert!(std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(), "{name} is not installed");
-        println!("skipped: {name} is not installed");
+        skip(format_args!("{name} is not installed"));
     }
     found
 }
