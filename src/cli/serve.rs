@@ -37,6 +37,9 @@ const DESCRIPTORS_RESERVED: u64 = 32;
 /// signals' two ends, the spare one, 16 for the pipes of bulk.
 const DESCRIPTORS_PER_LOOP: u64 = 22;
 
+/// Connections that the advice of a descriptor limit leaves room for.
+const CONNECTIONS_ADVISED: u64 = 512;
+
 /// How long the last lines may take: somebody must be reading them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -90,8 +93,16 @@ fn serve(
     let of_metrics = if arguments.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
     let set_aside = passed.sockets.len() as u64 + of_metrics;
     let connections_max = connection_limit(arguments.max_connections, &endpoints, loops, set_aside);
-    let failed = |error| resound::Error::new("start", "the loop", error);
-    let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(failed)?;
+    let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(|error| {
+        let lacks_descriptors = error.raw_os_error() == Some(libc::EMFILE);
+        match resound::Error::new("start", "the loop", error) {
+            failed if lacks_descriptors && loops > 1 => failed.hint(format!(
+                "{loops} loops take {} descriptors and more: ask for fewer by --threads",
+                loops as u64 * DESCRIPTORS_PER_LOOP
+            )),
+            failed => failed,
+        }
+    })?;
 
     let print =
         arguments.print.then(|| Outlet::new(standard::stdout(), on_print_error(stop.clone())));
@@ -203,14 +214,20 @@ fn connection_limit(
     // An endpoint may be several sockets: two for every interface, one an address for a name.
     const SOCKETS_PER_ENDPOINT: u64 = 2;
     let sockets = SOCKETS_PER_ENDPOINT * endpoints.len() as u64;
-    let others = loops as u64 - 1;
-    let reserved =
-        DESCRIPTORS_RESERVED + set_aside + sockets + others * (DESCRIPTORS_PER_LOOP + sockets);
+    let of_first = DESCRIPTORS_RESERVED + set_aside + sockets;
+    let of_each_other = DESCRIPTORS_PER_LOOP + sockets;
+    let reserved = of_first + (loops as u64 - 1) * of_each_other;
     let most = limit.saturating_sub(reserved).max(1);
     if limit <= reserved {
+        // A round figure that leaves at least some for connections.
+        let enough = (reserved + CONNECTIONS_ADVISED).next_power_of_two();
+        let fewer = match limit.checked_sub(of_first + 1) {
+            Some(left) if loops > 1 => format!(", or --threads {}", 1 + left / of_each_other),
+            _ => String::new(),
+        };
         warn!(
             "the descriptor limit {limit} leaves none for connections: expected more than \
-             {reserved}, such as by 'ulimit -n 1024'"
+             {reserved}, such as by 'ulimit -n {enough}' (LimitNOFILE= of a service){fewer}"
         );
     }
     match asked {

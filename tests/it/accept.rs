@@ -136,6 +136,37 @@ fn a_low_soft_descriptor_limit_is_raised_to_the_hard_one() {
     assert_eq!(daemon.counters().get("connections_open"), 100);
 }
 
+/// case P5: the advice leaves more descriptors than are needed, or takes fewer.
+#[test]
+fn more_loops_than_the_descriptor_limit_allows_are_told_a_limit_and_a_count_that_help() {
+    let arguments = ["tcp://127.0.0.1:0", "--threads", "20"];
+    let daemon = Daemon::start_command(serve_with_limit("-n 300", &arguments));
+    wait_for_log(&daemon, "leaves none for connections");
+    let log = daemon.process.stderr_text();
+    let number = |behind: &str| -> u64 {
+        let (_, rest) = log.split_once(behind).unwrap_or_else(|| panic!("{behind:?}: {log}"));
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap();
+        rest[..end].parse().unwrap()
+    };
+    let (needed, limit, threads) =
+        (number("expected more than "), number("'ulimit -n "), number("or --threads "));
+    assert!(limit > needed && needed > 300, "{log}");
+    drop(daemon);
+    let threads = threads.to_string();
+    let arguments = ["tcp://127.0.0.1:0", "--threads", &threads];
+    let daemon = Daemon::start_command(serve_with_limit("-n 300", &arguments));
+    wait_for_log(&daemon, "at most ");
+    assert!(!daemon.process.stderr_text().contains("leaves none"), "{threads} are too many");
+}
+
+#[test]
+fn loops_that_find_no_descriptors_say_which_flag_asks_for_them() {
+    let ended = run(serve_with_limit("-n 100", &["--threads", "50"]));
+    assert_eq!(ended.code(), 1);
+    let line = ended.stderr.lines().last().unwrap();
+    assert!(line.contains("too many open files") && line.contains("--threads"), "{line}");
+}
+
 /// cases P5, A5: 100 clients of a process that may have 64 descriptors.
 #[test]
 fn under_a_low_hard_limit_the_connection_limit_is_clamped_and_said() {

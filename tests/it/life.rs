@@ -61,30 +61,6 @@ fn sighup_accepts_what_is_queued_stops_listening_and_waits_for_peers() {
     drains_on(Signal::HUP);
 }
 
-/// case P1: as nohup(1) starts it.
-#[test]
-fn a_sighup_that_was_ignored_at_the_start_stays_ignored() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP && exec \"$@\"", "sh"]).arg(resound().get_program());
-    command.args(["serve", "tcp://127.0.0.1:0"]).env_remove("RUST_LOG");
-    let daemon = Daemon::start_command(command);
-    let mut peer = served_client(&daemon);
-    daemon.process.signal(Signal::HUP);
-    // Behind the signal in the same loop: it has been seen when these are answered.
-    assert_eq!(daemon.counters().get("connections_open"), 1);
-    echo(&mut peer);
-    assert!(!daemon.process.stderr_text().contains("draining"));
-    let mut other = served_client(&daemon);
-    daemon.process.signal(Signal::TERM);
-    wait_until("the drain", || daemon.process.stderr_text().contains("draining"));
-    daemon.process.signal(Signal::HUP);
-    echo(&mut other);
-    drop((peer, other));
-    let ended = daemon.process.wait();
-    assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    assert!(!ended.stderr.contains("second signal"), "{}", ended.stderr);
-}
-
 #[track_caller]
 fn drains_on(signal: Signal) {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);

@@ -14,6 +14,7 @@ mod document;
 mod drain;
 mod guard;
 mod halts;
+mod hangup;
 mod interop;
 mod life;
 mod memory;
