@@ -68,8 +68,8 @@ pub struct Options {
     /// Let the bytes of streams in bulk go through a pipe, and so never enter user space (Linux).
     ///
     /// The pipe holds references to pages. A peer on this host that sends its own pages by
-    /// sendfile(2), splice(2) or vmsplice(2), and changes them before it has received the echo, gets
-    /// the changed bytes back.
+    /// sendfile(2), splice(2) or vmsplice(2), and changes them before it has received the echo,
+    /// gets the changed bytes back.
     pub splice: bool,
     /// Settings of every socket.
     pub socket: SocketOptions,

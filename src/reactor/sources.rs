@@ -11,6 +11,9 @@ use slab::Slab;
 use super::key::Key;
 use crate::readiness::Readiness;
 
+/// Room for sources at first; from then on it doubles.
+const SOURCES_MIN: usize = 4;
+
 /// Something the reactor can hold: a descriptor that knows which readiness it waits for.
 ///
 /// The descriptor must not block (`O_NONBLOCK`), because a handler learns from `WouldBlock` that
@@ -79,6 +82,9 @@ impl<S: Source> Sources<S> {
 
     /// Registers a source and takes it in; on failure it comes back with the reason.
     pub(super) fn insert(&mut self, source: S) -> Result<Key, (S, io::Error)> {
+        if let Err(error) = self.make_room() {
+            return Err((source, error));
+        }
         let slot = self.entries.vacant_entry();
         if slot.key() >= Key::INDEX_LIMIT {
             return Err((source, io::Error::other("more sources than a key can name")));
@@ -98,12 +104,28 @@ impl<S: Source> Sources<S> {
         super::checks::assert_nonblocking(&source);
         let readiness = Readiness::NONE;
         slot.insert(Entry { source, key, interest, readiness, queued: false });
-        // Room for every living key, so that putting one on the list does not allocate (but for
-        // the rare list that is full of the dead).
-        if self.ready.capacity() < self.entries.capacity() {
-            self.ready.reserve(self.entries.capacity() - self.ready.len());
-        }
         Ok(key)
+    }
+
+    /// Has room for one more source, on the ready list too, so that putting a key there does not
+    /// allocate (but for the rare list that is full of the dead).
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.entries.len() < self.entries.capacity() {
+            return Ok(());
+        }
+        let more = self.entries.len().max(SOURCES_MIN);
+        self.ready
+            .try_reserve(self.entries.len() + more - self.ready.len())
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // The slab aborts the process when it cannot grow. It finds what can be had here.
+        let mut as_much = Vec::<(usize, Entry<S>)>::new();
+        as_much
+            .try_reserve_exact(self.entries.len() + more)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // Looked at, so that the compiler does not leave the allocation out.
+        drop(std::hint::black_box(as_much));
+        self.entries.reserve_exact(more);
+        Ok(())
     }
 
     /// Merges readiness and puts the key on the ready list, once. False when the key is dead: a

@@ -1,10 +1,12 @@
 //! Resident memory, counted by the kernel: the figure of the README.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 
-use crate::support::{Daemon, WAIT_MAX};
+use rustix::process::{Resource, Rlimit, prlimit};
+
+use crate::support::{Counters, Daemon, WAIT_MAX, resound, wait_until};
 
 const CONNECTIONS: usize = 8_000;
 const BYTES_PER_CONNECTION_MAX: usize = 256;
@@ -46,4 +48,72 @@ fn an_idle_connection_costs_a_slot_and_no_buffer() {
         "{CONNECTIONS} idle connections: {empty} bytes resident before, {full} after: {each} each"
     );
     assert!(each <= BYTES_PER_CONNECTION_MAX, "{each} bytes each");
+}
+
+/// A server that can have so many bytes more than it has when idle (setrlimit(2), RLIMIT_AS).
+fn short_of_memory(arguments: &[&str], bytes_more: u64) -> Daemon {
+    let mut command = resound();
+    // With one arena, threads of the C library reserve no room of their own.
+    command.arg("serve").args(arguments).env("MALLOC_ARENA_MAX", "1");
+    let daemon = Daemon::start_command(command);
+    echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
+    let _ = daemon.counters();
+    let pid = daemon.process.pid();
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("this line");
+    let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+    let bytes = Some(kib * 1024 + bytes_more);
+    prlimit(Some(pid), Resource::As, Rlimit { current: bytes, maximum: bytes }).unwrap();
+    daemon
+}
+
+/// case S2
+#[test]
+fn without_memory_a_peer_whose_echo_cannot_be_kept_is_closed_and_the_others_are_served() {
+    const PEERS: usize = 300;
+    let flags = ["tcp://127.0.0.1:0", "--sndbuf", "4608", "--stall-timeout", "10m"];
+    let daemon = short_of_memory(&flags, 8 << 20);
+    let mut other = TcpStream::connect(daemon.addr(0)).unwrap();
+    echo(&mut other);
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
+        let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        while peer.write(&[7; 64 << 10]).is_ok() {}
+        peers.push(peer);
+    }
+    wait_until("a peer without memory", || daemon.counters().get("no_memory") > 0);
+    echo(&mut other);
+    echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
+    drop(peers);
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
+
+/// case A7: the table of connections cannot grow.
+#[test]
+fn without_memory_for_more_connections_they_are_closed_and_the_others_are_served() {
+    let daemon = short_of_memory(&["tcp://127.0.0.1:0"], 64 << 10);
+    let mut kept = Vec::new();
+    let mut closed = 0;
+    while closed < 100 {
+        let mut client = TcpStream::connect(daemon.addr(0)).unwrap();
+        client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        // A client that is closed at once sees that at the write or at the read.
+        let _ = client.write_all(b"ping");
+        match client.read(&mut [0; 4]) {
+            Ok(4) => kept.push(client),
+            Ok(0) => closed += 1,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => closed += 1,
+            other => panic!("{other:?}"),
+        }
+        assert!(kept.len() < 20_000, "there is memory for all of them");
+    }
+    kept.iter_mut().for_each(echo);
+    for client in &kept {
+        client.shutdown(Shutdown::Both).unwrap();
+    }
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!(Counters::last_of(&ended.stderr).get("unregistered"), closed);
 }

@@ -27,6 +27,9 @@ impl Quota {
             return true;
         }
         let mut open = self.open();
+        if open.try_reserve(1).is_err() {
+            return false;
+        }
         let count = open.entry(subject).or_default();
         // It may be that nobody may have any.
         let is_free = *count < self.limit;
