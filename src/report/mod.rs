@@ -150,7 +150,7 @@ pub struct Environment {
     pub kernel: String,
     /// The processor's model.
     pub cpu_model: Option<String>,
-    /// Processors of the machine that are online.
+    /// Processors of the machine that are online; `None` where the system does not say.
     pub cpus_online: Option<u64>,
     /// Processors this thread may run on.
     pub cpus_allowed: Vec<u64>,

@@ -15,7 +15,7 @@ const TIME_WAIT_LOOPBACK_S: f64 = 1.0;
 
 /// From this share of the ports on, connect(2) spends its time searching: it tries every second
 /// port before the others, so that half of the range is soon taken.
-const TAKEN_SHARE_MIN: f64 = 0.4;
+const TAKEN_SHARE_MIN: f64 = 0.35;
 
 /// What to say of a run that closed so many connections that ports were scarce.
 pub(super) fn warning(range: &str, findings: &Findings, is_loopback: bool) -> Option<String> {
