@@ -38,14 +38,16 @@ pub(crate) fn tcp(
     addrs: &[SocketAddr],
     timeout: Duration,
 ) -> Result<Socket, Error> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let mut told = None;
     for addr in addrs {
         match connect_tcp(*addr, timeout) {
             Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
+            // A family that this machine lacks tells less than what another address answered.
+            Err(error) if told.is_some() && error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(error) => told = Some(error),
         }
     }
-    Err(failure("connect to", endpoint, last))
+    Err(failure("connect to", endpoint, told.unwrap_or(io::ErrorKind::NotFound.into())))
 }
 
 fn connect_tcp(addr: SocketAddr, timeout: Duration) -> io::Result<Socket> {

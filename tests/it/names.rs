@@ -149,6 +149,22 @@ fn a_machine_without_ipv6_is_not_said_to_be_out_of_ports() {
     }
 }
 
+/// What the other address answered tells more than that there is no IPv6.
+#[test]
+fn a_name_of_both_families_is_refused_where_one_is_missing_and_nothing_listens() {
+    for scheme in ["tcp", "udp"] {
+        let endpoint = format!("{scheme}://localhost:7305");
+        for (name, others) in COMMANDS.into_iter().filter(|(name, _)| *name != "serve") {
+            let arguments = [&[name, endpoint.as_str()], others].concat();
+            let Some(command) = without_ipv6(&arguments) else { return };
+            let ended = run(command);
+            let said = ended.stdout_text() + &ended.stderr;
+            assert_eq!(ended.code(), 1, "{said}");
+            assert!(said.contains("refused") && !said.contains("IPv6"), "{said}");
+        }
+    }
+}
+
 /// A host with four ephemeral ports, all of which one client has, and then one more client.
 const FEW_PORTS: &str = r#"
 ip link set lo up
