@@ -92,7 +92,7 @@ fn a_watched_and_scraped_service_in_the_sandbox_serves_passed_sockets_beside_its
     daemon.process.signal(Signal::TERM);
     manager.wait_for("STOPPING=1");
     manager.wait_for("WATCHDOG=1");
-    assert_eq!(get(metrics, "/healthz").body, "ok\n");
+    assert_eq!(get(metrics, "/healthz").body, "draining\n");
     open.iter_mut().for_each(echo);
     drop(open);
     let ended = daemon.process.wait();
