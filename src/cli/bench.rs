@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use resound::load::{Findings, Generator};
 use resound::reactor::{Reactor, Spin};
-use resound::report::{Report, Warning};
+use resound::report::{Report, Status, Warning};
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
@@ -99,6 +99,8 @@ fn exit_code(report: &Report) -> u8 {
         FAILED
     } else if report.asserts.iter().any(|assert| !assert.held) {
         ASSERT_FAILED
+    } else if report.status == Status::Partial && !report.is_interrupted {
+        FAILED
     } else {
         0
     }

@@ -1,7 +1,10 @@
 //! The course of a run: connect, warm up, measure, wait for the last echoes.
 
+mod intervals;
+
 use std::time::{Duration, Instant};
 
+use self::intervals::next_interval_ns;
 use super::clock::duration_ns;
 use super::hiccups::SLEEP_NS_MAX;
 use super::meter::Meter;
@@ -10,7 +13,7 @@ use super::pacing::sleep_for;
 use super::source::Source;
 use super::{Generator, Observer};
 use crate::reactor::{Context, Sources, Spin};
-use crate::report::{Flows, Interval, Messages, Mode};
+use crate::report::{Flows, Messages, Mode};
 
 /// Overdue messages and slow connections are looked for this often in a timeout's length, within
 /// bounds: a millisecond is what a poll can wait, an eighth of a second what a person notices.
@@ -28,9 +31,6 @@ const WARMUP_BACKLOG_NS: u64 = 10_000_000;
 
 /// Whoever interrupts does not want to wait.
 const INTERRUPTED_DRAIN_NS: u64 = 200_000_000;
-
-/// A drain of less than this part of an interval is not told if nothing happened in it.
-const SHORTEST_DRAIN_DIVISOR: u64 = 10;
 
 /// A run without a set duration ends when nothing has come back for so many timeouts, and for 10 s.
 const SILENCE_TIMEOUTS: u64 = 10;
@@ -108,6 +108,11 @@ impl Course {
         }
     }
 
+    /// Whether messages are sent, of the warm-up or measured.
+    pub(super) fn is_sending(&self) -> bool {
+        self.phase == Phase::Sending
+    }
+
     /// Of one more flow it is known whether it can be opened.
     pub(super) fn settled(&mut self) {
         self.unsettled = self.unsettled.saturating_sub(1);
@@ -174,9 +179,11 @@ impl<O: Observer> Generator<O> {
         course.measure_from_ns = now_ns.saturating_add(duration_ns(self.options.warmup));
         course.interval_at_ns = now_ns.saturating_add(course.interval_ns.unwrap_or(u64::MAX));
         course.interval_before.0 = now_ns;
-        self.run.start(now_ns, course.measure_from_ns, &open, flows);
-        if let Some(duration) = self.options.duration {
-            self.run.end_at(course.measure_from_ns.saturating_add(duration_ns(duration)));
+        let measured_ns = self.options.duration.map(duration_ns);
+        let until_ns = measured_ns.map(|ns| course.measure_from_ns.saturating_add(ns));
+        self.start_flows(now_ns, &open);
+        if let Some(until_ns) = until_ns {
+            self.run.end_at(until_ns);
         }
         sources.iter().for_each(|(key, _)| context.wake(key));
     }
@@ -221,6 +228,8 @@ impl<O: Observer> Generator<O> {
     fn wake_due(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         if self.options.mode == Mode::Connect {
             self.connect_some(now_ns, context);
+        } else if self.opener.reopens() && self.course.is_sending() {
+            self.reopen_some(now_ns, context);
         }
         while let Some(key) = self.line.next_due(now_ns) {
             self.has_worked = true;
@@ -231,11 +240,12 @@ impl<O: Observer> Generator<O> {
     fn has_no_flow(&self) -> bool {
         let tally = &self.run.tally;
         match self.options.mode {
+            Mode::Echo if self.opener.reopens() && tally.flows.opened > 0 => false,
             Mode::Echo => tally.flows_open == 0,
             // Nobody was ever there, though as often asked as there are flows.
             Mode::Connect => {
-                let Flows { refused, reset, timed_out, failed_locally, .. } = tally.flows;
-                let failed = refused + reset + timed_out + failed_locally;
+                let Flows { refused, reset, timed_out, unreachable, .. } = tally.flows;
+                let failed = refused + reset + timed_out + unreachable + tally.flows.failed_locally;
                 tally.flows.opened == 0 && failed >= u64::from(self.options.connections)
             }
         }
@@ -273,7 +283,11 @@ impl<O: Observer> Generator<O> {
         };
         // From now, not from the turn's beginning: what was sent in this turn has its whole time.
         course.drain_until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
-        self.run.end_at(now_ns);
+        if ended_by != EndedBy::NoFlow || self.options.duration.is_none() {
+            // Without a flow, what was to be due until the planned end is unsent.
+            self.run.end_at(now_ns);
+        }
+        self.run.lose_due(now_ns);
         self.run.is_draining = true;
         // Those that have stopped reading because nothing was missing read on.
         sources.iter().for_each(|(key, _)| context.wake(key));
@@ -291,7 +305,7 @@ impl<O: Observer> Generator<O> {
             && !sources.iter().any(|(_, source)| source.0.is_held_up())
             && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
         if is_complete || self.course.is_last_turn {
-            self.over(now_ns, context);
+            self.over(now_ns, sources, context);
         } else if now_ns >= self.course.drain_until_ns {
             // What was sent before the end is overdue by now.
             self.course.is_last_turn = true;
@@ -299,7 +313,10 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    fn over(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
+    fn over(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
+        for message in sources.iter().filter_map(|(_, source)| source.0.held_up()) {
+            self.run.tally.not_taken(message);
+        }
         if !self.is_drain_void(now_ns) {
             self.tell_interval(now_ns, !self.course.is_measuring);
         }
@@ -330,7 +347,7 @@ impl<O: Observer> Generator<O> {
                     self.course.start_ns = now_ns;
                     self.course.measure_from_ns = now_ns;
                 }
-                self.over(now_ns, context);
+                self.over(now_ns, sources, context);
             }
         }
     }
@@ -341,41 +358,14 @@ impl<O: Observer> Generator<O> {
             return;
         }
         self.course.sweep_at_ns = now_ns + self.course.sweep_ns;
+        if self.opener.reopens() && self.course.is_sending() {
+            self.run.lose_due(now_ns);
+        }
         for (key, source) in sources.iter() {
             if source.0.needs_slice(&self.run, now_ns) {
                 context.wake(key);
             }
         }
-    }
-
-    /// Whether the interval of the drain has no time to speak of, and nothing happened in it.
-    fn is_drain_void(&self, now_ns: u64) -> bool {
-        let (start_ns, before) = self.course.interval_before;
-        let messages = self.run.tally.of_phase(self.course.is_measuring);
-        let has_happened = Messages { in_flight_at_end: 0, ..since(messages, before) };
-        let shortest_ns = self.course.interval_ns.unwrap_or(0) / SHORTEST_DRAIN_DIVISOR;
-        has_happened == Messages::default() && now_ns.saturating_sub(start_ns) < shortest_ns
-    }
-
-    /// Tells the observer what came since the last time, if it is to be told.
-    fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
-        let has_begun = !matches!(self.course.phase, Phase::NotBegun | Phase::Opening);
-        let (start_ns, before) = self.course.interval_before;
-        if self.course.interval_ns.is_none() || !has_begun || now_ns == start_ns {
-            return;
-        }
-        let messages = *self.run.tally.of(!is_warmup);
-        self.course.interval_before = (now_ns, messages);
-        let latency = self.run.tally.take_interval(is_warmup);
-        self.observer.interval(Interval {
-            start_ns: start_ns - self.course.start_ns,
-            end_ns: now_ns - self.course.start_ns,
-            is_warmup,
-            is_drain: self.course.phase == Phase::Draining,
-            messages: since(messages, before),
-            latency,
-            flows_open: self.run.tally.flows_open,
-        });
     }
 
     /// How long the loop sleeps, if no event ends that.
@@ -403,8 +393,9 @@ impl<O: Observer> Generator<O> {
                 }
             }
         }
-        let is_connect = self.options.mode == Mode::Connect;
-        let opens_ns = self.opener.first_ns().filter(|_| is_connect).unwrap_or(u64::MAX);
+        let is_opening =
+            self.options.mode == Mode::Connect || (self.opener.reopens() && course.is_sending());
+        let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
         let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
         if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
             // No other wake-up may sleep over it either.
@@ -414,29 +405,6 @@ impl<O: Observer> Generator<O> {
             at_ns = at_ns.min(due_ns);
         }
         at_ns.saturating_sub(now_ns).min(SLEEP_NS_MAX)
-    }
-}
-
-/// When the interval that begins now ends: at the next of the planned times, unless the generator
-/// was halted and that is near. An interval is never shorter than half of what was asked for.
-fn next_interval_ns(planned_ns: u64, interval_ns: u64, now_ns: u64) -> u64 {
-    let least_ns = now_ns.saturating_add(interval_ns / 2);
-    let missing_ns = least_ns.saturating_sub(planned_ns);
-    let skipped = missing_ns.div_ceil(interval_ns.max(1)).max(1);
-    planned_ns.saturating_add(interval_ns.saturating_mul(skipped))
-}
-
-/// What came since. Those in flight are what has neither come back nor been given up.
-fn since(now: Messages, before: Messages) -> Messages {
-    Messages {
-        sent: now.sent - before.sent,
-        received: now.received - before.received,
-        lost: now.lost - before.lost,
-        late: now.late - before.late,
-        duplicated: now.duplicated - before.duplicated,
-        reordered: now.reordered - before.reordered,
-        corrupted: now.corrupted - before.corrupted,
-        in_flight_at_end: now.sent - now.received - now.lost,
     }
 }
 

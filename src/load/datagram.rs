@@ -2,6 +2,7 @@
 //! number. Over UDP, messages that may go together go as a train, and echoes that came as one are
 //! received so.
 
+mod errors;
 mod sending;
 
 use std::io::{self, ErrorKind};
@@ -13,8 +14,8 @@ use super::tally::{InFlight, Streak};
 use super::window::{Arrival, Window};
 use crate::endpoint::Transport;
 use crate::readiness::Readiness;
-use crate::report::Difference;
-use crate::socket::Datagram;
+use crate::report::{Difference, LossCause};
+use crate::socket::{Datagram, Target};
 
 /// Datagrams received in one slice; the train that goes beyond is taken whole. As many are sent in
 /// one: the time of a slice lies in the datagrams, each compared and recorded, more than in the
@@ -32,9 +33,9 @@ pub(super) trait Wire {
     fn receive(&self, buf: &mut [u8]) -> io::Result<usize>;
     /// Receives a datagram or a train: its length, and that of its datagrams but the last.
     fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)>;
-    /// A send that is refused tells of an earlier datagram (UDP, by ICMP), rather than that the
-    /// peer is gone (Unix).
-    fn refusal_is_of_the_past(&self) -> bool;
+    /// Connects to the target anew, if a send that fails can mean that the peer is gone (Unix).
+    /// Over UDP it does nothing: there the error may be that of an earlier datagram, by ICMP.
+    fn reconnect(&self, target: &Target) -> io::Result<()>;
 }
 
 impl Wire for Datagram {
@@ -54,8 +55,11 @@ impl Wire for Datagram {
         Datagram::receive_train(self, buf)
     }
 
-    fn refusal_is_of_the_past(&self) -> bool {
-        self.transport() == Transport::Udp
+    fn reconnect(&self, target: &Target) -> io::Result<()> {
+        match self.transport() {
+            Transport::Unixgram => Datagram::reconnect(self, target),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -71,6 +75,16 @@ pub(super) struct DatagramMover {
     /// The socket said that there is no room, and an event will say when there is.
     is_blocked: bool,
     was_refused: bool,
+    /// The socket ever took a message.
+    has_sent: bool,
+    /// The last send failed, or the socket rests: it makes no load.
+    is_out: bool,
+    /// An error has lost messages, and none was answered since.
+    has_failed: bool,
+    /// In a closed loop: no message is begun before this time.
+    rests_until_ns: u64,
+    /// The kernel has reported that messages with numbers below this one did not arrive, and why.
+    reported: Option<(LossCause, u64)>,
 }
 
 impl DatagramMover {
@@ -83,6 +97,11 @@ impl DatagramMover {
             unsent: None,
             is_blocked: false,
             was_refused: false,
+            has_sent: false,
+            is_out: false,
+            has_failed: false,
+            rests_until_ns: 0,
+            reported: None,
         }
     }
 
@@ -91,9 +110,9 @@ impl DatagramMover {
         self.is_blocked
     }
 
-    /// Whether a message waits for the socket to take it.
-    pub(super) fn is_held_up(&self) -> bool {
-        self.unsent.is_some()
+    /// The message that waits for the socket to take it.
+    pub(super) fn held_up(&self) -> Option<InFlight> {
+        self.unsent
     }
 
     /// The oldest message that waits for its answer.
@@ -104,20 +123,23 @@ impl DatagramMover {
     /// Gives up what is overdue.
     pub(super) fn expire(&mut self, run: &mut Run, now_ns: u64) {
         while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
-            self.give_up(message, run, now_ns);
+            self.give_up(message, LossCause::TimedOut, run, now_ns);
         }
     }
 
     /// The socket is of no more use: its messages are lost.
-    pub(super) fn give_up_all(&mut self, run: &mut Run) {
+    pub(super) fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
+        if let Some(message) = self.unsent.take() {
+            run.tally.not_taken(message);
+        }
         while let Some(message) = self.oldest() {
-            self.give_up(message, run, message.sent_ns);
+            self.give_up(message, cause, run, message.sent_ns);
         }
     }
 
-    fn give_up(&mut self, message: InFlight, run: &mut Run, now_ns: u64) {
+    fn give_up(&mut self, message: InFlight, cause: LossCause, run: &mut Run, now_ns: u64) {
         self.window.give_up_oldest();
-        run.tally.lost(message);
+        run.tally.lost(message, cause, now_ns);
         if self.window.len() + 1 == run.in_flight_max {
             run.freed(self.flow, now_ns);
         }
@@ -127,7 +149,7 @@ impl DatagramMover {
     ///
     /// # Errors
     ///
-    /// What makes the socket useless: a message too long for it, a peer that is gone (Unix).
+    /// What makes the socket useless: a message that is too long for it.
     pub(super) fn advance(
         &mut self,
         wire: &impl Wire,
@@ -135,23 +157,23 @@ impl DatagramMover {
         run: &mut Run,
     ) -> io::Result<Step> {
         run.fresh_ns = None;
-        let has_received_all = self.receive(wire, readiness, run)?;
+        let has_received_all = self.receive(wire, readiness, run);
         let has_sent_all = self.send(wire, run)?;
+        if self.reported.is_some() {
+            // What is queued is received first: it was answered before the error came.
+            readiness.merge(Readiness::READABLE);
+            return Ok(Step::Again);
+        }
         Ok(if has_received_all && has_sent_all { Step::Wait } else { Step::Again })
     }
 
     /// Receives until nothing is there, or nothing is expected: then whatever comes next, and what
     /// is queued behind it, is met with the next answer. False when the slice was used up.
-    fn receive(
-        &mut self,
-        wire: &impl Wire,
-        readiness: &mut Readiness,
-        run: &mut Run,
-    ) -> io::Result<bool> {
+    fn receive(&mut self, wire: &impl Wire, readiness: &mut Readiness, run: &mut Run) -> bool {
         let mut taken = 0;
         while taken < RECEIVES_PER_SLICE {
             if !readiness.is_readable() {
-                return Ok(true);
+                return true;
             }
             let mut scratch = std::mem::take(&mut run.scratch);
             let received = match self.takes_trains {
@@ -163,16 +185,21 @@ impl DatagramMover {
             }
             run.scratch = scratch;
             match received {
-                Ok(_) if self.window.len() == 0 && !run.is_draining => return Ok(true),
+                Ok(_) if self.window.len() == 0 && !run.is_draining => {
+                    self.reported = None;
+                    return true;
+                }
                 Ok(_) => continue,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_readable(),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.refused(run),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    readiness.clear_readable();
+                    self.lose_reported(run);
+                }
+                Err(error) => self.report(LossCause::of(&error), run),
             }
             taken += 1;
         }
-        Ok(!readiness.is_readable())
+        !readiness.is_readable()
     }
 
     /// Takes what one call has received, all of it at the same time, and returns how many datagrams
@@ -199,15 +226,6 @@ impl DatagramMover {
         trains.receives += 1;
         trains.received += count as u64;
         count
-    }
-
-    /// Nobody was there for an earlier datagram. It is lost when its time is over; the next may
-    /// find somebody.
-    fn refused(&mut self, run: &mut Run) {
-        if !self.was_refused {
-            self.was_refused = true;
-            run.tally.flows.refused += 1;
-        }
     }
 
     fn take(&mut self, bytes: &[u8], now_ns: u64, streak: &mut Streak, run: &mut Run) {
@@ -252,6 +270,7 @@ impl DatagramMover {
         now_ns: u64,
         run: &mut Run,
     ) -> bool {
+        self.has_failed = false;
         let is_measured = run.tally.is_measured(message.intended_ns);
         let is_in_time = !run.is_too_late(message, now_ns);
         if is_in_time {
@@ -259,7 +278,7 @@ impl DatagramMover {
         } else {
             // Too late, though nobody had looked in between.
             run.tally.heard_ns_last = Some(now_ns);
-            run.tally.lost(message);
+            run.tally.lost(message, LossCause::TimedOut, now_ns);
             run.tally.of(is_measured).late += 1;
         }
         if self.window.len() + 1 == run.in_flight_max {

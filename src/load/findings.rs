@@ -2,12 +2,13 @@
 
 use super::course::EndedBy;
 use super::meter::process_cpu_ns;
+use super::shortfall::LOAD_MADE_MIN;
 use super::{Arrival, Generator, Observer};
 use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::reactor::Spin;
 use crate::report::{
-    Bytes, Difference, Distribution, Flows, Hiccups, Messages, Pacing, Rate, Status, Trains,
+    Bytes, Difference, Distribution, Flows, Hiccups, Losses, Messages, Pacing, Rate, Status, Trains,
 };
 
 /// The facts of a run. Times are nanoseconds.
@@ -19,6 +20,12 @@ pub struct Findings {
     pub error: Option<String>,
     /// How long was measured.
     pub elapsed_ns: u64,
+    /// How long was to be measured, if that is known and the count was not reached first.
+    pub planned_ns: Option<u64>,
+    /// The share of the load asked for that was made, from 0 to 1.
+    pub load_made: f64,
+    /// A signal ended it.
+    pub is_interrupted: bool,
     /// How long was left out before.
     pub warmup_ns: u64,
     /// How long was waited for the last echoes.
@@ -27,6 +34,10 @@ pub struct Findings {
     pub rate: Rate,
     /// What became of measured messages.
     pub messages: Messages,
+    /// Why measured messages were lost.
+    pub losses: Losses,
+    /// How long those that timed out were in flight together, before the end of the sending.
+    pub lost_wait_ns: u64,
     /// What became of those of the warm-up.
     pub warmup_messages: Messages,
     /// What became of connections.
@@ -41,7 +52,8 @@ pub struct Findings {
     pub service_time: Option<Distribution>,
     /// How late messages were sent by the generator's own fault; of an open loop.
     pub schedule_lag: Option<Distribution>,
-    /// Messages that were due while their connection could not take them.
+    /// Messages that were due while their connection could not take them; in a closed loop those
+    /// that waited because the socket took no more.
     pub held_back: u64,
     /// Messages that were due, or in a closed loop asked for, and were never sent.
     pub unsent: u64,
@@ -71,9 +83,11 @@ pub struct Findings {
 impl<O: Observer> Generator<O> {
     /// What the run came to. To be asked once the reactor has stopped.
     pub fn finish(mut self) -> Findings {
-        let (status, error) = self.verdict();
         let until_ns = self.measured_until_ns();
         let elapsed_ns = until_ns.saturating_sub(self.course.measure_from_ns);
+        let planned_ns = self.planned_ns();
+        let load_made = self.load_made(planned_ns);
+        let (status, error) = self.verdict(load_made);
         let pacing = self.pacing();
         let unsent = self.unsent();
         let received_in_time = self.received_in_time();
@@ -98,11 +112,16 @@ impl<O: Observer> Generator<O> {
             status,
             error,
             elapsed_ns,
+            planned_ns,
+            load_made,
+            is_interrupted: course.ended_by == EndedBy::Interrupt,
             warmup_ns: warmup_end_ns - course.start_ns,
             drain_ns: course.over_ns.saturating_sub(until_ns),
             rate: Rate { asked: self.options.rate.map(whole), achieved },
             bytes: tally.bytes,
             messages,
+            losses: tally.losses,
+            lost_wait_ns: tally.lost_wait_ns,
             warmup_messages,
             flows: tally.flows,
             trains: (self.options.transport == Transport::Udp).then_some(tally.trains),
@@ -125,11 +144,13 @@ impl<O: Observer> Generator<O> {
     }
 
     fn unsent(&self) -> u64 {
-        let sent = self.run.tally.measured.sent;
+        let tally = &self.run.tally;
+        let sent = tally.measured.sent;
         match (self.options.rate, self.options.count, self.course.ended_by) {
-            (Some(_), ..) => self.run.unsent(),
-            // Begun, and never taken by a socket.
+            (Some(_), ..) => self.run.unsent().saturating_add(tally.never_taken),
+            // Begun, and never taken by a socket; or never begun, because the run ended before.
             (None, Some(count), EndedBy::Plan) if self.run.is_spent() => count.saturating_sub(sent),
+            (None, Some(count), EndedBy::NoFlow | EndedBy::Silence) => count.saturating_sub(sent),
             _ => 0,
         }
     }
@@ -163,7 +184,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    fn verdict(&self) -> (Status, Option<String>) {
+    fn verdict(&self, load_made: f64) -> (Status, Option<String>) {
         let messages = &self.run.tally.measured;
         let is_interrupted = self.course.ended_by == EndedBy::Interrupt;
         if messages.received == 0 {
@@ -172,17 +193,17 @@ impl<O: Observer> Generator<O> {
             let why = difference.map_or_else(|| self.why_nothing(is_interrupted), differs);
             return (Status::Error, Some(why));
         }
-        match self.course.ended_by {
-            EndedBy::Plan => (Status::Ok, None),
-            EndedBy::Interrupt => (Status::Partial, Some("interrupted".to_owned())),
-            EndedBy::NoFlow => {
-                let text = "every connection ended before the time was up";
-                (Status::Partial, Some(text.to_owned()))
+        let why = match self.course.ended_by {
+            EndedBy::Plan if load_made >= LOAD_MADE_MIN => return (Status::Ok, None),
+            EndedBy::Plan => self.why_less(load_made),
+            EndedBy::Interrupt => "interrupted".to_owned(),
+            EndedBy::NoFlow if self.options.duration.is_some() => {
+                "every connection ended before the time was up".to_owned()
             }
-            EndedBy::Silence => {
-                (Status::Partial, Some("ended early: nothing came back any more".to_owned()))
-            }
-        }
+            EndedBy::NoFlow => "every connection ended before all messages were sent".to_owned(),
+            EndedBy::Silence => "ended early: nothing came back any more".to_owned(),
+        };
+        (Status::Partial, Some(why))
     }
 
     /// Why there is nothing to report.
@@ -212,6 +233,7 @@ impl<O: Observer> Generator<O> {
             (flows.reset, "reset by the peer"),
             (flows.closed, "closed by the peer"),
             (flows.timed_out, "timed out"),
+            (flows.unreachable, "unreachable (a router or a firewall says so)"),
         ];
         let cause = causes.iter().filter(|(count, _)| *count > 0).max_by_key(|(count, _)| *count);
         match (self.failures.first(), cause) {
@@ -220,7 +242,10 @@ impl<O: Observer> Generator<O> {
                 format!("cannot connect to {endpoint}: {words}")
             }
             (_, Some((_, words))) => format!("nothing came back from {endpoint}: {words}"),
-            (None, None) => format!("nothing came back from {endpoint}"),
+            (None, None) => match self.why_not_sent() {
+                Some(cause) => format!("nothing came back from {endpoint}: {cause}"),
+                None => format!("nothing came back from {endpoint}"),
+            },
         }
     }
 }
@@ -236,6 +261,6 @@ fn a_second(count: u64, time_ns: u64) -> f64 {
 }
 
 /// 0 for nothing over nothing.
-fn ratio(part: u64, all: u64) -> f64 {
+pub(super) fn ratio(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { whole(part) / whole(all) }
 }

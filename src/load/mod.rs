@@ -50,9 +50,11 @@ mod hiccups;
 mod meter;
 mod opening;
 mod options;
+mod outages;
 mod pacing;
 mod pattern;
 mod run;
+mod shortfall;
 mod source;
 mod stream;
 mod tally;
@@ -77,7 +79,7 @@ use self::stream::Step;
 use crate::error::Error;
 use crate::reactor::{Closed, Context, Handler, Next, Sources};
 use crate::readiness::Readiness;
-use crate::report::{Interval, Mode};
+use crate::report::{Interval, LossCause, Mode};
 use crate::socket::out_of_ports;
 
 /// Hears of a run while it goes on. Called on the loop's thread, so it must not block.
@@ -163,6 +165,7 @@ impl<O: Observer> Generator<O> {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => flows.refused += 1,
             ErrorKind::TimedOut => flows.timed_out += 1,
             _ if is_reset(&error) => flows.reset += 1,
+            _ if is_of_the_network(&error) => flows.unreachable += 1,
             _ => {
                 flows.failed_locally += 1;
                 self.keep_failure(Error::new(operation, &self.options.target, error));
@@ -180,6 +183,27 @@ impl<O: Observer> Generator<O> {
         self.run.tally.flows.failed_locally += 1;
         self.keep_failure(error);
         false
+    }
+
+    /// What is to come of a flow whose connection is gone.
+    fn plan_next(&mut self, flow: &Flow, now_ns: u64) {
+        if self.options.mode == Mode::Connect {
+            // Its answer has told since when the next may be begun.
+            let is_done = matches!(flow.ending, Some(Ending::Done));
+            let again_ns = if is_done { now_ns } else { now_ns.saturating_add(RETRY_NS) };
+            if !is_done {
+                self.run.freed(flow.id, again_ns);
+                if !self.run.is_open_loop() {
+                    self.run.outages.begin(flow.id, now_ns);
+                }
+            }
+            self.opener.again(flow.id, again_ns);
+        } else if self.opener.reopens() && self.course.is_sending() {
+            self.run.disconnected(flow.id, now_ns);
+            self.opener.reopen(flow.id, flow.is_open(), flow.has_answered(), now_ns);
+        } else {
+            self.run.retire(flow.id, now_ns);
+        }
     }
 
     fn keep_failure(&mut self, error: Error) {
@@ -239,17 +263,7 @@ impl<O: Observer> Handler for Generator<O> {
         } else {
             self.course.settled();
         }
-        if self.options.mode == Mode::Connect {
-            // Its answer has told since when the next may be begun.
-            let is_done = matches!(flow.ending, Some(Ending::Done));
-            let again_ns = if is_done { now_ns } else { now_ns.saturating_add(RETRY_NS) };
-            if !is_done {
-                self.run.freed(flow.id, again_ns);
-            }
-            self.opener.again(flow.id, again_ns);
-        } else {
-            self.run.retire(flow.id);
-        }
+        self.plan_next(&flow, now_ns);
     }
 
     fn tick(
@@ -272,6 +286,15 @@ fn copy_of(error: &io::Error) -> io::Error {
         Some(number) => io::Error::from_raw_os_error(number),
         None => io::Error::new(error.kind(), error.to_string()),
     }
+}
+
+/// Whether the network, and no limit of this host, keeps a connection from its peer: routers and
+/// firewalls tell by ICMP.
+fn is_of_the_network(error: &io::Error) -> bool {
+    matches!(
+        LossCause::of(error),
+        LossCause::HostUnreachable | LossCause::NetworkUnreachable | LossCause::AccessDenied
+    )
 }
 
 /// What the reader may do about an error of this host's own.

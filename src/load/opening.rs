@@ -1,7 +1,7 @@
 //! Making connections: many at once and none too many, again where it is worth it.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -15,6 +15,7 @@ use super::{Generator, Observer};
 use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::reactor::Context;
+use crate::report::LossCause;
 use crate::socket::{Datagram, SocketOptions, Stream, Target};
 
 /// Connections begun in one step, and the time between two steps. A server with a listen backlog
@@ -28,6 +29,12 @@ const CONNECT_TIMEOUT_NS_MIN: u64 = 3_000_000_000;
 
 /// Before what failed is tried again: no busy loop around a port that refuses.
 pub(super) const RETRY_NS: u64 = 10_000_000;
+
+/// The pause before a connection that ended is opened again: that of any retry at first, and twice
+/// the last one after each attempt that fails, or that ends without an echo. A server that is away
+/// for long is asked once per second by each connection.
+const RECONNECT_NS_MIN: u64 = RETRY_NS;
+const RECONNECT_NS_MAX: u64 = 1_000_000_000;
 
 /// Makes flows, each at its time.
 #[derive(Debug)]
@@ -46,6 +53,17 @@ pub(super) struct Opener {
     made: u64,
     /// When a connection was last begun, or the first was to be.
     begun_ns: u64,
+    /// By flow, if connections are opened again.
+    reopenings: Vec<Reopening>,
+}
+
+/// What is known of a flow whose connection ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reopening {
+    /// The pause before the last attempt; 0 before the first.
+    pause_ns: u64,
+    /// It had a connection.
+    was_open: bool,
 }
 
 /// Why a flow was not made.
@@ -70,6 +88,10 @@ impl Opener {
             waiting: BinaryHeap::with_capacity(options.connections as usize),
             made: 0,
             begun_ns: 0,
+            reopenings: match options.reconnects() {
+                true => vec![Reopening::default(); options.connections as usize],
+                false => Vec::new(),
+            },
         }
     }
 
@@ -84,6 +106,24 @@ impl Opener {
     /// Lines a flow up.
     pub(super) fn again(&mut self, flow: u32, at_ns: u64) {
         self.waiting.push(Reverse((at_ns, flow)));
+    }
+
+    /// Whether connections that end are opened again.
+    pub(super) fn reopens(&self) -> bool {
+        !self.reopenings.is_empty()
+    }
+
+    /// Lines a flow up whose connection ended, or could not be opened again. `was_useful`: a
+    /// message was answered on it.
+    pub(super) fn reopen(&mut self, flow: u32, was_open: bool, was_useful: bool, now_ns: u64) {
+        let Some(reopening) = self.reopenings.get_mut(flow as usize) else { return };
+        reopening.was_open |= was_open;
+        let before_ns = if was_useful { 0 } else { reopening.pause_ns };
+        reopening.pause_ns = (before_ns * 2).clamp(RECONNECT_NS_MIN, RECONNECT_NS_MAX);
+        // Connections that ended together come back a step's worth at a time.
+        let step_ns = u64::from(flow) / OPENED_PER_STEP * STEP_NS;
+        let pause_ns = reopening.pause_ns + step_ns;
+        self.again(flow, now_ns.saturating_add(pause_ns));
     }
 
     /// When the next flow is to be opened.
@@ -136,7 +176,16 @@ impl Opener {
                 self.begun_ns = now_ns;
                 let until_ns = now_ns.saturating_add(self.connect_timeout_ns);
                 let connect_until_ns = self.transport.is_stream().then_some(until_ns);
-                Ok(Flow { id: flow, kind, connect_until_ns, made_ns: now_ns, ending: None })
+                let reopening = self.reopenings.get(flow as usize);
+                let is_reopened = reopening.is_some_and(|reopening| reopening.was_open);
+                Ok(Flow {
+                    id: flow,
+                    kind,
+                    connect_until_ns,
+                    made_ns: now_ns,
+                    is_reopened,
+                    ending: None,
+                })
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Failure::Later),
             Err(error) => Err(Failure::Failed(error)),
@@ -152,8 +201,7 @@ impl<O: Observer> Generator<O> {
                 Ok(flow) => {
                     self.run.tally.trains.refused |= self.opener.are_trains_refused;
                     if flow.is_open() {
-                        self.run.tally.flows.opened += 1;
-                        self.run.tally.flows_open += 1;
+                        self.run.connected(id, false, now_ns);
                         self.course.settled();
                     }
                     context.insert(Source(flow));
@@ -168,6 +216,40 @@ impl<O: Observer> Generator<O> {
                 Err(Failure::Failed(error)) => {
                     self.count_open_failure(error);
                     self.course.settled();
+                }
+            }
+        }
+    }
+
+    /// Gives each open flow its part of the load; where connections are opened again and the server
+    /// took any, each other one as well.
+    pub(super) fn start_flows(&mut self, now_ns: u64, open: &[u32]) {
+        let flows = self.options.connections;
+        let measure_from_ns = self.course.measure_from_ns;
+        if !self.opener.reopens() || self.run.tally.flows.opened == 0 {
+            return self.run.start(now_ns, measure_from_ns, open, flows);
+        }
+        let all: Vec<u32> = (0..flows).collect();
+        self.run.start(now_ns, measure_from_ns, &all, flows);
+        let open: HashSet<u32> = open.iter().copied().collect();
+        for flow in all.into_iter().filter(|flow| !open.contains(flow)) {
+            self.run.disconnected(flow, now_ns);
+            self.opener.reopen(flow, false, false, now_ns);
+        }
+    }
+
+    /// Begins to open connections again that ended.
+    pub(super) fn reopen_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
+        while let Some(id) = self.opener.next(now_ns) {
+            self.has_worked = true;
+            // A message of before must not have the number of one on this connection.
+            let number = self.run.tally.measured.sent + self.run.tally.warmup.sent;
+            match self.opener.open(id, number, now_ns) {
+                Ok(flow) => context.insert(Source(flow)),
+                Err(Failure::Later) => self.opener.reopen(id, false, false, now_ns),
+                Err(Failure::Failed(error)) => {
+                    self.count_open_failure(error);
+                    self.opener.reopen(id, false, false, now_ns);
                 }
             }
         }
@@ -201,11 +283,15 @@ impl<O: Observer> Generator<O> {
                     self.opener.again(id, now_ns + STEP_NS);
                 }
                 Err(Failure::Failed(error)) => {
-                    if self.count_open_failure(error) {
+                    let was_refused = self.count_open_failure(error);
+                    if was_refused {
                         // Refused at once, as others are later: a message without its echo.
                         let message = self.run.begin(id, intended_ns, begin_ns);
                         self.run.tally.sent(intended_ns);
-                        self.run.tally.lost(message);
+                        self.run.tally.lost(message, LossCause::Refused, begin_ns);
+                    }
+                    if !was_refused || !self.run.is_open_loop() {
+                        self.run.outages.begin(id, now_ns);
                     }
                     self.run.freed(id, now_ns + RETRY_NS);
                     self.opener.again(id, now_ns + RETRY_NS);

@@ -33,6 +33,10 @@ pub struct Options {
     pub arrival: Arrival,
     /// Whether a message is an echo, or a connection with one echo.
     pub mode: Mode,
+    /// Open stream connections that end again, with growing pauses; what is due meanwhile is lost.
+    /// Without effect where each message is a connection, and on datagram sockets, which stay open
+    /// in any case.
+    pub reconnect: bool,
     /// How long to go on before measuring.
     pub warmup: Duration,
     /// When a message without its echo is lost.
@@ -72,6 +76,7 @@ impl Options {
             rate: None,
             arrival: Arrival::Fixed,
             mode: Mode::Echo,
+            reconnect: false,
             warmup: Duration::ZERO,
             timeout: Duration::from_secs(1),
             verify: true,
@@ -86,6 +91,11 @@ impl Options {
     /// Whether datagrams are to go in trains: there are none of one message.
     pub(super) fn asks_for_trains(&self) -> bool {
         self.offload && self.transport == Transport::Udp && self.in_flight_max > 1
+    }
+
+    /// Whether connections that end are opened again.
+    pub(super) fn reconnects(&self) -> bool {
+        self.reconnect && self.mode == Mode::Echo && self.transport.is_stream()
     }
 
     /// Whether the transport has hosts and ports.

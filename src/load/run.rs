@@ -3,10 +3,12 @@
 
 use super::clock::Clock;
 use super::options::Options;
+use super::outages::Outages;
 use super::pacing::{Arrival, Schedule};
 use super::pattern::{MessageName, Pattern};
 use super::tally::{InFlight, Tally};
 use crate::report::Difference;
+use crate::socket::Target;
 
 /// Bytes written or read at once. Larger messages go in pieces; smaller ones, where a connection
 /// may have several in flight, together. No train of datagrams is longer.
@@ -24,6 +26,8 @@ pub(super) struct Run {
     /// Holds one read, or one write.
     pub(super) scratch: Box<[u8]>,
     pub(super) tally: Tally,
+    pub(super) outages: Outages,
+    pub(super) target: Target,
     pub(super) length_bytes: usize,
     pub(super) in_flight_max: usize,
     pub(super) timeout_ns: u64,
@@ -53,8 +57,18 @@ struct Pace {
     /// Since when it could send if the generator were never late: the real time would let a late
     /// message excuse all those behind it.
     ideal_free_ns: u64,
-    /// The flow is gone, and what was due on it is not sent.
-    is_retired: bool,
+    stage: Stage,
+}
+
+/// Whether a flow can send what is due on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has its connection.
+    Here,
+    /// Its connection is being opened again; what is due meanwhile is lost.
+    Away,
+    /// It is gone for good; what is due is not sent.
+    Retired,
 }
 
 /// What a flow may do next.
@@ -83,6 +97,8 @@ impl Run {
             pattern: Pattern::new(),
             scratch: vec![0; scratch_bytes].into(),
             tally,
+            outages: Outages::default(),
+            target: options.target.clone(),
             length_bytes: options.length_bytes,
             in_flight_max: options.in_flight_max,
             timeout_ns,
@@ -109,13 +125,16 @@ impl Run {
     pub(super) fn start(&mut self, start_ns: u64, measure_from_ns: u64, open: &[u32], flows: u32) {
         self.is_sending = true;
         self.tally.measure_from_ns = measure_from_ns;
+        self.outages = Outages::of(flows, measure_from_ns);
+        (0..flows).for_each(|flow| self.outages.begin(flow, start_ns));
+        open.iter().for_each(|flow| self.outages.end(*flow, start_ns, u64::MAX));
         let Some((rate, arrival)) = self.rate else { return };
         self.paces = (0..flows).map(|_| None).collect();
         for (place, flow) in (0..).zip(open) {
             let place = (place, open.len() as u64);
             let schedule = Schedule::new(rate, arrival, place, start_ns);
             self.paces[*flow as usize] =
-                Some(Pace { schedule, ideal_free_ns: start_ns, is_retired: false });
+                Some(Pace { schedule, ideal_free_ns: start_ns, stage: Stage::Here });
         }
     }
 
@@ -153,7 +172,7 @@ impl Run {
             return Admission::Closed;
         }
         let due_ns = match self.paces.get(flow as usize) {
-            Some(Some(pace)) if !pace.is_retired => pace.schedule.due_ns(),
+            Some(Some(pace)) if pace.stage == Stage::Here => pace.schedule.due_ns(),
             Some(_) => return Admission::Closed,
             None => now_ns,
         };
@@ -197,7 +216,9 @@ impl Run {
         let until_ns = self.end_ns.min(now_ns.saturating_add(1));
         // How many are due before a time.
         let due = |until_ns| match self.paces.get(flow as usize) {
-            Some(Some(pace)) if !pace.is_retired => pace.schedule.due_before(until_ns, most),
+            Some(Some(pace)) if pace.stage == Stage::Here => {
+                pace.schedule.due_before(until_ns, most)
+            }
             Some(_) => 0,
             None if now_ns < until_ns => most,
             None => 0,
@@ -217,16 +238,63 @@ impl Run {
         self.begin(flow, intended_ns, now_ns)
     }
 
-    /// A flow is gone, and its part of the schedule with it.
-    pub(super) fn retire(&mut self, flow: u32) {
+    /// A flow is gone for good, and its part of the schedule with it.
+    pub(super) fn retire(&mut self, flow: u32, now_ns: u64) {
+        self.leave(flow, Stage::Retired, now_ns);
+    }
+
+    /// A flow's connection is gone and is opened again later: what is due meanwhile is lost.
+    pub(super) fn disconnected(&mut self, flow: u32, now_ns: u64) {
+        self.leave(flow, Stage::Away, now_ns);
+    }
+
+    fn leave(&mut self, flow: u32, stage: Stage, now_ns: u64) {
+        self.outages.begin(flow, now_ns);
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
-            pace.is_retired = true;
+            pace.stage = stage;
         }
+    }
+
+    /// A flow has its connection, for the first time or `again`.
+    pub(super) fn connected(&mut self, flow: u32, again: bool, now_ns: u64) {
+        let flows = &mut self.tally.flows;
+        flows.opened += 1;
+        flows.reconnected += u64::from(again);
+        self.tally.flows_open += 1;
+        self.outages.end(flow, now_ns, self.end_ns);
+        self.lose_due_of(flow as usize, now_ns);
+        if let Some(Some(pace)) = self.paces.get_mut(flow as usize)
+            && pace.stage == Stage::Away
+        {
+            pace.stage = Stage::Here;
+            pace.ideal_free_ns = now_ns;
+        }
+    }
+
+    /// Counts as lost what has been due until now on flows without a connection.
+    pub(super) fn lose_due(&mut self, now_ns: u64) {
+        (0..self.paces.len()).for_each(|flow| self.lose_due_of(flow, now_ns));
+    }
+
+    fn lose_due_of(&mut self, flow: usize, now_ns: u64) {
+        let until_ns = now_ns.min(self.end_ns);
+        let from_ns = self.tally.measure_from_ns;
+        let Some(Some(pace)) = self.paces.get_mut(flow) else { return };
+        if pace.stage != Stage::Away {
+            return;
+        }
+        let of_warmup = pace.schedule.due_between(0, until_ns.min(from_ns));
+        let measured = pace.schedule.due_between(from_ns, until_ns);
+        let measured = measured.min(self.remaining.unwrap_or(u64::MAX));
+        pace.schedule.skip_to(until_ns);
+        self.remaining = self.remaining.map(|remaining| remaining - measured);
+        self.tally.lost_without_connection(of_warmup, measured);
     }
 
     /// Whether messages that were due before the end are still to be sent.
     pub(super) fn has_backlog(&self) -> bool {
-        let is_owed = |pace: &Pace| !pace.is_retired && pace.schedule.due_ns() < self.end_ns;
+        let is_owed =
+            |pace: &Pace| pace.stage == Stage::Here && pace.schedule.due_ns() < self.end_ns;
         !self.is_spent() && self.paces.iter().flatten().any(is_owed)
     }
 

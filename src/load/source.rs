@@ -11,6 +11,7 @@ use super::stream::{Step, StreamMover};
 use super::tally::InFlight;
 use crate::reactor;
 use crate::readiness::Readiness;
+use crate::report::LossCause;
 use crate::socket::{Datagram, Stream};
 
 /// One source of a [`Generator`](super::Generator): made by it, held by its reactor.
@@ -27,6 +28,8 @@ pub(super) struct Flow {
     pub(super) connect_until_ns: Option<u64>,
     /// When it was made.
     pub(super) made_ns: u64,
+    /// It had a connection before, which ended.
+    pub(super) is_reopened: bool,
     /// Why it is closed.
     pub(super) ending: Option<Ending>,
 }
@@ -84,8 +87,7 @@ impl Flow {
                 Err(error) => return Err(Ending::NotConnected(error)),
             };
             self.connect_until_ns = None;
-            run.tally.flows.opened += 1;
-            run.tally.flows_open += 1;
+            run.connected(self.id, self.is_reopened, now_ns);
             if let Some(error) = failure {
                 return Err(Ending::Failed(error));
             }
@@ -150,17 +152,36 @@ impl Flow {
 
     /// Whether a message that was begun waits for the socket to take it.
     pub(super) fn is_held_up(&self) -> bool {
+        self.held_up().is_some()
+    }
+
+    /// The message that was begun and waits for the socket to take it.
+    pub(super) fn held_up(&self) -> Option<InFlight> {
         match &self.kind {
-            Kind::Stream(..) => false,
-            Kind::Datagram(_, mover) => mover.is_held_up(),
+            Kind::Stream(..) => None,
+            Kind::Datagram(_, mover) => mover.held_up(),
         }
     }
 
     /// Its messages are lost.
     pub(super) fn give_up_all(&mut self, run: &mut Run) {
+        let cause = match &self.ending {
+            Some(Ending::Done | Ending::Closed) => LossCause::Disconnected,
+            Some(Ending::TimedOut) => LossCause::TimedOut,
+            Some(Ending::NotConnected(error) | Ending::Failed(error)) => LossCause::of(error),
+            None => LossCause::Other,
+        };
         match &mut self.kind {
-            Kind::Stream(_, mover) => mover.give_up_all(run),
-            Kind::Datagram(_, mover) => mover.give_up_all(run),
+            Kind::Stream(_, mover) => mover.give_up_all(cause, run),
+            Kind::Datagram(_, mover) => mover.give_up_all(cause, run),
+        }
+    }
+
+    /// Whether its connection was of use: a message was answered.
+    pub(super) fn has_answered(&self) -> bool {
+        match &self.kind {
+            Kind::Stream(_, mover) => mover.has_answered(),
+            Kind::Datagram(..) => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::pattern::MessageName;
 use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use super::tally::InFlight;
 use crate::readiness::Readiness;
-use crate::report::Difference;
+use crate::report::{Difference, LossCause};
 
 /// Reads of one slice, and writes: with the scratch buffer of 64 KiB a flow moves 256 KiB each way
 /// before the next has its turn.
@@ -41,8 +41,9 @@ pub(super) struct StreamMover {
     /// given up; their echoes, should they come, are late.
     unanswered: VecDeque<InFlight>,
     overdue: usize,
-    /// Messages begun so far: the number of the next.
+    /// Messages begun so far: the number of the next. The first had the number `first`.
     begun: u64,
+    first: u64,
     /// How far writing is: the message, and its bytes that are written.
     written: (u64, usize),
     /// Bytes of the first unanswered message that have come back.
@@ -65,6 +66,7 @@ impl StreamMover {
             unanswered: VecDeque::new(),
             overdue: 0,
             begun: first_number,
+            first: first_number,
             written: (first_number, 0),
             read_bytes: 0,
             is_corrupted: false,
@@ -83,6 +85,11 @@ impl StreamMover {
     /// Whether its one message is answered or given up.
     pub(super) fn is_over(&self) -> bool {
         self.is_single && self.in_flight() == 0
+    }
+
+    /// Whether a message was ever answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.begun - self.first > self.unanswered.len() as u64
     }
 
     /// Messages in flight that are not given up.
@@ -104,20 +111,20 @@ impl StreamMover {
     /// Gives up what is overdue.
     pub(super) fn expire(&mut self, run: &mut Run, now_ns: u64) {
         while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
-            self.give_up(message, run, now_ns);
+            self.give_up(message, LossCause::TimedOut, run, now_ns);
         }
     }
 
     /// The connection is gone: so are its messages.
-    pub(super) fn give_up_all(&mut self, run: &mut Run) {
+    pub(super) fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
         while let Some(message) = self.oldest() {
-            self.give_up(message, run, message.sent_ns);
+            self.give_up(message, cause, run, message.sent_ns);
         }
     }
 
-    fn give_up(&mut self, message: InFlight, run: &mut Run, now_ns: u64) {
+    fn give_up(&mut self, message: InFlight, cause: LossCause, run: &mut Run, now_ns: u64) {
         self.overdue += 1;
-        run.tally.lost(message);
+        run.tally.lost(message, cause, now_ns);
         if self.in_flight() + 1 == run.in_flight_max {
             run.freed(self.flow, now_ns);
         }
@@ -221,7 +228,7 @@ impl StreamMover {
         }
         if run.is_too_late(message, now_ns) {
             // Too late, though nobody had looked in between.
-            run.tally.lost(message);
+            run.tally.lost(message, LossCause::TimedOut, now_ns);
             run.tally.heard_ns_last = Some(now_ns);
             run.tally.of(run.tally.is_measured(message.intended_ns)).late += 1;
         } else {
@@ -290,6 +297,9 @@ impl StreamMover {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_writable();
                     self.is_held_up = true;
+                    if !run.is_open_loop() && self.in_flight() < run.in_flight_max {
+                        run.tally.waits_for_room(run.clock.now_ns());
+                    }
                 }
                 Err(error) => return Err(error),
             }

@@ -1,7 +1,7 @@
 //! What became of messages and connections, and how long echoes took.
 
 use super::hiccups::Watch;
-use crate::report::{Bytes, Difference, Distribution, Flows, Messages, Trains};
+use crate::report::{Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, Trains};
 
 /// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
 #[derive(Debug)]
@@ -12,6 +12,12 @@ pub(super) struct Tally {
     pub(super) has_warmup: bool,
     pub(super) measured: Messages,
     pub(super) warmup: Messages,
+    /// The lost among the measured, by cause.
+    pub(super) losses: Losses,
+    /// How long the measured messages that timed out were in flight, before the end.
+    pub(super) lost_wait_ns: u64,
+    /// Measured messages that were begun, and that no socket took to the end.
+    pub(super) never_taken: u64,
     pub(super) bytes: Bytes,
     bytes_warmup: Bytes,
     pub(super) flows: Flows,
@@ -48,6 +54,9 @@ impl Tally {
             has_warmup: true,
             measured: Messages::default(),
             warmup: Messages::default(),
+            losses: Losses::default(),
+            lost_wait_ns: 0,
+            never_taken: 0,
             bytes: Bytes::default(),
             bytes_warmup: Bytes::default(),
             flows: Flows::default(),
@@ -139,12 +148,40 @@ impl Tally {
         }
     }
 
-    pub(super) fn lost(&mut self, message: InFlight) {
-        let is_measured = self.is_measured(message.intended_ns);
-        self.of(is_measured).lost += 1;
-        if is_measured {
-            self.watch.lost(message.sent_ns);
+    /// A message that was sent is lost, and is given up now.
+    pub(super) fn lost(&mut self, message: InFlight, cause: LossCause, now_ns: u64) {
+        if !self.is_measured(message.intended_ns) {
+            self.warmup.lost += 1;
+            return;
         }
+        self.measured.lost += 1;
+        self.watch.lost(message.sent_ns);
+        *self.losses.of_mut(cause) += 1;
+        if cause == LossCause::TimedOut {
+            let waited_ns = now_ns.min(self.end_ns).saturating_sub(message.sent_ns);
+            self.lost_wait_ns = self.lost_wait_ns.saturating_add(waited_ns);
+        }
+    }
+
+    /// So many messages were due while their connection was gone: lost without having been sent.
+    pub(super) fn lost_without_connection(&mut self, of_warmup: u64, measured: u64) {
+        let messages = [(&mut self.warmup, of_warmup), (&mut self.measured, measured)];
+        for (messages, count) in messages {
+            messages.sent = messages.sent.saturating_add(count);
+            messages.lost = messages.lost.saturating_add(count);
+        }
+        let lost = self.losses.of_mut(LossCause::Disconnected);
+        *lost = lost.saturating_add(measured);
+    }
+
+    /// A message was begun, and is given up before any socket took it.
+    pub(super) fn not_taken(&mut self, message: InFlight) {
+        self.never_taken += u64::from(self.is_measured(message.intended_ns));
+    }
+
+    /// A message of a closed loop waits because the socket takes no more.
+    pub(super) fn waits_for_room(&mut self, now_ns: u64) {
+        self.held_back += u64::from(self.is_measured(now_ns) && now_ns < self.end_ns);
     }
 
     pub(super) fn differs(&mut self, difference: Difference, is_measured: bool) {

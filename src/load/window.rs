@@ -87,6 +87,11 @@ impl Window {
         self.outstanding.front().map(|(_, message)| *message)
     }
 
+    /// The number of the oldest message that waits for its answer.
+    pub(super) fn oldest_number(&self) -> Option<u64> {
+        self.outstanding.front().map(|(number, _)| *number)
+    }
+
     /// Notes that the next message was sent.
     pub(super) fn sent(&mut self, message: InFlight, is_measured: bool) {
         self.outstanding.push_back((self.next, message));

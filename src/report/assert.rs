@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::words::{count_text, rate_text, time_text};
-use super::{Distribution, Outcome, Percentile, Report, Summary};
+use super::{Distribution, LoadLoop, Outcome, Percentile, Report, Summary};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
@@ -14,14 +14,16 @@ use crate::units::{parse_count, parse_time};
 /// - `p50`, `p99.9` or any other percentile, `min`, `mean`, `max`, `stddev`, of the response time;
 ///   after `service.` of the service time, after `lag.` of the schedule lag: a time with its unit,
 ///   `200us`;
-/// - `rate`, what was achieved a second: `100k`, `99.5`;
-/// - `loss`, the lost and the unsent of all that were to be sent, and `cpu_share`, of one
+/// - `rate`, what was achieved per second of all the time asked for, so that a run which ended
+///   early does not pass by its first part: `100k`, `99.5`;
+/// - `loss`, the lost and the unsent of all that were to be sent until the planned end (in a
+///   closed loop: with the share of the load that was not made), and `cpu_share`, of one
 ///   processor: `0.1%`;
 /// - `hiccup.max`, the longest time in which the generator was kept from running; those of less
 ///   than 10 ms are not counted: `10ms`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
 ///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`,
-///   `timed_out`, `failed_locally`: a count, `0`, `10k`.
+///   `timed_out`, `failed_locally`, `unreachable`, `reconnected`: a count, `0`, `10k`.
 ///
 /// What has no value does not hold, whatever the operator: a percentile that fewer than ten samples
 /// lie beyond, any time without an echo, `service` and `lag` in a closed loop, `loss` when nothing
@@ -101,18 +103,9 @@ const FACTS: &[Fact] = &[
     Fact {
         name: "rate",
         unit: Unit::Rate,
-        value: |report| (report.elapsed_ns > 0).then_some(report.rate.achieved),
+        value: |report| (report.elapsed_ns > 0).then(|| rate_of_whole(report)),
     },
-    Fact {
-        name: "loss",
-        unit: Unit::Percent,
-        value: |report| {
-            let unsent = report.generator.unsent;
-            let lost = (report.messages.lost + unsent) as f64;
-            let meant = (report.messages.sent + unsent) as f64;
-            (meant > 0.0).then(|| lost * 100.0 / meant)
-        },
-    },
+    Fact { name: "loss", unit: Unit::Percent, value: loss_of_whole },
     Fact {
         name: "cpu_share",
         unit: Unit::Percent,
@@ -139,10 +132,48 @@ const FACTS: &[Fact] = &[
     count("closed", |report| Some(report.flows.closed as f64)),
     count("timed_out", |report| Some(report.flows.timed_out as f64)),
     count("failed_locally", |report| Some(report.flows.failed_locally as f64)),
+    count("unreachable", |report| Some(report.flows.unreachable as f64)),
+    count("reconnected", |report| Some(report.flows.reconnected as f64)),
 ];
 
 const fn count(name: &'static str, value: fn(&Report) -> Option<f64>) -> Fact {
     Fact { name, unit: Unit::Count, value }
+}
+
+/// How much of the time asked for was measured, from 0 to 1.
+fn measured_share(report: &Report) -> f64 {
+    let planned_ns = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns);
+    planned_ns.map_or(1.0, |planned_ns| report.elapsed_ns as f64 / planned_ns as f64)
+}
+
+/// The rate over all the time asked for. A run that ended early has achieved nothing in the rest.
+fn rate_of_whole(report: &Report) -> f64 {
+    report.rate.achieved * measured_share(report)
+}
+
+/// The share that was lost, in percent, of all that was asked for. In an open loop that is what was
+/// due until the planned end. A closed loop has nothing due, so the load that was not made counts
+/// as lost.
+fn loss_of_whole(report: &Report) -> Option<f64> {
+    let sent = report.messages.sent as f64;
+    let lost = report.messages.lost as f64;
+    let unsent = report.generator.unsent as f64;
+    if sent + unsent <= 0.0 {
+        return None;
+    }
+    let share = (lost + unsent) * 100.0 / (sent + unsent);
+    Some(match report.load_loop {
+        LoadLoop::Closed if sent > 0.0 => {
+            let not_made = (1.0 - report.load_made) * (sent - lost);
+            share.max((lost + not_made) * 100.0 / sent)
+        }
+        LoadLoop::Open if measured_share(report) < 1.0 => {
+            let planned_s = report.planned_ns.unwrap_or(0) as f64 / 1e9;
+            let due = (report.rate.asked.unwrap_or(0.0) * planned_s).max(sent + unsent);
+            (due - (sent - lost)) * 100.0 / due
+        }
+        _ => share,
+    })
 }
 
 impl Assertion {

@@ -5,8 +5,8 @@ use serde::Serializer;
 
 use super::words::one_line;
 use super::{
-    Bytes, CommandLine, Environment, Flows, Generator, Hiccups, LoadLoop, Messages, Mode, Pacing,
-    PercentileList, Rate, Report, Status, Summary, VERSION, Verdict,
+    Bytes, CommandLine, Environment, Flows, Generator, Hiccups, LoadLoop, Losses, Messages, Mode,
+    Pacing, PercentileList, Rate, Report, Status, Summary, VERSION, Verdict,
 };
 
 impl Report {
@@ -40,10 +40,14 @@ impl Report {
             options: CommandLine { typed, meant: serde_json::Map::new() },
             environment: Environment::default(),
             elapsed_ns: 0,
+            planned_ns: None,
+            load_made: 0.0,
+            is_interrupted: false,
             warmup_ns: 0,
             drain_ns: 0,
             rate: Rate::default(),
             messages: Messages::default(),
+            losses: Losses::default(),
             warmup_messages: Messages::default(),
             flows: Flows::default(),
             bytes: Bytes::default(),

@@ -11,6 +11,7 @@ mod files;
 mod health;
 mod interval;
 mod json;
+mod losses;
 #[cfg(test)]
 mod samples;
 mod text;
@@ -22,6 +23,7 @@ pub use self::assert::Assertion;
 pub use self::distribution::{Distribution, Percentile, PercentileList, Summary};
 pub use self::files::{Format, HlogWriter, write_csv, write_hgrm};
 pub use self::health::{Signs, health_text};
+pub use self::losses::{LossCause, Losses};
 pub use self::words::time_text;
 
 /// The version of the JSON document.
@@ -61,6 +63,17 @@ pub struct Report {
     pub environment: Environment,
     /// How long was measured: from the first measured message to the end of the sending.
     pub elapsed_ns: u64,
+    /// How long was to be measured: by `--duration`, or by `--count` at `--rate`; null when neither
+    /// tells, or when the count was reached first.
+    pub planned_ns: Option<u64>,
+    /// The share of the load asked for that was made, from 0 to 1: of the time of all connections,
+    /// or of the count of a closed loop. What connections were gone, or sockets could not send, is
+    /// not made.
+    #[serde(serialize_with = "json::finite")]
+    pub load_made: f64,
+    /// A signal ended it.
+    #[serde(skip)]
+    pub is_interrupted: bool,
     /// How long was left out before that.
     pub warmup_ns: u64,
     /// How long was waited for the last echoes; not part of `elapsed_ns`.
@@ -71,6 +84,8 @@ pub struct Report {
     pub messages: Messages,
     /// What became of the messages of the warm-up, which are in no other figure.
     pub warmup_messages: Messages,
+    /// Why measured messages were lost.
+    pub losses: Losses,
     /// What became of the connections, from the first to the last.
     pub flows: Flows,
     /// Bytes of measured messages.
@@ -212,6 +227,11 @@ pub struct Flows {
     pub timed_out: u64,
     /// Connections that this host could not make: no descriptor, no ephemeral port, no route.
     pub failed_locally: u64,
+    /// Connections that the network kept from the peer: ICMP unreachable, or a firewall's
+    /// rejection.
+    pub unreachable: u64,
+    /// Connections that ended and were opened again (`--reconnect`), among those opened.
+    pub reconnected: u64,
 }
 
 /// Bytes that sockets took and gave for measured messages, in part too, as many as there were: an
@@ -251,7 +271,8 @@ pub struct Generator {
     /// How late messages were sent by the generator's own fault, in an open loop. A message that
     /// the peer would not take, or whose connection had too many in flight, is not in it.
     pub schedule_lag_ns: Option<Summary>,
-    /// Messages of an open loop that were due while their connection could not take them.
+    /// Messages of an open loop that were due while their connection could not take them; of a
+    /// closed loop, those that waited because their socket took no more.
     pub held_back: u64,
     /// Messages that were due, or in a closed loop asked for, and were never sent: the connection
     /// was gone, or took no more to the end. They are in no other figure.

@@ -40,6 +40,8 @@ pub(super) fn closed_run() -> Report {
             shared_cpus: true,
         },
         elapsed_ns: 10_000_000_000,
+        planned_ns: Some(10_000_000_000),
+        load_made: 1.0,
         warmup_ns: 1_000_000_000,
         drain_ns: 1_200_000,
         rate: Rate { asked: None, achieved: 100.0 },

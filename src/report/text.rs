@@ -63,7 +63,12 @@ fn fault(report: &Report, page: &mut Page) {
         (Status::Ok, _) => {}
         (Status::Partial, reason) => {
             let reason = reason.unwrap_or_else(|| "the run ended early".to_owned());
-            page.entry("PARTIAL", &format!("{reason}; the figures are of a shorter run"));
+            let is_whole = report.planned_ns.is_some_and(|planned| report.elapsed_ns >= planned);
+            let less = match is_whole && report.load_made < 1.0 {
+                true => "less load than was asked",
+                false => "a shorter run",
+            };
+            page.entry("PARTIAL", &format!("{reason}; the figures are of {less}"));
         }
         (Status::Error, reason) => {
             page.entry("ERROR", &reason.unwrap_or_else(|| "the run failed".to_owned()));
@@ -171,6 +176,11 @@ fn outcome(report: &Report, page: &mut Page) {
             "{sent} sent, {received} received, {lost} lost{share}, {in_flight} in flight at the end"
         ),
     );
+    if report.messages.lost > 0 {
+        let causes = report.losses.named();
+        let causes = causes.map(|(cause, count)| format!("{} {cause}", count_text(count)));
+        page.entry("", &format!("lost: {}", causes.collect::<Vec<_>>().join(", ")));
+    }
     let echoes = [
         ("late", late),
         ("duplicated", duplicated),
@@ -181,16 +191,23 @@ fn outcome(report: &Report, page: &mut Page) {
     if let Some(difference) = &report.first_difference {
         page.entry("DIFFERENCE", &difference.to_string());
     }
-    let Flows { opened, refused, reset, closed, timed_out, failed_locally } = report.flows;
+    let Flows { opened, refused, reset, closed, timed_out, .. } = report.flows;
+    let Flows { failed_locally, unreachable, reconnected, .. } = report.flows;
     page.entry(&format!("{}s", flow_noun(report)), &format!("{} opened", count_text(opened)));
-    let ends = [
+    let mut ends = vec![
         ("refused", refused),
         ("reset by the peer", reset),
         ("closed by the peer", closed),
         ("timed out", timed_out),
         ("failed on this host", failed_locally),
     ];
+    if unreachable > 0 {
+        ends.push(("unreachable", unreachable));
+    }
     page.entry("", &listed(&ends));
+    if reconnected > 0 {
+        page.entry("", &format!("{} opened again (--reconnect)", count_text(reconnected)));
+    }
 }
 
 /// All of them by name; on one short line when there is nothing to tell.
@@ -238,9 +255,18 @@ fn generator(report: &Report, page: &mut Page) {
         page.entry(
             "held back",
             &format!(
-                "{} due while their connection had all in flight that it may have, or took no \
-                 more: in the response time and not in the schedule lag",
-                counted(generator.held_back, "message")
+                "{} {}",
+                counted(generator.held_back, "message"),
+                match report.load_loop {
+                    LoadLoop::Open => {
+                        "due while their connection had all in flight that it may have, or took \
+                         no more: in the response time and not in the schedule lag"
+                    }
+                    LoadLoop::Closed => {
+                        "waited because their socket took no more: fewer were in flight than \
+                         might have been"
+                    }
+                }
             ),
         );
     }

@@ -133,6 +133,7 @@ impl<'a> Client<'a> {
         message: &[u8],
         on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let mut is_sent_again = false;
         loop {
             match self.send_and_receive(message) {
                 Ok(None) => return Ok(()),
@@ -143,6 +144,11 @@ impl<'a> Client<'a> {
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     self.try_next_address(error)?;
+                }
+                // A router on the way takes less in one piece, and has dropped the message. Now the
+                // kernel sends it in fragments (path MTU discovery, ip(7)).
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !is_sent_again => {
+                    is_sent_again = true;
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                     let message_bytes = message.len();

@@ -1,6 +1,7 @@
 //! `resound bench`, judged by servers whose behaviour is known, and that keep their own record.
 
 mod agreement;
+mod away;
 mod datagrams;
 mod failures;
 mod flags;

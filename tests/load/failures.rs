@@ -93,7 +93,9 @@ fn connections_that_the_peer_closes_are_counted_with_what_had_come_before() {
     assert_eq!(findings.flows.closed + findings.flows.reset, 3, "{:?}", findings.flows);
     assert_eq!(findings.messages.received, 6);
     assert_eq!(findings.status, Status::Partial);
-    assert_eq!(findings.error.unwrap(), "every connection ended before the time was up");
+    assert_eq!(findings.error.unwrap(), "every connection ended before all messages were sent");
+    // Each may have sent a third message before it heard of the end.
+    assert_eq!(findings.unsent + findings.losses.disconnected, 94);
 }
 
 /// case B4
@@ -152,24 +154,155 @@ fn a_server_that_changes_a_byte_is_found_out() {
     assert_eq!((difference.flow, difference.message, difference.offset), (0, Some(2), 20));
 }
 
-/// case X4
+/// Echoes so many datagrams.
+fn echo_datagrams(server: &UnixDatagram, count: usize) {
+    let mut buf = [0; 64];
+    for _ in 0..count {
+        let (length, from) = server.recv_from(&mut buf).unwrap();
+        server.send_to_addr(&buf[..length], &from).unwrap();
+    }
+}
+
+/// case X4: the kernel ends the connection of a datagram socket whose server closes (unix(7)).
 #[test]
-fn a_unix_datagram_server_that_goes_away_ends_the_run() {
+fn a_unix_datagram_server_that_comes_back_at_its_path_is_found_again() {
+    const COUNT: u64 = 200;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server");
     let server = UnixDatagram::bind(&path).unwrap();
+    let target = Target::Unix(UnixName::Path(path.clone()));
     let answering = thread::spawn(move || {
+        echo_datagrams(&server, 20);
+        drop(server);
+        std::fs::remove_file(&path).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        let server = UnixDatagram::bind(&path).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut buf = [0; 64];
-        for _ in 0..20 {
-            let (length, from) = server.recv_from(&mut buf).unwrap();
-            server.send_to_addr(&buf[..length], &from).unwrap();
+        // Its client's sockets are gone with the run.
+        while let Ok((length, from)) = server.recv_from(&mut buf) {
+            if server.send_to_addr(&buf[..length], &from).is_err() || !path.exists() {
+                return;
+            }
         }
     });
-    let options = to(Transport::Unixgram, Target::Unix(UnixName::Path(path)), 1_000_000, 2);
-    let findings = run(Options { folder: Some(folder.path().to_owned()), ..options });
+    let options = to(Transport::Unixgram, target, COUNT, 2);
+    let own = tempfile::tempdir().unwrap();
+    let findings = run(Options { folder: Some(own.path().to_owned()), ..options });
+    assert_eq!((findings.status, findings.flows.refused), (Status::Ok, 2), "{findings:?}");
+    assert_eq!(findings.messages.sent, COUNT);
+    assert!((150..COUNT).contains(&findings.messages.received), "{:?}", findings.messages);
+    assert!(findings.losses.refused > 0, "{:?}", findings.losses);
+    // One more datagram, from a socket that is not answered, ends the server.
+    UnixDatagram::unbound().unwrap().send_to(b"end", folder.path().join("server")).unwrap();
     answering.join().unwrap();
-    assert_eq!((findings.messages.received, findings.status), (20, Status::Partial));
-    assert_eq!(findings.flows.refused + findings.flows.reset, 2, "{:?}", findings.flows);
+}
+
+/// case B4
+#[test]
+fn everything_due_to_the_planned_end_is_counted_though_every_connection_ends() {
+    let target = listener(|mut stream| echo(&mut stream, 20));
+    let findings = run(Options {
+        rate: Some(1_000),
+        count: None,
+        duration: Some(Duration::from_secs(10)),
+        ..to(Transport::Tcp, target, 0, 2)
+    });
+    assert_eq!(findings.status, Status::Partial);
+    assert_eq!(findings.error.unwrap(), "every connection ended before the time was up");
+    assert_eq!(findings.messages.sent + findings.unsent, 10_000);
+    assert!(findings.elapsed_ns < 10_000_000_000 && findings.load_made < 0.99);
+}
+
+/// case B4: one of two connections ends, and with it half of the load.
+#[test]
+fn a_run_that_makes_less_of_its_load_is_partial() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::Ip(listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || echo(&mut stream, if number == 0 { 10 } else { usize::MAX }));
+        }
+    });
+    for rate in [None, Some(1_000)] {
+        // Of the second pair, none is the first.
+        let findings = run(Options {
+            rate,
+            count: None,
+            duration: Some(Duration::from_millis(300)),
+            ..to(Transport::Tcp, target.clone(), 0, 2)
+        });
+        let made = findings.load_made;
+        if rate.is_none() {
+            assert_eq!((findings.status, findings.flows.closed), (Status::Partial, 1));
+            assert!((0.5..0.9).contains(&made), "{made}");
+            let why = findings.error.unwrap();
+            assert!(why.ends_with("% of the load asked for was not made (closed by the peer: 1)"));
+        } else {
+            assert_eq!((findings.status, findings.flows.closed), (Status::Ok, 0));
+            assert!(made > 0.999, "{made}");
+        }
+    }
+}
+
+/// case B4: each connection answers two messages and ends; a third may be lost.
+#[test]
+fn connections_that_end_are_opened_again_if_asked() {
+    let target = listener(|mut stream| echo(&mut stream, 2));
+    let options = Options { reconnect: true, ..to(Transport::Tcp, target, 30, 1) };
+    let findings = run(options);
+    assert_eq!((findings.status, findings.messages.sent), (Status::Ok, 30));
+    let all = findings.messages;
+    assert_eq!((all.received + all.lost, findings.losses.disconnected), (30, all.lost));
+    assert!(all.received >= 20, "{all:?}");
+    assert!((9..=15).contains(&findings.flows.reconnected), "{:?}", findings.flows);
+}
+
+/// case B4
+#[test]
+fn what_is_due_while_a_connection_is_opened_again_is_lost_by_name() {
+    let target = listener(|mut stream| echo(&mut stream, 50));
+    let findings = run(Options {
+        reconnect: true,
+        rate: Some(1_000),
+        count: None,
+        duration: Some(Duration::from_millis(500)),
+        timeout: Duration::from_secs(30),
+        ..to(Transport::Tcp, target, 0, 1)
+    });
+    assert!(findings.elapsed_ns >= 500_000_000);
+    assert_eq!(findings.messages.sent + findings.unsent, 500);
+    assert_eq!(findings.messages.lost, findings.losses.disconnected);
+    assert!(findings.losses.disconnected >= 10 && findings.flows.reconnected >= 2);
+    // 10 ms and more of each 60 ms.
+    assert_eq!(findings.status, Status::Partial, "{}", findings.load_made);
+}
+
+/// A pause that grows: no flood of connections on a server that closes each at once.
+#[test]
+fn a_server_that_closes_each_connection_at_once_is_asked_ever_less_often() {
+    let target = listener(drop);
+    let findings = run(Options {
+        reconnect: true,
+        count: None,
+        duration: Some(Duration::from_millis(700)),
+        ..to(Transport::Tcp, target, 0, 1)
+    });
+    // After 10, 20, 40, 80, 160 and 320 ms.
+    assert!((2..=7).contains(&findings.flows.opened), "{:?}", findings.flows);
+}
+
+/// case B10: a refusal is an answer, and is not waited for as long as one may take.
+#[test]
+fn refusals_do_not_wait_for_the_timeout() {
+    let target = Target::Ip(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    for in_flight_max in [1, 16] {
+        let options = to(Transport::Udp, target.clone(), 40, 4);
+        let timeout = Duration::from_secs(3_600);
+        let findings = run(Options { timeout, in_flight_max, ..options });
+        assert_eq!((findings.messages.lost, findings.losses.refused), (40, 40));
+    }
 }
 
 /// case X5

@@ -82,6 +82,11 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "MODE", default_value = "echo")]
     pub(super) mode: ModeName,
 
+    /// Open connections that end again, after 10ms and up to 1s: messages that are due meanwhile
+    /// are lost (streams) [default: they stay closed]
+    #[arg(long)]
+    pub(super) reconnect: bool,
+
     /// Go on for T before measuring
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
     pub(super) warmup: Duration,
@@ -224,6 +229,13 @@ impl Arguments {
                 twice.1.display()
             ));
         }
+        if self.mode == ModeName::Connect && self.reconnect {
+            return Err(
+                "--mode connect opens a connection for each message: expected --reconnect \
+                        with --mode echo"
+                    .to_owned(),
+            );
+        }
         let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
         if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
             return Err("expected at most 2^32 messages in flight in all, such as \
@@ -320,6 +332,7 @@ impl Arguments {
             rate: self.rate,
             arrival: self.arrival(),
             mode: self.mode(),
+            reconnect: self.reconnect,
             warmup: self.warmup,
             timeout: self.timeout,
             verify: !self.no_verify,
@@ -345,6 +358,7 @@ impl Arguments {
             "rate": self.rate,
             "arrival": word(&self.arrival),
             "mode": word(&self.mode),
+            "reconnect": self.reconnect,
             "warmup_ns": nanoseconds(self.warmup),
             "timeout_ns": nanoseconds(self.timeout),
             "verify": !self.no_verify,

@@ -83,10 +83,14 @@ pub(super) fn compose(
         options: CommandLine { typed: typed_words(), meant: arguments.meant() },
         environment: Environment::here(is_local, is_shared),
         elapsed_ns: findings.elapsed_ns,
+        planned_ns: findings.planned_ns,
+        load_made: findings.load_made,
+        is_interrupted: findings.is_interrupted,
         warmup_ns: findings.warmup_ns,
         drain_ns: findings.drain_ns,
         rate: findings.rate,
         messages: findings.messages,
+        losses: findings.losses,
         warmup_messages: findings.warmup_messages,
         flows: findings.flows,
         bytes: findings.bytes,
@@ -147,7 +151,11 @@ fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<W
     let lost_flows = findings.flows.reset + findings.flows.closed;
     if lost_flows > 0 && arguments.mode() == Mode::Echo {
         let all = findings.flows.opened;
-        warn(format!("{lost_flows} of {all} connections ended early; their load was not made"));
+        let then = match findings.flows.reconnected {
+            0 => "their load was not made".to_owned(),
+            again => format!("{again} were opened again, and the load between was not made"),
+        };
+        warn(format!("{lost_flows} of {all} connections ended early; {then}"));
     }
     if findings.warmup_unsent > 0 {
         let unsent = findings.warmup_unsent;
@@ -171,6 +179,9 @@ fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<W
             warn(format!("{name} without effect: the endpoint is not TCP"));
         }
     }
+    if arguments.reconnect && !arguments.transport().is_stream() {
+        warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());
+    }
     let is_short = arguments.length < 8 && !arguments.transport().is_stream();
     if is_short && !arguments.no_verify {
         warn(format!(
@@ -186,18 +197,40 @@ fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<W
     warnings
 }
 
-/// In a closed loop a lost message keeps its place in flight until it is given up.
+/// In a closed loop a lost message keeps its place in flight until it is given up, and a full
+/// socket keeps places empty.
 fn warn_of_idle_flows(arguments: &Arguments, findings: &Findings, warn: &mut impl FnMut(String)) {
     /// Of all places, over all the time: less changes no figure that is read to a percent.
     const IDLE_SHARE_MIN: f64 = 0.01;
+    /// Between an echo and the next message, places are empty for as long as the generator works.
+    const FILLED_SHARE_MIN: f64 = 0.9;
+    if arguments.rate.is_some() {
+        return;
+    }
     let places = arguments.connections as f64 * arguments.depth() as f64;
-    let idle_ns = findings.messages.lost as f64 * arguments.timeout.as_nanos() as f64;
-    let share = (idle_ns / (places * findings.elapsed_ns.max(1) as f64)).min(1.0);
-    if arguments.rate.is_none() && share >= IDLE_SHARE_MIN {
+    let all_ns = places * findings.elapsed_ns.max(1) as f64;
+    let lost_ns = findings.lost_wait_ns as f64;
+    let share = (lost_ns / all_ns).min(1.0);
+    if share >= IDLE_SHARE_MIN {
         let percent = share * 100.0;
         warn(format!(
             "lost messages kept {percent:.0} % of the {places:.0} places in flight waiting for \
              --timeout: the load was smaller by that"
+        ));
+    }
+    // Little's law: messages in flight are their rate times how long each is.
+    let echoes_ns = findings.latency.summary(&arguments.percentiles).mean as f64
+        * findings.messages.received as f64;
+    let filled = (echoes_ns + lost_ns) / all_ns;
+    if findings.held_back > 0 && filled < FILLED_SHARE_MIN {
+        let in_flight = filled * places;
+        let full = match arguments.transport() {
+            Transport::Unixgram => "the server's queue was full (net.unix.max_dgram_qlen)",
+            _ => "a socket buffer was full (--sndbuf)",
+        };
+        warn(format!(
+            "the depth was not reached: {in_flight:.1} of {places:.0} messages were in flight in \
+             the mean, because {full}"
         ));
     }
 }

@@ -7,6 +7,7 @@ use super::{DatagramMover, Wire};
 use crate::load::pattern::MessageName;
 use crate::load::run::{Admission, Run};
 use crate::load::tally::InFlight;
+use crate::report::LossCause;
 
 /// Datagrams sent in one slice: see [`RECEIVES_PER_SLICE`](super::RECEIVES_PER_SLICE).
 pub(super) const SENDS_PER_SLICE: usize = 64;
@@ -17,8 +18,20 @@ pub(super) const TRAIN_MAX: usize = 64;
 /// Bytes of one train, whose headers are once in it: what a UDP datagram over IPv4 can carry.
 pub(super) const TRAIN_BYTES_MAX: usize = 65_507;
 
-/// Refusals of earlier datagrams that one send may meet before it is put off: each is told once.
-pub(super) const REFUSALS_PER_SEND: usize = 3;
+/// Errors that one send may meet before its message is lost. The kernel reports the error of an
+/// earlier datagram once, in place of the send; and a Unix socket whose peer has gone needs a send
+/// to find that out, and another for the peer that has come since.
+pub(super) const ERRORS_PER_SEND: usize = 3;
+
+/// What became of a send.
+enum Outcome {
+    /// The socket took so many messages.
+    Taken(usize),
+    /// The socket takes nothing for now.
+    NotNow,
+    /// The message cannot be sent.
+    Failed(LossCause),
+}
 
 impl DatagramMover {
     /// Sends what may be sent. False when the slice was used up before that.
@@ -30,6 +43,10 @@ impl DatagramMover {
                 return Ok(true);
             }
             let now_ns = run.send_ns();
+            if now_ns < self.rests_until_ns {
+                run.not_before_ns = Some(self.rests_until_ns);
+                return Ok(true);
+            }
             let (message, company) = match self.unsent {
                 // Alone: should there be no room for as many as before, there is for one.
                 Some(message) => (InFlight { sent_ns: now_ns, ..message }, 0),
@@ -41,11 +58,23 @@ impl DatagramMover {
                     _ => return Ok(true),
                 },
             };
-            let count = self.send_some(wire, 1 + company, run)?;
-            if count == 0 {
-                self.unsent = Some(message);
-                return Ok(true);
-            }
+            let count = match self.send_some(wire, 1 + company, run) {
+                Ok(Outcome::Taken(count)) => count,
+                Ok(Outcome::NotNow) => {
+                    self.keep(message, run);
+                    return Ok(true);
+                }
+                Ok(Outcome::Failed(cause)) => {
+                    self.lose_unsent(message, cause, run, now_ns);
+                    sent += 1;
+                    continue;
+                }
+                Err(error) => {
+                    run.tally.not_taken(message);
+                    return Err(error);
+                }
+            };
+            self.go_in(run, now_ns);
             if self.unsent.take().is_some() {
                 run.freed(self.flow, now_ns);
             }
@@ -60,6 +89,14 @@ impl DatagramMover {
             sent += count;
         }
         Ok(false)
+    }
+
+    /// Keeps a message that the socket does not take for now.
+    fn keep(&mut self, message: InFlight, run: &mut Run) {
+        if self.unsent.is_none() && !run.is_open_loop() {
+            run.tally.waits_for_room(message.sent_ns);
+        }
+        self.unsent = Some(message);
     }
 
     /// How many messages may go with one that has been begun, so that it is no more than `most` in
@@ -78,39 +115,68 @@ impl DatagramMover {
         self.window.sent(message, run.tally.is_measured(message.intended_ns));
     }
 
-    /// Sends the next messages by one call, and returns how many the socket took: all of them, none
-    /// for now, or the first where trains turn out to be refused.
-    fn send_some(&mut self, wire: &impl Wire, count: usize, run: &mut Run) -> io::Result<usize> {
+    /// Sends the next messages by one call. The socket takes all of them, none for now, or the
+    /// first where trains turn out to be refused.
+    fn send_some(&mut self, wire: &impl Wire, count: usize, run: &mut Run) -> io::Result<Outcome> {
         let length = run.length_bytes;
         let bytes = &mut run.scratch[..count * length];
         for (number, target) in (self.window.next_number()..).zip(bytes.chunks_exact_mut(length)) {
             run.pattern.fill(MessageName { flow: self.flow, number }, 0, target);
         }
-        for _ in 0..REFUSALS_PER_SEND {
+        let mut failure = None;
+        for _ in 0..ERRORS_PER_SEND {
             match send_together(wire, &run.scratch[..count * length], length) {
-                Ok(()) => return Ok(count),
+                Ok(()) => {
+                    self.report_past(failure.as_ref(), run);
+                    return Ok(Outcome::Taken(count));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.report_past(failure.as_ref(), run);
                     self.is_blocked = true;
-                    return Ok(0);
-                }
-                // No event tells when there is memory again: the sweep tries once more.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(0),
-                Err(error)
-                    if error.kind() == ErrorKind::ConnectionRefused
-                        && wire.refusal_is_of_the_past() =>
-                {
-                    self.refused(run);
+                    return Ok(Outcome::NotNow);
                 }
                 Err(error) if count > 1 && is_of_trains(&error) => {
                     run.tally.trains.refused = true;
                     return self.send_some(wire, 1, run);
                 }
-                Err(error) => return Err(error),
+                // Where the peer is gone, why there is no other is what counts.
+                Err(error) => failure = wire.reconnect(&run.target).err().or(Some(error)),
             }
         }
-        Ok(0)
+        match failure {
+            None => Ok(Outcome::NotNow),
+            // There may be memory for one, where there is none for all.
+            Some(_) if count > 1 => self.send_some(wire, 1, run),
+            // A path that takes less than the message tells so of one that was sent before.
+            Some(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !self.has_sent => {
+                Err(error)
+            }
+            Some(error) => Ok(Outcome::Failed(LossCause::of(&error))),
+        }
     }
+
+    /// A send that failed, and then did not, may have told of earlier datagrams.
+    fn report_past(&mut self, failure: Option<&io::Error>, run: &mut Run) {
+        let cause = failure.map(LossCause::of).filter(|cause| is_of_the_past(*cause));
+        if let Some(cause) = cause {
+            self.report(cause, run);
+        }
+    }
+}
+
+/// Whether an error can be that of an earlier datagram: what ICMP tells (icmp(7)), or that the
+/// server of a Unix socket is gone. The others are of the one send.
+fn is_of_the_past(cause: LossCause) -> bool {
+    matches!(
+        cause,
+        LossCause::Refused
+            | LossCause::Disconnected
+            | LossCause::NetworkUnreachable
+            | LossCause::HostUnreachable
+            | LossCause::AccessDenied
+            | LossCause::MessageTooLong
+    )
 }
 
 fn send_together(wire: &impl Wire, bytes: &[u8], length: usize) -> io::Result<()> {

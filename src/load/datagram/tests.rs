@@ -1,7 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use super::sending::{REFUSALS_PER_SEND, SENDS_PER_SLICE, TRAIN_BYTES_MAX, TRAIN_MAX};
+use super::sending::{ERRORS_PER_SEND, SENDS_PER_SLICE, TRAIN_BYTES_MAX, TRAIN_MAX};
 use super::*;
 use crate::load::Options;
 use crate::load::clock::Clock;
@@ -20,6 +20,9 @@ type Train = (Vec<u8>, usize);
 #[derive(Debug, Default)]
 struct Script {
     is_unix: bool,
+    reconnects: Cell<usize>,
+    /// What connecting anew fails with.
+    reconnect_failure: Cell<Option<i32>>,
     /// What the next sends fail with; then they succeed.
     failures: RefCell<VecDeque<i32>>,
     sent: RefCell<Vec<Vec<u8>>>,
@@ -63,8 +66,12 @@ impl Wire for Script {
         Ok((count, segment_bytes))
     }
 
-    fn refusal_is_of_the_past(&self) -> bool {
-        !self.is_unix
+    fn reconnect(&self, _: &Target) -> io::Result<()> {
+        if !self.is_unix {
+            return Ok(());
+        }
+        self.reconnects.set(self.reconnects.get() + 1);
+        self.reconnect_failure.get().map_or(Ok(()), |n| Err(io::Error::from_raw_os_error(n)))
     }
 }
 
@@ -353,7 +360,7 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back() {
 fn giving_up_all_twice_counts_once() {
     let mut scene = Scene::new(64, 5);
     scene.step();
-    scene.mover.give_up_all(&mut scene.run);
-    scene.mover.give_up_all(&mut scene.run);
+    scene.mover.give_up_all(LossCause::Other, &mut scene.run);
+    scene.mover.give_up_all(LossCause::Other, &mut scene.run);
     scene.assert_counts(messages(5, 0, 5));
 }

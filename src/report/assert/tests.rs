@@ -80,9 +80,17 @@ fn every_count_has_its_name() {
         corrupted: 7,
         in_flight_at_end: 8,
     };
-    report.flows =
-        Flows { opened: 9, refused: 10, reset: 11, closed: 12, timed_out: 13, failed_locally: 14 };
-    report.generator.held_back = 15;
+    report.flows = Flows {
+        opened: 9,
+        refused: 10,
+        reset: 11,
+        closed: 12,
+        timed_out: 13,
+        failed_locally: 14,
+        unreachable: 15,
+        reconnected: 16,
+    };
+    report.generator.held_back = 17;
     let names = [
         "sent",
         "received",
@@ -98,6 +106,8 @@ fn every_count_has_its_name() {
         "closed",
         "timed_out",
         "failed_locally",
+        "unreachable",
+        "reconnected",
         "held_back",
     ];
     for (index, name) in names.iter().enumerate() {

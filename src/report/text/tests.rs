@@ -110,8 +110,16 @@ fn troubles_are_counted_by_name() {
         corrupted: 1,
         in_flight_at_end: 0,
     };
-    report.flows =
-        Flows { opened: 47, refused: 3, reset: 2, closed: 1, timed_out: 5, failed_locally: 6 };
+    report.flows = Flows {
+        opened: 47,
+        refused: 3,
+        reset: 2,
+        closed: 1,
+        timed_out: 5,
+        failed_locally: 6,
+        unreachable: 7,
+        reconnected: 8,
+    };
     assert_says(
         &report,
         &[

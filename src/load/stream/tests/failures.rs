@@ -43,7 +43,7 @@ fn what_came_before_the_end_of_the_stream_is_counted() {
     scene.readiness.merge(Readiness::READ_CLOSED);
     assert_eq!(scene.step(), Step::Closed);
     scene.assert_counts(3, 2, 0);
-    scene.mover.give_up_all(&mut scene.run);
+    scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
     scene.assert_counts(3, 2, 1);
 }
 
@@ -60,7 +60,7 @@ fn a_reset_ends_the_stream_whether_it_reads_or_writes() {
 
         let mut scene = Scene::new(8, 2).outputs(&[Takes(9), Output::Fails(number)]);
         assert_eq!(scene.slice().unwrap_err().raw_os_error(), Some(number));
-        scene.mover.give_up_all(&mut scene.run);
+        scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
         scene.assert_counts(2, 0, 2);
     }
 }
@@ -69,8 +69,8 @@ fn a_reset_ends_the_stream_whether_it_reads_or_writes() {
 fn giving_up_all_twice_counts_once() {
     let mut scene = Scene::new(8, 5);
     scene.step();
-    scene.mover.give_up_all(&mut scene.run);
-    scene.mover.give_up_all(&mut scene.run);
+    scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
+    scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
     scene.assert_counts(5, 0, 5);
 }
 

@@ -126,7 +126,7 @@ proptest! {
             prop_assert!(tally.measured.late <= tally.measured.lost);
             prop_assert_eq!(tally.measured.corrupted, 0);
         }
-        scene.mover.give_up_all(&mut scene.run);
+        scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
         let all = scene.run.tally.measured;
         prop_assert_eq!(all.sent, all.received + all.lost);
     }

@@ -1,0 +1,63 @@
+//! What is told of a run while it goes on.
+
+use super::Phase;
+use crate::load::{Generator, Observer};
+use crate::report::{Interval, Messages};
+
+/// A drain of less than this part of an interval is not told if nothing happened in it.
+const SHORTEST_DRAIN_DIVISOR: u64 = 10;
+
+impl<O: Observer> Generator<O> {
+    /// Whether the interval of the drain has no time to speak of, and nothing happened in it.
+    pub(super) fn is_drain_void(&self, now_ns: u64) -> bool {
+        let (start_ns, before) = self.course.interval_before;
+        let messages = self.run.tally.of_phase(self.course.is_measuring);
+        let has_happened = Messages { in_flight_at_end: 0, ..since(messages, before) };
+        let shortest_ns = self.course.interval_ns.unwrap_or(0) / SHORTEST_DRAIN_DIVISOR;
+        has_happened == Messages::default() && now_ns.saturating_sub(start_ns) < shortest_ns
+    }
+
+    /// Tells the observer what came since the last time, if it is to be told.
+    pub(super) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
+        let has_begun = !matches!(self.course.phase, Phase::NotBegun | Phase::Opening);
+        let (start_ns, before) = self.course.interval_before;
+        if self.course.interval_ns.is_none() || !has_begun || now_ns == start_ns {
+            return;
+        }
+        let messages = *self.run.tally.of(!is_warmup);
+        self.course.interval_before = (now_ns, messages);
+        let latency = self.run.tally.take_interval(is_warmup);
+        self.observer.interval(Interval {
+            start_ns: start_ns - self.course.start_ns,
+            end_ns: now_ns - self.course.start_ns,
+            is_warmup,
+            is_drain: self.course.phase == Phase::Draining,
+            messages: since(messages, before),
+            latency,
+            flows_open: self.run.tally.flows_open,
+        });
+    }
+}
+
+/// When the interval that begins now ends: at the next of the planned times, unless the generator
+/// was halted and that is near. An interval is never shorter than half of what was asked for.
+pub(super) fn next_interval_ns(planned_ns: u64, interval_ns: u64, now_ns: u64) -> u64 {
+    let least_ns = now_ns.saturating_add(interval_ns / 2);
+    let missing_ns = least_ns.saturating_sub(planned_ns);
+    let skipped = missing_ns.div_ceil(interval_ns.max(1)).max(1);
+    planned_ns.saturating_add(interval_ns.saturating_mul(skipped))
+}
+
+/// What came since. Those in flight are what has neither come back nor been given up.
+fn since(now: Messages, before: Messages) -> Messages {
+    Messages {
+        sent: now.sent - before.sent,
+        received: now.received - before.received,
+        lost: now.lost - before.lost,
+        late: now.late - before.late,
+        duplicated: now.duplicated - before.duplicated,
+        reordered: now.reordered - before.reordered,
+        corrupted: now.corrupted - before.corrupted,
+        in_flight_at_end: now.sent - now.received - now.lost,
+    }
+}

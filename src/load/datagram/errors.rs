@@ -1,0 +1,86 @@
+//! What the kernel reports of a socket's datagrams, and what becomes of them. No error ends a
+//! socket that has ever sent: the next message may find the way.
+
+use super::DatagramMover;
+use crate::load::opening::RETRY_NS;
+use crate::load::run::Run;
+use crate::load::tally::InFlight;
+use crate::report::LossCause;
+
+impl DatagramMover {
+    /// An earlier datagram did not arrive, by ICMP. The kernel keeps one such error for all that
+    /// were sent, and reports it before what is queued. So what is queued is received first, and
+    /// what is then unanswered is lost.
+    pub(super) fn report(&mut self, cause: LossCause, run: &mut Run) {
+        self.count_refusal(cause, run);
+        self.reported = Some((cause, self.window.next_number()));
+    }
+
+    /// Gives up what the kernel has reported, once all that came before is received.
+    pub(super) fn lose_reported(&mut self, run: &mut Run) {
+        let Some((cause, below)) = self.reported.take() else { return };
+        let now_ns = run.clock.now_ns();
+        let mut is_any_lost = false;
+        while self.window.oldest_number().is_some_and(|number| number < below) {
+            let Some(message) = self.oldest() else { break };
+            self.give_up(message, cause, run, now_ns);
+            is_any_lost = true;
+        }
+        if is_any_lost && !run.is_open_loop() {
+            self.rest(run, now_ns);
+        }
+    }
+
+    /// The socket would not take a message, which is lost by that.
+    pub(super) fn lose_unsent(
+        &mut self,
+        message: InFlight,
+        cause: LossCause,
+        run: &mut Run,
+        now_ns: u64,
+    ) {
+        self.count_refusal(cause, run);
+        if self.unsent.take().is_some() {
+            run.freed(self.flow, now_ns);
+        }
+        run.tally.sent(message.intended_ns);
+        run.tally.lost(message, cause, now_ns);
+        if run.is_open_loop() {
+            self.go_out(run, now_ns);
+        } else {
+            self.rest(run, now_ns);
+        }
+    }
+
+    /// In a closed loop, nothing but the error itself would hold the next message back. The first
+    /// error is followed by the next message at once, as a path that has just become narrower
+    /// takes it.
+    fn rest(&mut self, run: &mut Run, now_ns: u64) {
+        if !std::mem::replace(&mut self.has_failed, true) {
+            return;
+        }
+        self.rests_until_ns = now_ns.saturating_add(RETRY_NS);
+        self.go_out(run, now_ns);
+    }
+
+    fn go_out(&mut self, run: &mut Run, now_ns: u64) {
+        self.is_out = true;
+        run.outages.begin(self.flow, now_ns);
+    }
+
+    /// The socket took a message.
+    pub(super) fn go_in(&mut self, run: &mut Run, now_ns: u64) {
+        self.has_sent = true;
+        if std::mem::take(&mut self.is_out) {
+            run.outages.end(self.flow, now_ns, run.end_ns());
+        }
+    }
+
+    /// Counts a socket that is refused once, however often it is.
+    fn count_refusal(&mut self, cause: LossCause, run: &mut Run) {
+        if cause == LossCause::Refused && !self.was_refused {
+            self.was_refused = true;
+            run.tally.flows.refused += 1;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Servers, links and paths that go away in the middle of a run, and come back: the run goes on to
+//! its time, everything due is counted, and a run that did not happen does not pass.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::bench::{bench, bench_json, count, document, every_endpoint, is_stream, run_bench};
+use crate::support::{Daemon, Process, resound, run, unshare_network};
+
+/// A run that is longer than the server lives.
+const RUN: [&str; 5] = ["-c4", "-t2s", "--warmup=0", "--timeout=300ms", "-J"];
+
+/// Starts the run against a server of its own, and kills that once it has served.
+#[track_caller]
+fn start_and_kill(endpoint: &str, arguments: &[&str]) -> (Process, String) {
+    let daemon = Daemon::start(&[endpoint]);
+    let target = daemon.endpoints[0].clone();
+    let scheme = endpoint.split(':').next().unwrap().to_owned();
+    let run = Process::start(bench(&[&RUN[..], arguments, &[&target]].concat()));
+    crate::support::wait_until("messages", || {
+        daemon.counters().get(&format!("{scheme}_bytes_in")) > 64 * 100
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    daemon.process.signal(Signal::KILL);
+    daemon.process.wait();
+    (run, target)
+}
+
+fn share(document: &Value) -> f64 {
+    document["load_made"].as_f64().unwrap()
+}
+
+/// case B4
+#[test]
+fn a_run_whose_server_dies_does_not_pass_in_either_loop() {
+    for endpoint in every_endpoint("dies") {
+        for load in [&[][..], &["-r2k"]] {
+            let (run, _) = start_and_kill(&endpoint, load);
+            let ended = run.wait();
+            let found = document(&ended);
+            let is_open_udp = endpoint.starts_with("udp:") && !load.is_empty();
+            // An open loop over UDP has sent all of it, and counts what was lost.
+            let (code, status) = if is_open_udp { (0, "ok") } else { (1, "partial") };
+            assert_eq!((ended.code(), &found["status"]), (code, &status.into()), "{found:#}");
+            assert_eq!(ended.stderr.lines().count(), usize::from(!is_open_udp), "{}", ended.stderr);
+            assert_eq!(is_open_udp, share(&found) > 0.99, "{found:#}");
+            if !load.is_empty() {
+                let due = count(&found, "/messages/sent") + count(&found, "/generator/unsent");
+                assert_eq!(due, 4_000, "{found:#}");
+            }
+            for assert in ["--assert=loss<10%", "--assert=rate>1900"] {
+                let arguments = [load, &[assert]].concat();
+                // What a closed loop over a fast transport achieves per second is not known.
+                if assert.contains("rate") && load.is_empty() {
+                    continue;
+                }
+                let ended = start_and_kill(&endpoint, &arguments).0.wait();
+                assert_eq!(ended.code(), 99, "{assert} {endpoint}: {:#}", document(&ended));
+            }
+        }
+    }
+}
+
+/// case B4
+#[test]
+fn with_reconnect_a_run_goes_on_through_a_restart_of_the_server() {
+    for endpoint in every_endpoint("restarts").iter().filter(|endpoint| is_stream(endpoint)) {
+        for load in [&["--reconnect"][..], &["--reconnect", "-r2k"]] {
+            let (run, target) = start_and_kill(endpoint, load);
+            std::thread::sleep(Duration::from_millis(200));
+            let _daemon = Daemon::start(&[&target]);
+            let ended = run.wait();
+            let found = document(&ended);
+            assert!(count(&found, "/elapsed_ns") >= 2_000_000_000, "{found:#}");
+            assert_eq!(count(&found, "/flows/reconnected"), 4, "{found:#}");
+            assert_eq!(count(&found, "/flows/opened"), 8, "{found:#}");
+            // The restart took more than 1 % of the time.
+            assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{found:#}");
+            assert!((0.3..0.99).contains(&share(&found)), "{found:#}");
+            if load.len() > 1 {
+                assert_eq!(count(&found, "/messages/sent"), 4_000, "{found:#}");
+                assert_eq!(count(&found, "/generator/unsent"), 0, "{found:#}");
+                assert!(count(&found, "/losses/disconnected") >= 100, "{found:#}");
+            }
+        }
+    }
+}
+
+#[test]
+fn reconnect_is_refused_where_each_message_is_a_connection() {
+    let ended = run_bench(&["tcp://127.0.0.1:1", "--mode=connect", "--reconnect"]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (2, 1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--reconnect"), "{}", ended.stderr);
+}
+
+/// case B10: a port that refuses answers at once.
+#[test]
+fn a_run_that_is_refused_does_not_wait_for_the_timeout() {
+    let nobody = crate::support::Nobody::new();
+    let endpoint = format!("udp://{}", nobody.udp);
+    for depth in ["-d1", "-d16"] {
+        let arguments = ["-c2", "-n20", depth, "--warmup=0", "--timeout=1h", &endpoint];
+        let (ended, document) = bench_json(&arguments);
+        assert_eq!(ended.code(), 1, "{document:#}");
+        assert_eq!(count(&document, "/losses/refused"), 20, "{document:#}");
+    }
+}
+
+/// A server behind a link that is down for a while.
+const LINK: &str = r#"
+set -eu
+ip link set lo up
+unshare -n sleep 60 &
+far=$!
+trap 'kill $far $server 2>/dev/null' EXIT
+until [ "$(readlink /proc/$far/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.02; done
+ip link add near type veth peer name far netns $far
+ip addr add 10.77.0.1/24 dev near
+ip link set near up
+nsenter -t $far -n sh -c 'ip addr add 10.77.0.2/24 dev far; ip link set far up; ip link set lo up'
+mkfifo "$TMP/lines"
+nsenter -t $far -n "$0" serve udp://10.77.0.2:7007 > "$TMP/lines" 2>/dev/null &
+server=$!
+read -r _ < "$TMP/lines"
+until "$0" send --timeout 200ms udp://10.77.0.2:7007 x > /dev/null 2>&1; do sleep 0.05; done
+"$0" bench udp://10.77.0.2:7007 -c 2 -t 2s --warmup 0 --timeout 300ms -J "$@" > "$TMP/json" &
+bench=$!
+sleep 0.6
+ip link set near down
+sleep 0.3
+ip link set near up
+code=0
+wait $bench || code=$?
+cat "$TMP/json"
+exit $code
+"#;
+
+/// case B4
+#[test]
+fn a_link_that_is_down_for_a_while_loses_messages_by_name_and_no_socket() {
+    let Some(unshare) = unshare_network() else { return };
+    for load in [&[][..], &["-r1k"], &["-r1k", "-d1"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(&unshare);
+        command.env("TMP", folder.path()).args(["-n", "sh", "-c", LINK]);
+        command.arg(resound().get_program()).args(load);
+        let ended = run(command);
+        let found = document(&ended);
+        assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("unreachable"), "{}", ended.stderr);
+        assert!(count(&found, "/elapsed_ns") >= 2_000_000_000, "{found:#}");
+        assert!(count(&found, "/losses/network_unreachable") > 10, "{found:#}");
+        assert!(count(&found, "/messages/received") > 500, "{found:#}");
+        let due = count(&found, "/messages/sent") + count(&found, "/generator/unsent");
+        assert!(load.is_empty() || due == 2_000, "{found:#}");
+        assert!((0.5..0.99).contains(&share(&found)), "{found:#}");
+    }
+}
