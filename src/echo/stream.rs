@@ -146,7 +146,7 @@ impl ByteMover {
         mut on_message: impl FnMut(&T, &[u8]),
     ) -> io::Result<Step> {
         for _ in 0..READS_PER_SLICE {
-            if !self.pay(stream, readiness, work)? {
+            if self.owes() && !self.pay(stream, readiness, work)? {
                 return Ok(Step::Wait);
             }
             if self.phase == Phase::Finishing {
