@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use resound::echo::Bound;
+use resound::echo::{Bound, WAY_DESCRIPTORS_MAX};
 use resound::endpoint::{Endpoint, Transport};
 use tracing::{info, warn};
 
@@ -90,8 +90,7 @@ fn serve(
     passed.warn();
     let endpoints = arguments.endpoints(!passed.sockets.is_empty());
     let loops = loops::useful_count(arguments.threads, &endpoints);
-    let of_metrics = if arguments.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
-    let set_aside = passed.sockets.len() as u64 + of_metrics;
+    let set_aside = passed.sockets.len() as u64 + set_aside(arguments, &endpoints);
     let connections_max = connection_limit(arguments.max_connections, &endpoints, loops, set_aside);
     let (reactors, stop) = loops::reactors(loops, arguments.spin).map_err(|error| {
         let lacks_descriptors = error.raw_os_error() == Some(libc::EMFILE);
@@ -127,7 +126,8 @@ fn serve(
     if arguments.sandbox {
         // Here, where all is open and no thread has been started but this: landlock holds for the
         // thread that asks for it and for those that it starts from then on.
-        sandbox::enter(&Needs { process_figures: metrics.is_some(), ..Needs::of(&bound) });
+        let (process_figures, path_probe) = (metrics.is_some(), loops.path_probe());
+        sandbox::enter(&Needs { process_figures, path_probe, ..Needs::of(&bound) });
         log.release();
     }
     if let Some(metrics) = metrics {
@@ -150,6 +150,14 @@ fn serve(
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");
     }
     outcome
+}
+
+/// Descriptors for the metrics, and for the ways back to Unix datagram senders.
+fn set_aside(arguments: &Arguments, endpoints: &[Endpoint]) -> u64 {
+    let of_metrics = if arguments.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
+    let is_unixgram = |endpoint: &Endpoint| endpoint.transport() == Transport::Unixgram;
+    let of_ways = if endpoints.iter().any(is_unixgram) { WAY_DESCRIPTORS_MAX } else { 0 };
+    of_metrics + of_ways
 }
 
 /// What the metrics tell beside what changes.

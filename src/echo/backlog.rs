@@ -17,6 +17,7 @@ use super::counters::Cause;
 use super::crowd::{Crowd, Verdict};
 use super::datagram::{PacketWork, answer_cause};
 use crate::socket::batch::{Batch, Parcel, SendBufUse};
+use crate::socket::unix_name;
 
 /// Answers of one probe of a peer that has read the one before.
 const PROBE_ANSWERS: usize = 16;
@@ -155,12 +156,32 @@ impl PeerBacklog {
         }
         let Some(waiting) = self.peers.get_mut(peer) else { return };
         let bytes_before = waiting.bytes;
-        if waiting.send(HELD_ANSWERS_PER_PEER_MAX, batch, socket, work) > 0 {
+        if waiting.send(peer, HELD_ANSWERS_PER_PEER_MAX, batch, socket, work) > 0 {
             waiting.has_moved(work.now, RETRY_AFTER_MIN);
         }
         self.bytes -= bytes_before - waiting.bytes;
         if waiting.parcels.is_empty() {
             self.peers.remove(peer);
+        }
+    }
+
+    /// Sends an answer that was refused at the end of its way: another socket may have the path by
+    /// now. It is held if that one has no room.
+    pub(super) fn send_anew<B: Batch>(
+        &mut self,
+        mut parcel: Parcel,
+        batch: &mut B,
+        socket: &B::Socket,
+        work: &mut PacketWork<'_>,
+    ) {
+        let peer = parcel.peer.clone();
+        parcel.peer = match way_to(&peer, work) {
+            Ok(to) => to,
+            Err(cause) => return work.tally.add(cause, 1),
+        };
+        if !send_one(&parcel, batch, socket, work) {
+            self.note_blocked();
+            self.hold(Parcel { peer, ..parcel }, work);
         }
     }
 
@@ -178,15 +199,15 @@ impl PeerBacklog {
         }
         let mut room = RETRIED_PER_SLICE;
         let bytes = &mut self.bytes;
-        self.peers.retain(|_, waiting| {
+        self.peers.retain(|peer, waiting| {
             if room == 0 || work.now < waiting.retry_at {
                 return true;
             }
             let bytes_before = waiting.bytes;
-            match waiting.send(room, batch, socket, work) {
+            match waiting.send(peer, room, batch, socket, work) {
                 0 => waiting.back_off(work),
                 gone => {
-                    room -= gone;
+                    room = room.saturating_sub(gone);
                     // It may soon have room for more.
                     waiting.has_moved(work.now, RETRY_AFTER_MIN);
                 }
@@ -228,7 +249,7 @@ impl PeerBacklog {
         let peer = peer.clone();
         let limit = if waiting.reads_probes { PROBE_ANSWERS } else { 1 };
         let bytes_before = waiting.bytes;
-        if waiting.send(limit, batch, socket, work) > 0 {
+        if waiting.send(&peer, limit, batch, socket, work) > 0 {
             // Whether it is awake is for the verdict to say.
             self.bytes -= bytes_before - waiting.bytes;
             self.crowd.probe(peer, buf.used_bytes, work.now);
@@ -278,23 +299,35 @@ impl PeerBacklog {
 }
 
 impl Waiting {
-    /// Sends up to `limit` answers, and returns how many are gone, sent or given up.
+    /// Sends up to `limit` answers to the peer, and returns how many are gone, sent or given up.
     fn send<B: Batch>(
         &mut self,
+        peer: &SockAddr,
         limit: usize,
         batch: &mut B,
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
     ) -> usize {
+        if self.parcels.is_empty() {
+            return 0;
+        }
+        let to = match way_to(peer, work) {
+            Ok(to) => to,
+            Err(cause) => {
+                let gone = self.parcels.len();
+                work.tally.add(cause, gone as u64);
+                self.bytes = 0;
+                self.parcels.clear();
+                return gone;
+            }
+        };
         let mut gone = 0;
         while gone < limit
-            && let Some(parcel) = self.parcels.front()
+            && let Some(parcel) = self.parcels.front_mut()
         {
-            match batch.send_parcel(socket, parcel) {
-                Ok(()) => work.tally.sent(parcel.bytes.len()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => work.tally.add(answer_cause(&error), 1),
+            parcel.peer = to.clone();
+            if !send_one(parcel, batch, socket, work) {
+                break;
             }
             gone += 1;
             self.bytes -= parcel.bytes.len();
@@ -328,5 +361,30 @@ impl Waiting {
 
     fn is_deaf(&self) -> bool {
         self.probes_unread >= PROBES_UNREAD_MAX
+    }
+}
+
+/// Where answers to a peer go that did not leave at once.
+fn way_to(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
+    let Some(ways) = &mut work.ways else { return Ok(peer.clone()) };
+    let to = ways.follow_anew(&unix_name(peer), work.now)?;
+    Ok(to.unwrap_or(peer).clone())
+}
+
+/// Sends one answer. Whether it is gone, sent or given up; else its receiver has no room.
+fn send_one<B: Batch>(
+    parcel: &Parcel,
+    batch: &mut B,
+    socket: &B::Socket,
+    work: &mut PacketWork<'_>,
+) -> bool {
+    loop {
+        match batch.send_parcel(socket, parcel) {
+            Ok(()) => work.tally.sent(parcel.bytes.len()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => work.tally.add(answer_cause(&error), 1),
+        }
+        return true;
     }
 }

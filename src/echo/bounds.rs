@@ -75,6 +75,11 @@ pub(super) const HELD_BYTES_PER_PEER_MAX: usize = 512 << 10;
 /// Bytes held for all peers together.
 pub(super) const HELD_BYTES_MAX: usize = 16 << 20;
 
+/// Socket files of Unix datagram senders that are held open, each by a descriptor: several times
+/// the slots of a batch, whose answers all need theirs. Further senders take the places of those
+/// that were quiet for longest.
+pub(super) const WAYS_MAX: usize = 64;
+
 /// Sources that are remembered, [`RATE_WAYS`] in each of these sets: 16,384 in 288 KiB, allocated
 /// once. More would be of use against nobody but a forger of sources, who has 2^32 of them.
 pub(super) const RATE_SETS: usize = 1 << 12;
@@ -105,6 +110,11 @@ pub(super) const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 /// that has stopped reading costs 16 wake-ups a second.
 pub(super) const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
+
+/// How long a socket file is taken for the one that its path leads to. A new socket at the path of
+/// one that is still open somewhere is not answered for that long at the most; 64 looks in that
+/// time cost a thousandth of it.
+pub(super) const WAY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much of a drain's time is kept for peers to take their last bytes after FIN: a quarter, and
 /// no more than this.

@@ -1,15 +1,21 @@
 //! The packet mover: receive a batch, decide each answer, send a batch, hold what would block.
 
+mod errors;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+pub(super) use self::errors::answer_cause;
+use self::errors::length_refused;
 use super::backlog::PeerBacklog;
 use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
 use super::counters::{Cause, Tally};
 use super::guard::{Asked, Guard};
+use super::ways::Ways;
 use crate::reactor::Next;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel};
@@ -48,6 +54,8 @@ pub(super) struct PacketWork<'a> {
     pub(super) guard: Option<&'a Guard>,
     /// Whether the bytes of replies that are longer than their requests are limited.
     pub(super) limits_excess: bool,
+    /// Where answers to Unix datagrams go; none where they go to any address that asks.
+    pub(super) ways: Option<&'a mut Ways>,
     /// How long a peer's answers are held at the most.
     pub(super) stall_timeout: Duration,
     pub(super) tally: &'a mut Tally,
@@ -107,6 +115,9 @@ impl PacketMover {
             if !readiness.is_readable() || work.receive_limit == 0 {
                 return Next::Wait;
             }
+            if let Some(ways) = &mut work.ways {
+                ways.begin_batch();
+            }
             match batch.receive(socket, work.receive_limit) {
                 Ok(count) => {
                     batches += 1;
@@ -164,11 +175,10 @@ impl PacketMover {
         for index in 0..count {
             let message = batch.message(index);
             let answerable = message.answerable;
-            let length = message.bytes.len();
-            bytes += length;
+            bytes += message.bytes.len();
             let datagrams = message.count();
             let asked = Asked { to_group: message.to_group, is_unclear: message.control_truncated };
-            work.tally.received_many(datagrams, length);
+            work.tally.received_many(datagrams, message.bytes.len());
             if message.truncated {
                 work.tally.add(Cause::Truncated, 1);
                 continue;
@@ -186,17 +196,16 @@ impl PacketMover {
                 work.tally.add(Cause::Unnamed, 1);
                 continue;
             }
-            if let Some((guard, from)) = guarded
-                && let Some(cause) = guard.refusal(from, asked, work.now)
-            {
+            let refusal = match guarded {
+                Some((guard, from)) => guard.refusal(from, asked, work.now),
+                None => None,
+            };
+            if let Some(cause) = refusal.or_else(|| limited(guarded, batch, index, work)) {
                 work.tally.add(cause, datagrams as u64);
                 continue;
             }
-            if work.limits_excess
-                && let Some((guard, from)) = guarded
-                && guard.amplifies(from, batch.answer(index).len().saturating_sub(length), work.now)
-            {
-                work.tally.add(Cause::AmplificationLimited, 1);
+            if let Err(cause) = find_way(batch, index, work) {
+                work.tally.add(cause, 1);
                 continue;
             }
             if let Held::Peers(backlog) = &mut self.held
@@ -254,9 +263,16 @@ impl PacketMover {
                     }
                     self.hold_first(batch, readiness, work);
                 }
-                Err(error) => match &self.held {
+                Err(error) => match &mut self.held {
                     Held::Socket(_) if batch.unsent_train(0).datagrams > 1 => {
                         self.send_apart(Some(&error), batch, socket, readiness, work);
+                    }
+                    Held::Peers(backlog)
+                        if work.ways.is_some() && answer_cause(&error) == Cause::AnswerRefused =>
+                    {
+                        let parcel = batch.unsent_parcel();
+                        batch.pass(1);
+                        backlog.send_anew(parcel, batch, socket, work);
                     }
                     _ => {
                         work.tally.add(answer_cause(&error), 1);
@@ -371,45 +387,36 @@ impl PacketMover {
     }
 }
 
+/// Why a reply is too long for its request, if it is.
+#[inline]
+fn limited<B: Batch>(
+    guarded: Option<(&Guard, SocketAddr)>,
+    batch: &B,
+    index: usize,
+    work: &PacketWork<'_>,
+) -> Option<Cause> {
+    if !work.limits_excess {
+        return None;
+    }
+    let (guard, from) = guarded?;
+    let excess_bytes = batch.answer(index).len().saturating_sub(batch.message(index).bytes.len());
+    guard.amplifies(from, excess_bytes, work.now).then_some(Cause::AmplificationLimited)
+}
+
+/// Has the answer to a Unix datagram go to the socket that it came from.
+#[inline]
+fn find_way<B: Batch>(batch: &mut B, index: usize, work: &mut PacketWork<'_>) -> Result<(), Cause> {
+    if let Some(ways) = &mut work.ways
+        && let Some(to) = ways.follow(batch.unix_name(index), work.now)?
+    {
+        batch.redirect(index, to);
+    }
+    Ok(())
+}
+
 /// Puts the datagrams of a train at the front, for one may go where many may not.
 fn put_apart(train: &Parcel, parcels: &mut VecDeque<Parcel>) {
     train.take_apart().rev().for_each(|parcel| parcels.push_front(parcel));
-}
-
-/// The length of datagrams of which no train is to be made if those of this one go, which was
-/// refused: 0 for all.
-fn length_refused(train: &Parcel, error: &io::Error, tally: &mut Tally) -> Option<usize> {
-    tally.add(Cause::TrainRefused, 1);
-    match error.raw_os_error() {
-        // Longer than the path takes in one piece.
-        Some(libc::EINVAL | libc::EMSGSIZE) => Some(train.segment_bytes),
-        // The device makes no checksums.
-        Some(libc::EIO) => Some(0),
-        _ => None,
-    }
-}
-
-/// Why an answer could not be sent. None of these says anything of the next answer.
-pub(super) fn answer_cause(error: &io::Error) -> Cause {
-    match error.raw_os_error() {
-        Some(libc::EMSGSIZE) => Cause::AnswerTooLong,
-        Some(libc::EPERM | libc::EACCES) => Cause::AnswerForbidden,
-        Some(
-            libc::ENETUNREACH
-            | libc::EHOSTUNREACH
-            | libc::ENETDOWN
-            | libc::EHOSTDOWN
-            | libc::EADDRNOTAVAIL
-            | libc::EINVAL,
-        ) => Cause::AnswerUnreachable,
-        Some(libc::ENOBUFS | libc::ENOMEM) => Cause::AnswerNoMemory,
-        // EPROTOTYPE: a stream socket has taken the peer's path.
-        // EPIPE: it has shut its receiving side down.
-        Some(
-            libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EPROTOTYPE | libc::EPIPE,
-        ) => Cause::AnswerRefused,
-        _ => Cause::AnswerFailed,
-    }
 }
 
 #[cfg(test)]

@@ -237,6 +237,9 @@ impl<O: Observer> Server<O> {
         if endpoint.transport() == Transport::Udp {
             addrs.iter().for_each(|addr| self.guard.note_own_port(addr.port()));
         }
+        if let Some(ways) = &mut self.ways {
+            sources.iter().filter_map(Kind::unix_name).for_each(|name| ways.note_own_name(name));
+        }
         let datagram_bytes_max = sources.iter().filter_map(Kind::datagram_bytes_max).min();
         for source in sources {
             let inserted = reactor.insert(Source(source));

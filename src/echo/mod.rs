@@ -51,8 +51,10 @@ mod places;
 mod resting;
 mod source;
 mod stream;
+mod ways;
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 pub use self::counters::{Cause, Counters, Effect, Tally, Traffic};
@@ -62,6 +64,7 @@ pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Answer, Options};
 pub use self::source::Source;
+pub use self::ways::WAY_DESCRIPTORS_MAX;
 
 use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
 use self::alarms::Alarms;
@@ -73,6 +76,7 @@ use self::observer::notice_losses;
 use self::places::Places;
 use self::source::{Connection, Kind, Packets};
 use self::stream::{ByteMover, OwedBytes};
+use self::ways::Ways;
 use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, Sources};
 use crate::readiness::Readiness;
@@ -97,6 +101,8 @@ pub struct Server<O: Observer = ()> {
     unix_batch: Option<SystemBatch>,
     spare: SpareDescriptor,
     guard: Guard,
+    /// Where answers to Unix datagrams go; none without the loop guard.
+    ways: Option<Ways>,
     /// For its connections.
     places: Places,
     /// Listeners that wait for a place, in turn.
@@ -120,6 +126,7 @@ impl<O: Observer> Server<O> {
         let mut server = Server {
             life: Life::new(&options),
             guard: Guard::new(&options),
+            ways: options.loop_guard.then(Ways::default),
             places: limits.places.clone(),
             pipes: PipePool::new(options.splice),
             owed_bytes: limits.owed_bytes.clone(),
@@ -150,6 +157,13 @@ impl<O: Observer> Server<O> {
         self.spare.share(&limits.gate);
         self.guard.count_by(limits.rate.clone(), limits.quota.clone());
         self.guard.count_excess_by(limits.excess.clone());
+    }
+
+    /// The socket by which it asks whose socket file a Unix datagram sender's path leads to. It
+    /// calls connect(2) on no other. `None` without Unix datagram endpoints, or without the loop
+    /// guard.
+    pub fn path_probe(&self) -> Option<BorrowedFd<'_>> {
+        self.ways.as_ref().and_then(Ways::probe)
     }
 
     /// Who hears of it.
@@ -246,6 +260,7 @@ impl<O: Observer> Server<O> {
             answers: self.options.answer != Answer::Nothing,
             guard: (transport == Transport::Udp).then_some(&self.guard),
             limits_excess: *is_exposed && matches!(self.options.answer, Answer::Text(_)),
+            ways: if transport == Transport::Unixgram { self.ways.as_mut() } else { None },
             stall_timeout,
             tally: &mut self.counters[transport],
             now: context.now(),

@@ -38,7 +38,8 @@ pub struct Options {
     /// another service answer each other for ever: from port 0, ports below 1024, ports of services
     /// known to answer anything and ports of this process's own UDP endpoints; from multicast,
     /// broadcast and unspecified addresses; and those sent to a broadcast or multicast address (on
-    /// Linux, where the system tells).
+    /// Linux, where the system tells). Leave Unix datagrams unanswered whose sender's path leads to
+    /// another socket, such as one of this server (on Linux, where `/proc` is mounted).
     pub loop_guard: bool,
     /// Answer so many UDP datagrams a second from one source, a second's worth of them at once.
     /// IPv6 counts by /64, IPv4 inside IPv6 as IPv4.

@@ -25,6 +25,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The name that a Unix datagram socket is bound to.
+    pub(super) fn unix_name(&self) -> Option<Box<[u8]>> {
+        match self {
+            Kind::Packets(packets) => packets.socket.unix_name(),
+            Kind::Connection(_) | Kind::Listener(_) => None,
+        }
+    }
+
     /// The longest datagram that it can send.
     pub(super) fn datagram_bytes_max(&self) -> Option<usize> {
         match self {

@@ -19,7 +19,7 @@ use super::advice;
 use super::batch::SendBufUse;
 use super::batch::TRAIN_BYTES_MAX;
 use super::path::{self, BoundPath};
-use super::{Peer, SocketOptions};
+use super::{Peer, SocketOptions, unix_name};
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
@@ -163,6 +163,12 @@ impl Datagram {
             Inner::Udp(socket) => socket.local_addr().ok(),
             Inner::Unix(_) => None,
         }
+    }
+
+    /// The name that a Unix socket is bound to, as its peers are told it; `None` for UDP.
+    pub(crate) fn unix_name(&self) -> Option<Box<[u8]>> {
+        let Inner::Unix(_) = self.inner else { return None };
+        self.socket().local_addr().ok().map(|addr| unix_name(&addr))
     }
 
     /// What the system granted of the settings, as names and values.

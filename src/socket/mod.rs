@@ -18,6 +18,7 @@ mod stream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sys;
 mod target;
+mod way;
 
 #[cfg(feature = "program")]
 pub(crate) use self::advice::{connect_error, out_of_ports};
@@ -31,3 +32,4 @@ pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SEND_FLAGS, SendQueue};
 pub use self::target::Target;
 pub(crate) use self::target::refuse_self_connection;
+pub(crate) use self::way::{Astray, Pathfinder, Way, unix_name};

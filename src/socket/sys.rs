@@ -10,6 +10,7 @@
 mod calls;
 mod control;
 mod mmsg;
+mod names;
 mod splice;
 mod train;
 
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use libc::{c_int, iovec, mmsghdr, msghdr, sa_family_t, socklen_t};
+use libc::{iovec, mmsghdr, msghdr, sa_family_t, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 pub(super) use self::calls::{
@@ -28,6 +29,7 @@ pub(super) use self::calls::{
 };
 use self::control::{Control, Notes, RECEIVED_CONTROL_BYTES, ReceivedControl, write_notes};
 use self::mmsg::Calls;
+use self::names::{hash, ip_addr, unix_name};
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 pub(super) use self::train::{receive_train, receive_trains, send_train};
 use super::Datagram;
@@ -53,6 +55,9 @@ pub struct LinuxBatch {
     /// One an answer, those of a train side by side.
     answer_parts: Vec<iovec>,
     names: Vec<SockAddrStorage>,
+    /// Where the answers to some of the received go instead.
+    redirects: Vec<Option<SockAddr>>,
+    has_redirects: bool,
     _controls: Vec<ReceivedControl>,
     arena: Vec<u8>,
     options: BatchOptions,
@@ -117,6 +122,8 @@ impl LinuxBatch {
             answer_parts: received_parts.clone(),
             _received_parts: received_parts,
             names,
+            redirects: vec![None; slots],
+            has_redirects: false,
             _controls: controls,
             arena,
             received: 0,
@@ -202,8 +209,10 @@ impl LinuxBatch {
             let header = &mut self.answer_headers[number].msg_hdr;
             header.msg_iov = parts_start.wrapping_add(place);
             header.msg_iovlen = train.parts as _;
-            header.msg_name = request.msg_name;
-            header.msg_namelen = name_length;
+            (header.msg_name, header.msg_namelen) = match &self.redirects[train.index] {
+                Some(to) => (to.as_ptr().cast_mut().cast(), to.len()),
+                None => (request.msg_name, name_length),
+            };
             header.msg_control = if control_length > 0 { control.cast() } else { ptr::null_mut() };
             header.msg_controllen = control_length as _;
             self.part_places.push(place);
@@ -219,30 +228,6 @@ impl LinuxBatch {
         }
         self.is_laid_out = true;
     }
-}
-
-/// The IP address in a socket address (ip(7), ipv6(7)), without what IPv6 has besides: scope and
-/// flow. It is asked of every datagram, and need not copy the whole address.
-#[inline]
-fn ip_addr(name: &[u8]) -> Option<SocketAddr> {
-    let (family, rest) = name.split_first_chunk()?;
-    let (port, rest) = rest.split_first_chunk()?;
-    let port = u16::from_be_bytes(*port);
-    match c_int::from(sa_family_t::from_ne_bytes(*family)) {
-        libc::AF_INET => Some((*rest.first_chunk::<4>()?, port).into()),
-        // Behind the flow information, of four bytes.
-        libc::AF_INET6 => Some((*rest.get(4..)?.first_chunk::<16>()?, port).into()),
-        _ => None,
-    }
-}
-
-/// Of an address, for the line: a product, whose upper bits depend on all of it.
-fn hash(name: &[u8]) -> u64 {
-    // A prime near the golden ratio of 2^64 (Knuth 6.4). The last bytes that make no whole word
-    // tell scopes of IPv6 apart, which need no place of their own.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let words = name.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-    words.fold(0, |hash, word| (hash ^ word).wrapping_mul(FACTOR))
 }
 
 fn header(name: *mut SockAddrStorage, part: *mut iovec, control: *mut Control) -> mmsghdr {
@@ -282,6 +267,9 @@ impl Batch for LinuxBatch {
             offer(&mut header.msg_hdr, control_bytes);
         }
         self.received = 0;
+        if std::mem::take(&mut self.has_redirects) {
+            self.redirects.fill(None);
+        }
         self.line.clear();
         self.train_segment_bytes_max = socket.train_segment_bytes_max();
         let headers = &mut self.received_headers[..limit.min(self.options.slots)];
@@ -329,6 +317,18 @@ impl Batch for LinuxBatch {
     #[inline]
     fn sender(&self, index: usize) -> Option<SocketAddr> {
         ip_addr(self.name(index))
+    }
+
+    #[inline]
+    fn unix_name(&self, index: usize) -> &[u8] {
+        unix_name(self.name(index))
+    }
+
+    fn redirect(&mut self, index: usize, to: &SockAddr) {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        self.redirects[index] = Some(to.clone());
+        self.has_redirects = true;
+        self.is_laid_out = false;
     }
 
     fn overflow(&self) -> Option<u32> {

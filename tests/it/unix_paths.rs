@@ -1,11 +1,18 @@
 //! Paths of Unix sockets that another user, or another program, has its hands on.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use crate::support::{Process, resound, run, tool, wait_until};
+use rustix::process::{Signal, geteuid};
+use tempfile::TempDir;
+
+use crate::support::{Counters, Daemon, Process, WAIT_MAX, resound, run, skip, tool, wait_until};
 
 /// The mode of a file, links followed.
 fn mode(path: &Path) -> u32 {
@@ -60,7 +67,7 @@ fn stop_traced(strace: &Process) {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
         let child = rustix::process::Pid::from_raw(child).unwrap();
-        let _ = rustix::process::kill_process(child, rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(child, Signal::TERM);
     }
 }
 
@@ -87,5 +94,243 @@ fn a_fifo_in_the_place_of_a_folder_is_an_error_at_once_for_every_command() {
             let text = format!("{}{}", ended.stdout_text(), ended.stderr);
             assert!(text.contains("not a"), "{arguments:?}: {text}");
         }
+    }
+}
+
+/// A way to have the path of one socket lead to the file of another.
+type Swap = fn(&Path, &Path);
+
+/// The file itself is moved to the path with the last of these.
+const SWAPS: [(&str, Swap); 3] = [
+    ("symlink", |target, path| symlink(target, path).unwrap()),
+    ("hard link", |target, path| fs::hard_link(target, path).unwrap()),
+    ("rename", |target, path| fs::rename(target, path).unwrap()),
+];
+
+/// Servers and clients in one folder.
+struct Scene(TempDir);
+
+impl Scene {
+    fn new() -> Scene {
+        Scene(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn serve(&self, name: &str, flags: &[&str]) -> Daemon {
+        let endpoint = format!("unixgram:{}", self.path(name).display());
+        Daemon::start(&[&[endpoint.as_str()][..], flags].concat())
+    }
+
+    fn client(&self, name: &str) -> UnixDatagram {
+        let client = UnixDatagram::bind(self.path(name)).unwrap();
+        client.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        client
+    }
+
+    /// Has a client ask a server that stands still until the path of the client leads to the socket
+    /// file `target`.
+    fn ask_and_swap(&self, server: &Daemon, swap: Swap, target: &str) -> UnixDatagram {
+        let client = self.client("client");
+        server.process.signal(Signal::STOP);
+        client.send_to(b"hello", self.path("server")).unwrap();
+        fs::remove_file(self.path("client")).unwrap();
+        swap(&self.path(target), &self.path("client"));
+        server.process.signal(Signal::CONT);
+        client
+    }
+}
+
+/// Waits until the server has seen so many datagrams, and returns its counters.
+fn seen(server: &Daemon, datagrams: u64) -> Counters {
+    wait_until("the datagrams", || server.counters().get("unixgram_messages_in") >= datagrams);
+    server.counters()
+}
+
+fn is_quiet(socket: &UnixDatagram) -> bool {
+    socket.set_nonblocking(true).unwrap();
+    let received = socket.recv(&mut [0; 64]);
+    socket.set_nonblocking(false).unwrap();
+    received.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+/// case X10
+#[test]
+fn a_sender_whose_path_leads_to_the_server_is_counted_and_never_answered() {
+    for sandbox in [&[][..], &["--sandbox"]] {
+        for (name, swap) in SWAPS {
+            let scene = Scene::new();
+            let server = scene.serve("server", &[sandbox, &["--drain-timeout", "10m"]].concat());
+            let client = scene.ask_and_swap(&server, swap, "server");
+            let counters = seen(&server, 1);
+            let counts = ["loop_own_path", "unixgram_messages_in", "unixgram_messages_out"];
+            assert_eq!(counts.map(|count| counters.get(count)), [1, 1, 0], "{name}");
+            assert!(is_quiet(&client));
+            // A drain of ten minutes does not wait for it.
+            let ended = server.stop();
+            assert_eq!((ended.code(), Counters::last_of(&ended.stderr).get("held")), (0, 0));
+        }
+    }
+}
+
+/// case X10: the answers that wait for a client are not sent, nor waited for, once its path leads
+/// to the server.
+#[test]
+fn answers_that_are_held_for_a_path_which_then_leads_to_the_server_are_dropped() {
+    for (name, swap) in SWAPS {
+        let scene = Scene::new();
+        let server = scene.serve("server", &["--drain-timeout", "10m"]);
+        let client = scene.client("client");
+        for _ in 0..30 {
+            client.send_to(b"hello", scene.path("server")).unwrap();
+        }
+        wait_until("an answer that waits", || server.counters().get("held") > 0);
+        fs::remove_file(scene.path("client")).unwrap();
+        swap(&scene.path("server"), &scene.path("client"));
+        let ended = server.stop();
+        assert_eq!(ended.code(), 0, "{name}");
+        let counters = Counters::last_of(&ended.stderr);
+        assert_eq!(counters.get("unixgram_messages_in"), 30, "{name}");
+        assert!(counters.get("loop_own_path") > 0, "{name}: {}", ended.stderr);
+    }
+}
+
+/// case X10
+#[test]
+fn two_servers_cannot_be_set_upon_each_other_by_a_path() {
+    for sandbox in [&[][..], &["--sandbox"]] {
+        for (name, swap) in SWAPS {
+            let scene = Scene::new();
+            let (first, second) = (scene.serve("server", sandbox), scene.serve("second", sandbox));
+            let _client = scene.ask_and_swap(&first, swap, "second");
+            let counters = seen(&first, 1);
+            assert_eq!(counters.get("loop_path"), 1, "{name}");
+            assert_eq!(second.counters().get("unixgram_messages_in"), 0, "{name}");
+        }
+    }
+}
+
+/// case X10: what was known of a path does not hold for ever.
+#[test]
+fn a_client_that_was_answered_before_cannot_lead_its_answers_elsewhere() {
+    for (name, swap) in SWAPS {
+        let scene = Scene::new();
+        let (first, second) = (scene.serve("server", &[]), scene.serve("second", &[]));
+        let client = scene.client("client");
+        client.send_to(b"known", scene.path("server")).unwrap();
+        assert_eq!(client.recv(&mut [0; 64]).unwrap(), 5);
+        first.process.signal(Signal::STOP);
+        client.send_to(b"hello", scene.path("server")).unwrap();
+        fs::remove_file(scene.path("client")).unwrap();
+        swap(&scene.path("second"), &scene.path("client"));
+        first.process.signal(Signal::CONT);
+        // Either its own socket gets the answer, or none does.
+        let counters = seen(&first, 2);
+        let stray = counters.get("loop_path");
+        assert_eq!(counters.get("unixgram_messages_out") + stray, 2, "{name}");
+        assert_eq!(is_quiet(&client), stray == 1, "{name}");
+        assert_eq!(second.counters().get("unixgram_messages_in"), 0, "{name}");
+    }
+}
+
+/// case X11
+#[test]
+fn nothing_is_delivered_to_a_socket_that_did_not_ask() {
+    for (name, swap) in SWAPS {
+        let scene = Scene::new();
+        let server = scene.serve("server", &[]);
+        let control = scene.client("control");
+        let _client = scene.ask_and_swap(&server, swap, "control");
+        assert_eq!(seen(&server, 1).get("loop_path"), 1, "{name}");
+        assert!(is_quiet(&control), "{name}");
+    }
+}
+
+/// case X10
+#[test]
+fn with_loops_allowed_answers_go_wherever_a_path_leads() {
+    let scene = Scene::new();
+    let server = scene.serve("server", &["--allow-loops"]);
+    assert!(!server.process.stderr_text().contains("without effect"));
+    let control = scene.client("control");
+    let _client =
+        scene.ask_and_swap(&server, |target, path| symlink(target, path).unwrap(), "control");
+    let mut buf = [0; 64];
+    assert_eq!(control.recv(&mut buf).unwrap(), 5);
+}
+
+/// case X4: a new socket at an old path is another one.
+#[test]
+fn a_client_that_comes_again_at_the_same_path_is_answered_at_once() {
+    let scene = Scene::new();
+    let server = scene.serve("server", &[]);
+    for round in 0..50_u8 {
+        let client = scene.client("client");
+        for number in 0..3 {
+            client.send_to(&[round, number], scene.path("server")).unwrap();
+        }
+        for number in 0..3 {
+            let mut buf = [0; 64];
+            assert_eq!(client.recv(&mut buf).unwrap(), 2);
+            assert_eq!(buf[..2], [round, number]);
+        }
+        fs::remove_file(scene.path("client")).unwrap();
+    }
+    assert_eq!(server.counters().get("answer_refused"), 0);
+}
+
+/// case X4: the socket before it is still open, as when a child has inherited it.
+#[test]
+fn a_client_that_takes_over_a_path_is_answered_in_the_end() {
+    let scene = Scene::new();
+    let _server = scene.serve("server", &[]);
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        let client = scene.client("client");
+        client.set_nonblocking(true).unwrap();
+        wait_until("an answer", || {
+            client.send_to(b"hello", scene.path("server")).unwrap();
+            thread::sleep(Duration::from_millis(1));
+            client.recv(&mut [0; 64]).is_ok()
+        });
+        fs::remove_file(scene.path("client")).unwrap();
+        before.push(client);
+    }
+}
+
+#[test]
+fn more_clients_than_ways_are_held_open_are_all_answered() {
+    const CLIENTS: usize = 150;
+    let scene = Scene::new();
+    let server = scene.serve("server", &[]);
+    let clients: Vec<_> = (0..CLIENTS).map(|number| scene.client(&number.to_string())).collect();
+    for round in 0..3_u8 {
+        for client in &clients {
+            client.send_to(&[round], scene.path("server")).unwrap();
+        }
+        for client in &clients {
+            let mut buf = [0; 64];
+            assert_eq!(client.recv(&mut buf).unwrap(), 1);
+            assert_eq!(buf[0], round);
+        }
+    }
+    let pid = server.process.pid().as_raw_nonzero();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert!((64..100).contains(&open), "{open} descriptors");
+}
+
+/// case X11
+#[test]
+fn as_root_a_socket_that_others_may_write_to_is_warned_of() {
+    if !geteuid().is_root() {
+        return skip("only root is warned");
+    }
+    let scene = Scene::new();
+    for (mode, is_warned) in [("0600", false), ("0666", true), ("0622", true), ("0755", false)] {
+        let ended = scene.serve("server", &["--unix-mode", mode]).stop();
+        let is_said = ended.stderr.lines().any(|l| l.contains("WARN") && l.contains("root"));
+        assert_eq!(is_said, is_warned, "{mode}: {}", ended.stderr);
     }
 }

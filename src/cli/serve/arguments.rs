@@ -72,8 +72,9 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "CIDR", value_parser = network)]
     deny: Vec<IpNet>,
 
-    /// Answer UDP datagrams that may be meant to have two services answer each other for ever: from
-    /// ports of services, from and to addresses of many
+    /// Answer datagrams that may be meant to have two services answer each other for ever: over UDP
+    /// from ports of services, from and to addresses of many; over Unix sockets from a path that
+    /// leads to another socket than the sender's
     #[arg(long)]
     allow_loops: bool,
 
@@ -307,7 +308,7 @@ impl Arguments {
             ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
         ];
         let of_udp = [
-            ("--allow-loops", self.allow_loops),
+            ("--allow-loops", self.allow_loops && !has(Transport::Unixgram)),
             ("--rate-limit-per-ip", self.rate_limit_per_ip.is_some()),
         ];
         let of_both = [("--allow", !self.allow.is_empty()), ("--deny", !self.deny.is_empty())];

@@ -111,6 +111,12 @@ impl Loops {
         Arc::clone(&self.inquiry)
     }
 
+    /// The number of the one socket on which connect(2) is called: Unix endpoints live on the first
+    /// loop.
+    pub(super) fn path_probe(&self) -> Option<i32> {
+        self.loops[0].server.path_probe().map(|probe| probe.as_raw_fd())
+    }
+
     /// Has all of them measure their turns.
     pub(super) fn measure_turns(&mut self) {
         self.loops.iter_mut().for_each(|measured| measured.reactor.measure_turns(true));

@@ -33,6 +33,8 @@ pub(super) struct Needs {
     pub(super) folders: Vec<PathBuf>,
     /// A thread answers over TCP what `/proc/self` tells of this process.
     pub(super) process_figures: bool,
+    /// The socket that is connected to what the path of a Unix datagram sender leads to.
+    pub(super) path_probe: Option<i32>,
     /// Sockets are made to tell a service manager how the server fares (sd_notify(3)).
     pub(super) notices: bool,
 }
@@ -44,7 +46,7 @@ impl Needs {
         folders.sort();
         folders.dedup();
         let notices = std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty());
-        Needs { folders, process_figures: false, notices }
+        Needs { folders, process_figures: false, path_probe: None, notices }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the operator should know of an endpoint before it serves.
 
+use std::os::unix::fs::PermissionsExt;
+
 use resound::echo::{Answer, Bound, Options};
-use resound::endpoint::Transport;
+use resound::endpoint::{Endpoint, Transport, UnixName};
 use tracing::warn;
 
 /// The headers of a UDP datagram over IPv4, and so the shortest request: 20 and 8 bytes. Those of
@@ -12,6 +14,7 @@ const HEADER_BYTES: usize = 28;
 pub(super) fn warn_of(bound: &Bound, options: &Options) {
     warn_of_forged_sources(bound, options);
     warn_of_too_long_reply(bound, options);
+    warn_of_rights_of_root(bound, options);
 }
 
 /// UDP sources can be forged, and the answer goes to the address that was forged.
@@ -55,6 +58,25 @@ fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
              no client gets it",
             bound.endpoint,
             text.len(),
+        );
+    }
+}
+
+/// Answers to Unix datagrams go to a path that the sender names. It need not have the rights of
+/// root.
+fn warn_of_rights_of_root(bound: &Bound, options: &Options) {
+    let answers = options.answer != Answer::Nothing;
+    let Endpoint::Unixgram(UnixName::Path(path)) = &bound.endpoint else { return };
+    const WRITE_OF_OTHERS: u32 = 0o022;
+    let others_may_write = || {
+        path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & WRITE_OF_OTHERS != 0)
+    };
+    if answers && rustix::process::geteuid().is_root() && others_may_write() {
+        warn!(
+            "{}: other users may write to this socket, and its answers go to the paths that they \
+             name with the rights of root, which may write to sockets that they may not; run the \
+             server as a user of its own",
+            bound.endpoint,
         );
     }
 }

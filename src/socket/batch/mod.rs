@@ -152,6 +152,14 @@ pub trait Batch {
         self.peer(index).as_socket()
     }
 
+    /// The name that a Unix sender is bound to: a path, or behind a zero byte an abstract name.
+    /// Empty for a sender without a name, and for UDP.
+    fn unix_name(&self, index: usize) -> &[u8];
+
+    /// Has the answer to a datagram go to this address instead of its sender's. To be called before
+    /// it is [queued](Batch::queue_answer); [`peer`](Batch::peer) is still the sender.
+    fn redirect(&mut self, index: usize, to: &SockAddr);
+
     /// How many datagrams or trains the socket has lost for want of receive buffer since it was
     /// made, as far as the last receive told (`SO_RXQ_OVFL`; wraps). `None` when it told nothing.
     fn overflow(&self) -> Option<u32>;

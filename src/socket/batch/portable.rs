@@ -5,7 +5,7 @@ use std::io;
 use socket2::SockAddr;
 
 use super::{Batch, BatchOptions, Line, Message, Parcel, Train};
-use crate::socket::Datagram;
+use crate::socket::{Datagram, unix_name};
 
 /// A batch made of single calls. The answer leaves from the address that routing picks.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct PortableBatch {
     /// One byte more a slot than is taken whole: a datagram that reaches it was cut.
     arena: Vec<u8>,
     received: Vec<(usize, SockAddr)>,
+    names: Vec<Box<[u8]>>,
+    redirects: Vec<Option<SockAddr>>,
     line: Line,
     /// An error that came after some datagrams: given by the next receive.
     deferred: Option<io::Error>,
@@ -30,6 +32,8 @@ impl PortableBatch {
         PortableBatch {
             arena: vec![0; options.slots * (options.slot_bytes + 1)],
             received: Vec::with_capacity(options.slots),
+            names: Vec::with_capacity(options.slots),
+            redirects: vec![None; options.slots],
             line: Line::new(options.slots),
             deferred: None,
             options,
@@ -58,6 +62,9 @@ impl Batch for PortableBatch {
                 }
             }
         }
+        self.names.clear();
+        self.names.extend(self.received.iter().map(|(_, peer)| unix_name(peer)));
+        self.redirects.fill(None);
         Ok(self.received.len())
     }
 
@@ -77,6 +84,15 @@ impl Batch for PortableBatch {
 
     fn peer(&self, index: usize) -> SockAddr {
         self.received[index].1.clone()
+    }
+
+    fn unix_name(&self, index: usize) -> &[u8] {
+        &self.names[index]
+    }
+
+    fn redirect(&mut self, index: usize, to: &SockAddr) {
+        assert!(index < self.received.len());
+        self.redirects[index] = Some(to.clone());
     }
 
     fn overflow(&self) -> Option<u32> {
@@ -115,7 +131,8 @@ impl Batch for PortableBatch {
     fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         for nth in 0..limit.min(self.unsent()) {
             let index = self.unsent_train(nth).index;
-            let sent = socket.send_to(self.answer(index), &self.received[index].1);
+            let to = self.redirects[index].as_ref().unwrap_or(&self.received[index].1);
+            let sent = socket.send_to(self.answer(index), to);
             match sent {
                 Ok(()) => {}
                 Err(error) if nth == 0 => return Err(error),

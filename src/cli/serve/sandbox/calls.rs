@@ -96,6 +96,10 @@ const SOCKET_FILES: &[c_long] = &[
     libc::SYS_unlinkat,
 ];
 
+/// A look at what the path of a Unix datagram sender leads to, which is opened without the right to
+/// read it.
+const PATHS: &[c_long] = &[libc::SYS_newfstatat, libc::SYS_statx];
+
 /// Reading files and folders of /proc. What it is answered by is open and in its loop already.
 const PROCESS_FIGURES: &[c_long] = &[
     libc::SYS_fstat,
@@ -193,6 +197,9 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
     if !needs.folders.is_empty() {
         rules.extend(SOCKET_FILES.iter().map(|call| (*call, Vec::new())));
     }
+    if let Some(probe) = needs.path_probe {
+        allow_paths(&mut rules, bits(probe))?;
+    }
     if needs.process_figures {
         rules.extend(PROCESS_FIGURES.iter().map(|call| (*call, Vec::new())));
         // How many descriptors it may have. A third argument would be a limit to set.
@@ -210,6 +217,20 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
         allow_commands(&mut rules, libc::SYS_ioctl, 1, &[NONBLOCKING])?;
     }
     Ok(rules)
+}
+
+/// Allows to find out what a path leads to, by this probe. Any other socket that could be connected
+/// would be a way out: one of TCP, once disconnected, connects by `MSG_FASTOPEN`, which landlock
+/// does not see. So the probe is never closed, and no other socket gets its number.
+fn allow_paths(rules: &mut Rules, probe: u64) -> Result<(), BackendError> {
+    rules.extend(PATHS.iter().map(|call| (*call, Vec::new())));
+    allow_if(rules, libc::SYS_openat, &[(2, bits(libc::O_PATH), bits(libc::O_PATH))])?;
+    #[cfg(target_arch = "x86_64")]
+    allow_if(rules, libc::SYS_open, &[(1, bits(libc::O_PATH), bits(libc::O_PATH))])?;
+    allow_if(rules, libc::SYS_connect, &[(0, ALL_BITS, probe)])?;
+    let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, probe)?;
+    rules.insert(libc::SYS_close, vec![SeccompRule::new(vec![other])?]);
+    Ok(())
 }
 
 /// Flags of clone(2) that make a thread of this process, and neither a process of its own nor

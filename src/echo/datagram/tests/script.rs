@@ -22,7 +22,7 @@ pub(super) fn from(peer: SockAddr, bytes: &[u8]) -> Incoming {
 }
 
 pub(super) fn udp(port: u16) -> SockAddr {
-    SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)))
+    SockAddr::from(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 #[derive(Clone, Debug)]
@@ -203,6 +203,14 @@ impl Batch for Script {
         self.received[index].peer.clone()
     }
 
+    fn unix_name(&self, _: usize) -> &[u8] {
+        &[]
+    }
+
+    fn redirect(&mut self, _: usize, _: &SockAddr) {
+        unreachable!("scripts run without ways");
+    }
+
     fn overflow(&self) -> Option<u32> {
         self.overflow
     }
@@ -342,6 +350,7 @@ impl Scene {
     pub(super) fn slice(&mut self) -> Next {
         let mut work = PacketWork {
             limits_excess: false,
+            ways: None,
             receive_limit: self.receive_limit,
             answers: self.answers,
             guard: None,

@@ -1,0 +1,237 @@
+//! The way back to a Unix datagram sender whose socket is bound to a file.
+//!
+//! A Unix datagram names its sender by the path that the sender's socket was bound to. An answer to
+//! that path goes to the socket of whatever file is there by then. A client can put a link to
+//! another socket there: to that of the server, which then answers itself without end, to that of
+//! another server, or to one that only the server has a right to write to.
+//!
+//! So the file is opened first (`O_PATH`), which holds on to it whatever becomes of the path. Then
+//! its socket is asked for its name by a probe that connects to it: the kernel tells the path that
+//! it was bound to (getpeername(2)), and no other socket than the sender's has this one. Answers go
+//! to the descriptor (`/proc/PID/fd/N`), and so to that very file.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Opens a file without the right to read it, or to do anything else with it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const HOLD: i32 = libc::O_PATH;
+/// Elsewhere there is no such flag, and no pathfinder either.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const HOLD: i32 = 0;
+
+/// A socket file that is held open, and an address that leads to it alone.
+#[derive(Debug)]
+pub(crate) struct Way {
+    addr: SockAddr,
+    /// Device and inode, by which a successor's file is told from this one.
+    identity: (u64, u64),
+    _file: File,
+}
+
+/// Why there is no way back.
+#[derive(Debug)]
+pub(crate) enum Astray {
+    /// The path leads to a socket that is bound to this name, and is not the sender's.
+    Elsewhere(Box<[u8]>),
+    /// The system says no, as a send would have found out.
+    Failed(io::Error),
+}
+
+/// Finds ways.
+#[derive(Debug)]
+pub(crate) struct Pathfinder {
+    probe: Socket,
+    /// The folder of this process's descriptors.
+    descriptors: PathBuf,
+}
+
+impl Way {
+    /// Where answers go.
+    pub(crate) fn addr(&self) -> &SockAddr {
+        &self.addr
+    }
+
+    /// Whether a path still leads to this file.
+    pub(crate) fn is_at(&self, name: &[u8]) -> bool {
+        let there = fs::metadata(path(name)).ok();
+        there.is_some_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity)
+    }
+}
+
+impl Pathfinder {
+    /// # Errors
+    ///
+    /// When there is no descriptor left, or no `/proc` as Linux has it.
+    pub(crate) fn new() -> io::Result<Pathfinder> {
+        let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        // By number: a kernel takes a third more time for the link `self`. Which number this
+        // process has depends on whose processes this /proc shows.
+        let descriptors = Path::new("/proc").join(fs::read_link("/proc/self")?).join("fd");
+        fs::metadata(descriptors.join(probe.as_raw_fd().to_string()))?;
+        Ok(Pathfinder { probe, descriptors })
+    }
+
+    /// The one socket that is connected to what a path leads to.
+    pub(crate) fn probe(&self) -> BorrowedFd<'_> {
+        self.probe.as_fd()
+    }
+
+    /// The way to the sender that is bound to the path of this name.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Way, Astray> {
+        let opened = File::options().read(true).custom_flags(HOLD).open(path(name));
+        let file = opened.map_err(Astray::Failed)?;
+        let metadata = file.metadata().map_err(Astray::Failed)?;
+        let addr = SockAddr::unix(self.descriptors.join(file.as_raw_fd().to_string()));
+        let addr = addr.map_err(Astray::Failed)?;
+        match self.probe.connect(&addr) {
+            Ok(()) => {
+                let found = self.probe.peer_addr().map_err(Astray::Failed)?;
+                let found = unix_name(&found);
+                if *found != *name {
+                    return Err(Astray::Elsewhere(found));
+                }
+            }
+            // It is connected, to this server or to another socket. The kernel has it take nothing
+            // but its peer's datagrams, and gives EPERM to everyone else.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            Err(error) => return Err(Astray::Failed(error)),
+        }
+        Ok(Way { addr, identity: (metadata.dev(), metadata.ino()), _file: file })
+    }
+}
+
+fn path(name: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(name))
+}
+
+/// The name in a Unix socket's address: a path, or behind a zero byte an abstract name. Empty for
+/// an unnamed socket, and for the address of another family.
+pub(crate) fn unix_name(addr: &SockAddr) -> Box<[u8]> {
+    if let Some(path) = addr.as_pathname() {
+        return whole_name(path.as_os_str().as_bytes()).into();
+    }
+    match addr.as_abstract_namespace() {
+        Some(name) => [&[0], name].concat().into(),
+        None => Box::default(),
+    }
+}
+
+/// What a socket is bound to, of the bytes that the kernel gives: a path ends at its zero byte.
+pub(super) fn whole_name(bytes: &[u8]) -> &[u8] {
+    match bytes.first() {
+        Some(0) | None => bytes,
+        Some(_) => bytes.split(|byte| *byte == 0).next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn name(path: &Path) -> &[u8] {
+        path.as_os_str().as_bytes()
+    }
+
+    fn elsewhere(finder: &Pathfinder, path: &Path) -> Box<[u8]> {
+        match finder.find(name(path)) {
+            Err(Astray::Elsewhere(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// case X10
+    #[test]
+    fn a_link_of_any_kind_leads_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (client, server) = (path("client"), path("server"));
+        let _server = UnixDatagram::bind(&server).unwrap();
+        let finder = Pathfinder::new().unwrap();
+        std::os::unix::fs::symlink(&server, &client).unwrap();
+        assert_eq!(*elsewhere(&finder, &client), *name(&server));
+        fs::remove_file(&client).unwrap();
+        fs::hard_link(&server, &client).unwrap();
+        assert_eq!(*elsewhere(&finder, &client), *name(&server));
+        fs::remove_file(&client).unwrap();
+        // The folder of the client becomes a link to that of the server.
+        let inner = path("inner");
+        std::os::unix::fs::symlink(folder.path(), &inner).unwrap();
+        assert_eq!(*elsewhere(&finder, &inner.join("server")), *name(&server));
+        fs::rename(&server, &client).unwrap();
+        assert_eq!(*elsewhere(&finder, &client), *name(&server));
+    }
+
+    /// case X10
+    #[test]
+    fn a_way_leads_to_its_socket_whatever_becomes_of_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("client"), folder.path().join("moved"));
+        let client = UnixDatagram::bind(&path).unwrap();
+        let way = Pathfinder::new().unwrap().find(name(&path)).unwrap();
+        assert!(way.is_at(name(&path)));
+        fs::rename(&path, &moved).unwrap();
+        let _other = UnixDatagram::bind(&path).unwrap();
+        assert!(!way.is_at(name(&path)));
+        let sender = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+        sender.send_to(b"answer", way.addr()).unwrap();
+        let mut buf = [0; 9];
+        assert_eq!(client.recv(&mut buf).unwrap(), 6);
+    }
+
+    /// case X4
+    #[test]
+    fn a_path_without_a_living_socket_fails_as_a_send_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client");
+        let finder = Pathfinder::new().unwrap();
+        let failure = || match finder.find(name(&path)) {
+            Err(Astray::Failed(error)) => error.raw_os_error().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(failure(), libc::ENOENT);
+        drop(UnixDatagram::bind(&path).unwrap());
+        assert_eq!(failure(), libc::ECONNREFUSED);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "a file").unwrap();
+        assert_eq!(failure(), libc::ECONNREFUSED);
+    }
+
+    #[test]
+    fn a_client_that_is_connected_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, server) = (folder.path().join("client"), folder.path().join("server"));
+        let server_socket = UnixDatagram::bind(&server).unwrap();
+        let client = UnixDatagram::bind(&path).unwrap();
+        client.connect(&server).unwrap();
+        let way = Pathfinder::new().unwrap().find(name(&path)).unwrap();
+        Socket::from(std::os::fd::OwnedFd::from(server_socket))
+            .send_to(b"answer", way.addr())
+            .unwrap();
+        let mut buf = [0; 9];
+        assert_eq!(client.recv(&mut buf).unwrap(), 6);
+    }
+
+    #[test]
+    fn names_of_every_length_and_kind_are_told() {
+        let longest = vec![b'x'; 107];
+        for name in [&b"/a"[..], b"relative", &longest] {
+            let addr = SockAddr::unix(OsStr::from_bytes(name)).unwrap();
+            assert_eq!(*unix_name(&addr), *name);
+        }
+        let hidden = SockAddr::unix(OsStr::from_bytes(b"\0name")).unwrap();
+        assert_eq!(*unix_name(&hidden), *b"\0name");
+        assert_eq!(*unix_name(&SockAddr::unix("").unwrap()), *b"");
+        assert_eq!(whole_name(b"/path\0"), b"/path");
+        assert_eq!(whole_name(b"\0a\0b"), b"\0a\0b");
+    }
+}
