@@ -151,7 +151,9 @@ fn the_intervals_of_a_run_add_up_to_its_totals() {
         assert_eq!(sum(|all| all.received), findings.messages.received, "{transport:?}");
         let latencies: u64 = measured().map(|interval| interval.latency.count()).sum();
         assert_eq!(latencies, findings.latency.count());
-        assert_eq!(measured().filter(|interval| interval.is_drain).count(), 1, "the last");
+        // One of next to no time in which nothing happened is not told.
+        let drains = measured().filter(|interval| interval.is_drain).count();
+        assert!(drains <= 1, "{transport:?}: {drains}");
         assert!(notes.0.windows(2).all(|pair| pair[0].end_ns == pair[1].start_ns));
         assert!(findings.elapsed_ns >= 60_000_000);
     }
