@@ -4,7 +4,7 @@ mod intervals;
 
 use std::time::{Duration, Instant};
 
-use self::intervals::next_interval_ns;
+use self::intervals::{SHORTEST_DIVISOR, next_interval_ns};
 use super::clock::duration_ns;
 use super::hiccups::SLEEP_NS_MAX;
 use super::meter::Meter;
@@ -208,8 +208,11 @@ impl<O: Observer> Generator<O> {
         }
         self.wake_due(now_ns, context);
         if now_ns >= self.course.interval_at_ns {
-            self.tell_interval(now_ns, !self.course.is_measuring);
             let interval_ns = self.course.interval_ns.unwrap_or(u64::MAX);
+            let left_ns = self.phase_end_ns().saturating_sub(now_ns);
+            if left_ns == 0 || left_ns >= interval_ns / SHORTEST_DIVISOR {
+                self.tell_interval(now_ns, !self.course.is_measuring);
+            }
             self.course.interval_at_ns =
                 next_interval_ns(self.course.interval_at_ns, interval_ns, now_ns);
         }
@@ -222,6 +225,14 @@ impl<O: Observer> Generator<O> {
             self.end(EndedBy::NoFlow, now_ns, sources, context);
         } else if self.is_silent(now_ns) {
             self.end(EndedBy::Silence, now_ns, sources, context);
+        }
+    }
+
+    /// When the warm-up or the measured time ends, as far as that is planned.
+    fn phase_end_ns(&self) -> u64 {
+        match self.course.is_measuring {
+            true => self.run.end_ns().min(self.run.counted_end_ns().unwrap_or(u64::MAX)),
+            false => self.course.measure_from_ns,
         }
     }
 

@@ -1,11 +1,12 @@
-//! What is told of a run while it goes on.
+//! The intervals that an observer is told of: where they begin and end.
 
 use super::Phase;
 use crate::load::{Generator, Observer};
 use crate::report::{Interval, Messages};
 
-/// A drain of less than this part of an interval is not told if nothing happened in it.
-const SHORTEST_DRAIN_DIVISOR: u64 = 10;
+/// What is left of a phase is told with the interval before it if it is shorter than this part of
+/// one; so short a drain is not told if nothing happened in it.
+pub(super) const SHORTEST_DIVISOR: u64 = 8;
 
 impl<O: Observer> Generator<O> {
     /// Whether the interval of the drain has no time to speak of, and nothing happened in it.
@@ -13,12 +14,12 @@ impl<O: Observer> Generator<O> {
         let (start_ns, before) = self.course.interval_before;
         let messages = self.run.tally.of_phase(self.course.is_measuring);
         let has_happened = Messages { in_flight_at_end: 0, ..since(messages, before) };
-        let shortest_ns = self.course.interval_ns.unwrap_or(0) / SHORTEST_DRAIN_DIVISOR;
+        let shortest_ns = self.course.interval_ns.unwrap_or(0) / SHORTEST_DIVISOR;
         has_happened == Messages::default() && now_ns.saturating_sub(start_ns) < shortest_ns
     }
 
     /// Tells the observer what came since the last time, if it is to be told.
-    pub(super) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
+    pub(in crate::load) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
         let has_begun = !matches!(self.course.phase, Phase::NotBegun | Phase::Opening);
         let (start_ns, before) = self.course.interval_before;
         if self.course.interval_ns.is_none() || !has_begun || now_ns == start_ns {

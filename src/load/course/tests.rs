@@ -7,8 +7,7 @@ use crate::endpoint::UnixName;
 use crate::load::tests::messages;
 use crate::load::tests::rig::{Rig, tcp, udp};
 use crate::reactor::Flow;
-use crate::report::Interval;
-use crate::report::Status;
+use crate::report::{Interval, Status};
 use crate::socket::Target;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
