@@ -1,6 +1,7 @@
 //! What a source can do now, as far as the loop knows: state that is remembered between turns.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 
 use mio::event::Event;
 
@@ -81,6 +82,48 @@ impl Readiness {
         self.contains(Readiness::WRITABLE)
     }
 
+    /// Tries a read, receive or accept if it is worth trying. `None` when nothing is there, which
+    /// `WouldBlock` says, and which clears the bit. An interrupted call is tried again.
+    ///
+    /// ```
+    /// use std::io::Read;
+    ///
+    /// use resound::Readiness;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (mut stream, _peer) = std::os::unix::net::UnixStream::pair()?;
+    /// stream.set_nonblocking(true)?;
+    /// let mut readiness = Readiness::READABLE;
+    /// assert_eq!(readiness.try_read(|| stream.read(&mut [0; 16]))?, None);
+    /// assert!(!readiness.is_readable());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Any other error of the call.
+    pub fn try_read<T>(&mut self, call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+        let tried = if self.is_readable() { until_blocked(call)? } else { None };
+        if tried.is_none() {
+            self.clear_readable();
+        }
+        Ok(tried)
+    }
+
+    /// Tries a write or send if it is worth trying, as [`try_read`](Readiness::try_read) a read.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the call but `WouldBlock` and `Interrupted`.
+    pub fn try_write<T>(&mut self, call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+        let tried = if self.is_writable() { until_blocked(call)? } else { None };
+        if tried.is_none() {
+            self.clear_writable();
+        }
+        Ok(tried)
+    }
+
     /// To be called after `WouldBlock` from a read, and after a short read that
     /// [drained](Readiness::short_read_drains) the source.
     pub fn clear_readable(&mut self) {
@@ -102,6 +145,16 @@ impl Readiness {
         cfg!(any(target_os = "linux", target_os = "android"))
             && !self.contains(Readiness::READ_CLOSED)
             && !self.contains(Readiness::URGENT)
+    }
+}
+
+fn until_blocked<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            done => return done.map(Some),
+        }
     }
 }
 
@@ -130,6 +183,28 @@ mod tests {
         assert_eq!(readiness, Readiness::WRITABLE);
         readiness.clear_writable();
         assert_eq!(readiness, Readiness::NONE);
+    }
+
+    #[test]
+    fn a_call_is_tried_while_it_is_worth_it_and_until_it_blocks() {
+        let mut results =
+            vec![ErrorKind::WouldBlock, ErrorKind::BrokenPipe, ErrorKind::Interrupted];
+        let mut calls = 0;
+        let mut call = || -> io::Result<()> {
+            calls += 1;
+            results.pop().map_or(Ok(()), |kind| Err(kind.into()))
+        };
+        let mut readiness = Readiness::READABLE;
+        assert!(readiness.try_write(&mut call).unwrap().is_none(), "it is not writable");
+        let failed = readiness.try_read(&mut call).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::BrokenPipe, "behind the interrupted one");
+        assert!(readiness.is_readable());
+        assert_eq!(readiness.try_read(&mut call).unwrap(), None);
+        assert_eq!(readiness, Readiness::NONE);
+        readiness.merge(Readiness::WRITABLE);
+        assert_eq!(readiness.try_write(&mut call).unwrap(), Some(()));
+        assert!(readiness.is_writable());
+        assert_eq!(calls, 4);
     }
 
     /// case S4: data and FIN in one edge, so a short read is not the end of it.
