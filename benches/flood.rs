@@ -87,7 +87,7 @@ fn main() {
     let mut reactor = Reactor::new().unwrap();
     let mut server = Server::new(Options::default());
     let bound = server.listen(&mut reactor, &"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
-    let (addr, stop) = (bound.addrs[0], reactor.stop_handle());
+    let (addr, stop) = (bound.addrs[0], reactor.handle());
     let loop_thread = thread::spawn(move || reactor.run(&mut server).unwrap());
 
     report("alone", round_trips_ns(addr, count));

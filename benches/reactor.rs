@@ -19,6 +19,7 @@
 #[path = "support/cpus.rs"]
 mod cpus;
 
+use std::convert::Infallible;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mio::Interest;
 use resound::Readiness;
-use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source, Sources};
+use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source, SourceContext, Sources};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// A descriptor; no source of these benches needs more.
@@ -70,8 +71,9 @@ enum Busy {
 
 impl Handler for Busy {
     type Source = Fd;
+    type Message = Infallible;
 
-    fn ready(&mut self, _: &mut Fd, _: &mut Readiness, _: &mut Context<'_, Fd>) -> Next {
+    fn ready(&mut self, _: &mut Fd, _: &mut Readiness, _: &mut SourceContext<'_, Fd>) -> Next {
         if matches!(self, Busy::Wake) { Next::Wait } else { Next::Again }
     }
 
@@ -112,12 +114,13 @@ struct Replace;
 
 impl Handler for Replace {
     type Source = Fd;
+    type Message = Infallible;
 
-    fn ready(&mut self, _: &mut Fd, _: &mut Readiness, _: &mut Context<'_, Fd>) -> Next {
+    fn ready(&mut self, _: &mut Fd, _: &mut Readiness, _: &mut SourceContext<'_, Fd>) -> Next {
         Next::Close
     }
 
-    fn closed(&mut self, source: Fd, _: Closed, context: &mut Context<'_, Fd>) {
+    fn closed(&mut self, source: Fd, _: Closed, context: &mut SourceContext<'_, Fd>) {
         context.insert(source);
     }
 }
@@ -151,12 +154,13 @@ struct PassOn(Option<PipeWriter>);
 
 impl Handler for PassOn {
     type Source = Fd;
+    type Message = Infallible;
 
     fn ready(
         &mut self,
         source: &mut Fd,
         readiness: &mut Readiness,
-        _: &mut Context<'_, Fd>,
+        _: &mut SourceContext<'_, Fd>,
     ) -> Next {
         let mut buf = [0; 16];
         // Short, so that the pipe is empty and need not say so.
@@ -207,7 +211,7 @@ fn wake_up(criterion: &mut Criterion) {
     let (mut receive, answer) = pipe().unwrap();
     let mut reactor = Reactor::new().unwrap();
     reactor.insert(Fd(request.into())).unwrap();
-    let stop = reactor.stop_handle();
+    let stop = reactor.handle();
     let thread = thread::spawn(move || {
         cpus::pin(cpus::SERVER);
         reactor.run(&mut PassOn(Some(answer))).unwrap();

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut server = Server::new(Options::default());
     let tcp = server.listen(&mut reactor, &"tcp://127.0.0.1:0".parse()?)?;
     let udp = server.listen(&mut reactor, &"udp://127.0.0.1:0".parse()?)?;
-    let stop = reactor.stop_handle();
+    let stop = reactor.handle();
     let thread = thread::spawn(move || reactor.run(&mut server).map(|()| server));
 
     let mut stream = TcpStream::connect(tcp.addrs[0])?;

@@ -3,25 +3,24 @@
 //! It counts the lines of each connection, and tells the count when the client has shut down its
 //! sending side: `printf 'a\nb\n' | cargo run -- send tcp://127.0.0.1:7070` prints `2`.
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::Interest;
 use resound::Readiness;
-use resound::reactor::{self, Context, Handler, Key, Next, Reactor, Sources};
+use resound::mio::Interest;
+use resound::reactor::{self, Handler, Next, Reactor, SourceContext};
 use resound::socket::{Listener, SocketOptions, Stream};
 
 /// Reads of one slice, so that one long text does not keep the others waiting.
 const READS_PER_SLICE: usize = 4;
 
-/// How long the listener rests when accepting fails, say for want of descriptors.
+/// How long the listener rests when accepting fails, as without a free descriptor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 struct LineCount {
     scratch: Vec<u8>,
-    /// A listener that rests, and until when: no event will come for what is queued already.
-    resting: Option<(Key, Instant)>,
 }
 
 /// Everything this handler has in the reactor.
@@ -32,12 +31,13 @@ enum Source {
 
 impl Handler for LineCount {
     type Source = Source;
+    type Message = Infallible;
 
     fn ready(
         &mut self,
         source: &mut Source,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         let sliced = match source {
             Source::Listener(listener) => accept(listener, context),
@@ -45,33 +45,24 @@ impl Handler for LineCount {
         };
         match sliced {
             Ok(next) => next,
-            // Edge-triggered: WouldBlock, seen, is what allows to wait for an event.
+            // Edge-triggered: only a source that has seen WouldBlock may wait for an event.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 readiness.clear_readable();
                 Next::Wait
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Next::Again,
             Err(_) if matches!(source, Source::Listener(_)) => {
-                self.resting = Some((context.key(), context.now() + ACCEPT_RETRY));
+                // No event comes for what is queued already.
+                context.wake_at(context.key(), context.now() + ACCEPT_RETRY);
                 Next::Wait
             }
             // A client that is gone is its own affair.
             Err(_) => Next::Close,
         }
     }
-
-    fn tick(&mut self, _: &Sources<Source>, context: &mut Context<'_, Source>) -> Option<Instant> {
-        let (listener, until) = self.resting?;
-        if context.now() < until {
-            return Some(until);
-        }
-        context.wake(listener);
-        self.resting = None;
-        None
-    }
 }
 
-fn accept(listener: &Listener, context: &mut Context<'_, Source>) -> io::Result<Next> {
+fn accept(listener: &Listener, context: &mut SourceContext<'_, Source>) -> io::Result<Next> {
     let (stream, _) = listener.accept()?;
     context.insert(Source::Client { stream, lines: 0 });
     Ok(Next::Again)
@@ -112,6 +103,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut reactor = Reactor::new()?;
     reactor.insert(Source::Listener(listener))?;
     writeln!(io::stdout(), "counting lines on tcp://127.0.0.1:7070")?;
-    reactor.run(&mut LineCount { scratch: vec![0; 64 << 10], resting: None })?;
+    reactor.run(&mut LineCount { scratch: vec![0; 64 << 10] })?;
     Ok(())
 }

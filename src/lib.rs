@@ -13,7 +13,7 @@
 //! let mut reactor = Reactor::new()?;
 //! let mut server = Server::new(Options::default());
 //! let bound = server.listen(&mut reactor, &"udp://127.0.0.1:0".parse()?)?;
-//! let stop = reactor.stop_handle(); // for another thread
+//! let stop = reactor.handle(); // for another thread
 //! let client = std::net::UdpSocket::bind("127.0.0.1:0")?;
 //! client.send_to(b"hello", bound.addrs[0])?;
 //! while server.counters().total_messages_out() < 1 {
@@ -87,7 +87,7 @@
 //!    for a message that can be answered at once (`tests/allocations.rs`).
 //! 4. A handler that answers [`Next::Wait`](reactor::Next::Wait) has seen `WouldBlock`, or a short
 //!    read that [drains](Readiness::short_read_drains), for all that the source still wants, or
-//!    will wake it: by an alarm, or when a connection closes.
+//!    will wake it: by a timer, or when a connection closes.
 //! 5. Every slice, list and buffer has a named bound with its reason beside it.
 //! 6. One source's error never leaves the loop: it closes that source and adds to a counter.
 //! 7. Nothing below `cli/` prints or exits.
@@ -129,6 +129,8 @@ mod threads;
 pub mod units;
 
 pub use error::{Error, reason};
+/// The version of mio whose [`Interest`](mio::Interest) a [`Source`](reactor::Source) names.
+pub use mio;
 pub use readiness::Readiness;
 #[cfg(feature = "signals")]
 pub use signals::ending_signals;

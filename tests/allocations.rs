@@ -9,7 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 
 use allocation_counter::measure;
-use resound::echo::{Access, Cause, Options, Server, Source};
+use resound::echo::{Access, Cause, Options, Request, Server, Source};
 use resound::reactor::Reactor;
 
 /// Before counting: connections are accepted, lists have grown.
@@ -22,7 +22,7 @@ const TURNS_MAX: usize = 10;
 /// A server and its loop, turned by hand: server and client share this thread, on which
 /// allocations are counted.
 struct Loop {
-    reactor: Reactor<Source>,
+    reactor: Reactor<Source, Request>,
     server: Server,
 }
 

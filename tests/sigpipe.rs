@@ -115,7 +115,7 @@ fn no_send_path_raises_sigpipe() {
     let addr = listen("tcp://127.0.0.1:0").unwrap();
     listen(&format!("unix:{}", stream.display()));
     listen(&format!("unixgram:{}", packets.display()));
-    let stop = reactor.stop_handle();
+    let stop = reactor.handle();
     let thread = thread::spawn(move || reactor.run(&mut server).map(|()| server));
 
     for number in 0..PEERS {

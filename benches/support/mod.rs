@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use resound::echo::{Options, Server};
+use resound::echo::{Options, Request, Server};
 use resound::endpoint::Transport;
-use resound::reactor::{Reactor, StopHandle};
+use resound::reactor::{Handle, Reactor};
 
 /// A lost datagram or a lock-up must end the bench, not hang it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ const IN_FLIGHT_BYTES: usize = 128 << 10;
 /// An echo server with one endpoint, on a thread and a CPU of its own. Dropping it ends both.
 pub(crate) struct Embedded {
     transport: Transport,
-    stop: StopHandle,
+    stop: Handle<Request>,
     thread: Option<JoinHandle<()>>,
     /// Where the sockets of Unix transports are.
     folder: tempfile::TempDir,
@@ -59,7 +59,7 @@ impl Embedded {
         let mut server = Server::new(Options::default());
         let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
         let addr = bound.addrs.first().copied();
-        let stop = reactor.stop_handle();
+        let stop = reactor.handle();
         cpus::pin(cpus::CLIENT);
         let thread = std::thread::spawn(move || {
             cpus::pin(cpus::SERVER);

@@ -137,7 +137,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&goal, folder_path, interval);
-    let console = Console::start(arguments, logs, reactor.stop_handle()).map_err(failed)?;
+    let console = Console::start(arguments, logs, reactor.handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, console.observer());
     let cpu_warning = cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);

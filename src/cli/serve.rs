@@ -11,7 +11,7 @@ mod supervisor;
 mod warnings;
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use resound::echo::{Bound, WAY_DESCRIPTORS_MAX};
@@ -29,13 +29,13 @@ use super::descriptors::DescriptorLimit;
 use super::outlet::Outlet;
 use super::standard;
 
-/// Descriptors for what is no connection: the standard streams, the selector, the stop handle, the
+/// Descriptors for what is no connection: the standard streams, the selector, what wakes it, the
 /// signals, the spare one, 16 for the pipes of bulk, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
-/// What each loop after the first has of these: the selector and a copy of it, the stop handle, the
-/// signals' two ends, the spare one, 16 for the pipes of bulk.
-const DESCRIPTORS_PER_LOOP: u64 = 22;
+/// What each loop after the first has of these: the selector, what wakes it, the signals' two ends,
+/// the spare one, 16 for the pipes of bulk.
+const DESCRIPTORS_PER_LOOP: u64 = 21;
 
 /// Connections that the advice of a descriptor limit leaves room for.
 const CONNECTIONS_ADVISED: u64 = 512;
@@ -106,9 +106,8 @@ fn serve(
     let print =
         arguments.print.then(|| Outlet::new(standard::stdout(), on_print_error(stop.clone())));
     let (events, heard) = mpsc::channel();
-    let console = |label, respondent| {
-        Console::new(label, print.clone(), log.clone(), respondent, events.clone(), started_at)
-    };
+    let console =
+        |label| Console::new(label, print.clone(), log.clone(), events.clone(), started_at);
     let options = arguments.options(connections_max);
     let mut loops = Loops::new((reactors, stop), options.clone(), console);
     loops.pin(arguments.affinity.as_ref().map_or(&[], |list| &list.0))?;
@@ -132,7 +131,7 @@ fn serve(
     }
     if let Some(metrics) = metrics {
         loops.measure_turns();
-        metrics.start(Arc::clone(&inquiry), setting(started_at, &bound, connections_max))?;
+        metrics.start(inquiry.clone(), setting(started_at, &bound, connections_max))?;
     }
     let running = loops.start()?;
     match print_listening(&bound) {

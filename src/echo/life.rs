@@ -10,7 +10,7 @@ use super::options::Options;
 use super::source::{Connection, Kind, Source};
 use super::stream::ByteMover;
 use super::{Server, Transport};
-use crate::reactor::{Context, Sources};
+use crate::reactor::{Context, SourceContext, Sources};
 
 /// A timeout is noticed at most an eighth of its length too late: connections are not timed one by
 /// one, but looked at together.
@@ -312,7 +312,7 @@ impl<O: Observer> Server<O> {
 
     /// Whether datagram sockets that have answered all may close, in a drain. If other servers are
     /// not done, the socket of the context looks again soon.
-    pub(super) fn ends_datagrams(&mut self, context: &Context<'_, Source>) -> bool {
+    pub(super) fn ends_datagrams(&mut self, context: &mut SourceContext<'_, Source>) -> bool {
         if self.life.drain.as_ref().is_some_and(|drain| drain.is_last_turn) {
             return true;
         }
@@ -321,7 +321,7 @@ impl<O: Observer> Server<O> {
         }
         let others_go_on = self.places.are_shared() && self.places.is_any_taken();
         if others_go_on {
-            self.alarms.set(context.key(), context.now() + PLACE_RETRY);
+            context.wake_at(context.key(), context.now() + PLACE_RETRY);
         }
         !others_go_on
     }

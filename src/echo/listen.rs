@@ -10,6 +10,7 @@ use super::bounds::{UDP_SLOT_BYTES, UDP_SLOTS, UNIX_SLOT_BYTES, UNIX_SLOTS};
 use super::datagram::PacketMover;
 use super::observer::Observer;
 use super::options::Answer;
+use super::request::Request;
 use super::source::{Kind, Packets, Source};
 use super::{Server, Transport};
 use crate::endpoint::Endpoint;
@@ -54,7 +55,7 @@ impl<O: Observer> Server<O> {
     /// Names the endpoint and the reason, and what may be done about it.
     pub fn listen(
         &mut self,
-        reactor: &mut Reactor<Source>,
+        reactor: &mut Reactor<Source, Request>,
         endpoint: &Endpoint,
     ) -> Result<Bound, Error> {
         let settings = self.options.socket.clone();
@@ -111,7 +112,11 @@ impl<O: Observer> Server<O> {
     ///
     /// Names the descriptor and what it is, when it is no such socket, and the setting that the
     /// system refuses.
-    pub fn adopt(&mut self, reactor: &mut Reactor<Source>, fd: OwnedFd) -> Result<Bound, Error> {
+    pub fn adopt(
+        &mut self,
+        reactor: &mut Reactor<Source, Request>,
+        fd: OwnedFd,
+    ) -> Result<Bound, Error> {
         let settings = self.options.socket.clone();
         let is_datagram = SockRef::from(&fd).r#type().is_ok_and(|kind| kind == Type::DGRAM);
         if !is_datagram {
@@ -177,7 +182,7 @@ impl<O: Observer> Server<O> {
     /// Names the endpoint and the reason. A Unix endpoint cannot be open twice.
     pub fn listen_beside(
         &mut self,
-        reactor: &mut Reactor<Source>,
+        reactor: &mut Reactor<Source, Request>,
         bound: &Bound,
     ) -> Result<(), Error> {
         let endpoint = bound.endpoint.clone();
@@ -211,7 +216,7 @@ impl<O: Observer> Server<O> {
     /// As `insert_all`, for an IP endpoint, whose port is now the one that was picked.
     fn insert_ip<T>(
         &mut self,
-        reactor: &mut Reactor<Source>,
+        reactor: &mut Reactor<Source, Request>,
         endpoint: &Endpoint,
         opened: Vec<(T, SocketAddr)>,
         kind: impl Fn(T) -> Kind,
@@ -228,7 +233,7 @@ impl<O: Observer> Server<O> {
 
     fn insert_all(
         &mut self,
-        reactor: &mut Reactor<Source>,
+        reactor: &mut Reactor<Source, Request>,
         endpoint: Endpoint,
         sources: Vec<Kind>,
         addrs: Vec<SocketAddr>,

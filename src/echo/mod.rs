@@ -15,7 +15,7 @@
 //! let mut reactor = Reactor::new()?;
 //! let mut server = Server::new(Options::default());
 //! let bound = server.listen(&mut reactor, &"tcp://127.0.0.1:0".parse()?)?;
-//! let stop = reactor.stop_handle();
+//! let stop = reactor.handle();
 //! let thread = std::thread::spawn(move || reactor.run(&mut server).map(|()| server));
 //!
 //! let mut stream = TcpStream::connect(bound.addrs[0])?;
@@ -33,7 +33,6 @@
 //! ```
 
 mod accept;
-mod alarms;
 mod backlog;
 mod bounds;
 mod clock;
@@ -48,6 +47,7 @@ mod listen;
 mod observer;
 mod options;
 mod places;
+mod request;
 mod resting;
 mod source;
 mod stream;
@@ -63,11 +63,11 @@ pub use self::limits::Limits;
 pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Answer, Options};
+pub use self::request::{Reply, Request, Snapshot};
 pub use self::source::Source;
 pub use self::ways::WAY_DESCRIPTORS_MAX;
 
 use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
-use self::alarms::Alarms;
 use self::bounds::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, SCRATCH_BYTES};
 use self::datagram::PacketWork;
 use self::guard::Guard;
@@ -78,7 +78,7 @@ use self::source::{Connection, Kind, Packets};
 use self::stream::{ByteMover, OwedBytes};
 use self::ways::Ways;
 use crate::endpoint::Transport;
-use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, Sources};
+use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::Peer;
 use crate::socket::batch::{Batch, SystemBatch};
@@ -107,8 +107,6 @@ pub struct Server<O: Observer = ()> {
     places: Places,
     /// Listeners that wait for a place, in turn.
     resting: VecDeque<Key>,
-    /// Slices for endpoints that no event will bring.
-    alarms: Alarms,
     life: Life,
 }
 
@@ -138,7 +136,6 @@ impl<O: Observer> Server<O> {
             unix_batch: None,
             spare: SpareDescriptor::default(),
             resting: VecDeque::new(),
-            alarms: Alarms::default(),
         };
         server.share_limits(&limits);
         server
@@ -147,6 +144,12 @@ impl<O: Observer> Server<O> {
     /// What it has done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// All that it and its loop, of these counts, have counted: for who asks when it has ended.
+    pub fn snapshot(&self, counts: &LoopCounts) -> Snapshot {
+        let is_draining = self.life.is_draining();
+        Snapshot { counters: self.counters, counts: *counts, is_draining }
     }
 
     /// Has it count along with others, rather than alone. To be called before the first connection
@@ -175,7 +178,7 @@ impl<O: Observer> Server<O> {
         &mut self,
         listener: &Listener,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         if !self.life.takes_more() || self.life.is_finishing() {
             return Next::Close;
@@ -220,7 +223,7 @@ impl<O: Observer> Server<O> {
             }
             Accepted::Paused(error) => {
                 self.observer.notice(&Notice::AcceptPaused { transport, error: &error });
-                self.alarms.set(context.key(), now + ACCEPT_RETRY);
+                context.wake_at(context.key(), now + ACCEPT_RETRY);
                 self.wake_resting(context);
                 return Next::Wait;
             }
@@ -234,7 +237,7 @@ impl<O: Observer> Server<O> {
         &mut self,
         packets: &mut Packets,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         let Packets { socket, mover, is_exposed } = packets;
         let transport = socket.transport();
@@ -275,7 +278,7 @@ impl<O: Observer> Server<O> {
             }
         });
         if let Some(at) = mover.retry_at() {
-            self.alarms.set(context.key(), at);
+            context.wake_at(context.key(), at);
         }
         let after = &self.counters[transport];
         notice_losses(&mut self.observer, transport, &before, after);
@@ -293,12 +296,13 @@ impl<O: Observer> Server<O> {
 
 impl<O: Observer> Handler for Server<O> {
     type Source = Source;
+    type Message = Request;
 
     fn ready(
         &mut self,
         source: &mut Source,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         match &mut source.0 {
             Kind::Connection(connection) => {
@@ -309,7 +313,7 @@ impl<O: Observer> Handler for Server<O> {
         }
     }
 
-    fn closed(&mut self, source: Source, cause: Closed, context: &mut Context<'_, Source>) {
+    fn closed(&mut self, source: Source, cause: Closed, context: &mut SourceContext<'_, Source>) {
         let transport = source.transport();
         if let Closed::Unregistered(error) = &cause {
             self.counters[transport].add(Cause::Unregistered, 1);
@@ -348,15 +352,24 @@ impl<O: Observer> Handler for Server<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
-        let alarm = self.alarms.ring(context);
-        let life = self.live_on(sources, context);
-        let due_at = [alarm, life].into_iter().flatten().min();
-        self.life.expect(due_at);
+        let due_at = self.live_on(sources, context);
+        let timer_at = context.next_timer();
+        self.life.expect([timer_at, due_at].into_iter().flatten().min());
         due_at
     }
 
-    fn asked(&mut self, counts: &LoopCounts) {
-        self.observer.asked(&self.counters, counts);
+    fn message(
+        &mut self,
+        request: Request,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        match request {
+            Request::Snapshot(reply) => {
+                reply.answer(self.snapshot(context.counts()));
+            }
+            Request::Drain => self.drain(sources, context),
+        }
     }
 
     #[cfg(feature = "signals")]

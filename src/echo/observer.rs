@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::counters::{Cause, Counters, Tally};
 use crate::endpoint::Transport;
 use crate::error::reason;
-use crate::reactor::LoopCounts;
 use crate::socket::Peer;
 
 /// Hears of messages and events. Statically dispatched: `()`, which hears nothing, costs nothing.
@@ -28,11 +27,6 @@ pub trait Observer {
     /// Something happened that an operator may want to read about. It may happen often.
     fn notice(&mut self, notice: &Notice<'_>) {
         let _ = notice;
-    }
-
-    /// Another thread [asks](crate::reactor::AskHandle) for the counts of the server and its loop.
-    fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
-        let _ = (counters, counts);
     }
 
     /// The counters, asked for by a signal or due.

@@ -3,12 +3,12 @@
 use super::bounds::PLACE_RETRY;
 use super::observer::{Notice, Observer};
 use super::{Server, Source};
-use crate::reactor::{Context, Key};
+use crate::reactor::{Key, SourceContext};
 
 impl<O: Observer> Server<O> {
     /// Without a place: until a connection closes, or (the last one may close in another server)
     /// for a while.
-    pub(super) fn rest(&mut self, context: &mut Context<'_, Source>) {
+    pub(super) fn rest(&mut self, context: &mut SourceContext<'_, Source>) {
         let key = context.key();
         // Once: each client that queues up meanwhile makes a new event.
         if !self.resting.contains(&key) {
@@ -18,7 +18,7 @@ impl<O: Observer> Server<O> {
             self.resting.push_back(key);
         }
         if self.places.are_shared() {
-            self.alarms.set(key, context.now() + PLACE_RETRY);
+            context.wake_at(key, context.now() + PLACE_RETRY);
         }
     }
 
@@ -31,7 +31,7 @@ impl<O: Observer> Server<O> {
 
     /// There is room for a connection: the listener that has rested longest may have it. One that
     /// has no use for it passes it on.
-    pub(super) fn wake_resting(&mut self, context: &mut Context<'_, Source>) {
+    pub(super) fn wake_resting(&mut self, context: &mut SourceContext<'_, Source>) {
         if let Some(key) = self.resting.pop_front() {
             self.places.note_waiting(true, !self.resting.is_empty());
             context.wake(key);

@@ -66,18 +66,28 @@ struct Restless {
 
 impl Handler for Restless {
     type Source = Source;
+    type Message = request::Request;
 
     fn ready(
         &mut self,
         source: &mut Source,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         self.server.ready(source, readiness, context)
     }
 
-    fn closed(&mut self, source: Source, cause: Closed, context: &mut Context<'_, Source>) {
+    fn closed(&mut self, source: Source, cause: Closed, context: &mut SourceContext<'_, Source>) {
         self.server.closed(source, cause, context);
+    }
+
+    fn message(
+        &mut self,
+        request: request::Request,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        self.server.message(request, sources, context);
     }
 
     fn tick(
@@ -95,7 +105,7 @@ impl Handler for Restless {
 }
 
 struct Rig {
-    reactor: Reactor<Source>,
+    reactor: Reactor<Source, request::Request>,
     handler: Restless,
     bound: Vec<Bound>,
     /// The server has ended the loop, maybe while the test waited for something else.

@@ -23,7 +23,7 @@
 //! let mut serving = Reactor::new()?;
 //! let mut server = Server::new(echo::Options::default());
 //! let addr = server.listen(&mut serving, &"tcp://127.0.0.1:0".parse()?)?.addrs[0];
-//! let stop = serving.stop_handle();
+//! let stop = serving.handle();
 //! let thread = std::thread::spawn(move || serving.run(&mut server));
 //!
 //! let options = Options { count: Some(1_000), ..Options::closed_loop(Target::Ip(addr), 4) };
@@ -61,6 +61,7 @@ mod tally;
 mod throttle;
 mod window;
 
+use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
@@ -77,7 +78,7 @@ use self::run::Run;
 use self::source::{Ending, Flow, is_reset};
 use self::stream::Step;
 use crate::error::Error;
-use crate::reactor::{Closed, Context, Handler, Next, Sources};
+use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::report::{Interval, LossCause, Mode};
 use crate::socket::out_of_ports;
@@ -220,12 +221,13 @@ impl<O: Observer> Generator<O> {
 
 impl<O: Observer> Handler for Generator<O> {
     type Source = Source;
+    type Message = Infallible;
 
     fn ready(
         &mut self,
         source: &mut Source,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         let now_ns = self.run.clock.ns(context.now());
         self.note_pause(now_ns);
@@ -252,7 +254,7 @@ impl<O: Observer> Handler for Generator<O> {
         }
     }
 
-    fn closed(&mut self, source: Source, cause: Closed, context: &mut Context<'_, Source>) {
+    fn closed(&mut self, source: Source, cause: Closed, context: &mut SourceContext<'_, Source>) {
         let now_ns = self.run.clock.ns(context.now());
         let mut flow = source.0;
         self.has_worked = true;

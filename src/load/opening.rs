@@ -245,7 +245,7 @@ impl<O: Observer> Generator<O> {
             // A message of before must not have the number of one on this connection.
             let number = self.run.tally.measured.sent + self.run.tally.warmup.sent;
             match self.opener.open(id, number, now_ns) {
-                Ok(flow) => context.insert(Source(flow)),
+                Ok(flow) => _ = context.insert(Source(flow)),
                 Err(Failure::Later) => self.opener.reopen(id, false, false, now_ns),
                 Err(Failure::Failed(error)) => {
                     self.count_open_failure(error);

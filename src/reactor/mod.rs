@@ -2,25 +2,29 @@
 //!
 //! One turn is **wait → mark → run**:
 //!
-//! 1. *Wait* is the only place the thread sleeps. Work left over from the turn before forbids it.
-//! 2. *Mark* reads the events: each names a [`Key`], whose remembered [`Readiness`] it adds to, and
-//!    whose place on the ready list it claims. Nothing is acted on while events are read, so no
+//! 1. *Wait* is the only place the thread sleeps, at most until the first timer is due. Work left
+//!    over from the turn before forbids it.
+//! 2. *Mark* reads the events: each names a [`Key`], adds to the
+//!    [readiness](crate::Readiness) that the loop remembers of it, and claims its place on the
+//!    ready list. A timer that is due claims a place as well. No source is touched meanwhile, so no
 //!    event of a batch can reach the wrong tenant of a slot that the same batch freed.
-//! 3. *Run* gives each key on the list one bounded slice of its [`Handler`]. The handler's answer,
-//!    a [`Next`], is all it has to say: the loop inserts, registers and removes.
+//! 3. *Run* gives each key on the list one bounded slice of its [`Handler`], and then passes on
+//!    what other threads have sent by a [`Handle`]. Only the loop inserts, registers and removes:
+//!    the handler answers with a [`Next`] and asks by its [`Context`].
 //!
-//! The ready list is the one of epoll(7), "Possible pitfalls": epoll is edge-triggered here, so
-//! whoever stops before `WouldBlock` must come back by himself, and comes back by the same way as
-//! a fresh event does.
+//! The ready list is the one of epoll(7), "Possible pitfalls": epoll is edge-triggered here, so a
+//! source whose slice ends before `WouldBlock` has no second event coming, and comes back by the
+//! list, as a fresh event does.
 //!
 //! ```
+//! use std::convert::Infallible;
 //! use std::io::{self, Read};
 //! # use std::os::fd::{AsFd, BorrowedFd};
 //! use std::os::unix::net::UnixStream;
 //!
-//! use mio::Interest;
 //! use resound::Readiness;
-//! use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source};
+//! use resound::mio::Interest;
+//! use resound::reactor::{Handler, Next, Reactor, Source, SourceContext};
 //!
 //! /// Counts what arrives on a stream, and stops the loop at its end.
 //! struct Count(usize);
@@ -28,12 +32,13 @@
 //!
 //! impl Handler for Count {
 //!     type Source = Stream;
+//!     type Message = Infallible; // other threads send nothing
 //!
 //!     fn ready(
 //!         &mut self,
 //!         source: &mut Stream,
 //!         readiness: &mut Readiness,
-//!         context: &mut Context<'_, Stream>,
+//!         context: &mut SourceContext<'_, Stream>,
 //!     ) -> Next {
 //!         let mut buf = [0; 16];
 //!         match source.0.read(&mut buf) {
@@ -76,38 +81,48 @@
 
 #[cfg(debug_assertions)]
 mod checks;
+mod context;
 mod handler;
+mod inbox;
 mod key;
 mod meter;
-mod remote;
 #[cfg(feature = "signals")]
 mod signals;
+mod slots;
 mod sources;
 mod spin;
+mod timers;
+mod turn;
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use self::handler::Requests;
-pub use self::handler::{Closed, Context, Handler, Next};
+use self::context::Core;
+pub use self::context::{Context, SourceContext};
+pub use self::handler::{Closed, Handler, Next};
+use self::inbox::Inbox;
+pub use self::inbox::{Handle, SendError};
 pub use self::key::Key;
 use self::meter::Meter;
 pub use self::meter::{Histogram, LoopCounts, TurnMeasures};
-use self::remote::Remote;
-pub use self::remote::{AskHandle, StopHandle};
 pub use self::sources::{Source, Sources};
 pub use self::spin::Spin;
 use self::spin::Spinning;
-use crate::readiness::Readiness;
 
 /// Events fetched by one poll. Those beyond it are fetched by the next, in turn: epoll rotates its
 /// list. 1024 of them are 12 KiB and spread the cost of the call thin.
 const EVENTS_PER_POLL: usize = 1024;
 
+/// Messages that the handler receives in one turn: a flood of them leaves the sources their slices.
+const MESSAGES_PER_TURN: usize = 256;
+
 /// Tokens the reactor keeps for itself; no [`Key`] packs to one (see `Key::INDEX_LIMIT`).
-const REMOTE: Token = Token(usize::MAX);
+const INBOX: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX >> 1);
 
 /// Whether the loop goes on.
@@ -115,64 +130,61 @@ const SIGNALS: Token = Token(usize::MAX >> 1);
 pub enum Flow {
     /// There may be more to do.
     Running,
-    /// [`Context::stop`] or a [`StopHandle`] ended it.
+    /// [`Context::stop`] or a [`Handle`] ended it.
     Stopped,
-}
-
-/// What the events of a turn bring for the handler itself.
-#[derive(Clone, Copy, Debug)]
-struct Calls {
-    signalled: bool,
-    asked: bool,
 }
 
 /// A single-threaded readiness loop that owns every source and asks its handler, statically known,
 /// what to do with each. See the [module](self) for how a turn goes.
+///
+/// `S` is the handler's [`Source`](Handler::Source), `M` its [`Message`](Handler::Message).
+///
+/// A reactor nests in another loop: its [descriptor](AsFd) is readable when a turn has events to
+/// read, [`next_timeout`](Reactor::next_timeout) says when a turn is due without one, and
+/// [`turn_timeout`](Reactor::turn_timeout) with [`Duration::ZERO`] does not sleep.
 #[derive(Debug)]
-pub struct Reactor<S> {
+pub struct Reactor<S, M = Infallible> {
     poll: Poll,
     events: Events,
     sources: Sources<S>,
-    requests: Requests<S>,
-    /// When the next poll must return; `None` waits for an event.
-    deadline: Option<Instant>,
-    now: Instant,
+    core: Core<S>,
+    /// When the handler's next tick is due; `None` waits for an event or a timer.
+    tick_at: Option<Instant>,
     spinning: Spinning,
-    counts: LoopCounts,
     /// While turns are measured.
     meter: Option<Meter>,
+    inbox: Inbox<M>,
     #[cfg(debug_assertions)]
     left_readable: checks::LeftReadable,
-    remote: Remote,
     #[cfg(feature = "signals")]
     signals: Option<signals::Signals>,
+    has_signal: bool,
 }
 
-impl<S: Source> Reactor<S> {
+impl<S: Source, M> Reactor<S, M> {
     /// Makes a reactor with no source.
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for the selector or for the stop handle.
-    pub fn new() -> io::Result<Reactor<S>> {
+    /// When the system has no descriptor left for the selector or for what wakes it.
+    pub fn new() -> io::Result<Reactor<S, M>> {
         let poll = Poll::new()?;
         let now = Instant::now();
         Ok(Reactor {
-            remote: Remote::new(poll.registry(), REMOTE)?,
-            sources: Sources::new(poll.registry().try_clone()?),
-            requests: Requests::none(),
+            inbox: Inbox::new(poll.registry(), INBOX)?,
+            sources: Sources::new(),
+            core: Core::new(now),
             events: Events::with_capacity(EVENTS_PER_POLL),
-            // The first turn does not sleep: the handler has not said yet when to be called.
-            deadline: Some(now),
-            now,
+            // The first turn does not sleep: the handler has not said yet when its tick is due.
+            tick_at: Some(now),
             spinning: Spinning::new(now),
-            counts: LoopCounts::default(),
             meter: None,
             #[cfg(debug_assertions)]
             left_readable: checks::LeftReadable::default(),
             poll,
             #[cfg(feature = "signals")]
             signals: None,
+            has_signal: false,
         })
     }
 
@@ -182,7 +194,31 @@ impl<S: Source> Reactor<S> {
     ///
     /// When the system will not register it; the source is closed then.
     pub fn insert(&mut self, source: S) -> io::Result<Key> {
-        self.sources.insert(source).map_err(|(_, error)| error)
+        let key = self.core.slots.claim(source.interest());
+        self.store(key, source).map_err(|(_, error)| error)?;
+        Ok(key)
+    }
+
+    /// Takes a source out, which closes when it is dropped. `None` when it is gone already.
+    /// [`Handler::closed`] is not called.
+    pub fn remove(&mut self, key: Key) -> Option<S> {
+        self.core.slots.free(key);
+        self.sources.remove(self.poll.registry(), key)
+    }
+
+    /// As [`Context::wake`], from outside the loop.
+    pub fn wake(&mut self, key: Key) {
+        self.core.context().wake(key);
+    }
+
+    /// As [`Context::wake_at`], from outside the loop.
+    pub fn wake_at(&mut self, key: Key, at: Instant) {
+        self.core.context().wake_at(key, at);
+    }
+
+    /// As [`Context::set_timer`], from outside the loop: for the first time, say.
+    pub fn set_timer(&mut self, at: Instant) {
+        self.core.context().set_timer(at);
     }
 
     /// The sources it holds.
@@ -192,17 +228,18 @@ impl<S: Source> Reactor<S> {
 
     /// What the loop has counted since its start.
     pub fn counts(&self) -> LoopCounts {
-        self.counts
+        self.core.counts
     }
 
-    /// A handle by which any thread can end the loop.
-    pub fn stop_handle(&self) -> StopHandle {
-        self.remote.stop_handle()
+    /// A handle by which any thread can send messages to the handler and end the loop.
+    pub fn handle(&self) -> Handle<M> {
+        self.inbox.handle()
     }
 
-    /// A handle by which any thread can have the handler [asked](Handler::asked).
-    pub fn ask_handle(&self) -> AskHandle {
-        self.remote.ask_handle()
+    /// Ends the reactor, closes its sources, and returns the messages that were accepted and not
+    /// received. There are some when the handler stopped the loop, or when a poll failed.
+    pub fn into_messages(mut self) -> VecDeque<M> {
+        self.inbox.end()
     }
 
     /// Sets how long it polls without sleeping. At first it sleeps at once.
@@ -213,7 +250,7 @@ impl<S: Source> Reactor<S> {
     /// Sets whether turns are measured, for [`LoopCounts::measures`]. At first they are not: it
     /// takes another look at the clock each turn.
     pub fn measure_turns(&mut self, on: bool) {
-        self.meter = on.then(|| Meter::new(&self.counts));
+        self.meter = on.then(|| Meter::new(&self.core.counts));
     }
 
     /// Makes these signals events of the loop, given to [`Handler::signalled`]. Their default
@@ -229,179 +266,62 @@ impl<S: Source> Reactor<S> {
         Ok(())
     }
 
+    /// How long the next turn may sleep if no event comes: zero when work is left or a timer is
+    /// due, `None` when only an event brings work.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let has_work = self.has_work() || self.spinning.is_on(self.core.now);
+        if has_work { Some(Duration::ZERO) } else { self.until_due(Instant::now()) }
+    }
+
     /// Turns until stopped.
     ///
     /// # Errors
     ///
     /// When the poll call itself fails. No error of a source ends the loop.
-    pub fn run<H: Handler<Source = S>>(&mut self, handler: &mut H) -> io::Result<()> {
+    pub fn run<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
         while self.turn(handler)? == Flow::Running {}
         Ok(())
     }
 
-    /// Waits for events, marks who has work, runs each once.
+    /// Waits for events, marks the sources that have work, runs each once.
     ///
     /// # Errors
     ///
     /// When the poll call itself fails.
-    pub fn turn<H: Handler<Source = S>>(&mut self, handler: &mut H) -> io::Result<Flow> {
-        self.wait()?;
-        let calls = self.mark();
-        if calls.signalled {
-            self.take_signals(handler);
-        }
-        self.run_ready(handler);
-        if calls.asked {
-            handler.asked(&self.counts);
-        }
-        self.tick(handler);
-        if let Some(meter) = &mut self.meter {
-            meter.end_turn(&mut self.counts, self.now);
-        }
-
-        let stopped = self.requests.stop || self.remote.is_stopped();
-        self.requests.stop = false;
-        Ok(if stopped { Flow::Stopped } else { Flow::Running })
+    pub fn turn<H: Handler<Source = S, Message = M>>(
+        &mut self,
+        handler: &mut H,
+    ) -> io::Result<Flow> {
+        self.turn_within(handler, None)
     }
 
-    fn wait(&mut self) -> io::Result<()> {
-        self.counts.turns += 1;
-        let has_work = self.sources.ready_len() > 0 || self.remote.is_stopped();
-        if !has_work && self.guess() {
-            self.events.clear();
-            self.now = Instant::now();
-            return Ok(());
-        }
-        let timeout = if has_work || self.spinning.is_on(self.now) {
-            Some(Duration::ZERO)
-        } else {
-            // From the turn's own time, which is late by what its slices took: those are short,
-            // and a poll timeout is rounded up to whole milliseconds in any case.
-            self.deadline.map(|deadline| deadline.saturating_duration_since(self.now))
-        };
-        #[cfg(debug_assertions)]
-        if timeout.is_none() {
-            self.left_readable.assert_none_is_readable(&self.sources);
-        }
-        let polled = self.poll.poll(&mut self.events, timeout);
-        self.now = Instant::now();
-        self.spinning.polled_at = self.now;
-        self.counts.polls += 1;
-        match polled {
-            // A signal came first. Leftovers, deadlines and the stop flag are seen to as ever.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            other => other,
-        }
+    /// As [`turn`](Reactor::turn), and sleeps no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When the poll call itself fails.
+    pub fn turn_timeout<H: Handler<Source = S, Message = M>>(
+        &mut self,
+        handler: &mut H,
+        timeout: Duration,
+    ) -> io::Result<Flow> {
+        self.turn_within(handler, Some(timeout))
     }
+}
 
-    /// While it spins: marks the few sources that may be readable in place of asking which are.
-    fn guess(&mut self) -> bool {
-        let mut is_any_alive = false;
-        for key in self.spinning.guess(self.now) {
-            is_any_alive |= self.sources.mark(*key, Readiness::READABLE);
-        }
-        is_any_alive
+#[cfg(test)]
+impl<S, M> Reactor<S, M> {
+    /// Whether a source has a timer.
+    pub(crate) fn has_timer(&self) -> bool {
+        self.core.slots.first_timer().is_some()
     }
+}
 
-    /// Marks every source that an event names, and returns what else there is.
-    fn mark(&mut self) -> Calls {
-        let (mut signalled, mut asked) = (false, false);
-        for event in &self.events {
-            match event.token() {
-                REMOTE => asked |= self.remote.take_question(),
-                SIGNALS => signalled = true,
-                token => {
-                    let key = Key::from_token(token);
-                    if self.sources.mark(key, Readiness::from_event(event)) {
-                        self.counts.events += 1;
-                    } else {
-                        self.counts.events_stale += 1;
-                    }
-                }
-            }
-        }
-        self.spinning.learn(&self.events, self.now);
-        Calls { signalled, asked }
+impl<S, M> AsFd for Reactor<S, M> {
+    /// The selector, for another loop to watch: it is readable when a turn has events to read.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
     }
-
-    fn run_ready<H: Handler<Source = S>>(&mut self, handler: &mut H) {
-        // Whoever joins the list from here on has its slice in the next turn.
-        for _ in 0..self.sources.ready_len() {
-            let Some(key) = self.sources.next_ready() else { continue };
-            let Some((source, readiness)) = self.sources.slice(key) else { continue };
-            let mut context = self.requests.context(self.now, Some(key));
-            let next = handler.ready(source, readiness, &mut context);
-            self.counts.slices += 1;
-            #[cfg(debug_assertions)]
-            if next == Next::Wait {
-                self.left_readable.note(key, source.interest(), *readiness);
-            }
-            match next {
-                Next::Wait => self.settle(handler, key),
-                Next::Again => {
-                    self.counts.slices_used_up += 1;
-                    self.sources.mark(key, Readiness::NONE);
-                    self.settle(handler, key);
-                }
-                Next::Close => self.close(handler, key, Closed::ByHandler),
-            }
-            self.carry_out(handler);
-        }
-    }
-
-    /// Brings the registration up to date with what the source now waits for.
-    fn settle<H: Handler<Source = S>>(&mut self, handler: &mut H, key: Key) {
-        if let Err(error) = self.sources.refresh_interest(key) {
-            self.close(handler, key, Closed::Unregistered(error));
-        }
-    }
-
-    fn close<H: Handler<Source = S>>(&mut self, handler: &mut H, key: Key, cause: Closed) {
-        if let Some(source) = self.sources.remove(key) {
-            let mut context = self.requests.context(self.now, Some(key));
-            handler.closed(source, cause, &mut context);
-        }
-    }
-
-    /// Carries out what the handler asked for. Requests made meanwhile, by a source that could
-    /// not be registered, are carried out as well.
-    #[inline]
-    fn carry_out<H: Handler<Source = S>>(&mut self, handler: &mut H) {
-        if self.requests.are_none() {
-            return;
-        }
-        while let Some(source) = self.requests.insert.pop() {
-            if let Err((source, error)) = self.sources.insert(source) {
-                let mut context = self.requests.context(self.now, None);
-                handler.closed(source, Closed::Unregistered(error), &mut context);
-            }
-        }
-        for key in self.requests.wake.drain(..) {
-            self.sources.mark(key, Readiness::NONE);
-        }
-    }
-
-    fn tick<H: Handler<Source = S>>(&mut self, handler: &mut H) {
-        let mut context = self.requests.context(self.now, None);
-        self.deadline = handler.tick(&self.sources, &mut context);
-        self.carry_out(handler);
-    }
-
-    #[cfg(feature = "signals")]
-    fn take_signals<H: Handler<Source = S>>(&mut self, handler: &mut H) {
-        let Some(signals) = &mut self.signals else { return };
-        let mut context = self.requests.context(self.now, None);
-        for signal in signals.pending() {
-            handler.signalled(signal, &self.sources, &mut context);
-        }
-        self.carry_out(handler);
-    }
-
-    #[cfg(not(feature = "signals"))]
-    fn take_signals<H: Handler<Source = S>>(&mut self, _: &mut H) {}
 }
 
 #[cfg(test)]

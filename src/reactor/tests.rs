@@ -2,11 +2,14 @@
 
 mod fairness;
 mod life;
+mod messages;
 mod meter;
 #[cfg(debug_assertions)]
 mod mistakes;
+mod nested;
 mod spin;
 mod tenants;
+mod timers;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,6 +20,7 @@ use std::thread;
 use mio::Interest;
 
 use super::*;
+use crate::readiness::Readiness;
 
 /// One end of a socket pair, with the faults a test wants of it.
 struct End {
@@ -105,15 +109,17 @@ struct Script<F> {
     ticks: usize,
     /// What ticks return, the next one last; `None` when it is used up.
     deadlines: Vec<Instant>,
-    /// How many turns there had been when it was asked.
-    asked_at: Vec<u64>,
+    /// What it was sent, and in which turn.
+    messages: Vec<(u64, u32)>,
+    /// How often its own timer was due.
+    timers: usize,
     #[cfg(feature = "signals")]
     signals: Vec<i32>,
 }
 
 impl<F> Script<F>
 where
-    F: FnMut(&mut End, &mut Readiness, &mut Context<'_, End>) -> Next,
+    F: FnMut(&mut End, &mut Readiness, &mut SourceContext<'_, End>) -> Next,
 {
     fn new(slice: F) -> Script<F> {
         Script {
@@ -123,7 +129,8 @@ where
             kept: Vec::new(),
             ticks: 0,
             deadlines: Vec::new(),
-            asked_at: Vec::new(),
+            messages: Vec::new(),
+            timers: 0,
             #[cfg(feature = "signals")]
             signals: Vec::new(),
         }
@@ -132,20 +139,21 @@ where
 
 impl<F> Handler for Script<F>
 where
-    F: FnMut(&mut End, &mut Readiness, &mut Context<'_, End>) -> Next,
+    F: FnMut(&mut End, &mut Readiness, &mut SourceContext<'_, End>) -> Next,
 {
     type Source = End;
+    type Message = u32;
 
     fn ready(
         &mut self,
         source: &mut End,
         readiness: &mut Readiness,
-        context: &mut Context<'_, End>,
+        context: &mut SourceContext<'_, End>,
     ) -> Next {
         (self.slice)(source, readiness, context)
     }
 
-    fn closed(&mut self, source: End, cause: Closed, context: &mut Context<'_, End>) {
+    fn closed(&mut self, source: End, cause: Closed, context: &mut SourceContext<'_, End>) {
         self.fates.push(match cause {
             Closed::ByHandler => Fate::Closed(source.name),
             Closed::Unregistered(error) => Fate::Unregistered(source.name, error.kind()),
@@ -161,8 +169,12 @@ where
         self.deadlines.pop()
     }
 
-    fn asked(&mut self, counts: &LoopCounts) {
-        self.asked_at.push(counts.turns);
+    fn message(&mut self, message: u32, _: &Sources<End>, context: &mut Context<'_, End>) {
+        self.messages.push((context.counts().turns, message));
+    }
+
+    fn timer_due(&mut self, _: &Sources<End>, _: &mut Context<'_, End>) {
+        self.timers += 1;
     }
 
     #[cfg(feature = "signals")]
@@ -176,9 +188,9 @@ where
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A reactor that is stopped should a test sleep in it for [`WAIT_MAX`].
-fn reactor() -> Reactor<End> {
+fn reactor() -> Reactor<End, u32> {
     let reactor = Reactor::new().unwrap();
-    let stop = reactor.stop_handle();
+    let stop = reactor.handle();
     thread::spawn(move || {
         thread::sleep(WAIT_MAX);
         stop.stop();
@@ -188,6 +200,6 @@ fn reactor() -> Reactor<End> {
 
 /// One turn that does not end the loop.
 #[track_caller]
-fn turn<H: Handler<Source = End>>(reactor: &mut Reactor<End>, handler: &mut H) {
+fn turn<H: Handler<Source = End>>(reactor: &mut Reactor<End, H::Message>, handler: &mut H) {
     assert_eq!(reactor.turn(handler).unwrap(), Flow::Running);
 }

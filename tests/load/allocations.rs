@@ -17,7 +17,7 @@ const LENGTH_BYTES: usize = 64;
 /// A server and a generator, each with its loop, turned by hand in turn: they share this thread, on
 /// which allocations are counted. Neither ever sleeps.
 struct Pair {
-    serving: Reactor<echo::Source>,
+    serving: Reactor<echo::Source, echo::Request>,
     server: Server,
     reactor: Reactor<Source>,
     generator: Generator,

@@ -16,11 +16,14 @@ use std::thread::JoinHandle;
 use resound::echo::{self, Server};
 use resound::endpoint::{Transport, UnixName};
 use resound::load::{Findings, Generator, Observer, Options};
-use resound::reactor::{Reactor, StopHandle};
+use resound::reactor::{Handle, Reactor};
 use resound::socket::Target;
 
 /// A server that is not running yet, its loop, and where it is.
-fn server(transport: Transport, folder: &Path) -> (Reactor<echo::Source>, Server, Target) {
+fn server(
+    transport: Transport,
+    folder: &Path,
+) -> (Reactor<echo::Source, echo::Request>, Server, Target) {
     let path = folder.join("server");
     let endpoint = match transport {
         Transport::Tcp | Transport::Udp => format!("{}://127.0.0.1:0", transport.name()),
@@ -39,7 +42,7 @@ fn server(transport: Transport, folder: &Path) -> (Reactor<echo::Source>, Server
 /// A server on a thread of its own.
 struct Service {
     target: Target,
-    stop: StopHandle,
+    stop: Handle<echo::Request>,
     thread: Option<JoinHandle<()>>,
     transport: Transport,
     folder: tempfile::TempDir,
@@ -49,7 +52,7 @@ impl Service {
     fn start(transport: Transport) -> Service {
         let folder = tempfile::tempdir().unwrap();
         let (mut reactor, mut server, target) = server(transport, folder.path());
-        let stop = reactor.stop_handle();
+        let stop = reactor.handle();
         let thread = std::thread::spawn(move || reactor.run(&mut server).unwrap());
         Service { target, stop, thread: Some(thread), transport, folder }
     }

@@ -1,6 +1,7 @@
 //! What is shown and written while a run goes on, on a thread of its own: the loop must not wait
 //! for a terminal or a disk.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
-use resound::reactor::StopHandle;
+use resound::reactor::Handle;
 use resound::report::{HlogWriter, Interval, Mode, PercentileList};
 use resound::spawn_thread;
 
@@ -88,7 +89,7 @@ struct Shower {
     logs: Vec<(usize, HlogWriter<BufWriter<File>>)>,
     lost: Arc<AtomicU64>,
     /// Ends the run, if nothing but stdout tells of it.
-    stop: Option<StopHandle>,
+    stop: Option<Handle<Infallible>>,
     shown: Shown,
 }
 
@@ -96,7 +97,7 @@ impl Console {
     pub(super) fn start(
         arguments: &Arguments,
         logs: Vec<File>,
-        stop: StopHandle,
+        stop: Handle<Infallible>,
     ) -> io::Result<Console> {
         let (sender, receiver) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));

@@ -3,9 +3,9 @@
 use std::thread::JoinHandle;
 
 use resound::Error;
-use resound::echo::{Options, Server};
+use resound::echo::{Options, Request, Server};
 use resound::endpoint::{Endpoint, Transport};
-use resound::reactor::{Reactor, StopHandle};
+use resound::reactor::{Handle, Reactor};
 use tempfile::TempDir;
 
 use super::arguments::Arguments;
@@ -15,7 +15,7 @@ use crate::cli::cpus::leave;
 #[derive(Debug)]
 pub(super) struct EmbeddedServer {
     endpoint: Endpoint,
-    stop: StopHandle,
+    stop: Handle<Request>,
     thread: Option<JoinHandle<()>>,
     /// Where the socket file is.
     _folder: Option<TempDir>,
@@ -48,7 +48,7 @@ impl EmbeddedServer {
         let options = Options { socket: arguments.socket(), ..Options::default() };
         let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &asked)?;
-        let stop = reactor.stop_handle();
+        let stop = reactor.handle();
         let serve = move || {
             if let Some(cpu) = generator_cpu {
                 leave(cpu);

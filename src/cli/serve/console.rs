@@ -6,11 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use resound::echo::{Counters, Notice, Observer, Severity};
 use resound::endpoint::Transport;
-use resound::reactor::LoopCounts;
 use resound::socket::Peer;
 use tracing::{debug, info, trace, warn};
 
-use super::inquiry::Respondent;
 use super::supervisor::Event;
 use crate::cli::outlet::Outlet;
 use crate::cli::text;
@@ -34,10 +32,8 @@ pub(super) struct Console {
     label: String,
     print: Option<Outlet>,
     log: Outlet,
-    respondent: Respondent,
     events: Sender<Event>,
     started_at: Instant,
-    is_draining: bool,
     /// By kind of warning: when it was last logged, and how many were left out since. As many as
     /// there are kinds.
     warned: Vec<(&'static str, &'static str, Instant, u64)>,
@@ -48,12 +44,10 @@ impl Console {
         label: String,
         print: Option<Outlet>,
         log: Outlet,
-        respondent: Respondent,
         events: Sender<Event>,
         started_at: Instant,
     ) -> Console {
-        let (is_draining, warned) = (false, Vec::new());
-        Console { label, print, log, respondent, events, started_at, is_draining, warned }
+        Console { label, print, log, events, started_at, warned: Vec::new() }
     }
 
     /// Whether a warning of this kind is due, with how many were left out before it.
@@ -91,7 +85,6 @@ impl Observer for Console {
 
     fn notice(&mut self, notice: &Notice<'_>) {
         if let Notice::Draining { timeout, .. } = notice {
-            self.is_draining = true;
             // Without a manager nobody hears it.
             let _ = self.events.send(Event::Draining(*timeout));
         }
@@ -111,9 +104,5 @@ impl Observer for Console {
 
     fn report(&mut self, counters: &Counters) {
         print_stats(&self.log, &self.label, self.started_at, counters);
-    }
-
-    fn asked(&mut self, counters: &Counters, counts: &LoopCounts) {
-        self.respondent.answer(counters, counts, self.is_draining);
     }
 }

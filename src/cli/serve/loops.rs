@@ -8,15 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use resound::echo::{Bound, Counters, Limits, Observer, Options, Server, Source};
+use resound::echo::{Bound, Counters, Limits, Options, Request, Server, Source};
 use resound::endpoint::{Endpoint, Transport};
-use resound::reactor::{Reactor, Spin, StopHandle};
+use resound::reactor::{Handle, Reactor, Spin};
 use resound::socket::PortUse;
 use resound::{Error, spawn_thread};
 use tracing::{info, warn};
 
 use super::console::Console;
-use super::inquiry::{Inquiry, Respondent, inquiry};
+use super::inquiry::{Inquiry, Latest};
 use super::passed::PassedSocket;
 use crate::cli::cpus;
 
@@ -25,11 +25,11 @@ pub(super) const LOOPS_MAX: usize = 1024;
 
 /// Ends every loop, from any thread.
 #[derive(Clone, Debug)]
-pub(super) struct StopAll(Arc<[StopHandle]>);
+pub(super) struct StopAll(Arc<[Handle<Request>]>);
 
 impl StopAll {
     pub(super) fn stop(&self) {
-        self.0.iter().for_each(StopHandle::stop);
+        self.0.iter().for_each(Handle::stop);
     }
 }
 
@@ -38,15 +38,16 @@ impl StopAll {
 pub(super) struct Loops {
     loops: Vec<Loop>,
     /// Of all loops, for threads that are none of them.
-    inquiry: Arc<Inquiry>,
+    inquiry: Inquiry,
     stop: StopAll,
 }
 
 #[derive(Debug)]
 struct Loop {
-    reactor: Reactor<Source>,
+    reactor: Reactor<Source, Request>,
     server: Server<Console>,
     cpu: Option<usize>,
+    latest: Latest,
 }
 
 /// What a loop came to.
@@ -71,14 +72,17 @@ pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
 }
 
 /// So many reactors, and what ends them all.
-pub(super) fn reactors(count: usize, spin: Spin) -> io::Result<(Vec<Reactor<Source>>, StopAll)> {
+pub(super) fn reactors(
+    count: usize,
+    spin: Spin,
+) -> io::Result<(Vec<Reactor<Source, Request>>, StopAll)> {
     let mut reactors = Vec::new();
     for _ in 0..count {
         let mut reactor = Reactor::new()?;
         reactor.set_spin(spin);
         reactors.push(reactor);
     }
-    let stop = StopAll(reactors.iter().map(Reactor::stop_handle).collect());
+    let stop = StopAll(reactors.iter().map(Reactor::handle).collect());
     Ok((reactors, stop))
 }
 
@@ -86,29 +90,29 @@ impl Loops {
     /// A server for each reactor, all with the same options and one limit of connections. Each has
     /// the console of its label.
     pub(super) fn new(
-        (reactors, stop): (Vec<Reactor<Source>>, StopAll),
+        (reactors, stop): (Vec<Reactor<Source, Request>>, StopAll),
         mut options: Options,
-        console: impl Fn(String, Respondent) -> Console,
+        console: impl Fn(String) -> Console,
     ) -> Loops {
         let is_one = reactors.len() == 1;
-        let (inquiry, respondents) = inquiry(reactors.iter().map(Reactor::ask_handle));
         if !is_one {
             options.socket.port_use = PortUse::Lead;
         }
         let limits = Limits::new(&options);
-        let with_server = |(index, (reactor, respondent))| {
+        let with_server = |(index, reactor)| {
             let label = if is_one { String::new() } else { format!("loop={index} ") };
-            let mut server = Server::with_observer(options.clone(), console(label, respondent));
+            let mut server = Server::with_observer(options.clone(), console(label));
             server.share_limits(&limits);
-            Loop { reactor, server, cpu: None }
+            Loop { reactor, server, cpu: None, latest: Latest::default() }
         };
-        let loops = reactors.into_iter().zip(respondents).enumerate().map(with_server).collect();
-        Loops { loops, inquiry: Arc::new(inquiry), stop }
+        let loops: Vec<Loop> = reactors.into_iter().enumerate().map(with_server).collect();
+        let asked = loops.iter().map(|asked| (asked.reactor.handle(), asked.latest.clone()));
+        Loops { inquiry: Inquiry::new(asked), loops, stop }
     }
 
     /// What asks them how they fare.
-    pub(super) fn inquiry(&self) -> Arc<Inquiry> {
-        Arc::clone(&self.inquiry)
+    pub(super) fn inquiry(&self) -> Inquiry {
+        self.inquiry.clone()
     }
 
     /// The number of the one socket on which connect(2) is called: Unix endpoints live on the first
@@ -217,10 +221,15 @@ impl Loop {
         let counts = self.reactor.counts();
         // Another loop may have ended this one.
         self.server.count_cut(self.reactor.sources());
-        drop(self.reactor);
         let counters = *self.server.counters();
-        // The last word, for whoever asks from here on.
-        self.server.observer_mut().asked(&counters, &counts);
+        // For requests that come from here on, before the reactor's end turns them away.
+        let last = self.server.snapshot(&counts);
+        self.latest.set(last);
+        for request in self.reactor.into_messages() {
+            if let Request::Snapshot(reply) = request {
+                reply.answer(last);
+            }
+        }
         let ends_all = outcome.is_err() || self.server.is_cut_short();
         Ended { counters, outcome, ends_all }
     }
@@ -277,7 +286,7 @@ mod tests {
     use super::*;
 
     /// A server without endpoints, whose reactor runs until it is stopped.
-    fn idle(reactor: Reactor<Source>) -> impl FnOnce() -> Ended {
+    fn idle(reactor: Reactor<Source, Request>) -> impl FnOnce() -> Ended {
         move || {
             let (mut reactor, mut server) = (reactor, Server::new(Options::default()));
             let outcome = reactor.run(&mut server).map_err(|error| Error::new("run", "it", error));
@@ -305,7 +314,7 @@ mod tests {
     fn a_loop_that_ends_by_itself_lets_the_others_run() {
         let (mut reactors, stop) = reactors(2, Spin::Never).unwrap();
         let other = reactors.pop().unwrap();
-        reactors[0].stop_handle().stop();
+        reactors[0].handle().stop();
         assert!(run_guarded(idle(reactors.remove(0)), &stop).outcome.is_ok());
         // Had the other been stopped, its first turn would be its last.
         let (mut reactor, mut server) = (other, Server::new(Options::default()));

@@ -11,7 +11,6 @@ use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -63,7 +62,7 @@ impl Supervisor {
     pub(super) fn start(
         (events, heard): (Sender<Event>, Receiver<Event>),
         bound: &[Bound],
-        inquiry: Arc<Inquiry>,
+        inquiry: Inquiry,
     ) -> Option<Supervisor> {
         let wanted = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         let started = Line::new(&wanted).and_then(|line| {
@@ -135,7 +134,7 @@ impl Line {
 #[derive(Debug)]
 struct Reporter {
     line: Line,
-    inquiry: Arc<Inquiry>,
+    inquiry: Inquiry,
     /// What the service does, as the status begins.
     doing: String,
     status_told: String,
@@ -150,12 +149,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(
-        line: Line,
-        inquiry: Arc<Inquiry>,
-        doing: String,
-        watchdog: Option<Duration>,
-    ) -> Reporter {
+    fn new(line: Line, inquiry: Inquiry, doing: String, watchdog: Option<Duration>) -> Reporter {
         let now = Instant::now();
         // Half of what is allowed, as sd_watchdog_enabled(3) has it.
         let interval = watchdog.map(|allowed| (allowed / 2).max(PING_INTERVAL_MIN));
@@ -213,7 +207,7 @@ impl Reporter {
         if !is_due(self.status_at) && !self.ping.is_some_and(|(_, at)| is_due(at)) {
             return;
         }
-        let answers = match self.inquiry.ask(ANSWER_TIMEOUT) {
+        let answers = match self.inquiry.ask_and_wait(ANSWER_TIMEOUT) {
             Ok(answers) => answers,
             // At once: by what it has answered late, the watchdog may yet be told in time.
             Err(_) => return self.note_silence(),
@@ -304,11 +298,10 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use resound::echo::{Options, Server, Source};
+    use resound::echo::{Options, Server};
     use resound::reactor::Reactor;
 
-    use super::super::inquiry::inquiry;
-    use super::super::inquiry::tests::Answering;
+    use super::super::inquiry::Latest;
     use super::*;
 
     /// Far beyond what a busy machine needs.
@@ -316,17 +309,16 @@ mod tests {
 
     #[test]
     fn a_loop_that_does_not_turn_keeps_the_watchdog_from_being_told() {
-        let mut reactor: Reactor<Source> = Reactor::new().unwrap();
-        let (inquiry, mut respondents) = inquiry([reactor.ask_handle()].into_iter());
-        let mut server =
-            Server::with_observer(Options::default(), Answering(respondents.remove(0)));
+        let mut reactor = Reactor::new().unwrap();
+        let inquiry = Inquiry::new([(reactor.handle(), Latest::default())].into_iter());
+        let mut server = Server::new(Options::default());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_read_timeout(Some(WAIT_MAX)).unwrap();
         let line = Line::new(path.as_os_str()).unwrap();
         let watchdog = Some(Duration::from_millis(20));
-        let reporter = Reporter::new(line, Arc::new(inquiry), "serving".to_owned(), watchdog);
+        let reporter = Reporter::new(line, inquiry, "serving".to_owned(), watchdog);
         let (events, heard) = mpsc::channel();
         let thread = thread::spawn(move || reporter.run(&heard));
 
@@ -339,7 +331,7 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         }
         manager.set_nonblocking(false).unwrap();
-        let stop = reactor.stop_handle();
+        let stop = reactor.handle();
         let turning = thread::spawn(move || reactor.run(&mut server));
         let mut buf = [0; 64];
         let length = manager.recv(&mut buf).unwrap();

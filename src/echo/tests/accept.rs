@@ -137,7 +137,7 @@ fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
         server.counters.connections_open += 1;
         let error = io::ErrorKind::OutOfMemory.into();
         let source = Source(Kind::Connection(connection));
-        server.closed(source, Closed::Unregistered(error), context);
+        server.closed(source, Closed::Unregistered(error), &mut context.of(Key::new(0, 0)));
     });
     assert_eq!((rig.count(Cause::Unregistered), rig.open()), (1, 1));
     assert_eq!(rig.notices("unregistered"), 1);

@@ -86,7 +86,7 @@ fn a_peer_that_does_not_read_holds_up_no_other_and_has_its_answers_in_order() {
     assert_eq!(unix.read(&slow, 40), (0..40).collect::<Vec<u8>>());
     assert_eq!(unix.held(), 0);
     assert_eq!(unix.rig.count(Cause::AnswerBacklogFull), 0);
-    unix.rig.turn_until("no more retries", |rig| rig.handler.deadline.is_none());
+    unix.rig.turn_until("no more retries", |rig| !rig.reactor.has_timer());
 }
 
 /// case X3: answers sent while others are held queue up behind them.
@@ -125,7 +125,7 @@ fn answers_that_are_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
     unix.send(&slow, 0..20);
     unix.rig.turn_until("the stall", |rig| rig.count(Cause::AnswerStalled) > 0);
     assert_eq!(unix.held(), 0);
-    unix.rig.turn_until("no more retries", |rig| rig.handler.deadline.is_none());
+    unix.rig.turn_until("no more retries", |rig| !rig.reactor.has_timer());
 }
 
 /// The buffer of an ordinary system, so that it is soon full.

@@ -1,5 +1,6 @@
 //! A generator on a reactor of its own, turned by hand, and servers of the standard library.
 
+use std::convert::Infallible;
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
@@ -33,17 +34,18 @@ pub(in crate::load) struct Restless {
 
 impl Handler for Restless {
     type Source = Source;
+    type Message = Infallible;
 
     fn ready(
         &mut self,
         source: &mut Source,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         self.generator.ready(source, readiness, context)
     }
 
-    fn closed(&mut self, source: Source, cause: Closed, context: &mut Context<'_, Source>) {
+    fn closed(&mut self, source: Source, cause: Closed, context: &mut SourceContext<'_, Source>) {
         self.generator.closed(source, cause, context);
     }
 

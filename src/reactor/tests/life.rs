@@ -14,7 +14,7 @@ fn stopping_from_many_threads_many_times_ends_the_loop_once() {
     reactor.insert(end).unwrap();
     let threads: Vec<_> = (0..8)
         .map(|_| {
-            let stop = reactor.stop_handle();
+            let stop = reactor.handle();
             thread::spawn(move || (0..100).for_each(|_| stop.stop()))
         })
         .collect();
@@ -28,7 +28,7 @@ fn stopping_from_many_threads_many_times_ends_the_loop_once() {
 #[test]
 fn a_stop_before_the_loop_ends_its_first_turn_and_every_later_one() {
     let mut reactor = reactor();
-    let stop = reactor.stop_handle();
+    let stop = reactor.handle();
     stop.stop();
     drop(stop);
     let mut script = Script::new(|_: &mut End, _, _| Next::Wait);
@@ -41,35 +41,9 @@ fn a_stop_before_the_loop_ends_its_first_turn_and_every_later_one() {
 /// case L7: a handle may outlive its reactor.
 #[test]
 fn a_stop_after_the_reactor_is_gone_does_nothing() {
-    let stop = reactor().stop_handle();
+    let stop = reactor().handle();
     stop.stop();
     stop.stop();
-}
-
-#[test]
-fn a_question_from_another_thread_wakes_the_loop_and_is_answered_once() {
-    let mut reactor = reactor();
-    let ask = reactor.ask_handle();
-    let mut script = Script::new(|_: &mut End, _, _| panic!("nothing is ready"));
-    reactor.turn(&mut script).unwrap();
-    assert!(script.asked_at.is_empty(), "nobody has asked");
-    // There is no deadline: without the question the second turn would sleep for ever.
-    let thread = thread::spawn(move || (0..10).for_each(|_| ask.ask()));
-    reactor.turn(&mut script).unwrap();
-    thread.join().unwrap();
-    assert_eq!(script.asked_at, [2]);
-    reactor.ask_handle().ask();
-    reactor.turn(&mut script).unwrap();
-    assert_eq!(script.asked_at, [2, 3], "with whatever was asked since");
-    reactor.stop_handle().stop();
-    reactor.turn(&mut script).unwrap();
-    assert_eq!(script.asked_at, [2, 3], "a stop is no question");
-}
-
-#[test]
-fn a_question_after_the_reactor_is_gone_is_asked_in_vain() {
-    let ask = reactor().ask_handle();
-    ask.ask();
 }
 
 #[test]
@@ -93,7 +67,7 @@ fn an_overdue_deadline_fires_once() {
     let (end, _far) = End::ready(1);
     let mut reactor = reactor();
     reactor.insert(end).unwrap();
-    let stop = reactor.stop_handle();
+    let stop = reactor.handle();
     let deadline = Instant::now() + Duration::from_millis(1);
     let mut script = Script::new(|end: &mut End, readiness, _| {
         end.drain(readiness);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn drained(end: &mut End, readiness: &mut Readiness, _: &mut Context<'_, End>) -> Next {
+fn drained(end: &mut End, readiness: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next {
     end.drain(readiness);
     Next::Wait
 }
@@ -84,20 +84,27 @@ fn the_turn_that_answers_a_question_is_counted_and_not_measured_yet() {
     struct Counts(Vec<(u64, u64)>);
     impl Handler for Counts {
         type Source = End;
+        type Message = u32;
 
-        fn ready(&mut self, _: &mut End, _: &mut Readiness, _: &mut Context<'_, End>) -> Next {
+        fn ready(
+            &mut self,
+            _: &mut End,
+            _: &mut Readiness,
+            _: &mut SourceContext<'_, End>,
+        ) -> Next {
             Next::Wait
         }
 
-        fn asked(&mut self, counts: &LoopCounts) {
-            self.0.push((counts.turns, counts.measures.busy_ns.count()));
+        fn message(&mut self, _: u32, _: &Sources<End>, context: &mut Context<'_, End>) {
+            let LoopCounts { turns, measures, .. } = context.counts();
+            self.0.push((*turns, measures.busy_ns.count()));
         }
     }
     let mut reactor = reactor();
     reactor.measure_turns(true);
     let mut counts = Counts(Vec::new());
     for _ in 0..2 {
-        reactor.ask_handle().ask();
+        reactor.handle().send(0).unwrap();
         assert_eq!(reactor.turn(&mut counts).unwrap(), Flow::Running);
     }
     assert_eq!(counts.0, [(1, 0), (2, 1)]);

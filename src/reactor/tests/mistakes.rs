@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::*;
 
 /// Reads one byte of two and answers `Wait`.
-fn read_one(end: &mut End, _: &mut Readiness, _: &mut Context<'_, End>) -> Next {
+fn read_one(end: &mut End, _: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next {
     assert_eq!(end.stream.read(&mut [0]).unwrap(), 1);
     Next::Wait
 }
 
 /// A loop with an end that has two bytes to read.
-fn with_two_bytes(prepare: impl FnOnce(&mut End)) -> (Reactor<End>, Key, UnixStream) {
+fn with_two_bytes(prepare: impl FnOnce(&mut End)) -> (Reactor<End, u32>, Key, UnixStream) {
     let (mut end, far) = End::pair(1);
     prepare(&mut end);
     (&far).write_all(b"xy").unwrap();
@@ -27,8 +27,8 @@ const ASLEEP: Duration = Duration::from_millis(50);
 const HANGS: Duration = Duration::from_secs(30);
 
 /// Stops a loop that would sleep for good.
-fn stop_after(reactor: &Reactor<End>, time: Duration) {
-    let stop = reactor.stop_handle();
+fn stop_after(reactor: &Reactor<End, u32>, time: Duration) {
+    let stop = reactor.handle();
     thread::spawn(move || {
         thread::sleep(time);
         stop.stop();
@@ -52,7 +52,9 @@ fn a_source_that_blocks_is_found_when_a_handler_inserts_it() {
     let mut blocking = Some(blocking);
     let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
         end.drain(readiness);
-        blocking.take().into_iter().for_each(|blocking| context.insert(blocking));
+        if let Some(blocking) = blocking.take() {
+            context.insert(blocking);
+        }
         Next::Wait
     });
     let mut reactor = reactor();
@@ -84,10 +86,11 @@ fn a_handler_that_waits_for_both_directions_is_found_too() {
 fn a_handler_that_reads_to_the_end_without_clearing_has_left_nothing() {
     let (mut reactor, _, _far) = with_two_bytes(|_| ());
     stop_after(&reactor, ASLEEP);
-    let mut script = Script::new(|end: &mut End, _: &mut Readiness, _: &mut Context<'_, End>| {
-        assert_eq!(end.stream.read(&mut [0; 2]).unwrap(), 2);
-        Next::Wait
-    });
+    let mut script =
+        Script::new(|end: &mut End, _: &mut Readiness, _: &mut SourceContext<'_, End>| {
+            assert_eq!(end.stream.read(&mut [0; 2]).unwrap(), 2);
+            Next::Wait
+        });
     reactor.run(&mut script).unwrap();
 }
 

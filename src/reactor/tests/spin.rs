@@ -6,12 +6,12 @@ use crate::reactor::spin::{HOT_MAX, POLLS_SPARED_MAX};
 
 const TURNS: u64 = 100;
 
-fn never(_: &mut End, _: &mut Readiness, _: &mut Context<'_, End>) -> Next {
+fn never(_: &mut End, _: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next {
     panic!("nothing is ready")
 }
 
 /// A reactor that waits for an event which does not come; the far end is kept open.
-fn waiting(spin: Spin) -> (Reactor<End>, UnixStream) {
+fn waiting(spin: Spin) -> (Reactor<End, u32>, UnixStream) {
     let (end, far) = End::pair(1);
     let mut reactor = reactor();
     reactor.insert(end).unwrap();
@@ -47,9 +47,9 @@ fn a_reactor_that_spins_for_a_time_sleeps_after_it_until_the_deadline_as_ever() 
     script.deadlines = vec![deadline; 2];
     turn(&mut reactor, &mut script);
     // As if that long ago.
-    reactor.spinning.event_at = reactor.now.checked_sub(Duration::from_millis(1)).unwrap();
+    reactor.spinning.event_at = reactor.core.now.checked_sub(Duration::from_millis(1)).unwrap();
     turn(&mut reactor, &mut script);
-    assert!(reactor.now >= deadline, "it has slept");
+    assert!(reactor.core.now >= deadline, "it has slept");
 }
 
 #[test]
@@ -59,10 +59,11 @@ fn an_event_begins_the_time_of_spinning_anew() {
         end.drain(readiness);
         Next::Wait
     });
-    reactor.spinning.event_at = reactor.now.checked_sub(10 * WAIT_MAX).unwrap_or(reactor.now);
+    reactor.spinning.event_at =
+        reactor.core.now.checked_sub(10 * WAIT_MAX).unwrap_or(reactor.core.now);
     (&far).write_all(b"x").unwrap();
     turn(&mut reactor, &mut script);
-    assert_eq!(reactor.spinning.event_at, reactor.now);
+    assert_eq!(reactor.spinning.event_at, reactor.core.now);
     (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
     assert_eq!((reactor.counts().turns, reactor.counts().events), (TURNS + 1, 1));
 }
@@ -76,7 +77,7 @@ fn a_reactor_that_spins_does_not_call_before_there_is_something_to_do() {
 }
 
 /// Two sources and their far ends.
-fn two(spin: Spin) -> (Reactor<End>, [UnixStream; 2]) {
+fn two(spin: Spin) -> (Reactor<End, u32>, [UnixStream; 2]) {
     let ((first, far_of_first), (second, far_of_second)) = (End::pair(1), End::pair(2));
     let mut reactor = reactor();
     reactor.insert(first).unwrap();

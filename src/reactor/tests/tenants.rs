@@ -38,7 +38,7 @@ fn a_source_that_cannot_be_registered_comes_back() {
         ran.push(end.name);
         end.drain(readiness);
         match bad.take() {
-            Some(bad) => context.insert(bad),
+            Some(bad) => _ = context.insert(bad),
             None => context.stop(),
         }
         Next::Wait
@@ -70,11 +70,10 @@ fn a_slot_that_is_reused_within_a_batch_receives_nothing_of_its_former_tenant() 
     let (first, _far_first) = End::ready(1);
     let (second, _far_second) = End::ready(2);
     let (tenant, far_tenant) = End::pair(3);
-    let (mut tenant, mut gone, mut ran) = (Some(tenant), None, Vec::new());
+    let (mut gone, mut ran) = (None, Vec::new());
     let mut script = Script::new(|end: &mut End, readiness, context| {
         ran.push((end.name, *readiness));
-        if let Some(tenant) = tenant.take() {
-            context.insert(tenant);
+        if ran.len() == 1 {
             gone = Some(context.key());
             return Next::Close;
         }
@@ -85,6 +84,7 @@ fn a_slot_that_is_reused_within_a_batch_receives_nothing_of_its_former_tenant() 
         }
         Next::Wait
     });
+    script.successors.push(tenant);
     let mut reactor = reactor();
     let first = reactor.insert(first).unwrap();
     reactor.insert(second).unwrap();

@@ -4,11 +4,10 @@
 //! - `/healthz`: whether every loop still turns, and none drains.
 //!
 //! Another handler of the same reactor, and so a second example of one: it never blocks, and its
-//! peers have bounds as those of the echo have. What the loops know it asks them for, by a thread
-//! that waits for their answers in its place. It ends with the process.
+//! peers have bounds as those of the echo have. It asks the loops for their counts by a message to
+//! each, and the loop that answers last wakes the connection that asked. It ends with the process.
 
 mod accept;
-mod asker;
 mod exchange;
 mod http;
 mod process;
@@ -16,23 +15,20 @@ mod server;
 mod text;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use resound::endpoint::{Endpoint, HostPort};
-use resound::reactor::Reactor;
+use resound::reactor::{Key, Reactor};
 use resound::socket::{Listener, SocketOptions, open_all};
 use resound::{Error, spawn_thread};
 use tracing::{info, warn};
 
-use self::asker::Asker;
 use self::server::{CONNECTIONS_MAX, LOOPS_TIMEOUT, Server, Source};
 pub(super) use self::text::Setting;
 use super::inquiry::Inquiry;
 
 /// What it takes of the descriptor limit: its connections, two listeners and for each of them one
-/// connection that waits for a place, the selector with its copy, the handle that wakes it, and
-/// what it reads of `/proc`.
-pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 8;
+/// connection that waits for a place, the selector, what wakes it, and what it reads of `/proc`.
+pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 7;
 
 /// Connections that wait to be accepted. Where clients that say nothing hold all places, each waits
 /// for as long as those before it may keep theirs: see [`server::YIELD_AFTER`].
@@ -50,7 +46,7 @@ pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
 
 /// The pages' server, which listens and does not run yet.
 #[derive(Debug)]
-pub(super) struct Metrics(Reactor<Source>);
+pub(super) struct Metrics(Reactor<Source, Key>);
 
 impl Metrics {
     /// Listens on each address of the host, and logs where.
@@ -71,10 +67,9 @@ impl Metrics {
     }
 
     /// Serves from here on, on its own thread, until the process ends.
-    pub(super) fn start(mut self, inquiry: Arc<Inquiry>, setting: Setting) -> Result<(), Error> {
+    pub(super) fn start(mut self, inquiry: Inquiry, setting: Setting) -> Result<(), Error> {
         let failed = |error| Error::new("start", "the metrics", error);
-        let asker = Asker::start(inquiry, LOOPS_TIMEOUT, self.0.ask_handle()).map_err(failed)?;
-        let mut server = Server::new(asker, setting);
+        let mut server = Server::new(inquiry, LOOPS_TIMEOUT, self.0.handle(), setting);
         let run = move || {
             if let Err(error) = self.0.run(&mut server) {
                 warn!("no metrics from here on: {}", resound::reason(&error));

@@ -2,20 +2,21 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
 use resound::Readiness;
-use resound::reactor::{self, Closed, Context, Handler, Key, LoopCounts, Next, Sources};
+use resound::reactor::{self, Closed, Context, Handle, Handler, Key, Next, SourceContext, Sources};
 use resound::socket::{Listener, Stream};
 use tracing::warn;
 
-use super::asker::Asker;
-use super::exchange::{Exchange, Step};
+use super::exchange::{Exchange, Question, Step};
 use super::http::{Asked, HEAD_BYTES_MAX, Page, Status, reasoned, response};
 use super::text::{self, Setting};
 use crate::cli::serve::console::WARNING_INTERVAL;
-use crate::cli::serve::inquiry::Silent;
+use crate::cli::serve::inquiry::Inquiry;
 
 /// Connections at once. A few Prometheus servers, a supervisor and a person or two; the descriptors
 /// are taken from those of the echo.
@@ -77,7 +78,10 @@ impl Connection {
 /// Serves the pages.
 #[derive(Debug)]
 pub(super) struct Server {
-    asker: Asker,
+    inquiry: Inquiry,
+    loops_timeout: Duration,
+    /// By which the loops wake the connections that wait for their answers.
+    handle: Handle<Key>,
     setting: Setting,
     connections_open: usize,
     /// Connections that wait for a place: at most one of each listener, which accepts no more as
@@ -85,21 +89,25 @@ pub(super) struct Server {
     newcomers: Vec<(Key, Stream)>,
     /// The connection that gives up its place in its next slice, if it still yields then.
     yielding: Option<Key>,
-    /// Listeners that rest, and until when.
-    resting: Vec<(Key, Instant)>,
     /// When a failed accept may be logged again.
     quiet_until: Option<Instant>,
 }
 
 impl Server {
-    pub(super) fn new(asker: Asker, setting: Setting) -> Server {
+    pub(super) fn new(
+        inquiry: Inquiry,
+        loops_timeout: Duration,
+        handle: Handle<Key>,
+        setting: Setting,
+    ) -> Server {
         Server {
-            asker,
+            inquiry,
+            loops_timeout,
+            handle,
             setting,
             connections_open: 0,
             newcomers: Vec::new(),
             yielding: None,
-            resting: Vec::new(),
             quiet_until: None,
         }
     }
@@ -108,7 +116,7 @@ impl Server {
         &mut self,
         listener: &Listener,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         if self.newcomers.iter().any(|(key, _)| *key == context.key()) {
             return Next::Wait; // it is woken when its newcomer has a place
@@ -136,10 +144,12 @@ impl Server {
         }
     }
 
-    fn place(&mut self, stream: Stream, context: &mut Context<'_, Source>) {
+    fn place(&mut self, stream: Stream, context: &mut SourceContext<'_, Source>) {
         self.connections_open += 1;
         let connection = Connection::new(stream, context.now());
-        context.insert(Source::Connection(Box::new(connection)));
+        let deadline = connection.deadline;
+        let key = context.insert(Source::Connection(Box::new(connection)));
+        context.wake_at(key, deadline);
     }
 
     /// Finds the connection whose place a newcomer gets, and gives it a last slice. Returns when to
@@ -168,11 +178,9 @@ impl Server {
         None
     }
 
-    fn rest(&mut self, error: &io::Error, context: &mut Context<'_, Source>) {
+    fn rest(&mut self, error: &io::Error, context: &mut SourceContext<'_, Source>) {
         let now = context.now();
-        let key = context.key();
-        self.resting.retain(|(resting, _)| *resting != key);
-        self.resting.push((key, now + ACCEPT_RETRY));
+        context.wake_at(context.key(), now + ACCEPT_RETRY);
         if self.quiet_until.is_none_or(|until| now >= until) {
             self.quiet_until = Some(now + WARNING_INTERVAL);
             let reason = resound::reason(error);
@@ -184,9 +192,9 @@ impl Server {
         &mut self,
         connection: &mut Connection,
         readiness: &mut Readiness,
-        context: &Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
-        let next = self.advance(connection, readiness, context.now());
+        let next = self.advance(connection, readiness, context);
         // Its last slice has read what had come. It keeps its place if that is a whole request.
         if next != Next::Close && self.yielding == Some(context.key()) {
             let yields = connection.yields().is_some();
@@ -202,27 +210,32 @@ impl Server {
         &mut self,
         connection: &mut Connection,
         readiness: &mut Readiness,
-        now: Instant,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         let Connection { stream, exchange, deadline, .. } = connection;
+        let now = context.now();
         if now >= *deadline {
             return Next::Close;
         }
-        if let Exchange::Waiting { asked, question } = *exchange
-            && let Some(response) = self.response(asked, question)
+        if let Exchange::Waiting { asked, question } = exchange
+            && let Some(response) = self.response(*asked, question, now)
         {
             *exchange = Exchange::respond(response);
+            context.wake_at(context.key(), *deadline);
         }
         match exchange.advance(stream, readiness) {
             Ok(Step::Wait) => Next::Wait,
             Ok(Step::Again) => Next::Again,
             Ok(Step::Asked(asked)) => {
-                *exchange = Exchange::Waiting { asked, question: self.asker.next_question() };
+                let question = self.ask(context);
+                context.wake_at(context.key(), question.until.min(*deadline));
+                *exchange = Exchange::Waiting { asked, question };
                 Next::Wait
             }
             Ok(Step::Sent) => {
                 *exchange = Exchange::linger();
                 *deadline = (now + LINGER_TIMEOUT).min(*deadline);
+                context.wake_at(context.key(), *deadline);
                 if stream.shutdown_write().is_ok() { Next::Again } else { Next::Close }
             }
             // A peer that is gone is its own affair.
@@ -230,29 +243,33 @@ impl Server {
         }
     }
 
-    /// When this source is to have a slice that no event brings: a connection has one when what it
-    /// waits for is there, and at its deadline.
-    fn due_at(&self, source: &Source, now: Instant) -> Option<Instant> {
-        let Source::Connection(connection) = source else { return None };
-        match connection.exchange {
-            Exchange::Waiting { question, .. } if self.asker.outcome(question).is_some() => {
-                Some(now)
-            }
-            _ => Some(connection.deadline),
-        }
+    /// Asks the loops, on account of the connection of this key.
+    fn ask(&self, context: &mut SourceContext<'_, Source>) -> Question {
+        let is_answered = Arc::new(AtomicBool::new(false));
+        let (answered, handle, key) =
+            (Arc::clone(&is_answered), self.handle.clone(), context.key());
+        self.inquiry.ask(move || {
+            answered.store(true, Ordering::Release);
+            // Without this reactor, the connection is gone as well.
+            let _ = handle.send(key);
+        });
+        let until = context.now() + self.loops_timeout;
+        Question { is_answered, until }
     }
 
-    /// The response to what was asked; `None` while the question is underway.
-    fn response(&self, asked: Asked, question: u64) -> Option<Vec<u8>> {
+    /// The response to what was asked; `None` while the loops have time left to answer.
+    fn response(&self, asked: Asked, question: &Question, now: Instant) -> Option<Vec<u8>> {
         let Asked { page, head_only } = asked;
-        Some(match (self.asker.outcome(question)?, page) {
-            (Err(Silent), _) => reasoned(Status::Unavailable, "a loop does not answer", head_only),
-            (Ok(answers), Page::Health) if text::is_draining(answers) => {
-                reasoned(Status::Unavailable, "draining", head_only)
-            }
-            (Ok(_), Page::Health) => reasoned(Status::Ok, "ok", head_only),
-            (Ok(answers), Page::Metrics(format)) => {
-                let body = text::page(&self.setting, answers, format);
+        let unavailable = |reason| reasoned(Status::Unavailable, reason, head_only);
+        if !question.is_answered() {
+            return (now >= question.until).then(|| unavailable("a loop does not answer"));
+        }
+        let answers = self.inquiry.latest();
+        Some(match page {
+            Page::Health if text::is_draining(&answers) => unavailable("draining"),
+            Page::Health => reasoned(Status::Ok, "ok", head_only),
+            Page::Metrics(format) => {
+                let body = text::page(&self.setting, &answers, format);
                 response(Status::Ok, format.content_type(), &body, head_only)
             }
         })
@@ -268,12 +285,14 @@ fn refuse(stream: &mut Stream) {
 
 impl Handler for Server {
     type Source = Source;
+    /// A connection whose question is answered.
+    type Message = Key;
 
     fn ready(
         &mut self,
         source: &mut Source,
         readiness: &mut Readiness,
-        context: &mut Context<'_, Source>,
+        context: &mut SourceContext<'_, Source>,
     ) -> Next {
         match source {
             Source::Listener(listener) => self.listener_ready(listener, readiness, context),
@@ -281,7 +300,7 @@ impl Handler for Server {
         }
     }
 
-    fn closed(&mut self, source: Source, _: Closed, context: &mut Context<'_, Source>) {
+    fn closed(&mut self, source: Source, _: Closed, context: &mut SourceContext<'_, Source>) {
         let Source::Connection(_) = source else { return };
         self.connections_open -= 1;
         if !self.newcomers.is_empty() {
@@ -291,9 +310,8 @@ impl Handler for Server {
         }
     }
 
-    /// The loops have answered, or were given up. The tick behind this passes it on.
-    fn asked(&mut self, _: &LoopCounts) {
-        self.asker.hear();
+    fn message(&mut self, key: Key, _: &Sources<Source>, context: &mut Context<'_, Source>) {
+        context.wake(key);
     }
 
     fn tick(
@@ -301,23 +319,7 @@ impl Handler for Server {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
-        let now = context.now();
-        let due = |(key, source)| Some((key, self.due_at(source, now)?));
-        let connections = sources.iter().filter_map(due);
-        let mut next: Option<Instant> = None;
-        let mut wake_at = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
-        for (key, at) in self.resting.iter().copied().chain(connections) {
-            if at <= now {
-                context.wake(key);
-            } else {
-                wake_at(at);
-            }
-        }
-        if let Some(at) = self.make_room(sources, context) {
-            wake_at(at);
-        }
-        self.resting.retain(|(_, until)| *until > now);
-        next
+        self.make_room(sources, context)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is told, under which names: a snapshot of the loops and the process, as a collector of
+//! What is told, under which names: the totals of the loops and the process, as a collector of
 //! prometheus-client, which knows how the text is written.
 
 use std::fmt;
@@ -13,12 +13,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
-use resound::echo::{Cause, Counters, Effect, Traffic};
+use resound::echo::{Cause, Counters, Effect, Snapshot, Traffic};
 use resound::endpoint::Transport;
 use resound::reactor::{Histogram, LoopCounts};
 
 use super::process::Process;
-use crate::cli::serve::inquiry::Answer;
 
 /// Busy times below this many nanoseconds are told as one: 1.024 microseconds, which is shorter
 /// than any turn with an event in it.
@@ -55,13 +54,13 @@ impl Format {
 }
 
 /// Whether any loop accepts no more.
-pub(super) fn is_draining(answers: &[Option<Answer>]) -> bool {
+pub(super) fn is_draining(answers: &[Option<Snapshot>]) -> bool {
     answers.iter().flatten().any(|answer| answer.is_draining)
 }
 
 /// The page, from what each loop has answered.
-pub(super) fn page(setting: &Setting, answers: &[Option<Answer>], format: Format) -> String {
-    let mut snapshot = Snapshot {
+pub(super) fn page(setting: &Setting, answers: &[Option<Snapshot>], format: Format) -> String {
+    let mut totals = Totals {
         setting: setting.clone(),
         is_draining: is_draining(answers),
         counters: Counters::default(),
@@ -69,13 +68,13 @@ pub(super) fn page(setting: &Setting, answers: &[Option<Answer>], format: Format
         process: Process::now(),
     };
     for (index, answer) in answers.iter().enumerate() {
-        if let Some(Answer { counters, counts, .. }) = answer {
-            snapshot.counters += counters;
-            snapshot.loops.push((index, *counts));
+        if let Some(Snapshot { counters, counts, .. }) = answer {
+            totals.counters += counters;
+            totals.loops.push((index, *counts));
         }
     }
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(snapshot));
+    registry.register_collector(Box::new(totals));
     let mut page = String::new();
     let encoded = match format {
         Format::OpenMetrics => text::encode(&mut page, &registry),
@@ -87,7 +86,7 @@ pub(super) fn page(setting: &Setting, answers: &[Option<Answer>], format: Format
 
 /// All that one page tells.
 #[derive(Debug)]
-struct Snapshot {
+struct Totals {
     setting: Setting,
     is_draining: bool,
     /// Of all loops.
@@ -97,7 +96,7 @@ struct Snapshot {
     process: Process,
 }
 
-impl Collector for Snapshot {
+impl Collector for Totals {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -110,7 +109,7 @@ impl Collector for Snapshot {
     }
 }
 
-impl Snapshot {
+impl Totals {
     fn encode_server(&self, families: &mut Families<'_>) -> fmt::Result {
         let open = self.counters.connections_open;
         families.gauge("resound_connections_open", "Connections open now", None, open)?;

@@ -1,7 +1,6 @@
 //! The handler on its reactor, asking a loop that the test turns or does not.
 
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::thread;
 
 use resound::echo;
@@ -9,29 +8,28 @@ use resound::reactor::Reactor;
 use resound::socket::SocketOptions;
 
 use super::*;
-use crate::cli::serve::inquiry::inquiry;
+use crate::cli::serve::inquiry::Latest;
 
 /// Far beyond what a busy machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What a client is answered that sends this request to a server whose loop never turns.
 fn answer_beside_a_silent_loop(request: &str) -> String {
-    let silent: Reactor<echo::Source> = Reactor::new().unwrap();
-    let (inquiry, _respondents) = inquiry([silent.ask_handle()].into_iter());
+    let silent: Reactor<echo::Source, echo::Request> = Reactor::new().unwrap();
+    let inquiry = Inquiry::new([(silent.handle(), Latest::default())].into_iter());
     let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), &SocketOptions::default());
     let listener = listener.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut reactor = Reactor::new().unwrap();
     reactor.insert(Source::from(listener)).unwrap();
     let timeout = Duration::from_millis(1);
-    let asker = Asker::start(Arc::new(inquiry), timeout, reactor.ask_handle()).unwrap();
     let setting = Setting {
         started_at: std::time::SystemTime::now(),
         transports: Vec::new(),
         connections_max: 1,
     };
-    let mut server = Server::new(asker, setting);
-    let stop = reactor.stop_handle();
+    let mut server = Server::new(inquiry, timeout, reactor.handle(), setting);
+    let stop = reactor.handle();
     let thread = thread::spawn(move || reactor.run(&mut server).map(|()| server));
 
     let mut client = TcpStream::connect(addr).unwrap();

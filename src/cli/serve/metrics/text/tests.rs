@@ -13,7 +13,7 @@ fn setting() -> Setting {
 }
 
 /// A loop that has counted, and one that has not.
-fn answers() -> Vec<Option<Answer>> {
+fn answers() -> Vec<Option<Snapshot>> {
     let mut counts = LoopCounts { turns: 4, polls: 3, events: 1_030, ..LoopCounts::default() };
     counts.measures.events.add(0);
     counts.measures.events.add(5);
@@ -22,8 +22,8 @@ fn answers() -> Vec<Option<Answer>> {
     let mut counters = Counters::default();
     counters.connections_open = 3;
     counters[Transport::Tcp].traffic.bytes_in = 9;
-    let answer = Answer { counters, counts, is_draining: false };
-    let other = Answer { counts: LoopCounts::default(), ..answer };
+    let answer = Snapshot { counters, counts, is_draining: false };
+    let other = Snapshot { counts: LoopCounts::default(), ..answer };
     vec![Some(answer), None, Some(other)]
 }
 

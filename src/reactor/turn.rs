@@ -1,0 +1,264 @@
+//! A turn of the loop: wait, mark, run.
+
+use std::io;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use super::context::Core;
+use super::{
+    Closed, Flow, Handler, INBOX, Key, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source, Sources,
+};
+use crate::readiness::Readiness;
+
+impl<S: Source, M> Reactor<S, M> {
+    pub(super) fn turn_within<H: Handler<Source = S, Message = M>>(
+        &mut self,
+        handler: &mut H,
+        sleep_max: Option<Duration>,
+    ) -> io::Result<Flow> {
+        // Wait: for events, a timer or a message.
+        self.inbox.resume();
+        self.wait(sleep_max)?;
+
+        // Mark: every source that has work.
+        self.mark();
+
+        // Run: each of them once, and whatever else the handler is called for.
+        self.run_calls(handler);
+        self.run_ready(handler);
+        self.run_messages(handler);
+        self.run_tick(handler);
+        if let Some(meter) = &mut self.meter {
+            meter.end_turn(&mut self.core.counts, self.core.now);
+        }
+        Ok(self.flow())
+    }
+
+    fn wait(&mut self, sleep_max: Option<Duration>) -> io::Result<()> {
+        self.core.counts.turns += 1;
+        let has_work = self.has_work();
+        if !has_work && self.guess() {
+            self.events.clear();
+            self.core.now = Instant::now();
+            return Ok(());
+        }
+        let timeout = if has_work || self.spinning.is_on(self.core.now) {
+            Some(Duration::ZERO)
+        } else {
+            // From the turn's own time, which is late by what its slices took: those are short,
+            // and a poll timeout is rounded up to whole milliseconds in any case.
+            earlier(self.until_due(self.core.now), sleep_max)
+        };
+        #[cfg(debug_assertions)]
+        if timeout.is_none() {
+            self.left_readable.assert_none_is_readable(&self.sources);
+        }
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.core.now = Instant::now();
+        self.spinning.polled_at = self.core.now;
+        self.core.counts.polls += 1;
+        match polled {
+            // A signal came first. Leftovers, timers and messages are seen to as ever.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Whether there is something to do that no event brings.
+    pub(super) fn has_work(&self) -> bool {
+        self.core.slots.ready_len() > 0 || self.inbox.is_notified() || self.inbox.is_stopped()
+    }
+
+    /// How long until the first timer or tick is due.
+    pub(super) fn until_due(&self, now: Instant) -> Option<Duration> {
+        earlier(self.core.next_timer(), self.tick_at).map(|at| at.saturating_duration_since(now))
+    }
+
+    /// While it spins: marks the few sources that may be readable instead of asking which are.
+    fn guess(&mut self) -> bool {
+        let mut is_any_alive = false;
+        for key in self.spinning.guess(self.core.now) {
+            is_any_alive |= self.core.slots.mark(*key, Readiness::READABLE);
+        }
+        is_any_alive
+    }
+
+    /// Marks every source that an event names, or whose timer is due. Touches no source.
+    fn mark(&mut self) {
+        let Core { slots, counts, now, .. } = &mut self.core;
+        for event in &self.events {
+            match event.token() {
+                INBOX => self.inbox.notify(),
+                SIGNALS => self.has_signal = true,
+                token => {
+                    if slots.mark(Key::from_token(token), Readiness::from_event(event)) {
+                        counts.events += 1;
+                    } else {
+                        counts.events_stale += 1;
+                    }
+                }
+            }
+        }
+        self.spinning.learn(&self.events, *now);
+        slots.mark_due(*now);
+        #[cfg(debug_assertions)]
+        debug_assert!(slots.is_consistent(), "{slots:?}");
+    }
+
+    /// Tells the handler of signals and of its own timer, before the sources run.
+    fn run_calls<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        if mem::take(&mut self.has_signal) {
+            self.take_signals(handler);
+        }
+        if self.core.timer.is_some_and(|at| at <= self.core.now) {
+            self.core.timer = None;
+            handler.timer_due(&self.sources, &mut self.core.context());
+            self.carry_out(handler);
+        }
+    }
+
+    fn run_ready<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        // What joins the list from here on has its slice in the next turn.
+        for _ in 0..self.core.slots.ready_len() {
+            if let Some((key, readiness)) = self.core.slots.next_ready() {
+                self.run_slice(handler, key, readiness);
+                self.carry_out(handler);
+            }
+        }
+    }
+
+    /// Gives one source its slice, and brings the registration up to date with what it now waits
+    /// for.
+    #[inline]
+    fn run_slice<H: Handler<Source = S, Message = M>>(
+        &mut self,
+        handler: &mut H,
+        key: Key,
+        mut readiness: Readiness,
+    ) {
+        let Some(source) = self.sources.get_mut(key) else {
+            debug_assert!(false, "{key:?} has a slot and no source");
+            return;
+        };
+        let next = handler.ready(source, &mut readiness, &mut self.core.source_context(key));
+        self.core.counts.slices += 1;
+        if next == Next::Close {
+            return self.close(handler, key, Closed::ByHandler);
+        }
+        let slots = &mut self.core.slots;
+        if next == Next::Again {
+            self.core.counts.slices_used_up += 1;
+            slots.mark(key, Readiness::NONE);
+        }
+        let Some(slot) = slots.get_mut(key) else {
+            debug_assert!(false, "{key:?} has lost its slot while it ran");
+            return;
+        };
+        slot.readiness = readiness;
+        let interest = source.interest();
+        #[cfg(debug_assertions)]
+        if next == Next::Wait {
+            self.left_readable.note(key, interest, readiness);
+        }
+        if mem::replace(&mut slot.interest, interest) != interest {
+            let registry = self.poll.registry();
+            if let Err(error) = Sources::register_anew(registry, key, source, interest) {
+                self.close(handler, key, Closed::Unregistered(error));
+            }
+        }
+    }
+
+    fn run_messages<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        if !self.inbox.is_notified() {
+            return;
+        }
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = self.inbox.next() else { return };
+            handler.message(message, &self.sources, &mut self.core.context());
+            self.carry_out(handler);
+            if self.core.is_stopped {
+                // The others are for the caller, by `into_messages`.
+                return;
+            }
+        }
+    }
+
+    fn run_tick<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        self.tick_at = handler.tick(&self.sources, &mut self.core.context());
+        self.carry_out(handler);
+    }
+
+    fn flow(&mut self) -> Flow {
+        if mem::take(&mut self.core.is_stopped) {
+            self.inbox.pause();
+            return Flow::Stopped;
+        }
+        if self.inbox.is_stopped() { Flow::Stopped } else { Flow::Running }
+    }
+
+    /// Stores and closes what the handler asked for, and what it asks for meanwhile.
+    #[inline]
+    fn carry_out<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        while !self.core.is_settled() {
+            // First, so that a source that was inserted and closed by one call is there to close.
+            while let Some((key, source)) = self.core.inserted.pop() {
+                if let Err((source, error)) = self.store(key, source) {
+                    let cause = Closed::Unregistered(error);
+                    handler.closed(source, cause, &mut self.core.source_context(key));
+                }
+            }
+            if let Some(key) = self.core.closing.pop() {
+                self.close(handler, key, Closed::ByHandler);
+            }
+        }
+    }
+
+    /// Stores a source that has its slot; on failure the slot is free again.
+    pub(super) fn store(&mut self, key: Key, source: S) -> Result<(), (S, io::Error)> {
+        let interest = source.interest();
+        if self.core.slots.make_room().is_err() {
+            self.core.slots.free(key);
+            return Err((source, io::ErrorKind::OutOfMemory.into()));
+        }
+        let stored = self.sources.store(self.poll.registry(), key, source, interest);
+        if stored.is_err() {
+            self.core.slots.free(key);
+        }
+        debug_assert_eq!(self.sources.get(key).is_some(), self.core.slots.get(key).is_some());
+        stored
+    }
+
+    fn close<H: Handler<Source = S, Message = M>>(
+        &mut self,
+        handler: &mut H,
+        key: Key,
+        cause: Closed,
+    ) {
+        if let Some(source) = self.remove(key) {
+            handler.closed(source, cause, &mut self.core.source_context(key));
+        }
+    }
+
+    #[cfg(feature = "signals")]
+    fn take_signals<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        let Some(signals) = &mut self.signals else { return };
+        for signal in signals.pending() {
+            handler.signalled(signal, &self.sources, &mut self.core.context());
+        }
+        self.carry_out(handler);
+    }
+
+    #[cfg(not(feature = "signals"))]
+    fn take_signals<H: Handler<Source = S, Message = M>>(&mut self, _: &mut H) {}
+}
+
+/// The smaller of those that there are.
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
