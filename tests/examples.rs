@@ -1,0 +1,221 @@
+//! The examples at work, each on a loop of its own beside clients and servers of the standard
+//! library.
+
+// A failed unwrap is a failed test. The examples' own `main` is not called here.
+#![allow(clippy::unwrap_used, dead_code)]
+
+#[path = "../examples/chat.rs"]
+mod chat;
+#[path = "../examples/proxy.rs"]
+mod proxy;
+#[path = "../examples/worker.rs"]
+mod worker;
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use resound::reactor::{Handle, Handler, Reactor};
+use resound::socket::{Listener, SocketOptions};
+
+/// Far beyond what a busy machine needs.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A loop on a thread; ended when dropped.
+struct Running<M> {
+    handle: Handle<M>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl<M: Send + 'static> Running<M> {
+    fn start<H>(mut reactor: Reactor<H::Source, M>, mut handler: H) -> Running<M>
+    where
+        H: Handler<Message = M> + Send + 'static,
+        H::Source: Send,
+    {
+        let handle = reactor.handle();
+        let thread = Some(thread::spawn(move || reactor.run(&mut handler)));
+        Running { handle, thread }
+    }
+}
+
+impl<M> Drop for Running<M> {
+    fn drop(&mut self) {
+        self.handle.stop();
+        let ended = self.thread.take().unwrap().join();
+        assert!(ended.is_ok_and(|ran| ran.is_ok()) || thread::panicking());
+    }
+}
+
+fn listener() -> (Listener, SocketAddr) {
+    let options = SocketOptions::default();
+    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    stream.set_write_timeout(Some(WAIT_MAX)).unwrap();
+    stream
+}
+
+fn proxy_to(server: SocketAddr) -> (Running<std::convert::Infallible>, SocketAddr) {
+    let (listener, addr) = listener();
+    let mut reactor = Reactor::new().unwrap();
+    reactor.insert(proxy::Source::Listener(listener)).unwrap();
+    let handler = proxy::Proxy { server, directions: HashMap::new() };
+    (Running::start(reactor, handler), addr)
+}
+
+/// The server reads nothing before the client has shut down, so both directions wait for each
+/// other's receiver on the way.
+#[test]
+fn the_proxy_passes_megabytes_both_ways_and_the_ends_behind_them() {
+    const BYTES: usize = 8 << 20;
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_proxy, addr) = proxy_to(server.local_addr().unwrap());
+    let sent: Vec<u8> = (0..251).cycle().take(BYTES).collect();
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        stream.write_all(&received).unwrap();
+        received
+    });
+    let mut client = connect(addr);
+    client.write_all(&sent).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    let received = echo.join().unwrap();
+    assert_eq!((received.len(), answer.len()), (BYTES, BYTES));
+    assert!(received == sent && answer == sent);
+}
+
+#[test]
+fn a_receiver_that_does_not_read_stops_the_sender_behind_the_proxy() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_proxy, addr) = proxy_to(server.local_addr().unwrap());
+    let mut client = connect(addr);
+    let (mut far, _) = server.accept().unwrap();
+    client.set_nonblocking(true).unwrap();
+    let (mut sent, mut full_since, chunk) = (0, Instant::now(), vec![7; 64 << 10]);
+    // More than the buffers of four sockets hold: without back pressure it would all be taken.
+    const BYTES_MAX: usize = 1 << 30;
+    while sent < BYTES_MAX && full_since.elapsed() < Duration::from_millis(500) {
+        match client.write(&chunk) {
+            Ok(count) => (sent, full_since) = (sent + count, Instant::now()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(sent < BYTES_MAX, "the proxy holds a gigabyte");
+    drop(client);
+    far.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let received = io::copy(&mut far, &mut io::sink()).unwrap();
+    assert_eq!(received, sent as u64, "and nothing of it is lost");
+}
+
+#[test]
+fn a_client_of_a_proxy_without_a_server_is_closed_and_the_next_one_as_well() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_proxy, addr) = proxy_to(nobody);
+    for _ in 0..3 {
+        let ended = connect(addr).read(&mut [0; 1]);
+        assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() != ErrorKind::WouldBlock));
+    }
+}
+
+/// The next line that is not the room's own.
+fn line_from_others(member: &mut BufReader<TcpStream>) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(member.read_line(&mut line).unwrap() > 0, "the member was put out");
+        if !line.starts_with('*') {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn members_of_the_chat_hear_each_other_in_order_and_the_timer_tells_how_many_they_are() {
+    let (listener, addr) = listener();
+    let mut reactor = Reactor::new().unwrap();
+    reactor.insert(chat::Source::Listener(listener)).unwrap();
+    reactor.set_timer(Instant::now());
+    let room = chat::Room { interval: Duration::from_millis(5), members: HashMap::new() };
+    let _chat = Running::start(reactor, room);
+    let mut members: Vec<_> = (0..3).map(|_| BufReader::new(connect(addr))).collect();
+    let wait_for = |member: &mut BufReader<TcpStream>, expected: &str| {
+        let mut line = String::new();
+        while line != expected {
+            line.clear();
+            assert!(member.read_line(&mut line).unwrap() > 0);
+        }
+    };
+    members.iter_mut().for_each(|member| wait_for(member, "* 3 here\n"));
+    // More than once: the timer is set anew.
+    members.iter_mut().for_each(|member| wait_for(member, "* 3 here\n"));
+    for number in 0..100 {
+        // In two pieces: a line is passed on when it is whole.
+        write!(members[0].get_mut(), "line ").unwrap();
+        writeln!(members[0].get_mut(), "{number}").unwrap();
+    }
+    for number in 0..100 {
+        for member in &mut members[1..] {
+            assert_eq!(line_from_others(member), format!("line {number}\n"));
+        }
+    }
+    drop(members.pop());
+    wait_for(&mut members[0], "* 2 here\n");
+}
+
+#[test]
+fn the_worker_does_the_jobs_of_many_threads_and_gives_up_one_that_takes_too_long() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            stream.read_to_end(&mut request).unwrap();
+            request.reverse();
+            stream.write_all(&request).unwrap();
+        }
+    });
+    // Its backlog takes connections, and nothing answers on them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_addr = silent.local_addr().unwrap();
+    let worker = Running::start(Reactor::new().unwrap(), worker::Worker);
+    let ask = |handle: &Handle<worker::Job>, server, request: &str, timeout| {
+        let (reply, response) = channel();
+        let request = request.as_bytes().to_vec();
+        handle.send(worker::Job { server, request, timeout, reply }).unwrap();
+        response
+    };
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let (handle, ask) = (worker.handle.clone(), &ask);
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let request = format!("thread {thread}, job {number}");
+                    let response = ask(&handle, addr, &request, WAIT_MAX);
+                    let response = response.recv_timeout(WAIT_MAX).unwrap().unwrap();
+                    let expected: String = request.chars().rev().collect();
+                    assert_eq!(response, expected.as_bytes());
+                }
+            });
+        }
+        let late = ask(&worker.handle, silent_addr, "anybody?", Duration::from_millis(20));
+        let error = late.recv_timeout(WAIT_MAX).unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
