@@ -135,3 +135,8 @@ pub use readiness::Readiness;
 #[cfg(feature = "signals")]
 pub use signals::ending_signals;
 pub use threads::spawn_thread;
+
+/// Runs the examples of the README with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
