@@ -25,4 +25,6 @@ step cargo test --locked
 step env RESOUND_TEST_SERVE_FLAGS=--sandbox cargo test --locked --test it -- \
   interop:: accept:: life:: metrics:: supervised:: trains:: --skip bench:: --skip ping::
 step cargo test --locked --benches
+# The first command of the README.
+step cargo run --release -- bench -t 2s
 step scripts/check-deploy.sh

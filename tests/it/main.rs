@@ -11,6 +11,7 @@ mod bench;
 mod datagrams;
 mod descriptors;
 mod document;
+mod documented;
 mod drain;
 mod guard;
 mod halts;

@@ -1,0 +1,239 @@
+//! The pages that users read: every command in them runs, and prints what the page shows.
+//!
+//! A page shows commands in blocks of the language `console`: a line `$ COMMAND`, then its output.
+//! One block is one session in a folder of its own. Ports, paths below `/tmp` and abstract names
+//! are replaced, so that sessions run beside each other; outputs are compared by shape (see
+//! `shape.rs`). A comment on the line above a block makes an exception:
+//!
+//! - `<!-- run by SCRIPT -->`: the script contains each command of the block.
+//! - `<!-- not run: REASON -->`: nothing runs it.
+//! - `<!-- needs TOOL -->`: skipped where the tool is not installed.
+
+mod page;
+mod session;
+mod shape;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use self::page::{Block, Marker, Page};
+use super::support::{resound, run, tool};
+
+/// A busy machine can delay a session: a probe is lost, a line comes late. A page that is wrong is
+/// wrong every time.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Languages of blocks without commands. rustdoc runs the examples in `rust` (see `lib.rs`).
+const OTHER_LANGUAGES: &[&str] = &["rust", "text", "json", "toml", "ini", "promql"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page_names() -> Vec<String> {
+    let mut names = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        names.push(format!("docs/{}", entry.unwrap().file_name().into_string().unwrap()));
+    }
+    assert!(names.len() > 8, "the pages are found");
+    names
+}
+
+fn read_page(name: &str) -> Page {
+    Page::parse(name, &fs::read_to_string(root().join(name)).unwrap())
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// Runs each session of a page.
+fn check_sessions(name: &str) {
+    let page = read_page(name);
+    let mut failures = Vec::new();
+    for block in page.blocks.iter().filter(|block| block.is_session()) {
+        match &block.marker {
+            Some(Marker::NotRun(_) | Marker::RunBy(_)) => continue,
+            Some(Marker::Needs(name)) if tool(name).is_none() => continue,
+            Some(Marker::Needs(_)) | None => {}
+        }
+        for attempt in 1.. {
+            match session::run(block) {
+                Ok(()) => break,
+                Err(_) if attempt < ATTEMPTS_MAX => {}
+                Err(error) => {
+                    failures.push(format!("{name}:{error}"));
+                    break;
+                }
+            }
+        }
+    }
+    assert_none("not as the page shows", &failures);
+}
+
+#[test]
+fn the_sessions_of_the_readme_run_as_shown() {
+    check_sessions("README.md");
+}
+
+#[test]
+fn the_sessions_of_the_page_on_serve_run_as_shown() {
+    check_sessions("docs/serve.md");
+}
+
+#[test]
+fn the_sessions_of_the_page_on_bench_run_as_shown() {
+    check_sessions("docs/bench.md");
+}
+
+#[test]
+fn the_sessions_of_the_page_on_clients_run_as_shown() {
+    check_sessions("docs/clients.md");
+}
+
+#[test]
+fn the_sessions_of_the_page_on_operation_run_as_shown() {
+    check_sessions("docs/operate.md");
+}
+
+/// The tests above cover all pages with sessions.
+#[test]
+fn no_other_page_has_a_session_to_run() {
+    let tested =
+        ["README.md", "docs/serve.md", "docs/bench.md", "docs/clients.md", "docs/operate.md"];
+    let is_run = |block: &&Block| {
+        block.is_session() && !matches!(block.marker, Some(Marker::NotRun(_) | Marker::RunBy(_)))
+    };
+    let mut found = Vec::new();
+    for name in page_names() {
+        if !tested.contains(&name.as_str()) {
+            let page = read_page(&name);
+            let blocks = page.blocks.iter().filter(is_run);
+            found.extend(blocks.map(|block| format!("{name}:{}", block.line)));
+        }
+    }
+    assert_none("sessions that no test runs", &found);
+}
+
+#[test]
+fn every_command_stands_in_a_session() {
+    let mut found = Vec::new();
+    for name in page_names() {
+        let page = read_page(&name);
+        found.extend(page.stray_commands.iter().map(|line| format!("{name}:{line}")));
+        for block in page.blocks {
+            let is_known = OTHER_LANGUAGES.contains(&block.language.as_str());
+            if block.is_session() == is_known || (block.is_session() && block.commands.is_empty()) {
+                found.push(format!("{name}:{}: {:?}", block.line, block.language));
+            }
+        }
+    }
+    assert_none("commands outside of sessions, or blocks of no known language", &found);
+}
+
+#[test]
+fn every_exception_has_its_reason_or_a_script_that_runs_it() {
+    let mut found = Vec::new();
+    for name in page_names() {
+        for block in read_page(&name).blocks {
+            let at = format!("{name}:{}", block.line);
+            match &block.marker {
+                Some(Marker::NotRun(reason)) if reason.split(' ').count() < 3 => {
+                    found.push(format!("{at} is not run, without a reason"));
+                }
+                Some(Marker::RunBy(script)) => {
+                    let text = fs::read_to_string(root().join(script)).unwrap_or_default();
+                    let missing =
+                        block.commands.iter().filter(|command| !text.contains(&command.text));
+                    found.extend(missing.map(|c| format!("{at}: {script} has no {:?}", c.text)));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_none("exceptions that do not hold", &found);
+}
+
+/// Relative links lead to files and headings that exist; those of the README to files of the
+/// package as well.
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let manifest = include_str!("../../Cargo.toml");
+    let excluded = manifest.lines().find_map(|line| line.strip_prefix("exclude = ")).unwrap();
+    let excluded: Vec<&str> = excluded.split('"').skip(1).step_by(2).collect();
+    let mut found = Vec::new();
+    for name in page_names() {
+        let folder = Path::new(&name).parent().unwrap();
+        for link in read_page(&name).links {
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = match path {
+                "" => PathBuf::from(&name),
+                _ => normal(&folder.join(path)),
+            };
+            let is_packed = !excluded.iter().any(|folder| target.starts_with(folder));
+            let has_anchor = || read_page(target.to_str().unwrap()).anchors.contains(anchor);
+            let is_right = root().join(&target).exists()
+                && (anchor.is_empty() || has_anchor())
+                && (name != "README.md" || is_packed);
+            if !is_right {
+                found.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert_none("links that lead nowhere", &found);
+}
+
+/// A path without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => _ = normal.pop(),
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+/// The long flags in a text: `--metrics` of `--metrics 127.0.0.1:9100`.
+fn flags(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let words = text.split(|c: char| !is_part(c));
+    words.filter(|word| word.starts_with("--") && word.len() > 3).map(str::to_owned).collect()
+}
+
+fn flags_of_help(command: &str) -> BTreeSet<String> {
+    let mut resound = resound();
+    resound.args([command, "--help"]);
+    let mut flags = flags(&run(resound).stdout_text());
+    assert!(flags.remove("--help") && flags.remove("--version"), "{command} has help");
+    flags
+}
+
+#[test]
+fn the_pages_name_every_flag_and_no_other() {
+    let pages = [
+        ("serve", &["docs/serve.md", "docs/operate.md"][..]),
+        ("bench", &["docs/bench.md"]),
+        ("ping", &["docs/clients.md"]),
+        ("send", &["docs/clients.md"]),
+    ];
+    let all: BTreeSet<String> = pages.iter().flat_map(|(name, _)| flags_of_help(name)).collect();
+    let mut found = Vec::new();
+    for (command, pages) in pages {
+        let mut told = BTreeSet::new();
+        for name in pages {
+            let code = read_page(name).inline_code;
+            // Other programs have flags of their own.
+            let own = code.iter().filter(|code| code.starts_with('-') || code.contains("resound"));
+            let of_page: BTreeSet<String> = own.flat_map(|code| flags(code)).collect();
+            found.extend(of_page.difference(&all).map(|flag| format!("{name}: no {flag} exists")));
+            told.extend(of_page);
+        }
+        let known = flags_of_help(command);
+        found.extend(known.difference(&told).map(|flag| format!("{pages:?}: {flag} is missing")));
+    }
+    found.dedup();
+    assert_none("flags", &found);
+}
