@@ -10,20 +10,25 @@ import time
 import clients
 import machine
 import programs
+import results
 import suites
+from intervals import VALUES_MIN
 from programs import Failed, Server, Sockperf, say
 from tables import Table
 
 WARM_S = 0.3
 
+# By default: of tables on stdout, and of the file of results.
+ROUNDS, ROUNDS_WRITTEN = VALUES_MIN, 9
+
 SUITES = {
     "servers": "short messages, by resound bench, and resident memory (the default)",
     "generators": "resound bench beside other generators, on one server",
-    "singles": "UDP, 16 sockets x 32 in flight x 64 B, a call a datagram at the client",
+    "singles": "UDP, 16 sockets x 32 in flight x 64 B, one datagram per call at the client",
     "trains": "the same of 64 B and of 1,200 B, sent with UDP_SEGMENT, received with UDP_GRO",
     "small": "one message of 64 B in flight each: UDP on 16 and 64 sockets, TCP on 64",
-    "bulk": "TCP, 8 connections, messages of 4 KiB to 1 MiB: server CPU a KiB",
-    "latency": "one message at a time: who sleeps, who polls; beside sockperf",
+    "bulk": "TCP, 8 connections, messages of 4 KiB to 1 MiB: server CPU per KiB",
+    "latency": "one message at a time: both ends sleep, or poll; beside sockperf",
     "loops": "one loop and two (--threads 2), client and server on the same CPUs",
 }
 
@@ -36,12 +41,14 @@ def arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Builds resound and benches/peers, then runs one after the other,\n"
         "interleaved: A B C, A B C, ... The server is pinned to one CPU, the generator to another,\n"
-        "but in `loops`. Markdown tables on stdout.\n\n"
+        "except in `loops`. Markdown tables on stdout; with --write all suites into one file.\n\n"
         f"suites:\n{names}",
     )
-    parser.add_argument("--suite", choices=SUITES, default="servers")
+    parser.add_argument("--suite", choices=SUITES)
     parser.add_argument("--generators", action="store_true", help="as --suite generators")
-    parser.add_argument("--rounds", type=int, default=5, help="(5)")
+    parser.add_argument("--rounds", type=int,
+                        help=f"({ROUNDS}; with --write {ROUNDS_WRITTEN}); fewer than {VALUES_MIN} "
+                        "have no interval")
     parser.add_argument("--seconds", type=float, default=3, help="of each run (3)")
     parser.add_argument("--transport", choices=("tcp", "udp", "both"), default="both",
                         help="of the suite servers (both)")
@@ -49,27 +56,35 @@ def arguments():
     parser.add_argument("--before", metavar="PATH",
                         help="another build of resound, to be a row beside this one")
     parser.add_argument("--no-build", action="store_true", help="run what has been built before")
+    parser.add_argument("--write", metavar="FILE", nargs="?", const=results.DEFAULT_FILE,
+                        help="run all suites and scripts/count.sh, and replace FILE "
+                        f"({results.DEFAULT_FILE}) when all is done")
     asked = parser.parse_args()
+    if asked.rounds is None:
+        asked.rounds = ROUNDS_WRITTEN if asked.write else ROUNDS
     if asked.rounds < 1 or not asked.seconds > 0:
         parser.error("rounds and seconds are above 0")
     programs.BEFORE = asked.before
     if asked.generators:
         asked.suite = "generators"
+    refusal = results.refusal(asked) if asked.write else None
+    if refusal:
+        parser.error(refusal)
     return asked
 
 
-def plans(asked, pinning):
+def plans(asked, suite, pinning):
     """The tables of a suite."""
-    if asked.suite == "servers":
+    if suite == "servers":
         both = ("tcp", "udp")
         chosen = both if asked.transport == "both" else (asked.transport,)
         return suites.by_servers(chosen)
-    if asked.suite == "generators":
+    if suite == "generators":
         return suites.by_generators()
-    if asked.suite == "loops":
+    if suite == "loops":
         pinning.lift()
         return suites.loops(pinning.allowed)
-    return getattr(suites, asked.suite)()
+    return getattr(suites, suite)()
 
 
 class Comparison:
@@ -162,14 +177,33 @@ class Comparison:
         return figures
 
     def print_notes(self):
-        """What holds for all tables."""
-        print(
-            f"\nCells: median (lowest–highest) of {self.asked.rounds} rounds, × the median of the"
-            " rounds' ratios to the first row. CPU: of all threads, over the run and the ends of"
-            " its connections."
-        )
+        """What must be known of the tables."""
         for note in self.notes:
             print(f"- {note}")
+
+
+def run_suite(asked, suite, notes):
+    """Prints the tables of a suite; returns how many runs failed."""
+    pinning = machine.Pinning()
+    comparison = Comparison(asked, pinning, pinning.notes + notes)
+    chosen = plans(asked, suite, pinning)
+    if asked.write:
+        print(f"Run with: {pinning}.")
+    else:
+        command = shlex.join(["scripts/compare.sh", *sys.argv[1:]])
+        print(machine.heading(command, pinning), flush=True)
+    for plan in chosen:
+        comparison.run(plan)
+    if not asked.write:
+        print(
+            f"\nCells: median (lowest–highest) of {asked.rounds} rounds, × the median of the rounds'"
+            " ratios to the first row, [its 95 % interval by the sign test, of at least"
+            f" {VALUES_MIN} rounds]. CPU: of all threads, over the run and the ends of its"
+            " connections."
+        )
+    print()
+    comparison.print_notes()
+    return comparison.failures
 
 
 def main():
@@ -177,20 +211,21 @@ def main():
     asked = arguments()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    pinning = machine.Pinning()
-    notes = list(pinning.notes)
-    notes += [] if asked.no_build else programs.build()
-    comparison = Comparison(asked, pinning, notes)
-    chosen = plans(asked, pinning)
-    command = shlex.join(["scripts/compare.sh", *sys.argv[1:]])
-    print(machine.heading(command, pinning), flush=True)
     try:
-        for plan in chosen:
-            comparison.run(plan)
+        if asked.write:
+            results.commit()
+        notes = [] if asked.no_build else programs.build()
+        if asked.write:
+            command = shlex.join(["scripts/compare.sh", *sys.argv[1:]])
+            chosen = {asked.suite: SUITES[asked.suite]} if asked.suite else SUITES
+            failures = results.write(
+                asked, command, chosen, lambda suite: run_suite(asked, suite, notes)
+            )
+        else:
+            failures = run_suite(asked, asked.suite or "servers", notes)
     except Failed as error:
         sys.exit(f"compare: {error}")
-    comparison.print_notes()
-    sys.exit(1 if comparison.failures else 0)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

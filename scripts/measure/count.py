@@ -238,7 +238,7 @@ def main():
         programs.build(with_peers=False)
     pinning = machine.Pinning()
     print(machine.heading(shlex.join(["scripts/count.sh", *sys.argv[1:]]), pinning))
-    print("\n| | user instructions an echo | system calls an echo | of these |\n|---|---|---|---|")
+    print("\n| | user instructions per echo | system calls per echo | of these |\n|---|---|---|---|")
     by_case, failures = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(folder, (1,) if asked.quick else (1, 64)):

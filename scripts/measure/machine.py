@@ -73,7 +73,7 @@ def preparation(cpu):
 
 
 def heading(command, pinning):
-    """The date, the machine and what was measured by which command."""
+    """The date, the machine and what was measured, by which command if one is given."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     parts = [
         run_for_output("date", "-u", "+%F"),
@@ -85,4 +85,5 @@ def heading(command, pinning):
     ]
     commit = run_for_output("git", "describe", "--always", "--dirty") or "unknown"
     compiler = run_for_output("rustc", "--version")
-    return f"{', '.join(parts)}; resound {commit}, {compiler}: `{command}`"
+    by = f": `{command}`" if command else ""
+    return f"{', '.join(parts)}; resound {commit}, {compiler}{by}"

@@ -2,15 +2,17 @@
 
 import statistics
 
+from intervals import interval
+
 # Name in the results: heading, divisor, decimals, unit.
 COLUMNS = {
     "rate": ("messages/s", 1e3, 1, " k"),
     "bytes_rate": ("echoed", 1e6, 0, " MB/s"),
-    "server_cpu_us": ("server CPU an echo", 1, 2, " us"),
-    "server_cpu_ns": ("server CPU an echo", 1, 0, " ns"),
-    "server_kib_ns": ("server CPU a KiB", 1, 1, " ns"),
-    "client_cpu_us": ("generator CPU a message", 1, 2, " us"),
-    "client_kib_ns": ("generator CPU a KiB", 1, 1, " ns"),
+    "server_cpu_us": ("server CPU per echo", 1, 2, " us"),
+    "server_cpu_ns": ("server CPU per echo", 1, 0, " ns"),
+    "server_kib_ns": ("server CPU per KiB", 1, 1, " ns"),
+    "client_cpu_us": ("generator CPU per message", 1, 2, " us"),
+    "client_kib_ns": ("generator CPU per KiB", 1, 1, " ns"),
     "p50_ns": ("p50", 1e3, 1, " us"),
     "p99_ns": ("p99", 1e3, 1, " us"),
     "server_share": ("CPUs the server took", 1, 2, ""),
@@ -20,7 +22,8 @@ COLUMNS = {
 
 
 def cell(values, ours, divisor, decimals, unit):
-    """Median (lowest to highest), and the median of the ratios to ours of the same round."""
+    """Median (lowest to highest); the median of the ratios to ours of the same round, and where
+    there are rounds enough the interval of that median."""
     if not values:
         return "–"
     scaled = [value / divisor for value in values.values()]
@@ -29,6 +32,9 @@ def cell(values, ours, divisor, decimals, unit):
     ratios = [values[number] / ours[number] for number in values if ours.get(number)]
     if values is not ours and ratios:
         text += f" ×{statistics.median(ratios):.2f}"
+        bounds = interval(ratios)
+        if bounds:
+            text += f" [{bounds[0]:.2f}–{bounds[1]:.2f}]"
     return text
 
 

@@ -18,6 +18,7 @@ mod halts;
 mod hangup;
 mod interop;
 mod life;
+mod measuring;
 mod memory;
 mod metrics;
 mod names;
