@@ -237,3 +237,28 @@ fn the_pages_name_every_flag_and_no_other() {
     found.dedup();
     assert_none("flags", &found);
 }
+
+#[test]
+fn the_page_on_bench_names_every_key_of_the_document() {
+    let schema = include_str!("../../src/report/schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert!(keys.len() > 20, "the keys are found");
+    assert_named("docs/bench.md", keys);
+}
+
+#[test]
+fn the_page_on_serve_names_every_counter() {
+    let counters = include_str!("../../src/echo/counters.rs");
+    let entries = counters.lines().filter_map(|line| line.trim().strip_prefix("(Cause::"));
+    let names: Vec<String> =
+        entries.filter_map(|entry| Some(entry.split('"').nth(1)?.to_owned())).collect();
+    assert!(names.len() > 30, "the counters are found");
+    assert_named("docs/serve.md", &names);
+}
+
+fn assert_named<'a>(page: &str, names: impl IntoIterator<Item = &'a String>) {
+    let code = read_page(page).inline_code;
+    let missing = names.into_iter().filter(|name| !code.contains(name)).cloned();
+    assert_none(&format!("missing in {page}"), &missing.collect::<Vec<_>>());
+}
