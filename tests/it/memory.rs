@@ -1,4 +1,4 @@
-//! Resident memory, counted by the kernel: the figure of the README.
+//! Resident memory, counted by the kernel: a figure of `benches/RESULTS.md`.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

@@ -1,4 +1,4 @@
-//! System calls an echo, counted by strace: the figures of the README.
+//! System calls per echo, counted by strace: figures of `benches/RESULTS.md`.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -14,7 +14,7 @@ use super::{Observed, ask, connect, get, response_to};
 use crate::accept::{cpu_time, serve_with_limit};
 use crate::support::{WAIT_MAX, echo, wait_until};
 
-/// As the README says.
+/// As `docs/operate.md` says.
 const CONNECTIONS_MAX: usize = 16;
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
