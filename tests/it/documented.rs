@@ -184,6 +184,26 @@ fn every_link_of_a_page_leads_somewhere() {
     assert_none("links that lead nowhere", &found);
 }
 
+#[test]
+fn every_file_that_a_page_names_exists() {
+    let folders = ["src/", "tests/", "benches/", "scripts/", "examples/", "docs/", ".ci/"];
+    let mut found = Vec::new();
+    let mut named = 0;
+    for name in page_names() {
+        for code in read_page(&name).inline_code {
+            let path = code.split(' ').next().unwrap_or_default();
+            if folders.iter().any(|folder| path.starts_with(folder)) {
+                named += 1;
+                if !root().join(path).exists() {
+                    found.push(format!("{name}: {path}"));
+                }
+            }
+        }
+    }
+    assert!(named > 30, "the names are found");
+    assert_none("files that do not exist", &found);
+}
+
 /// A path without `..`.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
