@@ -23,7 +23,7 @@ Server and generator run on the same machine, over loopback. Compare figures wit
 figures drift by 15 % and more from day to day. Cells: median (lowest–highest) of {rounds} rounds, × the
 median of the rounds' ratios to the first row, [95 % interval of that ratio by the exact sign test]. A
 ratio whose interval contains 1.00 shows no difference. CPU is that of all threads, over the run and the
-ends of its connections. [`benches/peers`](peers/README.md) describes the other servers and clients.
+ends of its connections. `benches/peers/README.md` describes the other servers and clients.
 """
 
 
