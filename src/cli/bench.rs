@@ -222,7 +222,7 @@ fn is_told_by_report(arguments: &Arguments, report: &Report, code: u8) -> bool {
     is_text && is_seen && has_figures(report, code)
 }
 
-/// The run is over: from here on Ctrl-C ends the program, for whoever reads the report may have
+/// The run is over: from here on Ctrl-C ends the program, because the reader of the report may have
 /// stopped reading.
 fn restore_signals() {
     let is_over = Arc::new(AtomicBool::new(true));

@@ -87,7 +87,7 @@ pub(crate) fn look_up_timed_out() -> io::Error {
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = match resolve(host, port) {
         Ok(addrs) => addrs,
-        // Known without asking (RFC 6761, section 6.3): an empty root has nobody to ask.
+        // Known without asking (RFC 6761, section 6.3): an empty root has no name server to ask.
         Err(_) if host.eq_ignore_ascii_case("localhost") => {
             let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             loopback.map(|ip| SocketAddr::new(ip, port)).to_vec()

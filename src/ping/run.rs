@@ -385,7 +385,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         Ok(())
     }
 
-    /// Whether anything came back, be it damaged: probes of this length get through.
+    /// Whether anything came back, damaged or not: probes of this length get through.
     fn has_answered(&self) -> bool {
         let messages = self.probes.messages();
         messages.received + messages.late + messages.corrupted > 0

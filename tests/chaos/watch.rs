@@ -21,6 +21,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Pipes of one loop that may be kept for bulk to come, by their descriptors.
 const PIPE_DESCRIPTORS_MAX: usize = 16;
 
+/// Socket files of Unix datagram senders that a server holds open after their last reply.
+const PATH_DESCRIPTORS_MAX: usize = 64;
+
 /// How long answers took, in microseconds.
 #[derive(Debug, Default)]
 pub struct Pings(Vec<u64>);
@@ -120,10 +123,11 @@ impl Looks {
     }
 }
 
-/// What a server has open: pipes, and all else.
+/// What a server has open: pipes, socket files of senders, and all else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     pub pipes: usize,
+    pub paths: usize,
     pub others: usize,
 }
 
@@ -131,22 +135,25 @@ impl Open {
     pub fn by(world: &World) -> Open {
         let all = descriptors(world.pid());
         let pipes = all.iter().filter(|(_, target)| target.starts_with("pipe:")).count();
-        Open { pipes, others: all.len() - pipes }
+        let is_path = |target: &str| target.starts_with('/') && !target.starts_with("/dev/");
+        let paths = all.iter().filter(|(_, target)| is_path(target)).count();
+        Open { pipes, paths, others: all.len() - pipes - paths }
     }
 
-    /// Waits until the server has no more open than at its start, but for the free pipes of bulk.
-    /// The spare descriptor comes back with the next accept, of each loop.
+    /// Waits until the server has no more open than at its start, but for the free pipes of bulk
+    /// and the socket files of the latest senders. The spare descriptor comes back with the next accept, of each loop.
     pub fn wait_for_return(self, world: &World) -> Open {
         let mut rng = fastrand::Rng::with_seed(0);
         let mut now = self;
         let pipes_max = self.pipes + PIPE_DESCRIPTORS_MAX * usize::try_from(world.loops()).unwrap();
+        let paths_max = self.paths + PATH_DESCRIPTORS_MAX;
         wait_until(&format!("what is open beyond {self:?} to be closed"), || {
             for kind in [Kind::Tcp, Kind::Unix] {
                 Peer::connect(world, kind, &mut rng).expect("it is served");
             }
             thread::sleep(Duration::from_millis(20));
             now = Open::by(world);
-            now.others == self.others && now.pipes <= pipes_max
+            now.others == self.others && now.pipes <= pipes_max && now.paths <= paths_max
         });
         now
     }

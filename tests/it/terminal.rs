@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{Ended, Nobody, python, resound, run};
 
-/// The rows of a terminal that nobody has made larger.
+/// The rows of a terminal of the usual size.
 const ROWS: usize = 24;
 
 /// The program on a terminal of so many columns, without a variable of the test's own environment

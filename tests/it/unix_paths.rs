@@ -212,7 +212,7 @@ fn two_servers_cannot_be_set_upon_each_other_by_a_path() {
     }
 }
 
-/// case X10: what was known of a path does not hold for ever.
+/// case X10: what was known of a path is looked at again.
 #[test]
 fn a_client_that_was_answered_before_cannot_lead_its_answers_elsewhere() {
     for (name, swap) in SWAPS {

@@ -23,6 +23,6 @@ with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
 if behaviour == "silent":
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((ADDRESS, 53))
-    # The command inherits it, and nobody reads it.
+    # The command inherits it; no process reads it.
     os.set_inheritable(server.fileno(), True)
 os.execv(command[0], command)

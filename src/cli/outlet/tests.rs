@@ -62,7 +62,7 @@ fn lines_that_are_held_wait_without_a_thread_and_come_out_in_order() {
     assert_eq!(*sink.0.lock().unwrap(), b"1\n2\n3\n");
 }
 
-/// case P4: nobody reads, and whoever writes is not held up.
+/// case P4: without a reader the writer is not held up.
 #[test]
 fn a_full_pipe_holds_up_nobody_and_every_line_is_counted_as_lost() {
     // No line fits the pipe: whenever the thread takes its batch, the sum is the same.

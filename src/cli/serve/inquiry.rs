@@ -65,7 +65,7 @@ impl Inquiry {
     pub(super) fn ask_and_wait(&self, timeout: Duration) -> Result<Vec<Option<Snapshot>>, Silent> {
         let (sender, answered) = sync_channel(1);
         self.ask(move || {
-            // There is room for the one that comes, and nobody to receive one that is late.
+            // There is room for the one that comes. One that is late has no receiver.
             let _ = sender.try_send(());
         });
         answered.recv_timeout(timeout).map_err(|_| Silent)?;

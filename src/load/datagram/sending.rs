@@ -19,7 +19,7 @@ pub(super) const TRAIN_MAX: usize = 64;
 pub(super) const TRAIN_BYTES_MAX: usize = 65_507;
 
 /// Errors that one send may meet before its message is lost. The kernel reports the error of an
-/// earlier datagram once, in place of the send; and a Unix socket whose peer has gone needs a send
+/// earlier datagram once, instead of the send; and a Unix socket whose peer has gone needs a send
 /// to find that out, and another for the peer that has come since.
 pub(super) const ERRORS_PER_SEND: usize = 3;
 

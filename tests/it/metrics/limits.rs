@@ -151,7 +151,7 @@ fn the_oldest_silent_connection_yields_its_place_and_is_told_so() {
     wait_until("the first place to be taken", || observed.descriptors() == before + 1);
     let others: Vec<_> = (1..CONNECTIONS_MAX).map(|_| connect(observed.addr)).collect();
     wait_until("all places to be taken", || observed.descriptors() == before + CONNECTIONS_MAX);
-    assert!(!has_ended(&oldest), "a full house alone ends nobody");
+    assert!(!has_ended(&oldest), "full places alone end no connection");
     observed.assert_healthy();
     oldest.set_nonblocking(false).unwrap();
     let response = response_to(oldest);
