@@ -56,7 +56,7 @@ impl Ways {
 
     /// The socket that is connected to what a path leads to.
     pub(super) fn probe(&self) -> Option<BorrowedFd<'_>> {
-        self.finder.as_ref().map(Pathfinder::probe)
+        self.finder.as_ref().map(Pathfinder::probe_socket)
     }
 
     /// A batch begins: no answer is in the line.
@@ -103,7 +103,8 @@ impl Ways {
         self.follow(name, now)
     }
 
-    /// Makes sure that a way is known which its path leads to.
+    /// Makes sure that a path leads to its sender, by a way that is known then if there are
+    /// descriptors.
     fn check(&mut self, name: &[u8], now: Instant) -> Result<(), Cause> {
         let batch = self.batches;
         if let Some(known) = self.known.get_mut(name)
@@ -115,7 +116,7 @@ impl Ways {
         if let Some(known) = self.known.remove(name) {
             self.replaced.push(known.way);
         }
-        let way = self.find(name)?;
+        let Some(way) = self.find(name)? else { return Ok(()) };
         if self.known.len() == WAYS_MAX {
             self.forget_one();
         }
@@ -123,14 +124,22 @@ impl Ways {
         Ok(())
     }
 
-    fn find(&mut self, name: &[u8]) -> Result<Way, Cause> {
+    /// The way to a sender. None when the process has no descriptor to hold its file open: then the
+    /// path leads to the sender now, and the answer goes by the path at once.
+    fn find(&mut self, name: &[u8]) -> Result<Option<Way>, Cause> {
         let Some(finder) = &self.finder else { return Err(Cause::AnswerFailed) };
+        let is_scarce = |found: &Result<Way, Astray>| match found {
+            Err(Astray::Failed(error)) => is_out_of_descriptors(error),
+            _ => false,
+        };
         let mut found = finder.find(name);
-        if matches!(&found, Err(Astray::Failed(error)) if is_out_of_descriptors(error)) {
+        if is_scarce(&found) {
             let batch = self.batches;
             self.known.retain(|_, known| known.used_in == batch);
             found = finder.find(name);
         }
+        let found =
+            if is_scarce(&found) { finder.check(name).map(|()| None) } else { found.map(Some) };
         found.map_err(|astray| match astray {
             Astray::Elsewhere(other) if self.own.contains(&other) => Cause::LoopOwnPath,
             Astray::Elsewhere(_) => Cause::LoopPath,

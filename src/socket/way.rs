@@ -80,8 +80,28 @@ impl Pathfinder {
     }
 
     /// The one socket that is connected to what a path leads to.
-    pub(crate) fn probe(&self) -> BorrowedFd<'_> {
+    pub(crate) fn probe_socket(&self) -> BorrowedFd<'_> {
         self.probe.as_fd()
+    }
+
+    /// Makes sure that the path of this name leads to the sender at this moment. Takes no
+    /// descriptor, and so cannot hold on to the file.
+    pub(crate) fn check(&self, name: &[u8]) -> Result<(), Astray> {
+        let addr = SockAddr::unix(path(name)).map_err(Astray::Failed)?;
+        self.probe(&addr, name)
+    }
+
+    fn probe(&self, addr: &SockAddr, name: &[u8]) -> Result<(), Astray> {
+        match self.probe.connect(addr) {
+            Ok(()) => {
+                let found = unix_name(&self.probe.peer_addr().map_err(Astray::Failed)?);
+                if *found == *name { Ok(()) } else { Err(Astray::Elsewhere(found)) }
+            }
+            // It is connected, to this server or to another socket. The kernel has it take nothing
+            // but its peer's datagrams, and gives EPERM to every other sender.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+            Err(error) => Err(Astray::Failed(error)),
+        }
     }
 
     /// The way to the sender that is bound to the path of this name.
@@ -91,19 +111,7 @@ impl Pathfinder {
         let metadata = file.metadata().map_err(Astray::Failed)?;
         let addr = SockAddr::unix(self.descriptors.join(file.as_raw_fd().to_string()));
         let addr = addr.map_err(Astray::Failed)?;
-        match self.probe.connect(&addr) {
-            Ok(()) => {
-                let found = self.probe.peer_addr().map_err(Astray::Failed)?;
-                let found = unix_name(&found);
-                if *found != *name {
-                    return Err(Astray::Elsewhere(found));
-                }
-            }
-            // It is connected, to this server or to another socket. The kernel has it take nothing
-            // but its peer's datagrams, and gives EPERM to everyone else.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
-            Err(error) => return Err(Astray::Failed(error)),
-        }
+        self.probe(&addr, name)?;
         Ok(Way { addr, identity: (metadata.dev(), metadata.ino()), _file: file })
     }
 }

@@ -8,7 +8,9 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::streams::{Kind, Peer};
 use crate::support::WAIT_MAX;
-use crate::world::{Excused, SERVER_DESCRIPTORS, World, descriptors, set_descriptor_limit};
+use crate::world::{
+    Excused, SERVER_DESCRIPTORS, World, descriptors, is_socket_file, set_descriptor_limit,
+};
 
 /// Connections of a storm.
 const STORM_MAX: usize = 300;
@@ -86,12 +88,15 @@ pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excu
     let pid = world.pid();
     let hard = getrlimit(Resource::Nofile).maximum.map(|_| SERVER_DESCRIPTORS);
     let lowest = 4;
-    let open = descriptors(pid).len() as u64;
+    let targets = descriptors(pid);
+    let open = targets.len() as u64;
+    // The server closes the socket files of senders when it has no other descriptor left.
+    let spared = targets.iter().filter(|(_, target)| is_socket_file(target)).count();
     let soft = if rng.u8(..3) == 0 { lowest } else { open + rng.u64(..8) };
     let soft = soft.min(SERVER_DESCRIPTORS);
     set_descriptor_limit(pid, soft, hard);
     let mut clients = Vec::new();
-    for _ in 0..rng.usize(20..60) {
+    for _ in 0..rng.usize(20..60) + spared {
         let peer = Peer::open(world, Kind::choose(rng));
         // One that was told already has nobody to send to.
         let _ = peer.try_send(rng.usize(1..100));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::datagrams::Asker;
 use crate::streams::{Kind, Peer};
 use crate::support::wait_until;
-use crate::world::{World, descriptors, resident_kib};
+use crate::world::{World, descriptors, is_socket_file, resident_kib};
 
 /// The loop is alive if it answers within this time: far beyond what a busy machine needs.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -135,8 +135,7 @@ impl Open {
     pub fn by(world: &World) -> Open {
         let all = descriptors(world.pid());
         let pipes = all.iter().filter(|(_, target)| target.starts_with("pipe:")).count();
-        let is_path = |target: &str| target.starts_with('/') && !target.starts_with("/dev/");
-        let paths = all.iter().filter(|(_, target)| is_path(target)).count();
+        let paths = all.iter().filter(|(_, target)| is_socket_file(target)).count();
         Open { pipes, paths, others: all.len() - pipes - paths }
     }
 

@@ -271,6 +271,11 @@ pub fn descriptors(pid: Pid) -> Vec<(u64, String)> {
     folder.map(|entry| of(entry.unwrap())).collect()
 }
 
+/// Whether a descriptor leads to the socket file of a Unix datagram sender.
+pub fn is_socket_file(target: &str) -> bool {
+    target.starts_with('/') && !target.starts_with("/dev/")
+}
+
 /// Resident KiB of a process.
 pub fn resident_kib(pid: Pid) -> u64 {
     status_kib(pid, "VmRSS:")
