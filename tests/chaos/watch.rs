@@ -140,7 +140,8 @@ impl Open {
     }
 
     /// Waits until the server has no more open than at its start, but for the free pipes of bulk
-    /// and the socket files of the latest senders. The spare descriptor comes back with the next accept, of each loop.
+    /// and the socket files of the latest senders. The spare descriptor comes back with the next
+    /// accept, of each loop.
     pub fn wait_for_return(self, world: &World) -> Open {
         let mut rng = fastrand::Rng::with_seed(0);
         let mut now = self;

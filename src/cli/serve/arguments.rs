@@ -72,7 +72,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "CIDR", value_parser = network)]
     deny: Vec<IpNet>,
 
-    /// Answer datagrams that may be meant to have two services answer each other without end: over UDP
+    /// Answer datagrams that may be meant to have two services answer each other forever: over UDP
     /// from ports of services, from and to addresses of many; over Unix sockets from a path that
     /// leads to another socket than the sender's
     #[arg(long)]
