@@ -142,7 +142,8 @@ exit $code
 #[test]
 fn a_link_that_is_down_for_a_while_loses_messages_by_name_and_no_socket() {
     let Some(unshare) = unshare_network() else { return };
-    for load in [&[][..], &["-r1k"], &["-r1k", "-d1"]] {
+    // A closed loop may wait for its messages in flight all the while, and meet no error.
+    for load in [&["-r1k"][..], &["-r1k", "-d1"]] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(&unshare);
         command.env("TMP", folder.path()).args(["-n", "sh", "-c", LINK]);
@@ -156,7 +157,7 @@ fn a_link_that_is_down_for_a_while_loses_messages_by_name_and_no_socket() {
         assert!(count(&found, "/losses/network_unreachable") > 10, "{found:#}");
         assert!(count(&found, "/messages/received") > 500, "{found:#}");
         let due = count(&found, "/messages/sent") + count(&found, "/generator/unsent");
-        assert!(load.is_empty() || due == 2_000, "{found:#}");
+        assert_eq!(due, 2_000, "{found:#}");
         assert!((0.5..0.99).contains(&share(&found)), "{found:#}");
     }
 }
