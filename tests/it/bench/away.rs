@@ -126,7 +126,7 @@ nsenter -t $far -n "$0" serve udp://10.77.0.2:7007 > "$TMP/lines" 2>/dev/null &
 server=$!
 read -r _ < "$TMP/lines"
 until "$0" send --timeout 200ms udp://10.77.0.2:7007 x > /dev/null 2>&1; do sleep 0.05; done
-"$0" bench udp://10.77.0.2:7007 -c 2 -t 2s --warmup 0 --timeout 300ms -J "$@" > "$TMP/json" &
+"$0" bench udp://10.77.0.2:7007 -c 2 -t 2s --warmup 0 --timeout 100ms -J "$@" > "$TMP/json" &
 bench=$!
 sleep 0.6
 ip link set near down
@@ -142,8 +142,9 @@ exit $code
 #[test]
 fn a_link_that_is_down_for_a_while_loses_messages_by_name_and_no_socket() {
     let Some(unshare) = unshare_network() else { return };
-    // A closed loop may wait for its messages in flight all the while, and meet no error.
-    for load in [&["-r1k"][..], &["-r1k", "-d1"]] {
+    // The timeout is shorter than the outage: a flow whose message was in flight when the link went
+    // down gives it up, sends the next one, and meets the error.
+    for load in [&[][..], &["-r1k"], &["-r1k", "-d1"]] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(&unshare);
         command.env("TMP", folder.path()).args(["-n", "sh", "-c", LINK]);
@@ -157,7 +158,7 @@ fn a_link_that_is_down_for_a_while_loses_messages_by_name_and_no_socket() {
         assert!(count(&found, "/losses/network_unreachable") > 10, "{found:#}");
         assert!(count(&found, "/messages/received") > 500, "{found:#}");
         let due = count(&found, "/messages/sent") + count(&found, "/generator/unsent");
-        assert_eq!(due, 2_000, "{found:#}");
+        assert!(load.is_empty() || due == 2_000, "{found:#}");
         assert!((0.5..0.99).contains(&share(&found)), "{found:#}");
     }
 }
