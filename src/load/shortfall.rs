@@ -35,11 +35,23 @@ impl<O: Observer> Generator<O> {
             return 0.0; // it ended before it began to send
         }
         let window_ns = end_ns.saturating_sub(self.course.measure_from_ns);
-        let up_share = self.run.outages.up_share(end_ns);
+        let silence = ratio(self.silent_ns_at_end(), window_ns).min(1.0);
+        let up_share = self.run.outages.up_share(end_ns).min(1.0 - silence);
         match planned_ns.filter(|planned_ns| *planned_ns > window_ns) {
             Some(planned_ns) => up_share * ratio(window_ns, planned_ns),
             None => up_share,
         }
+    }
+
+    /// For how long before its end a closed loop heard no echo on any flow, nor in the drain. All
+    /// its messages were then in flight and lost, so that no more were sent.
+    fn silent_ns_at_end(&self) -> u64 {
+        let (tally, end_ns) = (&self.run.tally, self.run.end_ns());
+        if self.run.is_open_loop() || tally.measured.lost == 0 || end_ns == u64::MAX {
+            return 0;
+        }
+        let heard_ns = tally.heard_ns_last.unwrap_or(0).max(self.course.measure_from_ns);
+        end_ns.saturating_sub(heard_ns)
     }
 
     /// Why less load was made than was asked for, in one line.
@@ -60,6 +72,9 @@ impl<O: Observer> Generator<O> {
         let mut causes: Vec<String> =
             ends.map(|(what, count)| format!("{what}: {count}")).collect();
         causes.extend(losses);
+        if causes.is_empty() && self.silent_ns_at_end() > 0 {
+            causes.push("no echo came at the end".to_owned());
+        }
         let share = (1.0 - load_made) * 100.0;
         let causes =
             if causes.is_empty() { "connections were gone".to_owned() } else { causes.join(", ") };

@@ -64,6 +64,28 @@ fn a_run_whose_server_dies_does_not_pass_in_either_loop() {
     }
 }
 
+/// case B4: the timeout of the messages is longer than what is left of the run.
+#[test]
+fn a_closed_loop_whose_server_falls_silent_does_not_pass() {
+    for endpoint in every_endpoint("silent") {
+        let daemon = Daemon::start(&[&endpoint]);
+        let scheme = endpoint.split(':').next().unwrap();
+        let arguments = ["-c4", "-t2s", "--warmup=0", "-J", &daemon.endpoints[0]];
+        let run = Process::start(bench(&arguments));
+        crate::support::wait_until("messages", || {
+            daemon.counters().get(&format!("{scheme}_bytes_in")) > 64 * 100
+        });
+        daemon.process.signal(Signal::STOP);
+        let ended = run.wait();
+        daemon.process.signal(Signal::KILL);
+        daemon.process.wait();
+        let found = document(&ended);
+        assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{found:#}");
+        assert!(share(&found) < 0.99, "{found:#}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
 /// case B4
 #[test]
 fn with_reconnect_a_run_goes_on_through_a_restart_of_the_server() {
