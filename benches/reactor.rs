@@ -35,6 +35,15 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// A descriptor; no source of these benches needs more.
 struct Fd(OwnedFd);
 
+impl Fd {
+    /// The reactor takes no descriptor that blocks.
+    fn new(fd: impl Into<OwnedFd>) -> Fd {
+        let fd = fd.into();
+        rustix::io::ioctl_fionbio(&fd, true).unwrap();
+        Fd(fd)
+    }
+}
+
 impl Source for Fd {
     fn interest(&self) -> Interest {
         Interest::READABLE
@@ -50,7 +59,7 @@ impl AsFd for Fd {
 /// Adds sources that never have an event: unbound sockets.
 fn insert_idle(reactor: &mut Reactor<Fd>, count: usize) {
     for _ in 0..count {
-        reactor.insert(Fd(UnixDatagram::unbound().unwrap().into())).unwrap();
+        reactor.insert(Fd::new(UnixDatagram::unbound().unwrap())).unwrap();
     }
 }
 
@@ -134,7 +143,7 @@ fn replace(criterion: &mut Criterion) {
             .map(|_| {
                 let (reader, mut writer) = pipe().unwrap();
                 writer.write_all(&[7]).unwrap();
-                reactor.insert(Fd(reader.into())).unwrap();
+                reactor.insert(Fd::new(reader)).unwrap();
                 writer
             })
             .collect();
@@ -188,7 +197,7 @@ fn event(criterion: &mut Criterion) {
         let pipes = (0..ready).map(|_| pipe().unwrap());
         let (readers, mut writers): (Vec<PipeReader>, Vec<PipeWriter>) = pipes.unzip();
         for reader in readers {
-            reactor.insert(Fd(reader.into())).unwrap();
+            reactor.insert(Fd::new(reader)).unwrap();
         }
         insert_idle(&mut reactor, count - ready);
         let mut handler = PassOn(None);
@@ -210,7 +219,7 @@ fn wake_up(criterion: &mut Criterion) {
     let (request, mut send) = pipe().unwrap();
     let (mut receive, answer) = pipe().unwrap();
     let mut reactor = Reactor::new().unwrap();
-    reactor.insert(Fd(request.into())).unwrap();
+    reactor.insert(Fd::new(request)).unwrap();
     let stop = reactor.handle();
     let thread = thread::spawn(move || {
         cpus::pin(cpus::SERVER);
