@@ -90,13 +90,15 @@ pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excu
     let lowest = 4;
     let targets = descriptors(pid);
     let open = targets.len() as u64;
-    // The server closes the socket files of senders when it has no other descriptor left.
-    let spared = targets.iter().filter(|(_, target)| is_socket_file(target)).count();
     let soft = if rng.u8(..3) == 0 { lowest } else { open + rng.u64(..8) };
     let soft = soft.min(SERVER_DESCRIPTORS);
+    // The limit is on numbers, so a number below it is free for each descriptor above it. The server
+    // also closes the socket files of senders when it has no other descriptor left.
+    let is_free = |(number, target): &&(u64, String)| *number >= soft || is_socket_file(target);
+    let free = targets.iter().filter(is_free).count();
     set_descriptor_limit(pid, soft, hard);
     let mut clients = Vec::new();
-    for _ in 0..rng.usize(20..60) + spared {
+    for _ in 0..rng.usize(20..60) + free {
         let peer = Peer::open(world, Kind::choose(rng));
         // One that was told already has nobody to send to.
         let _ = peer.try_send(rng.usize(1..100));
