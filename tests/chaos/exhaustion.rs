@@ -92,7 +92,7 @@ pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excu
     let open = targets.len() as u64;
     let soft = if rng.u8(..3) == 0 { lowest } else { open + rng.u64(..8) };
     let soft = soft.min(SERVER_DESCRIPTORS);
-    // The limit is on numbers, so a number below it is free for each descriptor above it. The server
+    // The limit is on numbers: for each descriptor above it a number below it is free. The server
     // also closes the socket files of senders when it has no other descriptor left.
     let is_free = |(number, target): &&(u64, String)| *number >= soft || is_socket_file(target);
     let free = targets.iter().filter(is_free).count();
