@@ -40,7 +40,7 @@ tests_of() {
   streams) echo 'lib echo::stream::tests::properties' ;;
   packets)
     echo 'lib echo::datagram::tests::properties'
-    echo 'lib echo::datagram::tests::crowd::properties'
+    echo 'lib echo::datagram::tests::pressure::properties'
     echo 'lib socket::batch::line::tests::properties'
     ;;
   control) echo 'lib socket::sys::control::tests::properties' ;;

@@ -46,13 +46,13 @@
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
 //! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, bulk that goes by pipes in
-//! `echo/stream/bulk.rs`, a full receiver in `echo/backlog.rs`, a full send buffer in
-//! `echo/crowd.rs`, what errors of accept mean in `echo/accept.rs`, who is not answered in
-//! `echo/guard.rs`, what a peer can cost in `echo/bounds.rs`, the drain in `echo/life.rs`, a socket
-//! that a service manager passed in `socket/adopt.rs`. Of the program around it: that manager in
-//! `cli/serve/passed.rs` and `cli/serve/supervisor.rs`, what a sandboxed server may still do in
-//! `cli/serve/sandbox/`, and in `cli/serve/metrics/` a third handler of the reactor, which speaks
-//! HTTP. Of the generator: from when latency counts is in `load/pacing.rs`, which message may be
+//! `echo/stream/bulk.rs`, a full receiver in `echo/datagram/held_replies.rs`, a full send buffer in
+//! `echo/datagram/pressure.rs`, what errors of accept mean in `echo/accept.rs`, which datagrams get
+//! no reply in `echo/guard.rs`, what a peer can cost in `echo/bounds.rs`, the drain in
+//! `echo/stage.rs`, a socket that a service manager passed in `socket/adopt.rs`. Of
+//! the program around it: that manager in `cli/serve/passed.rs` and `cli/serve/supervisor.rs`,
+//! what a sandboxed server may still do in `cli/serve/sandbox/`, and in `cli/serve/metrics/` a
+//! third handler of the reactor, which speaks HTTP. Of the generator: from when latency counts is in `load/pacing.rs`, which message may be
 //! sent in `load/run.rs`, what an echo is taken for in `load/window.rs` and `load/stream.rs`, the
 //! phases of a run in `load/course.rs`, who was the limit in `report/health.rs`. Of both: how UDP
 //! and Unix datagrams differ is in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in
@@ -73,7 +73,7 @@
 //!   `socket/pipe.rs`. Off by [`Options::splice`](echo::Options::splice), `serve --no-splice`.
 //! - *Spared polls*: a spinning loop tries one or two hot sources first: `reactor/spin.rs`. Off by
 //!   [`Spin::Never`](reactor::Spin::Never), which is the default.
-//! - *Several loops*, each whole, on one port: `echo/listen.rs`, `echo/places.rs`,
+//! - *Several loops*, each whole, on one port: `echo/listen.rs`, `echo/permits.rs`,
 //!   `cli/serve/loops.rs`. One is the default.
 //!
 //! # Invariants

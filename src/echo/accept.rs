@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::counters::{Cause, Tally};
 use super::guard::{Guard, Subject};
-use super::places::Places;
+use super::permits::Places;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
 

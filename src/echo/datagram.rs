@@ -1,6 +1,8 @@
 //! The packet mover: receive a batch, decide each answer, send a batch, hold what would block.
 
 mod errors;
+mod held_replies;
+mod pressure;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -9,13 +11,13 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::errors::answer_cause;
 use self::errors::length_refused;
-use super::backlog::PeerBacklog;
+use self::held_replies::PeerBacklog;
 use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
 use super::counters::{Cause, Tally};
 use super::guard::{Asked, Guard};
-use super::ways::Ways;
+use super::reply_paths::Ways;
 use crate::reactor::Next;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel};

@@ -4,21 +4,20 @@
 //! with a forged source (CVE-1999-0103, CVE-2024-2169). The loop guard leaves unanswered what no
 //! client sends: see [`Options::loop_guard`](super::Options::loop_guard).
 
-mod access;
+mod client_key;
 mod loops;
 mod quota;
 mod rate;
-mod subject;
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
-pub use self::access::Access;
+pub(super) use self::client_key::Subject;
 pub(super) use self::loops::Asked;
 use self::loops::LoopGuard;
 pub(super) use self::quota::Quota;
 pub(super) use self::rate::RateLimit;
-pub(super) use self::subject::Subject;
+use super::access::Access;
 use super::counters::Cause;
 use super::options::Options;
 

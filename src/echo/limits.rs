@@ -3,7 +3,7 @@
 use super::accept::Gate;
 use super::guard::{Quota, RateLimit};
 use super::options::{Answer, Options};
-use super::places::Places;
+use super::permits::Places;
 use super::stream::OwedBytes;
 
 /// How many connections there may be, in all and from one address, how many datagrams of one source

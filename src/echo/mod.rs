@@ -33,50 +33,49 @@
 //! ```
 
 mod accept;
-mod backlog;
+mod access;
 mod bounds;
 mod clock;
 mod connection;
 mod counters;
-mod crowd;
 mod datagram;
 mod guard;
-mod life;
 mod limits;
 mod listen;
 mod observer;
 mod options;
-mod places;
+mod permits;
+mod reply_paths;
 mod request;
-mod resting;
 mod source;
+mod stage;
 mod stream;
-mod ways;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+pub use self::access::Access;
 pub use self::counters::{Cause, Counters, Effect, Tally, Traffic};
-pub use self::guard::Access;
 pub use self::limits::Limits;
 pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Answer, Options};
+pub use self::reply_paths::WAY_DESCRIPTORS_MAX;
 pub use self::request::{Reply, Request, Snapshot};
 pub use self::source::Source;
-pub use self::ways::WAY_DESCRIPTORS_MAX;
 
 use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
 use self::bounds::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, SCRATCH_BYTES};
 use self::datagram::PacketWork;
 use self::guard::Guard;
-use self::life::Life;
 use self::observer::notice_losses;
-use self::places::Places;
+use self::permits::Places;
+use self::reply_paths::Ways;
 use self::source::{Connection, Kind, Packets};
+use self::stage::Life;
 use self::stream::{ByteMover, OwedBytes};
-use self::ways::Ways;
 use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::access::Access;
 use super::bounds::EXCESS_BYTES_PER_SECOND_MAX;
-use super::guard::Access;
 use crate::socket::SocketOptions;
 
 /// What a message is answered with.

@@ -8,15 +8,15 @@
 //! takes the echo: it looks at its input without taking it, writes, and takes what it has written.
 
 mod bulk;
-mod owed;
+mod unsent;
 mod untaken;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use self::bulk::Gauge;
-use self::owed::Owed;
-pub(super) use self::owed::OwedBytes;
+use self::unsent::Owed;
+pub(super) use self::unsent::OwedBytes;
 use self::untaken::Untaken;
 use super::bounds::{LINGER_READ_KIB_MAX, READS_PER_SLICE};
 use super::clock::Moment;

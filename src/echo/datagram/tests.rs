@@ -4,8 +4,8 @@ use self::script::{Incoming, Outcome, Scene, Script, from, udp};
 use super::*;
 use crate::echo::bounds::{BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE};
 
-mod crowd;
 mod peers;
+mod pressure;
 mod properties;
 mod script;
 mod trains;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::subject::Subject;
+use super::client_key::Subject;
 
 /// So many connections of each address. Clones are one count: servers that share it have one limit.
 ///

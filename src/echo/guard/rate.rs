@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::subject::Subject;
+use super::client_key::Subject;
 use crate::echo::bounds::{RATE_SETS, RATE_WAYS};
 
 const SECOND_NS: u64 = 1_000_000_000;

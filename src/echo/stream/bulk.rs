@@ -20,7 +20,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::owed::Owed;
+use super::unsent::Owed;
 use super::{ByteMover, Phase, StreamWork};
 use crate::echo::bounds::SPLICE_BYTES_MAX;
 use crate::echo::counters::Tally;
