@@ -47,16 +47,17 @@
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
 //! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, bulk that goes by pipes in
 //! `echo/stream/bulk.rs`, a full receiver in `echo/datagram/held_replies.rs`, a full send buffer in
-//! `echo/datagram/pressure.rs`, what errors of accept mean in `echo/accept.rs`, which datagrams get
+//! `echo/datagram/pressure.rs`, what an error means in `echo/cause/errors.rs`, which datagrams get
 //! no reply in `echo/guard.rs`, what a peer can cost in `echo/bounds.rs`, the drain in
 //! `echo/stage.rs`, a socket that a service manager passed in `socket/adopt.rs`. Of
 //! the program around it: that manager in `cli/serve/passed.rs` and `cli/serve/supervisor.rs`,
 //! what a sandboxed server may still do in `cli/serve/sandbox/`, and in `cli/serve/metrics/` a
-//! third handler of the reactor, which speaks HTTP. Of the generator: from when latency counts is in `load/pacing.rs`, which message may be
-//! sent in `load/run.rs`, what an echo is taken for in `load/window.rs` and `load/stream.rs`, the
-//! phases of a run in `load/course.rs`, who was the limit in `report/health.rs`. Of both: how UDP
-//! and Unix datagrams differ is in `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in
-//! `socket/pipe.rs`, what a loop measures of its turns in `reactor/meter.rs`, flags in `cli/`.
+//! third handler of the reactor, which speaks HTTP. Of the generator: from when latency counts is
+//! in `load/pacing.rs`, which message may be sent in `load/run.rs`, what an echo is taken for in
+//! `load/window.rs` and `load/stream.rs`, the phases of a run in `load/course.rs`, who was the
+//! limit in `report/health.rs`. Of both: how UDP and Unix datagrams differ is in
+//! `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in `socket/pipe.rs`, what a loop
+//! measures of its turns in `reactor/meter.rs`, flags in `cli/`.
 //!
 //! # Fast paths
 //!

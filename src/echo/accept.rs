@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::counters::{Cause, Tally};
+use super::cause::{Cause, accept_cause};
+use super::counters::Tally;
 use super::guard::{Guard, Subject};
 use super::permits::Places;
 use crate::readiness::Readiness;
@@ -189,32 +190,6 @@ fn keep<T>(
     None
 }
 
-/// Sorts the errors of accept(2) into those of the one connection, which is gone, and those of
-/// this host, which last. Linux passes on pending network errors of the new socket; its manual
-/// page says to treat them like `EAGAIN`, EPERM being a firewall's.
-fn accept_cause(error: &io::Error) -> Cause {
-    match error.raw_os_error() {
-        Some(
-            libc::ECONNABORTED
-            | libc::ECONNRESET
-            | libc::EPROTO
-            | libc::EPERM
-            | libc::ENETDOWN
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::EHOSTUNREACH
-            | libc::ENOPROTOOPT
-            | libc::EOPNOTSUPP
-            | libc::ETIMEDOUT,
-        ) => Cause::AcceptAborted,
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        Some(libc::ENONET) => Cause::AcceptAborted,
-        Some(libc::EMFILE | libc::ENFILE) => Cause::AcceptNoDescriptor,
-        Some(libc::ENOBUFS | libc::ENOMEM) => Cause::AcceptNoMemory,
-        _ => Cause::AcceptFailed,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -257,7 +232,8 @@ mod tests {
         room: usize,
         options: &Options,
     ) -> (Accepted, usize, Tally) {
-        let (places, mut guard) = (Places::new(room), Guard::new(options));
+        let (places, mut guard) =
+            (Places::new(room), Guard::new(&options.access, options.loop_guard));
         let limits = Limits::new(options);
         guard.count_by(limits.rate, limits.quota);
         let (mut readiness, mut tally) = (Readiness::READABLE, Tally::default());

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Instant;
 
 use super::Server;
+use super::cause::{Cause, stream_cause};
 use super::clock::Moment;
-use super::counters::Cause;
 use super::observer::{Notice, Observer};
 use super::options::Answer;
 use super::source::Connection;
@@ -99,18 +99,5 @@ impl<O: Observer> Server<O> {
             stream.reset_at_close();
         }
         Some(cause)
-    }
-}
-
-pub(super) fn stream_cause(error: &io::Error) -> Cause {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Cause::Reset,
-        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Cause::BrokenPipe,
-        io::ErrorKind::OutOfMemory => Cause::NoMemory,
-        io::ErrorKind::TimedOut
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown => Cause::TimedOut,
-        _ => Cause::StreamFailed,
     }
 }

@@ -9,13 +9,13 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-pub(super) use self::errors::answer_cause;
 use self::errors::length_refused;
 use self::held_replies::PeerBacklog;
 use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
-use super::counters::{Cause, Tally};
+use super::cause::{Cause, answer_cause};
+use super::counters::Tally;
 use super::guard::{Asked, Guard};
 use super::reply_paths::Ways;
 use crate::reactor::Next;

@@ -18,8 +18,7 @@ use self::loops::LoopGuard;
 pub(super) use self::quota::Quota;
 pub(super) use self::rate::RateLimit;
 use super::access::Access;
-use super::counters::Cause;
-use super::options::Options;
+use super::cause::Cause;
 
 /// What is asked of each datagram, and of each connection that was accepted. What is switched off
 /// costs a branch.
@@ -35,10 +34,10 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(options: &Options) -> Guard {
+    pub(super) fn new(access: &Access, has_loop_guard: bool) -> Guard {
         Guard {
-            access: Some(options.access.clone()).filter(|access| !access.is_open()),
-            loops: options.loop_guard.then(LoopGuard::new),
+            access: Some(access.clone()).filter(|access| !access.is_open()),
+            loops: has_loop_guard.then(LoopGuard::new),
             rate: None,
             excess: None,
             quota: None,

@@ -35,6 +35,7 @@
 mod accept;
 mod access;
 mod bounds;
+mod cause;
 mod clock;
 mod connection;
 mod counters;
@@ -57,7 +58,8 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 pub use self::access::Access;
-pub use self::counters::{Cause, Counters, Effect, Tally, Traffic};
+pub use self::cause::{Cause, Effect};
+pub use self::counters::{Counters, Tally, Traffic};
 pub use self::limits::Limits;
 pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
@@ -122,7 +124,7 @@ impl<O: Observer> Server<O> {
         let limits = Limits::new(&options);
         let mut server = Server {
             life: Life::new(&options),
-            guard: Guard::new(&options),
+            guard: Guard::new(&options.access, options.loop_guard),
             ways: options.loop_guard.then(Ways::default),
             places: limits.places.clone(),
             pipes: PipePool::new(options.splice),

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::counters::{Cause, Counters, Tally};
+use super::cause::Cause;
+use super::counters::{Counters, Tally};
 use crate::endpoint::Transport;
 use crate::error::reason;
 use crate::socket::Peer;

@@ -12,8 +12,7 @@ use std::time::Instant;
 use socket2::SockAddr;
 
 use super::bounds::{UNIX_SLOTS, WAY_CHECK_INTERVAL, WAYS_MAX};
-use super::counters::Cause;
-use super::datagram::answer_cause;
+use super::cause::{Cause, answer_cause};
 use crate::socket::{Astray, Pathfinder, Way};
 
 /// Descriptors of a server for the ways back to Unix datagram senders, beside those of its sockets:

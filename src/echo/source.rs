@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::Interest;
 
-use super::counters::{Cause, Tally};
+use super::cause::Cause;
+use super::counters::Tally;
 use super::datagram::PacketMover;
 use super::guard::Subject;
 use super::stream::ByteMover;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::bounds::{LINGER_MAX, LOOKS_PER_SWEEP, PLACE_RETRY};
+use super::cause::Cause;
 use super::clock::{Clock, Moment};
-use super::counters::Cause;
 use super::observer::{Notice, Observer};
 use super::options::Options;
 use super::source::{Connection, Kind, Source};

@@ -263,7 +263,7 @@ fn the_page_on_bench_names_every_key_of_the_document() {
 
 #[test]
 fn the_page_on_serve_names_every_counter() {
-    let counters = include_str!("../../src/echo/counters.rs");
+    let counters = include_str!("../../src/echo/cause.rs");
     let entries = counters.lines().filter_map(|line| line.trim().strip_prefix("(Cause::"));
     let names: Vec<String> =
         entries.filter_map(|entry| Some(entry.split('"').nth(1)?.to_owned())).collect();

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 
-use super::errors::answer_cause;
-use super::pressure::{Crowd, Verdict};
 use super::PacketWork;
+use super::pressure::{Crowd, Verdict};
 use crate::echo::bounds::{
     HELD_ANSWERS_PER_PEER_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_PEER_MAX, HELD_PEERS_MAX,
     RETRIED_PER_SLICE, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
 };
-use crate::echo::counters::Cause;
+use crate::echo::cause::{Cause, answer_cause};
 use crate::socket::batch::{Batch, Parcel, SendBufUse};
 use crate::socket::unix_name;
 

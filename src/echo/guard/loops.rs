@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::echo::counters::Cause;
+use crate::echo::cause::Cause;
 
 /// Ports below are those of services: clients are given none of them (IANA's system ports, RFC 6335
 /// 6), and no program has one without privilege.
