@@ -33,8 +33,8 @@ tests_of() {
   endpoints) echo 'lib endpoint::properties' ;;
   arguments)
     echo 'lib units::properties'
-    echo 'lib report::assert::properties'
-    echo 'lib report::distribution::properties'
+    echo 'lib measured::assert::properties'
+    echo 'lib measured::distribution::properties'
     echo 'bin cli::properties'
     ;;
   streams) echo 'lib echo::stream::tests::properties' ;;

@@ -33,15 +33,17 @@
 //! ```text
 //! main.rs  cli/                       flags, stdout, exit codes (the program alone)
 //!    │
-//! echo/        load/ → report/        what to do with a source: two handlers of one reactor
-//!    │           │
+//! echo/        load/    report/       two handlers of one reactor │ facts of a run in words
+//!    │           └──┬──┘
+//!    │          measured/             the facts of a run, as plain data
+//!    │
 //! reactor/     socket/                when a source may run │ how bytes move
 //!    │           │
 //! readiness  endpoint  error  units   leaves: they import nothing of this crate
 //! ```
 //!
 //! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/
-//! (which reports by report/) and send/, both on client/.
+//! (which counts into measured/) and send/, both on client/.
 //!
 //! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
 //! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
@@ -55,7 +57,7 @@
 //! third handler of the reactor, which speaks HTTP. Of the generator: from when latency counts is
 //! in `load/pacing.rs`, which message may be sent in `load/run.rs`, what an echo is taken for in
 //! `load/window.rs` and `load/stream.rs`, the phases of a run in `load/course.rs`, who was the
-//! limit in `report/health.rs`. Of both: how UDP and Unix datagrams differ is in
+//! limit in `measured/health.rs`. Of both: how UDP and Unix datagrams differ is in
 //! `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in `socket/pipe.rs`, what a loop
 //! measures of its turns in `reactor/meter.rs`, flags in `cli/`.
 //!
@@ -114,6 +116,8 @@ pub mod endpoint;
 mod error;
 #[cfg(feature = "program")]
 pub mod load;
+#[cfg(feature = "program")]
+pub mod measured;
 #[cfg(feature = "program")]
 pub mod ping;
 pub mod reactor;

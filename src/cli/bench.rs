@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use resound::load::{Findings, Generator};
+use resound::measured::{Report, Status, Warning};
 use resound::reactor::{Reactor, Spin};
-use resound::report::{Report, Status, Warning};
 
 pub(super) use self::arguments::Arguments;
 use self::course::Console;
@@ -71,11 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Refusal::Failed(error) => (error, FAILED),
             };
             complain(&error);
-            let report = arguments.described(Report::failed(
-                document::PROGRAM,
-                document::typed_words(),
-                &error,
-            ));
+            let report = arguments.described(Report::failed(document::typed_words(), &error));
             // Those that the run did not come to.
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(output::Output::open_after_failure));
@@ -88,7 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 #[cfg(test)]
 pub(super) fn document_of(arguments: &Arguments) -> String {
     let error = arguments.check().err().unwrap_or_default();
-    arguments.described(Report::failed(document::PROGRAM, Vec::new(), &error)).to_json()
+    arguments.described(Report::failed(Vec::new(), &error)).to_json()
 }
 
 fn exit_code(report: &Report) -> u8 {

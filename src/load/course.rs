@@ -12,8 +12,8 @@ use super::options::Options;
 use super::pacing::sleep_for;
 use super::source::Source;
 use super::{Generator, Observer};
+use crate::measured::{Flows, Messages, Mode};
 use crate::reactor::{Context, Sources, Spin};
-use crate::report::{Flows, Messages, Mode};
 
 /// Overdue messages and slow connections are looked for this often in a timeout's length, within
 /// bounds: a millisecond is what a poll can wait, an eighth of a second what a person notices.

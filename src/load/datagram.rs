@@ -13,8 +13,8 @@ use super::stream::Step;
 use super::tally::{InFlight, Streak};
 use super::window::{Arrival, Window};
 use crate::endpoint::Transport;
+use crate::measured::{Difference, LossCause};
 use crate::readiness::Readiness;
-use crate::report::{Difference, LossCause};
 use crate::socket::{Datagram, Target};
 
 /// Datagrams received in one slice; the train that goes beyond is taken whole. As many are sent in

@@ -6,10 +6,10 @@ use super::shortfall::LOAD_MADE_MIN;
 use super::{Arrival, Generator, Observer};
 use crate::endpoint::Transport;
 use crate::error::Error;
-use crate::reactor::Spin;
-use crate::report::{
+use crate::measured::{
     Bytes, Difference, Distribution, Flows, Hiccups, Losses, Messages, Pacing, Rate, Status, Trains,
 };
+use crate::reactor::Spin;
 
 /// The facts of a run. Times are nanoseconds.
 #[derive(Debug)]

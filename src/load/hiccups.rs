@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::meter::thread_cpu_ns;
-use crate::report::Hiccups;
+use crate::measured::Hiccups;
 
 /// A shorter one is not counted: the scheduler gives a busy neighbour slices of some milliseconds,
 /// and [`Meter`](super::meter::Meter) adds these waits up.

@@ -78,9 +78,9 @@ use self::run::Run;
 use self::source::{Ending, Flow, is_reset};
 use self::stream::Step;
 use crate::error::Error;
+use crate::measured::{Interval, LossCause, Mode};
 use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
-use crate::report::{Interval, LossCause, Mode};
 use crate::socket::out_of_ports;
 
 /// Hears of a run while it goes on. Called on the loop's thread, so it must not block.

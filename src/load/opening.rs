@@ -14,8 +14,8 @@ use super::stream::StreamMover;
 use super::{Generator, Observer};
 use crate::endpoint::Transport;
 use crate::error::Error;
+use crate::measured::LossCause;
 use crate::reactor::Context;
-use crate::report::LossCause;
 use crate::socket::{Datagram, SocketOptions, Stream, Target};
 
 /// Connections begun in one step, and the time between two steps. A server with a listen backlog

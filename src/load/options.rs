@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::pacing::Arrival;
 use crate::endpoint::Transport;
+use crate::measured::Mode;
 use crate::reactor::Spin;
-use crate::report::Mode;
 use crate::socket::{SocketOptions, Target};
 
 /// The load to make, and for how long.

@@ -7,7 +7,7 @@ use super::outages::Outages;
 use super::pacing::{Arrival, Schedule};
 use super::pattern::{MessageName, Pattern};
 use super::tally::{InFlight, Tally};
-use crate::report::Difference;
+use crate::measured::Difference;
 use crate::socket::Target;
 
 /// Bytes written or read at once. Larger messages go in pieces; smaller ones, where a connection

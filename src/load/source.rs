@@ -9,9 +9,9 @@ use super::datagram::DatagramMover;
 use super::run::Run;
 use super::stream::{Step, StreamMover};
 use super::tally::InFlight;
+use crate::measured::LossCause;
 use crate::reactor;
 use crate::readiness::Readiness;
-use crate::report::LossCause;
 use crate::socket::{Datagram, Stream};
 
 /// One source of a [`Generator`](super::Generator): made by it, held by its reactor.

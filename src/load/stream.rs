@@ -10,8 +10,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use super::pattern::MessageName;
 use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use super::tally::InFlight;
+use crate::measured::{Difference, LossCause};
 use crate::readiness::Readiness;
-use crate::report::{Difference, LossCause};
 
 /// Reads of one slice, and writes: with the scratch buffer of 64 KiB a flow moves 256 KiB each way
 /// before the next has its turn.

@@ -1,7 +1,9 @@
 //! What became of messages and connections, and how long echoes took.
 
 use super::hiccups::Watch;
-use crate::report::{Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, Trains};
+use crate::measured::{
+    Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, Trains,
+};
 
 /// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
 #[derive(Debug)]
@@ -273,7 +275,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::PercentileList;
+    use crate::measured::PercentileList;
 
     /// A message of an open loop.
     fn message(intended_ns: u64, sent_ns: u64) -> InFlight {

@@ -5,7 +5,7 @@ pub(super) mod rig;
 use super::run::Run;
 use super::*;
 use crate::endpoint::{Transport, UnixName};
-use crate::report::Messages;
+use crate::measured::Messages;
 use crate::socket::Target;
 
 /// Long for a test that sets the clock itself.

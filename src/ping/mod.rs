@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::report::{Distribution, Messages};
+use crate::measured::{Distribution, Messages};
 
 /// The longest probe. A few are held in memory, and none of use is longer.
 pub const LENGTH_MAX: usize = 16 << 20;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Figures;
-use crate::report::{Distribution, Messages};
+use crate::measured::{Distribution, Messages};
 
 /// So many of the last probes are remembered, to tell a late echo from one that came before. Until
 /// the oldest of that many has been answered or lost, no more are made. In 2 MiB.

@@ -17,7 +17,7 @@ use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Outcome};
 use crate::client::connect::failure;
 use crate::endpoint::{Endpoint, look_up_timed_out};
 use crate::error::{Error, reason};
-use crate::report::{Distribution, Messages};
+use crate::measured::{Distribution, Messages};
 
 /// Without an interval, the time from a probe that was refused to the next, which no answer sets
 /// off: the least of ping(8) when it floods.

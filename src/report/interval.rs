@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::words::{rate_text, time_text};
-use super::{Interval, Messages, Mode, Percentile, PercentileList, Summary};
+use crate::measured::{Interval, Messages, Mode, Percentile, PercentileList, Summary};
 
 /// The line's fields, in their order.
 #[derive(Serialize)]
@@ -151,7 +151,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::report::Distribution;
+    use crate::measured::Distribution;
 
     fn interval(echoes: u64) -> Interval {
         let mut latency = Distribution::new();

@@ -1,81 +1,27 @@
 //! The JSON document. `schema.json` beside this file says what each key is; version 1 gains keys
 //! and never loses or renames one.
 
-use serde::Serializer;
-
 use super::words::one_line;
-use super::{
-    Bytes, CommandLine, Environment, Flows, Generator, Hiccups, LoadLoop, Losses, Messages, Mode,
-    Pacing, PercentileList, Rate, Report, Status, Summary, VERSION, Verdict,
-};
+use crate::measured::{CommandLine, Report};
 
 impl Report {
     /// That of a run that could not start: the error on one line, and 0, null or an empty list for
     /// all that was never measured. `typed` are the words after the program's name.
     ///
     /// ```
-    /// use resound::report::Report;
+    /// use resound::measured::Report;
     ///
     /// let typed = vec!["bench".to_owned(), "-J".to_owned()];
-    /// let report = Report::failed("resound 0.1.0", typed, "cannot connect: refused");
+    /// let report = Report::failed(typed, "cannot connect: refused");
     /// let json: serde_json::Value = serde_json::from_str(&report.to_json())?;
     /// assert_eq!(json["status"], "error");
     /// assert_eq!(json["messages"]["sent"], 0);
     /// # Ok::<(), serde_json::Error>(())
     /// ```
-    pub fn failed(program: &str, typed: Vec<String>, error: &str) -> Report {
-        Report {
-            version: VERSION,
-            program: program.to_owned(),
-            status: Status::Error,
-            error: Some(one_line(error)),
-            endpoint: String::new(),
-            embedded_server: false,
-            label: None,
-            mode: Mode::Echo,
-            load_loop: LoadLoop::Closed,
-            depth: 0,
-            connections: 0,
-            length: 0,
-            options: CommandLine { typed, meant: serde_json::Map::new() },
-            environment: Environment::default(),
-            elapsed_ns: 0,
-            planned_ns: None,
-            load_made: 0.0,
-            is_interrupted: false,
-            warmup_ns: 0,
-            drain_ns: 0,
-            rate: Rate::default(),
-            messages: Messages::default(),
-            losses: Losses::default(),
-            warmup_messages: Messages::default(),
-            flows: Flows::default(),
-            bytes: Bytes::default(),
-            trains: None,
-            latency_ns: Summary::empty(&PercentileList::default()),
-            service_time_ns: None,
-            hiccups: Hiccups::default(),
-            generator: Generator {
-                verdict: Verdict::Ok,
-                schedule_lag_ns: None,
-                held_back: 0,
-                unsent: 0,
-                cpu_share: 0.0,
-                wait_share: None,
-                wait_ns_mean: None,
-                cpu_ns_per_message: 0,
-                cpu_ns_process: 0,
-                pacing: Pacing::None,
-                saturated_values: 0,
-                intervals_lost: 0,
-            },
-            first_difference: None,
-            asserts: Vec::new(),
-            warnings: Vec::new(),
-            latency: None,
-            service_time: None,
-            schedule_lag: None,
-        }
+    pub fn failed(typed: Vec<String>, error: &str) -> Report {
+        let meant = serde_json::Map::new();
+        let options = CommandLine { typed, meant };
+        Report { error: Some(one_line(error)), options, ..Report::default() }
     }
 
     /// The document on many lines, with the last one's end.
@@ -93,29 +39,12 @@ impl Report {
     }
 }
 
-/// JSON has no word for infinity, nor for what is not a number: 0 stands for both.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
-pub(super) fn finite<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(if value.is_finite() { *value } else { 0.0 })
-}
-
-/// As [`finite`], and none is null.
-pub(super) fn finite_or_null<S: Serializer>(
-    value: &Option<f64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => finite(value, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::report::{Outcome, samples};
+    use crate::measured::{Outcome, Rate, samples};
 
     fn parsed(text: &str) -> Value {
         serde_json::from_str(text).unwrap()
@@ -159,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_run_that_could_not_start_has_every_key() {
-        let report = Report::failed("resound 0.1.0", vec!["bench".to_owned()], "two\nlines");
+        let report = Report::failed(vec!["bench".to_owned()], "two\nlines");
         let failed = parsed(&report.to_json());
         assert_eq!(failed["error"], r"two\nlines");
         assert_eq!(failed["options"]["typed"], json!(["bench"]));

@@ -9,10 +9,11 @@ use std::fmt;
 
 use self::page::{COLUMNS_MAX, Page};
 use self::times::times;
+use super::health_text;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
-use super::{
-    Assertion, Difference, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, Report,
-    Status, Verdict, health_text,
+use crate::measured::{
+    Assertion, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, Report, Status, Unit,
+    Verdict,
 };
 
 impl fmt::Display for Report {
@@ -369,7 +370,7 @@ fn assert_text(outcome: &Outcome) -> String {
     let held = if outcome.held { "held" } else { "NOT held" };
     let value = match outcome.value {
         Some(value) => match outcome.expression.parse::<Assertion>() {
-            Ok(assertion) => assertion.value_text(value),
+            Ok(assertion) => value_text(value, assertion.unit()),
             Err(_) => value.to_string(),
         },
         None => "no value, or too few samples for one".to_owned(),
@@ -377,23 +378,19 @@ fn assert_text(outcome: &Outcome) -> String {
     format!("{held}: {} ({value})", one_line(&outcome.expression))
 }
 
-impl fmt::Display for Difference {
-    /// `first difference: connection 3, message 17, byte 5: sent 0x41, received 0x42`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "first difference: connection {}, ", self.flow)?;
-        match self.message {
-            Some(message) => write!(f, "message {message}, ")?,
-            None => write!(f, "an echo of no message that was sent, ")?,
-        }
-        write!(f, "byte {}: ", self.offset)?;
-        match self.sent {
-            Some(byte) => write!(f, "sent 0x{byte:02x}, ")?,
-            None => write!(f, "sent nothing there, ")?,
-        }
-        match self.received {
-            Some(byte) => write!(f, "received 0x{byte:02x}"),
-            None => write!(f, "received nothing there"),
-        }
+/// A value with its unit.
+fn value_text(value: f64, unit: Unit) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float to integer cast saturates; no value is negative"
+    )]
+    let whole = value as u64;
+    match unit {
+        Unit::Time => time_text(whole),
+        Unit::Rate => format!("{} a second", rate_text(value)),
+        Unit::Percent => format!("{value:.4} %"),
+        Unit::Count => count_text(whole),
     }
 }
 

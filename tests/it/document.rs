@@ -1,6 +1,6 @@
 //! The JSON document as the library writes it, and the checker that other tests rely on.
 
-use resound::report::{
+use resound::measured::{
     Difference, Distribution, Environment, Interval, Messages, Outcome, Report, Summary, Warning,
 };
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::schema::{
 
 /// One that has all that a document can have.
 fn full_document() -> Value {
-    let mut report = Report::failed("resound 0.1.0", vec!["bench".to_owned()], "refused");
+    let mut report = Report::failed(vec!["bench".to_owned()], "refused");
     let mut distribution = Distribution::new();
     (0..1_000).for_each(|value| distribution.record(value * 1_000));
     let summary: Summary = distribution.summary(&"50,99.9".parse().unwrap());
@@ -40,7 +40,7 @@ fn every_key_of_a_document_is_in_the_schema() {
 
 #[test]
 fn a_run_that_could_not_start_has_a_valid_document() {
-    let report = Report::failed("resound 0.1.0", Vec::new(), "cannot connect: refused");
+    let report = Report::failed(Vec::new(), "cannot connect: refused");
     check_bench_document(&serde_json::from_str(&report.to_json_line()).unwrap());
 }
 

@@ -18,11 +18,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/reactor/", &["readiness"]),
     ("src/socket/", &["endpoint", "error", "socket"]),
     ("src/echo/", &["endpoint", "error", "readiness", "reactor", "socket"]),
-    ("src/report/", &["units"]),
-    ("src/load/", &["endpoint", "error", "readiness", "reactor", "report", "socket"]),
+    ("src/measured/", &["units"]),
+    ("src/report/", &["measured", "units"]),
+    ("src/load/", &["endpoint", "error", "measured", "readiness", "reactor", "socket"]),
     ("src/client/", &["endpoint", "error", "signals", "socket", "threads"]),
     ("src/send/", &["client", "endpoint", "error", "socket", "threads"]),
-    ("src/ping/", &["client", "endpoint", "error", "report", "socket", "threads"]),
+    ("src/ping/", &["client", "endpoint", "error", "measured", "socket", "threads"]),
     ("src/cli/", &["cli"]),
 ];
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use resound::load::Source;
+use resound::measured::Distribution;
 use resound::reactor::Spin;
-use resound::report::Distribution;
 
 use super::*;
 

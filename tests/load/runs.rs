@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use resound::report::{Interval, Messages, Mode, Status};
+use resound::measured::{Interval, Messages, Mode, Status};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::*;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use allocation_counter::measure;
+use resound::measured::{Messages, Trains};
 use resound::reactor::Spin;
-use resound::report::{Messages, Trains};
 use resound::socket::{Datagram, SocketOptions};
 use socket2::{SockAddr, SockRef};
 

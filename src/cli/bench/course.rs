@@ -12,12 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
+use resound::measured::{Interval, Mode, PROGRAM, PercentileList};
 use resound::reactor::Handle;
-use resound::report::{HlogWriter, Interval, Mode, PercentileList};
+use resound::report::HlogWriter;
 use resound::spawn_thread;
 
 use super::arguments::Arguments;
-use super::document::PROGRAM;
 use crate::cli::standard;
 use crate::cli::terminal::{can_redraw, columns};
 

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use resound::endpoint::Transport;
 use resound::load::Findings;
-use resound::report::{
-    CommandLine, Distribution, Environment, Format, Generator, LoadLoop, Mode, Report, Signs,
+use resound::measured::{
+    CommandLine, Distribution, Environment, Generator, LoadLoop, Mode, PROGRAM, Report, Signs,
     VERSION, Verdict, Warning,
 };
+use resound::report::Format;
 
 use super::arguments::Arguments;
 use super::cpus::Cpus;
@@ -15,9 +16,6 @@ use super::output::Output;
 use super::ports;
 use super::target::Goal;
 use crate::cli::standard;
-
-/// The program, as reports name it.
-pub(in crate::cli) const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
 
 /// From this share of the time on in which the generator ran or waited to run, a rate that was not
 /// reached is put down to it.
@@ -35,7 +33,7 @@ pub(in crate::cli) fn report_usage_failure(
     stdout_is_line: Option<bool>,
     outputs: &[OsString],
 ) {
-    let report = Report::failed(PROGRAM, typed_words(), error);
+    let report = Report::failed(typed_words(), error);
     // The line on stderr has said what matters: nothing is to be added when these fail.
     if let Some(is_line) = stdout_is_line {
         let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };

@@ -9,7 +9,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use resound::report::{Format, Report, write_csv, write_hgrm};
+use resound::measured::Report;
+use resound::report::{Format, write_csv, write_hgrm};
 
 use super::course::begin_log;
 
@@ -324,7 +325,7 @@ fn is_standard_stream(file: &fs::Metadata) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use resound::report::Distribution;
+    use resound::measured::Distribution;
 
     use super::*;
 
@@ -333,7 +334,7 @@ mod tests {
     }
 
     fn failed() -> Report {
-        Report::failed("resound", Vec::new(), "refused")
+        Report::failed(Vec::new(), "refused")
     }
 
     fn measured() -> Report {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use resound::measured::{Messages, PROGRAM, PercentileList, Status, Summary, VERSION};
 use resound::ping::{Options, Outcome};
-use resound::report::{Messages, PercentileList, Status, Summary, VERSION};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -87,7 +87,7 @@ fn empty() -> Document<'static> {
     };
     Document {
         version: VERSION,
-        program: concat!("resound ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: PROGRAM.to_owned(),
         status: Status::Error,
         error: None,
         endpoint: None,

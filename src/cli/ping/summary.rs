@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use resound::measured::{Messages, PercentileList, Summary};
 use resound::ping::{Figures, Options, Outcome};
-use resound::report::{Messages, PercentileList, Summary};
 
 /// Nanoseconds of each unit, the largest first.
 const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];

@@ -2,7 +2,7 @@
 
 use super::Phase;
 use crate::load::{Generator, Observer};
-use crate::report::{Interval, Messages};
+use crate::measured::{Interval, Messages};
 
 /// What is left of a phase is told with the interval before it if it is shorter than this part of
 /// one; so short a drain is not told if nothing happened in it.

@@ -6,8 +6,8 @@ use super::*;
 use crate::endpoint::UnixName;
 use crate::load::tests::messages;
 use crate::load::tests::rig::{Rig, tcp, udp};
+use crate::measured::{Interval, Status};
 use crate::reactor::Flow;
-use crate::report::{Interval, Status};
 use crate::socket::Target;
 
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -5,7 +5,7 @@ use super::DatagramMover;
 use crate::load::opening::RETRY_NS;
 use crate::load::run::Run;
 use crate::load::tally::InFlight;
-use crate::report::LossCause;
+use crate::measured::LossCause;
 
 impl DatagramMover {
     /// An earlier datagram did not arrive, by ICMP. The kernel keeps one such error for all that

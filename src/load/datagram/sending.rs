@@ -7,7 +7,7 @@ use super::{DatagramMover, Wire};
 use crate::load::pattern::MessageName;
 use crate::load::run::{Admission, Run};
 use crate::load::tally::InFlight;
-use crate::report::LossCause;
+use crate::measured::LossCause;
 
 /// Datagrams sent in one slice: see [`RECEIVES_PER_SLICE`](super::RECEIVES_PER_SLICE).
 pub(super) const SENDS_PER_SLICE: usize = 64;

@@ -6,7 +6,7 @@ use super::*;
 use crate::load::Options;
 use crate::load::clock::Clock;
 use crate::load::tests::{TIMEOUT_NS, messages, of_no_target, run_of};
-use crate::report::Messages;
+use crate::measured::Messages;
 
 mod corruption;
 mod properties;

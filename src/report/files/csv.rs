@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::report::{Difference, Report};
+use crate::measured::{Difference, Report};
 
 /// Writes the names of all figures on one line and the figures on the next (RFC 4180, with line
 /// feeds).
@@ -76,7 +76,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples;
+    use crate::measured::samples;
 
     /// The cells of each line; no cell of a sample has a line's end.
     fn table(report: &Report) -> Vec<Vec<String>> {
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(closed[0], table(&samples::open_run())[0]);
         assert_eq!(value(&closed, "service_time_ns_p50"), "");
         assert_eq!(value(&closed, "first_difference_offset"), "");
-        let failed = table(&Report::failed("resound 0.1.0", Vec::new(), "refused"));
+        let failed = table(&Report::failed(Vec::new(), "refused"));
         assert_eq!(closed[0], failed[0]);
         assert_eq!(value(&failed, "status"), "error");
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
-use crate::report::{Distribution, Report};
+use crate::measured::{Distribution, Report};
 
 /// Nanoseconds in the unit of the file, a microsecond.
 const SCALE: f64 = 1e3;
@@ -116,7 +116,7 @@ fn sub_buckets(histogram: &Histogram<u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples;
+    use crate::measured::samples;
 
     fn text_of(report: &Report) -> String {
         let mut out = Vec::new();
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_run_without_an_echo_is_a_file_without_rows() {
-        let mut report = Report::failed("", Vec::new(), "refused");
+        let mut report = Report::failed(Vec::new(), "refused");
         let text = text_of(&report);
         assert_eq!(text.lines().count(), 5, "{text}");
         assert!(text.contains("Total count    =            0]"), "{text}");

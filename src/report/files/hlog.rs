@@ -8,7 +8,7 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use crate::report::Interval;
+use crate::measured::Interval;
 
 /// Readers look for this line, and skip it when it is there.
 const LEGEND: &str =
@@ -101,7 +101,7 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
-    use crate::report::{Distribution, Messages};
+    use crate::measured::{Distribution, Messages};
 
     fn interval(start_ns: u64, is_warmup: bool, values: &[u64]) -> Interval {
         let mut latency = Distribution::new();

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::{body, count_text, counted, fault, head, rate_of, time_text};
-use crate::report::{Messages, Report, Verdict};
+use crate::measured::{Messages, Report, Verdict};
 
 impl Report {
     /// As text for a terminal of this width.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::{Rate, Summary, Trains, Verdict, Warning, samples};
+use crate::measured::{Difference, Rate, Summary, Trains, Verdict, Warning, samples};
 
 /// The text with each run of white space as one space: wrapping is tested on the page.
 fn words_of(report: &Report) -> String {
@@ -91,7 +91,7 @@ fn a_run_without_an_echo_says_so_in_place_of_times() {
 
 #[test]
 fn a_run_that_could_not_start_is_short() {
-    let report = Report::failed("resound 0.1.0", Vec::new(), "cannot connect: refused");
+    let report = Report::failed(Vec::new(), "cannot connect: refused");
     assert_says(&report, &["ERROR cannot connect: refused"]);
     assert_eq!(report.to_string().lines().count(), 1, "{report}");
 }
@@ -222,7 +222,25 @@ fn asserts_and_warnings_stand_at_the_end() {
     );
 }
 
+#[test]
+fn a_value_is_shown_with_its_unit() {
+    let text = |expression: &str, value| {
+        value_text(value, expression.parse::<Assertion>().unwrap().unit())
+    };
+    assert_eq!(text("p99<1ms", 71_200.0), "71.2 us");
+    assert_eq!(text("rate>1", 100_000.4), "100,000 a second");
+    assert_eq!(text("loss<1%", 0.05), "0.0500 %");
+    assert_eq!(text("lost<1", 1_000.0), "1,000");
+}
+
 proptest! {
+    #[test]
+    fn the_value_of_an_assert_is_on_one_line(value in 0.0..f64::MAX) {
+        for unit in [Unit::Time, Unit::Rate, Unit::Percent, Unit::Count] {
+            prop_assert!(!value_text(value, unit).contains(char::is_control));
+        }
+    }
+
     #[test]
     fn any_figures_fit_a_page(
         counts: [u64; 8],

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::{counted, time_text};
-use crate::report::{LoadLoop, Mode, Report, Summary};
+use crate::measured::{LoadLoop, Mode, Report, Summary};
 
 /// The table of times, and what its gaps mean.
 pub(super) fn times(report: &Report, page: &mut Page) {

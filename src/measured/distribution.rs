@@ -34,7 +34,7 @@ impl Distribution {
     /// With no value.
     ///
     /// ```
-    /// use resound::report::Distribution;
+    /// use resound::measured::Distribution;
     ///
     /// let mut distribution = Distribution::new();
     /// (1..=1000).for_each(|micros| distribution.record(micros * 1_000));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// A percentile from 0 to below 100, exactly as it was typed.
 ///
 /// ```
-/// use resound::report::Percentile;
+/// use resound::measured::Percentile;
 ///
 /// let percentile: Percentile = "99.9".parse()?;
 /// assert_eq!(percentile.rank(12_000), 11_988);

@@ -13,7 +13,7 @@ impl Environment {
     /// know.
     ///
     /// ```
-    /// use resound::report::Environment;
+    /// use resound::measured::Environment;
     ///
     /// let here = Environment::here(true, false);
     /// assert!(!here.kernel.is_empty() && here.cpus_online != Some(0));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::report::Summary;
+use crate::measured::Summary;
 
 /// The longest message.
 const MESSAGE_BYTES_MAX: usize = 200;

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use super::words::{count_text, rate_text, time_text};
-use super::{Distribution, LoadLoop, Outcome, Percentile, Report, Summary};
+use serde::Serialize;
+
+use super::{Distribution, LoadLoop, Percentile, Report, Summary, finite};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
@@ -30,10 +31,10 @@ use crate::units::{parse_count, parse_time};
 /// was sent.
 ///
 /// ```
-/// use resound::report::{Assertion, Report};
+/// use resound::measured::{Assertion, Report};
 ///
 /// let assertion: Assertion = "lost == 0".parse()?;
-/// assert!(assertion.check(&Report::failed("", Vec::new(), "")).held);
+/// assert!(assertion.check(&Report::default()).held);
 /// let no_bound = "p99<200".parse::<Assertion>().unwrap_err();
 /// assert_eq!(no_bound, "expected a time with its unit after 'p99', such as p99<200us");
 /// # Ok::<(), String>(())
@@ -44,6 +45,19 @@ pub struct Assertion {
     subject: Subject,
     operator: &'static Operator,
     bound: f64,
+}
+
+/// An `--assert` and what it was held against.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// As it was typed.
+    pub expression: String,
+    /// The value of its left side in its unit (nanoseconds, a count, a second, percent); null when
+    /// there is none, and then it does not hold.
+    #[serde(serialize_with = "finite::finite_or_null")]
+    pub value: Option<f64>,
+    /// Whether it holds.
+    pub held: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +82,9 @@ enum Statistic {
     Percentile(Percentile),
 }
 
+/// What a figure is counted in.
 #[derive(Clone, Copy, Debug)]
-enum Unit {
+pub(crate) enum Unit {
     Time,
     Rate,
     Percent,
@@ -192,23 +207,8 @@ impl Assertion {
         Outcome { expression: self.expression.clone(), value, held }
     }
 
-    /// A value of its left side, with its unit.
-    pub(super) fn value_text(&self, value: f64) -> String {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a float to integer cast saturates; no value is negative"
-        )]
-        let whole = value as u64;
-        match self.unit() {
-            Unit::Time => time_text(whole),
-            Unit::Rate => format!("{} a second", rate_text(value)),
-            Unit::Percent => format!("{value:.4} %"),
-            Unit::Count => count_text(whole),
-        }
-    }
-
-    fn unit(&self) -> Unit {
+    /// The unit of its left side.
+    pub(crate) fn unit(&self) -> Unit {
         match self.subject {
             Subject::Time(..) => Unit::Time,
             Subject::Fact(fact) => fact.unit,

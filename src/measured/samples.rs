@@ -1,9 +1,9 @@
-//! Reports for the tests of this layer.
+//! Reports for tests.
 
 use super::*;
 
 /// An open loop that went well, with a service time.
-pub(super) fn open_run() -> Report {
+pub(crate) fn open_run() -> Report {
     let mut report = closed_run();
     report.load_loop = LoadLoop::Open;
     report.embedded_server = false;
@@ -16,7 +16,7 @@ pub(super) fn open_run() -> Report {
 }
 
 /// A closed loop of ten seconds against a server of its own.
-pub(super) fn closed_run() -> Report {
+pub(crate) fn closed_run() -> Report {
     let messages =
         Messages { sent: 1_050, received: 1_000, in_flight_at_end: 50, ..Messages::default() };
     let mut distribution = Distribution::new();
@@ -58,7 +58,7 @@ pub(super) fn closed_run() -> Report {
             wait_ns_mean: Some(12_000),
             cpu_ns_per_message: 3_900,
             cpu_ns_process: 12_340_000_000,
-            ..Report::failed("", Vec::new(), "").generator
+            ..Report::default().generator
         },
         asserts: vec![Outcome {
             expression: "p99<200us".to_owned(),
@@ -66,7 +66,7 @@ pub(super) fn closed_run() -> Report {
             held: true,
         }],
         latency: Some(distribution),
-        ..Report::failed("resound 0.1.0", vec!["bench".to_owned()], "")
+        ..Report::default()
     }
 }
 
