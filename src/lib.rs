@@ -130,7 +130,6 @@ pub mod send;
 mod signals;
 pub mod socket;
 mod threads;
-#[cfg(feature = "program")]
 pub mod units;
 
 pub use error::{Error, reason};

@@ -1,4 +1,5 @@
-//! Numbers as people write them: `10k` messages, `64KiB` bytes, `200us`.
+//! Numbers as people write them: `10k` messages, `64KiB` bytes, `200us`; and times as programs
+//! keep them, in whole nanoseconds.
 //!
 //! One exact decimal parser with three tables. The crates that parse such numbers each lack one of
 //! the three readings (`k` as 1000 in a count and as 1024 in a size, fractions, `u64` range).
@@ -76,6 +77,20 @@ pub fn parse_time_above_zero(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("expected a time above 0, such as 200ms".to_owned()),
         time => Ok(time),
     }
+}
+
+/// A duration in whole nanoseconds; one of more than 584 years is `u64::MAX`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use resound::units::duration_ns;
+///
+/// assert_eq!(duration_ns(Duration::from_micros(3)), 3_000);
+/// assert_eq!(duration_ns(Duration::MAX), u64::MAX);
+/// ```
+pub fn duration_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A decimal number with one of the suffixes, exactly: what is not a whole number of the smallest

@@ -14,11 +14,12 @@ use std::time::Duration;
 use clap::Args;
 use resound::endpoint::Endpoint;
 use resound::ping::{Answer, AnswerKind, Controls, Event, LENGTH_MAX, Options, Outcome, ping};
-use resound::units::{parse_size, parse_time, parse_time_above_zero};
+use resound::report::time_text;
+use resound::units::{duration_ns, parse_size, parse_time, parse_time_above_zero};
 
 pub(super) use self::document::error_document;
 use self::document::json;
-use self::summary::{figures_line, time_text, write_summary};
+use self::summary::{figures_line, write_summary};
 use super::serve::at_least_one;
 use super::{FAILED, complain, standard};
 
@@ -152,7 +153,7 @@ fn line(options: &Options, event: &Event<'_>) -> Option<String> {
         Event::Started | Event::Figures(_) => return None,
         Event::Answer(answer) => {
             let Answer { number, length, .. } = *answer;
-            let (time, remarks) = (time_text(answer.time), remarks(answer));
+            let (time, remarks) = (time_text(duration_ns(answer.time)), remarks(answer));
             format!("{} from {endpoint}: seq={number} time={time}{remarks}", bytes(length))
         }
         Event::Lost { number, loss } if loss.is_timeout() => {

@@ -1,9 +1,11 @@
 //! The time of a run, in nanoseconds since its origin: half the size of an `Instant`, and what the
 //! histograms take.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::units::duration_ns;
 
 /// A monotonic clock with an origin of its own.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +56,6 @@ fn system_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds_ns = u64::try_from(time.tv_sec).unwrap_or(0).wrapping_mul(1_000_000_000);
     seconds_ns.wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// A duration in whole nanoseconds; one of more than 584 years is as good as that.
-pub(super) fn duration_ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ mod intervals;
 use std::time::{Duration, Instant};
 
 use self::intervals::{SHORTEST_DIVISOR, next_interval_ns};
-use super::clock::duration_ns;
 use super::hiccups::SLEEP_NS_MAX;
 use super::meter::Meter;
 use super::options::Options;
@@ -14,6 +13,7 @@ use super::source::Source;
 use super::{Generator, Observer};
 use crate::measured::{Flows, Messages, Mode};
 use crate::reactor::{Context, Sources, Spin};
+use crate::units::duration_ns;
 
 /// Overdue messages and slow connections are looked for this often in a timeout's length, within
 /// bounds: a millisecond is what a poll can wait, an eighth of a second what a person notices.

@@ -70,7 +70,7 @@ pub use self::options::Options;
 pub use self::pacing::Arrival;
 pub use self::source::Source;
 
-use self::clock::{Clock, duration_ns};
+use self::clock::Clock;
 use self::course::Course;
 use self::opening::{Opener, RETRY_NS};
 use self::pacing::DueLine;
@@ -82,6 +82,7 @@ use crate::measured::{Interval, LossCause, Mode};
 use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::out_of_ports;
+use crate::units::duration_ns;
 
 /// Hears of a run while it goes on. Called on the loop's thread, so it must not block.
 pub trait Observer {

@@ -5,7 +5,6 @@ use std::collections::{BinaryHeap, HashSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::clock::duration_ns;
 use super::datagram::DatagramMover;
 use super::options::Options;
 use super::run::Admission;
@@ -17,6 +16,7 @@ use crate::error::Error;
 use crate::measured::LossCause;
 use crate::reactor::Context;
 use crate::socket::{Datagram, SocketOptions, Stream, Target};
+use crate::units::duration_ns;
 
 /// Connections begun in one step, and the time between two steps. A server with a listen backlog
 /// of 128 accepts a step while the next is waited for: a burst beyond the backlog would wait for

@@ -1,8 +1,8 @@
 //! How much of the load asked for was made, and why the rest was not.
 
-use super::clock::duration_ns;
 use super::findings::ratio;
 use super::{Generator, Observer};
+use crate::units::duration_ns;
 
 /// A run that made less of its load than this is partial: its figures are not those of what was
 /// asked.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Figures;
 use crate::measured::{Distribution, Messages};
+use crate::units::duration_ns;
 
 /// So many of the last probes are remembered, to tell a late echo from one that came before. Until
 /// the oldest of that many has been answered or lost, no more are made. In 2 MiB.
@@ -220,7 +221,7 @@ impl Probes {
                 self.last_answered = self.last_answered.max(number);
                 self.messages.reordered += u64::from(is_reordered);
                 self.messages.received += 1;
-                self.latency.record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+                self.latency.record(duration_ns(time));
                 self.settle(number, Fate::Answered);
                 Verdict::InTime { time, is_reordered }
             }

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::units::duration_ns;
+
 /// Counts of the loop since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoopCounts {
@@ -104,7 +106,7 @@ impl Meter {
         counts.measures.events.add(counts.events - self.events_before);
         self.events_before = counts.events;
         let busy: Duration = Instant::now().saturating_duration_since(begun_at);
-        counts.measures.busy_ns.add(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX));
+        counts.measures.busy_ns.add(duration_ns(busy));
     }
 }
 

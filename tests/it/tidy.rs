@@ -15,15 +15,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/units.rs", &[]),
     ("src/signals.rs", &[]),
     ("src/threads.rs", &[]),
-    ("src/reactor/", &["readiness"]),
+    ("src/reactor/", &["readiness", "units"]),
     ("src/socket/", &["endpoint", "error", "socket"]),
     ("src/echo/", &["endpoint", "error", "readiness", "reactor", "socket"]),
     ("src/measured/", &["units"]),
     ("src/report/", &["measured", "units"]),
-    ("src/load/", &["endpoint", "error", "measured", "readiness", "reactor", "socket"]),
+    ("src/load/", &["endpoint", "error", "measured", "readiness", "reactor", "socket", "units"]),
     ("src/client/", &["endpoint", "error", "signals", "socket", "threads"]),
     ("src/send/", &["client", "endpoint", "error", "socket", "threads"]),
-    ("src/ping/", &["client", "endpoint", "error", "measured", "socket", "threads"]),
+    ("src/ping/", &["client", "endpoint", "error", "measured", "socket", "threads", "units"]),
     ("src/cli/", &["cli"]),
 ];
 

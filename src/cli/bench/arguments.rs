@@ -11,7 +11,7 @@ use resound::measured::{Assertion, Mode, PercentileList, Report};
 use resound::reactor::Spin;
 use resound::report::Format;
 use resound::socket::{SocketOptions, Target};
-use resound::units::{parse_size, parse_time, parse_time_above_zero};
+use resound::units::{duration_ns, parse_size, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
 use super::super::serve::{at_least_one, buf_size};
@@ -347,27 +347,26 @@ impl Arguments {
 
     /// Every option with its value.
     pub(super) fn meant(&self) -> Map<String, Value> {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let Value::Object(meant) = json!({
             "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
             "transport": self.transport().name(),
             "connections": self.connections,
             "length": self.length,
             "depth": self.depth(),
-            "duration_ns": self.duration().map(nanoseconds),
+            "duration_ns": self.duration().map(duration_ns),
             "count": self.count,
             "rate": self.rate,
             "arrival": word(&self.arrival),
             "mode": word(&self.mode),
             "reconnect": self.reconnect,
-            "warmup_ns": nanoseconds(self.warmup),
-            "timeout_ns": nanoseconds(self.timeout),
+            "warmup_ns": duration_ns(self.warmup),
+            "timeout_ns": duration_ns(self.timeout),
             "verify": !self.no_verify,
             "percentiles": self.percentiles.iter().map(|(text, _)| text).collect::<Vec<_>>(),
-            "interval_ns": self.interval.map(nanoseconds),
+            "interval_ns": self.interval.map(duration_ns),
             "spin": self.spin.map(|spin| match spin {
                 Spin::Never => json!(0),
-                Spin::For(time) => json!(nanoseconds(time)),
+                Spin::For(time) => json!(duration_ns(time)),
                 Spin::Always => json!("always"),
             }),
             "affinity": self.affinity,

@@ -1,10 +1,9 @@
 //! The JSON document of a ping: version 1, keys may be added, none renamed. Times are whole
 //! nanoseconds.
 
-use std::time::Duration;
-
 use resound::measured::{Messages, PROGRAM, PercentileList, Status, Summary, VERSION};
 use resound::ping::{Options, Outcome};
+use resound::units::duration_ns;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -35,14 +34,14 @@ pub(super) fn json(options: &Options, outcome: Result<&Outcome, &resound::Error>
     let mut document = Document {
         endpoint: Some(options.endpoint.to_string()),
         length: options.length,
-        interval_ns: whole_ns(options.interval),
-        timeout_ns: whole_ns(options.timeout),
+        interval_ns: duration_ns(options.interval),
+        timeout_ns: duration_ns(options.timeout),
         ..empty()
     };
     match outcome {
         Err(error) => document.error = Some(error.to_string()),
         Ok(outcome) => {
-            document.elapsed_ns = whole_ns(outcome.elapsed);
+            document.elapsed_ns = duration_ns(outcome.elapsed);
             document.messages = &outcome.messages;
             let losses = outcome.losses.iter();
             let losses = losses.map(|(loss, count)| (loss.to_string(), Value::from(*count)));
@@ -100,10 +99,6 @@ fn empty() -> Document<'static> {
         losses: Map::new(),
         latency_ns: Summary::empty(&PercentileList::default()),
     }
-}
-
-fn whole_ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn text(document: &Document<'_>) -> String {

@@ -1,9 +1,9 @@
 //! The lines at the end of a ping.
 
-use std::time::Duration;
-
 use resound::measured::{Messages, PercentileList, Summary};
 use resound::ping::{Figures, Options, Outcome};
+use resound::report::time_text;
+use resound::units::duration_ns;
 
 /// Nanoseconds of each unit, the largest first.
 const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
@@ -14,7 +14,11 @@ pub(super) fn write_summary(options: &Options, outcome: &Outcome) -> String {
     let mut lines = vec![
         String::new(),
         format!("--- {} ping statistics ---", options.endpoint),
-        format!("{}, time {}", counts(&outcome.messages, AT_END), time_text(outcome.elapsed)),
+        format!(
+            "{}, time {}",
+            counts(&outcome.messages, AT_END),
+            time_text(duration_ns(outcome.elapsed))
+        ),
     ];
     if !outcome.losses.is_empty() {
         let losses: Vec<_> =
@@ -98,52 +102,23 @@ fn times(summary: &Summary) -> Vec<String> {
 fn in_one_unit(values_ns: &[u64]) -> String {
     let greatest = values_ns.iter().copied().max().unwrap_or(0);
     let (scale, unit) = unit_of(greatest);
-    let texts: Vec<_> = values_ns.iter().map(|value| scaled(*value, scale, 3)).collect();
+    let texts: Vec<_> = values_ns.iter().map(|value| scaled(*value, scale)).collect();
     format!("{} {unit}", texts.join("/"))
-}
-
-/// A time with three digits or a few more: `71.2 us`, `1.04 ms`, `12.0 s`.
-pub(super) fn time_text(time: Duration) -> String {
-    let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let (scale, unit) = unit_of(time_ns);
-    let decimals = match time_ns / scale {
-        _ if scale == 1 => 0,
-        0..10 => 2,
-        10..100 => 1,
-        _ => 0,
-    };
-    format!("{} {unit}", scaled(time_ns, scale, decimals))
 }
 
 fn unit_of(time_ns: u64) -> (u64, &'static str) {
     *UNITS.iter().find(|(scale, _)| time_ns >= *scale).unwrap_or(&UNITS[3])
 }
 
-fn scaled(value: u64, scale: u64, decimals: usize) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+fn scaled(value: u64, scale: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three decimals are printed")]
     let scaled = value as f64 / scale as f64;
-    format!("{scaled:.decimals$}")
+    format!("{scaled:.3}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_about_three_digits() {
-        for (time_ns, text) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_000, "1.00 us"),
-            (71_234, "71.2 us"),
-            (712_345, "712 us"),
-            (1_040_000, "1.04 ms"),
-            (12_000_000_000, "12.0 s"),
-            (4_004_000_000_000, "4004 s"),
-        ] {
-            assert_eq!(time_text(Duration::from_nanos(time_ns)), text);
-        }
-    }
 
     #[test]
     fn the_times_of_a_line_have_one_unit() {
