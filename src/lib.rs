@@ -31,7 +31,9 @@
 //! Arrows say who may import whom; nothing points up, and siblings never meet (a test holds it).
 //!
 //! ```text
-//! main.rs  cli/                       flags, stdout, exit codes (the program alone)
+//! main.rs  cli/                       flags, text, exit codes (the program alone)
+//!    │
+//! daemon/                             an echo server as a service: loops, metrics, sandbox
 //!    │
 //! echo/        load/    report/       two handlers of one reactor │ facts of a run in words
 //!    │           └──┬──┘
@@ -39,7 +41,7 @@
 //!    │
 //! reactor/     socket/                when a source may run │ how bytes move
 //!    │           │
-//! readiness  endpoint  error  units   leaves: they import nothing of this crate
+//! readiness  endpoint  error  escape  process  units      leaves: no layer is below them
 //! ```
 //!
 //! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/
@@ -51,10 +53,10 @@
 //! `echo/stream/bulk.rs`, a full receiver in `echo/datagram/held_replies.rs`, a full send buffer in
 //! `echo/datagram/pressure.rs`, what an error means in `echo/cause/errors.rs`, which datagrams get
 //! no reply in `echo/guard.rs`, what a peer can cost in `echo/bounds.rs`, the drain in
-//! `echo/stage.rs`, a socket that a service manager passed in `socket/adopt.rs`. Of
-//! the program around it: that manager in `cli/serve/passed.rs` and `cli/serve/supervisor.rs`,
-//! what a sandboxed server may still do in `cli/serve/sandbox/`, and in `cli/serve/metrics/` a
-//! third handler of the reactor, which speaks HTTP. Of the generator: from when latency counts is
+//! `echo/stage.rs`, a socket that a service manager passed in `socket/adopt.rs`. Of the daemon
+//! around it: that manager in `daemon/passed.rs` and `daemon/supervisor.rs`, what a sandboxed
+//! server may still do in `daemon/sandbox/`, and in `daemon/metrics/` a third handler of the
+//! reactor, which speaks HTTP. Of the generator: from when latency counts is
 //! in `load/pacing.rs`, which message may be sent in `load/run.rs`, what an echo is taken for in
 //! `load/window.rs` and `load/stream.rs`, the phases of a run in `load/course.rs`, who was the
 //! limit in `measured/health.rs`. Of both: how UDP and Unix datagrams differ is in
@@ -77,7 +79,7 @@
 //! - *Spared polls*: a spinning loop tries one or two hot sources first: `reactor/spin.rs`. Off by
 //!   [`Spin::Never`](reactor::Spin::Never), which is the default.
 //! - *Several loops*, each whole, on one port: `echo/listen.rs`, `echo/permits.rs`,
-//!   `cli/serve/loops.rs`. One is the default.
+//!   `daemon/loops.rs`. One is the default.
 //!
 //! # Invariants
 //!
@@ -93,7 +95,7 @@
 //!    will wake it: by a timer, or when a connection closes.
 //! 5. Every slice, list and buffer has a named bound with its reason beside it.
 //! 6. One source's error never leaves the loop: it closes that source and adds to a counter.
-//! 7. Nothing below `cli/` prints or exits.
+//! 7. Nothing below `cli/` and `daemon/` prints or exits.
 //! 8. `unsafe` lives in `socket/sys.rs`.
 //!
 //! # Features
@@ -111,34 +113,33 @@ compile_error!("resound needs a Unix system: Unix sockets, and descriptors that 
 
 #[cfg(feature = "program")]
 mod client;
+#[cfg(feature = "program")]
+pub mod daemon;
 pub mod echo;
 pub mod endpoint;
 mod error;
+#[cfg(feature = "program")]
+pub mod escape;
 #[cfg(feature = "program")]
 pub mod load;
 #[cfg(feature = "program")]
 pub mod measured;
 #[cfg(feature = "program")]
 pub mod ping;
+pub mod process;
 pub mod reactor;
 mod readiness;
 #[cfg(feature = "program")]
 pub mod report;
 #[cfg(feature = "program")]
 pub mod send;
-#[cfg(feature = "signals")]
-mod signals;
 pub mod socket;
-mod threads;
 pub mod units;
 
 pub use error::{Error, reason};
 /// The version of mio whose [`Interest`](mio::Interest) a [`Source`](reactor::Source) names.
 pub use mio;
 pub use readiness::Readiness;
-#[cfg(feature = "signals")]
-pub use signals::ending_signals;
-pub use threads::spawn_thread;
 
 /// Runs the examples of the README with those of the documentation.
 #[cfg(doctest)]

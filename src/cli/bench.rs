@@ -16,6 +16,9 @@ use std::sync::atomic::AtomicBool;
 
 use resound::load::{Findings, Generator};
 use resound::measured::{Report, Status, Warning};
+use resound::process::descriptors::DescriptorLimit;
+use resound::process::ending_signals;
+use resound::process::terminal::columns;
 use resound::reactor::{Reactor, Spin};
 
 pub(super) use self::arguments::Arguments;
@@ -25,8 +28,6 @@ pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::output::OutputFile;
 use self::target::Goal;
-use super::descriptors::DescriptorLimit;
-use super::terminal::columns;
 use super::{FAILED, USAGE, complain, standard};
 
 /// An echo differed from what was sent.
@@ -127,7 +128,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let mut reactor = Reactor::new().map_err(failed)?;
     reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
     reactor
-        .watch_signals(&resound::ending_signals())
+        .watch_signals(&ending_signals())
         .map_err(|error| resound::Error::new("watch", "signals", error))?;
     let folder = goal.client_folder()?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
@@ -222,7 +223,7 @@ fn is_told_by_report(arguments: &Arguments, report: &Report, code: u8) -> bool {
 /// stopped reading.
 fn restore_signals() {
     let is_over = Arc::new(AtomicBool::new(true));
-    for signal in resound::ending_signals() {
+    for signal in ending_signals() {
         let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
     }
 }

@@ -1,15 +1,9 @@
 //! The command line. Only here are flags known, output printed and exit codes chosen.
 
 mod bench;
-mod cpus;
-mod descriptors;
-mod outlet;
 mod ping;
 mod send;
 mod serve;
-mod standard;
-mod terminal;
-mod text;
 mod usage;
 mod values;
 
@@ -20,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use resound::escape;
+use resound::process::standard;
 
 /// Could not start, or the loop failed, or no answer came.
 const FAILED: u8 = 1;
@@ -100,7 +96,7 @@ fn complain(message: &dyn std::fmt::Display) {
 /// stderr takes no more. A reader that has left is no error.
 fn tell(message: &dyn std::fmt::Display) -> Result<(), resound::Error> {
     // One write, so that the line of another process does not come between.
-    let line = format!("resound: {}\n", text::one_line(&message.to_string()));
+    let line = format!("resound: {}\n", escape::one_line(&message.to_string()));
     match standard::stderr().write_all(line.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(resound::Error::new("write to", "stderr", error))

@@ -124,7 +124,7 @@ fn watch_signals() -> Result<(PipeReader, PipeReader), resound::Error> {
     let watch = || -> io::Result<(PipeReader, PipeReader)> {
         let (stop, stopper) = io::pipe()?;
         let is_second = Arc::new(AtomicBool::new(false));
-        for signal in resound::ending_signals() {
+        for signal in resound::process::ending_signals() {
             // In this order: the first signal is not yet the second.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
             signal_hook::flag::register(signal, Arc::clone(&is_second))?;

@@ -160,7 +160,7 @@ fn rehearse(words: &[OsString]) -> Option<String> {
             Some(line)
         }
     };
-    complaint.map(|complaint| text::one_line(&complaint))
+    complaint.map(|complaint| escape::one_line(&complaint))
 }
 
 fn check(complaint: Option<&String>) -> Result<(), TestCaseError> {
@@ -207,13 +207,13 @@ proptest! {
     #[test]
     fn any_bytes_become_one_line_without_control_characters(bytes: Vec<u8>) {
         let mut line = Vec::new();
-        text::push_message(&mut line, &bytes);
+        escape::push_message(&mut line, &bytes);
         let line = String::from_utf8(line).unwrap();
         prop_assert!(!line.contains(char::is_control), "{:?}", line);
-        let complaint = text::one_line(&String::from_utf8_lossy(&bytes));
+        let complaint = escape::one_line(&String::from_utf8_lossy(&bytes));
         prop_assert!(!complaint.contains(char::is_control), "{:?}", complaint);
         prop_assert!(complaint.len() <= LINE_BYTES_MAX);
-        let mut terminal = text::TerminalText::default();
+        let mut terminal = escape::TerminalText::default();
         let pieces = bytes.chunks(3).flat_map(|piece| terminal.next(piece));
         let mut shown: Vec<u8> = pieces.collect();
         shown.extend(terminal.end());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::Endpoint;
+use resound::escape::TerminalText;
 use resound::send::{Event, Options, TIMEOUT_MIN, send};
 use resound::units::parse_time;
 
-use super::text::TerminalText;
 use super::{complain, standard, tell};
 
 /// Send a message, or stdin to its end, and print the answer.

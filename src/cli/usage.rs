@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
-use super::{Cli, FAILED, USAGE, bench, complain, ping, standard, text};
+use super::{Cli, FAILED, USAGE, bench, complain, escape, ping, standard};
 
 /// The longest message without its hint at the help: with it, it is within what is printed of any.
 const SAID_CHARS_MAX: usize = 550;
@@ -146,7 +146,7 @@ pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
         line.push_str(if line.is_empty() { "" } else { separator });
         line.push_str(said);
     }
-    let line = text::bounded(line.strip_prefix("error: ").unwrap_or(&line), SAID_CHARS_MAX);
+    let line = escape::bounded(line.strip_prefix("error: ").unwrap_or(&line), SAID_CHARS_MAX);
     let expected = expected(error, words).map_or(String::new(), |expected| format!("; {expected}"));
     format!("{line}{expected}; try 'resound{} --help'", subcommand(words))
 }
@@ -177,7 +177,7 @@ fn shorten_typed(error: &mut clap::Error) {
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
     {
         if let Some(ContextValue::String(typed)) = error.get(kind) {
-            let shown = text::shortened(&text::one_line(typed));
+            let shown = escape::shortened(&escape::one_line(typed));
             error.insert(kind, ContextValue::String(shown));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use resound::endpoint::{Endpoint, HostPort};
 use resound::reactor::Spin;
 use resound::units::{parse_count, parse_time};
 
@@ -35,6 +36,16 @@ fn cpu_number(text: &str) -> Option<usize> {
     number.filter(|number| is_number && *number < rustix::thread::CpuSet::MAX_CPU)
 }
 
+/// A host and a port to listen on. The port must be named; 0 lets the system pick one.
+pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(Endpoint::Tcp(host_port)) if has_port && !text.contains('/') => Ok(host_port),
+        _ => Err("expected HOST:PORT, such as 127.0.0.1:9100".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +56,39 @@ mod tests {
         assert_eq!(cpu_list("3,0,3"), Ok(CpuList(vec![3, 0, 3])));
         for text in ["", ",", "0,", ",0", "0,,1", "0, 1", "-1", "0-1", "+1", "1k", "a", "1048576"] {
             assert!(cpu_list(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_and_a_port_are_where_to_serve_and_nothing_else_is() {
+        for (text, host, port) in [
+            ("127.0.0.1:9100", "127.0.0.1", 9100),
+            (":9100", "", 9100),
+            ("[::1]:0", "::1", 0),
+            ("localhost:1", "localhost", 1),
+        ] {
+            let host_port = HostPort { host: host.to_owned(), port };
+            assert_eq!(parse_host_port(text), Ok(host_port), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "9100",
+            "localhost",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "[::1]",
+            "::1:9",
+            "a:b",
+            "a:65536",
+            "tcp://127.0.0.1:9100",
+            "http://127.0.0.1:9100",
+            "udp://127.0.0.1:1",
+            "unix:/a:1",
+            "127.0.0.1:9100/metrics",
+            "a b:1",
+        ] {
+            assert!(parse_host_port(text).is_err_and(|error| error.contains("such as")), "{text}");
         }
     }
 }

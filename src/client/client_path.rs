@@ -8,8 +8,7 @@ use signal_hook::iterator::Signals;
 use socket2::{SockAddr, Socket};
 use tempfile::TempDir;
 
-use crate::signals::ending_signals;
-use crate::threads::spawn_thread;
+use crate::process::{ending_signals, spawn_thread};
 
 /// What happens on one of the [`ending_signals`] while there is such a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

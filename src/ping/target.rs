@@ -12,7 +12,7 @@ use crate::client::OnSignal;
 use crate::client::connect::{self, failure};
 use crate::endpoint::{Endpoint, HostPort, UnixName};
 use crate::error::Error;
-use crate::threads::spawn_thread;
+use crate::process::spawn_thread;
 
 /// The shortest time to connect in: the system rounds what is far below it down to none, which
 /// would mean to wait for ever.

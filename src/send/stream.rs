@@ -11,8 +11,8 @@ use super::echo::{EXPECTED_BYTES_MAX, EchoCheck, Mismatch, UNEXPECTED_BYTES_MAX}
 use super::{Event, Input, Options, TIMEOUT_MIN};
 use crate::client::connect::{self, failure};
 use crate::error::Error;
+use crate::process::spawn_thread;
 use crate::socket::SEND_FLAGS;
-use crate::threads::spawn_thread;
 
 /// Read and written at once.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -7,24 +7,49 @@ const LINE_COLUMNS_MAX: usize = 100;
 const FILE_LINES_MAX: usize = 450;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Who may import what of this crate. Nothing points up, and siblings never meet.
+/// The modules of the crate from the top, and what each imports of the others. No module imports
+/// upwards, and siblings do not import each other.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("src/readiness.rs", &[]),
-    ("src/endpoint", &[]),
-    ("src/error.rs", &[]),
-    ("src/units.rs", &[]),
-    ("src/signals.rs", &[]),
-    ("src/threads.rs", &[]),
-    ("src/reactor/", &["readiness", "units"]),
-    ("src/socket/", &["endpoint", "error", "socket"]),
-    ("src/echo/", &["endpoint", "error", "readiness", "reactor", "socket"]),
-    ("src/measured/", &["units"]),
-    ("src/report/", &["measured", "units"]),
-    ("src/load/", &["endpoint", "error", "measured", "readiness", "reactor", "socket", "units"]),
-    ("src/client/", &["endpoint", "error", "signals", "socket", "threads"]),
-    ("src/send/", &["client", "endpoint", "error", "socket", "threads"]),
-    ("src/ping/", &["client", "endpoint", "error", "measured", "socket", "threads", "units"]),
-    ("src/cli/", &["cli"]),
+    ("main", &["cli"]),
+    (
+        "cli",
+        &[
+            "daemon",
+            "echo",
+            "load",
+            "ping",
+            "send",
+            "report",
+            "measured",
+            "reactor",
+            "socket",
+            "process",
+            "escape",
+            "readiness",
+            "endpoint",
+            "error",
+            "units",
+        ],
+    ),
+    (
+        "daemon",
+        &["echo", "reactor", "socket", "process", "escape", "readiness", "endpoint", "error"],
+    ),
+    ("echo", &["reactor", "socket", "readiness", "endpoint", "error"]),
+    ("load", &["measured", "reactor", "socket", "readiness", "endpoint", "error", "units"]),
+    ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),
+    ("send", &["client", "socket", "process", "endpoint", "error"]),
+    ("client", &["socket", "process", "endpoint", "error"]),
+    ("report", &["measured", "units"]),
+    ("measured", &["units"]),
+    ("reactor", &["readiness", "units"]),
+    ("socket", &["endpoint", "error"]),
+    ("process", &["error"]),
+    ("escape", &[]),
+    ("readiness", &[]),
+    ("endpoint", &[]),
+    ("error", &[]),
+    ("units", &[]),
 ];
 
 /// The one module that may hold `unsafe`, with its tests.
@@ -252,27 +277,92 @@ fn every_case_is_listed_and_has_a_test_unless_the_list_says_otherwise() {
     assert_none("cases", &found);
 }
 
-#[test]
-fn layers_point_one_way() {
+/// The modules of this crate that a file imports, with the numbers of the lines.
+fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
+    let inside = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+    let mut depth = inside.split('/').count();
+    let mut inner_modules = Vec::new();
     let mut found = Vec::new();
-    for Source { path, text } in sources() {
-        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| path.starts_with(layer)) else {
-            continue;
-        };
-        for (number, line) in text.lines().enumerate() {
-            if line.trim_start().starts_with("//") {
-                continue;
-            }
-            for import in line.split("crate::").skip(1) {
-                let module = import.split(|c: char| !c.is_alphanumeric() && c != '_').next();
-                let own = path.split(['/', '.']).nth(1);
-                if module != own && !module.is_some_and(|module| allowed.contains(&module)) {
-                    found.push(format!("{path}:{}: {}", number + 1, line.trim()));
-                }
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        let (indentation, code) = code.split_at(code.len() - code.trim_start().len());
+        if code.ends_with('{') && code.trim_start_matches("pub ").starts_with("mod ") {
+            inner_modules.push(indentation.to_owned());
+            depth += 1;
+        } else if code == "}" && inner_modules.last().is_some_and(|inner| inner == indentation) {
+            inner_modules.pop();
+            depth -= 1;
+        }
+        let root = "super::".repeat(depth);
+        for prefix in ["crate::", "resound::", root.as_str()] {
+            for import in code.split(prefix).skip(1) {
+                let name = import.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                let module = match name {
+                    "Error" | "reason" => "error",
+                    "Readiness" => "readiness",
+                    other => other,
+                };
+                found.push((number + 1, module.to_owned()));
             }
         }
     }
+    found
+}
+
+/// The imports of a file that its layer may not have. Modules in braces behind `crate::` are among
+/// them, because nothing here looks into the braces.
+fn wrong_imports(path: &str, text: &str) -> Vec<String> {
+    let own = path.split(['/', '.']).nth(1).unwrap_or_default();
+    let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == own) else {
+        return vec![format!("{path} is in no layer")];
+    };
+    let is_wrong = |module: &str| module != own && !allowed.contains(&module);
+    let wrong = imports(path, text).into_iter().filter(|(_, module)| is_wrong(module));
+    wrong.map(|(number, module)| format!("{path}:{number}: imports {module:?}")).collect()
+}
+
+#[test]
+fn layers_point_one_way() {
+    for (at, (layer, allowed)) in LAYERS.iter().enumerate() {
+        let is_below = |name: &&str| LAYERS[at + 1..].iter().any(|(below, _)| below == name);
+        assert!(allowed.iter().all(is_below), "{layer} imports only what is below");
+    }
+    // Its root names every module and imports none.
+    let is_code = |source: &Source| source.path.starts_with("src/") && source.path != "src/lib.rs";
+    let sources = sources().into_iter().filter(is_code);
+    let found: Vec<_> =
+        sources.flat_map(|Source { path, text }| wrong_imports(&path, &text)).collect();
     assert_none("imports that point up or aside", &found);
+}
+
+#[test]
+fn an_import_that_points_up_or_aside_is_found_in_every_spelling() {
+    for (path, text) in [
+        ("src/echo/mod.rs", "use crate::daemon::Options;"),
+        ("src/echo/mod.rs", "use crate::load::Options;"),
+        ("src/echo/mod.rs", "use super::load::Options;"),
+        ("src/echo/mod.rs", "    let options = crate::load::Options::default();"),
+        ("src/echo/stream/tests.rs", "use super::super::super::load::Options;"),
+        ("src/echo/stream.rs", "mod tests {\n    use super::super::super::load::Options;\n}"),
+        ("src/reactor/mod.rs", "use crate::{endpoint, readiness};"),
+        ("src/reactor/turn.rs", "use crate::Error;"),
+        ("src/daemon/mod.rs", "use resound::load::Options;"),
+        ("src/daemon/mod.rs", "use crate::cli::serve;"),
+        ("src/main.rs", "use resound::daemon;"),
+        ("src/elsewhere.rs", ""),
+    ] {
+        assert_eq!(wrong_imports(path, text).len(), 1, "{path}: {text}");
+    }
+    for (path, text) in [
+        ("src/echo/mod.rs", "use crate::reactor::Key;"),
+        ("src/echo/mod.rs", "use super::reactor::Key;"),
+        ("src/echo/stream.rs", "use super::load::Key; // of echo"),
+        ("src/echo/stream.rs", "mod tests {\n    use super::super::load::Key;\n}"),
+        ("src/cli/serve.rs", "use resound::Error;\nuse crate::cli::values;"),
+        ("src/reactor/mod.rs", "use crate::Readiness; // not crate::endpoint"),
+    ] {
+        assert_eq!(wrong_imports(path, text), [""; 0], "{text}");
+    }
 }
 
 #[test]

@@ -13,13 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
 use resound::measured::{Interval, Mode, PROGRAM, PercentileList};
+use resound::process::terminal::{can_redraw, columns};
+use resound::process::{spawn_thread, standard};
 use resound::reactor::Handle;
 use resound::report::HlogWriter;
-use resound::spawn_thread;
 
 use super::arguments::Arguments;
-use crate::cli::standard;
-use crate::cli::terminal::{can_redraw, columns};
 
 /// Intervals that wait to be shown; each holds a histogram of some 300 KiB.
 const WAITING_MAX: usize = 16;

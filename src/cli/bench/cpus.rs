@@ -1,9 +1,9 @@
 //! Which processors the two ends run on.
 
 use resound::Error;
+use resound::process::cpus;
 
 use super::arguments::Arguments;
-use crate::cli::cpus;
 
 /// The processors of a run.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use resound::measured::{
     CommandLine, Distribution, Environment, Generator, LoadLoop, Mode, PROGRAM, Report, Signs,
     VERSION, Verdict, Warning,
 };
+use resound::process::standard;
 use resound::report::Format;
 
 use super::arguments::Arguments;
@@ -15,7 +16,6 @@ use super::cpus::Cpus;
 use super::output::Output;
 use super::ports;
 use super::target::Goal;
-use crate::cli::standard;
 
 /// From this share of the time on in which the generator ran or waited to run, a rate that was not
 /// reached is put down to it.

@@ -5,11 +5,12 @@ use std::thread::JoinHandle;
 use resound::Error;
 use resound::echo::{Options, Request, Server};
 use resound::endpoint::{Endpoint, Transport};
+use resound::process::cpus::leave;
+use resound::process::spawn_thread;
 use resound::reactor::{Handle, Reactor};
 use tempfile::TempDir;
 
 use super::arguments::Arguments;
-use crate::cli::cpus::leave;
 
 /// A running server; stopped when dropped.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl EmbeddedServer {
             // A failed poll leaves the generator without echoes, which it reports.
             let _ = reactor.run(&mut server);
         };
-        let thread = Some(resound::spawn_thread("server", serve).map_err(failed)?);
+        let thread = Some(spawn_thread("server", serve).map_err(failed)?);
         Ok(EmbeddedServer { endpoint: bound.endpoint, stop, thread, _folder: folder })
     }
 

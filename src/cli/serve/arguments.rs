@@ -1,27 +1,19 @@
 //! The flags of `serve`, and what they mean.
 
-use std::fs::File;
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
+use resound::daemon::{self, LOOPS_MAX};
 use resound::echo::{Access, Answer, Bound, Options};
 use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::reactor::Spin;
 use resound::socket::{Keepalive, SocketOptions};
 use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
-use tracing::warn;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, warn};
 
-use super::loops::LOOPS_MAX;
-use super::metrics::parse_host_port;
-use crate::cli::outlet::Outlet;
-use crate::cli::terminal::has_colors;
-use crate::cli::values::{CpuList, cpu_list, spin};
+use crate::cli::values::{CpuList, cpu_list, parse_host_port, spin};
 
 /// The most that a UDP datagram carries: over IPv6. Over IPv4 it is 20 bytes less, of which the
 /// endpoint warns.
@@ -45,7 +37,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Print each message to stdout with time and peer
     #[arg(long)]
-    pub(super) print: bool,
+    print: bool,
 
     /// Serve one connection, or one datagram, then exit
     #[arg(short = '1', long)]
@@ -58,7 +50,7 @@ pub(in crate::cli) struct Arguments {
     /// Stop accepting at N connections, go on when one closes [default: what the descriptor limit
     /// allows]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub(super) max_connections: Option<u64>,
+    max_connections: Option<u64>,
 
     /// Close a further connection of an address that has N open; IPv6 counts by /64
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -103,16 +95,16 @@ pub(in crate::cli) struct Arguments {
 
     /// Keep polling without sleep for T after the last event: quicker answers, a busy CPU
     #[arg(long, value_name = "T|always", default_value = "0", value_parser = spin)]
-    pub(super) spin: Spin,
+    spin: Spin,
 
     /// Run N independent loops, each on a thread and with sockets of its own (SO_REUSEPORT); Unix
     /// endpoints live on the first
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
-    pub(super) threads: usize,
+    threads: usize,
 
     /// Pin each loop to a CPU, the first loop to the first one
     #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
-    pub(super) affinity: Option<CpuList>,
+    affinity: Option<CpuList>,
 
     /// Receive buffer of each socket
     #[arg(long, value_name = "SIZE", value_parser = buf_size)]
@@ -142,7 +134,7 @@ pub(in crate::cli) struct Arguments {
     /// Once bound, give up what serving does not take: no new privileges, landlock, seccomp (Linux;
     /// what took effect is logged)
     #[arg(long)]
-    pub(super) sandbox: bool,
+    sandbox: bool,
 
     /// Mode of socket files
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
@@ -155,7 +147,7 @@ pub(in crate::cli) struct Arguments {
     /// Serve /metrics (Prometheus text) and /healthz at HOST:PORT by HTTP; port 0 picks one, which
     /// is logged [default: off]
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port)]
-    pub(super) metrics: Option<HostPort>,
+    metrics: Option<HostPort>,
 
     /// Log connections that end other than by their peer's FIN (twice: every connection);
     /// RUST_LOG overrides
@@ -209,14 +201,6 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Whether this goes to systemd's journal, which says so by JOURNAL_STREAM (systemd.exec(5)):
-/// children inherit the variable, and may have their output elsewhere.
-fn is_journal(output: &impl AsFd) -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    let metadata = output.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
-    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
-}
-
 fn octal_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
@@ -225,15 +209,6 @@ fn octal_mode(text: &str) -> Result<u32, String> {
 }
 
 impl Arguments {
-    /// What is to be opened: where nothing is asked for and nothing was passed, the default.
-    pub(super) fn endpoints(&self, has_passed: bool) -> Vec<Endpoint> {
-        if self.endpoints.is_empty() && !has_passed {
-            let default = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
-            return default.map(|text| text.parse().expect("the default parses")).to_vec();
-        }
-        self.endpoints.clone()
-    }
-
     /// What no flag can tell by itself.
     pub(in crate::cli) fn check(&self) -> Result<(), String> {
         self.check_reply()?;
@@ -261,7 +236,22 @@ impl Arguments {
         }
     }
 
-    pub(super) fn options(&self, connections_max: u64) -> Options {
+    pub(super) fn options(&self) -> daemon::Options {
+        daemon::Options {
+            endpoints: self.endpoints.clone(),
+            server: self.server_options(),
+            connections_max: self.max_connections,
+            threads: self.threads,
+            affinity: self.affinity.clone().unwrap_or_default().0,
+            spin: self.spin,
+            print: self.print,
+            sandbox: self.sandbox,
+            metrics: self.metrics.clone(),
+            log_level: self.log_level(),
+        }
+    }
+
+    fn server_options(&self) -> Options {
         let answer = match &self.reply {
             Some(text) => Answer::Text(text.as_bytes().into()),
             None if self.discard => Answer::Nothing,
@@ -270,7 +260,6 @@ impl Arguments {
         Options {
             answer,
             one_off: self.one_off,
-            connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
             connections_per_address_max: self
                 .max_connections_per_ip
                 .map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
@@ -326,33 +315,14 @@ impl Arguments {
         }
     }
 
-    /// Log lines as the flags say, unless RUST_LOG says otherwise.
-    pub(super) fn start_log(&self, log: &Outlet) {
-        let level = match (self.quiet, self.verbose) {
-            (0, 0) => "info",
-            (1, _) => "warn",
-            (0, 1) => "debug",
-            (0, _) => "trace",
-            (_, _) => "error",
-        };
-        // An empty one would silence all but errors.
-        let asked = std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty());
-        let filter = asked.as_ref().and_then(|filter| EnvFilter::try_new(filter.to_str()?).ok());
-        let is_invalid = asked.is_some() && filter.is_none();
-        let log = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(level)))
-            .with_target(false)
-            .with_ansi(has_colors(&io::stderr()))
-            .with_writer(move || log.clone());
-        if is_journal(&io::stderr()) {
-            // It has times of its own.
-            subscriber.without_time().init();
-        } else {
-            subscriber.init();
-        }
-        if is_invalid {
-            warn!("RUST_LOG is ignored: it is no log filter, such as debug");
+    /// What is logged, unless RUST_LOG says otherwise.
+    fn log_level(&self) -> Level {
+        match (self.quiet, self.verbose) {
+            (0, 0) => Level::INFO,
+            (1, _) => Level::WARN,
+            (0, 1) => Level::DEBUG,
+            (0, _) => Level::TRACE,
+            (_, _) => Level::ERROR,
         }
     }
 }

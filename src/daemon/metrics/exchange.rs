@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use resound::Readiness;
-
 use super::http::{self, HEAD_BYTES_MAX, Parsed};
+use crate::readiness::Readiness;
 
 /// Reads and writes of one slice, so that nobody waits long for a peer that has much to say.
 const CALLS_PER_SLICE: usize = 8;
@@ -139,7 +138,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::cli::serve::metrics::http::{Asked, Page, Status, reasoned};
+    use crate::daemon::metrics::http::{Asked, Page, Status, reasoned};
 
     /// A peer that sends these pieces, takes so many bytes a write, and blocks after each call.
     struct Script {

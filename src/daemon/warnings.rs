@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use resound::echo::{Answer, Bound, Options};
-use resound::endpoint::{Endpoint, Transport, UnixName};
 use tracing::warn;
+
+use crate::echo::{Answer, Bound, Options};
+use crate::endpoint::{Endpoint, Transport, UnixName};
 
 /// The headers of a UDP datagram over IPv4, and so the shortest request: 20 and 8 bytes. Those of
 /// IPv6 have 20 more, which makes the factor smaller.

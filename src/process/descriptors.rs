@@ -8,18 +8,18 @@ const LIMIT_USUAL: u64 = 1024;
 
 /// The limit after it was raised.
 #[derive(Debug)]
-pub(super) struct DescriptorLimit {
+pub struct DescriptorLimit {
     /// `None` where the system does not tell.
-    pub(super) limit: Option<u64>,
+    pub limit: Option<u64>,
     /// The limit before, and the hard limit; `None` where the system does not tell.
-    pub(super) before: Option<(u64, u64)>,
+    pub before: Option<(u64, u64)>,
     /// What the reader should know: it could not be raised.
-    pub(super) warning: Option<String>,
+    pub warning: Option<String>,
 }
 
 impl DescriptorLimit {
     /// Raises it.
-    pub(super) fn raise() -> DescriptorLimit {
+    pub fn raise() -> DescriptorLimit {
         let before = rlimit::Resource::NOFILE.get();
         let raised = rlimit::increase_nofile_limit(u64::MAX);
         let told = || limit_in(&std::fs::read_to_string("/proc/self/limits").ok()?);
@@ -27,7 +27,7 @@ impl DescriptorLimit {
     }
 
     /// The limit, or the usual one if it is unknown.
-    pub(super) fn limit_or_usual(&self) -> u64 {
+    pub fn limit_or_usual(&self) -> u64 {
         self.limit.unwrap_or(LIMIT_USUAL)
     }
 
@@ -47,7 +47,7 @@ impl DescriptorLimit {
             Some(limit) => format!("it stays {limit}"),
             None => "it stays as it is, which the system does not tell".to_owned(),
         };
-        let reason = resound::reason(&error);
+        let reason = crate::error::reason(&error);
         let warning = format!("the descriptor limit could not be raised ({reason}): {known}");
         DescriptorLimit { limit, before, warning: Some(warning) }
     }

@@ -12,7 +12,7 @@ const COLUMNS_UNKNOWN: usize = 80;
 /// The width of the terminal, or none when the stream leads to a file or a pipe.
 ///
 /// `COLUMNS` (environ(7)) may ask for less than the terminal has.
-pub(super) fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
+pub fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
     }
@@ -24,13 +24,13 @@ pub(super) fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
 
 /// Whether a log to this stream has colors: none in a file, none on a terminal that has none, and
 /// none if the user wants none (no-color.org).
-pub(super) fn has_colors(stream: &impl IsTerminal) -> bool {
+pub fn has_colors(stream: &impl IsTerminal) -> bool {
     let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !is_unwanted && !is_dumb()
 }
 
 /// Whether a line on the terminal can be drawn again in its place.
-pub(super) fn can_redraw(stream: &impl IsTerminal) -> bool {
+pub fn can_redraw(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !is_dumb()
 }
 

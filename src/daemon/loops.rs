@@ -8,20 +8,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use resound::echo::{Bound, Counters, Limits, Options, Request, Server, Source};
-use resound::endpoint::{Endpoint, Transport};
-use resound::reactor::{Handle, Reactor, Spin};
-use resound::socket::PortUse;
-use resound::{Error, spawn_thread};
 use tracing::{info, warn};
 
 use super::console::Console;
+use super::descriptors::DESCRIPTORS_PER_LOOP;
 use super::inquiry::{Inquiry, Latest};
 use super::passed::PassedSocket;
-use crate::cli::cpus;
+use crate::echo::{Bound, Counters, Limits, Options, Request, Server, Source};
+use crate::endpoint::{Endpoint, Transport};
+use crate::error::Error;
+use crate::process::{cpus, spawn_thread};
+use crate::reactor::{Handle, Reactor, Spin};
+use crate::socket::PortUse;
 
-/// More than any machine has processors for; a loop takes 64 KiB and its batches even if idle.
-pub(super) const LOOPS_MAX: usize = 1024;
+/// The most loops: more than any machine has processors for. Even an idle loop takes 64 KiB and its
+/// batches.
+pub const LOOPS_MAX: usize = 1024;
 
 /// Ends every loop, from any thread.
 #[derive(Clone, Debug)]
@@ -75,10 +77,10 @@ pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
 pub(super) fn reactors(
     count: usize,
     spin: Spin,
-) -> io::Result<(Vec<Reactor<Source, Request>>, StopAll)> {
+) -> Result<(Vec<Reactor<Source, Request>>, StopAll), Error> {
     let mut reactors = Vec::new();
     for _ in 0..count {
-        let mut reactor = Reactor::new()?;
+        let mut reactor = Reactor::new().map_err(|error| not_started(error, count))?;
         reactor.set_spin(spin);
         reactors.push(reactor);
     }
@@ -86,15 +88,28 @@ pub(super) fn reactors(
     Ok((reactors, stop))
 }
 
+/// Names the flag to change when loops take more descriptors than there are.
+fn not_started(error: io::Error, loops: usize) -> Error {
+    let lacks_descriptors = error.raw_os_error() == Some(libc::EMFILE);
+    match Error::new("start", "the loop", error) {
+        failed if lacks_descriptors && loops > 1 => failed.hint(format!(
+            "{loops} loops take {} descriptors and more: ask for fewer by --threads",
+            loops as u64 * DESCRIPTORS_PER_LOOP
+        )),
+        failed => failed,
+    }
+}
+
 impl Loops {
     /// A server for each reactor, all with the same options and one limit of connections. Each has
     /// the console of its label.
     pub(super) fn new(
         (reactors, stop): (Vec<Reactor<Source, Request>>, StopAll),
-        mut options: Options,
+        options: &Options,
         console: impl Fn(String) -> Console,
     ) -> Loops {
         let is_one = reactors.len() == 1;
+        let mut options = options.clone();
         if !is_one {
             options.socket.port_use = PortUse::Lead;
         }
@@ -318,6 +333,6 @@ mod tests {
         assert!(run_guarded(idle(reactors.remove(0)), &stop).outcome.is_ok());
         // Had the other been stopped, its first turn would be its last.
         let (mut reactor, mut server) = (other, Server::new(Options::default()));
-        assert_eq!(reactor.turn(&mut server).unwrap(), resound::reactor::Flow::Running);
+        assert_eq!(reactor.turn(&mut server).unwrap(), crate::reactor::Flow::Running);
     }
 }

@@ -16,15 +16,16 @@ mod text;
 
 use std::net::SocketAddr;
 
-use resound::endpoint::{Endpoint, HostPort};
-use resound::reactor::{Key, Reactor};
-use resound::socket::{Listener, SocketOptions, open_all};
-use resound::{Error, spawn_thread};
 use tracing::{info, warn};
 
 use self::server::{CONNECTIONS_MAX, LOOPS_TIMEOUT, Server, Source};
 pub(super) use self::text::Setting;
 use super::inquiry::Inquiry;
+use crate::endpoint::{Endpoint, HostPort};
+use crate::error::Error;
+use crate::process::spawn_thread;
+use crate::reactor::{Key, Reactor};
+use crate::socket::{Listener, SocketOptions, open_all};
 
 /// What it takes of the descriptor limit: its connections, two listeners and for each of them one
 /// connection that waits for a place, the selector, what wakes it, and what it reads of `/proc`.
@@ -33,16 +34,6 @@ pub(super) const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 7;
 /// Connections that wait to be accepted. Where clients that say nothing hold all places, each waits
 /// for as long as those before it may keep theirs: see [`server::YIELD_AFTER`].
 const BACKLOG: u32 = 1024;
-
-/// Where to serve the pages, as typed: a port must be named, 0 lets the system pick.
-pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
-    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
-    let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse() {
-        Ok(Endpoint::Tcp(host_port)) if has_port && !text.contains('/') => Ok(host_port),
-        _ => Err("expected HOST:PORT, such as 127.0.0.1:9100".to_owned()),
-    }
-}
 
 /// The pages' server, which listens and does not run yet.
 #[derive(Debug)]
@@ -72,7 +63,7 @@ impl Metrics {
         let mut server = Server::new(inquiry, LOOPS_TIMEOUT, self.0.handle(), setting);
         let run = move || {
             if let Err(error) = self.0.run(&mut server) {
-                warn!("no metrics from here on: {}", resound::reason(&error));
+                warn!("no metrics from here on: {}", crate::error::reason(&error));
             }
         };
         // The thread is left to itself: nothing that it holds outlives the process.
@@ -85,43 +76,5 @@ fn log_bound(addrs: &[SocketAddr]) {
     info!("metrics at {}", urls.join(" and "));
     if !addrs.iter().all(|addr| addr.ip().is_loopback()) {
         warn!("the metrics can be reached from other hosts: whoever does reads all counters");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_and_a_port_are_where_to_serve_and_nothing_else_is() {
-        for (text, host, port) in [
-            ("127.0.0.1:9100", "127.0.0.1", 9100),
-            (":9100", "", 9100),
-            ("[::1]:0", "::1", 0),
-            ("localhost:1", "localhost", 1),
-        ] {
-            let host_port = HostPort { host: host.to_owned(), port };
-            assert_eq!(parse_host_port(text), Ok(host_port), "{text}");
-        }
-        for text in [
-            "",
-            ":",
-            "9100",
-            "localhost",
-            "127.0.0.1",
-            "127.0.0.1:",
-            "[::1]",
-            "::1:9",
-            "a:b",
-            "a:65536",
-            "tcp://127.0.0.1:9100",
-            "http://127.0.0.1:9100",
-            "udp://127.0.0.1:1",
-            "unix:/a:1",
-            "127.0.0.1:9100/metrics",
-            "a b:1",
-        ] {
-            assert!(parse_host_port(text).is_err_and(|error| error.contains("such as")), "{text}");
-        }
     }
 }

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
-use resound::Readiness;
-use resound::reactor::{self, Closed, Context, Handle, Handler, Key, Next, SourceContext, Sources};
-use resound::socket::{Listener, Stream};
 use tracing::warn;
 
 use super::exchange::{Exchange, Question, Step};
 use super::http::{Asked, HEAD_BYTES_MAX, Page, Status, reasoned, response};
 use super::text::{self, Setting};
-use crate::cli::serve::console::WARNING_INTERVAL;
-use crate::cli::serve::inquiry::Inquiry;
+use crate::daemon::console::WARNING_INTERVAL;
+use crate::daemon::inquiry::Inquiry;
+use crate::reactor::{self, Closed, Context, Handle, Handler, Key, Next, SourceContext, Sources};
+use crate::readiness::Readiness;
+use crate::socket::{Listener, Stream};
 
 /// Connections at once. A few Prometheus servers, a supervisor and a person or two; the descriptors
 /// are taken from those of the echo.
@@ -183,7 +183,7 @@ impl Server {
         context.wake_at(context.key(), now + ACCEPT_RETRY);
         if self.quiet_until.is_none_or(|until| now >= until) {
             self.quiet_until = Some(now + WARNING_INTERVAL);
-            let reason = resound::reason(error);
+            let reason = crate::error::reason(error);
             warn!("metrics: cannot accept: {reason}; trying again every {ACCEPT_RETRY:?}");
         }
     }

@@ -15,12 +15,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use resound::echo::Bound;
-use resound::spawn_thread;
 use sd_notify::NotifyState;
 use tracing::warn;
 
 use super::inquiry::Inquiry;
+use crate::echo::Bound;
+use crate::process::spawn_thread;
 
 /// How often the status is brought up to date, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ impl Supervisor {
         match started {
             Ok(thread) => Some(Supervisor { events, thread: Some(thread) }),
             Err(error) => {
-                let reason = resound::reason(&error);
+                let reason = crate::error::reason(&error);
                 warn!("NOTIFY_SOCKET is ignored: nobody is told at {}: {reason}", wanted.display());
                 None
             }
@@ -286,7 +286,7 @@ impl Reporter {
         match outcome {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock && !self.has_failed => {
                 self.has_failed = true;
-                warn!("the service manager is not told: {}", resound::reason(&error));
+                warn!("the service manager is not told: {}", crate::error::reason(&error));
             }
             _ => {}
         }
@@ -298,11 +298,10 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use resound::echo::{Options, Server};
-    use resound::reactor::Reactor;
-
     use super::super::inquiry::Latest;
     use super::*;
+    use crate::echo::{Options, Server};
+    use crate::reactor::Reactor;
 
     /// Far beyond what a busy machine needs.
     const WAIT_MAX: Duration = Duration::from_secs(60);

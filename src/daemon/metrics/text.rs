@@ -13,11 +13,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
-use resound::echo::{Cause, Counters, Effect, Snapshot, Traffic};
-use resound::endpoint::Transport;
-use resound::reactor::{Histogram, LoopCounts};
 
 use super::process::Process;
+use crate::echo::{Cause, Counters, Effect, Snapshot, Traffic};
+use crate::endpoint::Transport;
+use crate::reactor::{Histogram, LoopCounts};
 
 /// Busy times below this many nanoseconds are told as one: 1.024 microseconds, which is shorter
 /// than any turn with an event in it.
@@ -37,11 +37,11 @@ pub(super) enum Format {
 
 /// What stays the same while the process lives.
 #[derive(Clone, Debug)]
-pub(in crate::cli::serve) struct Setting {
-    pub(in crate::cli::serve) started_at: SystemTime,
+pub(in crate::daemon) struct Setting {
+    pub(in crate::daemon) started_at: SystemTime,
     /// Those that there are endpoints of: the others count nothing, and are not told.
-    pub(in crate::cli::serve) transports: Vec<Transport>,
-    pub(in crate::cli::serve) connections_max: u64,
+    pub(in crate::daemon) transports: Vec<Transport>,
+    pub(in crate::daemon) connections_max: u64,
 }
 
 impl Format {

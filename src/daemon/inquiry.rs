@@ -9,8 +9,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use resound::echo::{Request, Snapshot};
-use resound::reactor::{Handle, SendError};
+use crate::echo::{Request, Snapshot};
+use crate::reactor::{Handle, SendError};
 
 /// Asks all loops. Clones ask the same loops.
 #[derive(Clone, Debug)]
@@ -94,10 +94,9 @@ impl Latest {
 mod tests {
     use std::thread;
 
-    use resound::echo::{Options, Server, Source};
-    use resound::reactor::Reactor;
-
     use super::*;
+    use crate::echo::{Options, Server, Source};
+    use crate::reactor::Reactor;
 
     /// Far beyond what a busy machine needs.
     const WAIT_MAX: Duration = Duration::from_secs(60);

@@ -21,9 +21,10 @@ mod files;
 
 use std::path::PathBuf;
 
-use resound::echo::Bound;
-use resound::endpoint::{Endpoint, UnixName};
 use tracing::warn;
+
+use crate::echo::Bound;
+use crate::endpoint::{Endpoint, UnixName};
 
 /// What is used later on besides the sockets that are open.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ const LINE_CHARS_MAX: usize = 600;
 
 /// Appends `bytes` as text when it is printable UTF-8, else escaped throughout (`\n`, `\xff`,
 /// `\u{202e}`, and `\\` for a backslash): one line either way.
-pub(super) fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
+pub fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.chars().all(is_printable) => line.extend_from_slice(bytes),
         _ => push_escaped(line, bytes, |c| is_printable(c) && c != '\\'),
@@ -14,14 +14,14 @@ pub(super) fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Text for a terminal, piece by piece: line ends and tabs stay, what is not printable is escaped.
 #[derive(Debug, Default)]
-pub(super) struct TerminalText {
+pub struct TerminalText {
     /// The first bytes of a character whose others are in the next piece.
     held: Vec<u8>,
 }
 
 impl TerminalText {
     /// What is to be shown for the next piece.
-    pub(super) fn next(&mut self, piece: &[u8]) -> Vec<u8> {
+    pub fn next(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
         self.held = bytes.split_off(whole_characters(&bytes));
@@ -29,7 +29,7 @@ impl TerminalText {
     }
 
     /// What is to be shown at the end, for a character that was never completed.
-    pub(super) fn end(&mut self) -> Vec<u8> {
+    pub fn end(&mut self) -> Vec<u8> {
         escaped_for_terminal(&std::mem::take(&mut self.held))
     }
 }
@@ -73,7 +73,7 @@ fn is_printable(c: char) -> bool {
 }
 
 /// What the user typed, cut to a length that leaves room for more on the line.
-pub(super) fn shortened(typed: &str) -> String {
+pub fn shortened(typed: &str) -> String {
     const SHORT_CHARS_MAX: usize = 100;
     match typed.char_indices().nth(SHORT_CHARS_MAX) {
         Some((cut, _)) => format!("{}…", &typed[..cut]),
@@ -82,12 +82,12 @@ pub(super) fn shortened(typed: &str) -> String {
 }
 
 /// A message of our own that may quote a stranger's bytes, on one line of bounded length.
-pub(super) fn one_line(message: &str) -> String {
+pub fn one_line(message: &str) -> String {
     bounded(message, LINE_CHARS_MAX)
 }
 
 /// As [`one_line`], of so many characters and a word that it was cut.
-pub(super) fn bounded(message: &str, chars_max: usize) -> String {
+pub fn bounded(message: &str, chars_max: usize) -> String {
     let mut line = Vec::new();
     push_escaped(&mut line, message.as_bytes(), is_printable);
     let line = String::from_utf8_lossy(&line);

@@ -12,7 +12,7 @@ use std::thread::{Builder, JoinHandle};
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
-/// let thread = resound::spawn_thread("worker", || 6 * 7)?;
+/// let thread = resound::process::spawn_thread("worker", || 6 * 7)?;
 /// assert_eq!(thread.join().expect("it does not panic"), 42);
 /// # Ok(())
 /// # }

@@ -2,17 +2,22 @@
 
 use std::io;
 
-use resound::Error;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::error::Error;
+
 /// Those that this thread may use.
-pub(super) fn allowed() -> Vec<usize> {
+pub fn allowed() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_default();
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
 /// Runs this thread on that one. Threads that it starts from here on inherit it.
-pub(super) fn pin(cpu: usize) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// There is no such CPU, or this process may not use it.
+pub fn pin(cpu: usize) -> Result<(), Error> {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).map_err(|error| {
@@ -23,7 +28,11 @@ pub(super) fn pin(cpu: usize) -> Result<(), Error> {
 
 /// Finds out whether threads can be pinned to each of these, by trying: which CPUs a process may
 /// be given is more than those that it has now.
-pub(super) fn check(cpus: &[usize]) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// As of [`pin`], for the first that this thread cannot be pinned to.
+pub fn check(cpus: &[usize]) -> Result<(), Error> {
     if cpus.is_empty() {
         return Ok(());
     }
@@ -35,7 +44,7 @@ pub(super) fn check(cpus: &[usize]) -> Result<(), Error> {
 }
 
 /// Runs this thread on the processors that it may use, but for one, if there are others.
-pub(super) fn leave(cpu: usize) {
+pub fn leave(cpu: usize) {
     let Ok(mut set) = sched_getaffinity(None) else { return };
     set.unset(cpu);
     if set.count() > 0 {

@@ -149,7 +149,7 @@ fn each_thread_that_is_started_runs_where_the_outlet_was_made() {
     let cpus = Cpus::default();
     let outlet = Outlet::new(cpus.clone(), |_| {});
     let before = sched_getaffinity(None).unwrap();
-    crate::cli::cpus::pin(crate::cli::cpus::allowed()[0]).unwrap();
+    crate::process::cpus::pin(crate::process::cpus::allowed()[0]).unwrap();
     for _ in 0..2 {
         outlet.line(|buf| buf.extend_from_slice(b"line"));
         assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);

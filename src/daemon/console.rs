@@ -4,14 +4,14 @@ use std::io::Write;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use resound::echo::{Counters, Notice, Observer, Severity};
-use resound::endpoint::Transport;
-use resound::socket::Peer;
 use tracing::{debug, info, trace, warn};
 
 use super::supervisor::Event;
-use crate::cli::outlet::Outlet;
-use crate::cli::text;
+use crate::daemon::outlet::Outlet;
+use crate::echo::{Counters, Notice, Observer, Severity};
+use crate::endpoint::Transport;
+use crate::escape;
+use crate::socket::Peer;
 
 /// One warning of a kind in this time; what was left out is counted in the next.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Observer for Console {
         print.line(|buf| {
             // Writing to a Vec does not fail.
             let _ = write!(buf, "{time} {} {peer} ", transport.name());
-            text::push_message(buf, bytes);
+            escape::push_message(buf, bytes);
         });
     }
 

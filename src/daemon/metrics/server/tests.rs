@@ -3,12 +3,11 @@
 use std::net::TcpStream;
 use std::thread;
 
-use resound::echo;
-use resound::reactor::Reactor;
-use resound::socket::SocketOptions;
-
 use super::*;
-use crate::cli::serve::inquiry::Latest;
+use crate::daemon::inquiry::Latest;
+use crate::echo;
+use crate::reactor::Reactor;
+use crate::socket::SocketOptions;
 
 /// Far beyond what a busy machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(60);

@@ -16,10 +16,10 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use resound::spawn_thread;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::standard::Output;
+use crate::process::spawn_thread;
+use crate::process::standard::Output;
 
 /// Bytes that wait or are being written, both together. A reader that is this far behind loses
 /// lines, and is told. A line that begins below the bound may end beyond it.

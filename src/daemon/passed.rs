@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::process;
 
 use listenfd::ListenFd;
-use resound::Error;
 use tracing::warn;
+
+use crate::error::Error;
 
 /// The first descriptor that is passed, behind the standard streams.
 const FIRST: usize = 3;

@@ -20,7 +20,7 @@ fn is_inside() -> bool {
 /// Runs the test of this name in a process of its own.
 fn run_inside(name: &str) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let path = format!("cli::serve::sandbox::tests::{name}");
+    let path = format!("daemon::sandbox::tests::{name}");
     command.args(["--exact", &path, "--nocapture"]).env(INSIDE, "1").output().unwrap()
 }
 

@@ -8,7 +8,7 @@ use libc::{SIGHUP, SIGINT, SIGTERM};
 /// that watched the signal would undo it.
 ///
 /// ```
-/// assert!(resound::ending_signals().contains(&libc::SIGTERM));
+/// assert!(resound::process::ending_signals().contains(&libc::SIGTERM));
 /// ```
 pub fn ending_signals() -> Vec<i32> {
     let mut signals = vec![SIGINT, SIGTERM];

@@ -16,17 +16,17 @@ use rustix::time::Timespec;
 const PIPE_ROOM_BYTES: usize = 4096;
 
 /// Standard input.
-pub(super) fn stdin() -> Input {
+pub fn stdin() -> Input {
     Input(io::stdin())
 }
 
 /// Standard output. Nothing is buffered: each write is a system call.
-pub(super) fn stdout() -> Output<Stdout> {
+pub fn stdout() -> Output<Stdout> {
     Output(io::stdout())
 }
 
 /// Standard error. Nothing is buffered: each write is a system call.
-pub(super) fn stderr() -> Output<Stderr> {
+pub fn stderr() -> Output<Stderr> {
     Output(io::stderr())
 }
 
@@ -35,13 +35,13 @@ pub(super) fn stderr() -> Output<Stderr> {
 /// # Errors
 ///
 /// Those of write(2). `BrokenPipe` means that the reader has left.
-pub(super) fn print(text: &str) -> io::Result<()> {
+pub fn print(text: &str) -> io::Result<()> {
     stdout().write_all(text.as_bytes())
 }
 
 /// A stream to read from, which waits for bytes even if it does not block.
 #[derive(Debug)]
-pub(super) struct Input(Stdin);
+pub struct Input(Stdin);
 
 impl Read for Input {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -58,12 +58,12 @@ impl Read for Input {
 
 /// A stream to write to, which waits for room even if it does not block.
 #[derive(Debug)]
-pub(super) struct Output<T>(T);
+pub struct Output<T>(T);
 
 impl<T: AsFd> Output<T> {
     /// Waits up to `timeout` for room, and returns how many bytes one write takes without waiting
     /// further; 0 when there is none.
-    pub(super) fn room(&self, timeout: Duration) -> usize {
+    pub fn room(&self, timeout: Duration) -> usize {
         match wait(self.0.as_fd(), PollFlags::OUT, Some(timeout)) {
             Ok(false) => 0,
             // The write reports an error.
@@ -73,7 +73,8 @@ impl<T: AsFd> Output<T> {
 }
 
 impl<T: IsTerminal> Output<T> {
-    pub(super) fn is_terminal(&self) -> bool {
+    /// Whether it leads to a terminal.
+    pub fn is_terminal(&self) -> bool {
         self.0.is_terminal()
     }
 }

@@ -154,7 +154,7 @@ fn refusal(errno: c_int) -> SeccompAction {
 /// Why there is no filter.
 pub(super) fn reason(error: &Error) -> String {
     match error {
-        Error::Prctl(error) | Error::Seccomp(error) => resound::reason(error),
+        Error::Prctl(error) | Error::Seccomp(error) => crate::error::reason(error),
         other => other.to_string(),
     }
 }

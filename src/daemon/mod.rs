@@ -1,0 +1,237 @@
+//! An echo server as a service: it runs until a signal or its service manager ends it.
+//!
+//! [`run`] is the whole life: it takes what the service manager passed (`passed.rs`), opens the
+//! endpoints on loops with a thread each (`loops.rs`), warns of what they let others do
+//! (`warnings.rs`), enters the sandbox (`sandbox.rs`), and runs the loops to their end.
+//!
+//! Meanwhile `console.rs` turns what a loop reports into lines, which leave by `outlet.rs` without
+//! blocking the loop; `log.rs` chooses the lines of the log. `inquiry.rs` asks the loops for their
+//! counters: for `metrics/`, an HTTP handler on a reactor of its own, and for `supervisor.rs`,
+//! which tells the service manager the state.
+
+mod console;
+mod descriptors;
+mod inquiry;
+mod log;
+mod loops;
+mod metrics;
+mod outlet;
+mod passed;
+mod sandbox;
+mod supervisor;
+mod warnings;
+
+use std::io;
+use std::sync::mpsc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{Level, info, warn};
+
+pub use self::loops::LOOPS_MAX;
+
+use self::console::{Console, WARNING_INTERVAL, print_stats};
+use self::loops::{Loops, StopAll};
+use self::metrics::Metrics;
+use self::outlet::Outlet;
+use self::passed::Passed;
+use self::sandbox::Needs;
+use self::supervisor::Supervisor;
+use crate::echo::{self, Bound};
+use crate::endpoint::{Endpoint, HostPort, Transport};
+use crate::error::Error;
+use crate::process::{ending_signals, standard};
+use crate::reactor::Spin;
+
+/// What to serve, and how the process behaves around it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to open besides the sockets that a service manager passes. Where there is neither:
+    /// `tcp://127.0.0.1:7007` and `udp://127.0.0.1:7007`.
+    pub endpoints: Vec<Endpoint>,
+    /// How the server of each loop behaves; [`connections_max`](Options::connections_max) replaces
+    /// its own.
+    pub server: echo::Options,
+    /// The limit of connections, lowered to what the descriptor limit allows. Without it: what the
+    /// descriptor limit allows.
+    pub connections_max: Option<u64>,
+    /// The loops, at most [`LOOPS_MAX`]. Each has a thread and sockets of its own.
+    pub threads: usize,
+    /// The CPU of each loop, from the first; loops beyond the list are not pinned.
+    pub affinity: Vec<usize>,
+    /// How long each loop polls without sleeping.
+    pub spin: Spin,
+    /// Print each message to stdout with time and peer.
+    pub print: bool,
+    /// Once all is open, give up the rights that serving does not need.
+    pub sandbox: bool,
+    /// Where to serve metrics by HTTP.
+    pub metrics: Option<HostPort>,
+    /// What is logged, unless `RUST_LOG` is set.
+    pub log_level: Level,
+}
+
+/// What is served where nothing is asked for and nothing was passed.
+const DEFAULT_ENDPOINTS: [&str; 2] = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
+
+/// How long the last lines may take: somebody must be reading them.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves until a signal or the end of a one-off server, and logs to stderr on the way. Calls
+/// `on_bound` when all endpoints are open.
+///
+/// Must be called while this is the only thread of the process: it takes variables out of the
+/// environment, changes the umask for a moment, and a sandbox holds for the threads that start from
+/// then on.
+///
+/// # Errors
+///
+/// What was passed cannot be served, an endpoint cannot be opened, a thread cannot be started, or
+/// a loop fails.
+///
+/// # Panics
+///
+/// The process has a global `tracing` subscriber already.
+pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Error> {
+    let started_at = Instant::now();
+    let passed = passed::take();
+    let log = Outlet::new(standard::stderr(), |_| {});
+    if options.sandbox {
+        // Its thread would start with the first line, and be outside.
+        log.hold();
+    }
+    log::start(options.log_level, &log);
+    let outcome = passed.and_then(|passed| serve(options, on_bound, passed, started_at, &log));
+    log.release();
+    // One deadline for both: who has not read until then will not read more.
+    let deadline = Instant::now() + FLUSH_TIMEOUT;
+    let lost = log.flush(deadline);
+    if lost > 0 {
+        warn!(
+            "up to {lost} lines of the log were lost: stderr took them too slowly, or not at all"
+        );
+        log.flush(deadline);
+    }
+    outcome
+}
+
+/// What to do, on the thread that prints, when stdout takes no more.
+fn on_print_error(stop: StopAll) -> impl FnMut(io::Error) {
+    let mut quiet_until = Instant::now();
+    move |error| {
+        let now = Instant::now();
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            // Whoever read the messages has left: there is nothing left to serve for.
+            stop.stop();
+        } else if now >= quiet_until {
+            quiet_until = now + WARNING_INTERVAL;
+            warn!("cannot print to stdout: {}", crate::error::reason(&error));
+        }
+    }
+}
+
+fn serve(
+    mut options: Options,
+    on_bound: impl FnOnce(&[Bound]),
+    passed: Passed,
+    started_at: Instant,
+    log: &Outlet,
+) -> Result<(), Error> {
+    passed.warn();
+    if options.endpoints.is_empty() && passed.sockets.is_empty() {
+        options.endpoints =
+            DEFAULT_ENDPOINTS.map(|text| text.parse().expect("the default parses")).to_vec();
+    }
+    let loops = loops::useful_count(options.threads, &options.endpoints);
+    let connections_max = descriptors::connection_limit(&options, loops, passed.sockets.len());
+    options.server.connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
+    let (reactors, stop) = loops::reactors(loops, options.spin)?;
+    let print =
+        options.print.then(|| Outlet::new(standard::stdout(), on_print_error(stop.clone())));
+    let (events, heard) = mpsc::channel();
+    let console =
+        |label| Console::new(label, print.clone(), log.clone(), events.clone(), started_at);
+    let mut loops = Loops::new((reactors, stop), &options.server, console);
+    loops.pin(&options.affinity)?;
+    let mut bound = loops.adopt(passed.sockets)?;
+    let mut signals = ending_signals();
+    signals.push(libc::SIGUSR1);
+    let umask = Umask::clear();
+    bound.extend(loops.listen(&options.endpoints, &signals)?);
+    drop(umask);
+    bound.iter().for_each(log_bound);
+    bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
+    on_bound(&bound);
+    let inquiry = loops.inquiry();
+    let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
+    if options.sandbox {
+        // Here, where all is open and no thread has been started but this: landlock holds for the
+        // thread that asks for it and for those that it starts from then on.
+        let (process_figures, path_probe) = (metrics.is_some(), loops.path_probe());
+        sandbox::enter(&Needs { process_figures, path_probe, ..Needs::of(&bound) });
+        log.release();
+    }
+    if let Some(metrics) = metrics {
+        loops.measure_turns();
+        metrics.start(inquiry.clone(), setting(started_at, &bound, connections_max))?;
+    }
+    let running = loops.start()?;
+    match print_listening(&bound) {
+        // Nobody reads where it listens: a quiet end, as of any program in a pipe.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        other => other.map_err(|error| Error::new("write to", "stdout", error))?,
+    }
+
+    let supervisor = Supervisor::start((events, heard), &bound, inquiry);
+    let (counters, outcome) = running.run();
+    drop(supervisor);
+    print_stats(log, "", started_at, &counters);
+    let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
+    if lost > 0 {
+        warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");
+    }
+    outcome
+}
+
+/// What the metrics tell beside what changes.
+fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metrics::Setting {
+    let has = |transport: &Transport| bound.iter().any(|b| b.endpoint.transport() == *transport);
+    metrics::Setting {
+        started_at: SystemTime::now() - started_at.elapsed(),
+        transports: Transport::ALL.into_iter().filter(has).collect(),
+        connections_max,
+    }
+}
+
+/// The umask of the process, while it is 0: a container's filter may refuse the library to bind on
+/// a thread with a umask of its own, and a socket file must have its mode there too. No other
+/// thread makes files meanwhile.
+struct Umask(rustix::fs::Mode);
+
+impl Umask {
+    fn clear() -> Umask {
+        Umask(rustix::process::umask(rustix::fs::Mode::empty()))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
+}
+
+/// All lines in one write: a reader that leaves after the first, as `head -1` does, must not make
+/// it a matter of luck whether the server goes on.
+fn print_listening(bound: &[Bound]) -> io::Result<()> {
+    let line = |Bound { endpoint, .. }: &Bound| format!("listening {endpoint}\n");
+    let lines: String = bound.iter().map(line).collect();
+    standard::print(&lines)
+}
+
+fn log_bound(bound: &Bound) {
+    let Bound { endpoint, granted, .. } = bound;
+    if !granted.is_empty() {
+        let granted: Vec<_> =
+            granted.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        info!("{endpoint}: granted {}", granted.join(" "));
+    }
+}

@@ -1,0 +1,17 @@
+//! What a process asks of its system: threads, CPUs, descriptors, signals, standard streams.
+
+#[cfg(feature = "program")]
+pub mod cpus;
+#[cfg(feature = "program")]
+pub mod descriptors;
+#[cfg(feature = "signals")]
+mod signals;
+#[cfg(feature = "program")]
+pub mod standard;
+#[cfg(feature = "program")]
+pub mod terminal;
+mod threads;
+
+#[cfg(feature = "signals")]
+pub use self::signals::ending_signals;
+pub use self::threads::spawn_thread;
