@@ -1,7 +1,7 @@
 //! Where answers to Unix datagrams go: back to their senders, and nowhere else.
 //!
 //! A server's own names are known. The path of any other sender is followed once, and the file that
-//! it leads to is held open for the answers to come (see [`Pathfinder`]). A path that leads to
+//! it leads to is held open for the answers to come (see [`ReplyPathFinder`]). A path that leads to
 //! another socket than the sender's is not answered: the loop guard of Unix datagrams.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use socket2::SockAddr;
 
 use super::bounds::{UNIX_SLOTS, WAY_CHECK_INTERVAL, WAYS_MAX};
 use super::cause::{Cause, answer_cause};
-use crate::socket::{Astray, Pathfinder, Way};
+use crate::socket::{ReplyPathError, ReplyPathFinder, ReplyPath};
 
 /// Descriptors of a server for the ways back to Unix datagram senders, beside those of its sockets:
 /// the files that it holds open, and the probe.
@@ -28,16 +28,16 @@ pub(super) struct Ways {
     /// The names of its own sockets.
     own: Vec<Box<[u8]>>,
     /// None where files cannot be held open. Answers then go by their paths.
-    finder: Option<Pathfinder>,
+    finder: Option<ReplyPathFinder>,
     known: HashMap<Box<[u8]>, Known>,
     /// Ways that were replaced since the last batch began: answers in the line may have them.
-    replaced: Vec<Way>,
+    replaced: Vec<ReplyPath>,
     batches: u64,
 }
 
 #[derive(Debug)]
 struct Known {
-    way: Way,
+    way: ReplyPath,
     /// When its path last led there.
     checked_at: Instant,
     /// The last batch that had an answer for it.
@@ -48,14 +48,14 @@ impl Ways {
     /// Notes the name of a socket of this server.
     pub(super) fn note_own_name(&mut self, name: Box<[u8]>) {
         if self.finder.is_none() {
-            self.finder = Pathfinder::new().ok();
+            self.finder = ReplyPathFinder::new().ok();
         }
         self.own.push(name);
     }
 
     /// The socket that is connected to what a path leads to.
     pub(super) fn probe(&self) -> Option<BorrowedFd<'_>> {
-        self.finder.as_ref().map(Pathfinder::probe_socket)
+        self.finder.as_ref().map(ReplyPathFinder::probe_socket)
     }
 
     /// A batch begins: no answer is in the line.
@@ -125,10 +125,10 @@ impl Ways {
 
     /// The way to a sender. None when the process has no descriptor to hold its file open: then the
     /// path leads to the sender now, and the answer goes by the path at once.
-    fn find(&mut self, name: &[u8]) -> Result<Option<Way>, Cause> {
+    fn find(&mut self, name: &[u8]) -> Result<Option<ReplyPath>, Cause> {
         let Some(finder) = &self.finder else { return Err(Cause::AnswerFailed) };
-        let is_scarce = |found: &Result<Way, Astray>| match found {
-            Err(Astray::Failed(error)) => is_out_of_descriptors(error),
+        let is_scarce = |found: &Result<ReplyPath, ReplyPathError>| match found {
+            Err(ReplyPathError::Failed(error)) => is_out_of_descriptors(error),
             _ => false,
         };
         let mut found = finder.find(name);
@@ -140,9 +140,9 @@ impl Ways {
         let found =
             if is_scarce(&found) { finder.check(name).map(|()| None) } else { found.map(Some) };
         found.map_err(|astray| match astray {
-            Astray::Elsewhere(other) if self.own.contains(&other) => Cause::LoopOwnPath,
-            Astray::Elsewhere(_) => Cause::LoopPath,
-            Astray::Failed(error) => answer_cause(&error),
+            ReplyPathError::OtherSocket(other) if self.own.contains(&other) => Cause::LoopOwnPath,
+            ReplyPathError::OtherSocket(_) => Cause::LoopPath,
+            ReplyPathError::Failed(error) => answer_cause(&error),
         })
     }
 

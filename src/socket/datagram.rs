@@ -13,8 +13,8 @@ use std::os::unix::net::UnixDatagram;
 use socket2::{SockAddr, SockRef, Socket, Type};
 
 use super::SEND_FLAGS;
-use super::adopt;
-use super::advice;
+use super::inherited;
+use super::hints;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::batch::SendBufUse;
 use super::batch::TRAIN_BYTES_MAX;
@@ -148,7 +148,7 @@ impl Datagram {
     pub fn datagram_bytes_max(&self) -> usize {
         match &self.inner {
             Inner::Udp(socket) => match socket.local_addr() {
-                Ok(SocketAddr::V6(addr)) if !adopt::is_dual_stack(&self.socket(), addr.into()) => {
+                Ok(SocketAddr::V6(addr)) if !inherited::is_dual_stack(&self.socket(), addr.into()) => {
                     UDP_BYTES_MAX_IPV6
                 }
                 _ => UDP_BYTES_MAX_IPV4,
@@ -365,8 +365,8 @@ pub(super) fn bind_error(transport: Transport, addr: SocketAddr, error: io::Erro
     let kind = error.kind();
     let error = Error::new("bind", format!("{}://{addr}", transport.name()), error);
     match kind {
-        io::ErrorKind::AddrInUse => error.hint(advice::port_in_use(transport, addr.port())),
-        io::ErrorKind::AddrNotAvailable => error.hint(advice::not_own(addr)),
+        io::ErrorKind::AddrInUse => error.hint(hints::port_in_use(transport, addr.port())),
+        io::ErrorKind::AddrNotAvailable => error.hint(hints::not_own(addr)),
         io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
             error.hint("ports below 1024 need CAP_NET_BIND_SERVICE")
         }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mio::net::{TcpListener, UnixListener};
 use socket2::{SockAddr, SockRef, Type};
 
-use super::adopt;
+use super::inherited;
 use super::path::{self, BoundPath};
 use super::{SocketOptions, Stream};
 use crate::endpoint::{Endpoint, Transport, UnixName};
@@ -88,7 +88,7 @@ impl Listener {
     /// Names the descriptor and what it is, when it is no such socket, and the setting that the
     /// system refuses.
     pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<Listener, Error> {
-        let (socket, transport) = adopt::take_over(fd)?;
+        let (socket, transport) = inherited::take_over(fd)?;
         options.apply_bufs(&socket)?;
         let inner = match transport {
             Transport::Tcp => {
@@ -98,7 +98,7 @@ impl Listener {
             }
             Transport::Unix => Inner::Unix(UnixListener::from_std(socket.into())),
             Transport::Udp | Transport::Unixgram => {
-                return Err(adopt::misplaced(&socket, "it is a datagram socket"));
+                return Err(inherited::misplaced(&socket, "it is a datagram socket"));
             }
         };
         Ok(Listener { _path: None, inner, is_shared: true })
@@ -106,7 +106,7 @@ impl Listener {
 
     /// Where it listens, with the port the system picked.
     pub fn endpoint(&self) -> Endpoint {
-        adopt::endpoint(self.transport(), &SockRef::from(self))
+        inherited::endpoint(self.transport(), &SockRef::from(self))
     }
 
     /// Takes the next queued connection, non-blocking and close-on-exec, and the address of its

@@ -4,11 +4,11 @@
 //! in this folder: [`Stream`] and [`Listener`] for TCP and Unix streams, [`Datagram`] and its
 //! batches for UDP and Unix datagrams.
 
-mod adopt;
-mod advice;
+mod inherited;
+mod hints;
 pub mod batch;
 mod datagram;
-mod hosts;
+mod open_all;
 mod listener;
 mod options;
 mod path;
@@ -18,12 +18,12 @@ mod stream;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sys;
 mod target;
-mod way;
+mod reply_path;
 
 #[cfg(feature = "program")]
-pub(crate) use self::advice::{connect_error, out_of_ports};
+pub(crate) use self::hints::{connect_error, out_of_ports};
 pub use self::datagram::Datagram;
-pub use self::hosts::open_all;
+pub use self::open_all::open_all;
 pub use self::listener::Listener;
 pub use self::options::{Keepalive, PortUse, SocketOptions};
 pub use self::peer::Peer;
@@ -32,4 +32,4 @@ pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SEND_FLAGS, SendQueue};
 pub use self::target::Target;
 pub(crate) use self::target::refuse_self_connection;
-pub(crate) use self::way::{Astray, Pathfinder, Way, unix_name};
+pub(crate) use self::reply_path::{ReplyPathError, ReplyPathFinder, ReplyPath, unix_name};

@@ -10,7 +10,7 @@
 mod calls;
 mod control;
 mod mmsg;
-mod names;
+mod address;
 mod splice;
 mod train;
 
@@ -29,7 +29,7 @@ pub(super) use self::calls::{
 };
 use self::control::{Control, Notes, RECEIVED_CONTROL_BYTES, ReceivedControl, write_notes};
 use self::mmsg::Calls;
-use self::names::{hash, ip_addr, unix_name};
+use self::address::{hash, ip_addr, unix_name};
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 pub(super) use self::train::{receive_train, receive_trains, send_train};
 use super::Datagram;

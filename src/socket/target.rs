@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use socket2::{SockAddr, SockRef};
 
-use super::advice::connect_error;
+use super::hints::connect_error;
 use crate::endpoint::UnixName;
 
 /// The address of a server: an endpoint whose host has been looked up.

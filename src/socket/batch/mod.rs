@@ -3,7 +3,7 @@
 //! [`Batch`] is the shape. [`SystemBatch`] is the version of this system: recvmmsg(2) and
 //! sendmmsg(2) on Linux, elsewhere [`PortableBatch`], which makes one call a datagram.
 
-mod line;
+mod queue;
 mod portable;
 
 use std::io;
@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockAddr;
 
-pub use self::line::Train;
-pub(super) use self::line::{Line, TRAIN_BYTES_MAX};
+pub use self::queue::Train;
+pub(super) use self::queue::{Line, TRAIN_BYTES_MAX};
 pub use self::portable::PortableBatch;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use super::sys::LinuxBatch;

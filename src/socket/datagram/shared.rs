@@ -9,7 +9,7 @@ use socket2::{SockRef, Socket};
 use super::{Datagram, Inner, enlarge_send_buf, note_destination_and_overflow};
 use crate::endpoint::{Endpoint, Transport};
 use crate::error::Error;
-use crate::socket::{SocketOptions, adopt};
+use crate::socket::{SocketOptions, inherited};
 
 impl Datagram {
     /// Takes over a bound datagram socket, UDP or Unix, that somebody else has made, such as a
@@ -25,7 +25,7 @@ impl Datagram {
     /// Names the descriptor and what it is, when it is no such socket, and the setting that the
     /// system refuses.
     pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<Datagram, Error> {
-        let (socket, transport) = adopt::take_over(fd)?;
+        let (socket, transport) = inherited::take_over(fd)?;
         options.apply_bufs(&socket)?;
         let inner = match transport {
             Transport::Udp => {
@@ -34,7 +34,7 @@ impl Datagram {
                 noted.map_err(|error| {
                     Error::new(
                         "prepare",
-                        adopt::endpoint(transport, &SockRef::from(&socket)),
+                        inherited::endpoint(transport, &SockRef::from(&socket)),
                         error,
                     )
                 })?;
@@ -47,7 +47,7 @@ impl Datagram {
                 Inner::Unix(socket.into())
             }
             Transport::Tcp | Transport::Unix => {
-                return Err(adopt::misplaced(&socket, "it is a stream socket"));
+                return Err(inherited::misplaced(&socket, "it is a stream socket"));
             }
         };
         let mut datagram = Datagram::new(inner, None)?;
@@ -57,7 +57,7 @@ impl Datagram {
 
     /// Where it is bound, with the port the system picked.
     pub fn endpoint(&self) -> Endpoint {
-        adopt::endpoint(self.transport(), &self.socket())
+        inherited::endpoint(self.transport(), &self.socket())
     }
 }
 
@@ -68,7 +68,7 @@ fn note_all(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     // At an IPv4 address inside an IPv6 one it takes IPv4 alone.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     note_destination_and_overflow(socket.as_fd(), addr)?;
-    if adopt::is_dual_stack(socket, addr) {
+    if inherited::is_dual_stack(socket, addr) {
         let every_ipv4 = SocketAddr::from(([0; 4], addr.port()));
         note_destination_and_overflow(socket.as_fd(), every_ipv4)?;
     }

@@ -29,7 +29,7 @@ const HOLD: i32 = 0;
 
 /// A socket file that is held open, and an address that leads to it alone.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct ReplyPath {
     addr: SockAddr,
     /// Device and inode, by which a successor's file is told from this one.
     identity: (u64, u64),
@@ -38,22 +38,22 @@ pub(crate) struct Way {
 
 /// Why there is no way back.
 #[derive(Debug)]
-pub(crate) enum Astray {
+pub(crate) enum ReplyPathError {
     /// The path leads to a socket that is bound to this name, and is not the sender's.
-    Elsewhere(Box<[u8]>),
+    OtherSocket(Box<[u8]>),
     /// The system says no, as a send would have found out.
     Failed(io::Error),
 }
 
 /// Finds ways.
 #[derive(Debug)]
-pub(crate) struct Pathfinder {
+pub(crate) struct ReplyPathFinder {
     probe: Socket,
     /// The folder of this process's descriptors.
     descriptors: PathBuf,
 }
 
-impl Way {
+impl ReplyPath {
     /// Where answers go.
     pub(crate) fn addr(&self) -> &SockAddr {
         &self.addr
@@ -66,17 +66,17 @@ impl Way {
     }
 }
 
-impl Pathfinder {
+impl ReplyPathFinder {
     /// # Errors
     ///
     /// When there is no descriptor left, or no `/proc` as Linux has it.
-    pub(crate) fn new() -> io::Result<Pathfinder> {
+    pub(crate) fn new() -> io::Result<ReplyPathFinder> {
         let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
         // By number: a kernel takes a third more time for the link `self`. Which number this
         // process has depends on whose processes this /proc shows.
         let descriptors = Path::new("/proc").join(fs::read_link("/proc/self")?).join("fd");
         fs::metadata(descriptors.join(probe.as_raw_fd().to_string()))?;
-        Ok(Pathfinder { probe, descriptors })
+        Ok(ReplyPathFinder { probe, descriptors })
     }
 
     /// The one socket that is connected to what a path leads to.
@@ -86,33 +86,33 @@ impl Pathfinder {
 
     /// Makes sure that the path of this name leads to the sender at this moment. Takes no
     /// descriptor, and so cannot hold on to the file.
-    pub(crate) fn check(&self, name: &[u8]) -> Result<(), Astray> {
-        let addr = SockAddr::unix(path(name)).map_err(Astray::Failed)?;
+    pub(crate) fn check(&self, name: &[u8]) -> Result<(), ReplyPathError> {
+        let addr = SockAddr::unix(path(name)).map_err(ReplyPathError::Failed)?;
         self.probe(&addr, name)
     }
 
-    fn probe(&self, addr: &SockAddr, name: &[u8]) -> Result<(), Astray> {
+    fn probe(&self, addr: &SockAddr, name: &[u8]) -> Result<(), ReplyPathError> {
         match self.probe.connect(addr) {
             Ok(()) => {
-                let found = unix_name(&self.probe.peer_addr().map_err(Astray::Failed)?);
-                if *found == *name { Ok(()) } else { Err(Astray::Elsewhere(found)) }
+                let found = unix_name(&self.probe.peer_addr().map_err(ReplyPathError::Failed)?);
+                if *found == *name { Ok(()) } else { Err(ReplyPathError::OtherSocket(found)) }
             }
             // It is connected, to this server or to another socket. The kernel has it take nothing
             // but its peer's datagrams, and gives EPERM to every other sender.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
-            Err(error) => Err(Astray::Failed(error)),
+            Err(error) => Err(ReplyPathError::Failed(error)),
         }
     }
 
     /// The way to the sender that is bound to the path of this name.
-    pub(crate) fn find(&self, name: &[u8]) -> Result<Way, Astray> {
+    pub(crate) fn find(&self, name: &[u8]) -> Result<ReplyPath, ReplyPathError> {
         let opened = File::options().read(true).custom_flags(HOLD).open(path(name));
-        let file = opened.map_err(Astray::Failed)?;
-        let metadata = file.metadata().map_err(Astray::Failed)?;
+        let file = opened.map_err(ReplyPathError::Failed)?;
+        let metadata = file.metadata().map_err(ReplyPathError::Failed)?;
         let addr = SockAddr::unix(self.descriptors.join(file.as_raw_fd().to_string()));
-        let addr = addr.map_err(Astray::Failed)?;
+        let addr = addr.map_err(ReplyPathError::Failed)?;
         self.probe(&addr, name)?;
-        Ok(Way { addr, identity: (metadata.dev(), metadata.ino()), _file: file })
+        Ok(ReplyPath { addr, identity: (metadata.dev(), metadata.ino()), _file: file })
     }
 }
 
@@ -150,9 +150,9 @@ mod tests {
         path.as_os_str().as_bytes()
     }
 
-    fn elsewhere(finder: &Pathfinder, path: &Path) -> Box<[u8]> {
+    fn elsewhere(finder: &ReplyPathFinder, path: &Path) -> Box<[u8]> {
         match finder.find(name(path)) {
-            Err(Astray::Elsewhere(found)) => found,
+            Err(ReplyPathError::OtherSocket(found)) => found,
             other => panic!("{other:?}"),
         }
     }
@@ -164,7 +164,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let (client, server) = (path("client"), path("server"));
         let _server = UnixDatagram::bind(&server).unwrap();
-        let finder = Pathfinder::new().unwrap();
+        let finder = ReplyPathFinder::new().unwrap();
         std::os::unix::fs::symlink(&server, &client).unwrap();
         assert_eq!(*elsewhere(&finder, &client), *name(&server));
         fs::remove_file(&client).unwrap();
@@ -185,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("client"), folder.path().join("moved"));
         let client = UnixDatagram::bind(&path).unwrap();
-        let way = Pathfinder::new().unwrap().find(name(&path)).unwrap();
+        let way = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
         assert!(way.is_at(name(&path)));
         fs::rename(&path, &moved).unwrap();
         let _other = UnixDatagram::bind(&path).unwrap();
@@ -201,9 +201,9 @@ mod tests {
     fn a_path_without_a_living_socket_fails_as_a_send_would() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("client");
-        let finder = Pathfinder::new().unwrap();
+        let finder = ReplyPathFinder::new().unwrap();
         let failure = || match finder.find(name(&path)) {
-            Err(Astray::Failed(error)) => error.raw_os_error().unwrap(),
+            Err(ReplyPathError::Failed(error)) => error.raw_os_error().unwrap(),
             other => panic!("{other:?}"),
         };
         assert_eq!(failure(), libc::ENOENT);
@@ -221,7 +221,7 @@ mod tests {
         let server_socket = UnixDatagram::bind(&server).unwrap();
         let client = UnixDatagram::bind(&path).unwrap();
         client.connect(&server).unwrap();
-        let way = Pathfinder::new().unwrap().find(name(&path)).unwrap();
+        let way = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
         Socket::from(std::os::fd::OwnedFd::from(server_socket))
             .send_to(b"answer", way.addr())
             .unwrap();

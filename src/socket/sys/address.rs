@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use libc::{c_int, sa_family_t};
 
-use crate::socket::way::whole_name;
+use crate::socket::reply_path::whole_name;
 
 /// The IP address in a socket address (ip(7), ipv6(7)), without what IPv6 has besides: scope and
 /// flow. It is asked of every datagram, and need not copy the whole address.
