@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use socket2::SockAddr;
+
 use self::errors::length_refused;
 use self::held_replies::PeerBacklog;
 use super::bounds::{
@@ -20,7 +22,8 @@ use super::guard::{Asked, Guard};
 use super::reply_paths::Ways;
 use crate::reactor::Next;
 use crate::readiness::Readiness;
-use crate::socket::batch::{Batch, Parcel};
+use crate::socket::batch::{Batch, Message, Parcel, Train, TrainLimit};
+use crate::socket::unix_name;
 
 /// One datagram socket's part in the echo.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct PacketMover {
     retry_at: Option<Instant>,
     /// The socket's overflow count when it was last seen.
     overflow_seen: u32,
+    /// Which replies may leave in trains.
+    trains: TrainLimit,
     /// A train of datagrams of this length was refused, and it is not known yet whether for being
     /// one.
     refused: Option<usize>,
@@ -54,8 +59,9 @@ pub(super) struct PacketWork<'a> {
     pub(super) answers: bool,
     /// Who is not answered; none for Unix sockets, whose peers have no IP addresses.
     pub(super) guard: Option<&'a Guard>,
-    /// Whether the bytes of replies that are longer than their requests are limited.
-    pub(super) limits_excess: bool,
+    /// The length of every reply, if the bytes of replies that are longer than their requests are
+    /// limited.
+    pub(super) limited_reply_bytes: Option<usize>,
     /// Where answers to Unix datagrams go; none where they go to any address that asks.
     pub(super) ways: Option<&'a mut Ways>,
     /// How long a peer's answers are held at the most.
@@ -66,8 +72,8 @@ pub(super) struct PacketWork<'a> {
 
 impl PacketMover {
     /// For UDP, whose blocked answers wait for the socket, and which has lost so much before.
-    pub(super) fn held_by_socket(overflow_seen: u32) -> PacketMover {
-        PacketMover { overflow_seen, ..PacketMover::new(Held::Socket(VecDeque::new())) }
+    pub(super) fn held_by_socket(overflow_seen: u32, trains: TrainLimit) -> PacketMover {
+        PacketMover { overflow_seen, trains, ..PacketMover::new(Held::Socket(VecDeque::new())) }
     }
 
     /// For Unix datagrams, whose blocked answers wait for their receiver.
@@ -76,7 +82,13 @@ impl PacketMover {
     }
 
     fn new(held: Held) -> PacketMover {
-        PacketMover { held, retry_at: None, overflow_seen: 0, refused: None }
+        PacketMover {
+            held,
+            retry_at: None,
+            overflow_seen: 0,
+            trains: TrainLimit::NONE,
+            refused: None,
+        }
     }
 
     /// Whether to be told when the socket is writable. Asked for only then: on Linux every UDP
@@ -105,7 +117,7 @@ impl PacketMover {
         socket: &B::Socket,
         readiness: &mut Readiness,
         work: &mut PacketWork<'_>,
-        mut on_message: impl FnMut(&B, usize),
+        mut on_message: impl FnMut(Message<'_>),
     ) -> Next {
         self.retry_at = None;
         let mut receive_errors = 0;
@@ -123,7 +135,7 @@ impl PacketMover {
             match batch.receive(socket, work.receive_limit) {
                 Ok(count) => {
                     batches += 1;
-                    self.count_overflow(batch, work);
+                    self.count_overflow(batch.message(count - 1).overflow, work);
                     bytes += self.decide(batch, socket, count, work, &mut on_message);
                     self.send(batch, socket, readiness, work);
                     if work.receive_limit == 1 {
@@ -152,8 +164,9 @@ impl PacketMover {
         self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
     }
 
-    fn count_overflow<B: Batch>(&mut self, batch: &B, work: &mut PacketWork<'_>) {
-        if let Some(overflow) = batch.overflow() {
+    /// Counts what was lost before the newest datagram: the count only grows.
+    fn count_overflow(&mut self, overflow: Option<u32>, work: &mut PacketWork<'_>) {
+        if let Some(overflow) = overflow {
             work.tally.add(Cause::Overflowed, self.overflow_since(overflow));
             self.overflow_seen = overflow;
         }
@@ -171,7 +184,7 @@ impl PacketMover {
         socket: &B::Socket,
         count: usize,
         work: &mut PacketWork<'_>,
-        on_message: &mut impl FnMut(&B, usize),
+        on_message: &mut impl FnMut(Message<'_>),
     ) -> usize {
         let mut bytes = 0;
         for index in 0..count {
@@ -185,12 +198,12 @@ impl PacketMover {
                 work.tally.add(Cause::Truncated, 1);
                 continue;
             }
-            let guarded = work.guard.and_then(|guard| Some((guard, batch.sender(index)?)));
+            let guarded = work.guard.and_then(|guard| Some((guard, message.from.as_socket()?)));
             if guarded.is_some_and(|(guard, from)| guard.denies(from)) {
                 work.tally.add(Cause::Denied, datagrams as u64);
                 continue;
             }
-            on_message(batch, index);
+            on_message(message);
             if !work.answers {
                 continue;
             }
@@ -202,26 +215,24 @@ impl PacketMover {
                 Some((guard, from)) => guard.refusal(from, asked, work.now),
                 None => None,
             };
-            if let Some(cause) = refusal.or_else(|| limited(guarded, batch, index, work)) {
+            if let Some(cause) = refusal.or_else(|| limited(guarded, message, work)) {
                 work.tally.add(cause, datagrams as u64);
                 continue;
             }
-            if let Err(cause) = find_way(batch, index, work) {
-                work.tally.add(cause, 1);
-                continue;
+            match reply_path(message.from, &mut work.ways, work.now) {
+                Ok(to) => batch.queue_reply(index, to, self.trains),
+                Err(cause) => {
+                    work.tally.add(cause, 1);
+                    continue;
+                }
             }
             if let Held::Peers(backlog) = &mut self.held
                 && !backlog.is_empty()
             {
                 // A peer that sends is awake: what is held for it goes first.
-                let peer = batch.peer(index);
+                let peer = batch.message(index).from.clone();
                 backlog.send_to(&peer, batch, socket, work);
-                if backlog.holds(&peer) {
-                    backlog.hold(batch.parcel(index), work);
-                    continue;
-                }
             }
-            batch.queue_answer(index);
         }
         bytes
     }
@@ -234,15 +245,18 @@ impl PacketMover {
         readiness: &mut Readiness,
         work: &mut PacketWork<'_>,
     ) {
-        while batch.unsent() > 0 {
+        while !batch.queued().is_empty() {
             let limit = match &mut self.held {
-                Held::Socket(_) => match batch.unforbidden() {
-                    0 => {
-                        self.send_apart(None, batch, socket, readiness, work);
-                        continue;
+                Held::Socket(_) => {
+                    let is_allowed = |train: &&Train| self.trains.allows(train);
+                    match batch.queued().iter().take_while(is_allowed).count() {
+                        0 => {
+                            self.send_apart(None, batch, socket, readiness, work);
+                            continue;
+                        }
+                        allowed => allowed,
                     }
-                    unforbidden => unforbidden,
-                },
+                }
                 Held::Peers(backlog) => backlog.run_of_free_peers(batch, socket, work.now),
             };
             if limit == 0 {
@@ -252,11 +266,10 @@ impl PacketMover {
             }
             match batch.send(socket, limit) {
                 Ok(count) => {
-                    for nth in 0..count {
-                        let train = batch.unsent_train(nth);
+                    for train in &batch.queued()[..count] {
                         work.tally.sent_many(train.datagrams, train.bytes);
                     }
-                    batch.pass(count);
+                    batch.dequeue(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -266,19 +279,19 @@ impl PacketMover {
                     self.hold_first(batch, readiness, work);
                 }
                 Err(error) => match &mut self.held {
-                    Held::Socket(_) if batch.unsent_train(0).datagrams > 1 => {
+                    Held::Socket(_) if batch.queued()[0].datagrams > 1 => {
                         self.send_apart(Some(&error), batch, socket, readiness, work);
                     }
                     Held::Peers(backlog)
                         if work.ways.is_some() && answer_cause(&error) == Cause::AnswerRefused =>
                     {
-                        let parcel = batch.unsent_parcel();
-                        batch.pass(1);
+                        let parcel = batch.parcel();
+                        batch.dequeue(1);
                         backlog.send_anew(parcel, batch, socket, work);
                     }
                     _ => {
                         work.tally.add(answer_cause(&error), 1);
-                        batch.pass(1);
+                        batch.dequeue(1);
                     }
                 },
             }
@@ -304,8 +317,8 @@ impl PacketMover {
         work: &mut PacketWork<'_>,
     ) {
         let Held::Socket(parcels) = &mut self.held else { return };
-        let train = batch.unsent_parcel();
-        batch.pass(1);
+        let train = batch.parcel();
+        batch.dequeue(1);
         put_apart(&train, parcels);
         self.refused = refusal.and_then(|error| length_refused(&train, error, work.tally));
         // A refusal says nothing of room.
@@ -326,15 +339,15 @@ impl PacketMover {
         match &mut self.held {
             Held::Socket(parcels) => {
                 readiness.clear_writable();
-                while batch.unsent() > 0 {
-                    work.tally.add(Cause::Held, batch.unsent_train(0).datagrams as u64);
-                    parcels.push_back(batch.unsent_parcel());
-                    batch.pass(1);
+                while let Some(train) = batch.queued().first() {
+                    work.tally.add(Cause::Held, train.datagrams as u64);
+                    parcels.push_back(batch.parcel());
+                    batch.dequeue(1);
                 }
             }
             Held::Peers(backlog) => {
-                backlog.hold(batch.unsent_parcel(), work);
-                batch.pass(1);
+                backlog.hold(batch.parcel(), work);
+                batch.dequeue(1);
             }
         }
     }
@@ -381,7 +394,7 @@ impl PacketMover {
             if let Some(segment_bytes) = self.refused.take()
                 && sent.is_ok()
             {
-                batch.forbid_trains(socket, segment_bytes);
+                self.trains.forbid(segment_bytes);
             }
             parcels.pop_front();
         }
@@ -391,29 +404,28 @@ impl PacketMover {
 
 /// Why a reply is too long for its request, if it is.
 #[inline]
-fn limited<B: Batch>(
+fn limited(
     guarded: Option<(&Guard, SocketAddr)>,
-    batch: &B,
-    index: usize,
+    message: Message<'_>,
     work: &PacketWork<'_>,
 ) -> Option<Cause> {
-    if !work.limits_excess {
-        return None;
-    }
+    let reply_bytes = work.limited_reply_bytes?;
     let (guard, from) = guarded?;
-    let excess_bytes = batch.answer(index).len().saturating_sub(batch.message(index).bytes.len());
+    let excess_bytes = reply_bytes.saturating_sub(message.bytes.len());
     guard.amplifies(from, excess_bytes, work.now).then_some(Cause::AmplificationLimited)
 }
 
-/// Has the answer to a Unix datagram go to the socket that it came from.
+/// The address that leads to the sender of a Unix datagram; `None` for its own.
 #[inline]
-fn find_way<B: Batch>(batch: &mut B, index: usize, work: &mut PacketWork<'_>) -> Result<(), Cause> {
-    if let Some(ways) = &mut work.ways
-        && let Some(to) = ways.follow(batch.unix_name(index), work.now)?
-    {
-        batch.redirect(index, to);
+fn reply_path<'a>(
+    from: &SockAddr,
+    ways: &'a mut Option<&mut Ways>,
+    now: Instant,
+) -> Result<Option<&'a SockAddr>, Cause> {
+    match ways {
+        Some(ways) => ways.follow(unix_name(from), now),
+        None => Ok(None),
     }
-    Ok(())
 }
 
 /// Puts the datagrams of a train at the front, for one may go where many may not.

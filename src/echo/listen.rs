@@ -16,7 +16,7 @@ use super::{Server, Transport};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::reactor::Reactor;
-use crate::socket::batch::{BatchOptions, SystemBatch};
+use crate::socket::batch::{BatchOptions, SystemBatch, TrainLimit};
 use crate::socket::{Datagram, Listener, PortUse, SocketOptions, open_all};
 
 /// An endpoint that is open.
@@ -71,7 +71,9 @@ impl<O: Observer> Server<O> {
                 let sockets = open_all(endpoint, host_port, open, Datagram::local_addr)?;
                 let granted = sockets[0].0.granted(&settings);
                 self.prepare_for_udp();
-                self.insert_ip(reactor, endpoint, sockets, udp_source, granted)
+                let trains = self.train_limit();
+                let source = |socket| udp_source(socket, trains);
+                self.insert_ip(reactor, endpoint, sockets, source, granted)
             }
             Endpoint::Unix(name) => {
                 let listener = Listener::unix(name, &settings)?;
@@ -138,7 +140,7 @@ impl<O: Observer> Server<O> {
         let source = if socket.transport() == Transport::Udp {
             self.prepare_for_udp();
             self.prepare_trains(&socket);
-            udp_source(socket)
+            udp_source(socket, self.train_limit())
         } else {
             self.prepare_for_unixgram();
             unixgram_source(socket)
@@ -152,12 +154,14 @@ impl<O: Observer> Server<O> {
         Ok(socket)
     }
 
-    /// Lets a UDP socket move trains. A reply is to one datagram, a one-off server serves one, and
+    /// Which replies of a UDP socket may leave in trains.
+    fn train_limit(&self) -> TrainLimit {
+        if self.options.trains { TrainLimit::ANY } else { TrainLimit::NONE }
+    }
+
+    /// Lets a UDP socket receive trains. A reply is to one datagram, a one-off server serves one, and
     /// a rate counts each: they take no trains.
     fn prepare_trains(&self, socket: &Datagram) {
-        if self.options.trains {
-            socket.send_trains();
-        }
         let counts_each = self.options.one_off || self.options.datagrams_per_second_max.is_some();
         let takes_trains =
             self.options.trains && !counts_each && !matches!(self.options.answer, Answer::Text(_));
@@ -194,7 +198,8 @@ impl<O: Observer> Server<O> {
             }
             Transport::Udp => {
                 self.prepare_for_udp();
-                addrs.map(|addr| self.open_udp(*addr, &settings).map(udp_source)).collect()
+                let source = |socket| udp_source(socket, self.train_limit());
+                addrs.map(|addr| self.open_udp(*addr, &settings).map(source)).collect()
             }
             Transport::Unix | Transport::Unixgram => {
                 Err(Error::new("open once more", &endpoint, io::ErrorKind::Unsupported))
@@ -259,9 +264,9 @@ fn listener_source(listener: Listener) -> Kind {
     Kind::Listener(Box::new(listener))
 }
 
-fn udp_source(socket: Datagram) -> Kind {
+fn udp_source(socket: Datagram, trains: TrainLimit) -> Kind {
     // What a socket that was passed has lost before is not this server's to count.
-    let mover = PacketMover::held_by_socket(socket.lost().unwrap_or(0));
+    let mover = PacketMover::held_by_socket(socket.lost().unwrap_or(0), trains);
     let is_loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
     let is_exposed = !socket.local_addr().is_some_and(is_loopback);
     Kind::Packets(Box::new(Packets { socket, mover, is_exposed }))

@@ -82,7 +82,7 @@ use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::Peer;
-use crate::socket::batch::{Batch, SystemBatch};
+use crate::socket::batch::SystemBatch;
 use crate::socket::{Listener, PipePool};
 
 /// The echo server, to be run by a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
@@ -263,17 +263,20 @@ impl<O: Observer> Server<O> {
             receive_limit,
             answers: self.options.answer != Answer::Nothing,
             guard: (transport == Transport::Udp).then_some(&self.guard),
-            limits_excess: *is_exposed && matches!(self.options.answer, Answer::Text(_)),
+            limited_reply_bytes: match &self.options.answer {
+                Answer::Text(text) if *is_exposed => Some(text.len()),
+                _ => None,
+            },
             ways: if transport == Transport::Unixgram { self.ways.as_mut() } else { None },
             stall_timeout,
             tally: &mut self.counters[transport],
             now: context.now(),
         };
         let observer = &mut self.observer;
-        let next = mover.advance(batch, socket, readiness, &mut work, |batch, index| {
+        let next = mover.advance(batch, socket, readiness, &mut work, |message| {
             if observer.wants_messages() {
-                let peer = Peer::from(&batch.peer(index));
-                for bytes in batch.message(index).datagrams() {
+                let peer = Peer::from(message.from);
+                for bytes in message.datagrams() {
                     observer.message(transport, &peer, bytes);
                 }
             }

@@ -13,7 +13,7 @@ use socket2::SockAddr;
 
 use super::bounds::{UNIX_SLOTS, WAY_CHECK_INTERVAL, WAYS_MAX};
 use super::cause::{Cause, answer_cause};
-use crate::socket::{ReplyPathError, ReplyPathFinder, ReplyPath};
+use crate::socket::{ReplyPath, ReplyPathError, ReplyPathFinder};
 
 /// Descriptors of a server for the ways back to Unix datagram senders, beside those of its sockets:
 /// the files that it holds open, and the probe.

@@ -3,7 +3,6 @@
 mod client;
 mod shared;
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -13,13 +12,12 @@ use std::os::unix::net::UnixDatagram;
 use socket2::{SockAddr, SockRef, Socket, Type};
 
 use super::SEND_FLAGS;
-use super::inherited;
+use super::batch::{SendBuf, SendBufUse};
 use super::hints;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use super::batch::SendBufUse;
-use super::batch::TRAIN_BYTES_MAX;
+use super::inherited;
 use super::path::{self, BoundPath};
-use super::{Peer, SocketOptions, unix_name};
+use super::sys;
+use super::{Peer, SocketOptions};
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
@@ -37,11 +35,6 @@ const UDP_BYTES_MAX_IPV6: usize = 65_527;
 /// What Linux keeps back of a Unix datagram socket's send buffer (`unix_dgram_sendmsg`).
 const UNIX_OVERHEAD_BYTES: usize = 32;
 
-/// What every path takes in one piece: the narrowest that Linux believes a router, 552 bytes
-/// (`net.ipv4.route.min_pmtu`), less the headers of IPv4 and UDP. Otherwise one peer behind such a
-/// path would end the trains of all.
-const PATH_BYTES_MIN: usize = 524;
-
 /// A bound, non-blocking datagram socket.
 #[derive(Debug)]
 pub struct Datagram {
@@ -52,8 +45,6 @@ pub struct Datagram {
     is_shared: bool,
     /// What the system granted, in its own count, which includes its overhead.
     send_buf_bytes: usize,
-    /// The longest datagrams that are answered in trains; 0 for none at all.
-    train_segment_bytes_max: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -99,14 +90,7 @@ impl Datagram {
     }
 
     fn new(inner: Inner, path: Option<BoundPath>) -> Result<Datagram, Error> {
-        let train_segment_bytes_max = Cell::new(0);
-        let mut datagram = Datagram {
-            _path: path,
-            inner,
-            is_shared: false,
-            send_buf_bytes: 0,
-            train_segment_bytes_max,
-        };
+        let mut datagram = Datagram { _path: path, inner, is_shared: false, send_buf_bytes: 0 };
         let size = datagram.socket().send_buffer_size();
         datagram.send_buf_bytes =
             size.map_err(|error| Error::new("ask the send buffer's size of", &datagram, error))?;
@@ -118,21 +102,13 @@ impl Datagram {
     /// datagram.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn lost(&self) -> Option<u32> {
-        super::sys::lost_datagrams(self.as_fd()).ok()
+        sys::lost_datagrams(self.as_fd()).ok()
     }
 
     /// As on Linux; here it is not known.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub fn lost(&self) -> Option<u32> {
         None
-    }
-
-    /// How full the send buffer is of datagrams that Unix receivers have not read.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn send_buf_use(&self) -> Option<SendBufUse> {
-        let Inner::Unix(_) = self.inner else { return None };
-        let used_bytes = super::sys::unsent_bytes(self.as_fd()).ok()?;
-        Some(SendBufUse { used_bytes, size_bytes: self.send_buf_bytes })
     }
 
     /// How its datagrams travel.
@@ -148,7 +124,9 @@ impl Datagram {
     pub fn datagram_bytes_max(&self) -> usize {
         match &self.inner {
             Inner::Udp(socket) => match socket.local_addr() {
-                Ok(SocketAddr::V6(addr)) if !inherited::is_dual_stack(&self.socket(), addr.into()) => {
+                Ok(SocketAddr::V6(addr))
+                    if !inherited::is_dual_stack(&self.socket(), addr.into()) =>
+                {
                     UDP_BYTES_MAX_IPV6
                 }
                 _ => UDP_BYTES_MAX_IPV4,
@@ -168,7 +146,7 @@ impl Datagram {
     /// The name that a Unix socket is bound to, as its peers are told it; `None` for UDP.
     pub(crate) fn unix_name(&self) -> Option<Box<[u8]>> {
         let Inner::Unix(_) = self.inner else { return None };
-        self.socket().local_addr().ok().map(|addr| unix_name(&addr))
+        self.socket().local_addr().ok().map(|addr| sys::unix_name(&addr).into())
     }
 
     /// What the system granted of the settings, as names and values.
@@ -224,29 +202,6 @@ impl Datagram {
         self.socket().send_with_flags(bytes, SEND_FLAGS).map(|_| ())
     }
 
-    /// Lets [batches](super::batch) send the answers to one peer in trains, where that is possible.
-    pub fn send_trains(&self) {
-        if let Inner::Udp(_) = self.inner {
-            self.train_segment_bytes_max.set(TRAIN_BYTES_MAX);
-        }
-    }
-
-    /// The longest datagrams that are answered in trains.
-    pub(super) fn train_segment_bytes_max(&self) -> usize {
-        self.train_segment_bytes_max.get()
-    }
-
-    /// Makes no more trains of datagrams of this length and longer; and where all paths would take
-    /// that length (the device is to blame then), none at all.
-    ///
-    /// It goes on taking them: of trains that are queued when that is switched off, the kernel no
-    /// longer tells where one datagram ends.
-    pub(super) fn forbid_trains(&self, segment_bytes: usize) {
-        let before = self.train_segment_bytes_max.get();
-        let longest = if segment_bytes > PATH_BYTES_MIN { segment_bytes - 1 } else { 0 };
-        self.train_segment_bytes_max.set(before.min(longest));
-    }
-
     /// Whether [`Datagram::receive_train`], and batches, are to find trains whole (`UDP_GRO`,
     /// udp(7)), or taken apart by the kernel, as at first. To be told before anything comes: a
     /// train that is queued when this is switched off comes whole, as if it were one datagram.
@@ -256,7 +211,7 @@ impl Datagram {
     /// `Unsupported` for Unix sockets and on systems other than Linux, and all of setsockopt(2).
     pub fn receive_trains(&self, is_on: bool) -> io::Result<()> {
         let Inner::Udp(_) = self.inner else { return Err(io::ErrorKind::Unsupported.into()) };
-        trains::receive_trains(self.as_fd(), is_on)
+        sys::receive_trains(self.as_fd(), is_on)
     }
 
     /// Sends a train to the peer that it is connected to: the bytes as datagrams of
@@ -270,7 +225,7 @@ impl Datagram {
     /// 65,507 bytes, `EIO` where the device cannot make checksums, `Unsupported` on systems other
     /// than Linux.
     pub fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()> {
-        trains::send_train(self.as_fd(), bytes, segment_bytes)
+        sys::send_message(self.as_fd(), None, None, bytes, Some(segment_bytes))
     }
 
     /// Receives a datagram or a train of the peer that it is connected to into `buf`, and returns
@@ -281,7 +236,7 @@ impl Datagram {
     ///
     /// Those of [`Datagram::receive`].
     pub fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
-        trains::receive_train(self.as_fd(), buf)
+        sys::receive_train(self.as_fd(), buf)
     }
 
     fn socket(&self) -> SockRef<'_> {
@@ -290,33 +245,11 @@ impl Datagram {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use super::sys as trains;
-
-/// Elsewhere nobody makes trains: callers stay with single datagrams.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod trains {
-    use std::io;
-    use std::os::fd::BorrowedFd;
-
-    pub(super) fn receive_trains(_: BorrowedFd<'_>, _: bool) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn send_train(_: BorrowedFd<'_>, _: &[u8], _: u16) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn receive_train(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<(usize, usize)> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn note_destination_and_overflow(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<()> {
     if addr.ip().is_unspecified() || addr.ip().is_multicast() || is_broadcast(addr) {
-        super::sys::note_destination(fd, addr.is_ipv6())?;
+        sys::note_destination(fd, addr.is_ipv6())?;
     }
-    super::sys::note_overflow(fd)
+    sys::note_overflow(fd)
 }
 
 /// Whether an address of this host is one of many hosts: by a socket that may not send there
@@ -335,7 +268,7 @@ fn note_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result
 /// Best effort, beyond the system's limit where there is the right to, else up to it.
 fn enlarge_send_buf(socket: &Socket) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if super::sys::force_send_buf(socket.as_fd(), UNIX_SEND_BUF_BYTES).is_ok() {
+    if sys::force_send_buf(socket.as_fd(), UNIX_SEND_BUF_BYTES).is_ok() {
         return;
     }
     let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
@@ -375,6 +308,14 @@ pub(super) fn bind_error(transport: Transport, addr: SocketAddr, error: io::Erro
             error.hint("write an IPv4 address as such, not inside an IPv6 one")
         }
         _ => error,
+    }
+}
+
+impl SendBuf for Datagram {
+    fn send_buf_use(&self) -> Option<SendBufUse> {
+        let Inner::Unix(_) = self.inner else { return None };
+        let used_bytes = sys::unsent_bytes(self.as_fd()).ok()?;
+        Some(SendBufUse { used_bytes, size_bytes: self.send_buf_bytes })
     }
 }
 

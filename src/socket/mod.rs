@@ -4,32 +4,37 @@
 //! in this folder: [`Stream`] and [`Listener`] for TCP and Unix streams, [`Datagram`] and its
 //! batches for UDP and Unix datagrams.
 
-mod inherited;
-mod hints;
 pub mod batch;
 mod datagram;
-mod open_all;
+mod hints;
+mod inherited;
 mod listener;
+mod open_all;
 mod options;
 mod path;
 mod peer;
 mod pipe;
+mod reply_path;
 mod stream;
+// The one place where the system is chosen: both have the same interface.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sys;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "sys_portable.rs"]
+mod sys;
 mod target;
-mod reply_path;
 
+pub use self::datagram::Datagram;
 #[cfg(feature = "program")]
 pub(crate) use self::hints::{connect_error, out_of_ports};
-pub use self::datagram::Datagram;
-pub use self::open_all::open_all;
 pub use self::listener::Listener;
+pub use self::open_all::open_all;
 pub use self::options::{Keepalive, PortUse, SocketOptions};
 pub use self::peer::Peer;
 pub(crate) use self::pipe::{Pipe, PipePool, Splice};
+pub(crate) use self::reply_path::{ReplyPath, ReplyPathError, ReplyPathFinder};
 pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SEND_FLAGS, SendQueue};
+pub(crate) use self::sys::unix_name;
 pub use self::target::Target;
 pub(crate) use self::target::refuse_self_connection;
-pub(crate) use self::reply_path::{ReplyPathError, ReplyPathFinder, ReplyPath, unix_name};

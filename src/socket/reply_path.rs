@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::sys;
+
 /// Opens a file without the right to read it, or to do anything else with it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const HOLD: i32 = libc::O_PATH;
@@ -94,8 +96,9 @@ impl ReplyPathFinder {
     fn probe(&self, addr: &SockAddr, name: &[u8]) -> Result<(), ReplyPathError> {
         match self.probe.connect(addr) {
             Ok(()) => {
-                let found = unix_name(&self.probe.peer_addr().map_err(ReplyPathError::Failed)?);
-                if *found == *name { Ok(()) } else { Err(ReplyPathError::OtherSocket(found)) }
+                let peer = self.probe.peer_addr().map_err(ReplyPathError::Failed)?;
+                let found = sys::unix_name(&peer);
+                if found == name { Ok(()) } else { Err(ReplyPathError::OtherSocket(found.into())) }
             }
             // It is connected, to this server or to another socket. The kernel has it take nothing
             // but its peer's datagrams, and gives EPERM to every other sender.
@@ -118,26 +121,6 @@ impl ReplyPathFinder {
 
 fn path(name: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(name))
-}
-
-/// The name in a Unix socket's address: a path, or behind a zero byte an abstract name. Empty for
-/// an unnamed socket, and for the address of another family.
-pub(crate) fn unix_name(addr: &SockAddr) -> Box<[u8]> {
-    if let Some(path) = addr.as_pathname() {
-        return whole_name(path.as_os_str().as_bytes()).into();
-    }
-    match addr.as_abstract_namespace() {
-        Some(name) => [&[0], name].concat().into(),
-        None => Box::default(),
-    }
-}
-
-/// What a socket is bound to, of the bytes that the kernel gives: a path ends at its zero byte.
-pub(super) fn whole_name(bytes: &[u8]) -> &[u8] {
-    match bytes.first() {
-        Some(0) | None => bytes,
-        Some(_) => bytes.split(|byte| *byte == 0).next().unwrap_or_default(),
-    }
 }
 
 #[cfg(test)]
@@ -227,19 +210,5 @@ mod tests {
             .unwrap();
         let mut buf = [0; 9];
         assert_eq!(client.recv(&mut buf).unwrap(), 6);
-    }
-
-    #[test]
-    fn names_of_every_length_and_kind_are_told() {
-        let longest = vec![b'x'; 107];
-        for name in [&b"/a"[..], b"relative", &longest] {
-            let addr = SockAddr::unix(OsStr::from_bytes(name)).unwrap();
-            assert_eq!(*unix_name(&addr), *name);
-        }
-        let hidden = SockAddr::unix(OsStr::from_bytes(b"\0name")).unwrap();
-        assert_eq!(*unix_name(&hidden), *b"\0name");
-        assert_eq!(*unix_name(&SockAddr::unix("").unwrap()), *b"");
-        assert_eq!(whole_name(b"/path\0"), b"/path");
-        assert_eq!(whole_name(b"\0a\0b"), b"\0a\0b");
     }
 }

@@ -16,7 +16,7 @@ use crate::echo::bounds::{
     RETRIED_PER_SLICE, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
 };
 use crate::echo::cause::{Cause, answer_cause};
-use crate::socket::batch::{Batch, Parcel, SendBufUse};
+use crate::socket::batch::{Batch, Parcel, SendBuf, SendBufUse};
 use crate::socket::unix_name;
 
 /// Answers of one probe of a peer that has read the one before.
@@ -81,15 +81,17 @@ impl PeerBacklog {
         now: Instant,
     ) -> usize {
         if self.crowd.wants_look() {
-            self.look(batch, socket, now);
+            self.look(socket, now);
         }
         if self.crowd.is_crowded() {
             return 0;
         }
         let mut free = 0;
-        while free < batch.unsent() && (free == 0 || !self.crowd.wants_look()) {
-            let answer = batch.unsent_train(free);
-            if !self.is_empty() && self.holds(&batch.peer(answer.index)) {
+        for answer in batch.queued() {
+            if free > 0 && self.crowd.wants_look() {
+                break;
+            }
+            if !self.is_empty() && self.holds(batch.message(answer.index).from) {
                 break;
             }
             self.crowd.charge(answer.bytes);
@@ -219,7 +221,7 @@ impl PeerBacklog {
 
     /// In a crowd: finds out who reads, one peer after the other.
     fn probe<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
-        let Some(buf) = self.look(batch, socket, work.now) else { return };
+        let Some(buf) = self.look(socket, work.now) else { return };
         if !self.crowd.is_crowded() {
             return;
         }
@@ -279,13 +281,8 @@ impl PeerBacklog {
 
     /// Looks at the socket's buffer. When a crowd ends, all are tried again, and none is taken for
     /// deaf.
-    fn look<B: Batch>(
-        &mut self,
-        batch: &B,
-        socket: &B::Socket,
-        now: Instant,
-    ) -> Option<SendBufUse> {
-        let buf = batch.send_buf_use(socket)?;
+    fn look(&mut self, socket: &(impl SendBuf + ?Sized), now: Instant) -> Option<SendBufUse> {
+        let buf = socket.send_buf_use()?;
         let was_crowded = self.is_crowded();
         self.crowd.look(buf);
         if was_crowded && !self.is_crowded() {
@@ -367,7 +364,7 @@ impl Waiting {
 /// Where answers to a peer go that did not leave at once.
 fn way_to(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
     let Some(ways) = &mut work.ways else { return Ok(peer.clone()) };
-    let to = ways.follow_anew(&unix_name(peer), work.now)?;
+    let to = ways.follow_anew(unix_name(peer), work.now)?;
     Ok(to.unwrap_or(peer).clone())
 }
 

@@ -1,57 +1,72 @@
-//! Datagrams by the batch: receive many, decide each answer, send many.
+//! Datagrams in batches: receive many, decide each reply, send many.
 //!
-//! [`Batch`] is the shape. [`SystemBatch`] is the version of this system: recvmmsg(2) and
-//! sendmmsg(2) on Linux, elsewhere [`PortableBatch`], which makes one call a datagram.
+//! [`Batch`] is the interface, and [`Message`], [`Train`] and [`Parcel`] are all that passes through
+//! it. [`SystemBatch`] is the version for this system: recvmmsg(2) and sendmmsg(2) on Linux,
+//! elsewhere [`PortableBatch`], which makes one call per datagram.
 
-mod queue;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
 mod portable;
+mod queue;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use socket2::SockAddr;
 
-pub use self::queue::Train;
-pub(super) use self::queue::{Line, TRAIN_BYTES_MAX};
-pub use self::portable::PortableBatch;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub use super::sys::LinuxBatch;
-
+pub use self::linux::LinuxBatch;
 /// The batch to use on this system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub type SystemBatch = LinuxBatch;
+pub use self::linux::LinuxBatch as SystemBatch;
+pub use self::portable::PortableBatch;
 /// The batch to use on this system.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub type SystemBatch = PortableBatch;
+pub use self::portable::PortableBatch as SystemBatch;
+use self::queue::ReplyQueue;
+pub use self::queue::{Train, TrainLimit};
 
-/// How large a batch is and what it answers with.
+/// An address of this host, and the interface where the address alone does not tell it (link-local
+/// IPv6; 0 otherwise).
+pub type LocalAddr = (IpAddr, u32);
+
+/// How large a batch is and what it replies.
 #[derive(Clone, Debug)]
 pub struct BatchOptions {
-    /// Datagrams received by one call at the most.
+    /// The most datagrams that one call receives.
     pub slots: usize,
-    /// The longest datagram taken whole, in bytes. A longer one is [cut](Message::truncated).
+    /// The longest datagram that is received whole, in bytes. A longer one is
+    /// [cut](Message::truncated).
     pub slot_bytes: usize,
-    /// The answer to every datagram; `None` answers each with itself.
+    /// The reply to every datagram; `None` sends each datagram back.
     pub reply: Option<Box<[u8]>>,
 }
 
-/// What one slot received, as long as its batch is not received into again: a datagram, or a train
-/// of them from one sender, where the socket [takes trains](super::Datagram::receive_trains).
+/// What one slot received, valid until the batch receives again: a datagram, or a train of them
+/// from one sender, where the socket [receives trains](super::Datagram::receive_trains).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
+    /// The address of its sender.
+    pub from: &'a SockAddr,
+    /// The address of this host that it was sent to, where the system tells and a reply has to
+    /// leave from there.
+    pub to: Option<LocalAddr>,
     /// Its bytes, or the first of them when it was cut.
     pub bytes: &'a [u8],
     /// The length of each datagram but the last, which may be shorter.
     pub segment_bytes: usize,
-    /// It was longer than a slot: what is here is not all of it.
+    /// It was longer than a slot: the rest of it is lost.
     pub truncated: bool,
-    /// Its sender has an address to answer to. Unix senders need not have one.
+    /// Its sender has an address to reply to. Unix senders need not have one.
     pub answerable: bool,
     /// It was sent to a broadcast or multicast address, as far as the system tells.
     pub to_group: bool,
     /// The system had more to tell of it than there was room for (`MSG_CTRUNC`), so that it may
     /// have been sent to a group without [`to_group`](Message::to_group).
     pub control_truncated: bool,
+    /// How many datagrams or trains the socket has dropped since it was made because its receive
+    /// buffer was full (`SO_RXQ_OVFL`; wraps). `None` when the system does not tell.
+    pub overflow: Option<u32>,
 }
 
 impl<'a> Message<'a> {
@@ -66,14 +81,13 @@ impl<'a> Message<'a> {
     }
 }
 
-/// An answer with an address of its own, to be kept until it can be sent: a datagram or a train.
+/// A reply that owns its address and bytes, kept until it can be sent: a datagram or a train.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel {
-    /// Where to.
+    /// The address to send to.
     pub peer: SockAddr,
-    /// Which address of this host to send from, and by which interface where the address alone
-    /// does not tell (link-local IPv6; 0 otherwise).
-    pub source: Option<(IpAddr, u32)>,
+    /// The address of this host to send from.
+    pub source: Option<LocalAddr>,
     /// What to send.
     pub bytes: Box<[u8]>,
     /// The length of each datagram but the last, which may be shorter.
@@ -95,12 +109,6 @@ impl Parcel {
             segment_bytes: bytes.len(),
         })
     }
-
-    /// What the kernel is told of a train.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn segment(&self) -> Option<u16> {
-        if self.count() > 1 { u16::try_from(self.segment_bytes).ok() } else { None }
-    }
 }
 
 /// The bytes of each datagram of a train, or of the one datagram.
@@ -118,102 +126,70 @@ pub struct SendBufUse {
     pub size_bytes: usize,
 }
 
-/// Slots for received datagrams, and the line of answers made from them.
+/// A socket that can tell how full its send buffer is.
+pub trait SendBuf {
+    /// How full the send buffer is, where that depends on receivers that need not read: with Unix
+    /// datagrams on Linux. Makes a system call.
+    fn send_buf_use(&self) -> Option<SendBufUse>;
+}
+
+/// Slots for received messages, and the queue of replies to them.
 ///
-/// Memory is allocated once, when a batch is made; a call allocates nothing. The expected order of
-/// calls is [`receive`](Batch::receive), then [`message`](Batch::message) and
-/// [`queue_answer`](Batch::queue_answer) for each index below the count, then
-/// [`send`](Batch::send) until [`unsent`](Batch::unsent) is 0.
+/// Memory is allocated once, when a batch is made; only [`parcel`](Batch::parcel) allocates. The
+/// expected order of calls is [`receive`](Batch::receive), then [`message`](Batch::message) and
+/// [`queue_reply`](Batch::queue_reply) for each index below the count, then [`send`](Batch::send)
+/// and [`dequeue`](Batch::dequeue) until nothing is [queued](Batch::queued).
 pub trait Batch {
     /// What it receives from and sends by.
-    type Socket: ?Sized;
+    type Socket: SendBuf + ?Sized;
 
-    /// Receives up to `limit` datagrams or trains (and no more than it has slots), forgetting those
-    /// of the call before and any answer not sent.
+    /// Receives up to `limit` messages (and no more than it has slots). Those of the call before,
+    /// and the replies still queued, are forgotten.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none is queued, and all of recvmsg(2). An error that comes after some
-    /// datagrams is given by the next call.
+    /// `WouldBlock` when none is queued, and all of recvmsg(2). The next call returns an error that
+    /// comes after some messages.
     fn receive(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
-    /// A datagram or train of the last receive.
+    /// A message of the last receive.
     ///
     /// # Panics
     ///
-    /// When `index` is not below the count received; so do all methods that take an index.
+    /// When `index` is not below the count received.
     fn message(&self, index: usize) -> Message<'_>;
 
-    /// Who sent it.
-    fn peer(&self, index: usize) -> SockAddr;
+    /// Queues the reply to a message. It leaves from the address that the message was sent to, and
+    /// goes to `to`, or to the sender if that is `None`. It joins the latest train to that sender
+    /// if `trains` allows it, and is a train of its own otherwise.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below the count received.
+    fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, trains: TrainLimit);
 
-    /// The IP address and port of who sent it; `None` for Unix sockets.
-    fn sender(&self, index: usize) -> Option<SocketAddr> {
-        self.peer(index).as_socket()
-    }
+    /// The trains of replies in the queue. A single reply is a train of one.
+    fn queued(&self) -> &[Train];
 
-    /// The name that a Unix sender is bound to: a path, or behind a zero byte an abstract name.
-    /// Empty for a sender without a name, and for UDP.
-    fn unix_name(&self, index: usize) -> &[u8];
+    /// The first train of the queue, copied out. Its address is that of the sender.
+    ///
+    /// # Panics
+    ///
+    /// When the queue is empty.
+    fn parcel(&self) -> Parcel;
 
-    /// Has the answer to a datagram go to this address instead of its sender's. To be called before
-    /// it is [queued](Batch::queue_answer); [`peer`](Batch::peer) is still the sender.
-    fn redirect(&mut self, index: usize, to: &SockAddr);
-
-    /// How many datagrams or trains the socket has lost for want of receive buffer since it was
-    /// made, as far as the last receive told (`SO_RXQ_OVFL`; wraps). `None` when it told nothing.
-    fn overflow(&self) -> Option<u32>;
-
-    /// Puts the answer to a datagram or train in the line, to its sender, from the address that it
-    /// asked: in a train of its own, or in the latest of that peer's.
-    fn queue_answer(&mut self, index: usize);
-
-    /// What is answered: the reply, or the bytes of the datagram or train.
-    fn answer(&self, index: usize) -> &[u8];
-
-    /// The answer to a datagram or train, copied out.
-    fn parcel(&self, index: usize) -> Parcel;
-
-    /// How many trains of answers are in the line. A single answer is a train of one.
-    fn unsent(&self) -> usize;
-
-    /// The `nth` train of the line.
-    fn unsent_train(&self, nth: usize) -> Train;
-
-    /// How many trains from the front of the line may leave as they are: up to one of a length
-    /// that is [forbidden](Batch::forbid_trains). It is to be taken apart.
-    fn unforbidden(&self) -> usize {
-        self.unsent()
-    }
-
-    /// The first train of the line, copied out.
-    fn unsent_parcel(&self) -> Parcel;
-
-    /// Sends up to `limit` trains from the front of the line, and returns how many (at least 1).
-    /// They stay in the line until they are [passed](Batch::pass).
+    /// Sends up to `limit` trains from the front of the queue, and returns how many (at least 1).
+    /// They stay in the queue until they are [removed](Batch::dequeue).
     ///
     /// # Errors
     ///
-    /// When the first train of the line cannot be sent: nothing of it is.
+    /// When the first train of the queue cannot be sent: none of its datagrams is.
     fn send(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
-    /// Takes the first `count` trains out of the line, sent or given up.
-    fn pass(&mut self, count: usize);
+    /// Removes the first `count` trains from the queue, sent or given up.
+    fn dequeue(&mut self, count: usize);
 
-    /// Makes no more trains, on this socket, of datagrams of this length and longer: they were
-    /// refused for being one. Those that are received are still received whole.
-    fn forbid_trains(&mut self, socket: &Self::Socket, segment_bytes: usize) {
-        let _ = (socket, segment_bytes);
-    }
-
-    /// How full the socket's send buffer is, where that depends on receivers that need not read:
-    /// with Unix datagrams on Linux. Takes a system call.
-    fn send_buf_use(&self, socket: &Self::Socket) -> Option<SendBufUse> {
-        let _ = socket;
-        None
-    }
-
-    /// Sends one kept answer.
+    /// Sends one kept reply.
     ///
     /// # Errors
     ///

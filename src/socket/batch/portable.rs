@@ -1,23 +1,24 @@
-//! One call a datagram, by std alone: for systems without recvmmsg, and the judge of the other.
+//! One call per datagram, by std alone: for systems without recvmmsg(2), and tested on Linux too.
 
 use std::io;
 
 use socket2::SockAddr;
 
-use super::{Batch, BatchOptions, Line, Message, Parcel, Train};
-use crate::socket::{Datagram, unix_name};
+use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit};
+use crate::socket::Datagram;
 
-/// A batch made of single calls. The answer leaves from the address that routing picks.
+/// A batch made of single calls. A reply leaves from the address that routing picks, and trains are
+/// neither received nor made.
 #[derive(Debug)]
 pub struct PortableBatch {
     options: BatchOptions,
-    /// One byte more a slot than is taken whole: a datagram that reaches it was cut.
+    /// Each slot has one byte more than is received whole: a datagram that reaches it was cut.
     arena: Vec<u8>,
     received: Vec<(usize, SockAddr)>,
-    names: Vec<Box<[u8]>>,
+    /// Where the replies to some messages go instead.
     redirects: Vec<Option<SockAddr>>,
-    line: Line,
-    /// An error that came after some datagrams: given by the next receive.
+    queue: ReplyQueue,
+    /// An error that came after some datagrams. The next receive returns it.
     deferred: Option<io::Error>,
 }
 
@@ -32,12 +33,16 @@ impl PortableBatch {
         PortableBatch {
             arena: vec![0; options.slots * (options.slot_bytes + 1)],
             received: Vec::with_capacity(options.slots),
-            names: Vec::with_capacity(options.slots),
             redirects: vec![None; options.slots],
-            line: Line::new(options.slots),
+            queue: ReplyQueue::new(options.slots),
             deferred: None,
             options,
         }
+    }
+
+    fn reply(&self, index: usize) -> &[u8] {
+        let message = self.message(index);
+        self.options.reply.as_deref().unwrap_or(message.bytes)
     }
 }
 
@@ -46,7 +51,7 @@ impl Batch for PortableBatch {
 
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         self.received.clear();
-        self.line.clear();
+        self.queue.clear();
         if let Some(error) = self.deferred.take() {
             return Err(error);
         }
@@ -62,89 +67,62 @@ impl Batch for PortableBatch {
                 }
             }
         }
-        self.names.clear();
-        self.names.extend(self.received.iter().map(|(_, peer)| unix_name(peer)));
-        self.redirects.fill(None);
         Ok(self.received.len())
     }
 
     fn message(&self, index: usize) -> Message<'_> {
-        let (length, peer) = &self.received[index];
+        let (length, from) = &self.received[index];
         let start = index * (self.options.slot_bytes + 1);
         let whole = (*length).min(self.options.slot_bytes);
         Message {
+            from,
+            to: None,
             bytes: &self.arena[start..start + whole],
             segment_bytes: whole,
             truncated: *length > self.options.slot_bytes,
-            answerable: !peer.is_unix() || !peer.is_unnamed(),
+            answerable: !from.is_unix() || !from.is_unnamed(),
             to_group: false,
             control_truncated: false,
+            overflow: None,
         }
     }
 
-    fn peer(&self, index: usize) -> SockAddr {
-        self.received[index].1.clone()
+    fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, _: TrainLimit) {
+        let bytes = self.reply(index).len();
+        self.redirects[index] = to.cloned();
+        self.queue.push(Train::of(index, bytes, bytes));
     }
 
-    fn unix_name(&self, index: usize) -> &[u8] {
-        &self.names[index]
+    fn queued(&self) -> &[Train] {
+        self.queue.queued()
     }
 
-    fn redirect(&mut self, index: usize, to: &SockAddr) {
-        assert!(index < self.received.len());
-        self.redirects[index] = Some(to.clone());
-    }
-
-    fn overflow(&self) -> Option<u32> {
-        None
-    }
-
-    fn queue_answer(&mut self, index: usize) {
-        assert!(index < self.received.len());
-        let bytes = self.answer(index).len();
-        self.line.push(Train::of(index, bytes, bytes));
-    }
-
-    fn answer(&self, index: usize) -> &[u8] {
-        let message = self.message(index);
-        self.options.reply.as_deref().unwrap_or(message.bytes)
-    }
-
-    fn parcel(&self, index: usize) -> Parcel {
-        let bytes = self.answer(index);
+    fn parcel(&self) -> Parcel {
+        let index = self.queued()[0].index;
+        let bytes = self.reply(index);
         let segment_bytes = bytes.len();
-        Parcel { peer: self.peer(index), source: None, bytes: bytes.into(), segment_bytes }
-    }
-
-    fn unsent(&self) -> usize {
-        self.line.unsent()
-    }
-
-    fn unsent_train(&self, nth: usize) -> Train {
-        self.line.unsent_train(nth)
-    }
-
-    fn unsent_parcel(&self) -> Parcel {
-        self.parcel(self.unsent_train(0).index)
+        let peer = self.received[index].1.clone();
+        Parcel { peer, source: None, bytes: bytes.into(), segment_bytes }
     }
 
     fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
-        for nth in 0..limit.min(self.unsent()) {
-            let index = self.unsent_train(nth).index;
-            let to = self.redirects[index].as_ref().unwrap_or(&self.received[index].1);
-            let sent = socket.send_to(self.answer(index), to);
-            match sent {
+        let trains = self.queued();
+        let limit = limit.min(trains.len());
+        for (count, train) in trains[..limit].iter().enumerate() {
+            let to = self.redirects[train.index].as_ref();
+            let to = to.unwrap_or(&self.received[train.index].1);
+            match socket.send_to(self.reply(train.index), to) {
                 Ok(()) => {}
-                Err(error) if nth == 0 => return Err(error),
-                // It is the first of the next call, and is met again there.
-                Err(_) => return Ok(nth),
+                Err(error) if count == 0 => return Err(error),
+                // The next call tries it first, and meets its error again.
+                Err(_) => return Ok(count),
             }
         }
-        Ok(limit.min(self.unsent()))
+        Ok(limit)
     }
 
-    fn pass(&mut self, count: usize) {
-        self.line.pass(count);
+    fn dequeue(&mut self, count: usize) {
+        self.queue.dequeue(count);
     }
 
     fn send_parcel(&mut self, socket: &Datagram, parcel: &Parcel) -> io::Result<()> {

@@ -1,12 +1,12 @@
-//! The line of answers: in which order they leave, and which leave together.
+//! The queue of replies: in which order they leave, and which leave together.
 //!
-//! Answers to one peer that are of one length make a *train*: one send, which the kernel or the
+//! Replies to one peer that are of one length make a *train*: one send, which the kernel or the
 //! device takes apart into datagrams again (`UDP_SEGMENT`, udp(7)). It saves most of what a send
 //! costs, which on loopback is three quarters of what an echo costs.
 //!
-//! What each peer gets is exact: its answers in its order, each a datagram of its own, the empty
-//! ones as well. Only between peers the order changes: an answer that joins a train overtakes
-//! those to other peers that stand between.
+//! What each peer gets is exact: its replies in its order, each a datagram of its own, the empty
+//! ones as well. The order changes only between peers: a reply that joins a train overtakes the
+//! replies to other peers that stand between.
 
 /// Datagrams of one train: what every kernel that has trains takes (`UDP_MAX_SEGMENTS`, 64 until
 /// Linux 6.9 and 128 since). At 64 the cost of the send is spread thin.
@@ -15,32 +15,36 @@ pub(in crate::socket) const TRAIN_DATAGRAMS_MAX: usize = 64;
 /// Bytes of one train: what UDP carries over IPv4. (Over IPv6 it is 20 more.)
 pub(in crate::socket) const TRAIN_BYTES_MAX: usize = 65_507;
 
-/// Places of trains that may be joined, found by a hash of the peer. Two peers that share a place
+/// What every path takes in one piece: the narrowest that Linux believes a router, 552 bytes
+/// (`net.ipv4.route.min_pmtu`), less the headers of IPv4 and UDP. Without this bound one peer behind
+/// such a path would end the trains of all.
+const PATH_BYTES_MIN: usize = 524;
+
+/// Entries for trains that may be joined, found by a hash of the peer. Two peers that share an entry
 /// take it from each other, and make more trains than they need.
-const PLACES: usize = 1 << PLACE_BITS;
-const PLACE_BITS: u32 = 7;
+const ENTRIES: usize = 1 << ENTRY_BITS;
+const ENTRY_BITS: u32 = 7;
 
-/// A place that no train has.
-const NOBODY: u16 = u16::MAX;
+/// An entry that no train has.
+const NO_TRAIN: u16 = u16::MAX;
 
-/// What is sent by one call: the answers to one datagram or train received, or to several of one
-/// peer.
+/// Replies that leave by one call: to one message, or to several messages of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Train {
-    /// The first datagram or train received that it answers.
+    /// The first message that it replies to.
     pub index: usize,
-    /// How many of those it answers.
+    /// How many messages it replies to.
     pub parts: usize,
     /// How many datagrams it is, at least 1.
     pub datagrams: usize,
-    /// Their bytes in all.
+    /// The sum of their bytes.
     pub bytes: usize,
     /// The length of each but the last, which may be shorter.
     pub segment_bytes: usize,
 }
 
 impl Train {
-    /// The answer to the datagrams at this index, in a train of its own.
+    /// The reply to the message at this index, in a train of its own.
     pub fn of(index: usize, bytes: usize, segment_bytes: usize) -> Train {
         let datagrams = if bytes <= segment_bytes { 1 } else { bytes.div_ceil(segment_bytes) };
         Train { index, parts: 1, datagrams, bytes, segment_bytes }
@@ -59,95 +63,137 @@ impl Train {
     }
 }
 
-/// Which datagrams are answered, in which trains, and how many of those are behind us.
-#[derive(Debug)]
-pub(in crate::socket) struct Line {
-    trains: Vec<Train>,
-    /// Each answer's train and index, in the order in which they joined.
-    members: Vec<(usize, usize)>,
-    passed: usize,
-    /// The latest train of the peers of each place. An earlier one is never joined: that would
-    /// be to overtake.
-    latest: [u16; PLACES],
+/// Which trains of a socket may be sent: those of datagrams up to some length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainLimit {
+    segment_bytes_max: usize,
 }
 
-impl Line {
-    pub(in crate::socket) fn new(slots: usize) -> Line {
-        assert!(slots < usize::from(NOBODY), "{slots} slots have numbers");
-        Line {
+impl TrainLimit {
+    /// Every reply leaves by itself.
+    pub const NONE: TrainLimit = TrainLimit { segment_bytes_max: 0 };
+
+    /// Datagrams of any length may leave in trains.
+    pub const ANY: TrainLimit = TrainLimit { segment_bytes_max: TRAIN_BYTES_MAX };
+
+    /// Datagrams of up to this length may leave in trains.
+    pub fn up_to(segment_bytes_max: usize) -> TrainLimit {
+        TrainLimit { segment_bytes_max }
+    }
+
+    /// Allows no more trains of datagrams of this length and longer, because one was refused. If
+    /// every path takes that length, the device is the cause, and no train is allowed any more.
+    ///
+    /// The socket goes on receiving trains: if it did not, the kernel would no longer tell where the
+    /// datagrams end in those that are queued.
+    pub fn forbid(&mut self, segment_bytes: usize) {
+        let longest = if segment_bytes > PATH_BYTES_MIN { segment_bytes - 1 } else { 0 };
+        self.segment_bytes_max = self.segment_bytes_max.min(longest);
+    }
+
+    /// Whether a train may be sent as it is. One that is not allowed has to be taken apart.
+    pub fn allows(&self, train: &Train) -> bool {
+        train.datagrams == 1 || train.segment_bytes <= self.segment_bytes_max
+    }
+
+    /// Whether other replies may join this one.
+    fn allows_more(&self, train: &Train) -> bool {
+        train.segment_bytes <= self.segment_bytes_max
+    }
+}
+
+/// Which messages are replied to, in which trains, and how many of those have left the queue.
+#[derive(Debug)]
+pub(in crate::socket) struct ReplyQueue {
+    trains: Vec<Train>,
+    /// The train and index of each reply, in the order in which they joined.
+    members: Vec<(usize, usize)>,
+    dequeued: usize,
+    /// The latest train of the peers of each entry. A reply never joins an earlier one, because it
+    /// would overtake its peer's later ones.
+    latest: [u16; ENTRIES],
+}
+
+impl ReplyQueue {
+    pub(in crate::socket) fn new(slots: usize) -> ReplyQueue {
+        assert!(slots < usize::from(NO_TRAIN), "{slots} slots have numbers");
+        ReplyQueue {
             trains: Vec::with_capacity(slots),
             members: Vec::with_capacity(slots),
-            passed: 0,
-            latest: [NOBODY; PLACES],
+            dequeued: 0,
+            latest: [NO_TRAIN; ENTRIES],
         }
     }
 
     pub(in crate::socket) fn clear(&mut self) {
         self.trains.clear();
         self.members.clear();
-        self.passed = 0;
-        self.latest.fill(NOBODY);
+        self.dequeued = 0;
+        self.latest.fill(NO_TRAIN);
     }
 
-    /// Adds an answer as a train of its own.
-    pub(in crate::socket) fn push(&mut self, answer: Train) {
-        self.members.push((self.trains.len(), answer.index));
-        self.trains.push(answer);
+    /// Adds a reply as a train of its own.
+    pub(in crate::socket) fn push(&mut self, reply: Train) {
+        self.members.push((self.trains.len(), reply.index));
+        self.trains.push(reply);
     }
 
-    /// The train that this answer can join if it is one to the same peer. `hash` is of that.
-    pub(in crate::socket) fn joinable(&self, answer: &Train, hash: u64) -> Option<&Train> {
-        let latest = usize::from(self.latest[place(hash)]);
-        let train = self.trains.get(latest)?;
-        (latest >= self.passed && train.takes(answer)).then_some(train)
-    }
-
-    /// Adds an answer to the train that is [joinable](Line::joinable), or as one of its own, which
-    /// the next answers may join.
-    pub(in crate::socket) fn add(&mut self, answer: Train, hash: u64, joins: bool) {
-        let latest = &mut self.latest[place(hash)];
-        if !joins {
-            *latest = u16::try_from(self.trains.len()).unwrap_or(NOBODY);
-            return self.push(answer);
-        }
+    /// Adds a reply to the latest train of its peer, or as a train of its own, which the next
+    /// replies may join. `hash` is of the peer, and `is_same_peer` tells whether the message at an
+    /// index has the same peer and the same address of this host.
+    pub(in crate::socket) fn join(
+        &mut self,
+        reply: Train,
+        hash: u64,
+        limit: TrainLimit,
+        is_same_peer: impl FnOnce(usize) -> bool,
+    ) {
+        let latest = &mut self.latest[entry(hash)];
         let number = usize::from(*latest);
-        let train = &mut self.trains[number];
-        train.parts += 1;
-        train.datagrams += answer.datagrams;
-        train.bytes += answer.bytes;
-        self.members.push((number, answer.index));
+        if number >= self.dequeued
+            && let Some(train) = self.trains.get_mut(number)
+            && train.takes(&reply)
+            && limit.allows_more(train)
+            && is_same_peer(train.index)
+        {
+            train.parts += 1;
+            train.datagrams += reply.datagrams;
+            train.bytes += reply.bytes;
+            self.members.push((number, reply.index));
+        } else {
+            *latest = u16::try_from(self.trains.len()).unwrap_or(NO_TRAIN);
+            self.push(reply);
+        }
     }
 
-    /// All trains, sent ones as well.
+    /// All trains, those that have left as well.
     pub(in crate::socket) fn trains(&self) -> &[Train] {
         &self.trains
     }
 
-    /// Of each answer which train it is in, and its index, by order of joining.
+    /// The number of the train and the index of each reply, in the order in which they joined.
     pub(in crate::socket) fn members(&self) -> &[(usize, usize)] {
         &self.members
     }
 
-    pub(in crate::socket) fn passed(&self) -> usize {
-        self.passed
+    /// How many trains have left.
+    pub(in crate::socket) fn dequeued(&self) -> usize {
+        self.dequeued
     }
 
-    pub(in crate::socket) fn pass(&mut self, count: usize) {
-        self.passed = (self.passed + count).min(self.trains.len());
+    pub(in crate::socket) fn dequeue(&mut self, count: usize) {
+        self.dequeued = (self.dequeued + count).min(self.trains.len());
     }
 
-    pub(in crate::socket) fn unsent(&self) -> usize {
-        self.trains.len() - self.passed
-    }
-
-    pub(in crate::socket) fn unsent_train(&self, nth: usize) -> Train {
-        self.trains[self.passed + nth]
+    /// The trains that have not left.
+    pub(in crate::socket) fn queued(&self) -> &[Train] {
+        &self.trains[self.dequeued..]
     }
 }
 
 /// The highest bits of a product are its best.
-fn place(hash: u64) -> usize {
-    (hash >> (u64::BITS - PLACE_BITS)) as usize
+fn entry(hash: u64) -> usize {
+    (hash >> (u64::BITS - ENTRY_BITS)) as usize
 }
 
 #[cfg(test)]

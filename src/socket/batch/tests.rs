@@ -87,6 +87,21 @@ fn unix_client(folder: &TempDir, name: &str) -> UnixDatagram {
     client
 }
 
+/// A datagram that came whole to a socket bound to one address.
+fn whole<'a>(from: &'a SockAddr, bytes: &'a [u8]) -> Message<'a> {
+    Message {
+        from,
+        to: None,
+        bytes,
+        segment_bytes: bytes.len(),
+        truncated: false,
+        answerable: true,
+        to_group: false,
+        control_truncated: false,
+        overflow: None,
+    }
+}
+
 /// Receives, as soon as something is there. Loopback is quick, but it promises nothing.
 fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Result<usize> {
     for _ in 0..10_000 {
@@ -100,16 +115,25 @@ fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Resul
     panic!("nothing has come");
 }
 
-/// Receives and answers, until so many are answered.
+/// Queues the replies to this many messages, each to its sender.
+fn queue_all<B: Make>(batch: &mut B, count: usize, trains: TrainLimit) {
+    (0..count).for_each(|index| batch.queue_reply(index, None, trains));
+}
+
+fn send_all<B: Make>(batch: &mut B, server: &Datagram) {
+    while !batch.queued().is_empty() {
+        let sent = batch.send(server, usize::MAX).unwrap();
+        batch.dequeue(sent);
+    }
+}
+
+/// Receives and replies, until this many messages have their replies.
 fn answer<B: Make>(batch: &mut B, server: &Datagram, total: usize) {
     let mut answered = 0;
     while answered < total {
         let count = receive(batch, server, usize::MAX).unwrap();
-        (0..count).for_each(|index| batch.queue_answer(index));
-        while batch.unsent() > 0 {
-            let sent = batch.send(server, usize::MAX).unwrap();
-            batch.pass(sent);
-        }
+        queue_all(batch, count, TrainLimit::NONE);
+        send_all(batch, server);
         answered += count;
     }
     assert_eq!(answered, total);
@@ -154,17 +178,18 @@ fn a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits<B: Make>() {
         client.send_to(message, udp.local_addr().unwrap()).unwrap();
         unix_client.send_to(message, &path).unwrap();
     }
-    for server in [udp, unix] {
+    let from = [
+        SockAddr::from(client.local_addr().unwrap()),
+        SockAddr::unix(folder.path().join("c")).unwrap(),
+    ];
+    for (server, from) in [udp, unix].into_iter().zip(from) {
         let mut batch = B::echo(4);
         for message in messages {
             assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
             let expected = Message {
-                bytes: &message[..message.len().min(4)],
                 segment_bytes: message.len().min(4),
                 truncated: message.len() > 4,
-                answerable: true,
-                to_group: false,
-                control_truncated: false,
+                ..whole(&from, &message[..message.len().min(4)])
             };
             assert_eq!(batch.message(0), expected);
         }

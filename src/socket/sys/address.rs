@@ -1,44 +1,56 @@
-//! Addresses as the kernel writes them.
-
-use std::net::SocketAddr;
+//! The bytes of addresses as the kernel writes them.
 
 use libc::{c_int, sa_family_t};
+use socket2::SockAddr;
 
-use crate::socket::reply_path::whole_name;
-
-/// The IP address in a socket address (ip(7), ipv6(7)), without what IPv6 has besides: scope and
-/// flow. It is asked of every datagram, and need not copy the whole address.
+/// The bytes of an address, its family first.
 #[inline]
-pub(super) fn ip_addr(name: &[u8]) -> Option<SocketAddr> {
-    let (family, rest) = name.split_first_chunk()?;
-    let (port, rest) = rest.split_first_chunk()?;
-    let port = u16::from_be_bytes(*port);
-    match c_int::from(sa_family_t::from_ne_bytes(*family)) {
-        libc::AF_INET => Some((*rest.first_chunk::<4>()?, port).into()),
-        // Behind the flow information, of four bytes.
-        libc::AF_INET6 => Some((*rest.get(4..)?.first_chunk::<16>()?, port).into()),
-        _ => None,
-    }
+pub(in crate::socket) fn address_bytes(addr: &SockAddr) -> &[u8] {
+    // SAFETY: the storage is initialised, and at least as long as the address in it.
+    unsafe { std::slice::from_raw_parts(addr.as_ptr().cast(), addr.len() as usize) }
 }
 
-/// Of an address, for the line: a product, whose upper bits depend on all of it.
-pub(super) fn hash(name: &[u8]) -> u64 {
-    // A prime near the golden ratio of 2^64 (Knuth 6.4). The last bytes that make no whole word
-    // tell scopes of IPv6 apart, which need no place of their own.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let words = name.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-    words.fold(0, |hash, word| (hash ^ word).wrapping_mul(FACTOR))
-}
-
-/// The name in a Unix socket's address; empty for another family.
+/// The name in a Unix socket's address: a path, or behind a zero byte an abstract name. Empty for
+/// an unnamed socket, and for the address of another family.
 #[inline]
-pub(super) fn unix_name(addr: &[u8]) -> &[u8] {
-    match addr.split_first_chunk() {
+pub(crate) fn unix_name(addr: &SockAddr) -> &[u8] {
+    match address_bytes(addr).split_first_chunk() {
         Some((family, name))
             if c_int::from(sa_family_t::from_ne_bytes(*family)) == libc::AF_UNIX =>
         {
             whole_name(name)
         }
         _ => &[],
+    }
+}
+
+/// The name that a socket is bound to, in the bytes that the kernel gives: a path ends at its zero
+/// byte.
+fn whole_name(bytes: &[u8]) -> &[u8] {
+    match bytes.first() {
+        Some(0) | None => bytes,
+        Some(_) => bytes.split(|byte| *byte == 0).next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn names_of_every_length_and_kind_are_told() {
+        let longest = vec![b'x'; 107];
+        for name in [&b"/a"[..], b"relative", &longest, b"\0name"] {
+            let addr = SockAddr::unix(OsStr::from_bytes(name)).unwrap();
+            assert_eq!(unix_name(&addr), name);
+        }
+        assert_eq!(unix_name(&SockAddr::unix("").unwrap()), b"");
+        let ip = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        assert_eq!(unix_name(&SockAddr::from(ip)), b"");
+        assert_eq!(whole_name(b"/path\0"), b"/path");
+        assert_eq!(whole_name(b"\0a\0b"), b"\0a\0b");
     }
 }

@@ -68,7 +68,7 @@ pub(in crate::socket) fn send_bytes(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Resul
 /// kernel, there being no room for them.
 pub(in crate::socket) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, bool)> {
     let mut part = iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-    let mut message = header(ptr::null_mut(), ptr::from_mut(&mut part), ptr::null_mut()).msg_hdr;
+    let mut message = header(ptr::null_mut(), &mut part, ptr::null_mut()).msg_hdr;
     // SAFETY: the one part is `buf`, which outlives the call; name and control are null.
     let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, 0) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;

@@ -6,6 +6,8 @@ use std::ptr;
 
 use libc::{c_int, c_uint, cmsghdr, msghdr};
 
+use crate::socket::batch::LocalAddr;
+
 /// Room for what is sent along: `in6_pktinfo` (36 bytes with its header, padded to 40) and the size
 /// of a train's datagrams (24); and for what a client's own socket is told.
 pub(super) const CONTROL_BYTES: usize = 128;
@@ -16,7 +18,7 @@ pub(super) const CONTROL_BYTES: usize = 128;
 /// the destination in two forms (80), of IPv4 the destination (32), time to live and type of
 /// service (24 each), options in two forms (112), original destination (32), checksum and fragment
 /// size (24 each); and a security label of 120. Of IPv6 alone there is less, but for its extension
-/// headers, which have up to 2 KiB each. What has no room is cut ([`Notes::is_cut`]).
+/// headers, which have up to 2 KiB each. What has no room is cut ([`ControlInfo::is_cut`]).
 pub(super) const RECEIVED_CONTROL_BYTES: usize = 768;
 
 /// A control buffer, aligned as `cmsghdr` must be.
@@ -39,14 +41,11 @@ impl ReceivedControl {
 
 const _: () = assert!(RECEIVED_CONTROL_BYTES >= CONTROL_BYTES);
 
-/// An address of this host, and the interface where the address alone does not tell it (or 0).
-pub(super) type Place = (IpAddr, u32);
-
-/// What the control messages of one received datagram or train tell.
+/// What the control messages of one received datagram or train say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Notes {
+pub(super) struct ControlInfo {
     /// The address of this host that was asked; the interface only where it is needed to answer.
-    pub(super) destination: Option<Place>,
+    pub(super) destination: Option<LocalAddr>,
     /// What was asked is an address of many: broadcast or multicast.
     pub(super) to_group: bool,
     pub(super) overflow: Option<u32>,
@@ -56,53 +55,54 @@ pub(super) struct Notes {
     pub(super) is_cut: bool,
 }
 
-impl Notes {
+impl ControlInfo {
     /// # Safety
     ///
     /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
-    pub(super) unsafe fn read(message: &msghdr) -> Notes {
+    pub(super) unsafe fn read(message: &msghdr) -> ControlInfo {
         let is_cut = message.msg_flags & libc::MSG_CTRUNC != 0;
-        let mut notes = Notes { is_cut, ..Notes::default() };
-        let end = message.msg_control.addr() + message.msg_controllen;
+        let mut info = ControlInfo { is_cut, ..ControlInfo::default() };
+        let end = message.msg_control.addr() + message.msg_controllen as usize;
         // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
         let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
         // SAFETY: not null means a whole, aligned header inside the buffer.
         while let Some(current) = unsafe { next.as_ref() }.copied() {
             // One that is cut off states more than is left (MSG_CTRUNC). One that states less than
-            // its own header would lead some versions of CMSG_NXTHDR to itself, for ever.
-            if !(size_of::<cmsghdr>()..=end - next.addr()).contains(&current.cmsg_len) {
+            // its own header would lead some versions of CMSG_NXTHDR to itself without end.
+            let length = current.cmsg_len as usize;
+            if !(size_of::<cmsghdr>()..=end - next.addr()).contains(&length) {
                 break;
             }
             match (current.cmsg_level, current.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     // SAFETY: this kind carries an in_pktinfo.
-                    let info: Option<libc::in_pktinfo> = unsafe { payload(next) };
-                    let (source, to_group) = info.map_or((None, false), ipv4_source);
-                    notes.destination = source.map(|ip| (ip.into(), 0));
-                    notes.to_group |= to_group;
+                    let asked: Option<libc::in_pktinfo> = unsafe { payload(next) };
+                    let (source, to_group) = asked.map_or((None, false), ipv4_source);
+                    info.destination = source.map(|ip| (ip.into(), 0));
+                    info.to_group |= to_group;
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     // SAFETY: this kind carries an in6_pktinfo.
-                    let info: Option<libc::in6_pktinfo> = unsafe { payload(next) };
-                    notes.to_group |= info.is_some_and(|info| ipv6_addr(&info).is_multicast());
-                    let source = info.and_then(|info| ipv6_source(&info));
-                    notes.destination = source.or(notes.destination);
+                    let asked: Option<libc::in6_pktinfo> = unsafe { payload(next) };
+                    info.to_group |= asked.is_some_and(|asked| ipv6_addr(&asked).is_multicast());
+                    let source = asked.and_then(|asked| ipv6_source(&asked));
+                    info.destination = source.or(info.destination);
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                     // SAFETY: this kind carries a u32.
-                    notes.overflow = unsafe { payload(next) };
+                    info.overflow = unsafe { payload(next) };
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
                     // SAFETY: this kind carries an int.
                     let segment: Option<c_int> = unsafe { payload(next) };
-                    notes.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
+                    info.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
                 }
                 _ => {}
             }
             // SAFETY: as for CMSG_FIRSTHDR.
             next = unsafe { libc::CMSG_NXTHDR(message, next) };
         }
-        notes
+        info
     }
 }
 
@@ -125,7 +125,7 @@ fn ipv4_source(info: libc::in_pktinfo) -> (Option<Ipv4Addr>, bool) {
 /// The source address for the answer. A datagram to a group was not sent to an address of ours:
 /// routing picks one. A link-local address means nothing without its interface; any other is
 /// left free to take the best way back. Of an IPv4 datagram a note of that family tells.
-fn ipv6_source(info: &libc::in6_pktinfo) -> Option<(IpAddr, u32)> {
+fn ipv6_source(info: &libc::in6_pktinfo) -> Option<LocalAddr> {
     let ip = ipv6_addr(info);
     let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
     let is_ours = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
@@ -146,7 +146,7 @@ unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
     // SAFETY: CMSG_LEN only computes.
     let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
     // SAFETY: the header is valid and aligned as promised.
-    if unsafe { (*message).cmsg_len } < whole {
+    if (unsafe { (*message).cmsg_len } as usize) < whole {
         return None;
     }
     // SAFETY: the length was checked; the bytes need not be aligned for a T.
@@ -155,9 +155,9 @@ unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
 
 /// Writes what an answer is sent with: the address to leave from, and for a train the length of its
 /// datagrams (`UDP_SEGMENT`, udp(7)). Returns the length of it all, 0 when there is nothing to say.
-pub(super) fn write_notes(
+pub(super) fn write_control(
     control: &mut Control,
-    source: Option<Place>,
+    source: Option<LocalAddr>,
     segment_bytes: Option<u16>,
 ) -> usize {
     let mut length = 0;
@@ -199,7 +199,7 @@ fn write_payload<T: Copy>(
     // by the assertion there is room for it and its payload, which need not be aligned.
     unsafe {
         let start = ptr::from_mut(control).cast::<u8>().add(used).cast::<cmsghdr>();
-        (*start).cmsg_len = length as usize;
+        (*start).cmsg_len = length as _;
         (*start).cmsg_level = level;
         (*start).cmsg_type = kind;
         ptr::write_unaligned(libc::CMSG_DATA(start).cast::<T>(), payload);

@@ -130,7 +130,7 @@ unsafe fn receive_together(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::R
             fd.as_raw_fd(),
             headers.as_mut_ptr(),
             headers.len() as c_uint,
-            libc::MSG_DONTWAIT,
+            libc::MSG_DONTWAIT as _,
             ptr::null_mut(),
         )
     };
@@ -143,7 +143,8 @@ unsafe fn receive_together(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::R
 unsafe fn send_together(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::Result<usize> {
     // SAFETY: the headers are valid, as the caller promises.
     let count = unsafe {
-        libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), headers.len() as c_uint, SEND_FLAGS)
+        let length = headers.len() as c_uint;
+        libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), length, SEND_FLAGS as _)
     };
     counted(count)
 }

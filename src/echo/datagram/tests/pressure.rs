@@ -1,6 +1,6 @@
 //! Unix peers that read nothing, and what is left of the send buffer for the others.
 
-use super::script::SendBuf;
+use super::script::{ScriptSocket, SendBuf};
 use super::*;
 
 const SIZE_BYTES: usize = 64 << 10;
@@ -18,12 +18,13 @@ fn peer(number: usize) -> SockAddr {
 fn scene() -> Scene {
     let mut scene = Scene::of_unix();
     let deaf = (0..DEAF).map(peer).collect();
-    scene.batch.send_buf = Some(SendBuf { size_bytes: SIZE_BYTES, deaf, ..SendBuf::default() });
+    scene.socket =
+        ScriptSocket::with(SendBuf { size_bytes: SIZE_BYTES, deaf, ..SendBuf::default() });
     scene
 }
 
 fn send_buf(scene: &mut Scene) -> &mut SendBuf {
-    scene.batch.send_buf.as_mut().unwrap()
+    scene.socket.0.get_mut().as_mut().unwrap()
 }
 
 /// Slices until the mover waits; those who read then do.

@@ -213,7 +213,9 @@ proptest! {
     ) {
         let mut scene = Scene { answers, receive_limit, ..Scene::of_udp(&[]) };
         scene.batch.is_strict = true;
-        scene.batch.makes_trains = makes_trains;
+        if makes_trains {
+            scene.mover.trains = TrainLimit::ANY;
+        }
         // UDP peers take what they are sent.
         let is_room = |happening: &Happening| matches!(happening, Happening::Room { .. });
         let happenings: Vec<_> = happenings.into_iter().filter(|one| !is_room(one)).collect();

@@ -1,9 +1,10 @@
 //! A batch whose datagrams and failures are scripted, and what a slice needs besides.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::*;
-use crate::socket::batch::{Message, SendBufUse, Train};
+use crate::socket::batch::{self, SendBufUse};
 
 /// One datagram to be received.
 #[derive(Clone, Debug)]
@@ -66,6 +67,25 @@ impl SendBuf {
     }
 }
 
+/// A socket with the send buffer that answers fill until they are read; without one, any number of
+/// answers has room.
+#[derive(Debug, Default)]
+pub(super) struct ScriptSocket(pub(super) RefCell<Option<SendBuf>>);
+
+impl ScriptSocket {
+    pub(super) fn with(send_buf: SendBuf) -> ScriptSocket {
+        ScriptSocket(RefCell::new(Some(send_buf)))
+    }
+}
+
+impl batch::SendBuf for ScriptSocket {
+    fn send_buf_use(&self) -> Option<SendBufUse> {
+        let buf = self.0.borrow();
+        let buf = buf.as_ref()?;
+        Some(SendBufUse { used_bytes: buf.used_bytes(), size_bytes: buf.size_bytes })
+    }
+}
+
 /// Behaves as a socket by the contract of [`Batch`], and by its script otherwise.
 #[derive(Debug, Default)]
 pub(super) struct Script {
@@ -79,12 +99,6 @@ pub(super) struct Script {
     /// Panic at a receive before all answers are sent or given up.
     pub(super) is_strict: bool,
     pub(super) overflow: Option<u32>,
-    /// The send buffer that answers fill until they are read; without it there is no end to it.
-    pub(super) send_buf: Option<SendBuf>,
-    /// Answers of one length to one peer, next to each other, leave in trains.
-    pub(super) makes_trains: bool,
-    /// The lengths of which no more trains are to be made.
-    pub(super) forbidden: Vec<usize>,
     /// Each datagram of each train.
     pub(super) sent: Vec<(SockAddr, Vec<u8>)>,
     /// Calls of `receive`.
@@ -98,8 +112,9 @@ pub(super) struct Script {
     /// An answer has met `WouldBlock`; as above.
     pub(super) has_blocked: bool,
     received: Vec<Incoming>,
-    /// Trains, by what they answer.
-    line: VecDeque<Vec<usize>>,
+    /// Trains, and what they answer.
+    line: Vec<Train>,
+    members: Vec<Vec<usize>>,
     queued: usize,
     settled: usize,
 }
@@ -120,15 +135,17 @@ impl Script {
         let bytes: Vec<u8> =
             indexes.iter().flat_map(|index| self.received[*index].bytes.clone()).collect();
         let segment_bytes = self.received[indexes[0]].segment_bytes;
-        Parcel { peer: self.peer(indexes[0]), source: None, bytes: bytes.into(), segment_bytes }
+        let peer = self.received[indexes[0]].peer.clone();
+        Parcel { peer, source: None, bytes: bytes.into(), segment_bytes }
     }
 
-    fn attempt(&mut self, parcel: &Parcel) -> io::Result<()> {
+    fn attempt(&mut self, socket: &ScriptSocket, parcel: &Parcel) -> io::Result<()> {
         let (peer, count) = (parcel.peer.clone(), parcel.count());
+        let mut send_buf = socket.0.borrow_mut();
         self.attempts += 1;
         let result = match self.outcomes.pop_front() {
             Some(Outcome::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
-            _ if self.send_buf.as_ref().is_some_and(|buf| buf.used_bytes() >= buf.size_bytes) => {
+            _ if send_buf.as_ref().is_some_and(|buf| buf.used_bytes() >= buf.size_bytes) => {
                 Err(ErrorKind::WouldBlock.into())
             }
             _ if self.is_blocked || self.rooms.get(&peer) == Some(&0) => {
@@ -141,7 +158,7 @@ impl Script {
                 if let Some(room) = self.rooms.get_mut(&peer) {
                     *room -= 1;
                 }
-                if let Some(buf) = &mut self.send_buf {
+                if let Some(buf) = &mut *send_buf {
                     buf.charge(&peer, &parcel.bytes);
                 }
                 for datagram in parcel.take_apart() {
@@ -159,9 +176,9 @@ impl Script {
 }
 
 impl Batch for Script {
-    type Socket = ();
+    type Socket = ScriptSocket;
 
-    fn receive(&mut self, (): &(), limit: usize) -> io::Result<usize> {
+    fn receive(&mut self, _: &ScriptSocket, limit: usize) -> io::Result<usize> {
         assert!(limit > 0, "a receive of nothing");
         assert!(self.line.is_empty(), "answers are forgotten: {:?}", self.line);
         assert!(!self.is_strict || self.queued == self.settled, "received while answers wait");
@@ -190,84 +207,54 @@ impl Batch for Script {
     fn message(&self, index: usize) -> Message<'_> {
         let incoming = &self.received[index];
         Message {
+            from: &incoming.peer,
+            to: None,
             bytes: &incoming.bytes,
             segment_bytes: incoming.segment_bytes,
             truncated: incoming.truncated,
             answerable: incoming.answerable,
             to_group: false,
             control_truncated: false,
+            overflow: self.overflow,
         }
     }
 
-    fn peer(&self, index: usize) -> SockAddr {
-        self.received[index].peer.clone()
-    }
-
-    fn unix_name(&self, _: usize) -> &[u8] {
-        &[]
-    }
-
-    fn redirect(&mut self, _: usize, _: &SockAddr) {
-        unreachable!("scripts run without ways");
-    }
-
-    fn overflow(&self) -> Option<u32> {
-        self.overflow
-    }
-
-    fn queue_answer(&mut self, index: usize) {
-        assert!(!self.line.iter().flatten().any(|queued| *queued == index), "answered twice");
+    fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, trains: TrainLimit) {
+        assert_eq!(to, None, "scripts run without ways");
+        assert!(!self.members.iter().flatten().any(|queued| *queued == index), "answered twice");
         self.queued += self.message(index).count();
         let Incoming { peer, bytes, segment_bytes, .. } = &self.received[index];
-        let joins = |train: &&mut Vec<usize>| {
-            let last = &self.received[train[train.len() - 1]];
+        let single = Train::of(index, bytes.len(), *segment_bytes);
+        if let (Some(train), Some(members)) = (self.line.last_mut(), self.members.last_mut()) {
+            let last = &self.received[members[members.len() - 1]];
             // Those that came as trains leave as they came.
             let lengths = [last.bytes.len(), last.segment_bytes, *segment_bytes];
-            self.makes_trains && last.peer == *peer && lengths == [bytes.len(); 3]
-        };
-        let last = self.line.back_mut().filter(joins).filter(|_| !bytes.is_empty());
-        match last {
-            Some(train) => train.push(index),
-            None => self.line.push_back(vec![index]),
+            if last.peer == *peer && !bytes.is_empty() && lengths == [bytes.len(); 3] {
+                let bytes = train.bytes + bytes.len();
+                let joined = Train {
+                    parts: train.parts + 1,
+                    ..Train::of(train.index, bytes, *segment_bytes)
+                };
+                if trains.allows(&joined) {
+                    *train = joined;
+                    members.push(index);
+                    return;
+                }
+            }
         }
+        self.line.push(single);
+        self.members.push(vec![index]);
     }
 
-    fn answer(&self, index: usize) -> &[u8] {
-        &self.received[index].bytes
+    fn queued(&self) -> &[Train] {
+        &self.line
     }
 
-    fn parcel(&self, index: usize) -> Parcel {
-        self.gather(&[index])
+    fn parcel(&self) -> Parcel {
+        self.gather(&self.members[0])
     }
 
-    fn unsent(&self) -> usize {
-        self.line.len()
-    }
-
-    fn unsent_train(&self, nth: usize) -> Train {
-        let indexes = &self.line[nth];
-        let Parcel { bytes, segment_bytes, .. } = self.gather(indexes);
-        Train { parts: indexes.len(), ..Train::of(indexes[0], bytes.len(), segment_bytes) }
-    }
-
-    fn unforbidden(&self) -> usize {
-        let is_forbidden = |indexes: &Vec<usize>| {
-            let Parcel { bytes, segment_bytes, .. } = self.gather(indexes);
-            let is_forbidden = self.forbidden.iter().any(|forbidden| segment_bytes >= *forbidden);
-            bytes.len() > segment_bytes && (is_forbidden || !self.makes_trains)
-        };
-        self.line.iter().take_while(|indexes| !is_forbidden(indexes)).count()
-    }
-
-    fn unsent_parcel(&self) -> Parcel {
-        self.gather(&self.line[0])
-    }
-
-    fn forbid_trains(&mut self, (): &(), segment_bytes: usize) {
-        self.forbidden.push(segment_bytes);
-    }
-
-    fn send(&mut self, (): &(), limit: usize) -> io::Result<usize> {
+    fn send(&mut self, socket: &ScriptSocket, limit: usize) -> io::Result<usize> {
         assert!((1..=self.line.len()).contains(&limit), "a send of {limit}");
         self.sends += 1;
         for nth in 0..limit {
@@ -282,8 +269,8 @@ impl Batch for Script {
             if nth > 0 && matches!(next, Some(Outcome::Fails(_))) {
                 return Ok(nth);
             }
-            let train = self.gather(&self.line[nth]);
-            match self.attempt(&train) {
+            let train = self.gather(&self.members[nth]);
+            match self.attempt(socket, &train) {
                 Ok(()) => {}
                 Err(error) if nth == 0 => return Err(error),
                 Err(_) => return Ok(nth),
@@ -292,17 +279,13 @@ impl Batch for Script {
         Ok(limit)
     }
 
-    fn send_buf_use(&self, (): &()) -> Option<SendBufUse> {
-        let buf = self.send_buf.as_ref()?;
-        Some(SendBufUse { used_bytes: buf.used_bytes(), size_bytes: buf.size_bytes })
-    }
-
-    fn pass(&mut self, count: usize) {
+    fn dequeue(&mut self, count: usize) {
         self.line.drain(..count);
+        self.members.drain(..count);
     }
 
-    fn send_parcel(&mut self, (): &(), parcel: &Parcel) -> io::Result<()> {
-        self.attempt(parcel)
+    fn send_parcel(&mut self, socket: &ScriptSocket, parcel: &Parcel) -> io::Result<()> {
+        self.attempt(socket, parcel)
     }
 }
 
@@ -310,6 +293,7 @@ impl Batch for Script {
 pub(super) struct Scene {
     pub(super) mover: PacketMover,
     pub(super) batch: Script,
+    pub(super) socket: ScriptSocket,
     pub(super) readiness: Readiness,
     pub(super) receive_limit: usize,
     pub(super) answers: bool,
@@ -322,7 +306,7 @@ pub(super) struct Scene {
 impl Scene {
     /// A UDP socket that has just been told readable, with these datagrams from one peer.
     pub(super) fn of_udp(datagrams: &[&[u8]]) -> Scene {
-        let mut scene = Scene::new(PacketMover::held_by_socket(0));
+        let mut scene = Scene::new(PacketMover::held_by_socket(0, TrainLimit::NONE));
         for bytes in datagrams {
             scene.batch.arrive(from(udp(1), bytes));
         }
@@ -337,6 +321,7 @@ impl Scene {
         Scene {
             mover,
             batch: Script::default(),
+            socket: ScriptSocket::default(),
             readiness: Readiness::READABLE,
             receive_limit: usize::MAX,
             answers: true,
@@ -349,7 +334,7 @@ impl Scene {
 
     pub(super) fn slice(&mut self) -> Next {
         let mut work = PacketWork {
-            limits_excess: false,
+            limited_reply_bytes: None,
             ways: None,
             receive_limit: self.receive_limit,
             answers: self.answers,
@@ -359,10 +344,16 @@ impl Scene {
             now: self.now,
         };
         let heard = &mut self.heard;
-        let on_message = |batch: &Script, index| {
-            heard.push(String::from_utf8_lossy(batch.message(index).bytes).into_owned());
+        let on_message = |message: Message<'_>| {
+            heard.push(String::from_utf8_lossy(message.bytes).into_owned());
         };
-        self.mover.advance(&mut self.batch, &(), &mut self.readiness, &mut work, on_message)
+        self.mover.advance(
+            &mut self.batch,
+            &self.socket,
+            &mut self.readiness,
+            &mut work,
+            on_message,
+        )
     }
 
     /// What all peers have been sent.

@@ -5,7 +5,7 @@ use super::*;
 /// Answers of one peer, which leave in one train.
 fn of_trains(datagrams: &[&[u8]]) -> Scene {
     let mut scene = Scene::of_udp(datagrams);
-    scene.batch.makes_trains = true;
+    scene.mover.trains = TrainLimit::ANY;
     scene
 }
 
@@ -17,19 +17,26 @@ fn a_train_is_one_send_and_counts_as_its_datagrams() {
     assert_eq!((scene.sent(), scene.batch.attempts), (vec!["aa", "bb", "cc"], 1));
     let traffic = scene.tally.traffic;
     assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 6));
-    assert_eq!(scene.batch.forbidden, [0; 0]);
+    assert_eq!(scene.mover.trains, TrainLimit::ANY);
 }
 
 /// case U14: no device here refuses, so that it is scripted.
 #[test]
 fn a_train_that_is_refused_leaves_one_by_one_and_is_the_last_of_its_length() {
-    let refusals = [(libc::EIO, 0), (libc::EINVAL, 2), (libc::EMSGSIZE, 2)];
-    for (number, forbidden) in refusals {
-        let mut scene = of_trains(&[b"aa", b"bb", b"cc", b"d"]);
+    // Longer than what every path takes, so that the length may be the cause.
+    let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(1_000));
+    let only_shorter = TrainLimit::up_to(999);
+    let refusals = [
+        (libc::EIO, TrainLimit::NONE),
+        (libc::EINVAL, only_shorter),
+        (libc::EMSGSIZE, only_shorter),
+    ];
+    for (number, trains) in refusals {
+        let mut scene = of_trains(&[a.as_bytes(), b.as_bytes(), c.as_bytes(), b"d"]);
         scene.batch.outcomes.push_back(Outcome::Fails(number));
         assert_eq!(scene.slice(), Next::Wait);
-        assert_eq!(scene.sent(), ["aa", "bb", "cc", "d"], "error {number}");
-        assert_eq!(scene.batch.forbidden, [forbidden], "error {number}");
+        assert_eq!(scene.sent(), [&a, &b, &c, "d"], "error {number}");
+        assert_eq!(scene.mover.trains, trains, "error {number}");
         assert_eq!(scene.tally.count(Cause::TrainRefused), 1);
         assert_eq!(scene.tally.traffic.messages_out, 4);
         assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (0, false));
@@ -42,26 +49,35 @@ fn a_train_whose_datagrams_are_refused_as_well_forbids_none() {
     let mut scene = of_trains(&[b"aa", b"bb", b"cc"]);
     scene.batch.outcomes.extend([libc::EINVAL; 3].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.batch.forbidden.len()), (vec!["cc"], 0));
+    assert_eq!((scene.sent(), scene.mover.trains), (vec!["cc"], TrainLimit::ANY));
     assert_eq!(scene.tally.count(Cause::AnswerUnreachable), 2);
+}
+
+/// A train of this peer's, as the socket received it.
+fn received_train(bytes: &[u8], segment_bytes: usize) -> Incoming {
+    Incoming { segment_bytes, ..from(udp(1), bytes) }
 }
 
 /// cases U13 U14: such trains still come from peers.
 #[test]
 fn a_train_of_a_forbidden_length_is_taken_apart_untried() {
-    let mut scene = of_trains(&[b"d", b"aa", b"bb", b"e"]);
-    scene.batch.forbidden.push(2);
+    let mut scene = of_trains(&[b"d"]);
+    scene.batch.arrive(received_train(b"aabb", 2));
+    scene.batch.arrive(from(udp(1), b"e"));
+    scene.mover.trains = TrainLimit::up_to(1);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["d", "aa", "bb", "e"]);
     assert_eq!((scene.batch.attempts, scene.tally.count(Cause::TrainRefused)), (4, 0));
-    assert_eq!(scene.batch.forbidden, [2], "nothing was refused");
+    assert_eq!(scene.mover.trains, TrainLimit::up_to(1), "nothing was refused");
 }
 
 /// cases U5 U14
 #[test]
 fn a_train_of_a_forbidden_length_that_would_block_is_held_and_leaves_in_its_order() {
-    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
-    scene.batch.forbidden.push(0);
+    let mut scene = of_trains(&[]);
+    scene.batch.arrive(received_train(b"aabb", 2));
+    scene.batch.arrive(from(udp(1), b"c"));
+    scene.mover.trains = TrainLimit::NONE;
     scene.batch.outcomes.extend([Outcome::Sent, WOULD_BLOCK]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 2));
@@ -77,7 +93,7 @@ fn a_train_that_meets_a_passing_error_forbids_none_and_its_datagrams_go() {
     let mut scene = of_trains(&[b"aa", b"bb"]);
     scene.batch.outcomes.push_back(Outcome::Fails(libc::ENOBUFS));
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.batch.forbidden.len()), (vec!["aa", "bb"], 0));
+    assert_eq!((scene.sent(), scene.mover.trains), (vec!["aa", "bb"], TrainLimit::ANY));
 }
 
 /// cases U5 U14
@@ -92,7 +108,7 @@ fn what_was_taken_apart_and_would_block_is_held_in_front_of_the_rest() {
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["aa", "bb", "c", "d"]);
-    assert_eq!(scene.batch.forbidden, [0]);
+    assert_eq!(scene.mover.trains, TrainLimit::NONE);
 }
 
 /// case U5
@@ -112,10 +128,11 @@ fn a_train_that_would_block_is_held_and_leaves_as_one() {
 /// cases U5 U14
 #[test]
 fn a_held_train_that_is_refused_leaves_one_by_one() {
-    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
+    let [a, b] = ["a", "b"].map(|letter| letter.repeat(1_000));
+    let mut scene = of_trains(&[a.as_bytes(), b.as_bytes(), b"c"]);
     scene.batch.outcomes.extend([WOULD_BLOCK, Outcome::Fails(libc::EMSGSIZE)]);
     assert_eq!(scene.slice(), Next::Wait);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), &scene.batch.forbidden[..]), (vec!["aa", "bb", "c"], &[2][..]));
+    assert_eq!((scene.sent(), scene.mover.trains), (vec![&*a, &b, "c"], TrainLimit::up_to(999)));
 }

@@ -2,49 +2,47 @@ use super::*;
 
 mod properties;
 
-/// To whom, how many bytes, of how many a datagram.
-type Answer = (u16, usize, usize);
+/// The peer, how many bytes, and how many of them each datagram has.
+type Reply = (u16, usize, usize);
 
-/// The line of these answers, all hashes alike if they are to collide.
-fn line_of(answers: &[Answer], collide: bool) -> Line {
-    let mut line = Line::new(answers.len());
-    for (index, (peer, bytes, segment_bytes)) in answers.iter().enumerate() {
+/// The queue of these replies, with equal hashes for all peers if they have to collide.
+fn queue_of(replies: &[Reply], collide: bool) -> ReplyQueue {
+    let mut queue = ReplyQueue::new(replies.len());
+    for (index, (peer, bytes, segment_bytes)) in replies.iter().enumerate() {
         let hash = if collide { 0 } else { u64::from(*peer) << 57 };
-        let answer = Train::of(index, *bytes, *segment_bytes);
-        let joins =
-            line.joinable(&answer, hash).is_some_and(|train| answers[train.index].0 == *peer);
-        line.add(answer, hash, joins);
+        let reply = Train::of(index, *bytes, *segment_bytes);
+        queue.join(reply, hash, TrainLimit::ANY, |first| replies[first].0 == *peer);
     }
-    line
+    queue
 }
 
-/// Answers of one datagram each.
-fn singles(answers: &[(u16, usize)]) -> Vec<Answer> {
-    answers.iter().map(|(peer, bytes)| (*peer, *bytes, *bytes)).collect()
+/// Replies of one datagram each.
+fn singles(replies: &[(u16, usize)]) -> Vec<Reply> {
+    replies.iter().map(|(peer, bytes)| (*peer, *bytes, *bytes)).collect()
 }
 
-/// Each train's datagrams.
-fn datagrams(answers: &[Answer]) -> Vec<usize> {
-    line_of(answers, false).trains().iter().map(|train| train.datagrams).collect()
+/// The number of datagrams of each train.
+fn datagrams(replies: &[Reply]) -> Vec<usize> {
+    queue_of(replies, false).trains().iter().map(|train| train.datagrams).collect()
 }
 
 /// case U15
 #[test]
-fn answers_of_one_length_to_one_peer_leave_together() {
+fn replies_of_one_length_to_one_peer_leave_together() {
     assert_eq!(datagrams(&singles(&[(1, 64), (1, 64), (1, 64)])), [3]);
     assert_eq!(datagrams(&singles(&[(1, 64), (2, 64), (1, 64), (2, 64)])), [2, 2]);
 }
 
 /// case U15
 #[test]
-fn a_shorter_answer_ends_its_train_and_a_longer_one_begins_the_next() {
+fn a_shorter_reply_ends_its_train_and_a_longer_one_begins_the_next() {
     assert_eq!(datagrams(&singles(&[(1, 64), (1, 63), (1, 63), (1, 64)])), [2, 1, 1]);
     assert_eq!(datagrams(&singles(&[(1, 64), (1, 63), (1, 1), (1, 64)])), [2, 2 - 1, 1]);
 }
 
 /// case U15: the kernel makes no empty datagram of a train.
 #[test]
-fn an_empty_answer_leaves_alone_and_is_not_overtaken() {
+fn an_empty_reply_leaves_alone_and_is_not_overtaken() {
     assert_eq!(datagrams(&singles(&[(1, 64), (1, 0), (1, 64), (1, 64)])), [1, 1, 2]);
     assert_eq!(datagrams(&singles(&[(1, 0), (1, 0)])), [1, 1]);
 }
@@ -73,9 +71,31 @@ fn a_train_has_its_bounds() {
 
 #[test]
 fn a_train_that_has_left_is_not_joined() {
-    let mut line = Line::new(2);
-    line.add(Train::of(0, 8, 8), 0, false);
-    assert!(line.joinable(&Train::of(1, 8, 8), 0).is_some());
-    line.pass(1);
-    assert_eq!(line.joinable(&Train::of(1, 8, 8), 0), None);
+    for (leaves, trains) in [(false, 1), (true, 2)] {
+        let mut queue = ReplyQueue::new(2);
+        queue.join(Train::of(0, 8, 8), 0, TrainLimit::ANY, |_| true);
+        queue.dequeue(usize::from(leaves));
+        queue.join(Train::of(1, 8, 8), 0, TrainLimit::ANY, |_| true);
+        assert_eq!(queue.trains().len(), trains);
+        assert_eq!(queue.queued().len(), 1);
+    }
+}
+
+/// case U14
+#[test]
+fn a_refused_length_is_the_last_of_its_trains_and_a_short_one_the_last_of_all() {
+    let allows = |limit: TrainLimit, length: usize| limit.allows(&Train::of(0, 2 * length, length));
+    let mut limit = TrainLimit::ANY;
+    assert!(allows(limit, 1_500));
+    limit.forbid(1_400);
+    assert_eq!([1_400, 1_399].map(|length| allows(limit, length)), [false, true]);
+    limit.forbid(1_500);
+    assert!(!allows(limit, 1_400), "a longer length allows nothing again");
+    // As of a peer behind the narrowest path.
+    limit.forbid(525);
+    assert_eq!([525, 524].map(|length| allows(limit, length)), [false, true]);
+    // Any path takes this length, so the length is not the cause.
+    limit.forbid(100);
+    assert_eq!(limit, TrainLimit::NONE);
+    assert!(limit.allows(&Train::of(0, 64, 64)), "one datagram is no train");
 }

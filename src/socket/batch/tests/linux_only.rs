@@ -30,11 +30,11 @@ fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
         assert!(batch.message(0).answerable);
         let addr = client.local_addr().unwrap();
         let expected = addr.as_abstract_name().unwrap().to_vec();
-        assert_eq!(Peer::from(&batch.peer(0)), Peer::Abstract(expected));
-        batch.queue_answer(0);
+        assert_eq!(Peer::from(batch.message(0).from), Peer::Abstract(expected));
+        batch.queue_reply(0, None, TrainLimit::NONE);
         assert_eq!(batch.send(&server, 4).unwrap(), 1);
         assert_eq!(unix_took(client), b"m");
-        let parcel = batch.parcel(0);
+        let parcel = batch.parcel();
         batch.send_parcel(&server, &parcel).unwrap();
         assert_eq!(unix_took(client), b"m");
     }
@@ -50,14 +50,15 @@ fn assert_answers_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
         client.send_to(message, asked).unwrap();
         assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
         let source = Some((asked.ip(), 0));
-        let before = batch.parcel(0);
+        assert_eq!(batch.message(0).to, source);
+        batch.queue_reply(0, None, TrainLimit::NONE);
+        let before = batch.parcel();
         assert_eq!(before.source, source);
-        batch.queue_answer(0);
-        // The answer's control message has taken the place of the request's.
-        let after = batch.parcel(0);
-        assert_eq!(after, before);
         assert_eq!(batch.send(&server, 1).unwrap(), 1);
-        batch.pass(1);
+        // The reply's control message has replaced the request's.
+        let after = batch.parcel();
+        assert_eq!(after, before);
+        batch.dequeue(1);
         batch.send_parcel(&server, &after).unwrap();
         for _ in 0..2 {
             let mut buf = [0; 9];
@@ -108,31 +109,35 @@ fn datagrams_lost_for_want_of_receive_buffer_are_told_with_the_next_that_comes()
     let mut batch = LinuxBatch::echo(1000);
     client.send(b"first").unwrap();
     assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
-    assert_eq!(batch.overflow(), None, "nothing is lost yet");
+    assert_eq!(batch.message(0).overflow, None, "nothing is lost yet");
 
     let mut sent = 100;
     for _ in 0..sent {
         client.send(&[0; 1000]).unwrap();
     }
     let mut received = 0;
-    while batch.overflow().is_none() {
+    let mut overflow = None;
+    while overflow.is_none() {
         // Told by the first that is queued after a loss: there is room for it some time.
         client.send(b"next").unwrap();
         sent += 1;
-        received += receive(&mut batch, &server, usize::MAX).unwrap();
+        let count = receive(&mut batch, &server, usize::MAX).unwrap();
+        overflow = batch.message(count - 1).overflow;
+        received += count;
     }
     while let Ok(count) = batch.receive(&server, usize::MAX) {
         received += count;
     }
     client.send(b"last").unwrap();
-    loop {
+    let overflow = loop {
         let count = receive(&mut batch, &server, usize::MAX).unwrap();
         received += count;
-        if batch.message(count - 1).bytes == b"last" {
-            break;
+        let newest = batch.message(count - 1);
+        if newest.bytes == b"last" {
+            break newest.overflow;
         }
-    }
-    assert_eq!(batch.overflow().unwrap() as usize + received, sent + 1);
+    };
+    assert_eq!(overflow.unwrap() as usize + received, sent + 1);
 }
 
 /// A client at the longest path there is: no room is left for the zero byte that ends it, and the
@@ -154,9 +159,9 @@ fn a_sender_at_the_longest_path_is_answered() {
     client.send_to(b"m", &path).unwrap();
     let mut batch = LinuxBatch::echo(9);
     assert_eq!(batch.receive(&server, 4).unwrap(), 1);
-    assert!(matches!(Peer::from(&batch.peer(0)), Peer::Path(_)));
-    let parcel = batch.parcel(0);
-    batch.queue_answer(0);
+    assert!(matches!(Peer::from(batch.message(0).from), Peer::Path(_)));
+    batch.queue_reply(0, None, TrainLimit::NONE);
+    let parcel = batch.parcel();
     assert_eq!(batch.send(&server, 4).unwrap(), 1);
     batch.send_parcel(&server, &parcel).unwrap();
     assert_eq!([unix_took(&client), unix_took(&client)], [b"m", b"m"]);

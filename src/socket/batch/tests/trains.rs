@@ -7,11 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::socket::Target;
 
-/// A server that takes trains and answers in trains.
+/// A server that receives trains.
 fn train_server(addr: &str) -> Datagram {
     let server = udp_server(addr);
     server.receive_trains(true).unwrap();
-    server.send_trains();
     server
 }
 
@@ -30,17 +29,6 @@ fn next(client: &Datagram) -> (usize, Vec<u8>) {
     (segment_bytes, buf)
 }
 
-fn queue_all(batch: &mut LinuxBatch, count: usize) {
-    (0..count).for_each(|index| batch.queue_answer(index));
-}
-
-fn send_all(batch: &mut LinuxBatch, server: &Datagram) {
-    while batch.unsent() > 0 {
-        let sent = batch.send(server, usize::MAX).unwrap();
-        batch.pass(sent);
-    }
-}
-
 /// case U13
 #[test]
 fn a_train_is_received_whole_and_answered_as_one() {
@@ -54,8 +42,8 @@ fn a_train_is_received_whole_and_answered_as_one() {
         let message = batch.message(0);
         assert_eq!((message.count(), message.segment_bytes), (3, 3));
         assert!(message.datagrams().eq([&b"aaa"[..], b"bbb", b"ccd"]));
-        queue_all(&mut batch, 1);
-        assert_eq!((batch.unsent(), batch.unsent_train(0).datagrams), (1, 3));
+        queue_all(&mut batch, 1, TrainLimit::ANY);
+        assert!(batch.queued().iter().map(|train| train.datagrams).eq([3]));
         send_all(&mut batch, &server);
     }
     assert_eq!(next(&takes_trains), (3, b"aaabbbccd".to_vec()));
@@ -77,14 +65,14 @@ fn answers_to_datagrams_that_came_singly_leave_in_a_train_of_each_peer() {
         a.send(b"a2").unwrap();
         a.send(b"3").unwrap();
         assert_eq!(batch.receive(&server, 4).unwrap(), 4);
-        queue_all(&mut batch, 4);
-        (batch.unsent() == 2).then_some((a, b))
+        queue_all(&mut batch, 4, TrainLimit::ANY);
+        (batch.queued().len() == 2).then_some((a, b))
     };
-    // One pair of peers in 128 shares a place, and has a train more.
+    // One pair of peers in 128 shares an entry, and has a train more.
     let two = (0..10).find_map(|_| try_two());
     let (a, b) = two.expect("one train to each");
-    assert_eq!((batch.unsent_train(0).parts, batch.unsent_train(1).parts), (3, 1));
-    let parcel = batch.unsent_parcel();
+    assert!(batch.queued().iter().map(|train| train.parts).eq([3, 1]));
+    let parcel = batch.parcel();
     assert_eq!((&*parcel.bytes, parcel.segment_bytes, parcel.count()), (&b"a1a23"[..], 2, 3));
     send_all(&mut batch, &server);
     assert_eq!(next(&a), (2, b"a1a23".to_vec()));
@@ -109,7 +97,7 @@ fn answers_from_two_addresses_of_this_host_do_not_leave_together() {
     }
     let mut batch = LinuxBatch::echo(9);
     assert_eq!(batch.receive(&server, 4).unwrap(), 4);
-    queue_all(&mut batch, 4);
+    queue_all(&mut batch, 4, TrainLimit::ANY);
     send_all(&mut batch, &server);
     let mut answers = Vec::new();
     let mut buf = [0; 9];
@@ -129,27 +117,27 @@ fn once_forbidden_no_train_is_made_of_that_length_or_longer() {
     let server = train_server("127.0.0.1:0");
     let client = train_client(server.local_addr().unwrap(), false);
     let mut batch = LinuxBatch::echo(2_000);
-    // What of two datagrams of this length: how many sends.
-    let sends = |length: usize, batch: &mut LinuxBatch| {
+    // How many sends the replies to two datagrams of this length take.
+    let mut sends = |length: usize, trains: TrainLimit| {
         let message = vec![7; length];
         (0..2).for_each(|_| client.send(&message).unwrap());
         assert_eq!(batch.receive(&server, 4).unwrap(), 2);
-        queue_all(batch, 2);
-        let sends = batch.unsent();
-        send_all(batch, &server);
+        queue_all(&mut batch, 2, trains);
+        let sends = batch.queued().len();
+        send_all(&mut batch, &server);
         assert_eq!([next(&client).1, next(&client).1], [message.clone(), message]);
         sends
     };
-    assert_eq!(sends(1_500, &mut batch), 1);
-    batch.forbid_trains(&server, 1_400);
-    assert_eq!(sends(1_400, &mut batch), 2);
-    assert_eq!(sends(1_399, &mut batch), 1);
+    let mut trains = TrainLimit::ANY;
+    assert_eq!(sends(1_500, trains), 1);
+    trains.forbid(1_400);
+    assert_eq!([sends(1_400, trains), sends(1_399, trains)], [2, 1]);
     // As of a peer behind the narrowest path.
-    batch.forbid_trains(&server, 525);
-    assert_eq!([sends(525, &mut batch), sends(524, &mut batch)], [2, 1]);
-    // Of a length that any path takes: it cannot be for the length.
-    batch.forbid_trains(&server, 100);
-    assert_eq!(sends(64, &mut batch), 2);
+    trains.forbid(525);
+    assert_eq!([sends(525, trains), sends(524, trains)], [2, 1]);
+    // Any path takes this length, so the length is not the cause.
+    trains.forbid(100);
+    assert_eq!(sends(64, trains), 2);
 }
 
 /// cases U13 U14: what is queued was put together while trains were taken.
@@ -160,13 +148,13 @@ fn trains_that_wait_while_trains_are_forbidden_keep_their_boundaries() {
     let mut batch = LinuxBatch::echo(100);
     client.send_train(b"aabbc", 2).unwrap();
     client.send(b"d").unwrap();
-    batch.forbid_trains(&server, 2);
+    let mut trains = TrainLimit::ANY;
+    trains.forbid(2);
     assert_eq!(batch.receive(&server, 4).unwrap(), 2);
     assert!(batch.message(0).datagrams().eq([&b"aa"[..], b"bb", b"c"]));
-    queue_all(&mut batch, 2);
-    assert_eq!(batch.unforbidden(), 0, "it is to be taken apart");
-    batch.pass(1);
-    assert_eq!(batch.unforbidden(), 1);
+    queue_all(&mut batch, 2, trains);
+    let allowed: Vec<bool> = batch.queued().iter().map(|train| trains.allows(train)).collect();
+    assert_eq!(allowed, [false, true], "the first has to be taken apart");
 }
 
 /// One call of a client: to send a datagram of so many bytes, or a train.
@@ -203,9 +191,7 @@ proptest! {
     ) {
         let server = udp_server("127.0.0.1:0");
         server.receive_trains(takes_trains).unwrap();
-        if makes_trains {
-            server.send_trains();
-        }
+        let trains = if makes_trains { TrainLimit::ANY } else { TrainLimit::NONE };
         let addr = server.local_addr().unwrap();
         let clients = [false, false, true].map(|receives| train_client(addr, receives));
         let options = BatchOptions { slots, slot_bytes: 65_535, reply: None };
@@ -229,7 +215,7 @@ proptest! {
                 expected[*peer].extend(cut(&content, segment_bytes));
             }
             while let Ok(count) = batch.receive(&server, usize::MAX) {
-                queue_all(&mut batch, count);
+                queue_all(&mut batch, count, trains);
                 send_all(&mut batch, &server);
             }
         }

@@ -44,9 +44,9 @@ fn the_reply_answers_every_datagram_alike<B: Make>() {
         for message in [b"a".as_slice(), b"", b"question"] {
             client.send(message).unwrap();
             assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
-            assert_eq!((batch.message(0).bytes, batch.answer(0)), (message, reply));
-            assert_eq!(&*batch.parcel(0).bytes, reply);
-            batch.queue_answer(0);
+            assert_eq!(batch.message(0).bytes, message);
+            batch.queue_reply(0, None, TrainLimit::NONE);
+            assert_eq!(&*batch.parcel().bytes, reply);
             assert_eq!(batch.send(&server, 1).unwrap(), 1);
             assert_eq!(took(&client), reply);
         }
@@ -80,7 +80,8 @@ fn a_parcel_outlives_the_datagrams_it_was_made_from<B: Make>() {
     for message in [b"first".as_slice(), b"", b"third"] {
         client.send(message).unwrap();
         assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
-        parcels.push(batch.parcel(0));
+        batch.queue_reply(0, None, TrainLimit::NONE);
+        parcels.push(batch.parcel());
         let peer = SockAddr::from(client.local_addr().unwrap());
         // Bound to one address: there is no other to answer from.
         assert_eq!(parcels.last(), Some(&single(peer, message)));

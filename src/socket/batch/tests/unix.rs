@@ -6,11 +6,12 @@ both! {
     datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots,
     every_unix_datagram_comes_back_to_its_own_sender,
     a_unix_sender_without_a_name_cannot_be_answered,
-    answers_stay_in_the_line_until_they_are_passed,
-    answers_not_sent_are_forgotten_with_the_next_receive,
-    an_answer_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone,
-    a_receiver_without_room_gives_would_block_and_its_answer_is_kept_by_a_parcel,
+    replies_stay_in_the_queue_until_they_are_removed,
+    replies_not_sent_are_forgotten_with_the_next_receive,
+    a_reply_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone,
+    a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel,
     an_index_not_below_the_count_panics,
+    a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender,
 }
 
 /// case U7: on a Unix socket, where what is sent is queued at once.
@@ -20,22 +21,14 @@ fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Ma
     for number in 0..9_u8 {
         client.send_to(&vec![number; usize::from(number)], &path).unwrap();
     }
+    let from = SockAddr::unix(folder.path().join("c")).unwrap();
     let mut batch = B::echo(9);
     let mut number = 0;
     for (limit, expected) in [(3, 3), (1, 1), (usize::MAX, 4), (2, 1)] {
         assert_eq!(batch.receive(&server, limit).unwrap(), expected);
         for index in 0..expected {
             let bytes = vec![number; usize::from(number)];
-            let segment_bytes = bytes.len();
-            let message = Message {
-                bytes: &bytes,
-                segment_bytes,
-                truncated: false,
-                answerable: true,
-                to_group: false,
-                control_truncated: false,
-            };
-            assert_eq!(batch.message(index), message);
+            assert_eq!(batch.message(index), whole(&from, &bytes));
             number += 1;
         }
     }
@@ -56,9 +49,9 @@ fn every_unix_datagram_comes_back_to_its_own_sender<B: Make>() {
     let mut batch = B::echo(100);
     assert_eq!(batch.receive(&server, 2).unwrap(), 2);
     let peer = |name| SockAddr::unix(folder.path().join(name)).unwrap();
-    assert_eq!([batch.peer(0), batch.peer(1)], [peer("first"), peer("second")]);
-    batch.queue_answer(0);
-    batch.queue_answer(1);
+    let from = [0, 1].map(|index| batch.message(index).from.clone());
+    assert_eq!(from, [peer("first"), peer("second")]);
+    queue_all(&mut batch, 2, TrainLimit::NONE);
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
     answer(&mut batch, &server, 4);
     for client in &clients {
@@ -77,22 +70,15 @@ fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
     let mut batch = B::echo(9);
     for (bytes, answerable) in [(b"1", true), (b"2", false)] {
         assert_eq!(batch.receive(&server, 1).unwrap(), 1);
-        let segment_bytes = bytes.len();
-        let expected = Message {
-            bytes,
-            segment_bytes,
-            truncated: false,
-            answerable,
-            to_group: false,
-            control_truncated: false,
-        };
-        assert_eq!(batch.message(0), expected);
-        assert_eq!(Peer::from(&batch.peer(0)) == Peer::Unnamed, !answerable);
-        assert_eq!(&*batch.parcel(0).bytes, bytes);
+        let message = batch.message(0);
+        assert_eq!(message, Message { answerable, ..whole(message.from, bytes) });
+        assert_eq!(Peer::from(message.from) == Peer::Unnamed, !answerable);
+        batch.queue_reply(0, None, TrainLimit::NONE);
+        assert_eq!(&*batch.parcel().bytes, bytes);
     }
 }
 
-fn answers_stay_in_the_line_until_they_are_passed<B: Make>() {
+fn replies_stay_in_the_queue_until_they_are_removed<B: Make>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     for message in [b"0", b"1", b"2", b"3"] {
@@ -100,40 +86,38 @@ fn answers_stay_in_the_line_until_they_are_passed<B: Make>() {
     }
     let mut batch = B::echo(9);
     assert_eq!(batch.receive(&server, 4).unwrap(), 4);
-    // One is passed over, and the line is in another order than the slots.
-    [3, 0, 2].into_iter().for_each(|index| batch.queue_answer(index));
+    // One is passed over, and the queue is in another order than the slots.
+    [3, 0, 2].into_iter().for_each(|index| batch.queue_reply(index, None, TrainLimit::NONE));
+    let queued = |batch: &B| batch.queued().iter().map(|train| train.index).collect::<Vec<_>>();
     assert_eq!(batch.send(&server, 1).unwrap(), 1);
-    assert_eq!(
-        (batch.unsent(), batch.unsent_train(0).index, batch.unsent_train(2).index),
-        (3, 3, 2)
-    );
-    batch.pass(1);
-    assert_eq!((batch.unsent(), batch.unsent_train(0).index), (2, 0));
-    assert_eq!(batch.answer(batch.unsent_train(0).index), b"0");
+    assert_eq!(queued(&batch), [3, 0, 2]);
+    batch.dequeue(1);
+    assert_eq!(queued(&batch), [0, 2]);
+    assert_eq!(&*batch.parcel().bytes, b"0");
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
-    batch.pass(2);
-    assert_eq!(batch.unsent(), 0);
+    batch.dequeue(2);
+    assert_eq!(queued(&batch), [0; 0]);
     assert_eq!([unix_took(&client), unix_took(&client), unix_took(&client)], [b"3", b"0", b"2"]);
 }
 
-fn answers_not_sent_are_forgotten_with_the_next_receive<B: Make>() {
+fn replies_not_sent_are_forgotten_with_the_next_receive<B: Make>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     let mut batch = B::echo(9);
     for message in [b"0", b"1"] {
         client.send_to(message, &path).unwrap();
         assert_eq!(batch.receive(&server, 4).unwrap(), 1);
-        assert_eq!(batch.unsent(), 0);
-        batch.queue_answer(0);
+        assert_eq!(batch.queued(), []);
+        batch.queue_reply(0, None, TrainLimit::NONE);
     }
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     assert_eq!(unix_took(&client), b"1");
     assert!(batch.receive(&server, 4).is_err());
-    assert_eq!(batch.unsent(), 0, "also with a receive that fails");
+    assert_eq!(batch.queued(), [], "also with a receive that fails");
 }
 
 /// cases U6 X4
-fn an_answer_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>() {
+fn a_reply_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>() {
     let (folder, path, server) = unix_server();
     let names = ["first", "closed", "removed", "last"];
     let mut clients = names.map(|name| Some(unix_client(&folder, name)));
@@ -142,16 +126,16 @@ fn an_answer_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>(
     }
     let mut batch = B::echo(9);
     assert_eq!(batch.receive(&server, 4).unwrap(), 4);
-    (0..4).for_each(|index| batch.queue_answer(index));
+    queue_all(&mut batch, 4, TrainLimit::NONE);
     (clients[1], clients[2]) = (None, None);
     std::fs::remove_file(folder.path().join("removed")).unwrap();
 
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
-    batch.pass(1);
+    batch.dequeue(1);
     for number in [libc::ECONNREFUSED, libc::ENOENT] {
         let error = batch.send(&server, usize::MAX).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(number));
-        batch.pass(1);
+        batch.dequeue(1);
     }
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     for client in clients.iter().flatten() {
@@ -160,23 +144,24 @@ fn an_answer_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>(
 }
 
 /// case X3
-fn a_receiver_without_room_gives_would_block_and_its_answer_is_kept_by_a_parcel<B: Make>() {
+fn a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel<B: Make>() {
     let (folder, path, server) = unix_server();
     let (deaf, other) = (unix_client(&folder, "deaf"), unix_client(&folder, "other"));
     let mut batch = B::echo(9);
     deaf.send_to(b"0", &path).unwrap();
     assert_eq!(batch.receive(&server, 1).unwrap(), 1);
-    let parcel = batch.parcel(0);
+    queue_all(&mut batch, 1, TrainLimit::NONE);
+    let parcel = batch.parcel();
     let sent = (0..100_000).find(|_| batch.send_parcel(&server, &parcel).is_err()).unwrap();
 
     deaf.send_to(b"1", &path).unwrap();
     other.send_to(b"2", &path).unwrap();
     assert_eq!(batch.receive(&server, 2).unwrap(), 2);
-    (0..2).for_each(|index| batch.queue_answer(index));
+    queue_all(&mut batch, 2, TrainLimit::NONE);
     let error = batch.send(&server, usize::MAX).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    let parcel = batch.parcel(batch.unsent_train(0).index);
-    batch.pass(1);
+    let parcel = batch.parcel();
+    batch.dequeue(1);
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     assert_eq!(unix_took(&other), b"2");
 
@@ -188,16 +173,13 @@ fn a_receiver_without_room_gives_would_block_and_its_answer_is_kept_by_a_parcel<
 }
 
 /// Which of the methods that take an index panic at this one.
-fn panics<B: Make>(batch: &mut B, index: usize) -> [bool; 5] {
+fn panics<B: Make>(batch: &mut B, index: usize) -> [bool; 2] {
     fn panics<R>(call: impl FnOnce() -> R) -> bool {
         catch_unwind(AssertUnwindSafe(call)).is_err()
     }
     [
         panics(|| batch.message(index).bytes.len()),
-        panics(|| batch.peer(index)),
-        panics(|| batch.answer(index).len()),
-        panics(|| batch.parcel(index)),
-        panics(|| batch.queue_answer(index)),
+        panics(|| batch.queue_reply(index, None, TrainLimit::NONE)),
     ]
 }
 
@@ -205,15 +187,31 @@ fn an_index_not_below_the_count_panics<B: Make>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     let mut batch = B::echo(9);
-    assert_eq!(panics(&mut batch, 0), [true; 5]);
+    assert_eq!(panics(&mut batch, 0), [true; 2]);
     for _ in 0..2 {
         client.send_to(b"m", &path).unwrap();
     }
     assert_eq!(batch.receive(&server, usize::MAX).unwrap(), 2);
-    assert_eq!(panics(&mut batch, 1), [false; 5]);
-    assert_eq!(panics(&mut batch, 2), [true; 5]);
+    assert_eq!(panics(&mut batch, 1), [false; 2]);
+    assert_eq!(panics(&mut batch, 2), [true; 2]);
     client.send_to(b"m", &path).unwrap();
     assert_eq!(batch.receive(&server, usize::MAX).unwrap(), 1);
     // There is a slot, and the receive before has written to it.
-    assert_eq!(panics(&mut batch, 1), [true; 5]);
+    assert_eq!(panics(&mut batch, 1), [true; 2]);
+}
+
+/// case X10
+fn a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender<B: Make>() {
+    let (folder, path, server) = unix_server();
+    let (sender, other) = (unix_client(&folder, "sender"), unix_client(&folder, "other"));
+    let addr = |name| SockAddr::unix(folder.path().join(name)).unwrap();
+    let mut batch = B::echo(9);
+    for to in [Some(addr("other")), None] {
+        sender.send_to(b"m", &path).unwrap();
+        assert_eq!(batch.receive(&server, 1).unwrap(), 1);
+        batch.queue_reply(0, to.as_ref(), TrainLimit::NONE);
+        assert_eq!(batch.parcel().peer, addr("sender"));
+        assert_eq!(batch.send(&server, 1).unwrap(), 1);
+        assert_eq!(unix_took(if to.is_some() { &other } else { &sender }), b"m");
+    }
 }

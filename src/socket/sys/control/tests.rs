@@ -4,16 +4,17 @@ use super::*;
 mod properties;
 
 fn message(control: &mut Control, length: usize) -> msghdr {
-    let mut message = header(ptr::null_mut(), ptr::null_mut(), control).msg_hdr;
-    message.msg_controllen = length;
+    let mut message =
+        header(ptr::null_mut(), ptr::null_mut(), ptr::from_mut(control).cast()).msg_hdr;
+    message.msg_controllen = length as _;
     message
 }
 
-fn read_back(source: Option<Place>, segment_bytes: Option<u16>) -> Notes {
+fn read_back(source: Option<LocalAddr>, segment_bytes: Option<u16>) -> ControlInfo {
     let mut control = Control([0xff; CONTROL_BYTES]);
-    let length = write_notes(&mut control, source, segment_bytes);
+    let length = write_control(&mut control, source, segment_bytes);
     // SAFETY: the control buffer outlives the call and has `length` written bytes.
-    unsafe { Notes::read(&message(&mut control, length)) }
+    unsafe { ControlInfo::read(&message(&mut control, length)) }
 }
 
 /// case U10: the source that is written is the destination that was read.
@@ -28,7 +29,7 @@ fn a_source_survives_its_control_message() {
     assert_eq!(read_back(None, Some(1200)).destination, None);
 }
 
-/// case U10: a socket that takes both families has notes of both for an IPv4 datagram.
+/// case U10: a socket that takes both families has info of both for an IPv4 datagram.
 #[test]
 fn of_an_ipv4_datagram_the_note_of_its_own_family_tells_in_either_order() {
     let asked: IpAddr = "::ffff:127.0.0.255".parse().unwrap();
@@ -38,13 +39,13 @@ fn of_an_ipv4_datagram_the_note_of_its_own_family_tells_in_either_order() {
         let mut length = 0;
         for place in places {
             let mut note = Control::EMPTY;
-            let note_length = write_notes(&mut note, Some((place, 0)), None);
+            let note_length = write_control(&mut note, Some((place, 0)), None);
             control.0[length..length + note_length].copy_from_slice(&note.0[..note_length]);
             length += note_length;
         }
         // SAFETY: the control buffer outlives the call and has `length` written bytes.
-        let notes = unsafe { Notes::read(&message(&mut control, length)) };
-        assert_eq!(notes.destination, Some((source, 0)));
+        let info = unsafe { ControlInfo::read(&message(&mut control, length)) };
+        assert_eq!(info.destination, Some((source, 0)));
     }
 }
 
@@ -64,19 +65,19 @@ fn the_length_of_a_trains_datagrams_is_read() {
     let mut control = Control::EMPTY;
     let length = write_payload(&mut control, 0, (libc::SOL_UDP, libc::UDP_GRO), 1200 as c_int);
     // SAFETY: the control buffer outlives the call and has `length` written bytes.
-    let notes = unsafe { Notes::read(&message(&mut control, length)) };
-    assert_eq!(notes, Notes { segment_bytes: Some(1200), ..Notes::default() });
+    let info = unsafe { ControlInfo::read(&message(&mut control, length)) };
+    assert_eq!(info, ControlInfo { segment_bytes: Some(1200), ..ControlInfo::default() });
 }
 
 #[test]
 fn a_cut_control_message_tells_nothing() {
     let mut control = Control::EMPTY;
     let source = Some((IpAddr::from([127, 0, 0, 2]), 0));
-    let length = write_notes(&mut control, source, None);
+    let length = write_control(&mut control, source, None);
     for cut in 0..length {
         // SAFETY: the control buffer outlives the call and is longer than `cut`.
-        let notes = unsafe { Notes::read(&message(&mut control, cut)) };
-        assert!(cut >= 28 || notes == Notes::default(), "{cut}: {notes:?}");
+        let info = unsafe { ControlInfo::read(&message(&mut control, cut)) };
+        assert!(cut >= 28 || info == ControlInfo::default(), "{cut}: {info:?}");
     }
 }
 
@@ -85,10 +86,10 @@ fn a_cut_control_message_tells_nothing() {
 fn a_control_message_that_states_all_of_memory_tells_nothing() {
     for less in 0..64 {
         let mut control = Control([0xff; CONTROL_BYTES]);
-        let length = write_notes(&mut control, Some((IpAddr::from([127, 0, 0, 2]), 0)), None);
+        let length = write_control(&mut control, Some((IpAddr::from([127, 0, 0, 2]), 0)), None);
         control.0[..size_of::<usize>()].copy_from_slice(&(usize::MAX - less).to_ne_bytes());
         // SAFETY: the control buffer outlives the call and has `length` written bytes.
-        let notes = unsafe { Notes::read(&message(&mut control, length)) };
-        assert_eq!(notes, Notes::default(), "{less}");
+        let info = unsafe { ControlInfo::read(&message(&mut control, length)) };
+        assert_eq!(info, ControlInfo::default(), "{less}");
     }
 }

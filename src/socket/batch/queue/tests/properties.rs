@@ -1,10 +1,10 @@
-//! Answers of any lengths to any peers, against what the kernel makes of their trains.
+//! Replies of any lengths to any peers, against what the kernel makes of their trains.
 
 use proptest::prelude::*;
 
 use super::*;
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn reply() -> impl Strategy<Value = Reply> {
     let segment_bytes = prop_oneof![
         6 => 0_usize..6,
         2 => prop::sample::select(vec![1_200, 20_000, 65_507, 65_527]),
@@ -17,36 +17,36 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 proptest! {
-    /// cases U13 U15: whatever is answered, each peer gets its datagrams in its order, and every
+    /// cases U13 U15: whatever the replies are, each peer gets its datagrams in its order, and every
     /// train is one that the kernel takes apart into just these.
     #[test]
     fn every_peer_gets_its_datagrams_in_its_order(
-        answers in prop::collection::vec(answer(), 0..64),
+        replies in prop::collection::vec(reply(), 0..64),
         collide in any::<bool>(),
     ) {
-        let line = line_of(&answers, collide);
+        let queue = queue_of(&replies, collide);
         let mut sent = vec![Vec::new(); 4];
-        for (number, train) in line.trains().iter().enumerate() {
-            let members = line.members().iter().filter(|(of, _)| *of == number);
+        for (number, train) in queue.trains().iter().enumerate() {
+            let members = queue.members().iter().filter(|(of, _)| *of == number);
             let indexes: Vec<usize> = members.map(|(_, index)| *index).collect();
             prop_assert_eq!(train.index, indexes[0]);
             prop_assert_eq!(train.parts, indexes.len());
-            let bytes: usize = indexes.iter().map(|index| answers[*index].1).sum();
+            let bytes: usize = indexes.iter().map(|index| replies[*index].1).sum();
             prop_assert_eq!(train.bytes, bytes);
             prop_assert!(train.parts == 1 || bytes <= TRAIN_BYTES_MAX);
             prop_assert!(train.parts == 1 || train.datagrams <= TRAIN_DATAGRAMS_MAX);
-            // As the kernel cuts it, and as the answers are.
+            // As the kernel cuts it, and as the replies are.
             let cut = cut(bytes, train.segment_bytes);
             prop_assert_eq!(cut.len(), train.datagrams);
             let meant: Vec<usize> =
-                indexes.iter().flat_map(|at| self::cut(answers[*at].1, answers[*at].2)).collect();
+                indexes.iter().flat_map(|at| self::cut(replies[*at].1, replies[*at].2)).collect();
             prop_assert_eq!(&cut, &meant);
-            let peer = usize::from(answers[indexes[0]].0);
-            prop_assert!(indexes.iter().all(|index| usize::from(answers[*index].0) == peer));
+            let peer = usize::from(replies[indexes[0]].0);
+            prop_assert!(indexes.iter().all(|index| usize::from(replies[*index].0) == peer));
             sent[peer].extend(indexes);
         }
         for (peer, sent) in sent.into_iter().enumerate() {
-            let asked = (0..answers.len()).filter(|index| usize::from(answers[*index].0) == peer);
+            let asked = (0..replies.len()).filter(|index| usize::from(replies[*index].0) == peer);
             prop_assert_eq!(sent, asked.collect::<Vec<_>>());
         }
     }

@@ -86,16 +86,16 @@ fn any_control() -> impl Strategy<Value = Vec<u8>> {
 
 /// What is read of so many bytes, which lie at the very end of a block of the heap: the tools that
 /// watch memory see a step beyond. `behind` is what the last word holds besides.
-fn read(bytes: &[u8], behind: u8) -> Notes {
+fn read(bytes: &[u8], behind: u8) -> ControlInfo {
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len().next_multiple_of(size_of::<u64>()), behind);
     let words = padded.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
     let mut words: Box<[u64]> = words.collect();
     let mut message = header(ptr::null_mut(), ptr::null_mut(), ptr::null_mut()).msg_hdr;
     message.msg_control = words.as_mut_ptr().cast();
-    message.msg_controllen = bytes.len();
+    message.msg_controllen = bytes.len() as _;
     // SAFETY: the buffer is as long as stated, aligned for a header, and outlives the call.
-    unsafe { Notes::read(&message) }
+    unsafe { ControlInfo::read(&message) }
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
@@ -103,8 +103,8 @@ fn number(bytes: &[u8]) -> Option<u32> {
 }
 
 /// The same by slices, which panic where a pointer would go astray.
-fn model(mut bytes: &[u8]) -> Notes {
-    let mut notes = Notes::default();
+fn model(mut bytes: &[u8]) -> ControlInfo {
+    let mut info = ControlInfo::default();
     while let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) {
         let length = usize::from_ne_bytes(*header.first_chunk().unwrap());
         let Some(payload) =
@@ -117,21 +117,21 @@ fn model(mut bytes: &[u8]) -> Notes {
         match KINDS.iter().position(|known| *known == kind) {
             // The interface, the address of ours, the address in the datagram's header.
             Some(0) => {
-                let info = payload.first_chunk::<12>();
-                let place = |info: &[u8; 12]| ([info[4], info[5], info[6], info[7]].into(), 0);
-                notes.to_group |= info.is_some_and(|info| info[4..8] != info[8..12]);
-                notes.destination = info.map(place);
+                let asked = payload.first_chunk::<12>();
+                let place = |asked: &[u8; 12]| ([asked[4], asked[5], asked[6], asked[7]].into(), 0);
+                info.to_group |= asked.is_some_and(|asked| asked[4..8] != asked[8..12]);
+                info.destination = asked.map(place);
             }
             Some(1) => {
                 // Of both families, that of IPv4 tells.
-                let info = payload.first_chunk::<20>();
-                notes.to_group |= info.is_some_and(|info| info[0] == 0xff);
-                notes.destination = info.and_then(ipv6_place).or(notes.destination);
+                let asked = payload.first_chunk::<20>();
+                info.to_group |= asked.is_some_and(|asked| asked[0] == 0xff);
+                info.destination = asked.and_then(ipv6_place).or(info.destination);
             }
-            Some(2) => notes.overflow = number(payload),
+            Some(2) => info.overflow = number(payload),
             Some(3) => {
                 let segment = number(payload).map(u32::cast_signed);
-                notes.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
+                info.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
             }
             _ => {}
         }
@@ -139,10 +139,10 @@ fn model(mut bytes: &[u8]) -> Notes {
         let Some(behind) = bytes.get(next..) else { break };
         bytes = behind;
     }
-    notes
+    info
 }
 
-fn ipv6_place(info: &[u8; 20]) -> Option<Place> {
+fn ipv6_place(info: &[u8; 20]) -> Option<LocalAddr> {
     let (ip, interface) = info.split_first_chunk::<16>().unwrap();
     let ip = Ipv6Addr::from(*ip);
     let place = (IpAddr::from(ip), number(interface).filter(|_| ip.is_unicast_link_local()));
@@ -164,9 +164,9 @@ proptest! {
     /// stands in it, and nothing of what stands behind it.
     #[test]
     fn whatever_lengths_are_stated_only_what_is_there_is_read(bytes in any_control()) {
-        let notes = read(&bytes, 0);
-        prop_assert_eq!(notes, read(&bytes, 0xff));
-        prop_assert_eq!(notes, model(&bytes));
+        let info = read(&bytes, 0);
+        prop_assert_eq!(info, read(&bytes, 0xff));
+        prop_assert_eq!(info, model(&bytes));
     }
 
     /// cases U10 U13: what is written is whole, and is read as it was meant.
@@ -178,15 +178,15 @@ proptest! {
     ) {
         let source = address.map(|ip| (ip, interface));
         let mut control = Control([0xff; CONTROL_BYTES]);
-        let length = write_notes(&mut control, source, segment_bytes);
-        let notes = read(&control.0[..length], 0xff);
+        let length = write_control(&mut control, source, segment_bytes);
+        let info = read(&control.0[..length], 0xff);
         let expected = source.filter(|(ip, _)| is_told(ip));
-        prop_assert_eq!(notes.destination.map(|(ip, _)| ip), expected.map(|(ip, _)| ip));
-        let is_local = |(ip, _): &Place| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        prop_assert_eq!(info.destination.map(|(ip, _)| ip), expected.map(|(ip, _)| ip));
+        let is_local = |(ip, _): &LocalAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         let scope = expected.filter(is_local).map_or(0, |(_, interface)| interface);
-        prop_assert_eq!(notes.destination.map_or(0, |(_, interface)| interface), scope);
+        prop_assert_eq!(info.destination.map_or(0, |(_, interface)| interface), scope);
         // That of a train to be sent is another message than that of one received.
-        prop_assert_eq!(notes.segment_bytes, None);
+        prop_assert_eq!(info.segment_bytes, None);
         let kinds = usize::from(source.is_some()) + usize::from(segment_bytes.is_some());
         prop_assert_eq!(length > 0, kinds > 0);
     }
@@ -203,18 +203,18 @@ proptest! {
             Stated { length: HEADER_BYTES + payload.len(), kind: KINDS[*kind], payload }
         });
         let stated: Vec<Stated> = stated.collect();
-        let notes = read(&laid_out(&stated, true), 0xff);
+        let info = read(&laid_out(&stated, true), 0xff);
         let last = |kind: usize| stated.iter().rfind(|message| message.kind == KINDS[kind]);
-        prop_assert_eq!(notes.overflow, last(2).and_then(|message| number(&message.payload)));
+        prop_assert_eq!(info.overflow, last(2).and_then(|message| number(&message.payload)));
         let segment = last(3).and_then(|message| number(&message.payload));
         let segment = segment.and_then(|bytes| usize::try_from(bytes.cast_signed()).ok());
-        prop_assert_eq!(notes.segment_bytes, segment);
+        prop_assert_eq!(info.segment_bytes, segment);
         let is_place = |message: &&Stated| KINDS[..2].contains(&message.kind);
         let mut places = stated.iter().filter(is_place).map(|message| match message.payload.len() {
             12 => IpAddr::from(*message.payload[4..].first_chunk::<4>().unwrap()),
             _ => IpAddr::from(*message.payload.first_chunk::<16>().unwrap()),
         });
         let place = places.rfind(is_told);
-        prop_assert_eq!(notes.destination.map(|(ip, _)| ip), place);
+        prop_assert_eq!(info.destination.map(|(ip, _)| ip), place);
     }
 }

@@ -1,0 +1,118 @@
+//! recvmmsg(2) and sendmmsg(2): one call per batch.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use socket2::SockAddr;
+
+use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit};
+use crate::endpoint::Transport;
+use crate::socket::Datagram;
+use crate::socket::sys::{self, RawMessages};
+
+/// A batch on recvmmsg(2) and sendmmsg(2), with trains (`UDP_GRO` and `UDP_SEGMENT`, udp(7)).
+pub struct LinuxBatch {
+    raw: RawMessages,
+    queue: ReplyQueue,
+    /// The raw messages are those of the queue.
+    is_laid_out: bool,
+}
+
+impl std::fmt::Debug for LinuxBatch {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("LinuxBatch").field(&self.queue).finish_non_exhaustive()
+    }
+}
+
+impl LinuxBatch {
+    /// Makes an empty batch. Its memory is touched, and so made resident, only as it is used.
+    ///
+    /// # Panics
+    ///
+    /// When there is no slot.
+    pub fn new(options: BatchOptions) -> LinuxBatch {
+        assert!(options.slots > 0, "a batch has slots");
+        let queue = ReplyQueue::new(options.slots);
+        LinuxBatch { raw: RawMessages::new(options), queue, is_laid_out: false }
+    }
+}
+
+impl Batch for LinuxBatch {
+    type Socket = Datagram;
+
+    fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        self.queue.clear();
+        // A Unix socket has no room for control messages: with room, the kernel would give this
+        // process every descriptor that a peer sends along (`SCM_RIGHTS`, unix(7)), until the
+        // process has no more.
+        self.raw.receive(socket.as_fd(), socket.transport() == Transport::Udp, limit)
+    }
+
+    #[inline]
+    fn message(&self, index: usize) -> Message<'_> {
+        self.raw.message(index)
+    }
+
+    fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, trains: TrainLimit) {
+        let reply = self.raw.train_of(index);
+        if let Some(to) = to {
+            self.raw.redirect(index, to);
+        }
+        self.is_laid_out = false;
+        if trains == TrainLimit::NONE {
+            return self.queue.push(reply);
+        }
+        let raw = &self.raw;
+        let message = raw.message(index);
+        let name = sys::address_bytes(message.from);
+        self.queue.join(reply, hash(name), trains, |first| {
+            let first = raw.message(first);
+            first.to == message.to && sys::address_bytes(first.from) == name
+        });
+    }
+
+    fn queued(&self) -> &[Train] {
+        self.queue.queued()
+    }
+
+    fn parcel(&self) -> Parcel {
+        let (number, train) = (self.queue.dequeued(), self.queued()[0]);
+        let members = self.queue.members().iter().filter(|(of, _)| *of == number);
+        let mut bytes = Vec::with_capacity(train.bytes);
+        members.for_each(|(_, index)| bytes.extend_from_slice(self.raw.reply(*index)));
+        let message = self.message(train.index);
+        Parcel {
+            peer: message.from.clone(),
+            source: message.to,
+            bytes: bytes.into(),
+            segment_bytes: train.segment_bytes,
+        }
+    }
+
+    fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.is_laid_out, true) {
+            self.raw.lay_out(self.queue.trains(), self.queue.members());
+        }
+        self.raw.send(socket.as_fd(), self.queue.dequeued(), limit)
+    }
+
+    fn dequeue(&mut self, count: usize) {
+        self.queue.dequeue(count);
+    }
+
+    fn send_parcel(&mut self, socket: &Datagram, parcel: &Parcel) -> io::Result<()> {
+        let segment_bytes =
+            if parcel.count() > 1 { u16::try_from(parcel.segment_bytes).ok() } else { None };
+        let Parcel { peer, source, bytes, .. } = parcel;
+        sys::send_message(socket.as_fd(), Some(peer), *source, bytes, segment_bytes)
+    }
+}
+
+/// A hash of a peer's address: a product, whose upper bits depend on all of it.
+fn hash(name: &[u8]) -> u64 {
+    // A prime near the golden ratio of 2^64 (Knuth 6.4). The last bytes that make no whole word tell
+    // scopes of IPv6 apart, which need no entry of their own.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let words = name.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+    words.fold(0, |hash, word| (hash ^ word).wrapping_mul(FACTOR))
+}
