@@ -4,14 +4,13 @@
 //! written all that it read before, so a slow receiver slows its sender down.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use resound::Readiness;
+use resound::endpoint::ResolvedEndpoint;
 use resound::reactor::{self, Closed, Handler, Key, Next, Reactor, SourceContext};
-use resound::socket::{Listener, SocketOptions, Stream, Target};
+use resound::socket::{Listener, SocketOptions, Stream};
 
 pub(crate) enum Source {
     Listener(Listener),
@@ -26,16 +25,15 @@ pub(crate) struct Direction {
     has_ended: bool,
     is_shut: bool,
 }
-
 pub(crate) struct Proxy {
-    pub(crate) server: std::net::SocketAddr,
+    pub(crate) server: ResolvedEndpoint,
     /// By the key of the end that reads.
     pub(crate) directions: HashMap<Key, Direction>,
 }
 
 impl Proxy {
     fn accept(&mut self, client: Stream, context: &mut Context<'_>) -> Next {
-        let server = Stream::connect(&Target::Ip(self.server), &SocketOptions::default());
+        let server = Stream::connect(&self.server, &SocketOptions::default());
         // Without a server, this client loses its connection, and no other does.
         let Ok(server) = server else { return Next::Again };
         let [one, other] = [client, server].map(|end| context.insert(Source::End(end)));
@@ -74,7 +72,7 @@ impl Proxy {
 
 impl Handler for Proxy {
     type Source = Source;
-    type Message = Infallible;
+    type Message = std::convert::Infallible;
 
     fn ready(&mut self, of: &mut Source, ready: &mut Readiness, context: &mut Context<'_>) -> Next {
         match of {
@@ -83,7 +81,8 @@ impl Handler for Proxy {
                 Ok(Some((client, _))) => self.accept(client, context),
                 Ok(None) => Next::Wait,
                 Err(_) => {
-                    context.wake_at(context.key(), context.now() + Duration::from_millis(100));
+                    let again_at = context.now() + std::time::Duration::from_millis(100);
+                    context.wake_at(context.key(), again_at);
                     Next::Wait
                 }
             },
@@ -116,5 +115,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = Listener::tcp("127.0.0.1:7070".parse()?, &SocketOptions::default())?;
     let mut reactor = Reactor::new()?;
     reactor.insert(Source::Listener(listener))?;
-    Ok(reactor.run(&mut Proxy { server: "127.0.0.1:7007".parse()?, directions: HashMap::new() })?)
+    let (server, directions) = (ResolvedEndpoint::Tcp("127.0.0.1:7007".parse()?), HashMap::new());
+    Ok(reactor.run(&mut Proxy { server, directions })?)
 }

@@ -12,8 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use resound::Readiness;
+use resound::endpoint::ResolvedEndpoint;
 use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source, SourceContext, Sources};
-use resound::socket::{SocketOptions, Stream, Target};
+use resound::socket::{SocketOptions, Stream};
 
 /// What another thread wants to have done.
 pub(crate) struct Job {
@@ -60,7 +61,7 @@ impl Handler for Worker {
 
     fn message(&mut self, job: Job, _: &Sources<Running>, context: &mut Context<'_, Running>) {
         let until = context.now() + job.timeout;
-        match Stream::connect(&Target::Ip(job.server), &SocketOptions::default()) {
+        match Stream::connect(&ResolvedEndpoint::Tcp(job.server), &SocketOptions::default()) {
             Ok(stream) => {
                 let (sent, response, outcome) = (0, Vec::new(), Ok(()));
                 let key = context.insert(Running { stream, job, until, sent, response, outcome });

@@ -1,6 +1,7 @@
 //! Endpoints: where to listen and where to send, in one text form.
 
 mod lookup;
+mod resolved;
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 
 #[cfg(feature = "program")]
 pub(crate) use self::lookup::look_up_timed_out;
+pub use self::resolved::ResolvedEndpoint;
 
 /// The port of an endpoint that names none. Echo is port 7 (RFC 862), which needs privilege.
 pub const DEFAULT_PORT: u16 = 7007;

@@ -117,7 +117,7 @@ fn a_udp_echo_allocates_nothing_on_one_address_or_on_every_one() {
 fn an_echo_of_trains_allocates_nothing() {
     const DATAGRAMS: usize = 32;
     let (mut turned, addr) = Loop::serving("udp://127.0.0.1:0");
-    let target = resound::socket::Target::Ip(addr.unwrap());
+    let target = resound::endpoint::ResolvedEndpoint::Udp(addr.unwrap());
     let options = resound::socket::SocketOptions::default();
     let client = resound::socket::Datagram::connect(&target, None, &options).unwrap();
     let train = [7; DATAGRAMS * MESSAGE_BYTES];

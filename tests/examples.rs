@@ -18,6 +18,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use resound::endpoint::ResolvedEndpoint;
 use resound::reactor::{Handle, Handler, Reactor};
 use resound::socket::{Listener, SocketOptions};
 
@@ -68,6 +69,7 @@ fn proxy_to(server: SocketAddr) -> (Running<std::convert::Infallible>, SocketAdd
     let (listener, addr) = listener();
     let mut reactor = Reactor::new().unwrap();
     reactor.insert(proxy::Source::Listener(listener)).unwrap();
+    let server = ResolvedEndpoint::Tcp(server);
     let handler = proxy::Proxy { server, directions: HashMap::new() };
     (Running::start(reactor, handler), addr)
 }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use resound::endpoint::{Endpoint, ResolvedEndpoint};
 use resound::load::{Findings, Generator};
 use resound::measured::{Report, Status, Warning};
 use resound::process::descriptors::DescriptorLimit;
@@ -27,7 +28,6 @@ use self::cpus::Cpus;
 pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::output::OutputFile;
-use self::target::Goal;
 use super::{FAILED, USAGE, complain, standard};
 
 /// An echo differed from what was sent.
@@ -118,22 +118,23 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
         None => Some(EmbeddedServer::start(arguments, cpus.generator)?),
         Some(_) => None,
     };
-    let goal = match (&arguments.endpoint, &embedded) {
-        (Some(endpoint), _) => Goal::of(endpoint, arguments.timeout)?,
-        (None, Some(server)) => Goal::of(server.endpoint(), arguments.timeout)?,
+    let endpoint = match (&arguments.endpoint, &embedded) {
+        (Some(endpoint), _) => endpoint,
+        (None, Some(server)) => server.endpoint(),
         (None, None) => unreachable!("without an endpoint there is a server"),
     };
-    arguments.check_length(&goal).map_err(Refusal::Usage)?;
+    let target = target::resolve(endpoint, arguments.timeout)?;
+    arguments.check_length(&target).map_err(Refusal::Usage)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let mut reactor = Reactor::new().map_err(failed)?;
     reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
     reactor
         .watch_signals(&ending_signals())
         .map_err(|error| resound::Error::new("watch", "signals", error))?;
-    let folder = goal.client_folder()?;
+    let folder = target::client_folder(&target)?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
-    let options = arguments.options(&goal, folder_path, interval);
+    let options = arguments.options(&target, folder_path, interval);
     let console = Console::start(arguments, logs, reactor.handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, console.observer());
     let cpu_warning = cpus.pin_generator()?;
@@ -147,7 +148,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
-    let mut report = arguments.report(&goal, &findings, shown.lost, &cpus);
+    let mut report = arguments.report(endpoint, &target, &findings, shown.lost, &cpus);
     report.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
     drop(embedded);
     for (place, error) in shown.log_errors {
@@ -248,8 +249,15 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resou
 
 impl Arguments {
     /// All facts of a run together.
-    fn report(&self, goal: &Goal, findings: &Findings, intervals_lost: u64, cpus: &Cpus) -> Report {
-        let report = document::compose(self, goal, findings, intervals_lost, cpus);
+    fn report(
+        &self,
+        endpoint: &Endpoint,
+        target: &ResolvedEndpoint,
+        findings: &Findings,
+        intervals_lost: u64,
+        cpus: &Cpus,
+    ) -> Report {
+        let report = document::compose(self, endpoint, target, findings, intervals_lost, cpus);
         let asserts = self.asserts.iter().map(|assert| assert.check(&report)).collect();
         Report { asserts, ..report }
     }

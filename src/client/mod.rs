@@ -4,4 +4,5 @@
 mod client_path;
 pub(crate) mod connect;
 
-pub(crate) use self::client_path::{ClientPath, OnSignal};
+use self::client_path::ClientPath;
+pub(crate) use self::client_path::OnSignal;

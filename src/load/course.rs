@@ -314,7 +314,7 @@ impl<O: Observer> Generator<O> {
         let is_complete = self.run.tally.in_flight() == 0
             && !self.run.has_backlog()
             && !sources.iter().any(|(_, source)| source.0.is_held_up())
-            && (self.options.transport.is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
+            && (self.options.transport().is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
         if is_complete || self.course.is_last_turn {
             self.over(now_ns, sources, context);
         } else if now_ns >= self.course.drain_until_ns {
@@ -399,7 +399,7 @@ impl<O: Observer> Generator<O> {
             Phase::Draining => {
                 at_ns = at_ns.min(course.drain_until_ns);
                 let listened_ns = course.end_ns.saturating_add(LINGER_NS);
-                if !self.options.transport.is_stream() && now_ns < listened_ns {
+                if !self.options.transport().is_stream() && now_ns < listened_ns {
                     at_ns = at_ns.min(listened_ns);
                 }
             }

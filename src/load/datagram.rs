@@ -12,10 +12,10 @@ use super::run::{QUICK_BYTES_MAX, Run};
 use super::stream::Step;
 use super::tally::{InFlight, Streak};
 use super::window::{Arrival, Window};
-use crate::endpoint::Transport;
+use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{Difference, LossCause};
 use crate::readiness::Readiness;
-use crate::socket::{Datagram, Target};
+use crate::socket::Datagram;
 
 /// Datagrams received in one slice; the train that goes beyond is taken whole. As many are sent in
 /// one: the time of a slice lies in the datagrams, each compared and recorded, more than in the
@@ -35,7 +35,7 @@ pub(super) trait Wire {
     fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)>;
     /// Connects to the target anew, if a send that fails can mean that the peer is gone (Unix).
     /// Over UDP it does nothing: there the error may be that of an earlier datagram, by ICMP.
-    fn reconnect(&self, target: &Target) -> io::Result<()>;
+    fn reconnect(&self, target: &ResolvedEndpoint) -> io::Result<()>;
 }
 
 impl Wire for Datagram {
@@ -55,7 +55,7 @@ impl Wire for Datagram {
         Datagram::receive_train(self, buf)
     }
 
-    fn reconnect(&self, target: &Target) -> io::Result<()> {
+    fn reconnect(&self, target: &ResolvedEndpoint) -> io::Result<()> {
         match self.transport() {
             Transport::Unixgram => Datagram::reconnect(self, target),
             _ => Ok(()),

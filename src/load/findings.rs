@@ -124,7 +124,7 @@ impl<O: Observer> Generator<O> {
             lost_wait_ns: tally.lost_wait_ns,
             warmup_messages,
             flows: tally.flows,
-            trains: (self.options.transport == Transport::Udp).then_some(tally.trains),
+            trains: (self.options.transport() == Transport::Udp).then_some(tally.trains),
             latency,
             service_time: of_open_loop(&tally.service_time),
             schedule_lag: of_open_loop(&tally.schedule_lag),
@@ -219,10 +219,7 @@ impl<O: Observer> Generator<O> {
         if measured.sent == 0 && self.run.tally.warmup.received > 0 {
             return "nothing was measured: no message was sent after the warm-up".to_owned();
         }
-        let target = &self.options.target;
-        let transport = self.options.transport;
-        let scheme = if self.options.has_port() { "://" } else { ":" };
-        let endpoint = format!("{}{scheme}{target}", transport.name());
+        let endpoint = &self.options.target;
         let flows = &self.run.tally.flows;
         let refusal = match self.is_path_missing {
             true => "no such file or directory (no such socket)",

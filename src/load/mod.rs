@@ -15,9 +15,9 @@
 //! use std::time::Duration;
 //!
 //! use resound::echo::{self, Server};
+//! use resound::endpoint::ResolvedEndpoint;
 //! use resound::load::{Generator, Options};
 //! use resound::reactor::Reactor;
-//! use resound::socket::Target;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut serving = Reactor::new()?;
@@ -26,7 +26,8 @@
 //! let stop = serving.handle();
 //! let thread = std::thread::spawn(move || serving.run(&mut server));
 //!
-//! let options = Options { count: Some(1_000), ..Options::closed_loop(Target::Ip(addr), 4) };
+//! let target = ResolvedEndpoint::Tcp(addr);
+//! let options = Options { count: Some(1_000), ..Options::closed_loop(target, 4) };
 //! let mut reactor = Reactor::new()?;
 //! let mut generator = Generator::new(options);
 //! reactor.run(&mut generator)?;

@@ -11,11 +11,11 @@ use super::run::Admission;
 use super::source::{Flow, Kind, Source};
 use super::stream::StreamMover;
 use super::{Generator, Observer};
-use crate::endpoint::Transport;
+use crate::endpoint::ResolvedEndpoint;
 use crate::error::Error;
 use crate::measured::LossCause;
 use crate::reactor::Context;
-use crate::socket::{Datagram, SocketOptions, Stream, Target};
+use crate::socket::{Datagram, SocketOptions, Stream};
 use crate::units::duration_ns;
 
 /// Connections begun in one step, and the time between two steps. A server with a listen backlog
@@ -39,8 +39,7 @@ const RECONNECT_NS_MAX: u64 = 1_000_000_000;
 /// Makes flows, each at its time.
 #[derive(Debug)]
 pub(super) struct Opener {
-    transport: Transport,
-    target: Target,
+    target: ResolvedEndpoint,
     socket: SocketOptions,
     folder: Option<PathBuf>,
     wants_trains: bool,
@@ -78,7 +77,6 @@ pub(super) enum Failure {
 impl Opener {
     pub(super) fn new(options: &Options) -> Opener {
         Opener {
-            transport: options.transport,
             target: options.target.clone(),
             socket: options.socket.clone(),
             folder: options.folder.clone(),
@@ -160,7 +158,7 @@ impl Opener {
     ) -> Result<Flow, Failure> {
         let target = &self.target;
         self.made += 1;
-        let made = if self.transport.is_stream() {
+        let made = if self.target.transport().is_stream() {
             Stream::connect(target, &self.socket)
                 .map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
         } else {
@@ -175,7 +173,7 @@ impl Opener {
             Ok(kind) => {
                 self.begun_ns = now_ns;
                 let until_ns = now_ns.saturating_add(self.connect_timeout_ns);
-                let connect_until_ns = self.transport.is_stream().then_some(until_ns);
+                let connect_until_ns = self.target.transport().is_stream().then_some(until_ns);
                 let reopening = self.reopenings.get(flow as usize);
                 let is_reopened = reopening.is_some_and(|reopening| reopening.was_open);
                 Ok(Flow {

@@ -4,18 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::pacing::Arrival;
-use crate::endpoint::Transport;
+use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::Mode;
 use crate::reactor::Spin;
-use crate::socket::{SocketOptions, Target};
+use crate::socket::SocketOptions;
 
 /// The load to make, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How bytes travel.
-    pub transport: Transport,
     /// Where to.
-    pub target: Target,
+    pub target: ResolvedEndpoint,
     /// Connections, or client sockets; at least 1.
     pub connections: u32,
     /// Bytes a message; at least 1.
@@ -61,12 +59,8 @@ impl Options {
     /// A closed loop of 64-byte messages, one in flight a connection, measured from the first on.
     /// Its `duration` or its `count` is still to be set: without both it goes on until it is
     /// interrupted.
-    pub fn closed_loop(target: Target, connections: u32) -> Options {
+    pub fn closed_loop(target: ResolvedEndpoint, connections: u32) -> Options {
         Options {
-            transport: match target {
-                Target::Ip(_) => Transport::Tcp,
-                Target::Unix(_) => Transport::Unix,
-            },
             target,
             connections,
             length_bytes: 64,
@@ -90,16 +84,16 @@ impl Options {
 
     /// Whether datagrams are to go in trains: there are none of one message.
     pub(super) fn asks_for_trains(&self) -> bool {
-        self.offload && self.transport == Transport::Udp && self.in_flight_max > 1
+        self.offload && self.transport() == Transport::Udp && self.in_flight_max > 1
     }
 
     /// Whether connections that end are opened again.
     pub(super) fn reconnects(&self) -> bool {
-        self.reconnect && self.mode == Mode::Echo && self.transport.is_stream()
+        self.reconnect && self.mode == Mode::Echo && self.transport().is_stream()
     }
 
-    /// Whether the transport has hosts and ports.
-    pub(super) fn has_port(&self) -> bool {
-        matches!(self.target, Target::Ip(_))
+    /// How bytes travel.
+    pub(super) fn transport(&self) -> Transport {
+        self.target.transport()
     }
 }

@@ -7,8 +7,8 @@ use super::outages::Outages;
 use super::pacing::{Arrival, Schedule};
 use super::pattern::{MessageName, Pattern};
 use super::tally::{InFlight, Tally};
+use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
-use crate::socket::Target;
 
 /// Bytes written or read at once. Larger messages go in pieces; smaller ones, where a connection
 /// may have several in flight, together. No train of datagrams is longer.
@@ -27,7 +27,7 @@ pub(super) struct Run {
     pub(super) scratch: Box<[u8]>,
     pub(super) tally: Tally,
     pub(super) outages: Outages,
-    pub(super) target: Target,
+    pub(super) target: ResolvedEndpoint,
     pub(super) length_bytes: usize,
     pub(super) in_flight_max: usize,
     pub(super) timeout_ns: u64,
@@ -85,7 +85,7 @@ pub(super) enum Admission {
 impl Run {
     pub(super) fn new(options: &Options, clock: Clock, timeout_ns: u64) -> Run {
         // A datagram is received whole, with a byte more to tell a longer one.
-        let scratch_bytes = match options.transport.is_stream() {
+        let scratch_bytes = match options.transport().is_stream() {
             true => SCRATCH_BYTES,
             false => SCRATCH_BYTES.max(options.length_bytes) + 1,
         };

@@ -4,19 +4,25 @@ pub(super) mod rig;
 
 use super::run::Run;
 use super::*;
-use crate::endpoint::{Transport, UnixName};
+use crate::endpoint::{ResolvedEndpoint, Transport, UnixName};
 use crate::measured::Messages;
-use crate::socket::Target;
 
 /// Long for a test that sets the clock itself.
 pub(super) const TIMEOUT_NS: u64 = 1_000_000;
 
 /// Options of a run that is fed by hand and has no target.
 pub(super) fn of_no_target(transport: Transport, length_bytes: usize, depth: usize) -> Options {
-    let target = Target::Unix(UnixName::Abstract("nobody".to_owned()));
+    let addr = ([127, 0, 0, 1], 9).into();
+    let name = UnixName::Abstract("nobody".to_owned());
+    let target = match transport {
+        Transport::Tcp => ResolvedEndpoint::Tcp(addr),
+        Transport::Udp => ResolvedEndpoint::Udp(addr),
+        Transport::Unix => ResolvedEndpoint::Unix(name),
+        Transport::Unixgram => ResolvedEndpoint::Unixgram(name),
+    };
     let timeout = std::time::Duration::from_nanos(TIMEOUT_NS);
     let closed = Options::closed_loop(target, 1);
-    Options { transport, length_bytes, in_flight_max: depth, timeout, ..closed }
+    Options { length_bytes, in_flight_max: depth, timeout, ..closed }
 }
 
 /// A run of one flow whose clock stands at 0, where all is measured.

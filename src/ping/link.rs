@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
-
-use socket2::Socket;
+use std::time::{Duration, Instant};
 
 use super::payload::Payload;
-use crate::client::{ClientPath, connect};
+use crate::client::OnSignal;
+use crate::client::connect::{ConnectError, Connection, failure};
+use crate::endpoint::{Endpoint, ResolvedEndpoint};
 use crate::socket::SEND_FLAGS;
+
+/// The shortest time to connect in: the system rounds what is far below it down to 0, which means
+/// no limit.
+const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// As many probes are remembered in the order in which a stream has to echo them. A peer that has
 /// swallowed more is no longer told which of them its damaged echoes are of.
@@ -33,12 +36,8 @@ pub(super) enum Received {
 /// poll(2), of which the manual page says that a socket it calls readable may block all the same.
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: Socket,
+    connection: Connection,
     is_stream: bool,
-    /// The file that a Unix datagram client is answered at, removed with the socket.
-    _path: Option<ClientPath>,
-    /// Addresses of a UDP host that were not tried.
-    untried: Vec<SocketAddr>,
     /// The probe that is being written, and how much of it the socket has taken.
     outgoing: Vec<u8>,
     written: usize,
@@ -56,21 +55,29 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn stream(socket: Socket, length: usize) -> io::Result<Link> {
-        Link::new(socket, true, length)
+    /// Connects, for probes of `length` bytes. A stream may take the whole `timeout` for each of
+    /// the addresses.
+    pub(super) fn connect(
+        endpoint: &Endpoint,
+        addrs: Vec<ResolvedEndpoint>,
+        timeout: Duration,
+        length: usize,
+    ) -> Result<Link, ConnectError> {
+        let timeout = timeout.max(CONNECT_TIMEOUT_MIN);
+        let connection = Connection::open(endpoint, addrs, timeout, OnSignal::LeaveToCaller)?;
+        let is_stream = endpoint.transport().is_stream();
+        Link::new(connection, is_stream, length).map_err(|error| ConnectError {
+            error: failure("connect to", endpoint, error),
+            is_lasting: false,
+        })
     }
 
-    pub(super) fn datagram(socket: Socket, length: usize) -> io::Result<Link> {
-        Link::new(socket, false, length + 1)
-    }
-
-    fn new(socket: Socket, is_stream: bool, incoming_bytes: usize) -> io::Result<Link> {
-        socket.set_nonblocking(true)?;
+    fn new(connection: Connection, is_stream: bool, length: usize) -> io::Result<Link> {
+        connection.socket.set_nonblocking(true)?;
+        let incoming_bytes = if is_stream { length } else { length + 1 };
         Ok(Link {
-            socket,
+            connection,
             is_stream,
-            _path: None,
-            untried: Vec::new(),
             outgoing: Vec::new(),
             written: 0,
             is_full: false,
@@ -81,14 +88,6 @@ impl Link {
             incoming: vec![0; incoming_bytes],
             received: 0,
         })
-    }
-
-    pub(super) fn with_path(self, path: Option<ClientPath>) -> Link {
-        Link { _path: path, ..self }
-    }
-
-    pub(super) fn with_untried(self, untried: Vec<SocketAddr>) -> Link {
-        Link { untried, ..self }
     }
 
     pub(super) fn is_stream(&self) -> bool {
@@ -107,16 +106,12 @@ impl Link {
 
     /// Connects to the next address of the same UDP host, if there is any.
     pub(super) fn move_to_next_address(&mut self) -> bool {
-        let next = connect::udp_next(&mut self.untried);
-        match next.and_then(|socket| socket.set_nonblocking(true).map(|()| socket)) {
-            Ok(socket) => self.socket = socket,
-            Err(_) => return false,
-        }
-        true
+        let moved = self.connection.move_to_next_address();
+        moved.and_then(|()| self.connection.socket.set_nonblocking(true)).is_ok()
     }
 
     pub(super) fn pending_error(&self) -> Option<io::Error> {
-        self.socket.take_error().unwrap_or_else(Some)
+        self.connection.socket.take_error().unwrap_or_else(Some)
     }
 
     /// Whether it can take no probe until it is writable.
@@ -151,7 +146,8 @@ impl Link {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.is_full = false;
         while self.written < self.outgoing.len() {
-            match self.socket.send_with_flags(&self.outgoing[self.written..], SEND_FLAGS) {
+            match self.connection.socket.send_with_flags(&self.outgoing[self.written..], SEND_FLAGS)
+            {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -170,7 +166,7 @@ impl Link {
             self.received = 0;
         }
         let count = loop {
-            match (&self.socket).read(&mut self.incoming[self.received..]) {
+            match (&self.connection.socket).read(&mut self.incoming[self.received..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Ok(Received::Nothing);
@@ -222,6 +218,6 @@ impl Link {
 
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.connection.socket.as_fd()
     }
 }

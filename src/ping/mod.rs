@@ -4,11 +4,12 @@
 //! waits, by poll(2), for the next moment at which something is due, or for the socket; connecting,
 //! which may block, is done beside it.
 
+mod background;
 mod link;
 mod payload;
 mod probes;
 mod run;
-mod target;
+mod wait;
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -4,30 +4,25 @@ mod receive;
 
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
+use super::background::Background;
 use super::link::Link;
 use super::payload::Payload;
 use super::probes::{Fate, Probes};
-use super::target::{Background, ConnectError, Target};
+use super::wait::{TIME_MAX, Woken, wait};
 use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Outcome};
-use crate::client::connect::failure;
-use crate::endpoint::{Endpoint, look_up_timed_out};
+use crate::client::connect::{ConnectError, failure};
+use crate::endpoint::{ResolvedEndpoint, Transport, look_up_timed_out};
 use crate::error::{Error, reason};
 use crate::measured::{Distribution, Messages};
 
 /// Without an interval, the time from a probe that was refused to the next, which no answer sets
 /// off: the least of ping(8) when it floods.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
-
-/// Requests for the figures that one answer serves.
-const REPORTS_MAX: usize = 64;
-
-/// No time is longer, so that no sum of times can overflow: a hundred years.
-const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 pub(super) fn run(
     options: &Options,
@@ -38,7 +33,7 @@ pub(super) fn run(
         return Err(Error::new("ping", &options.endpoint, ErrorKind::InvalidInput)
             .hint(format!("a probe has 1 to {LENGTH_MAX} bytes")));
     }
-    let Some(target) = look_up(options, controls, &mut on_event)? else {
+    let Some(addrs) = look_up(options, controls, &mut on_event)? else {
         return Ok(Outcome {
             messages: Messages::default(),
             latency: Distribution::new(),
@@ -48,7 +43,7 @@ pub(super) fn run(
             is_cut_short: true,
         });
     };
-    let mut run = Run::new(options, controls, on_event, target);
+    let mut run = Run::new(options, controls, on_event, addrs);
     run.tell(Event::Started);
     while !run.is_over() {
         run.turn()?;
@@ -56,23 +51,20 @@ pub(super) fn run(
     Ok(run.end())
 }
 
-fn is_looked_up(endpoint: &Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Tcp(host) | Endpoint::Udp(host) if host.is_looked_up())
-}
-
 /// Looks the host up; none when that was stopped.
 fn look_up(
     options: &Options,
     controls: Controls<'_>,
     on_event: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Option<Target>, Error> {
+) -> Result<Option<Vec<ResolvedEndpoint>>, Error> {
     let failed = |error| failure("look up", &options.endpoint, error);
+    let unknown = |error| failure("connect to", &options.endpoint, error);
     let endpoint = options.endpoint.clone();
-    if !is_looked_up(&endpoint) {
-        return Target::look_up(&endpoint).map(Some);
+    if !endpoint.is_looked_up() {
+        return endpoint.resolve().map(Some).map_err(unknown);
     }
     let started_at = Instant::now();
-    let lookup = Background::start(move || Target::look_up(&endpoint)).map_err(failed)?;
+    let lookup = Background::start(move || endpoint.resolve()).map_err(failed)?;
     loop {
         let left = options.timeout.saturating_sub(started_at.elapsed());
         let lookup_fd = Some((lookup.as_fd(), PollFlags::IN));
@@ -87,47 +79,12 @@ fn look_up(
             }
         }
         if let Some(result) = lookup.take() {
-            return result.map_err(failed)?.map(Some);
+            return result.map_err(failed)?.map(Some).map_err(unknown);
         }
         if left.is_zero() {
-            return Err(failure("connect to", &options.endpoint, look_up_timed_out()));
+            return Err(unknown(look_up_timed_out()));
         }
     }
-}
-
-struct Woken {
-    has_stopped: bool,
-    /// The figures so far are asked for.
-    is_asked: bool,
-    other: PollFlags,
-}
-
-/// Waits for the controls, for the other descriptor, or for the time to be over.
-fn wait(
-    controls: Controls<'_>,
-    other: Option<(BorrowedFd<'_>, PollFlags)>,
-    timeout: Option<Duration>,
-) -> io::Result<Woken> {
-    let timeout = timeout.map(|timeout| Timespec::try_from(timeout.min(TIME_MAX)));
-    let timeout = timeout.transpose().map_err(|_| ErrorKind::InvalidInput)?;
-    let stop = PollFd::from_borrowed_fd(controls.stop, PollFlags::IN);
-    let report = controls.report.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let other = other.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
-    // The stop stands for each of the others that is not there.
-    let mut fds = [stop.clone(), report.unwrap_or(stop.clone()), other.clone().unwrap_or(stop)];
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) => {}
-        Err(error) if error == rustix::io::Errno::INTR => {}
-        Err(error) => return Err(error.into()),
-    }
-    let [stop, report, ready] = fds.map(|fd| fd.revents());
-    let is_asked = controls.report.is_some_and(|fd| {
-        let mut bytes = [0; REPORTS_MAX];
-        // poll(2) said that there are bytes, and this is their only reader.
-        report.intersects(PollFlags::IN) && rustix::io::read(fd, &mut bytes).is_ok_and(|n| n > 0)
-    });
-    let ready = if other.is_some() { ready } else { PollFlags::empty() };
-    Ok(Woken { has_stopped: !stop.is_empty(), is_asked, other: ready })
 }
 
 /// A write tells the peer's end by EPIPE, a read by its end.
@@ -147,7 +104,8 @@ struct Run<'a, F> {
     losses: Vec<(Loss, u64)>,
     /// Echoes that were exactly what had been sent.
     intact: u64,
-    target: Target,
+    /// The addresses of the endpoint.
+    addrs: Vec<ResolvedEndpoint>,
     link: Option<Link>,
     /// The connection that is being made.
     attempt: Option<Background<Result<Link, ConnectError>>>,
@@ -160,7 +118,12 @@ struct Run<'a, F> {
 }
 
 impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
-    fn new(options: &'a Options, controls: Controls<'a>, on_event: F, target: Target) -> Self {
+    fn new(
+        options: &'a Options,
+        controls: Controls<'a>,
+        on_event: F,
+        addrs: Vec<ResolvedEndpoint>,
+    ) -> Self {
         let payload = Payload::new(options.length);
         let now = Instant::now();
         Run {
@@ -171,7 +134,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             payload,
             losses: Vec::new(),
             intact: 0,
-            target,
+            addrs,
             link: None,
             attempt: None,
             has_connected: false,
@@ -279,12 +242,13 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
 
     /// Starts to connect, on another thread where that may block.
     fn connect(&mut self) -> Result<(), Error> {
-        let (target, endpoint) = (self.target.clone(), self.options.endpoint.clone());
+        let (addrs, endpoint) = (self.addrs.clone(), self.options.endpoint.clone());
         let (timeout, length) = (self.options.timeout, self.options.length);
-        if !target.is_slow() {
-            return self.connected(target.connect(&endpoint, timeout, length));
+        let connect = move || Link::connect(&endpoint, addrs, timeout, length);
+        if !self.is_stream() {
+            return self.connected(connect());
         }
-        match Background::start(move || target.connect(&endpoint, timeout, length)) {
+        match Background::start(connect) {
             Ok(attempt) => self.attempt = Some(attempt),
             Err(error) => self.lose_waiting(&loss_by(&error)),
         }
@@ -309,11 +273,9 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             Err(ConnectError { error, is_lasting: true }) if !self.has_connected => {
                 return Err(error);
             }
-            // Each probe that waits has a time of its own, in which to try once more. A Unix
-            // stream's timeout comes as `WouldBlock`.
+            // Each probe that waits has a time of its own, in which to try once more.
             Err(ConnectError { error, .. })
-                if self.target.is_slow()
-                    && matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+                if self.is_stream() && error.kind() == ErrorKind::TimedOut => {}
             Err(ConnectError { error, .. }) => self.lose_waiting(&Loss::Error(error.reason())),
         }
         Ok(())
@@ -391,8 +353,16 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         messages.received + messages.late + messages.corrupted > 0
     }
 
+    fn is_stream(&self) -> bool {
+        self.options.endpoint.transport().is_stream()
+    }
+
+    fn is_udp(&self) -> bool {
+        self.options.endpoint.transport() == Transport::Udp
+    }
+
     fn is_udp_refusal(&self, error: &io::Error) -> bool {
-        error.kind() == ErrorKind::ConnectionRefused && matches!(self.target, Target::Udp(_))
+        error.kind() == ErrorKind::ConnectionRefused && self.is_udp()
     }
 
     fn end(self) -> Outcome {

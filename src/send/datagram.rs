@@ -2,16 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::time::Instant;
-
-use socket2::Socket;
 
 use super::echo::EchoCheck;
 use super::{Event, Input, Options};
-use crate::client::connect::{self, failure, timed_out};
-use crate::client::{ClientPath, OnSignal};
-use crate::endpoint::{HostPort, UnixName};
+use crate::client::connect::{self, Connection, failure, timed_out};
+use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::socket::SEND_FLAGS;
 
@@ -34,7 +30,7 @@ pub(super) fn exchange(
     input: Option<Input>,
     on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    on_event(Event::Connected(connect::peer(&client.socket)))?;
+    on_event(Event::Connected(connect::peer(&client.connection.socket)))?;
     if let Some(message) = &client.options.message {
         return client.ask(message, on_event);
     }
@@ -69,40 +65,23 @@ pub(super) fn exchange(
 /// A connected datagram socket.
 pub(super) struct Client<'a> {
     options: &'a Options,
-    socket: Socket,
-    _path: Option<ClientPath>,
-    /// Addresses of the host that were not tried yet: UDP learns that nobody is there only from
-    /// the answer to what it sent.
-    untried: Vec<SocketAddr>,
+    connection: Connection,
     buf: Vec<u8>,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn udp(options: &'a Options, host_port: &HostPort) -> Result<Client<'a>, Error> {
-        let endpoint = &options.endpoint;
-        let mut untried = connect::addrs(endpoint, host_port, options.timeout)?;
-        let socket = connect::udp_next(&mut untried)
-            .map_err(|error| failure("connect to", endpoint, error))?;
-        let buf = vec![0; UDP_BYTES_MAX];
-        Client { options, socket, _path: None, untried, buf }.with_timeouts()
-    }
-
-    pub(super) fn unixgram(options: &'a Options, name: &UnixName) -> Result<Client<'a>, Error> {
-        let socket = connect::unixgram(&options.endpoint, name)?;
-        let _path = connect::name_unixgram(&socket, name, OnSignal::EndProgram)?;
-        let buf = vec![0; UNIX_BYTES_MAX];
-        Client { options, socket, _path, untried: Vec::new(), buf }.with_timeouts()
-    }
-
-    fn with_timeouts(self) -> Result<Client<'a>, Error> {
-        self.set_timeouts()
-            .map_err(|error| failure("connect to", &self.options.endpoint, error))?;
-        Ok(self)
+    pub(super) fn new(options: &'a Options, connection: Connection) -> Result<Client<'a>, Error> {
+        let is_udp = options.endpoint.transport() == Transport::Udp;
+        let buf = vec![0; if is_udp { UDP_BYTES_MAX } else { UNIX_BYTES_MAX }];
+        let client = Client { options, connection, buf };
+        let set = client.set_timeouts();
+        set.map_err(|error| failure("connect to", &options.endpoint, error))?;
+        Ok(client)
     }
 
     fn set_timeouts(&self) -> io::Result<()> {
-        self.socket.set_write_timeout(Some(self.options.timeout))?;
-        self.socket.set_read_timeout(Some(self.options.timeout))
+        self.connection.socket.set_write_timeout(Some(self.options.timeout))?;
+        self.connection.socket.set_read_timeout(Some(self.options.timeout))
     }
 
     /// Throws away what came too late for the lines before, lest it be taken for the answer to the
@@ -116,7 +95,7 @@ impl<'a> Client<'a> {
         for _ in 0..DISCARDED_MAX {
             // The rest of a datagram goes with its first byte.
             let mut byte = [MaybeUninit::uninit()];
-            match self.socket.recv_with_flags(&mut byte, libc::MSG_DONTWAIT) {
+            match self.connection.socket.recv_with_flags(&mut byte, libc::MSG_DONTWAIT) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     outcome = self.try_next_address(error);
@@ -170,13 +149,13 @@ impl<'a> Client<'a> {
 
     /// The length of the answer, or none when none was to be waited for.
     fn send_and_receive(&mut self, message: &[u8]) -> io::Result<Option<usize>> {
-        self.socket.send_with_flags(message, SEND_FLAGS).map_err(timed_out)?;
+        self.connection.socket.send_with_flags(message, SEND_FLAGS).map_err(timed_out)?;
         if !self.options.reply {
             return Ok(None);
         }
         let sent_at = Instant::now();
         loop {
-            match (&self.socket).read(&mut self.buf) {
+            match (&self.connection.socket).read(&mut self.buf) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other.map(Some).map_err(timed_out),
             }
@@ -188,10 +167,9 @@ impl<'a> Client<'a> {
 
     /// The name's next address may be the one that is served; without one, the refusal stands.
     fn try_next_address(&mut self, refusal: io::Error) -> Result<(), Error> {
-        let Ok(socket) = connect::udp_next(&mut self.untried) else {
+        if self.connection.move_to_next_address().is_err() {
             return Err(self.failure(refusal));
-        };
-        self.socket = socket;
+        }
         self.set_timeouts().map_err(|error| self.failure(error))
     }
 

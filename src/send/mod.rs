@@ -10,7 +10,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use self::datagram::Client;
-use crate::client::connect;
+use crate::client::OnSignal;
+use crate::client::connect::{Connection, failure};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::socket::Peer;
@@ -103,21 +104,13 @@ pub fn send(
 ) -> Result<(), Error> {
     let timeout = options.timeout.max(TIMEOUT_MIN);
     let options = &Options { timeout, ..options.clone() };
-    match &options.endpoint {
-        Endpoint::Tcp(host_port) => {
-            let addrs = connect::addrs(&options.endpoint, host_port, timeout)?;
-            let socket = connect::tcp(&options.endpoint, &addrs, timeout)?;
-            stream::exchange(options, &socket, input, &mut on_event)
-        }
-        Endpoint::Unix(name) => {
-            let socket = connect::unix(&options.endpoint, name, timeout)?;
-            stream::exchange(options, &socket, input, &mut on_event)
-        }
-        Endpoint::Udp(host_port) => {
-            datagram::exchange(Client::udp(options, host_port)?, input, &mut on_event)
-        }
-        Endpoint::Unixgram(name) => {
-            datagram::exchange(Client::unixgram(options, name)?, input, &mut on_event)
-        }
+    let endpoint = &options.endpoint;
+    let addrs = endpoint.resolve_within(timeout);
+    let addrs = addrs.map_err(|error| failure("connect to", endpoint, error))?;
+    let connection = Connection::open(endpoint, addrs, timeout, OnSignal::EndProgram)?;
+    if endpoint.transport().is_stream() {
+        stream::exchange(options, &connection.socket, input, &mut on_event)
+    } else {
+        datagram::exchange(Client::new(options, connection)?, input, &mut on_event)
     }
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::endpoint::Transport;
+use crate::endpoint::{ResolvedEndpoint, Transport};
 
 /// The state of a connection in /proc/net/tcp that waits for stray segments of its past
 /// (`TCP_TIME_WAIT` of linux/tcp.h).
@@ -17,12 +17,13 @@ const TIME_WAIT: &str = "06";
 #[cfg(feature = "program")]
 const TIME_WAIT_SHARE_MIN: f64 = 0.5;
 
-/// Names the cause of a failed connect to an IP address.
+/// Names the cause of a failed connect to an IP address. Other errors stay as they are.
 ///
 /// Linux says "address not available" (EADDRNOTAVAIL) both when no port is free and when this
 /// machine has no address to send from; the latter gets words of its own. When no port is free for
 /// UDP, Linux says EAGAIN, which becomes the error that TCP has.
-pub(crate) fn connect_error(addr: SocketAddr, error: io::Error) -> io::Error {
+pub(crate) fn connect_error(target: &ResolvedEndpoint, error: io::Error) -> io::Error {
+    let Some(addr) = target.ip_addr() else { return error };
     match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) if lacks_source(addr) => no_address(addr),
         Some(libc::EAFNOSUPPORT) => no_address(addr),
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn errors_of_connect_that_have_one_cause_stay_as_they_are() {
-        let addr = SocketAddr::from(([127, 0, 0, 1], 9));
+        let target = ResolvedEndpoint::Tcp(([127, 0, 0, 1], 9).into());
         for (given, expected) in [
             (libc::ECONNREFUSED, libc::ECONNREFUSED),
             (libc::ENETUNREACH, libc::ENETUNREACH),
@@ -142,10 +143,10 @@ mod tests {
             (libc::EADDRNOTAVAIL, libc::EADDRNOTAVAIL),
             (libc::EAGAIN, libc::EADDRNOTAVAIL),
         ] {
-            let error = connect_error(addr, io::Error::from_raw_os_error(given));
+            let error = connect_error(&target, io::Error::from_raw_os_error(given));
             assert_eq!(error.raw_os_error(), Some(expected));
         }
-        let error = connect_error(addr, io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        let error = connect_error(&target, io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
         assert_eq!(error.to_string(), "this machine has no IPv4 address");
     }
 }

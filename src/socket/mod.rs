@@ -5,6 +5,7 @@
 //! batches for UDP and Unix datagrams.
 
 pub mod batch;
+mod connect;
 mod datagram;
 mod hints;
 mod inherited;
@@ -22,8 +23,9 @@ mod sys;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[path = "sys_portable.rs"]
 mod sys;
-mod target;
 
+#[cfg(feature = "program")]
+pub(crate) use self::connect::refuse_self_connection;
 pub use self::datagram::Datagram;
 #[cfg(feature = "program")]
 pub(crate) use self::hints::{connect_error, out_of_ports};
@@ -36,5 +38,3 @@ pub(crate) use self::reply_path::{ReplyPath, ReplyPathError, ReplyPathFinder};
 pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SEND_FLAGS, SendQueue};
 pub(crate) use self::sys::unix_name;
-pub use self::target::Target;
-pub(crate) use self::target::refuse_self_connection;

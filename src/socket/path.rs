@@ -66,8 +66,8 @@ pub(super) fn bind(
     let failed = |error: io::Error| Error::new("bind", &object, error);
     let path = match name {
         UnixName::Path(path) => path,
-        UnixName::Abstract(name) => {
-            let addr = SockAddr::unix(format!("\0{name}")).map_err(failed)?;
+        UnixName::Abstract(_) => {
+            let addr = name.sock_addr().map_err(failed)?;
             return socket.bind(&addr).map(|()| None).map_err(|error| match error.kind() {
                 io::ErrorKind::AddrInUse => failed(error).hint("another socket has this name"),
                 _ => failed(error),

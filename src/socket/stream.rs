@@ -8,9 +8,9 @@ use std::time::Duration;
 use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, Type};
 
-use super::target::refuse_self_connection;
-use super::{Peer, SocketOptions, Target};
-use crate::endpoint::Transport;
+use super::connect::{connect, refuse_self_connection};
+use super::{Peer, SocketOptions};
+use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::error::Error;
 
 /// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
@@ -38,20 +38,24 @@ impl Stream {
     ///
     /// What connect(2) reports at once: a refusal, no ephemeral port, no route, no descriptor. A
     /// Unix listener whose backlog is full gives `WouldBlock`: nothing has begun, and no event
-    /// tells when there is room.
-    pub fn connect(target: &Target, options: &SocketOptions) -> Result<Stream, Error> {
+    /// tells when there is room. `InvalidInput` for an endpoint of datagrams.
+    pub fn connect(target: &ResolvedEndpoint, options: &SocketOptions) -> Result<Stream, Error> {
         let socket = match target {
-            Target::Ip(addr) => options.client_socket(*addr, Type::STREAM)?,
-            Target::Unix(_) => options.unix_socket(Type::STREAM)?,
+            ResolvedEndpoint::Tcp(addr) => options.client_socket(*addr, Type::STREAM)?,
+            ResolvedEndpoint::Unix(_) => options.unix_socket(Type::STREAM)?,
+            ResolvedEndpoint::Udp(_) | ResolvedEndpoint::Unixgram(_) => {
+                let error = io::ErrorKind::InvalidInput;
+                return Err(Error::new("connect a stream to", target, error));
+            }
         };
-        match target.connect(&SockRef::from(&socket)) {
+        match connect(&SockRef::from(&socket), target) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
                 Err(Error::new("connect to", target, error))
             }
-            _ => Ok(match target {
-                Target::Ip(_) => Stream::Tcp(TcpStream::from_std(socket.into())),
-                Target::Unix(_) => Stream::Unix(UnixStream::from_std(socket.into())),
-            }),
+            _ if target.transport() == Transport::Tcp => {
+                Ok(Stream::Tcp(TcpStream::from_std(socket.into())))
+            }
+            _ => Ok(Stream::Unix(UnixStream::from_std(socket.into()))),
         }
     }
 

@@ -33,7 +33,6 @@ impl Pair {
         serving.set_spin(Spin::Always);
         reactor.set_spin(Spin::Always);
         let options = Options {
-            transport,
             length_bytes: LENGTH_BYTES,
             in_flight_max: depth,
             rate,

@@ -16,9 +16,8 @@ fn nobody() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-fn to(transport: Transport, target: Target, count: u64, flows: u32) -> Options {
+fn to(target: ResolvedEndpoint, count: u64, flows: u32) -> Options {
     Options {
-        transport,
         count: Some(count),
         timeout: Duration::from_millis(200),
         ..Options::closed_loop(target, flows)
@@ -29,11 +28,12 @@ fn to(transport: Transport, target: Target, count: u64, flows: u32) -> Options {
 #[test]
 fn refused_connections_are_counted_and_the_run_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let no_path = Target::Unix(UnixName::Path(folder.path().join("nobody")));
+    let no_path = ResolvedEndpoint::Unix(UnixName::Path(folder.path().join("nobody")));
     for mode in [Mode::Echo, Mode::Connect] {
-        let targets = [(Transport::Tcp, Target::Ip(nobody())), (Transport::Unix, no_path.clone())];
-        for (transport, target) in targets {
-            let findings = run(Options { mode, ..to(transport, target, 100, 5) });
+        let targets = [ResolvedEndpoint::Tcp(nobody()), no_path.clone()];
+        for target in targets {
+            let transport = target.transport();
+            let findings = run(Options { mode, ..to(target, 100, 5) });
             assert_eq!(findings.status, Status::Error, "{transport:?} {mode:?}");
             assert!(findings.flows.refused >= 5, "{:?}", findings.flows);
             assert_eq!((findings.flows.opened, findings.flows.failed_locally), (0, 0));
@@ -51,8 +51,8 @@ fn refused_connections_are_counted_and_the_run_ends() {
 #[test]
 fn a_unix_datagram_socket_that_is_not_there_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let target = Target::Unix(UnixName::Path(folder.path().join("nobody")));
-    let findings = run(to(Transport::Unixgram, target, 100, 3));
+    let target = ResolvedEndpoint::Unixgram(UnixName::Path(folder.path().join("nobody")));
+    let findings = run(to(target, 100, 3));
     assert_eq!((findings.flows.refused, findings.flows.opened), (3, 0));
     assert_eq!(findings.status, Status::Error);
 }
@@ -60,17 +60,18 @@ fn a_unix_datagram_socket_that_is_not_there_is_refused() {
 /// case U8: whoever sends to a port where nobody is hears of it, and loses what it sent.
 #[test]
 fn a_udp_port_where_nobody_is_refuses_each_socket_once() {
-    let target = Target::Ip(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-    let findings = run(to(Transport::Udp, target, 8, 4));
+    let target =
+        ResolvedEndpoint::Udp(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let findings = run(to(target, 8, 4));
     assert_eq!((findings.flows.opened, findings.flows.refused), (4, 4));
     assert_eq!((findings.messages.sent, findings.messages.lost), (8, 8));
     assert!(findings.error.unwrap().contains("refused"));
 }
 
 /// A listener whose every connection is given to `serve`.
-fn listener(serve: impl Fn(TcpStream) + Send + 'static) -> Target {
+fn listener(serve: impl Fn(TcpStream) + Send + 'static) -> ResolvedEndpoint {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(listener.local_addr().unwrap());
+    let target = ResolvedEndpoint::Tcp(listener.local_addr().unwrap());
     thread::spawn(move || listener.incoming().for_each(|stream| serve(stream.unwrap())));
     target
 }
@@ -89,7 +90,7 @@ fn echo(stream: &mut TcpStream, count: usize) {
 #[test]
 fn connections_that_the_peer_closes_are_counted_with_what_had_come_before() {
     let target = listener(|mut stream| echo(&mut stream, 2));
-    let findings = run(to(Transport::Tcp, target, 100, 3));
+    let findings = run(to(target, 100, 3));
     assert_eq!(findings.flows.closed + findings.flows.reset, 3, "{:?}", findings.flows);
     assert_eq!(findings.messages.received, 6);
     assert_eq!(findings.status, Status::Partial);
@@ -107,7 +108,7 @@ fn connections_that_the_peer_resets_are_counted_as_reset() {
         drop(stream.read(&mut byte));
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     });
-    let findings = run(to(Transport::Tcp, target, 100, 3));
+    let findings = run(to(target, 100, 3));
     assert_eq!((findings.flows.reset, findings.flows.closed), (3, 0));
     assert_eq!((findings.messages.received, findings.messages.lost), (3, 3));
 }
@@ -119,7 +120,7 @@ fn a_connection_closed_without_an_answer_loses_its_message() {
         let mut message = [0; 64];
         stream.read_exact(&mut message).unwrap();
     });
-    let options = Options { mode: Mode::Connect, ..to(Transport::Tcp, target, 6, 2) };
+    let options = Options { mode: Mode::Connect, ..to(target, 6, 2) };
     let findings = run(options);
     assert_eq!((findings.messages.sent, findings.messages.lost), (6, 6));
     assert_eq!((findings.flows.opened, findings.flows.closed), (6, 6));
@@ -129,7 +130,7 @@ fn a_connection_closed_without_an_answer_loses_its_message() {
 #[test]
 fn a_server_of_one_answer_a_connection_answers_all_in_connect_mode() {
     let target = listener(|mut stream| echo(&mut stream, 1));
-    let options = Options { mode: Mode::Connect, ..to(Transport::Tcp, target, 200, 2) };
+    let options = Options { mode: Mode::Connect, ..to(target, 200, 2) };
     let findings = run(Options { timeout: Duration::from_secs(30), ..options });
     assert_eq!((findings.messages.received, findings.flows.opened), (200, 200));
     assert_eq!((findings.status, findings.flows.closed), (Status::Ok, 0));
@@ -148,7 +149,7 @@ fn a_server_that_changes_a_byte_is_found_out() {
             stream.write_all(&bytes).unwrap();
         }
     });
-    let findings = run(to(Transport::Tcp, target, 10, 1));
+    let findings = run(to(target, 10, 1));
     assert_eq!((findings.messages.received, findings.messages.corrupted), (10, 1));
     let difference = findings.first_difference.unwrap();
     assert_eq!((difference.flow, difference.message, difference.offset), (0, Some(2), 20));
@@ -170,7 +171,7 @@ fn a_unix_datagram_server_that_comes_back_at_its_path_is_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server");
     let server = UnixDatagram::bind(&path).unwrap();
-    let target = Target::Unix(UnixName::Path(path.clone()));
+    let target = ResolvedEndpoint::Unixgram(UnixName::Path(path.clone()));
     let answering = thread::spawn(move || {
         echo_datagrams(&server, 20);
         drop(server);
@@ -186,7 +187,7 @@ fn a_unix_datagram_server_that_comes_back_at_its_path_is_found_again() {
             }
         }
     });
-    let options = to(Transport::Unixgram, target, COUNT, 2);
+    let options = to(target, COUNT, 2);
     let own = tempfile::tempdir().unwrap();
     let findings = run(Options { folder: Some(own.path().to_owned()), ..options });
     assert_eq!((findings.status, findings.flows.refused), (Status::Ok, 2), "{findings:?}");
@@ -206,7 +207,7 @@ fn everything_due_to_the_planned_end_is_counted_though_every_connection_ends() {
         rate: Some(1_000),
         count: None,
         duration: Some(Duration::from_secs(10)),
-        ..to(Transport::Tcp, target, 0, 2)
+        ..to(target, 0, 2)
     });
     assert_eq!(findings.status, Status::Partial);
     assert_eq!(findings.error.unwrap(), "every connection ended before the time was up");
@@ -218,7 +219,7 @@ fn everything_due_to_the_planned_end_is_counted_though_every_connection_ends() {
 #[test]
 fn a_run_that_makes_less_of_its_load_is_partial() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(listener.local_addr().unwrap());
+    let target = ResolvedEndpoint::Tcp(listener.local_addr().unwrap());
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
@@ -231,7 +232,7 @@ fn a_run_that_makes_less_of_its_load_is_partial() {
             rate,
             count: None,
             duration: Some(Duration::from_millis(300)),
-            ..to(Transport::Tcp, target.clone(), 0, 2)
+            ..to(target.clone(), 0, 2)
         });
         let made = findings.load_made;
         if rate.is_none() {
@@ -250,7 +251,7 @@ fn a_run_that_makes_less_of_its_load_is_partial() {
 #[test]
 fn connections_that_end_are_opened_again_if_asked() {
     let target = listener(|mut stream| echo(&mut stream, 2));
-    let options = Options { reconnect: true, ..to(Transport::Tcp, target, 30, 1) };
+    let options = Options { reconnect: true, ..to(target, 30, 1) };
     let findings = run(options);
     assert_eq!((findings.status, findings.messages.sent), (Status::Ok, 30));
     let all = findings.messages;
@@ -269,7 +270,7 @@ fn what_is_due_while_a_connection_is_opened_again_is_lost_by_name() {
         count: None,
         duration: Some(Duration::from_millis(500)),
         timeout: Duration::from_secs(30),
-        ..to(Transport::Tcp, target, 0, 1)
+        ..to(target, 0, 1)
     });
     assert!(findings.elapsed_ns >= 500_000_000);
     assert_eq!(findings.messages.sent + findings.unsent, 500);
@@ -287,7 +288,7 @@ fn a_server_that_closes_each_connection_at_once_is_asked_ever_less_often() {
         reconnect: true,
         count: None,
         duration: Some(Duration::from_millis(700)),
-        ..to(Transport::Tcp, target, 0, 1)
+        ..to(target, 0, 1)
     });
     // After 10, 20, 40, 80, 160 and 320 ms.
     assert!((2..=7).contains(&findings.flows.opened), "{:?}", findings.flows);
@@ -296,9 +297,10 @@ fn a_server_that_closes_each_connection_at_once_is_asked_ever_less_often() {
 /// case B10: a refusal is an answer, and is not waited for as long as one may take.
 #[test]
 fn refusals_do_not_wait_for_the_timeout() {
-    let target = Target::Ip(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let target =
+        ResolvedEndpoint::Udp(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     for in_flight_max in [1, 16] {
-        let options = to(Transport::Udp, target.clone(), 40, 4);
+        let options = to(target.clone(), 40, 4);
         let timeout = Duration::from_secs(3_600);
         let findings = run(Options { timeout, in_flight_max, ..options });
         assert_eq!((findings.messages.lost, findings.losses.refused), (40, 40));
@@ -309,8 +311,8 @@ fn refusals_do_not_wait_for_the_timeout() {
 #[test]
 fn a_message_too_long_for_a_datagram_is_a_clear_error() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(server.local_addr().unwrap());
-    let options = to(Transport::Udp, target, 10, 2);
+    let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
+    let options = to(target, 10, 2);
     let findings = run(Options { length_bytes: 70_000, ..options });
     assert_eq!((findings.flows.failed_locally, findings.messages.sent), (2, 0));
     let (error, times) = &findings.failures[0];
@@ -322,7 +324,7 @@ fn a_message_too_long_for_a_datagram_is_a_clear_error() {
 #[test]
 fn a_run_of_a_set_duration_ends_though_nobody_answers() {
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(deaf.local_addr().unwrap());
+    let target = ResolvedEndpoint::Tcp(deaf.local_addr().unwrap());
     for mode in [Mode::Echo, Mode::Connect] {
         for rate in [None, Some(1_000)] {
             let findings = run(Options {
@@ -331,7 +333,7 @@ fn a_run_of_a_set_duration_ends_though_nobody_answers() {
                 count: None,
                 duration: Some(Duration::from_millis(100)),
                 timeout: Duration::from_millis(50),
-                ..to(Transport::Tcp, target.clone(), 0, 2)
+                ..to(target.clone(), 0, 2)
             });
             assert_eq!((findings.status, findings.messages.received), (Status::Error, 0));
             assert!(findings.messages.lost > 0);

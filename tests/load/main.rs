@@ -14,16 +14,15 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use resound::echo::{self, Server};
-use resound::endpoint::{Transport, UnixName};
+use resound::endpoint::{ResolvedEndpoint, Transport, UnixName};
 use resound::load::{Findings, Generator, Observer, Options};
 use resound::reactor::{Handle, Reactor};
-use resound::socket::Target;
 
 /// A server that is not running yet, its loop, and where it is.
 fn server(
     transport: Transport,
     folder: &Path,
-) -> (Reactor<echo::Source, echo::Request>, Server, Target) {
+) -> (Reactor<echo::Source, echo::Request>, Server, ResolvedEndpoint) {
     let path = folder.join("server");
     let endpoint = match transport {
         Transport::Tcp | Transport::Udp => format!("{}://127.0.0.1:0", transport.name()),
@@ -32,19 +31,20 @@ fn server(
     let mut reactor = Reactor::new().unwrap();
     let mut server = Server::new(echo::Options::default());
     let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
-    let target = match bound.addrs.first() {
-        Some(addr) => Target::Ip(*addr),
-        None => Target::Unix(UnixName::Path(path)),
+    let target = match transport {
+        Transport::Tcp => ResolvedEndpoint::Tcp(bound.addrs[0]),
+        Transport::Udp => ResolvedEndpoint::Udp(bound.addrs[0]),
+        Transport::Unix => ResolvedEndpoint::Unix(UnixName::Path(path)),
+        Transport::Unixgram => ResolvedEndpoint::Unixgram(UnixName::Path(path)),
     };
     (reactor, server, target)
 }
 
 /// A server on a thread of its own.
 struct Service {
-    target: Target,
+    target: ResolvedEndpoint,
     stop: Handle<echo::Request>,
     thread: Option<JoinHandle<()>>,
-    transport: Transport,
     folder: tempfile::TempDir,
 }
 
@@ -54,7 +54,7 @@ impl Service {
         let (mut reactor, mut server, target) = server(transport, folder.path());
         let stop = reactor.handle();
         let thread = std::thread::spawn(move || reactor.run(&mut server).unwrap());
-        Service { target, stop, thread: Some(thread), transport, folder }
+        Service { target, stop, thread: Some(thread), folder }
     }
 
     /// So many messages on so many flows, one in flight on each.
@@ -65,7 +65,6 @@ impl Service {
     /// Messages without end.
     fn endless(&self, flows: u32) -> Options {
         Options {
-            transport: self.transport,
             folder: Some(self.folder.path().to_owned()),
             // A busy machine is no reason to lose a message.
             timeout: std::time::Duration::from_secs(30),

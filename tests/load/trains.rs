@@ -30,8 +30,8 @@ impl TrainServer {
         TrainServer { socket, has_peer: false, buf: vec![0; 1 << 16].into() }
     }
 
-    fn target(&self) -> Target {
-        Target::Ip(self.socket.local_addr().unwrap())
+    fn target(&self) -> ResolvedEndpoint {
+        ResolvedEndpoint::Udp(self.socket.local_addr().unwrap())
     }
 
     /// Answers what is there, and returns how many bytes that were.
@@ -66,9 +66,8 @@ impl TrainServer {
 }
 
 /// A load on one socket.
-fn to(target: Target, count: u64, depth: usize) -> Options {
+fn to(target: ResolvedEndpoint, count: u64, depth: usize) -> Options {
     Options {
-        transport: Transport::Udp,
         count: Some(count),
         in_flight_max: depth,
         length_bytes: LENGTH_BYTES,
@@ -142,7 +141,7 @@ fn a_server_that_knows_of_no_trains_finds_single_datagrams() {
     const COUNT: u64 = 5_000;
     for offload in [true, false] {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let target = Target::Ip(server.local_addr().unwrap());
+        let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
         let answering = std::thread::spawn(move || {
             let mut buf = [0; 2 * LENGTH_BYTES];
             for _ in 0..COUNT {

@@ -5,19 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use resound::endpoint::{Endpoint, Transport};
+use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Arrival, Options};
 use resound::measured::{Assertion, Mode, PercentileList, Report};
 use resound::reactor::Spin;
 use resound::report::Format;
-use resound::socket::{SocketOptions, Target};
+use resound::socket::SocketOptions;
 use resound::units::{duration_ns, parse_size, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
 use super::super::serve::{at_least_one, buf_size};
 use super::super::values::{cpu, spin};
 use super::output::Output;
-use super::target::Goal;
 
 /// Without a limit of either kind.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -247,12 +246,12 @@ impl Arguments {
     }
 
     /// What a datagram can carry.
-    pub(super) fn check_length(&self, goal: &Goal) -> Result<(), String> {
-        let (what, length_max) = match (self.transport(), &goal.target) {
-            (Transport::Udp, Target::Ip(addr)) if addr.is_ipv4() => ("UDP datagram", 65_507),
-            (Transport::Udp, _) => ("UDP datagram", 65_527),
-            (Transport::Unixgram, _) => ("Unix datagram", UNIX_DATAGRAM_BYTES_MAX),
-            _ => return Ok(()),
+    pub(super) fn check_length(&self, target: &ResolvedEndpoint) -> Result<(), String> {
+        let (what, length_max) = match target {
+            ResolvedEndpoint::Udp(addr) if addr.is_ipv4() => ("UDP datagram", 65_507),
+            ResolvedEndpoint::Udp(_) => ("UDP datagram", 65_527),
+            ResolvedEndpoint::Unixgram(_) => ("Unix datagram", UNIX_DATAGRAM_BYTES_MAX),
+            ResolvedEndpoint::Tcp(_) | ResolvedEndpoint::Unix(_) => return Ok(()),
         };
         if self.length <= length_max {
             return Ok(());
@@ -318,13 +317,12 @@ impl Arguments {
     /// The load to make.
     pub(super) fn options(
         &self,
-        goal: &Goal,
+        target: &ResolvedEndpoint,
         folder: Option<&Path>,
         interval: Option<Duration>,
     ) -> Options {
         Options {
-            transport: self.transport(),
-            target: goal.target.clone(),
+            target: target.clone(),
             connections: u32::try_from(self.connections).unwrap_or(u32::MAX),
             length_bytes: usize::try_from(self.length).unwrap_or(usize::MAX),
             in_flight_max: usize::try_from(self.depth()).unwrap_or(usize::MAX),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use resound::endpoint::Transport;
+use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::Findings;
 use resound::measured::{
     CommandLine, Distribution, Environment, Generator, LoadLoop, Mode, PROGRAM, Report, Signs,
@@ -15,7 +15,7 @@ use super::arguments::Arguments;
 use super::cpus::Cpus;
 use super::output::Output;
 use super::ports;
-use super::target::Goal;
+use super::target::is_local;
 
 /// From this share of the time on in which the generator ran or waited to run, a rate that was not
 /// reached is put down to it.
@@ -52,13 +52,14 @@ pub(super) fn load_loop(arguments: &Arguments) -> LoadLoop {
 
 pub(super) fn compose(
     arguments: &Arguments,
-    goal: &Goal,
+    endpoint: &Endpoint,
+    target: &ResolvedEndpoint,
     findings: &Findings,
     intervals_lost: u64,
     cpus: &Cpus,
 ) -> Report {
     let percentiles = &arguments.percentiles;
-    let is_local = goal.is_local();
+    let is_local = is_local(target);
     let is_shared = is_local && cpus.may_be_shared();
     let latency = &findings.latency;
     let [service_time, schedule_lag] =
@@ -70,7 +71,7 @@ pub(super) fn compose(
         program: PROGRAM.to_owned(),
         status: findings.status,
         error: findings.error.clone(),
-        endpoint: goal.endpoint.to_string(),
+        endpoint: endpoint.to_string(),
         embedded_server: arguments.endpoint.is_none(),
         label: arguments.label.clone(),
         mode: arguments.mode(),

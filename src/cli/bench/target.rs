@@ -5,8 +5,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use resound::Error;
-use resound::endpoint::{Endpoint, Transport, UnixName};
-use resound::socket::Target;
+use resound::endpoint::{Endpoint, ResolvedEndpoint, UnixName};
 use tempfile::TempDir;
 
 /// How long one of several addresses of a host may take to show that it is served.
@@ -15,65 +14,42 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The shortest time to wait: the system takes less than its clock can tell for no limit at all.
 const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// The endpoint, and the address it came to.
-#[derive(Debug)]
-pub(super) struct Goal {
-    pub(super) endpoint: Endpoint,
-    pub(super) target: Target,
+/// Looks the endpoint's host up. Of several addresses it takes the first that accepts a TCP
+/// connection, or that does not refuse a UDP datagram within `timeout`.
+pub(super) fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<ResolvedEndpoint, Error> {
+    let resolved = endpoint
+        .resolve_within(timeout)
+        .map_err(|error| Error::new("connect to", endpoint, error))?;
+    let timeout = timeout.min(PROBE_TIMEOUT);
+    let is_served = |target: &&ResolvedEndpoint| match target {
+        ResolvedEndpoint::Tcp(addr) => accepts(*addr),
+        ResolvedEndpoint::Udp(addr) => !refuses_datagrams(*addr, timeout),
+        ResolvedEndpoint::Unix(_) | ResolvedEndpoint::Unixgram(_) => true,
+    };
+    let served = if resolved.len() > 1 { resolved.iter().find(is_served) } else { None };
+    Ok(served.unwrap_or(&resolved[0]).clone())
 }
 
-impl Goal {
-    /// Looks the endpoint's host up. Of several addresses it takes the first that accepts a TCP
-    /// connection, or that does not refuse a UDP datagram within `timeout`.
-    pub(super) fn of(endpoint: &Endpoint, timeout: Duration) -> Result<Goal, Error> {
-        let target = match endpoint {
-            Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => {
-                let addrs = host_port
-                    .connect_addrs_within(timeout)
-                    .map_err(|error| Error::new("connect to", endpoint, error))?;
-                let timeout = timeout.min(PROBE_TIMEOUT);
-                let is_served = |addr: &SocketAddr| match endpoint.transport() {
-                    Transport::Tcp => accepts(*addr),
-                    _ => !refuses_datagrams(*addr, timeout),
-                };
-                Target::Ip(served(&addrs, is_served))
-            }
-            Endpoint::Unix(name) | Endpoint::Unixgram(name) => Target::Unix(name.clone()),
-        };
-        Ok(Goal { endpoint: endpoint.clone(), target })
-    }
-
-    /// Whether both ends are on this machine.
-    pub(super) fn is_local(&self) -> bool {
-        match &self.target {
-            Target::Unix(_) => true,
-            Target::Ip(addr) => addr.ip().is_loopback() || is_own(*addr).unwrap_or(false),
-        }
-    }
-
-    /// A folder for the files that Unix datagrams are answered to, for as long as it lives. An
-    /// abstract peer is on Linux, which picks abstract names for the clients as well.
-    pub(super) fn client_folder(&self) -> Result<Option<TempDir>, Error> {
-        if !matches!(self.endpoint, Endpoint::Unixgram(UnixName::Path(_))) {
-            return Ok(None);
-        }
-        let made = tempfile::Builder::new().prefix("resound-").tempdir().and_then(|folder| {
-            use std::os::unix::fs::PermissionsExt;
-            // The server may be another user, which has to reach the files.
-            let mode = std::fs::Permissions::from_mode(0o711);
-            std::fs::set_permissions(folder.path(), mode).map(|()| folder)
-        });
-        let shown = std::env::temp_dir();
-        made.map(Some).map_err(|error| Error::new("make a folder in", shown.display(), error))
-    }
+/// Whether both ends are on this machine.
+pub(super) fn is_local(target: &ResolvedEndpoint) -> bool {
+    let is_own = |addr: SocketAddr| addr.ip().is_loopback() || is_own(addr).unwrap_or(false);
+    target.ip_addr().is_none_or(is_own)
 }
 
-/// The first of several addresses that is served; the first of all when none is.
-fn served(addrs: &[SocketAddr], is_served: impl Fn(&SocketAddr) -> bool) -> SocketAddr {
-    if addrs.len() < 2 {
-        return addrs[0];
+/// A folder for the files that Unix datagrams are answered to, for as long as it lives. An
+/// abstract peer is on Linux, which picks abstract names for the clients as well.
+pub(super) fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>, Error> {
+    if !matches!(target, ResolvedEndpoint::Unixgram(UnixName::Path(_))) {
+        return Ok(None);
     }
-    addrs.iter().find(|addr| is_served(addr)).copied().unwrap_or(addrs[0])
+    let made = tempfile::Builder::new().prefix("resound-").tempdir().and_then(|folder| {
+        use std::os::unix::fs::PermissionsExt;
+        // The server may be another user, which has to reach the files.
+        let mode = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(folder.path(), mode).map(|()| folder)
+    });
+    let shown = std::env::temp_dir();
+    made.map(Some).map_err(|error| Error::new("make a folder in", shown.display(), error))
 }
 
 fn accepts(addr: SocketAddr) -> bool {

@@ -236,11 +236,12 @@ fn a_source_gets_so_many_answers_and_then_none() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_datagrams_of_a_train_are_counted_one_by_one() {
-    use crate::socket::{Datagram, Target};
+    use crate::endpoint::ResolvedEndpoint;
+    use crate::socket::Datagram;
 
     let options = Options { datagrams_per_second_max: Some(3), ..Options::default() };
     let mut rig = udp(options, &["udp://127.0.0.1:0"]);
-    let target = Target::Ip(rig.addr());
+    let target = ResolvedEndpoint::Udp(rig.addr());
     let client = Datagram::connect(&target, None, &SocketOptions::default()).unwrap();
     client.send_train(&[7; 100], 10).unwrap();
     let mut answers = 0;

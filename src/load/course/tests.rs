@@ -3,12 +3,11 @@
 use std::io::{Read, Write};
 
 use super::*;
-use crate::endpoint::UnixName;
+use crate::endpoint::{ResolvedEndpoint, UnixName};
 use crate::load::tests::messages;
 use crate::load::tests::rig::{Rig, tcp, udp};
 use crate::measured::{Interval, Status};
 use crate::reactor::Flow;
-use crate::socket::Target;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -205,7 +204,7 @@ fn a_unix_listener_that_never_accepts_is_given_up() {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     socket.listen(0).unwrap();
-    let target = Target::Unix(UnixName::Path(path));
+    let target = ResolvedEndpoint::Unix(UnixName::Path(path));
     let options = of_count(10, Options::closed_loop(target, 3));
     let mut rig = Rig::new(with_timeout(MILLISECOND, options));
     rig.handler.generator.opener.connect_timeout_ns = 20_000_000;

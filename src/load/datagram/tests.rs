@@ -66,7 +66,7 @@ impl Wire for Script {
         Ok((count, segment_bytes))
     }
 
-    fn reconnect(&self, _: &Target) -> io::Result<()> {
+    fn reconnect(&self, _: &ResolvedEndpoint) -> io::Result<()> {
         if !self.is_unix {
             return Ok(());
         }

@@ -118,14 +118,13 @@ impl Rig {
 /// A UDP socket that does not answer by itself, and options to send to it.
 pub(in crate::load) fn udp(flows: u32) -> (UdpSocket, Options) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(server.local_addr().unwrap());
-    let options = Options { transport: Transport::Udp, ..Options::closed_loop(target, flows) };
-    (server, options)
+    let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
+    (server, Options::closed_loop(target, flows))
 }
 
 /// A listener that does not accept by itself, and options to connect to it.
 pub(in crate::load) fn tcp(flows: u32) -> (TcpListener, Options) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(listener.local_addr().unwrap());
+    let target = ResolvedEndpoint::Tcp(listener.local_addr().unwrap());
     (listener, Options::closed_loop(target, flows))
 }

@@ -1,6 +1,6 @@
 //! What comes back: whose echo it is, and whether it is one.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,6 @@ use rustix::event::PollFlags;
 use super::{Run, loss_by};
 use crate::ping::link::Received;
 use crate::ping::probes::Verdict;
-use crate::ping::target::Target;
 use crate::ping::{Answer, AnswerKind, Event, Loss};
 
 /// Receives in a turn, so that a peer that never stops sending holds up nothing that is due.
@@ -57,17 +56,14 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
     /// After an error of the socket.
     fn failed(&mut self, error: &io::Error) {
         let loss = loss_by(error);
-        match self.target {
-            Target::Udp(_) => {
-                let is_refusal = error.kind() == ErrorKind::ConnectionRefused;
-                if is_refusal && self.refused(error) {
-                    return;
-                }
-                if let Some(number) = self.probes.lose_in_flight() {
-                    self.lost(number, &loss);
-                }
-            }
-            _ => self.disconnected(&loss),
+        if !self.is_udp() {
+            return self.disconnected(&loss);
+        }
+        if self.is_udp_refusal(error) && self.refused(error) {
+            return;
+        }
+        if let Some(number) = self.probes.lose_in_flight() {
+            self.lost(number, &loss);
         }
     }
 
@@ -86,8 +82,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         if let Some(number) = number {
             self.lost(number, &loss_by(error));
         }
-        let has_several_addresses = matches!(&self.target, Target::Udp(addrs) if addrs.len() > 1);
-        if has_several_addresses && !self.probes.has_in_flight() {
+        if self.addrs.len() > 1 && !self.probes.has_in_flight() {
             // The next probe begins with the first of them again, unless one is known to be right.
             self.link.take_if(|link| !link.has_heard());
         }

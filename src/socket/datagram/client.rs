@@ -8,8 +8,10 @@ use std::path::Path;
 use socket2::{SockAddr, SockRef, Socket, Type};
 
 use super::{Datagram, Inner};
+use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::error::Error;
-use crate::socket::{SocketOptions, Target, refuse_self_connection};
+use crate::socket::SocketOptions;
+use crate::socket::connect::{connect, refuse_self_connection};
 
 /// The mode of the file that a client is answered to: its server may be of any user.
 const OWN_FILE_MODE: u32 = 0o666;
@@ -23,28 +25,29 @@ impl Datagram {
     /// # Errors
     ///
     /// Names the target and the reason. A UDP socket that the kernel has given the target's own
-    /// address is refused, because it would answer itself.
+    /// address is refused, because it would answer itself. `InvalidInput` for an endpoint of
+    /// streams.
     pub fn connect(
-        target: &Target,
+        target: &ResolvedEndpoint,
         own: Option<&Path>,
         options: &SocketOptions,
     ) -> Result<Datagram, Error> {
-        let failed = |error| Error::new("connect to", target, error);
+        let failed = |error: io::Error| Error::new("connect to", target, error);
         let socket = match target {
-            Target::Ip(addr) => options.client_socket(*addr, Type::DGRAM)?,
-            Target::Unix(_) => options.unix_socket(Type::DGRAM)?,
+            ResolvedEndpoint::Udp(addr) => options.client_socket(*addr, Type::DGRAM)?,
+            ResolvedEndpoint::Unixgram(_) => options.unix_socket(Type::DGRAM)?,
+            ResolvedEndpoint::Tcp(_) | ResolvedEndpoint::Unix(_) => {
+                return Err(failed(io::ErrorKind::InvalidInput.into()));
+            }
         };
-        target.connect(&SockRef::from(&socket)).map_err(failed)?;
-        let inner = match target {
-            Target::Ip(_) => {
-                refuse_self_connection(&SockRef::from(&socket)).map_err(failed)?;
-                Inner::Udp(socket.into())
-            }
-            Target::Unix(_) => {
-                // After connect(2), so that the file takes datagrams from the peer alone.
-                bind_own(&socket, own).map_err(failed)?;
-                Inner::Unix(socket.into())
-            }
+        connect(&SockRef::from(&socket), target).map_err(failed)?;
+        let inner = if target.transport() == Transport::Udp {
+            refuse_self_connection(&SockRef::from(&socket)).map_err(failed)?;
+            Inner::Udp(socket.into())
+        } else {
+            // After connect(2), so that the file takes datagrams from the peer alone.
+            bind_own(&socket, own).map_err(failed)?;
+            Inner::Unix(socket.into())
         };
         Datagram::new(inner, None)
     }
@@ -55,8 +58,8 @@ impl Datagram {
     /// # Errors
     ///
     /// All of connect(2).
-    pub fn reconnect(&self, target: &Target) -> io::Result<()> {
-        target.connect(&self.socket())
+    pub fn reconnect(&self, target: &ResolvedEndpoint) -> io::Result<()> {
+        connect(&self.socket(), target)
     }
 }
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::*;
-use crate::socket::Target;
+use crate::endpoint::ResolvedEndpoint;
 
 /// Far beyond what a busy machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-fn connect(target: &Target, own: Option<&Path>) -> Result<Datagram, Error> {
+fn connect(target: &ResolvedEndpoint, own: Option<&Path>) -> Result<Datagram, Error> {
     Datagram::connect(target, own, &SocketOptions::default())
 }
 
@@ -19,16 +19,16 @@ fn connect(target: &Target, own: Option<&Path>) -> Result<Datagram, Error> {
 fn udp_pair() -> (UdpSocket, Datagram) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(WAIT_MAX)).unwrap();
-    let client = connect(&Target::Ip(server.local_addr().unwrap()), None).unwrap();
+    let client = connect(&ResolvedEndpoint::Udp(server.local_addr().unwrap()), None).unwrap();
     (server, client)
 }
 
 /// A Unix socket at the path "s" of a folder of its own.
-fn unix_server() -> (TempDir, UnixDatagram, Target) {
+fn unix_server() -> (TempDir, UnixDatagram, ResolvedEndpoint) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let server = UnixDatagram::bind(&path).unwrap();
-    (folder, server, Target::Unix(UnixName::Path(path)))
+    (folder, server, ResolvedEndpoint::Unixgram(UnixName::Path(path)))
 }
 
 /// Receives what comes next, which may take its time.
@@ -157,7 +157,7 @@ fn a_unix_receiver_that_is_gone_refuses_and_one_that_never_was_is_not_found() {
     drop(server);
     assert_eq!(client.send(b"x").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     assert_eq!(connect(&target, None).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    let missing = Target::Unix(UnixName::Path(folder.path().join("nobody")));
+    let missing = ResolvedEndpoint::Unixgram(UnixName::Path(folder.path().join("nobody")));
     let error = connect(&missing, None).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(error.to_string().contains("cannot connect to"), "{error}");
@@ -168,7 +168,7 @@ fn a_unix_receiver_that_is_gone_refuses_and_one_that_never_was_is_not_found() {
 fn train_pair() -> (Datagram, Datagram) {
     let options = SocketOptions::default();
     let server = Datagram::udp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-    let target = Target::Ip(server.local_addr().unwrap());
+    let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
     let client = Datagram::connect(&target, None, &options).unwrap();
     let back = SockAddr::from(client.local_addr().unwrap());
     server.socket().connect(&back).unwrap();
@@ -211,7 +211,7 @@ fn a_train_is_taken_apart_for_whoever_does_not_take_trains() {
 fn who_has_a_passed_socket_next_finds_trains_taken_apart() {
     let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
     theirs.set_nonblocking(true).unwrap();
-    let target = Target::Ip(theirs.local_addr().unwrap());
+    let target = ResolvedEndpoint::Udp(theirs.local_addr().unwrap());
     let client = Datagram::connect(&target, None, &SocketOptions::default()).unwrap();
     let mut buf = [0; 16];
 

@@ -7,11 +7,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::endpoint::UnixName;
+use crate::socket::Datagram;
 
 /// Far beyond what a busy machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-fn connect(target: &Target) -> Result<Stream, Error> {
+fn connect(target: &ResolvedEndpoint) -> Result<Stream, Error> {
     Stream::connect(target, &SocketOptions::default())
 }
 
@@ -27,14 +28,14 @@ fn outcome(stream: &Stream) -> io::Result<()> {
 }
 
 /// A path "s" in a folder of its own.
-fn unix_target() -> (TempDir, Target) {
+fn unix_target() -> (TempDir, ResolvedEndpoint) {
     let folder = tempfile::tempdir().unwrap();
-    let target = Target::Unix(UnixName::Path(folder.path().join("s")));
+    let target = ResolvedEndpoint::Unix(UnixName::Path(folder.path().join("s")));
     (folder, target)
 }
 
 /// A listener with room for one connection that is not accepted.
-fn narrow_listener(target: &Target) -> UnixListener {
+fn narrow_listener(target: &ResolvedEndpoint) -> UnixListener {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     socket.bind(&target.sock_addr().unwrap()).unwrap();
     socket.listen(0).unwrap();
@@ -59,7 +60,7 @@ fn read(stream: &mut Stream) -> Vec<u8> {
 fn a_tcp_stream_connects_without_waiting_and_moves_bytes_both_ways() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut stream = connect(&Target::Ip(addr)).unwrap();
+    let mut stream = connect(&ResolvedEndpoint::Tcp(addr)).unwrap();
     outcome(&stream).unwrap();
     assert_eq!((stream.transport(), stream.peer()), (Transport::Tcp, Peer::Ip(addr)));
     assert!(stream.connected().unwrap(), "asked again");
@@ -76,7 +77,7 @@ fn a_tcp_stream_connects_without_waiting_and_moves_bytes_both_ways() {
 fn a_tcp_port_where_nobody_listens_refuses() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     // At once or later, as the system likes.
-    let kind = match connect(&Target::Ip(addr)) {
+    let kind = match connect(&ResolvedEndpoint::Tcp(addr)) {
         Err(error) => error.kind(),
         Ok(stream) => outcome(&stream).unwrap_err().kind(),
     };
@@ -87,7 +88,7 @@ fn a_tcp_port_where_nobody_listens_refuses() {
 #[test]
 fn a_connecting_stream_has_the_settings_of_an_accepted_one() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::Ip(listener.local_addr().unwrap());
+    let target = ResolvedEndpoint::Tcp(listener.local_addr().unwrap());
     for nodelay in [true, false] {
         let options = SocketOptions { nodelay, ..SocketOptions::default() };
         let stream = Stream::connect(&target, &options).unwrap();
@@ -111,7 +112,7 @@ fn a_unix_stream_is_connected_at_once() {
 #[test]
 fn a_unix_stream_connects_to_an_abstract_name() {
     let name = format!("resound-stream-test-{}", std::process::id());
-    let target = Target::Unix(UnixName::Abstract(name));
+    let target = ResolvedEndpoint::Unix(UnixName::Abstract(name));
     let _listener = narrow_listener(&target);
     assert!(connect(&target).unwrap().connected().unwrap());
 }
@@ -134,7 +135,7 @@ fn a_unix_path_where_nobody_listens_is_a_clear_error() {
     let missing = connect(&target).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     let path = folder.path().join("s").display().to_string();
-    assert!(missing.to_string().contains(&format!("cannot connect to {path}")), "{missing}");
+    assert!(missing.to_string().contains(&format!("cannot connect to unix:{path}")), "{missing}");
     drop(narrow_listener(&target));
     assert_eq!(connect(&target).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
@@ -142,7 +143,7 @@ fn a_unix_path_where_nobody_listens_is_a_clear_error() {
 /// case X9
 #[test]
 fn a_unix_path_that_is_too_long_is_a_clear_error() {
-    let target = Target::Unix(UnixName::Path("x".repeat(200).into()));
+    let target = ResolvedEndpoint::Unix(UnixName::Path("x".repeat(200).into()));
     assert!(connect(&target).unwrap_err().to_string().contains("cannot connect to"));
     assert!(SockAddr::unix("x".repeat(200)).is_err());
 }
@@ -155,4 +156,17 @@ fn a_write_to_a_closed_peer_is_an_error() {
     let mut stream = connect(&target).unwrap();
     drop(listener.accept().unwrap());
     assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn an_endpoint_of_the_other_kind_is_refused() {
+    let addr = "127.0.0.1:9".parse().unwrap();
+    let name = UnixName::Abstract("nobody".to_owned());
+    for target in [ResolvedEndpoint::Udp(addr), ResolvedEndpoint::Unixgram(name.clone())] {
+        assert_eq!(connect(&target).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{target}");
+    }
+    for target in [ResolvedEndpoint::Tcp(addr), ResolvedEndpoint::Unix(name)] {
+        let error = Datagram::connect(&target, None, &SocketOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{target}");
+    }
 }

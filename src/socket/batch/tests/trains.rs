@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::socket::Target;
+use crate::endpoint::ResolvedEndpoint;
 
 /// A server that receives trains.
 fn train_server(addr: &str) -> Datagram {
@@ -16,7 +16,8 @@ fn train_server(addr: &str) -> Datagram {
 
 /// A client that sends trains, and takes them if it is told to.
 fn train_client(server: SocketAddr, receives: bool) -> Datagram {
-    let client = Datagram::connect(&Target::Ip(server), None, &SocketOptions::default()).unwrap();
+    let client =
+        Datagram::connect(&ResolvedEndpoint::Udp(server), None, &SocketOptions::default()).unwrap();
     client.receive_trains(receives).unwrap();
     client
 }

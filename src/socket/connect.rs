@@ -1,45 +1,21 @@
-//! Where a client's socket is connected to.
+//! Connecting a client's socket.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 
 use super::hints::connect_error;
-use crate::endpoint::UnixName;
+use crate::endpoint::ResolvedEndpoint;
 
-/// The address of a server: an endpoint whose host has been looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Of TCP or UDP.
-    Ip(SocketAddr),
-    /// Of a Unix socket.
-    Unix(UnixName),
-}
-
-impl Target {
-    /// Connects a socket, or begins to.
-    ///
-    /// # Errors
-    ///
-    /// All of connect(2). What Linux calls "address not available" names its cause.
-    pub(super) fn connect(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        let connected = socket.connect(&self.sock_addr()?);
-        connected.map_err(|error| match self {
-            Target::Ip(addr) => connect_error(*addr, error),
-            Target::Unix(_) => error,
-        })
-    }
-
-    /// In the form that the system takes.
-    pub(super) fn sock_addr(&self) -> io::Result<SockAddr> {
-        match self {
-            Target::Ip(addr) => Ok(SockAddr::from(*addr)),
-            Target::Unix(UnixName::Path(path)) => SockAddr::unix(path),
-            Target::Unix(UnixName::Abstract(name)) => SockAddr::unix(format!("\0{name}")),
-        }
-    }
+/// Connects a socket, or begins to.
+///
+/// # Errors
+///
+/// All of connect(2). What Linux calls "address not available" names its cause.
+pub(super) fn connect(socket: &SockRef<'_>, target: &ResolvedEndpoint) -> io::Result<()> {
+    let connected = socket.connect(&target.sock_addr()?);
+    connected.map_err(|error| connect_error(target, error))
 }
 
 /// Refuses a socket that is connected to itself, as a port without a listener refuses.
@@ -67,18 +43,9 @@ pub(crate) fn refuse_self_connection(socket: &SockRef<'_>) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Ip(addr) => addr.fmt(formatter),
-            Target::Unix(name) => name.fmt(formatter),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use socket2::{Domain, Socket, Type};
+    use socket2::{Domain, SockAddr, Socket, Type};
 
     use super::*;
 
