@@ -1,6 +1,7 @@
 //! The command line. Only here are flags known, output printed and exit codes chosen.
 
 mod bench;
+mod flags;
 mod ping;
 mod send;
 mod serve;

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::Endpoint;
-use resound::ping::{Answer, AnswerKind, Controls, Event, LENGTH_MAX, Options, Outcome, ping};
+use resound::ping::{Answer, AnswerKind, Controls, Event, Options, Outcome, ping};
 use resound::report::time_text;
-use resound::units::{duration_ns, parse_size, parse_time, parse_time_above_zero};
+use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 
 pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{figures_line, write_summary};
-use super::serve::at_least_one;
+use super::values::{at_least_one, probe_length};
 use super::{FAILED, complain, standard};
 
 /// Measure round trips one by one, as ping(8) does.
@@ -40,7 +40,7 @@ pub(super) struct Arguments {
 
     /// Bytes a probe
     #[arg(short, long, visible_alias = "size", value_name = "SIZE", default_value = "64")]
-    #[arg(value_parser = length)]
+    #[arg(value_parser = probe_length)]
     length: usize,
 
     /// A probe is lost after T without its answer; also the limit for the look-up of the name and
@@ -56,13 +56,6 @@ pub(super) struct Arguments {
     /// Print one JSON document and nothing else
     #[arg(short = 'J', long)]
     json: bool,
-}
-
-fn length(text: &str) -> Result<usize, String> {
-    match usize::try_from(parse_size(text)?) {
-        Ok(length @ 1..=LENGTH_MAX) => Ok(length),
-        _ => Err("expected a size from 1 to 16MiB, such as 64".to_owned()),
-    }
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use resound::endpoint::Endpoint;
 use resound::escape::TerminalText;
-use resound::send::{Event, Options, TIMEOUT_MIN, send};
-use resound::units::parse_time;
+use resound::send::{Event, Options, send};
 
+use super::values::timeout;
 use super::{complain, standard, tell};
 
 /// Send a message, or stdin to its end, and print the answer.
@@ -41,15 +41,6 @@ pub(super) struct Arguments {
     /// Print the peer's address to stderr
     #[arg(short, long)]
     verbose: bool,
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    match parse_time(text)? {
-        time if time < TIMEOUT_MIN => {
-            Err("expected a time of at least 1ms, such as 500ms".to_owned())
-        }
-        time => Ok(time),
-    }
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {

@@ -1,10 +1,88 @@
-//! Values of flags that several commands have.
+//! Values of flags, from the words that were typed.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use resound::daemon::LOOPS_MAX;
 use resound::endpoint::{Endpoint, HostPort};
+use resound::ping::LENGTH_MAX;
 use resound::reactor::Spin;
-use resound::units::{parse_count, parse_time};
+use resound::send::TIMEOUT_MIN;
+use resound::socket::Keepalive;
+use resound::units::{parse_count, parse_size, parse_time};
+
+pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("expected a count of at least 1, such as 4096".to_owned()),
+        count => Ok(count),
+    }
+}
+
+pub(super) fn buf_size(text: &str) -> Result<usize, String> {
+    // setsockopt(2) takes an int.
+    let size = parse_size(text)?;
+    match i32::try_from(size) {
+        Ok(1..) => usize::try_from(size).map_err(|error| error.to_string()),
+        _ => Err("expected a size from 1 to 2147483647 bytes, such as 256KiB".to_owned()),
+    }
+}
+
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| {
+        "expected a network or an address, such as 192.0.2.0/24 or 2001:db8::1".to_owned()
+    })
+}
+
+pub(super) fn keepalive(text: &str) -> Result<Keepalive, String> {
+    const SECOND: Duration = Duration::from_secs(1);
+    match (text, parse_time(text)) {
+        ("system", _) => Ok(Keepalive::System),
+        ("off", _) => Ok(Keepalive::Off),
+        (_, Ok(time)) if (SECOND..=Keepalive::AFTER_MAX).contains(&time) => {
+            Ok(Keepalive::After(time))
+        }
+        _ => Err("expected a time from 1s to 32767s, such as 60s, or system or off".to_owned()),
+    }
+}
+
+pub(super) fn threads(text: &str) -> Result<usize, String> {
+    match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
+        Some(count @ 1..=LOOPS_MAX) => Ok(count),
+        _ => Err(format!("expected a count from 1 to {LOOPS_MAX}, such as 2")),
+    }
+}
+
+pub(super) fn octal_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
+        _ => Err("expected an octal mode from 0 to 0777, such as 0660".to_owned()),
+    }
+}
+
+pub(super) fn at_least_one_byte(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),
+        size => Ok(size),
+    }
+}
+
+pub(super) fn probe_length(text: &str) -> Result<usize, String> {
+    match usize::try_from(parse_size(text)?) {
+        Ok(length @ 1..=LENGTH_MAX) => Ok(length),
+        _ => Err("expected a size from 1 to 16MiB, such as 64".to_owned()),
+    }
+}
+
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    match parse_time(text)? {
+        time if time < TIMEOUT_MIN => {
+            Err("expected a time of at least 1ms, such as 500ms".to_owned())
+        }
+        time => Ok(time),
+    }
+}
 
 pub(super) fn spin(text: &str) -> Result<Spin, String> {
     match text {
@@ -37,7 +115,7 @@ fn cpu_number(text: &str) -> Option<usize> {
 }
 
 /// A host and a port to listen on. The port must be named; 0 lets the system pick one.
-pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
+pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     let port = text.rsplit_once(':').map_or("", |(_, port)| port);
     let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
@@ -67,8 +145,8 @@ mod tests {
             ("[::1]:0", "::1", 0),
             ("localhost:1", "localhost", 1),
         ] {
-            let host_port = HostPort { host: host.to_owned(), port };
-            assert_eq!(parse_host_port(text), Ok(host_port), "{text}");
+            let parsed = HostPort { host: host.to_owned(), port };
+            assert_eq!(host_port(text), Ok(parsed), "{text}");
         }
         for text in [
             "",
@@ -88,7 +166,7 @@ mod tests {
             "127.0.0.1:9100/metrics",
             "a b:1",
         ] {
-            assert!(parse_host_port(text).is_err_and(|error| error.contains("such as")), "{text}");
+            assert!(host_port(text).is_err_and(|error| error.contains("such as")), "{text}");
         }
     }
 }

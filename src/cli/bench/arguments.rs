@@ -10,13 +10,12 @@ use resound::load::{Arrival, Options};
 use resound::measured::{Assertion, Mode, PercentileList, Report};
 use resound::reactor::Spin;
 use resound::report::Format;
-use resound::socket::SocketOptions;
-use resound::units::{duration_ns, parse_size, parse_time, parse_time_above_zero};
+use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
-use super::super::serve::{at_least_one, buf_size};
-use super::super::values::{cpu, spin};
 use super::output::Output;
+use crate::cli::flags::SocketFlags;
+use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
 
 /// Without a limit of either kind.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -135,21 +134,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(short = 'A', long, value_name = "CPU", value_parser = cpu)]
     pub(super) affinity: Option<usize>,
 
-    /// Receive buffer of each socket
-    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
-    rcvbuf: Option<usize>,
-
-    /// Send buffer of each socket
-    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
-    sndbuf: Option<usize>,
-
-    /// Let TCP gather small messages (TCP_NODELAY off)
-    #[arg(long)]
-    pub(super) nagle: bool,
-
-    /// TCP congestion control algorithm
-    #[arg(long, value_name = "NAME")]
-    pub(super) congestion: Option<String>,
+    #[command(flatten)]
+    pub(super) socket: SocketFlags,
 
     /// Send and receive UDP datagrams one by one [default: with --depth above 1 those that may go
     /// together go by one call (GSO), and come so (GRO)]
@@ -180,13 +166,6 @@ pub(super) enum ArrivalName {
 pub(super) enum ModeName {
     Echo,
     Connect,
-}
-
-fn at_least_one_byte(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),
-        size => Ok(size),
-    }
 }
 
 impl TransportName {
@@ -303,17 +282,6 @@ impl Arguments {
         }
     }
 
-    /// Settings of the sockets of both ends.
-    pub(super) fn socket(&self) -> SocketOptions {
-        SocketOptions {
-            receive_buf_bytes: self.rcvbuf,
-            send_buf_bytes: self.sndbuf,
-            nodelay: !self.nagle,
-            congestion: self.congestion.clone(),
-            ..SocketOptions::default()
-        }
-    }
-
     /// The load to make.
     pub(super) fn options(
         &self,
@@ -338,7 +306,7 @@ impl Arguments {
             interval,
             spin: self.spin,
             offload: !self.no_offload,
-            socket: self.socket(),
+            socket: self.socket.options(),
             folder: folder.map(Path::to_owned),
         }
     }
@@ -368,10 +336,10 @@ impl Arguments {
                 Spin::Always => json!("always"),
             }),
             "affinity": self.affinity,
-            "rcvbuf": self.rcvbuf,
-            "sndbuf": self.sndbuf,
-            "nagle": self.nagle,
-            "congestion": self.congestion,
+            "rcvbuf": self.socket.rcvbuf,
+            "sndbuf": self.socket.sndbuf,
+            "nagle": self.socket.nagle,
+            "congestion": self.socket.congestion,
             "no_offload": self.no_offload,
             "asserts": self.asserts.iter().map(Assertion::expression).collect::<Vec<_>>(),
         }) else {

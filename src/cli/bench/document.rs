@@ -172,8 +172,7 @@ fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<W
         warn(format!("{unsent} messages were never sent though due, and are in no percentile"));
     }
     if arguments.transport() != Transport::Tcp {
-        let given =
-            [("--nagle", arguments.nagle), ("--congestion", arguments.congestion.is_some())];
+        let given = arguments.socket.of_tcp();
         for (name, _) in given.iter().filter(|(_, is_given)| *is_given) {
             warn(format!("{name} without effect: the endpoint is not TCP"));
         }

@@ -46,7 +46,7 @@ impl EmbeddedServer {
         let asked: Endpoint =
             asked.parse().map_err(|error| failed(std::io::Error::other(format!("{error}"))))?;
         let mut reactor = Reactor::new().map_err(failed)?;
-        let options = Options { socket: arguments.socket(), ..Options::default() };
+        let options = Options { socket: arguments.socket.options(), ..Options::default() };
         let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &asked)?;
         let stop = reactor.handle();

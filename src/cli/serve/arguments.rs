@@ -1,19 +1,21 @@
 //! The flags of `serve`, and what they mean.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use resound::daemon::{self, LOOPS_MAX};
+use resound::daemon;
 use resound::echo::{Access, Answer, Bound, Options};
 use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::reactor::Spin;
 use resound::socket::{Keepalive, SocketOptions};
-use resound::units::{parse_count, parse_size, parse_time, parse_time_above_zero};
+use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
-use crate::cli::values::{CpuList, cpu_list, parse_host_port, spin};
+use crate::cli::flags::SocketFlags;
+use crate::cli::values::{
+    CpuList, at_least_one, cpu_list, host_port, keepalive, network, octal_mode, spin, threads,
+};
 
 /// The most that a UDP datagram carries: over IPv6. Over IPv4 it is 20 bytes less, of which the
 /// endpoint warns.
@@ -106,21 +108,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
     affinity: Option<CpuList>,
 
-    /// Receive buffer of each socket
-    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
-    rcvbuf: Option<usize>,
-
-    /// Send buffer of each socket
-    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
-    sndbuf: Option<usize>,
-
-    /// Let TCP gather small answers (TCP_NODELAY off)
-    #[arg(long)]
-    nagle: bool,
-
-    /// TCP congestion control algorithm
-    #[arg(long, value_name = "NAME")]
-    congestion: Option<String>,
+    #[command(flatten)]
+    socket: SocketFlags,
 
     /// Receive and answer UDP datagrams one by one, not in trains (GRO, GSO)
     #[arg(long)]
@@ -146,7 +135,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Serve /metrics (Prometheus text) and /healthz at HOST:PORT by HTTP; port 0 picks one, which
     /// is logged [default: off]
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     metrics: Option<HostPort>,
 
     /// Log connections that end other than by their peer's FIN (twice: every connection);
@@ -157,55 +146,6 @@ pub(in crate::cli) struct Arguments {
     /// Log warnings and errors only (twice: errors only); the counters are printed nevertheless
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
-}
-
-pub(in crate::cli) fn at_least_one(text: &str) -> Result<u64, String> {
-    match parse_count(text)? {
-        0 => Err("expected a count of at least 1, such as 4096".to_owned()),
-        count => Ok(count),
-    }
-}
-
-pub(in crate::cli) fn buf_size(text: &str) -> Result<usize, String> {
-    // setsockopt(2) takes an int.
-    let size = parse_size(text)?;
-    match i32::try_from(size) {
-        Ok(1..) => usize::try_from(size).map_err(|error| error.to_string()),
-        _ => Err("expected a size from 1 to 2147483647 bytes, such as 256KiB".to_owned()),
-    }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| address()).map_err(|_| {
-        "expected a network or an address, such as 192.0.2.0/24 or 2001:db8::1".to_owned()
-    })
-}
-
-fn keepalive(text: &str) -> Result<Keepalive, String> {
-    const SECOND: Duration = Duration::from_secs(1);
-    match (text, parse_time(text)) {
-        ("system", _) => Ok(Keepalive::System),
-        ("off", _) => Ok(Keepalive::Off),
-        (_, Ok(time)) if (SECOND..=Keepalive::AFTER_MAX).contains(&time) => {
-            Ok(Keepalive::After(time))
-        }
-        _ => Err("expected a time from 1s to 32767s, such as 60s, or system or off".to_owned()),
-    }
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
-        Some(count @ 1..=LOOPS_MAX) => Ok(count),
-        _ => Err(format!("expected a count from 1 to {LOOPS_MAX}, such as 2")),
-    }
-}
-
-fn octal_mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
-        _ => Err("expected an octal mode from 0 to 0777, such as 0660".to_owned()),
-    }
 }
 
 impl Arguments {
@@ -274,13 +214,9 @@ impl Arguments {
             splice: !self.no_splice,
             socket: SocketOptions {
                 backlog: u32::try_from(self.backlog).unwrap_or(u32::MAX),
-                receive_buf_bytes: self.rcvbuf,
-                send_buf_bytes: self.sndbuf,
-                nodelay: !self.nagle,
-                congestion: self.congestion.clone(),
                 keepalive: self.keepalive,
                 unix_mode: self.unix_mode,
-                ..SocketOptions::default()
+                ..self.socket.options()
             },
             ..Options::default()
         }
@@ -290,9 +226,10 @@ impl Arguments {
     pub(super) fn warn_of_flags_without_use(&self, bound: &[Bound]) {
         let has = |transport| bound.iter().any(|bound| bound.endpoint.transport() == transport);
         let (has_tcp, has_udp) = (has(Transport::Tcp), has(Transport::Udp));
+        let [nagle, congestion] = self.socket.of_tcp();
         let of_tcp = [
-            ("--nagle", self.nagle),
-            ("--congestion", self.congestion.is_some()),
+            nagle,
+            congestion,
             ("--keepalive", self.keepalive != Keepalive::System),
             ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
         ];

@@ -1,0 +1,44 @@
+//! Groups of flags that several commands have.
+
+use clap::Args;
+use resound::socket::SocketOptions;
+
+use super::values::buf_size;
+
+/// Settings of each socket.
+#[derive(Debug, Args)]
+pub(super) struct SocketFlags {
+    /// Receive buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    pub(super) rcvbuf: Option<usize>,
+
+    /// Send buffer of each socket
+    #[arg(long, value_name = "SIZE", value_parser = buf_size)]
+    pub(super) sndbuf: Option<usize>,
+
+    /// Let TCP gather small messages (TCP_NODELAY off)
+    #[arg(long)]
+    pub(super) nagle: bool,
+
+    /// TCP congestion control algorithm
+    #[arg(long, value_name = "NAME")]
+    pub(super) congestion: Option<String>,
+}
+
+impl SocketFlags {
+    /// The settings, with the default of each that has no flag here.
+    pub(super) fn options(&self) -> SocketOptions {
+        SocketOptions {
+            receive_buf_bytes: self.rcvbuf,
+            send_buf_bytes: self.sndbuf,
+            nodelay: !self.nagle,
+            congestion: self.congestion.clone(),
+            ..SocketOptions::default()
+        }
+    }
+
+    /// The flags that only TCP uses, and whether each was given.
+    pub(super) fn of_tcp(&self) -> [(&'static str, bool); 2] {
+        [("--nagle", self.nagle), ("--congestion", self.congestion.is_some())]
+    }
+}
