@@ -7,13 +7,13 @@ mod sending;
 
 use std::io::{self, ErrorKind};
 
+use super::mover::{Mover, Step};
 use super::pattern::{MessageName, carried_number, whole_number};
 use super::run::{QUICK_BYTES_MAX, Run};
-use super::stream::Step;
 use super::tally::{InFlight, Streak};
 use super::window::{Arrival, Window};
 use crate::endpoint::{ResolvedEndpoint, Transport};
-use crate::measured::{Difference, LossCause};
+use crate::measured::LossCause;
 use crate::readiness::Readiness;
 use crate::socket::Datagram;
 
@@ -115,36 +115,6 @@ impl DatagramMover {
         self.unsent
     }
 
-    /// The oldest message that waits for its answer.
-    pub(super) fn oldest(&self) -> Option<InFlight> {
-        self.window.oldest()
-    }
-
-    /// Gives up what is overdue.
-    pub(super) fn expire(&mut self, run: &mut Run, now_ns: u64) {
-        while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
-            self.give_up(message, LossCause::TimedOut, run, now_ns);
-        }
-    }
-
-    /// The socket is of no more use: its messages are lost.
-    pub(super) fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
-        if let Some(message) = self.unsent.take() {
-            run.tally.not_taken(message);
-        }
-        while let Some(message) = self.oldest() {
-            self.give_up(message, cause, run, message.sent_ns);
-        }
-    }
-
-    fn give_up(&mut self, message: InFlight, cause: LossCause, run: &mut Run, now_ns: u64) {
-        self.window.give_up_oldest();
-        run.tally.lost(message, cause, now_ns);
-        if self.window.len() + 1 == run.in_flight_max {
-            run.freed(self.flow, now_ns);
-        }
-    }
-
     /// Receives and sends for one slice.
     ///
     /// # Errors
@@ -230,23 +200,21 @@ impl DatagramMover {
 
     fn take(&mut self, bytes: &[u8], now_ns: u64, streak: &mut Streak, run: &mut Run) {
         let Some((number, offset)) = self.identify(bytes, run) else {
-            let received = bytes.first().copied();
-            let flow = u64::from(self.flow);
-            let difference = Difference { flow, message: None, offset: 0, sent: None, received };
-            return run.tally.unasked(difference, now_ns);
+            return run.unasked(self.flow, bytes, now_ns);
         };
         let is_measured = match self.window.arrived(number) {
             Arrival::Answer { message, is_overtaken } => {
                 run.tally.bytes_received(bytes.len(), message.intended_ns);
-                let is_in_time = self.answered(message, is_overtaken, now_ns, run);
-                if is_in_time {
+                let is_measured = run.tally.is_measured(message.intended_ns);
+                self.has_failed = false;
+                if self.answered(message, run, now_ns) {
+                    run.tally.of(is_measured).reordered += u64::from(is_overtaken);
                     streak.push(message, &mut run.tally);
                 }
-                run.tally.is_measured(message.intended_ns)
+                is_measured
             }
             Arrival::Late { is_measured } => {
-                run.tally.heard_ns_last = Some(now_ns);
-                run.tally.of(is_measured).late += 1;
+                run.tally.late(is_measured, now_ns);
                 is_measured
             }
             Arrival::Duplicate { is_measured } => {
@@ -260,31 +228,6 @@ impl DatagramMover {
             let difference = run.difference(name, offset, bytes.get(offset).copied());
             run.tally.differs(difference, is_measured);
         }
-    }
-
-    /// An answer has come. Whether in time, and so to be counted as received.
-    fn answered(
-        &mut self,
-        message: InFlight,
-        is_overtaken: bool,
-        now_ns: u64,
-        run: &mut Run,
-    ) -> bool {
-        self.has_failed = false;
-        let is_measured = run.tally.is_measured(message.intended_ns);
-        let is_in_time = !run.is_too_late(message, now_ns);
-        if is_in_time {
-            run.tally.of(is_measured).reordered += u64::from(is_overtaken);
-        } else {
-            // Too late, though nobody had looked in between.
-            run.tally.heard_ns_last = Some(now_ns);
-            run.tally.lost(message, LossCause::TimedOut, now_ns);
-            run.tally.of(is_measured).late += 1;
-        }
-        if self.window.len() + 1 == run.in_flight_max {
-            run.freed_by(self.flow, message, now_ns);
-        }
-        is_in_time
     }
 
     /// The message that a datagram echoes, and where it differs from it.
@@ -329,6 +272,28 @@ impl DatagramMover {
         let candidates = self.window.latest().take(SEARCH_MAX).chain(named);
         let (same, _, number) = candidates.map(&mut likeness).max()?;
         (same > 0 && same * 2 >= length).then_some(number)
+    }
+}
+
+impl Mover for DatagramMover {
+    fn flow(&self) -> u32 {
+        self.flow
+    }
+
+    fn in_flight(&self) -> usize {
+        self.window.len()
+    }
+
+    fn oldest(&self) -> Option<InFlight> {
+        self.window.oldest()
+    }
+
+    fn drop_oldest(&mut self) {
+        self.window.give_up_oldest();
+    }
+
+    fn take_unsent(&mut self) -> Option<InFlight> {
+        self.unsent.take()
     }
 }
 

@@ -241,7 +241,7 @@ impl<O: Observer> Generator<O> {
         while let Some(id) = self.opener.next(now_ns) {
             self.has_worked = true;
             // A message of before must not have the number of one on this connection.
-            let number = self.run.tally.measured.sent + self.run.tally.warmup.sent;
+            let number = self.run.tally.sent_in_all();
             match self.opener.open(id, number, now_ns) {
                 Ok(flow) => _ = context.insert(Source(flow)),
                 Err(Failure::Later) => self.opener.reopen(id, false, false, now_ns),
@@ -266,7 +266,7 @@ impl<O: Observer> Generator<O> {
                 }
                 Admission::Closed => continue,
             };
-            let number = self.run.tally.measured.sent + self.run.tally.warmup.sent;
+            let number = self.run.tally.sent_in_all();
             match self.opener.open(id, number, begin_ns) {
                 Ok(mut flow) => {
                     let message = self.run.begin(id, intended_ns, begin_ns);
@@ -285,8 +285,7 @@ impl<O: Observer> Generator<O> {
                     if was_refused {
                         // Refused at once, as others are later: a message without its echo.
                         let message = self.run.begin(id, intended_ns, begin_ns);
-                        self.run.tally.sent(intended_ns);
-                        self.run.tally.lost(message, LossCause::Refused, begin_ns);
+                        self.run.tally.sent_and_lost(message, LossCause::Refused, begin_ns);
                     }
                     if !was_refused || !self.run.is_open_loop() {
                         self.run.outages.begin(id, now_ns);

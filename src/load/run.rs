@@ -352,6 +352,13 @@ impl Run {
         now_ns.saturating_sub(from_ns).saturating_sub(paused_ns)
     }
 
+    /// Bytes have come that answer no message.
+    pub(super) fn unasked(&mut self, flow: u32, bytes: &[u8], now_ns: u64) {
+        let (flow, received) = (u64::from(flow), bytes.first().copied());
+        let difference = Difference { flow, message: None, offset: 0, sent: None, received };
+        self.tally.unasked(difference, now_ns);
+    }
+
     /// What to report of an echo that differs at `offset`, where `came` is what came there.
     pub(super) fn difference(
         &self,

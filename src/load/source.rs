@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use mio::Interest;
 
 use super::datagram::DatagramMover;
+use super::mover::{Mover, Step};
 use super::run::Run;
-use super::stream::{Step, StreamMover};
+use super::stream::StreamMover;
 use super::tally::InFlight;
 use crate::measured::LossCause;
 use crate::reactor;
@@ -139,15 +140,16 @@ impl Flow {
     /// Whether something is to be done that no event brings: a message to be given up, a connection
     /// that takes too long, a message held up.
     pub(super) fn needs_slice(&self, run: &Run, now_ns: u64) -> bool {
-        let is_overdue = |oldest: Option<InFlight>| {
-            oldest.is_some_and(|message| run.is_overdue(message, now_ns))
-        };
         self.connect_until_ns.is_some_and(|until_ns| !self.has_time(until_ns, run, now_ns))
-            || match &self.kind {
-                Kind::Stream(_, mover) => is_overdue(mover.oldest()),
-                Kind::Datagram(_, mover) => is_overdue(mover.oldest()),
-            }
+            || self.oldest().is_some_and(|message| run.is_overdue(message, now_ns))
             || self.is_held_up()
+    }
+
+    fn oldest(&self) -> Option<InFlight> {
+        match &self.kind {
+            Kind::Stream(_, mover) => mover.oldest(),
+            Kind::Datagram(_, mover) => mover.oldest(),
+        }
     }
 
     /// Whether a message that was begun waits for the socket to take it.

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
+use super::mover::{Mover, Step};
 use super::pattern::MessageName;
 use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use super::tally::InFlight;
-use crate::measured::{Difference, LossCause};
 use crate::readiness::Readiness;
 
 /// Reads of one slice, and writes: with the scratch buffer of 64 KiB a flow moves 256 KiB each way
@@ -21,17 +21,6 @@ const WRITES_PER_SLICE: usize = 4;
 /// Messages without their echo on one connection, given up or not, unless more are to be in flight
 /// at once. A server that answers nothing would otherwise be owed one more a timeout.
 const UNANSWERED_MAX: usize = 16_384;
-
-/// What a slice ended with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// `WouldBlock`, or nothing to do, in each direction.
-    Wait,
-    /// The slice is used up.
-    Again,
-    /// The peer has closed.
-    Closed,
-}
 
 /// The state of one stream.
 #[derive(Debug)]
@@ -92,42 +81,10 @@ impl StreamMover {
         self.begun - self.first > self.unanswered.len() as u64
     }
 
-    /// Messages in flight that are not given up.
-    pub(super) fn in_flight(&self) -> usize {
-        self.unanswered.len() - self.overdue
-    }
-
-    /// The oldest message that is not given up.
-    pub(super) fn oldest(&self) -> Option<InFlight> {
-        self.unanswered.get(self.overdue).copied()
-    }
-
     fn begin(&mut self, message: InFlight, run: &mut Run) {
         run.tally.sent(message.intended_ns);
         self.unanswered.push_back(message);
         self.begun += 1;
-    }
-
-    /// Gives up what is overdue.
-    pub(super) fn expire(&mut self, run: &mut Run, now_ns: u64) {
-        while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
-            self.give_up(message, LossCause::TimedOut, run, now_ns);
-        }
-    }
-
-    /// The connection is gone: so are its messages.
-    pub(super) fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
-        while let Some(message) = self.oldest() {
-            self.give_up(message, cause, run, message.sent_ns);
-        }
-    }
-
-    fn give_up(&mut self, message: InFlight, cause: LossCause, run: &mut Run, now_ns: u64) {
-        self.overdue += 1;
-        run.tally.lost(message, cause, now_ns);
-        if self.in_flight() + 1 == run.in_flight_max {
-            run.freed(self.flow, now_ns);
-        }
     }
 
     /// Moves bytes for one slice: takes echoes in, then sends what may be sent.
@@ -200,7 +157,7 @@ impl StreamMover {
             self.read_bytes += count;
             bytes = later;
             if self.read_bytes == run.length_bytes {
-                self.answered(message, now_ns, run);
+                self.take_echo(message, now_ns, run);
             }
         }
     }
@@ -216,26 +173,16 @@ impl StreamMover {
         }
     }
 
-    fn answered(&mut self, message: InFlight, now_ns: u64, run: &mut Run) {
+    /// The echo of the first message is whole.
+    fn take_echo(&mut self, message: InFlight, now_ns: u64, run: &mut Run) {
         self.unanswered.pop_front();
         self.read_bytes = 0;
         self.is_corrupted = false;
         if self.overdue > 0 {
             self.overdue -= 1;
-            run.tally.heard_ns_last = Some(now_ns);
-            run.tally.of(run.tally.is_measured(message.intended_ns)).late += 1;
-            return;
-        }
-        if run.is_too_late(message, now_ns) {
-            // Too late, though nobody had looked in between.
-            run.tally.lost(message, LossCause::TimedOut, now_ns);
-            run.tally.heard_ns_last = Some(now_ns);
-            run.tally.of(run.tally.is_measured(message.intended_ns)).late += 1;
-        } else {
+            run.tally.late(run.tally.is_measured(message.intended_ns), now_ns);
+        } else if self.answered(message, run, now_ns) {
             run.tally.received(message, now_ns);
-        }
-        if self.in_flight() + 1 == run.in_flight_max {
-            run.freed_by(self.flow, message, now_ns);
         }
     }
 
@@ -246,14 +193,7 @@ impl StreamMover {
             return;
         }
         self.has_excess = true;
-        let difference = Difference {
-            flow: u64::from(self.flow),
-            message: None,
-            offset: 0,
-            sent: None,
-            received: bytes.first().copied(),
-        };
-        run.tally.unasked(difference, now_ns);
+        run.unasked(self.flow, bytes, now_ns);
     }
 
     /// The due time of the message that may be begun now.
@@ -348,6 +288,24 @@ impl StreamMover {
             self.written = if is_whole { (number + 1, 0) } else { (number, offset + now) };
             count -= now;
         }
+    }
+}
+
+impl Mover for StreamMover {
+    fn flow(&self) -> u32 {
+        self.flow
+    }
+
+    fn in_flight(&self) -> usize {
+        self.unanswered.len() - self.overdue
+    }
+
+    fn oldest(&self) -> Option<InFlight> {
+        self.unanswered.get(self.overdue).copied()
+    }
+
+    fn drop_oldest(&mut self) {
+        self.overdue += 1;
     }
 }
 

@@ -150,6 +150,23 @@ impl Tally {
         }
     }
 
+    /// The echo of a message that was given up.
+    pub(super) fn late(&mut self, is_measured: bool, now_ns: u64) {
+        self.heard_ns_last = Some(now_ns);
+        self.of(is_measured).late += 1;
+    }
+
+    /// A message that was refused when it was sent.
+    pub(super) fn sent_and_lost(&mut self, message: InFlight, cause: LossCause, now_ns: u64) {
+        self.sent(message.intended_ns);
+        self.lost(message, cause, now_ns);
+    }
+
+    /// Messages sent so far, of the warm-up and measured.
+    pub(super) fn sent_in_all(&self) -> u64 {
+        self.measured.sent + self.warmup.sent
+    }
+
     /// A message that was sent is lost, and is given up now.
     pub(super) fn lost(&mut self, message: InFlight, cause: LossCause, now_ns: u64) {
         if !self.is_measured(message.intended_ns) {

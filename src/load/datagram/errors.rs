@@ -2,6 +2,7 @@
 //! socket that has ever sent: the next message may find the way.
 
 use super::DatagramMover;
+use crate::load::mover::Mover;
 use crate::load::opening::RETRY_NS;
 use crate::load::run::Run;
 use crate::load::tally::InFlight;
@@ -43,8 +44,7 @@ impl DatagramMover {
         if self.unsent.take().is_some() {
             run.freed(self.flow, now_ns);
         }
-        run.tally.sent(message.intended_ns);
-        run.tally.lost(message, cause, now_ns);
+        run.tally.sent_and_lost(message, cause, now_ns);
         if run.is_open_loop() {
             self.go_out(run, now_ns);
         } else {

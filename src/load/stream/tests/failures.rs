@@ -1,6 +1,7 @@
 //! What ends a stream, and what does not.
 
 use super::*;
+use crate::measured::LossCause;
 
 /// case S8
 #[test]

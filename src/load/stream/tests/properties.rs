@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::measured::LossCause;
 
 fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
