@@ -134,6 +134,8 @@ pub mod report;
 #[cfg(feature = "program")]
 pub mod send;
 pub mod socket;
+#[cfg(test)]
+mod testing;
 pub mod units;
 
 pub use error::{Error, reason};

@@ -8,6 +8,8 @@
 mod chat;
 #[path = "../examples/proxy.rs"]
 mod proxy;
+#[path = "../src/testing/wait.rs"]
+mod wait;
 #[path = "../examples/worker.rs"]
 mod worker;
 
@@ -22,8 +24,7 @@ use resound::endpoint::ResolvedEndpoint;
 use resound::reactor::{Handle, Handler, Reactor};
 use resound::socket::{Listener, SocketOptions};
 
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+use self::wait::WAIT_MAX;
 
 /// A loop on a thread; ended when dropped.
 struct Running<M> {
@@ -128,8 +129,8 @@ fn a_receiver_that_does_not_read_stops_the_sender_behind_the_proxy() {
 
 #[test]
 fn a_client_of_a_proxy_without_a_server_is_closed_and_the_next_one_as_well() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (_proxy, addr) = proxy_to(nobody);
+    let unserved = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_proxy, addr) = proxy_to(unserved);
     for _ in 0..3 {
         let ended = connect(addr).read(&mut [0; 1]);
         assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() != ErrorKind::WouldBlock));

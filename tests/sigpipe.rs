@@ -6,6 +6,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "../src/testing/wait.rs"]
+mod wait;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -20,8 +24,7 @@ use resound::endpoint::Transport;
 use resound::reactor::Reactor;
 use signal_hook::consts::SIGPIPE;
 
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+use self::wait::{WAIT_MAX, wait_until};
 
 /// Peers that close in the middle of their echo, of each kind.
 const PEERS: usize = 50;
@@ -134,11 +137,7 @@ fn no_send_path_raises_sigpipe() {
     #[cfg(feature = "program")]
     send_to_a_peer_that_closed(&folder.path().join("closed"));
     stop.stop();
-    let deadline = Instant::now() + WAIT_MAX;
-    while !thread.is_finished() {
-        assert!(Instant::now() < deadline, "the loop does not end");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("the end of the loop", || thread.is_finished());
     let server = thread.join().unwrap().unwrap();
 
     assert!(!was_raised.load(Ordering::SeqCst), "SIGPIPE was raised: {}", server.counters());

@@ -97,9 +97,7 @@ mod tests {
     use super::*;
     use crate::echo::{Options, Server, Source};
     use crate::reactor::Reactor;
-
-    /// Far beyond what a busy machine needs.
-    const WAIT_MAX: Duration = Duration::from_secs(60);
+    use crate::testing::WAIT_MAX;
 
     fn reactors(count: usize) -> (Vec<Reactor<Source, Request>>, Inquiry) {
         let reactors: Vec<Reactor<_, _>> = (0..count).map(|_| Reactor::new().unwrap()).collect();

@@ -302,9 +302,7 @@ mod tests {
     use super::*;
     use crate::echo::{Options, Server};
     use crate::reactor::Reactor;
-
-    /// Far beyond what a busy machine needs.
-    const WAIT_MAX: Duration = Duration::from_secs(60);
+    use crate::testing::WAIT_MAX;
 
     #[test]
     fn a_loop_that_does_not_turn_keeps_the_watchdog_from_being_told() {

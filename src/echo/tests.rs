@@ -17,12 +17,7 @@ use super::clock::Moment;
 use super::*;
 use crate::reactor::{Flow, Reactor};
 use crate::socket::Stream;
-
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// The longest sleep of a turn, so that a test can look at what it waits for.
-const SLEEP_MAX: Duration = Duration::from_millis(2);
+use crate::testing::{self, Tested, WAIT_MAX};
 
 /// Notes what a server tells.
 #[derive(Debug, Default)]
@@ -53,63 +48,15 @@ impl Observer for Notes {
     }
 }
 
-/// What a test has a server do from inside the loop, at the end of a turn.
-type Request = fn(&mut Server<Notes>, &Sources<Source>, &mut Context<'_, Source>);
+/// A server that is turned by hand, and the endpoints it listens on.
+type Rig = testing::Rig<Server<Notes>, Vec<Bound>>;
 
-/// A server that never sleeps for long.
-struct Restless {
-    server: Server<Notes>,
-    /// When the server itself asked to be called.
-    deadline: Option<Instant>,
-    request: Option<Request>,
-}
+impl Tested for Server<Notes> {
+    const ALWAYS_HAS_DEADLINE: bool = false;
 
-impl Handler for Restless {
-    type Source = Source;
-    type Message = request::Request;
-
-    fn ready(
-        &mut self,
-        source: &mut Source,
-        readiness: &mut Readiness,
-        context: &mut SourceContext<'_, Source>,
-    ) -> Next {
-        self.server.ready(source, readiness, context)
+    fn state(&self) -> String {
+        self.counters().to_string()
     }
-
-    fn closed(&mut self, source: Source, cause: Closed, context: &mut SourceContext<'_, Source>) {
-        self.server.closed(source, cause, context);
-    }
-
-    fn message(
-        &mut self,
-        request: request::Request,
-        sources: &Sources<Source>,
-        context: &mut Context<'_, Source>,
-    ) {
-        self.server.message(request, sources, context);
-    }
-
-    fn tick(
-        &mut self,
-        sources: &Sources<Source>,
-        context: &mut Context<'_, Source>,
-    ) -> Option<Instant> {
-        if let Some(request) = self.request.take() {
-            request(&mut self.server, sources, context);
-        }
-        self.deadline = self.server.tick(sources, context);
-        let soon = context.now() + SLEEP_MAX;
-        Some(self.deadline.map_or(soon, |deadline| deadline.min(soon)))
-    }
-}
-
-struct Rig {
-    reactor: Reactor<Source, request::Request>,
-    handler: Restless,
-    bound: Vec<Bound>,
-    /// The server has ended the loop, maybe while the test waited for something else.
-    is_stopped: bool,
 }
 
 impl Rig {
@@ -118,8 +65,7 @@ impl Rig {
         let mut server = Server::with_observer(options, Notes::default());
         let mut open = |endpoint: &&str| server.listen(&mut reactor, &endpoint.parse().unwrap());
         let bound = endpoints.iter().map(|endpoint| open(endpoint).unwrap()).collect();
-        let handler = Restless { server, deadline: None, request: None };
-        Rig { reactor, handler, bound, is_stopped: false }
+        Rig::of(reactor, server, bound)
     }
 
     fn tcp(options: Options) -> Rig {
@@ -148,42 +94,10 @@ impl Rig {
         client
     }
 
-    fn turn(&mut self) -> Flow {
-        if !self.is_stopped {
-            self.is_stopped = self.reactor.turn(&mut self.handler).unwrap() == Flow::Stopped;
-        }
-        if self.is_stopped { Flow::Stopped } else { Flow::Running }
-    }
-
-    /// Turns until the condition holds.
-    #[track_caller]
-    fn turn_until(&mut self, what: &str, mut condition: impl FnMut(&mut Rig) -> bool) {
-        let deadline = Instant::now() + WAIT_MAX;
-        while !condition(self) {
-            assert!(Instant::now() < deadline, "{what}: {}", self.counters());
-            self.turn();
-        }
-    }
-
     #[track_caller]
     fn turn_until_count(&mut self, cause: Cause, times: u64) {
         self.turn_until(cause.name(), |rig| rig.count(cause) >= times);
         assert_eq!(self.count(cause), times, "{}", cause.name());
-    }
-
-    /// Turns until the server ends the loop.
-    #[track_caller]
-    fn turn_until_stopped(&mut self) {
-        let deadline = Instant::now() + WAIT_MAX;
-        while self.turn() == Flow::Running {
-            assert!(Instant::now() < deadline, "it goes on: {}", self.counters());
-        }
-    }
-
-    /// Has the server do something at the end of the next turn.
-    fn request(&mut self, request: Request) -> Flow {
-        self.handler.request = Some(request);
-        self.turn()
     }
 
     fn drain(&mut self) -> Flow {
@@ -202,7 +116,7 @@ impl Rig {
     }
 
     fn server(&self) -> &Server<Notes> {
-        &self.handler.server
+        &self.handler.inner
     }
 
     fn counters(&self) -> &Counters {

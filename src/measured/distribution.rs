@@ -224,12 +224,13 @@ mod tests {
     /// case B8
     #[test]
     fn a_value_beyond_the_histogram_saturates_and_is_counted() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
         let mut distribution = Distribution::new();
         distribution.record(u64::MAX);
-        distribution.record(VALUE_NS_MAX + 1);
-        distribution.record(VALUE_NS_MAX);
+        distribution.record(HOUR_NS + 1);
+        distribution.record(HOUR_NS);
         assert_eq!((distribution.count(), distribution.saturated()), (3, 2));
-        assert_eq!(distribution.summary(&PercentileList::default()).max, VALUE_NS_MAX);
+        assert_eq!(distribution.summary(&PercentileList::default()).max, HOUR_NS);
     }
 
     #[test]

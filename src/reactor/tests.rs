@@ -21,6 +21,7 @@ use mio::Interest;
 
 use super::*;
 use crate::readiness::Readiness;
+use crate::testing::WAIT_MAX;
 
 /// One end of a socket pair, with the faults a test wants of it.
 struct End {
@@ -183,9 +184,6 @@ where
         sources.iter().for_each(|(key, _)| context.wake(key));
     }
 }
-
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A reactor that is stopped should a test sleep in it for [`WAIT_MAX`].
 fn reactor() -> Reactor<End, u32> {

@@ -10,7 +10,6 @@ mod bad_input;
 mod bench;
 mod datagrams;
 mod descriptors;
-mod document;
 mod documented;
 mod drain;
 mod guard;

@@ -1,6 +1,5 @@
 //! `resound send`, answered by Python servers.
 
-mod datagrams;
 mod echoes;
 mod failures;
 mod streams;

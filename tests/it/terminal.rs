@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 use std::process::Command;
 
-use crate::support::{Ended, Nobody, python, resound, run};
+use crate::support::{Ended, UnservedPorts, python, resound, run};
 
 /// The rows of a terminal of the usual size.
 const ROWS: usize = 24;
@@ -78,8 +78,8 @@ fn a_report_in_a_pipe_is_as_wide_as_ever_and_says_its_result_once() {
 
 #[test]
 fn a_refused_connect_shows_one_line() {
-    let nobody = Nobody::new();
-    let endpoint = format!("tcp://{}", nobody.tcp);
+    let unserved = UnservedPorts::new();
+    let endpoint = format!("tcp://{}", unserved.tcp);
     let refused = format!("resound: cannot connect to {endpoint}: refused (nothing listens there)");
     for arguments in [
         &["bench", &endpoint][..],

@@ -42,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["socket", "process", "endpoint", "error"]),
     ("report", &["measured", "units"]),
     ("measured", &["units"]),
+    ("testing", &["reactor", "socket", "readiness"]),
     ("reactor", &["readiness", "units"]),
     ("socket", &["endpoint", "error"]),
     ("process", &["error"]),
@@ -316,7 +317,8 @@ fn wrong_imports(path: &str, text: &str) -> Vec<String> {
     let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == own) else {
         return vec![format!("{path} is in no layer")];
     };
-    let is_wrong = |module: &str| module != own && !allowed.contains(&module);
+    // The compiler holds "testing" to tests.
+    let is_wrong = |module: &str| ![own, "testing"].contains(&module) && !allowed.contains(&module);
     let wrong = imports(path, text).into_iter().filter(|(_, module)| is_wrong(module));
     wrong.map(|(number, module)| format!("{path}:{number}: imports {module:?}")).collect()
 }
@@ -333,6 +335,28 @@ fn layers_point_one_way() {
     let found: Vec<_> =
         sources.flat_map(|Source { path, text }| wrong_imports(&path, &text)).collect();
     assert_none("imports that point up or aside", &found);
+}
+
+/// The crate `it` starts the program and speaks to it by clients of its own. Tests that call the
+/// library are in `tests/library`.
+#[test]
+fn the_tests_from_outside_do_not_import_the_library() {
+    let mut found = Vec::new();
+    let mut files = 0;
+    for Source { path, text } in sources() {
+        if !path.starts_with("tests/it/") || path.ends_with("tidy.rs") {
+            continue;
+        }
+        files += 1;
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains("resound::") || code.contains("use resound") {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(files > 50, "the tests are found");
+    assert_none("imports of the library", &found);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use socket2::SockRef;
 
 use super::*;
 
-/// An address where nobody is.
-fn nobody() -> SocketAddr {
+/// An address that no socket is bound to.
+fn unserved() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
@@ -28,9 +28,9 @@ fn to(target: ResolvedEndpoint, count: u64, flows: u32) -> Options {
 #[test]
 fn refused_connections_are_counted_and_the_run_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let no_path = ResolvedEndpoint::Unix(UnixName::Path(folder.path().join("nobody")));
+    let no_path = ResolvedEndpoint::Unix(UnixName::Path(folder.path().join("missing")));
     for mode in [Mode::Echo, Mode::Connect] {
-        let targets = [ResolvedEndpoint::Tcp(nobody()), no_path.clone()];
+        let targets = [ResolvedEndpoint::Tcp(unserved()), no_path.clone()];
         for target in targets {
             let transport = target.transport();
             let findings = run(Options { mode, ..to(target, 100, 5) });
@@ -51,7 +51,7 @@ fn refused_connections_are_counted_and_the_run_ends() {
 #[test]
 fn a_unix_datagram_socket_that_is_not_there_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let target = ResolvedEndpoint::Unixgram(UnixName::Path(folder.path().join("nobody")));
+    let target = ResolvedEndpoint::Unixgram(UnixName::Path(folder.path().join("missing")));
     let findings = run(to(target, 100, 3));
     assert_eq!((findings.flows.refused, findings.flows.opened), (3, 0));
     assert_eq!(findings.status, Status::Error);

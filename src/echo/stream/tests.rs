@@ -1,95 +1,16 @@
-use std::collections::VecDeque;
-
 use super::*;
-use crate::echo::bounds::READS_PER_SLICE;
+use crate::testing::Input::{self, Bytes, Fin};
+use crate::testing::Output::{self, Takes};
+use crate::testing::ScriptedStream;
 
 mod bounded;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod piped;
 mod properties;
 
-/// What the next read gives. When the script is at its end, nothing is there to read.
-#[derive(Clone, Debug)]
-enum Input {
-    Bytes(&'static [u8]),
-    Fin,
-    Fails(i32),
-}
-
-/// What the next write gives. When the script is at its end, every write takes all.
-#[derive(Clone, Copy, Debug)]
-enum Output {
-    Takes(usize),
-    Fails(i32),
-}
-
-use Input::{Bytes, Fin};
-use Output::Takes;
-
-#[derive(Debug, Default)]
-struct Script {
-    inputs: VecDeque<Input>,
-    outputs: VecDeque<Output>,
-    written: Vec<u8>,
-    reads: usize,
-    peeks: usize,
-    writes: usize,
-    splices: usize,
-}
-
-impl Read for Script {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reads += 1;
-        match self.inputs.pop_front() {
-            Some(Bytes(bytes)) => {
-                let count = bytes.len().min(buf.len());
-                buf[..count].copy_from_slice(&bytes[..count]);
-                if count < bytes.len() {
-                    self.inputs.push_front(Bytes(&bytes[count..]));
-                }
-                Ok(count)
-            }
-            Some(Fin) => Ok(0),
-            Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
-            None => Err(ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Peek for Script {
-    const CAN_PEEK: bool = true;
-
-    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.peeks += 1;
-        match self.inputs.front() {
-            Some(Bytes(bytes)) => {
-                let count = bytes.len().min(buf.len());
-                buf[..count].copy_from_slice(&bytes[..count]);
-                Ok(count)
-            }
-            Some(Fin) => Ok(0),
-            Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(*number)),
-            None => Err(ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Write for Script {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.writes += 1;
-        let count = match self.outputs.pop_front() {
-            Some(Takes(count)) => count.min(buf.len()),
-            Some(Output::Fails(number)) => return Err(io::Error::from_raw_os_error(number)),
-            None => buf.len(),
-        };
-        self.written.extend_from_slice(&buf[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        panic!("a socket has nothing to flush")
-    }
-}
+// Bounds are written as numbers, so that a changed one fails a test.
+const READS_PER_SLICE: usize = 4;
+const OWED_BYTES_MAX: usize = 64 << 20;
 
 /// Small enough that a short word fills it.
 const SCRATCH: usize = 8;
@@ -97,7 +18,7 @@ const SCRATCH: usize = 8;
 /// One stream with all that a slice of it needs.
 struct Scene {
     mover: ByteMover,
-    stream: Script,
+    stream: ScriptedStream,
     readiness: Readiness,
     answer: Answer,
     tally: Tally,
@@ -112,10 +33,10 @@ impl Scene {
     /// A stream that has just been told ready in both directions.
     fn new(inputs: &[Input], outputs: &[Output]) -> Scene {
         let now = Moment::default();
-        let stream = Script {
+        let stream = ScriptedStream {
             inputs: inputs.iter().cloned().collect(),
             outputs: outputs.iter().copied().collect(),
-            ..Script::default()
+            ..ScriptedStream::default()
         };
         let mut readiness = Readiness::READABLE;
         readiness.merge(Readiness::WRITABLE);

@@ -5,9 +5,11 @@ use std::os::unix::net::UnixStream;
 use socket2::SockRef;
 
 use super::*;
-use crate::echo::bounds::ACCEPTS_PER_SLICE;
 use crate::echo::guard::Subject;
 use crate::socket::{Keepalive, SocketOptions};
+
+// A number, so that a changed bound fails a test.
+const ACCEPTS_PER_SLICE: usize = 64;
 
 /// case A1: 200 are queued, and no client connects after that.
 #[test]
@@ -203,7 +205,7 @@ fn accepted_connections_have_keepalive_as_asked_for() {
         SockRef::from(&listener).set_tcp_keepalive(&own).unwrap();
         let socket = SocketOptions { keepalive, ..SocketOptions::default() };
         let mut rig = Rig::new(Options { socket, ..Options::default() }, &[]);
-        let bound = rig.handler.server.adopt(&mut rig.reactor, listener.into()).unwrap();
+        let bound = rig.handler.inner.adopt(&mut rig.reactor, listener.into()).unwrap();
         rig.bound.push(bound);
         let _client = rig.served_client();
         let stream = accepted_stream(&rig);

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use super::*;
 use crate::socket::{PortUse, SocketOptions};
+use crate::testing::wait_until;
 
 fn leading(options: Options) -> Options {
     let socket = SocketOptions { port_use: PortUse::Lead, ..SocketOptions::default() };
@@ -17,23 +18,20 @@ fn pair(endpoint: &str, connections_max: usize) -> [Rig; 2] {
     let mut second = Rig::new(options.clone(), &[]);
     let limits = Limits::new(&options);
     for rig in [&mut first, &mut second] {
-        rig.handler.server.share_limits(&limits);
+        rig.handler.inner.share_limits(&limits);
     }
     second.bound = first.bound.clone();
     let Rig { reactor, handler, .. } = &mut second;
-    handler.server.listen_beside(reactor, &first.bound[0]).unwrap();
+    handler.inner.listen_beside(reactor, &first.bound[0]).unwrap();
     [first, second]
 }
 
 #[track_caller]
 fn turn_both_until(rigs: &mut [Rig; 2], what: &str, condition: impl Fn(&[Rig; 2]) -> bool) {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !condition(rigs) {
-        assert!(Instant::now() < deadline, "{what}");
-        rigs.iter_mut().for_each(|rig| {
-            rig.turn();
-        });
-    }
+    wait_until(what, || {
+        rigs.iter_mut().for_each(|rig| _ = rig.turn());
+        condition(rigs)
+    });
 }
 
 fn open(rigs: &[Rig; 2]) -> u64 {
@@ -136,15 +134,14 @@ fn a_place_freed_in_one_server_goes_to_who_waits_at_the_other() {
     assert_eq!((rigs[0].open(), rigs[1].open()), (2, 0));
 
     // Whoever has been served leaves, until all have.
-    let deadline = Instant::now() + WAIT_MAX;
-    while !clients.is_empty() {
-        assert!(Instant::now() < deadline, "{} were not served", clients.len());
+    wait_until("service for all", || {
         for rig in 0..2 {
             rigs[rig].turn();
             assert!(open(&rigs) <= 2, "never more");
         }
         clients.retain_mut(|client| client.read(&mut [0]).is_err());
-    }
+        clients.is_empty()
+    });
     turn_both_until(&mut rigs, "their ends", |rigs| open(rigs) == 0);
     let accepted = rigs.each_ref().map(|rig| rig.count(Cause::Accepted));
     assert_eq!(accepted.iter().sum::<u64>(), CLIENTS as u64);

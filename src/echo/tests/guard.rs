@@ -47,7 +47,7 @@ fn a_port_that_is_said_to_be_this_process_s_own_is_not_answered() {
     let mut rig = udp(Options::default(), &["udp://127.0.0.1:0"]);
     let (client, to) = (client_at("127.0.0.1:0"), rig.addr());
     assert!(is_answered(&mut rig, &client, to));
-    rig.handler.server.note_own_port(client.local_addr().unwrap().port());
+    rig.handler.inner.note_own_port(client.local_addr().unwrap().port());
     assert!(!is_answered(&mut rig, &client, to));
 }
 
@@ -95,7 +95,7 @@ fn a_passed_socket_at_ipv4_loopback_inside_ipv6_is_local() {
     for (ip, is_local) in [("::ffff:127.0.0.1", true), ("::1", true), ("::ffff:0.0.0.0", false)] {
         let mut rig = udp(Options::default(), &[]);
         let socket = socket_of_others(ip);
-        let bound = rig.handler.server.adopt(&mut rig.reactor, socket.into()).unwrap();
+        let bound = rig.handler.inner.adopt(&mut rig.reactor, socket.into()).unwrap();
         assert_eq!(bound.is_local(), is_local, "{ip}");
     }
 }
@@ -123,7 +123,7 @@ fn on_a_passed_socket_what_was_queued_before_is_answered_from_where_it_was_asked
             let clients = [[127, 0, 0, 1], [127, 0, 0, 5]].map(ask);
             let of_many = ask([127, 255, 255, 255]);
             if let Some(socket) = socket.take() {
-                rig.handler.server.adopt(&mut rig.reactor, socket.into()).unwrap();
+                rig.handler.inner.adopt(&mut rig.reactor, socket.into()).unwrap();
             }
             rig.turn_until("each datagram's fate", |rig| {
                 let udp = &rig.counters()[Transport::Udp];
@@ -149,7 +149,7 @@ fn access(allow: &[&str], deny: &[&str]) -> Options {
 #[test]
 fn what_a_denied_address_sends_is_neither_heard_nor_answered() {
     let mut rig = udp(access(&[], &["127.0.0.2/32"]), &["udp://127.0.0.1:0"]);
-    rig.handler.server.observer.wants_messages = true;
+    rig.handler.inner.observer.wants_messages = true;
     let to = rig.addr();
     assert!(!is_answered(&mut rig, &client_at("127.0.0.2:0"), to));
     assert!(is_answered(&mut rig, &client_at("127.0.0.3:0"), to));

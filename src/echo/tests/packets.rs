@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use socket2::{SockAddr, SockRef};
 
 use super::*;
-use crate::echo::bounds::HELD_ANSWERS_PER_PEER_MAX;
 use crate::socket::SocketOptions;
 
 /// A Unix datagram server in a folder of its own, and the means to make peers there.
@@ -107,7 +106,7 @@ fn answers_beyond_the_bound_of_a_peer_are_dropped_and_counted() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..200);
-    assert_eq!(unix.held(), HELD_ANSWERS_PER_PEER_MAX);
+    assert_eq!(unix.held(), 64);
     let dropped = unix.rig.count(Cause::AnswerBacklogFull);
     assert!(unix.rig.notices("answer_backlog_full") > 0);
     let kept = u8::try_from(200 - dropped).unwrap();

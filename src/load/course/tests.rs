@@ -7,7 +7,7 @@ use crate::endpoint::{ResolvedEndpoint, UnixName};
 use crate::load::tests::messages;
 use crate::load::tests::rig::{Rig, tcp, udp};
 use crate::measured::{Interval, Status};
-use crate::reactor::Flow;
+use crate::reactor::{Flow, Handler};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -47,7 +47,7 @@ fn while_nothing_is_due_no_turn_asks_for_the_next_at_once() {
     rig.turn_until("both are sent", |rig| rig.generator().run.tally.in_flight() == 2);
     while rig.turn() == Flow::Running {
         let is_last = rig.generator().course.is_last_turn;
-        assert!(is_last || rig.handler.sleep > Duration::ZERO, "{:?}", rig.generator().course);
+        assert!(is_last || rig.sleep() > Duration::ZERO, "{:?}", rig.generator().course);
     }
 }
 
@@ -69,7 +69,7 @@ fn no_sleep_of_an_open_loop_ends_within_the_last_millisecond_before_a_message_is
         rig.turn();
         let generator = rig.generator();
         let Some(due_ns) = generator.line.first_due_ns() else { continue };
-        let sleep = rig.handler.sleep;
+        let sleep = rig.sleep();
         let left_ns = due_ns.saturating_sub(generator.course.meter.turned_ns());
         assert!(sleep.is_zero() || duration_ns(sleep + MILLISECOND) < left_ns, "{sleep:?}");
     }
@@ -148,8 +148,7 @@ fn intervals_add_up_to_the_totals_also_where_one_ends_with_the_warm_up() {
 #[test]
 fn an_interval_without_time_loses_no_count() {
     let (_deaf, options) = udp(1);
-    let mut generator =
-        Rig::new(Options { interval: Some(MILLISECOND), ..options }).handler.generator;
+    let mut generator = Rig::new(Options { interval: Some(MILLISECOND), ..options }).handler.inner;
     generator.course.phase = Phase::Sending;
     generator.run.tally.measured.sent = 3;
     generator.tell_interval(0, false);
@@ -168,7 +167,7 @@ fn an_interrupted_run_is_partial_and_tells_what_it_has() {
     let (length, from) = server.recv_from(&mut buf).unwrap();
     server.send_to(&buf[..length], from).unwrap();
     rig.turn_until("it hears", |rig| rig.generator().run.tally.measured.received == 1);
-    rig.handler.signals = 1;
+    rig.signal();
     let (findings, _) = rig.finish();
     assert_eq!(
         (findings.status, findings.error.as_deref()),
@@ -187,8 +186,10 @@ fn a_second_signal_waits_for_nothing_and_a_signal_may_come_in_any_phase() {
         for _ in 0..turns {
             rig.turn();
         }
-        rig.handler.signals = 2;
-        rig.turn();
+        rig.request(|generator, sources, context| {
+            generator.signalled(2, sources, context);
+            generator.signalled(2, sources, context);
+        });
         let (findings, intervals) = rig.finish();
         assert_eq!((findings.status, findings.messages.received), (Status::Error, 0));
         assert!(intervals.iter().all(|interval| interval.end_ns > interval.start_ns));
@@ -207,7 +208,7 @@ fn a_unix_listener_that_never_accepts_is_given_up() {
     let target = ResolvedEndpoint::Unix(UnixName::Path(path));
     let options = of_count(10, Options::closed_loop(target, 3));
     let mut rig = Rig::new(with_timeout(MILLISECOND, options));
-    rig.handler.generator.opener.connect_timeout_ns = 20_000_000;
+    rig.handler.inner.opener.connect_timeout_ns = 20_000_000;
     let (findings, _) = rig.finish();
     assert_eq!((findings.flows.opened, findings.flows.timed_out), (1, 2));
     let all = findings.messages;

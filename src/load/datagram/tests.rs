@@ -1,7 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use super::sending::{ERRORS_PER_SEND, SENDS_PER_SLICE, TRAIN_BYTES_MAX, TRAIN_MAX};
 use super::*;
 use crate::load::Options;
 use crate::load::clock::Clock;
@@ -12,6 +11,9 @@ mod corruption;
 mod properties;
 mod refusals;
 mod trains;
+
+// A number, so that a changed bound fails a test.
+const ERRORS_PER_SEND: usize = 3;
 
 /// Bytes, and how many of them are a datagram.
 type Train = (Vec<u8>, usize);
@@ -43,7 +45,7 @@ impl Wire for Script {
 
     fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()> {
         let segments = bytes.len().div_ceil(segment_bytes.into());
-        assert!(bytes.len() <= TRAIN_BYTES_MAX && (2..=TRAIN_MAX).contains(&segments));
+        assert!(bytes.len() <= 65_507 && (2..=64).contains(&segments));
         if let Some(number) = self.train_failure.get() {
             self.sends.set(self.sends.get() + 1);
             return Err(io::Error::from_raw_os_error(number));
@@ -229,12 +231,12 @@ fn no_more_are_in_flight_than_may_be() {
 #[test]
 fn a_slice_ends_after_so_many_datagrams_each_way_and_says_that_it_goes_on() {
     let mut scene = Scene::without_trains(64, 1_000);
-    assert_eq!((scene.step(), scene.wire.sends.get()), (Step::Again, SENDS_PER_SLICE));
+    assert_eq!((scene.step(), scene.wire.sends.get()), (Step::Again, 64));
     while scene.woken().unwrap() == Step::Again {}
     scene.echo(&(0..1_000).collect::<Vec<_>>());
     let receives = scene.wire.receives.get();
     assert_eq!(scene.step(), Step::Again);
-    assert_eq!(scene.wire.receives.get(), receives + RECEIVES_PER_SLICE);
+    assert_eq!(scene.wire.receives.get(), receives + 64);
     assert!(scene.readiness.is_readable());
 }
 

@@ -6,105 +6,26 @@ use crate::load::Options;
 use crate::load::clock::Clock;
 use crate::load::tests::{TIMEOUT_NS, messages, of_no_target, run_of};
 use crate::measured::Messages;
+use crate::testing::Input::{self, Bytes, Echo};
+use crate::testing::Output::{self, Takes};
+use crate::testing::ScriptedStream;
 
 mod failures;
 mod overdue;
 mod properties;
 
-/// What the next read gives. At the end of the script it gives all that is to be echoed.
-#[derive(Clone, Debug)]
-enum Input {
-    /// So many bytes of the echo, or less.
-    Echo(usize),
-    /// Bytes of the peer's own.
-    Own(Vec<u8>),
-    Fin,
-    Fails(i32),
-}
-
-/// What the next write gives. When the script is at its end, every write takes all.
-#[derive(Clone, Copy, Debug)]
-enum Output {
-    Takes(usize),
-    Fails(i32),
-}
-
-use Input::{Echo, Own};
-use Output::Takes;
+// Bounds are written as numbers, so that a changed one fails a test.
+const READS_PER_SLICE: usize = 4;
+const WRITES_PER_SLICE: usize = 4;
 
 const NO_INPUT: Input = Input::Fails(libc::EAGAIN);
 const NO_ROOM: Output = Output::Fails(libc::EAGAIN);
 
-/// An echo server at the other end, with a socket that does as the script says.
-#[derive(Debug, Default)]
-struct Peer {
-    inputs: VecDeque<Input>,
-    outputs: VecDeque<Output>,
-    written: Vec<u8>,
-    /// Bytes of `written` that have been echoed.
-    echoed: usize,
-    /// This byte of all comes back wrong.
-    corrupted: Option<usize>,
-    reads: usize,
-    writes: usize,
-}
-
-impl Peer {
-    fn echo(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = &self.written[self.echoed..];
-        let count = left.len().min(buf.len());
-        if count == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        buf[..count].copy_from_slice(&left[..count]);
-        if let Some(at) = self.corrupted.and_then(|at| at.checked_sub(self.echoed)) {
-            buf[..count].iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x10);
-        }
-        self.echoed += count;
-        Ok(count)
-    }
-}
-
-impl Read for Peer {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reads += 1;
-        match self.inputs.pop_front() {
-            Some(Echo(count)) => {
-                let count = count.min(buf.len());
-                self.echo(&mut buf[..count])
-            }
-            Some(Own(bytes)) => {
-                buf[..bytes.len()].copy_from_slice(&bytes);
-                Ok(bytes.len())
-            }
-            Some(Input::Fin) => Ok(0),
-            Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
-            None => self.echo(buf),
-        }
-    }
-}
-
-impl Write for Peer {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.writes += 1;
-        let count = match self.outputs.pop_front() {
-            Some(Takes(count)) => count.min(buf.len()),
-            Some(Output::Fails(number)) => return Err(io::Error::from_raw_os_error(number)),
-            None => buf.len(),
-        };
-        self.written.extend_from_slice(&buf[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        panic!("a socket has nothing to flush")
-    }
-}
-
 /// One stream with all that a slice of it needs.
 struct Scene {
     mover: StreamMover,
-    peer: Peer,
+    /// An echo server at the other end.
+    peer: ScriptedStream,
     readiness: Readiness,
     run: Run,
 }
@@ -118,7 +39,7 @@ impl Scene {
     fn of(options: &Options) -> Scene {
         Scene {
             mover: StreamMover::new(0, 0),
-            peer: Peer::default(),
+            peer: ScriptedStream { echoes: true, ..ScriptedStream::default() },
             readiness: Readiness::NONE,
             run: run_of(options),
         }
@@ -320,7 +241,7 @@ fn a_wrong_byte_is_found_with_its_message_and_its_place() {
 fn a_message_with_many_wrong_bytes_in_many_pieces_is_corrupted_once() {
     let mut scene = Scene::new(100, 1);
     scene.step();
-    let wrong = |count| Own(vec![0xff; count]);
+    let wrong = |count| Bytes(&[0xff; 100][..count]);
     for count in [30, 1, 69] {
         scene.peer.inputs.push_back(wrong(count));
         scene.step();
@@ -334,7 +255,7 @@ fn without_verification_no_byte_is_compared() {
     let mut scene = Scene::new(20, 1);
     scene.run.verify = false;
     scene.step();
-    scene.peer.inputs.push_back(Own(vec![0; 20]));
+    scene.peer.inputs.push_back(Bytes(&[0; 20]));
     scene.step();
     assert_eq!(scene.run.tally.measured, messages(2, 1, 0));
 }
@@ -342,12 +263,12 @@ fn without_verification_no_byte_is_compared() {
 /// case B7: a greeting.
 #[test]
 fn bytes_that_answer_nothing_are_counted_once_a_time() {
-    let mut scene = Scene::new(8, 1).inputs(&[Own(b"220 he".to_vec()), NO_INPUT]);
+    let mut scene = Scene::new(8, 1).inputs(&[Bytes(b"220 he"), NO_INPUT]);
     scene.run.is_draining = true;
     scene.run.end_at(0);
     scene.step();
     for _ in 0..5 {
-        scene.peer.inputs.push_back(Own(b"llo".to_vec()));
+        scene.peer.inputs.push_back(Bytes(b"llo"));
         scene.step();
     }
     assert_eq!(scene.run.tally.measured.corrupted, 1);
@@ -360,7 +281,7 @@ fn an_echo_come_twice_is_no_answer_to_the_next_message() {
     let mut scene = Scene::new(8, 1);
     scene.step();
     let twice = scene.bytes(0..1).repeat(2);
-    scene.peer.inputs.push_back(Own(twice));
+    scene.peer.inputs.push_back(Bytes(twice.leak()));
     scene.step();
     assert_eq!(scene.run.tally.measured, Messages { corrupted: 1, ..messages(2, 1, 0) });
 }

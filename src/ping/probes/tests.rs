@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+// A number, so that a changed bound fails a test.
+const REMEMBERED_MAX: u64 = 65_536;
+
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 fn probes() -> Probes {

@@ -145,7 +145,7 @@ fn a_queue_that_is_full_gives_messages_back_until_the_loop_turns() {
     let longest = (1..=reactor.counts().turns)
         .map(|turn| script.messages.iter().filter(|(at, _)| *at == turn).count())
         .max();
-    assert_eq!(longest, Some(MESSAGES_PER_TURN));
+    assert_eq!(longest, Some(256));
 }
 
 #[test]

@@ -1,15 +1,12 @@
 //! A client's connected socket.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::endpoint::ResolvedEndpoint;
-
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+use crate::testing::{WAIT_MAX, wait_for};
 
 fn connect(target: &ResolvedEndpoint, own: Option<&Path>) -> Result<Datagram, Error> {
     Datagram::connect(target, own, &SocketOptions::default())
@@ -34,17 +31,12 @@ fn unix_server() -> (TempDir, UnixDatagram, ResolvedEndpoint) {
 /// Receives what comes next, which may take its time.
 #[track_caller]
 fn receive(client: &Datagram) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + WAIT_MAX;
     let mut buf = [0; 64];
-    loop {
-        match client.receive(&mut buf) {
-            Ok(count) => return Ok(buf[..count].to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        assert!(Instant::now() < deadline, "nothing comes");
-        std::thread::yield_now();
-    }
+    let count = wait_for("a datagram", || match client.receive(&mut buf) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        received => Some(received),
+    })?;
+    Ok(buf[..count].to_vec())
 }
 
 #[test]

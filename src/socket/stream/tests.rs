@@ -1,6 +1,5 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket};
 use tempfile::TempDir;
@@ -8,9 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::endpoint::UnixName;
 use crate::socket::Datagram;
-
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+use crate::testing::wait_for;
 
 fn connect(target: &ResolvedEndpoint) -> Result<Stream, Error> {
     Stream::connect(target, &SocketOptions::default())
@@ -19,12 +16,10 @@ fn connect(target: &ResolvedEndpoint) -> Result<Stream, Error> {
 /// Asks until it is known.
 #[track_caller]
 fn outcome(stream: &Stream) -> io::Result<()> {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !stream.connected()? {
-        assert!(Instant::now() < deadline, "it is neither connected nor refused");
-        std::thread::yield_now();
-    }
-    Ok(())
+    wait_for("a connection or its refusal", || match stream.connected() {
+        Ok(is_connected) => is_connected.then_some(Ok(())),
+        Err(error) => Some(Err(error)),
+    })
 }
 
 /// A path "s" in a folder of its own.
@@ -44,16 +39,15 @@ fn narrow_listener(target: &ResolvedEndpoint) -> UnixListener {
 
 /// Reads what comes next, which may take its time.
 fn read(stream: &mut Stream) -> Vec<u8> {
-    let deadline = Instant::now() + WAIT_MAX;
     let mut buf = [0; 64];
-    loop {
-        match stream.read(&mut buf) {
-            Ok(count) => return buf[..count].to_vec(),
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+    let count = wait_for("bytes", || match stream.read(&mut buf) {
+        Ok(count) => Some(count),
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            None
         }
-        assert!(Instant::now() < deadline, "nothing comes");
-        std::thread::yield_now();
-    }
+    });
+    buf[..count].to_vec()
 }
 
 #[test]

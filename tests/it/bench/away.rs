@@ -121,8 +121,8 @@ fn reconnect_is_refused_where_each_message_is_a_connection() {
 /// case B10: a port that refuses answers at once.
 #[test]
 fn a_run_that_is_refused_does_not_wait_for_the_timeout() {
-    let nobody = crate::support::Nobody::new();
-    let endpoint = format!("udp://{}", nobody.udp);
+    let unserved = crate::support::UnservedPorts::new();
+    let endpoint = format!("udp://{}", unserved.udp);
     for depth in ["-d1", "-d16"] {
         let arguments = ["-c2", "-n20", depth, "--warmup=0", "--timeout=1h", &endpoint];
         let (ended, document) = bench_json(&arguments);

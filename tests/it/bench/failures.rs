@@ -5,7 +5,7 @@ use crate::bench::{
     Judge, assert_messages, at_once, bench_json, count, every_endpoint, good_json, is_stream,
     run_bench,
 };
-use crate::support::{Nobody, abstract_name};
+use crate::support::{UnservedPorts, abstract_name};
 
 /// The counts of connections, in the order opened, refused, reset, closed, timed out, failed here.
 #[track_caller]
@@ -170,13 +170,13 @@ fn a_unix_datagram_server_that_ends_is_refused() {
 
 #[test]
 fn an_endpoint_that_nobody_has_is_refused_in_one_line() {
-    let nobody = Nobody::new();
-    let Nobody { tcp, udp, .. } = &nobody;
+    let unserved = UnservedPorts::new();
+    let UnservedPorts { tcp, udp, .. } = &unserved;
     let endpoints = [
         format!("tcp://{tcp}"),
         format!("udp://{udp}"),
-        format!("unix:{}", abstract_name("nobody")),
-        format!("unixgram:{}", abstract_name("nobody")),
+        format!("unix:{}", abstract_name("unserved")),
+        format!("unixgram:{}", abstract_name("unserved")),
         "unix:/no/such/socket".to_owned(),
         "unixgram:/no/such/socket".to_owned(),
     ];

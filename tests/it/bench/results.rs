@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::bench::{bench, bench_json, count, good_json, run_bench};
 use crate::support::schema::check_bench_document;
-use crate::support::{Nobody, Process, run, wait_until};
+use crate::support::{Process, UnservedPorts, run, wait_until};
 
 const NAMES: [&str; 4] = ["run.json", "run.csv", "run.hgrm", "run.hlog"];
 const OLD: &str = "an old result\n";
@@ -78,9 +78,9 @@ fn a_killed_run_leaves_the_old_result_and_nothing_beside_it() {
 fn a_run_that_measured_nothing_leaves_the_old_result() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.json");
-    let nobody = format!("tcp://{}", Nobody::new().tcp);
+    let unserved = format!("tcp://{}", UnservedPorts::new().tcp);
     let cases: [&[&str]; 4] = [
-        &[&nobody, "-n10"],
+        &[&unserved, "-n10"],
         &["--no-such-flag"],
         &["tcp://127.0.0.1:0"],
         &["-l70k", "--transport=udp"],

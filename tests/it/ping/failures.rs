@@ -1,21 +1,14 @@
 //! What no later probe could do better, and wrong command lines: one line, and with `-J` the
 //! document as well.
 
-use std::net::UdpSocket;
-use std::ops::ControlFlow;
-use std::os::fd::AsFd;
-use std::time::Duration;
-
-use resound::ping::Options;
-
 use crate::ping::{PATIENT, assert_messages, document, every_endpoint, is_stream, ping};
-use crate::support::{Daemon, Nobody, run};
+use crate::support::{Daemon, UnservedPorts, run};
 
 /// case U8: for `ping`, which says so and goes on.
 #[test]
 fn a_port_that_nobody_has_refuses_each_probe() {
-    let nobody = Nobody::new();
-    let Nobody { tcp, udp, .. } = &nobody;
+    let unserved = UnservedPorts::new();
+    let UnservedPorts { tcp, udp, .. } = &unserved;
     for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
         for interval in ["0", "1ms"] {
             let ended = run(ping(&["-c3", "-i", interval, PATIENT, &endpoint]));
@@ -164,43 +157,4 @@ fn a_wrong_command_line_is_one_line_and_with_json_a_document_too() {
             assert_messages(&document, &[]);
         }
     }
-}
-
-/// The library's own callers are not held to the program's flags.
-#[test]
-fn a_library_call_with_nonsense_ends_too() {
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (stop, _stopper) = std::io::pipe().unwrap();
-    let mut options = Options {
-        endpoint: format!("udp://{}", silent.local_addr().unwrap()).parse().unwrap(),
-        count: Some(3),
-        interval: Duration::ZERO,
-        length: 64,
-        timeout: Duration::ZERO,
-    };
-    let goes_on = |_: resound::ping::Event<'_>| ControlFlow::Continue(());
-    let outcome = resound::ping::ping(&options, stop.as_fd(), goes_on).unwrap();
-    assert_eq!((outcome.messages.sent, outcome.messages.lost), (3, 3));
-
-    options.length = 0;
-    assert!(resound::ping::ping(&options, stop.as_fd(), goes_on).is_err());
-
-    // No sum of such times overflows; it is ended by the first event.
-    let forever =
-        Options { interval: Duration::MAX, timeout: Duration::MAX, length: 1, ..options.clone() };
-    let breaks = |_: resound::ping::Event<'_>| ControlFlow::Break(());
-    let outcome = resound::ping::ping(&forever, stop.as_fd(), breaks).unwrap();
-    assert_eq!(outcome.messages.sent, 0);
-    let echo = std::thread::spawn(move || {
-        // Behind those of the first run, whose probes are longer.
-        let mut message = [0; 8];
-        let mut received = || silent.recv_from(&mut message).unwrap();
-        let (_, peer) = std::iter::repeat_with(&mut received).find(|(n, _)| *n == 1).unwrap();
-        silent.send_to(&message[..1], peer).unwrap();
-    });
-    let one = Options { count: Some(1), ..forever };
-    let outcome = resound::ping::ping(&one, stop.as_fd(), goes_on).unwrap();
-    assert_eq!(outcome.messages.received, 1);
-    assert!(outcome.has_come_back() && !outcome.is_cut_short);
-    echo.join().unwrap();
 }

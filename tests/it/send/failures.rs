@@ -2,15 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
-
-use resound::send::Options;
-use rustix::net::{AddressFamily, SocketType};
 
 use crate::send::{Server, every_endpoint, is_stream, run_send, send};
-use crate::support::{Ended, Nobody, Process, run};
+use crate::support::{Ended, Process, UnservedPorts, run};
 
 /// Exit 1, and one line that names the endpoint and ends with the reason.
 #[track_caller]
@@ -25,8 +20,8 @@ fn assert_failed(ended: &Ended, endpoint: &str, reason: &str) {
 /// case U8: for UDP, the ICMP error names it.
 #[test]
 fn a_port_that_nobody_has_is_refused() {
-    let nobody = Nobody::new();
-    let Nobody { tcp, udp, .. } = &nobody;
+    let unserved = UnservedPorts::new();
+    let UnservedPorts { tcp, udp, .. } = &unserved;
     for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
         let ended = run_send(&[&endpoint, "x"], b"");
         assert_failed(&ended, &endpoint, "refused (nothing listens there)");
@@ -47,8 +42,8 @@ fn a_unix_socket_that_is_stale_missing_or_of_the_other_kind_is_named() {
         let endpoint = format!("{scheme}:{}", path.display());
         assert_failed(&run_send(&[&endpoint, "x"], b""), &endpoint, "refused");
     }
-    let nobody = "unix:@resound-test-nobody-has-this";
-    assert_failed(&run_send(&[nobody, "x"], b""), nobody, "refused");
+    let unserved = "unix:@resound-test-unserved";
+    assert_failed(&run_send(&[unserved, "x"], b""), unserved, "refused");
 
     for (served, asked) in [("unix", "unixgram"), ("unixgram", "unix")] {
         let path = folder.path().join(served);
@@ -173,29 +168,5 @@ fn a_time_of_next_to_nothing_is_refused() {
     for time in ["0", "100ns"] {
         let ended = run(send(&["--timeout", time, "tcp://127.0.0.1:1", "x"]));
         assert_eq!((ended.code(), ended.stderr.lines().count()), (2, 1), "{}", ended.stderr);
-    }
-}
-
-/// The library's own callers are not held to the program's flags.
-#[test]
-fn a_library_call_without_time_ends_too() {
-    for (scheme, kind) in [("tcp", SocketType::STREAM), ("udp", SocketType::DGRAM)] {
-        let silent = rustix::net::socket(AddressFamily::INET, kind, None).unwrap();
-        rustix::net::bind(&silent, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        if kind == SocketType::STREAM {
-            rustix::net::listen(&silent, 1).unwrap();
-        }
-        let addr = SocketAddr::try_from(rustix::net::getsockname(&silent).unwrap()).unwrap();
-        let options = Options {
-            endpoint: format!("{scheme}://{addr}").parse().unwrap(),
-            message: Some(b"x".to_vec()),
-            timeout: Duration::from_nanos(1),
-            shutdown: true,
-            reply: true,
-            expect_echo: false,
-        };
-        // Connecting may take longer than the millisecond that is waited at least.
-        let error = resound::send::send(&options, None, |_| Ok(())).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
     }
 }

@@ -6,6 +6,8 @@
 pub mod schema;
 pub mod services;
 pub mod skips;
+#[path = "../../../src/testing/wait.rs"]
+mod wait;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -15,29 +17,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 pub use self::skips::skip;
-
-/// No test waits longer than this for anything. It is far beyond what a busy machine needs.
-pub const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// Waits until the condition holds.
-///
-/// # Panics
-///
-/// When it does not within [`WAIT_MAX`].
-#[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited {WAIT_MAX:?} for {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
+pub(crate) use self::wait::{WAIT_MAX, wait_until};
 
 /// One message on a stream, and its echo.
 #[track_caller]
@@ -100,24 +85,24 @@ pub fn abstract_name(tag: &str) -> String {
     format!("@resound-test-{}-{tag}-{count}", std::process::id())
 }
 
-/// Two ports that are taken, so that no other test gets them, and that nobody can be spoken to at:
-/// one is bound without listening, the other connected to another peer.
-pub struct Nobody {
+/// Two ports that no other test gets, because sockets are bound to them, and that serve no client:
+/// the TCP socket does not listen, and the UDP socket is connected to another peer.
+pub struct UnservedPorts {
     pub tcp: SocketAddr,
     pub udp: SocketAddr,
     _bound: rustix::fd::OwnedFd,
     _connected: UdpSocket,
 }
 
-impl Nobody {
-    pub fn new() -> Nobody {
+impl UnservedPorts {
+    pub fn new() -> UnservedPorts {
         let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let tcp = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
         let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
         connected.connect("127.0.0.1:9").unwrap();
         let udp = connected.local_addr().unwrap();
-        Nobody { tcp, udp, _bound: bound, _connected: connected }
+        UnservedPorts { tcp, udp, _bound: bound, _connected: connected }
     }
 }
 

@@ -8,9 +8,7 @@ use crate::daemon::inquiry::Latest;
 use crate::echo;
 use crate::reactor::Reactor;
 use crate::socket::SocketOptions;
-
-/// Far beyond what a busy machine needs.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+use crate::testing::WAIT_MAX;
 
 /// What a client is answered that sends this request to a server whose loop never turns.
 fn answer_beside_a_silent_loop(request: &str) -> String {

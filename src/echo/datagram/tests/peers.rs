@@ -1,7 +1,9 @@
 //! Answers to Unix datagram peers, each of which may have no room without any event to come.
 
 use super::*;
-use crate::echo::bounds::{HELD_ANSWERS_PER_PEER_MAX, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY};
+
+const HELD_ANSWERS_PER_PEER_MAX: usize = 64;
+const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// A peer bound to a socket file of this name.
 fn peer(name: &str) -> SockAddr {

@@ -1,7 +1,6 @@
 //! What a stream may take in after FIN, and what all streams may be owed.
 
 use super::*;
-use crate::echo::bounds::{OWED_BYTES_MAX, SCRATCH_BYTES};
 
 /// case S11: each read counts as a whole KiB.
 #[test]
@@ -10,7 +9,7 @@ fn a_lingering_stream_discards_a_bounded_part_of_input_that_does_not_end() {
     scene.mover.finish();
     assert_eq!(scene.step(), Step::Paid);
     scene.mover.linger();
-    let reads_max = usize::from(LINGER_READ_KIB_MAX);
+    let reads_max = 16 << 10;
     scene.stream.inputs.extend(vec![Bytes(b"12345678"); reads_max + 10]);
     while scene.step() == Step::Again {}
     assert_eq!(scene.stream.reads, reads_max);
@@ -40,7 +39,7 @@ fn when_all_owe_too_much_a_stream_is_read_as_far_as_its_echo_is_sent() {
 /// case S2: and as before once others have been paid.
 #[test]
 fn what_a_stream_owes_is_counted_until_it_is_paid_or_the_stream_is_gone() {
-    let owed_bytes = OwedBytes::of(OWED_BYTES_MAX - SCRATCH_BYTES);
+    let owed_bytes = OwedBytes::of(OWED_BYTES_MAX - (64 << 10));
     let before = owed_bytes.count();
     for is_paid in [true, false] {
         let mut scene = Scene::new(&[Bytes(b"12345678")], &[Takes(3), WOULD_BLOCK]);

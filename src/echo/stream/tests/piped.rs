@@ -3,44 +3,9 @@
 //! The pipes are the system's; only the stream is a script.
 
 use super::*;
-use crate::echo::bounds::READS_PER_SLICE;
 use crate::socket::Pipe;
 
-/// Takes its inputs and outputs from where reads and writes take theirs.
-impl Splice for Script {
-    fn splice_in(&mut self, pipe: &Pipe, bytes_max: usize) -> io::Result<usize> {
-        self.splices += 1;
-        match self.inputs.pop_front() {
-            Some(Bytes(bytes)) => {
-                let count = bytes.len().min(bytes_max);
-                pipe.write_all(&bytes[..count])?;
-                if count < bytes.len() {
-                    self.inputs.push_front(Bytes(&bytes[count..]));
-                }
-                Ok(count)
-            }
-            Some(Fin) => {
-                self.inputs.push_front(Fin);
-                Ok(0)
-            }
-            Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
-            None => Err(ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn splice_out(&mut self, pipe: &Pipe, bytes: usize) -> io::Result<usize> {
-        self.splices += 1;
-        let count = match self.outputs.pop_front() {
-            Some(Takes(count)) => count.min(bytes),
-            Some(Output::Fails(number)) => return Err(io::Error::from_raw_os_error(number)),
-            None => bytes,
-        };
-        let start = self.written.len();
-        self.written.resize(start + count, 0);
-        pipe.read_exact(&mut self.written[start..])?;
-        Ok(count)
-    }
-}
+const SHORT_SPLICES_MAX: u8 = 16;
 
 impl Scene {
     /// A stream that is in bulk already.
@@ -62,7 +27,7 @@ const LONG: Input = Bytes(b"longer than a read");
 /// case S16
 #[test]
 fn full_reads_make_bulk_of_a_stream() {
-    const FULL_READS: usize = bulk::FULL_READS_MIN as usize;
+    const FULL_READS: usize = 1;
     let mut scene = Scene::new(&[const { Bytes(b"12345678") }; FULL_READS], &[]);
     scene.stream.inputs.push_back(LONG);
     scene.splices = true;
@@ -96,14 +61,14 @@ fn reads_that_do_not_fill_the_buffer_are_no_bulk() {
 #[test]
 fn short_splices_in_a_row_end_bulk() {
     let mut scene = Scene::in_bulk(&[], &[]);
-    for number in 1..=2 * bulk::SHORT_SPLICES_MAX {
+    for number in 1..=2 * SHORT_SPLICES_MAX {
         scene.stream.inputs.push_back(Bytes(b"few"));
         scene.readiness.merge(Readiness::READABLE);
         while scene.step() == Step::Again {}
-        let splices = number.min(bulk::SHORT_SPLICES_MAX);
+        let splices = number.min(SHORT_SPLICES_MAX);
         assert_eq!(scene.tally.traffic.bytes_spliced, 3 * u64::from(splices));
     }
-    assert_eq!(scene.tally.traffic.bytes_out, 3 * 2 * u64::from(bulk::SHORT_SPLICES_MAX));
+    assert_eq!(scene.tally.traffic.bytes_out, 3 * 2 * u64::from(SHORT_SPLICES_MAX));
 }
 
 /// case S16: its messages end in a short splice each.

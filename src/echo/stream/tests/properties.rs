@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use self::model::{Happening, Model, Quirk, model};
 use super::*;
-use crate::echo::bounds::OWED_BYTES_MAX;
 
 /// Plays the loop's part until nothing more happens: what was remembered, what edges came, and
 /// whether the slice before asked for another are all that leads to a slice. Returns whether the

@@ -1,7 +1,8 @@
 //! What a socket does not take: for now, at all, or because nobody was there.
 
 use super::*;
-use crate::load::opening::RETRY_NS;
+
+const RETRY_NS: u64 = 10_000_000;
 
 #[test]
 fn a_message_that_the_socket_has_no_room_for_is_kept_and_goes_under_its_number() {

@@ -11,7 +11,7 @@ fn message(control: &mut Control, length: usize) -> msghdr {
 }
 
 fn read_back(source: Option<LocalAddr>, segment_bytes: Option<u16>) -> ControlInfo {
-    let mut control = Control([0xff; CONTROL_BYTES]);
+    let mut control = Control([0xff; 128]);
     let length = write_control(&mut control, source, segment_bytes);
     // SAFETY: the control buffer outlives the call and has `length` written bytes.
     unsafe { ControlInfo::read(&message(&mut control, length)) }
@@ -85,7 +85,7 @@ fn a_cut_control_message_tells_nothing() {
 #[test]
 fn a_control_message_that_states_all_of_memory_tells_nothing() {
     for less in 0..64 {
-        let mut control = Control([0xff; CONTROL_BYTES]);
+        let mut control = Control([0xff; 128]);
         let length = write_control(&mut control, Some((IpAddr::from([127, 0, 0, 2]), 0)), None);
         control.0[..size_of::<usize>()].copy_from_slice(&(usize::MAX - less).to_ne_bytes());
         // SAFETY: the control buffer outlives the call and has `length` written bytes.

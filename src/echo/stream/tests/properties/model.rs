@@ -1,5 +1,7 @@
 //! A socket by the rules of the kernel, what happens to it, and how its calls go.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 /// What happens to the socket from outside.

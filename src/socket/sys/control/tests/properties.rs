@@ -177,7 +177,7 @@ proptest! {
         segment_bytes: Option<u16>,
     ) {
         let source = address.map(|ip| (ip, interface));
-        let mut control = Control([0xff; CONTROL_BYTES]);
+        let mut control = Control([0xff; 128]);
         let length = write_control(&mut control, source, segment_bytes);
         let info = read(&control.0[..length], 0xff);
         let expected = source.filter(|(ip, _)| is_told(ip));

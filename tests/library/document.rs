@@ -5,9 +5,7 @@ use resound::measured::{
 };
 use serde_json::{Value, json};
 
-use crate::support::schema::{
-    bench_violations, check_bench_document, check_definition, undocumented_keys,
-};
+use crate::schema::{bench_violations, check_bench_document, check_definition, undocumented_keys};
 
 /// One that has all that a document can have.
 fn full_document() -> Value {

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use resound::send::{Event, Options, send};
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
 /// One line a read. The client reads the next only when it is done with the one before, and so
 /// what happens first, in `before_line`, happens between the two.
@@ -25,7 +26,7 @@ impl<F: FnMut(&str)> Read for Lines<F> {
 
 /// The answers to the lines, and how it ended.
 fn ask(
-    server: std::net::SocketAddr,
+    server: SocketAddr,
     timeout: Duration,
     lines: &[&'static str],
     before_line: impl FnMut(&str) + Send + 'static,
@@ -87,4 +88,28 @@ fn a_refused_line_does_not_hold_up_the_next() {
     });
     assert_eq!(answers, ["two", "three"]);
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// The program refuses so short a timeout; the library accepts it.
+#[test]
+fn a_library_call_without_time_ends_too() {
+    for (scheme, kind) in [("tcp", SocketType::STREAM), ("udp", SocketType::DGRAM)] {
+        let silent = socket(AddressFamily::INET, kind, None).unwrap();
+        bind(&silent, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        if kind == SocketType::STREAM {
+            listen(&silent, 1).unwrap();
+        }
+        let addr = SocketAddr::try_from(getsockname(&silent).unwrap()).unwrap();
+        let options = Options {
+            endpoint: format!("{scheme}://{addr}").parse().unwrap(),
+            message: Some(b"x".to_vec()),
+            timeout: Duration::from_nanos(1),
+            shutdown: true,
+            reply: true,
+            expect_echo: false,
+        };
+        // Connecting may take longer than the millisecond that is waited at least.
+        let error = send(&options, None, |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
 }

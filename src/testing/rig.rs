@@ -1,0 +1,139 @@
+//! A handler on a reactor of its own, which the test turns by hand.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::WAIT_MAX;
+use crate::reactor::{Closed, Context, Flow, Handler, Next, Reactor, SourceContext, Sources};
+use crate::readiness::Readiness;
+
+/// The longest sleep of a turn, so that a test can look at what it waits for.
+const SLEEP_MAX: Duration = Duration::from_millis(2);
+
+/// A handler that a rig turns.
+pub(crate) trait Tested: Handler {
+    /// Every tick must return a deadline.
+    const ALWAYS_HAS_DEADLINE: bool;
+
+    /// What a failed wait shows of it.
+    fn state(&self) -> String;
+}
+
+/// What a test has a handler do from inside the loop.
+type Request<H> =
+    fn(&mut H, &Sources<<H as Handler>::Source>, &mut Context<'_, <H as Handler>::Source>);
+
+/// A handler that never sleeps for long.
+pub(crate) struct Restless<H: Handler> {
+    pub(crate) inner: H,
+    /// When the handler itself asked to be called.
+    pub(crate) deadline: Option<Instant>,
+    /// How long it would sleep until then.
+    pub(crate) sleep: Option<Duration>,
+    /// Carried out at the end of the next turn.
+    pub(crate) request: Option<Request<H>>,
+}
+
+impl<H: Tested> Handler for Restless<H> {
+    type Source = H::Source;
+    type Message = H::Message;
+
+    fn ready(
+        &mut self,
+        source: &mut H::Source,
+        readiness: &mut Readiness,
+        context: &mut SourceContext<'_, H::Source>,
+    ) -> Next {
+        self.inner.ready(source, readiness, context)
+    }
+
+    fn closed(
+        &mut self,
+        source: H::Source,
+        cause: Closed,
+        context: &mut SourceContext<'_, H::Source>,
+    ) {
+        self.inner.closed(source, cause, context);
+    }
+
+    fn message(
+        &mut self,
+        message: H::Message,
+        sources: &Sources<H::Source>,
+        context: &mut Context<'_, H::Source>,
+    ) {
+        self.inner.message(message, sources, context);
+    }
+
+    fn timer_due(&mut self, sources: &Sources<H::Source>, context: &mut Context<'_, H::Source>) {
+        self.inner.timer_due(sources, context);
+    }
+
+    fn tick(
+        &mut self,
+        sources: &Sources<H::Source>,
+        context: &mut Context<'_, H::Source>,
+    ) -> Option<Instant> {
+        if let Some(request) = self.request.take() {
+            request(&mut self.inner, sources, context);
+        }
+        let now = context.now();
+        self.deadline = self.inner.tick(sources, context);
+        self.sleep = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
+        assert!(self.deadline.is_some() || !H::ALWAYS_HAS_DEADLINE, "{}", self.inner.state());
+        let soon = now + SLEEP_MAX;
+        Some(self.deadline.map_or(soon, |deadline| deadline.min(soon)))
+    }
+}
+
+/// The loop, and what the handler is bound to, if to anything.
+pub(crate) struct Rig<H: Handler, B = ()> {
+    pub(crate) reactor: Reactor<H::Source, H::Message>,
+    pub(crate) handler: Restless<H>,
+    pub(crate) bound: B,
+    /// The handler has ended the loop, perhaps while the test waited for something else.
+    is_stopped: bool,
+}
+
+impl<H: Tested, B> Rig<H, B> {
+    pub(crate) fn of(reactor: Reactor<H::Source, H::Message>, inner: H, bound: B) -> Rig<H, B> {
+        let handler = Restless { inner, deadline: None, sleep: None, request: None };
+        Rig { reactor, handler, bound, is_stopped: false }
+    }
+
+    pub(crate) fn turn(&mut self) -> Flow {
+        if !self.is_stopped {
+            self.is_stopped = self.reactor.turn(&mut self.handler).unwrap() == Flow::Stopped;
+        }
+        if self.is_stopped { Flow::Stopped } else { Flow::Running }
+    }
+
+    /// Turns until the condition holds.
+    #[track_caller]
+    pub(crate) fn turn_until(
+        &mut self,
+        what: &str,
+        mut condition: impl FnMut(&mut Rig<H, B>) -> bool,
+    ) {
+        let deadline = Instant::now() + WAIT_MAX;
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "{what}: {}", self.handler.inner.state());
+            if self.turn() == Flow::Stopped {
+                // A peer may still see what the handler did last.
+                thread::sleep(SLEEP_MAX);
+            }
+        }
+    }
+
+    /// Turns until the handler ends the loop.
+    #[track_caller]
+    pub(crate) fn turn_until_stopped(&mut self) {
+        self.turn_until("the end of the loop", |rig| rig.is_stopped);
+    }
+
+    /// Has the handler do something at the end of the next turn.
+    pub(crate) fn request(&mut self, request: Request<H>) -> Flow {
+        self.handler.request = Some(request);
+        self.turn()
+    }
+}

@@ -1,0 +1,12 @@
+//! The clients and the report as a library: calls in the test's own process, among them some that
+//! the program's flags do not allow.
+
+// A failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
+mod document;
+mod ping;
+#[allow(unreachable_pub)]
+#[path = "../it/support/schema.rs"]
+mod schema;
+mod send;
