@@ -3,10 +3,12 @@
 mod client;
 mod shared;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 
 use socket2::{SockAddr, SockRef, Socket, Type};
@@ -70,7 +72,7 @@ impl Datagram {
             .bind(&SockAddr::from(addr))
             .and_then(|()| options.open_port(&socket))
             .map_err(|error| bind_error(Transport::Udp, addr, error))?;
-        note_destination_and_overflow(socket.as_fd(), addr)
+        sys::note_destination_and_overflow(socket.as_fd(), addr)
             .map_err(|error| Error::new("prepare", format!("udp://{addr}"), error))?;
         Datagram::new(Inner::Udp(socket.into()), None)
     }
@@ -100,15 +102,8 @@ impl Datagram {
     /// How many datagrams or trains it has lost for want of receive buffer since it was made, by
     /// the system's count, which wraps. A [batch](super::batch) is told it only beside a later
     /// datagram.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn lost(&self) -> Option<u32> {
         sys::lost_datagrams(self.as_fd()).ok()
-    }
-
-    /// As on Linux; here it is not known.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub fn lost(&self) -> Option<u32> {
-        None
     }
 
     /// How its datagrams travel.
@@ -244,34 +239,11 @@ impl Datagram {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn note_destination_and_overflow(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<()> {
-    if addr.ip().is_unspecified() || addr.ip().is_multicast() || is_broadcast(addr) {
-        sys::note_destination(fd, addr.is_ipv6())?;
-    }
-    sys::note_overflow(fd)
-}
-
-/// Whether an address of this host is one of many hosts: by a socket that may not send there
-/// (EACCES, ip(7)), since the address itself does not tell. Nothing is sent.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_broadcast(addr: SocketAddr) -> bool {
-    let connect = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.connect(addr);
-    addr.is_ipv4() && connect().is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn note_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
-    Ok(())
-}
-
 /// Best effort, beyond the system's limit where there is the right to, else up to it.
 fn enlarge_send_buf(socket: &Socket) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if sys::force_send_buf(socket.as_fd(), UNIX_SEND_BUF_BYTES).is_ok() {
-        return;
+    if sys::force_send_buf(socket.as_fd(), UNIX_SEND_BUF_BYTES).is_err() {
+        let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
     }
-    let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
 }
 
 /// std's form of a Unix address in socket2's.
@@ -279,16 +251,8 @@ fn unix_address(addr: &std::os::unix::net::SocketAddr) -> io::Result<SockAddr> {
     if let Some(path) = addr.as_pathname() {
         return SockAddr::unix(path);
     }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use std::ffi::OsStr;
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::ffi::OsStrExt;
-        if let Some(name) = addr.as_abstract_name() {
-            let mut zero_and_name = vec![0];
-            zero_and_name.extend_from_slice(name);
-            return SockAddr::unix(OsStr::from_bytes(&zero_and_name));
-        }
+    if let Some(name) = sys::abstract_name(addr) {
+        return SockAddr::unix(OsStr::from_bytes(&[&[0], name].concat()));
     }
     SockAddr::unix("")
 }

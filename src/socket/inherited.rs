@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::Peer;
+use super::{Peer, sys};
 use crate::endpoint::{Endpoint, HostPort, Transport, UnixName};
 use crate::error::Error;
 
@@ -31,7 +31,7 @@ pub(super) fn take_over(fd: OwnedFd) -> Result<(Socket, Transport), Error> {
     if socket.peer_addr().is_ok() {
         return Err(unfit(format!("it is {name} that is connected")));
     }
-    if transport.is_stream() && !listens(&socket) {
+    if transport.is_stream() && !sys::listens(&socket) {
         return Err(unfit(format!("it is {name} that does not listen")));
     }
     if !is_bound(&addr) {
@@ -51,8 +51,8 @@ pub(super) fn misplaced(socket: &Socket, what: impl Into<String>) -> Error {
 fn transport(kind: Type, addr: &SockAddr, socket: &Socket) -> Option<Transport> {
     let is_ip = addr.as_socket().is_some();
     match kind {
-        Type::STREAM if is_ip && has_protocol(socket, Protocol::TCP) => Some(Transport::Tcp),
-        Type::DGRAM if is_ip && has_protocol(socket, Protocol::UDP) => Some(Transport::Udp),
+        Type::STREAM if is_ip && sys::has_protocol(socket, Protocol::TCP) => Some(Transport::Tcp),
+        Type::DGRAM if is_ip && sys::has_protocol(socket, Protocol::UDP) => Some(Transport::Udp),
         Type::STREAM if addr.is_unix() => Some(Transport::Unix),
         Type::DGRAM if addr.is_unix() => Some(Transport::Unixgram),
         _ => None,
@@ -82,27 +82,6 @@ fn name(kind: Type, addr: &SockAddr, socket: &Socket) -> String {
         Type::DGRAM => format!("{family} datagram socket of another protocol"),
         kind => format!("{family} socket of type {}", i32::from(kind)),
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn has_protocol(socket: &Socket, wanted: Protocol) -> bool {
-    matches!(socket.protocol(), Ok(Some(protocol)) if protocol == wanted)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn listens(socket: &Socket) -> bool {
-    matches!(socket.is_listener(), Ok(true))
-}
-
-/// Elsewhere it cannot be asked: such a socket fails as it is used.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn has_protocol(_: &Socket, _: Protocol) -> bool {
-    true
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn listens(_: &Socket) -> bool {
-    true
 }
 
 fn is_bound(addr: &SockAddr) -> bool {

@@ -18,9 +18,9 @@ mod pipe;
 mod reply_path;
 mod stream;
 // The one place where the system is chosen: both have the same interface.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 mod sys;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 #[path = "sys_portable.rs"]
 mod sys;
 
@@ -36,5 +36,5 @@ pub use self::peer::Peer;
 pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub(crate) use self::reply_path::{ReplyPath, ReplyPathError, ReplyPathFinder};
 pub use self::stream::Stream;
-pub(crate) use self::stream::{Peek, SEND_FLAGS, SendQueue};
-pub(crate) use self::sys::unix_name;
+pub(crate) use self::stream::{Peek, SendQueue};
+pub(crate) use self::sys::{SEND_FLAGS, unix_name};

@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::sys;
 use crate::error::Error;
 
 /// The default listen(2) backlog. A burst beyond the backlog waits for SYN retransmits of one
@@ -79,37 +80,15 @@ impl Keepalive {
                 let seconds = time.min(Keepalive::AFTER_MAX).as_nanos().div_ceil(1_000_000_000);
                 let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
                 let probes = seconds.min(Keepalive::PROBES_MAX);
-                listener.set_tcp_keepalive(&keepalive_of(seconds, seconds.div_ceil(probes), probes))
+                listener.set_tcp_keepalive(&sys::keepalive(
+                    seconds,
+                    seconds.div_ceil(probes),
+                    probes,
+                ))
             }
         };
         set.map_err(|error| Error::new("set", "SO_KEEPALIVE", error))
     }
-}
-
-fn keepalive_of(idle_seconds: u32, interval_seconds: u32, probes: u32) -> TcpKeepalive {
-    let seconds = |count: u32| Duration::from_secs(count.into());
-    let keepalive = TcpKeepalive::new().with_time(seconds(idle_seconds));
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    return keepalive.with_interval(seconds(interval_seconds)).with_retries(probes);
-    // The system's own interval and count.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    {
-        let _ = (interval_seconds, probes);
-        keepalive
-    }
-}
-
-/// The times of a socket's keepalive: `60s+5x12s`, until the first probe and for all of them.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn keepalive_times(socket: &SockRef<'_>) -> io::Result<String> {
-    let (idle, interval) = (socket.tcp_keepalive_time()?, socket.tcp_keepalive_interval()?);
-    let probes = socket.tcp_keepalive_retries()?;
-    Ok(format!("{}s+{probes}x{}s", idle.as_secs(), interval.as_secs()))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn keepalive_times(_: &SockRef<'_>) -> io::Result<String> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Default for SocketOptions {
@@ -150,7 +129,7 @@ impl SocketOptions {
             self.apply_tcp(&socket)?;
         }
         if self.port_use == PortUse::Join {
-            share_port(&socket).map_err(|error| Error::new("set", "SO_REUSEPORT", error))?;
+            sys::share_port(&socket).map_err(|error| Error::new("set", "SO_REUSEPORT", error))?;
         }
         Ok(socket)
     }
@@ -161,7 +140,7 @@ impl SocketOptions {
     /// listen(2) for TCP: of two sockets with `SO_REUSEADDR` that are bound, the second to listen
     /// fails, but would not if both shared their port by then.
     pub(super) fn open_port(&self, socket: &Socket) -> io::Result<()> {
-        if self.port_use == PortUse::Lead { share_port(socket) } else { Ok(()) }
+        if self.port_use == PortUse::Lead { sys::share_port(socket) } else { Ok(()) }
     }
 
     /// An unbound, non-blocking Unix socket with these settings.
@@ -209,11 +188,11 @@ impl SocketOptions {
             add("sndbuf", socket.send_buffer_size());
         }
         if self.congestion.is_some() {
-            granted.extend(congestion_of(socket).map(|name| ("congestion", name)));
+            granted.extend(sys::congestion(socket).map(|name| ("congestion", name)));
         }
         // A Unix socket has none.
         if let Keepalive::After(_) = self.keepalive {
-            granted.extend(keepalive_times(socket).map(|times| ("keepalive", times)));
+            granted.extend(sys::keepalive_times(socket).map(|times| ("keepalive", times)));
         }
         granted
     }
@@ -243,46 +222,19 @@ fn unmade(addr: SocketAddr, error: io::Error) -> Error {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn share_port(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_port(true)
-}
-
-/// Elsewhere the option spreads nothing: the last socket gets all, or it is named otherwise.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn share_port(_: &Socket) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn apply_congestion(socket: &Socket, name: &str) -> Result<(), Error> {
-    socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+    sys::set_congestion(socket, name).map_err(|error| {
+        let unsupported = error.kind() == io::ErrorKind::Unsupported;
+        let failed = Error::new("set the congestion control to", name, error);
+        if unsupported {
+            return failed;
+        }
         let available = "/proc/sys/net/ipv4/tcp_available_congestion_control";
-        let hint = match std::fs::read_to_string(available) {
+        failed.hint(match std::fs::read_to_string(available) {
             Ok(names) => format!("this system has: {}", names.trim()),
             Err(_) => "not an algorithm of this system".to_owned(),
-        };
-        Error::new("set the congestion control to", name, error).hint(hint)
+        })
     })
-}
-
-/// The congestion control of a TCP socket; any other has none.
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
-fn congestion_of(socket: &SockRef<'_>) -> Option<String> {
-    let name = socket.tcp_congestion().ok()?;
-    // The system fills the rest with zero bytes.
-    let name = name.split(|byte| *byte == 0).next()?;
-    Some(String::from_utf8_lossy(name).into_owned())
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-fn congestion_of(_: &SockRef<'_>) -> Option<String> {
-    None
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-fn apply_congestion(_: &Socket, name: &str) -> Result<(), Error> {
-    Err(Error::new("set the congestion control to", name, io::ErrorKind::Unsupported))
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::sys;
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
@@ -78,41 +77,8 @@ pub(super) fn bind(
     let _lock = lock_folder(path);
     remove_if_stale(path).map_err(|(error, hint)| failed(error).hint(hint))?;
     let addr = SockAddr::unix(path).map_err(failed)?;
-    bind_with_mode(socket, &addr, mode).map_err(|error| folder_error(failed(error), path))?;
+    sys::bind_with_mode(socket, &addr, mode).map_err(|error| folder_error(failed(error), path))?;
     BoundPath::of(path).map(Some).map_err(failed)
-}
-
-/// Binds to a path whose file then has this mode.
-///
-/// The file is born with it. To set the mode afterwards, by the path, would be to set that of
-/// another file if one has taken the path meanwhile, or of the target of a link there. Linux makes
-/// the file with the mode of the unbound socket's own inode, less the umask. The umask is that of
-/// all threads, and this thread binds with one of its own.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: u32) -> io::Result<()> {
-    let inode = File::from(OwnedFd::from(socket.try_clone()?));
-    inode.set_permissions(fs::Permissions::from_mode(mode))?;
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("bind".to_owned());
-        let bind = || {
-            // Where the system refuses this, the umask of the process takes from the mode.
-            let _ = super::sys::clear_umask_of_thread();
-            socket.bind(addr)
-        };
-        match thread.spawn_scoped(scope, bind) {
-            Ok(thread) => thread.join().expect("to bind does not panic"),
-            // As above.
-            Err(_) => socket.bind(addr),
-        }
-    })
-}
-
-/// Other systems make the file with all rights, less the umask.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: u32) -> io::Result<()> {
-    socket.bind(addr)?;
-    let path = addr.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {

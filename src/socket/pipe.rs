@@ -2,10 +2,12 @@
 //!
 //! Linux alone can: elsewhere the pool has none to lend, and every stream copies.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::Stream;
+use super::{Stream, sys};
 
 /// Pipes of one pool: as many streams can be owed bulk at once. Two descriptors each, which is half
 /// of what a program keeps back for other things than connections. Whoever finds none copies.
@@ -15,10 +17,7 @@ const PIPES_MAX: usize = 8;
 /// stream, of up to 32 KiB on loopback and of one segment on a wire. The most that an ordinary user
 /// may ask for (`pipe-max-size`); a pool of these takes an eighth of what his pipes may have in all
 /// (`pipe-user-pages-soft`).
-#[cfg(any(target_os = "linux", target_os = "android"))]
 const PIPE_BYTES: usize = 1 << 20;
-
-pub(crate) use self::system::Pipe;
 
 /// A stream whose bytes can go to and from a pipe in the kernel.
 pub(crate) trait Splice {
@@ -82,88 +81,45 @@ impl PipePool {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod system {
-    use std::fs::File;
-    use std::io::{self, Read};
-    use std::os::fd::AsFd;
-    use std::sync::Arc;
+/// A pipe of the kernel's.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    read_end: File,
+    write_end: File,
+    _place: Arc<()>,
+}
 
-    use super::super::sys;
-    use super::{PIPE_BYTES, Splice, Stream};
-
-    /// A pipe of the kernel's.
-    #[derive(Debug)]
-    pub(crate) struct Pipe {
-        read_end: File,
-        write_end: File,
-        _place: Arc<()>,
+impl Pipe {
+    fn new(place: Arc<()>) -> io::Result<Pipe> {
+        let (read_end, write_end) = sys::pipe()?;
+        // Refused when the user has many pipes: then it keeps the size that it has.
+        let _ = sys::set_pipe_size(write_end.as_fd(), PIPE_BYTES);
+        Ok(Pipe { read_end: read_end.into(), write_end: write_end.into(), _place: place })
     }
 
-    impl Pipe {
-        pub(super) fn new(place: Arc<()>) -> io::Result<Pipe> {
-            let (read_end, write_end) = sys::pipe()?;
-            // Refused when the user has many pipes: then it is as small as it is.
-            let _ = sys::set_pipe_size(write_end.as_fd(), PIPE_BYTES);
-            Ok(Pipe { read_end: read_end.into(), write_end: write_end.into(), _place: place })
-        }
-
-        /// Copies out what it holds.
-        ///
-        /// # Errors
-        ///
-        /// When it holds fewer bytes.
-        pub(crate) fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-            (&self.read_end).read_exact(buf)
-        }
-
-        /// Copies in, for tests.
-        #[cfg(test)]
-        pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-            io::Write::write_all(&mut &self.write_end, bytes)
-        }
+    /// Copies out what it holds.
+    ///
+    /// # Errors
+    ///
+    /// When it holds fewer bytes.
+    pub(crate) fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
+        (&self.read_end).read_exact(buf)
     }
 
-    impl Splice for Stream {
-        fn splice_in(&mut self, pipe: &Pipe, bytes_max: usize) -> io::Result<usize> {
-            sys::splice(self.as_fd(), pipe.write_end.as_fd(), bytes_max)
-        }
-
-        fn splice_out(&mut self, pipe: &Pipe, bytes: usize) -> io::Result<usize> {
-            let splice = || sys::splice(pipe.read_end.as_fd(), self.as_fd(), bytes);
-            sys::without_sigpipe(splice)
-        }
+    /// Copies in, for tests.
+    #[cfg(test)]
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut &self.write_end, bytes)
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod system {
-    use std::io;
-    use std::sync::Arc;
-
-    use super::{Splice, Stream};
-
-    /// There is none.
-    #[derive(Debug)]
-    pub(crate) enum Pipe {}
-
-    impl Pipe {
-        pub(super) fn new(_: Arc<()>) -> io::Result<Pipe> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-
-        pub(crate) fn read_exact(&self, _: &mut [u8]) -> io::Result<()> {
-            match *self {}
-        }
+impl Splice for Stream {
+    fn splice_in(&mut self, pipe: &Pipe, bytes_max: usize) -> io::Result<usize> {
+        sys::splice(self.as_fd(), pipe.write_end.as_fd(), bytes_max)
     }
 
-    impl Splice for Stream {
-        fn splice_in(&mut self, pipe: &Pipe, _: usize) -> io::Result<usize> {
-            match *pipe {}
-        }
-
-        fn splice_out(&mut self, pipe: &Pipe, _: usize) -> io::Result<usize> {
-            match *pipe {}
-        }
+    fn splice_out(&mut self, pipe: &Pipe, bytes: usize) -> io::Result<usize> {
+        let splice = || sys::splice(pipe.read_end.as_fd(), self.as_fd(), bytes);
+        sys::without_sigpipe(splice)
     }
 }

@@ -22,13 +22,6 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::sys;
 
-/// Opens a file without the right to read it, or to do anything else with it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const HOLD: i32 = libc::O_PATH;
-/// Elsewhere there is no such flag, and no pathfinder either.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const HOLD: i32 = 0;
-
 /// A socket file that is held open, and an address that leads to it alone.
 #[derive(Debug)]
 pub(crate) struct ReplyPath {
@@ -109,7 +102,7 @@ impl ReplyPathFinder {
 
     /// The way to the sender that is bound to the path of this name.
     pub(crate) fn find(&self, name: &[u8]) -> Result<ReplyPath, ReplyPathError> {
-        let opened = File::options().read(true).custom_flags(HOLD).open(path(name));
+        let opened = File::options().read(true).custom_flags(sys::O_PATH).open(path(name));
         let file = opened.map_err(ReplyPathError::Failed)?;
         let metadata = file.metadata().map_err(ReplyPathError::Failed)?;
         let addr = SockAddr::unix(self.descriptors.join(file.as_raw_fd().to_string()));

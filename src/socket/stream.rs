@@ -9,17 +9,9 @@ use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, Type};
 
 use super::connect::{connect, refuse_self_connection};
-use super::{Peer, SocketOptions};
+use super::{Peer, SocketOptions, sys};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::error::Error;
-
-/// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
-/// which has not switched it off (send(2)). Apple's systems have a socket option in its place,
-/// which socket2 sets.
-#[cfg(not(target_vendor = "apple"))]
-pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-pub(crate) const SEND_FLAGS: libc::c_int = 0;
 
 /// A connected, non-blocking stream.
 #[derive(Debug)]
@@ -104,19 +96,11 @@ impl Stream {
     /// How many sent bytes the peer has yet to take, by the system's count: over TCP those its
     /// system has not acknowledged, over Unix sockets those that were not read. `None` where the
     /// system does not tell.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn untaken_bytes(&self) -> Option<usize> {
-        super::sys::unsent_bytes(self.as_fd()).ok()
-    }
-
-    /// As on Linux; here it is not known.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub fn untaken_bytes(&self) -> Option<usize> {
-        None
+        sys::unsent_bytes(self.as_fd()).ok()
     }
 
     /// What the socket holds of what was sent. `None` where the system does not tell.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn send_queue(&self) -> Option<SendQueue> {
         let bytes = self.untaken_bytes()?;
         if bytes == 0 {
@@ -124,16 +108,10 @@ impl Stream {
         }
         let acked = match self {
             // Linux before 4.1 does not count them.
-            Stream::Tcp(_) => super::sys::acked_bytes(self.as_fd()).ok(),
+            Stream::Tcp(_) => sys::acked_bytes(self.as_fd()).ok(),
             Stream::Unix(_) => None,
         };
         Some(acked.map_or(SendQueue::Holds(bytes), SendQueue::HasTaken))
-    }
-
-    /// As on Linux; here it is not known.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) fn send_queue(&self) -> Option<SendQueue> {
-        None
     }
 
     /// Has the system drop what it still holds of sent bytes when this stream is closed, and tell
@@ -174,80 +152,46 @@ pub(crate) trait Peek {
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
 impl Peek for Stream {
-    const CAN_PEEK: bool = true;
+    const CAN_PEEK: bool = sys::CAN_PEEK;
 
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        super::sys::peek_bytes(self.as_fd(), buf)
-    }
-}
-
-/// Nothing safe peeks at a Unix stream.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-impl Peek for Stream {
-    const CAN_PEEK: bool = false;
-
-    fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
+        sys::peek_bytes(self.as_fd(), buf)
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => read_tcp(stream, buf),
+            Stream::Tcp(stream) => sys::receive_bytes(stream.as_fd(), buf),
             Stream::Unix(stream) => read_unix(stream, buf),
         }
     }
 }
 
-/// By a system call that is no cancellation point: see `sys`.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn read_tcp(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-    super::sys::receive_bytes(stream.as_fd(), buf)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn read_tcp(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-    stream.read(buf)
-}
-
 /// Reads on past descriptors that a peer has sent along (`SCM_RIGHTS`, thrown away here): Linux
 /// ends a read behind them although more is queued, so that the read is short and yet has not
 /// emptied the socket. An ordinary read is one call.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn read_unix(stream: &UnixStream, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     loop {
-        match super::sys::receive(stream.as_fd(), &mut buf[filled..]) {
+        match sys::receive_unix(stream.as_fd(), &mut buf[filled..]) {
             Ok((count, had_descriptors)) => {
                 filled += count;
                 if !had_descriptors || count == 0 || filled == buf.len() {
                     return Ok(filled);
                 }
             }
-            // An error that is no mere emptiness comes again with the next read, or as its end.
+            // Any error but WouldBlock repeats on the next read, so dropping it here is safe.
             Err(_) if filled > 0 => return Ok(filled),
             Err(error) => return Err(error),
         }
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn read_unix(mut stream: &UnixStream, buf: &mut [u8]) -> io::Result<usize> {
-    stream.read(buf)
-}
-
 impl Write for Stream {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        super::sys::send_bytes(self.as_fd(), buf)
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.socket().send_with_flags(buf, SEND_FLAGS)
+        sys::send_bytes(self.as_fd(), buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {

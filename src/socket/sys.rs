@@ -15,16 +15,29 @@ mod calls;
 mod control;
 mod message;
 mod mmsg;
+mod options;
 mod raw;
 mod splice;
 
-pub(super) use self::address::address_bytes;
+pub(super) use libc::O_PATH;
+
 pub(crate) use self::address::unix_name;
+pub(super) use self::address::{abstract_name, address_bytes};
 pub(super) use self::calls::{
-    acked_bytes, clear_umask_of_thread, force_send_buf, lost_datagrams, note_destination,
-    note_overflow, peek_bytes, receive, receive_bytes, send_bytes, unsent_bytes,
+    acked_bytes, bind_with_mode, force_send_buf, lost_datagrams, note_destination_and_overflow,
+    peek_bytes, receive_bytes, receive_unix, send_bytes, share_port, unsent_bytes,
 };
 use self::message::header;
 pub(super) use self::message::{receive_train, receive_trains, send_message};
+pub(super) use self::options::{
+    congestion, has_protocol, keepalive, keepalive_times, listens, set_congestion,
+};
 pub(super) use self::raw::RawMessages;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
+
+/// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
+/// which has not switched it off (send(2)).
+pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+
+/// Whether a stream's input can be seen without being taken.
+pub(super) const CAN_PEEK: bool = true;

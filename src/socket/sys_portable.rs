@@ -1,14 +1,44 @@
-//! The interface of [`sys.rs`](super::sys) for systems that have none of what it offers, by std and
-//! socket2 alone: callers do without, or make one call per datagram.
+//! The interface of `sys.rs` for systems without what Linux has, by std and socket2 alone. Callers
+//! do without, or make one call per datagram.
 
-use std::io;
-use std::os::fd::BorrowedFd;
+// What is unsupported here takes the same arguments as it does on Linux.
+#![allow(clippy::unnecessary_wraps)]
+
+#[cfg(target_os = "freebsd")]
+#[path = "sys/options.rs"]
+mod options;
+#[cfg(not(target_os = "freebsd"))]
+#[path = "sys_portable/options.rs"]
+mod options;
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
 
-use socket2::{SockAddr, SockRef};
+use socket2::{SockAddr, SockRef, Socket};
 
-use super::SEND_FLAGS;
+pub(super) use self::options::{
+    congestion, has_protocol, keepalive, keepalive_times, listens, set_congestion,
+};
 use super::batch::LocalAddr;
+
+/// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
+/// which has not switched it off (send(2)). Apple's systems have a socket option instead, which
+/// socket2 sets.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub(crate) const SEND_FLAGS: libc::c_int = 0;
+
+/// Nothing safe peeks at a Unix stream.
+pub(super) const CAN_PEEK: bool = false;
+
+/// There is no flag that holds a file open without the right to read it, and no reply path either.
+pub(super) const O_PATH: libc::c_int = 0;
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
@@ -20,7 +50,59 @@ pub(crate) fn unix_name(addr: &SockAddr) -> &[u8] {
     addr.as_pathname().map_or(&[], |path| path.as_os_str().as_bytes())
 }
 
+/// Only Linux has abstract names.
+pub(super) fn abstract_name(_: &UnixAddr) -> Option<&[u8]> {
+    None
+}
+
+pub(super) fn receive_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    (&*SockRef::from(&fd)).read(buf)
+}
+
+pub(super) fn peek_bytes(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
+    unsupported()
+}
+
+/// Receives from a Unix stream. Descriptors end no read here.
+pub(super) fn receive_unix(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, bool)> {
+    receive_bytes(fd, buf).map(|count| (count, false))
+}
+
+pub(super) fn send_bytes(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+    SockRef::from(&fd).send_with_flags(buf, SEND_FLAGS)
+}
+
 pub(super) fn unsent_bytes(_: BorrowedFd<'_>) -> io::Result<usize> {
+    unsupported()
+}
+
+pub(super) fn acked_bytes(_: BorrowedFd<'_>) -> io::Result<u64> {
+    unsupported()
+}
+
+pub(super) fn force_send_buf(_: BorrowedFd<'_>, _: usize) -> io::Result<()> {
+    unsupported()
+}
+
+pub(super) fn lost_datagrams(_: BorrowedFd<'_>) -> io::Result<u32> {
+    unsupported()
+}
+
+/// Nothing is told with a datagram.
+pub(super) fn note_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
+
+/// Binds to a path whose file then has this mode. The system makes the file with all rights, less
+/// the umask.
+pub(super) fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: u32) -> io::Result<()> {
+    socket.bind(addr)?;
+    let path = addr.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// The option spreads nothing here: the last socket gets all, or it has another name.
+pub(super) fn share_port(_: &Socket) -> io::Result<()> {
     unsupported()
 }
 
@@ -49,4 +131,21 @@ pub(super) fn send_message(
 
 pub(super) fn receive_train(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<(usize, usize)> {
     unsupported()
+}
+
+/// Without splice(2) there is no use for a pipe, and every stream copies.
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    unsupported()
+}
+
+pub(super) fn set_pipe_size(_: BorrowedFd<'_>, _: usize) -> io::Result<()> {
+    unsupported()
+}
+
+pub(super) fn splice(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> io::Result<usize> {
+    unsupported()
+}
+
+pub(super) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    call()
 }

@@ -4,7 +4,7 @@
 //! it. [`SystemBatch`] is the version for this system: recvmmsg(2) and sendmmsg(2) on Linux,
 //! elsewhere [`PortableBatch`], which makes one call per datagram.
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 mod linux;
 mod portable;
 mod queue;
@@ -14,14 +14,14 @@ use std::net::IpAddr;
 
 use socket2::SockAddr;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub use self::linux::LinuxBatch;
 /// The batch to use on this system.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub use self::linux::LinuxBatch as SystemBatch;
 pub use self::portable::PortableBatch;
 /// The batch to use on this system.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub use self::portable::PortableBatch as SystemBatch;
 use self::queue::ReplyQueue;
 pub use self::queue::{Train, TrainLimit};

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use socket2::{SockRef, Socket};
 
-use super::{Datagram, Inner, enlarge_send_buf, note_destination_and_overflow};
+use super::{Datagram, Inner, enlarge_send_buf};
 use crate::endpoint::{Endpoint, Transport};
 use crate::error::Error;
-use crate::socket::{SocketOptions, inherited};
+use crate::socket::{SocketOptions, inherited, sys};
 
 impl Datagram {
     /// Takes over a bound datagram socket, UDP or Unix, that somebody else has made, such as a
@@ -61,16 +61,16 @@ impl Datagram {
     }
 }
 
-/// As `note_destination_and_overflow`, of a socket that may take both families: IPv4 datagrams then
+/// As `sys::note_destination_and_overflow`, of a socket that may take both families: IPv4 datagrams then
 /// come with the notes of IPv4, which tell the address to answer from even when it is not the one
 /// that was asked, as for a broadcast.
 fn note_all(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     // At an IPv4 address inside an IPv6 one it takes IPv4 alone.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-    note_destination_and_overflow(socket.as_fd(), addr)?;
+    sys::note_destination_and_overflow(socket.as_fd(), addr)?;
     if inherited::is_dual_stack(socket, addr) {
         let every_ipv4 = SocketAddr::from(([0; 4], addr.port()));
-        note_destination_and_overflow(socket.as_fd(), every_ipv4)?;
+        sys::note_destination_and_overflow(socket.as_fd(), every_ipv4)?;
     }
     Ok(())
 }

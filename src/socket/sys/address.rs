@@ -1,5 +1,8 @@
 //! The bytes of addresses as the kernel writes them.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+
 use libc::{c_int, sa_family_t};
 use socket2::SockAddr;
 
@@ -22,6 +25,11 @@ pub(crate) fn unix_name(addr: &SockAddr) -> &[u8] {
         }
         _ => &[],
     }
+}
+
+/// An abstract name, without the zero byte before it.
+pub(in crate::socket) fn abstract_name(addr: &UnixAddr) -> Option<&[u8]> {
+    addr.as_abstract_name()
 }
 
 /// The name that a socket is bound to, in the bytes that the kernel gives: a path ends at its zero

@@ -1,11 +1,15 @@
 //! Single calls and socket options that neither std nor socket2 has.
 
+use std::fs::{self, File};
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::ptr;
 
 use libc::{c_int, iovec, socklen_t};
+use socket2::{SockAddr, Socket};
 
 use super::header;
 use crate::socket::SEND_FLAGS;
@@ -64,9 +68,12 @@ pub(in crate::socket) fn send_bytes(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Resul
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives from a stream, and tells whether descriptors came along. They are thrown away by the
-/// kernel, there being no room for them.
-pub(in crate::socket) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, bool)> {
+/// Receives from a Unix stream, and tells whether descriptors came along. The kernel throws them
+/// away, because there is no room for them.
+pub(in crate::socket) fn receive_unix(
+    fd: BorrowedFd<'_>,
+    buf: &mut [u8],
+) -> io::Result<(usize, bool)> {
     let mut part = iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut message = header(ptr::null_mut(), &mut part, ptr::null_mut()).msg_hdr;
     // SAFETY: the one part is `buf`, which outlives the call; name and control are null.
@@ -114,8 +121,27 @@ pub(in crate::socket) fn force_send_buf(fd: BorrowedFd<'_>, bytes: usize) -> io:
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
+/// Has the kernel tell with every datagram how many were lost, and where one socket has several
+/// addresses to which of them it was sent.
+pub(in crate::socket) fn note_destination_and_overflow(
+    fd: BorrowedFd<'_>,
+    addr: SocketAddr,
+) -> io::Result<()> {
+    if addr.ip().is_unspecified() || addr.ip().is_multicast() || is_broadcast(addr) {
+        note_destination(fd, addr.is_ipv6())?;
+    }
+    note_overflow(fd)
+}
+
+/// Whether an address of this host is one of many hosts: by a socket that may not send there
+/// (EACCES, ip(7)), since the address itself does not tell. Nothing is sent.
+fn is_broadcast(addr: SocketAddr) -> bool {
+    let connect = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.connect(addr);
+    addr.is_ipv4() && connect().is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
+}
+
 /// Notes with every datagram which address of this host was asked (ip(7), ipv6(7)).
-pub(in crate::socket) fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
+fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
         switch_on(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
     } else {
@@ -123,12 +149,12 @@ pub(in crate::socket) fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> 
     }
 }
 
-/// Notes how many datagrams were lost for want of receive buffer, once any was (socket(7)).
-pub(in crate::socket) fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// Notes how many datagrams were lost because the receive buffer was full, once any was (socket(7)).
+fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
     switch_on(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
 }
 
-/// How many datagrams a socket has lost for want of receive buffer. No manual page has this option;
+/// How many datagrams a socket has lost because its receive buffer was full. No manual page has this option;
 /// it is of Linux's `socket.h`, with the places of its counts in `sock_diag.h`.
 pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
@@ -151,9 +177,42 @@ pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
+/// Shares the port of a socket with others (`SO_REUSEPORT`), among which Linux spreads what comes.
+pub(in crate::socket) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Binds to a path whose file then has this mode.
+///
+/// The file is born with it. To set the mode afterwards, by the path, would be to set that of
+/// another file if one has taken the path meanwhile, or of the target of a link there. Linux makes
+/// the file with the mode of the unbound socket's own inode, less the umask. The umask is that of
+/// all threads, and this thread binds with one of its own.
+pub(in crate::socket) fn bind_with_mode(
+    socket: &Socket,
+    addr: &SockAddr,
+    mode: u32,
+) -> io::Result<()> {
+    let inode = File::from(OwnedFd::from(socket.try_clone()?));
+    inode.set_permissions(fs::Permissions::from_mode(mode))?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("bind".to_owned());
+        let bind = || {
+            // Where the system refuses this, the umask of the process takes from the mode.
+            let _ = clear_umask_of_thread();
+            socket.bind(addr)
+        };
+        match thread.spawn_scoped(scope, bind) {
+            Ok(thread) => thread.join().expect("to bind does not panic"),
+            // As above.
+            Err(_) => socket.bind(addr),
+        }
+    })
+}
+
 /// Gives the calling thread a umask of its own, of 0 (umask(2)), and with it a current folder and
 /// root of its own (`CLONE_FS` of unshare(2)). Those of other threads stay.
-pub(in crate::socket) fn clear_umask_of_thread() -> io::Result<()> {
+fn clear_umask_of_thread() -> io::Result<()> {
     // SAFETY: both calls take plain numbers.
     unsafe {
         if libc::unshare(libc::CLONE_FS) < 0 {

@@ -1,0 +1,44 @@
+//! Socket options that Linux and FreeBSD have in common, by socket2.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{Protocol, SockRef, Socket, TcpKeepalive};
+
+/// Keepalive with these times.
+pub(in crate::socket) fn keepalive(
+    idle_seconds: u32,
+    interval_seconds: u32,
+    probes: u32,
+) -> TcpKeepalive {
+    let seconds = |count: u32| Duration::from_secs(count.into());
+    let keepalive = TcpKeepalive::new().with_time(seconds(idle_seconds));
+    keepalive.with_interval(seconds(interval_seconds)).with_retries(probes)
+}
+
+/// The times of a socket's keepalive: `60s+5x12s`, until the first probe and for all of them.
+pub(in crate::socket) fn keepalive_times(socket: &SockRef<'_>) -> io::Result<String> {
+    let (idle, interval) = (socket.tcp_keepalive_time()?, socket.tcp_keepalive_interval()?);
+    let probes = socket.tcp_keepalive_retries()?;
+    Ok(format!("{}s+{probes}x{}s", idle.as_secs(), interval.as_secs()))
+}
+
+pub(in crate::socket) fn has_protocol(socket: &Socket, wanted: Protocol) -> bool {
+    matches!(socket.protocol(), Ok(Some(protocol)) if protocol == wanted)
+}
+
+pub(in crate::socket) fn listens(socket: &Socket) -> bool {
+    matches!(socket.is_listener(), Ok(true))
+}
+
+pub(in crate::socket) fn set_congestion(socket: &Socket, name: &str) -> io::Result<()> {
+    socket.set_tcp_congestion(name.as_bytes())
+}
+
+/// The congestion control of a TCP socket; any other has none.
+pub(in crate::socket) fn congestion(socket: &SockRef<'_>) -> Option<String> {
+    let name = socket.tcp_congestion().ok()?;
+    // The system fills the rest with zero bytes.
+    let name = name.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}

@@ -1,0 +1,33 @@
+//! Socket options where the system, or socket2, has few of them.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{Protocol, SockRef, Socket, TcpKeepalive};
+
+/// Keepalive with the system's own interval and count.
+pub(in crate::socket) fn keepalive(idle_seconds: u32, _: u32, _: u32) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(Duration::from_secs(idle_seconds.into()))
+}
+
+pub(in crate::socket) fn keepalive_times(_: &SockRef<'_>) -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The protocol cannot be asked: a socket of another one fails as it is used.
+pub(in crate::socket) fn has_protocol(_: &Socket, _: Protocol) -> bool {
+    true
+}
+
+/// It cannot be asked: a socket that does not listen fails as it is used.
+pub(in crate::socket) fn listens(_: &Socket) -> bool {
+    true
+}
+
+pub(in crate::socket) fn set_congestion(_: &Socket, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(in crate::socket) fn congestion(_: &SockRef<'_>) -> Option<String> {
+    None
+}
