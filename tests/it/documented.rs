@@ -27,6 +27,17 @@ const ATTEMPTS_MAX: usize = 3;
 /// Languages of blocks without commands. rustdoc runs the examples in `rust` (see `lib.rs`).
 const OTHER_LANGUAGES: &[&str] = &["rust", "text", "json", "toml", "ini", "promql"];
 
+/// How the first command of each block that nothing runs begins. A new one fails a test.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("CONTRIBUTING.md", ".ci/run"),
+    ("CONTRIBUTING.md", "cargo test --lib "),
+    ("CONTRIBUTING.md", "scripts/count.sh"),
+    ("CONTRIBUTING.md", "scripts/soak.sh "),
+    ("benches/peers/README.md", "cd benches/peers && cargo build "),
+    ("docs/operate.md", "docker build "),
+    ("docs/operate.md", "systemd-socket-activate "),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -37,6 +48,9 @@ fn page_names() -> Vec<String> {
         names.push(format!("docs/{}", entry.unwrap().file_name().into_string().unwrap()));
     }
     assert!(names.len() > 8, "the pages are found");
+    // The package has no peers.
+    let peers = "benches/peers/README.md";
+    names.extend(root().join(peers).exists().then(|| peers.to_owned()));
     names
 }
 
@@ -130,6 +144,27 @@ fn every_command_stands_in_a_session() {
         }
     }
     assert_none("commands outside of sessions, or blocks of no known language", &found);
+}
+
+#[test]
+fn no_new_command_goes_without_a_test_or_a_script_that_runs_it() {
+    let mut found = Vec::new();
+    for name in page_names() {
+        for block in read_page(&name).blocks {
+            if let (Some(Marker::NotRun(_)), Some(first)) = (block.marker, block.commands.first()) {
+                found.push((name.clone(), first.text.clone()));
+            }
+        }
+    }
+    let blocks = found.len();
+    let is_known = |(page, text): &(String, String)| {
+        NOT_RUN.iter().any(|(known, start)| page == known && text.starts_with(start))
+    };
+    found.retain(|block| !is_known(block));
+    assert!(found.is_empty(), "nothing runs {found:?}");
+    // The package has no peers.
+    let known = NOT_RUN.iter().filter(|(page, _)| root().join(page).exists());
+    assert_eq!(blocks, known.count(), "the list names a block that is not there");
 }
 
 #[test]

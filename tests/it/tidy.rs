@@ -150,6 +150,23 @@ fn every_bound_is_in_the_page_of_bounds() {
     assert_eq!(told, named);
 }
 
+/// A test that imports a bound follows it wherever it goes.
+#[test]
+fn tests_write_the_bounds_of_the_server_as_numbers() {
+    let mut found = Vec::new();
+    for Source { path, text } in sources() {
+        let is_test = |at: usize| {
+            let inner = text.find("\nmod tests {").is_some_and(|start| at > start);
+            inner || path.contains("/tests/") || path.ends_with("/tests.rs")
+        };
+        for (at, _) in text.match_indices("bounds::").filter(|(at, _)| is_test(*at)) {
+            let number = text[..at].lines().count();
+            found.push(format!("{path}:{number}"));
+        }
+    }
+    assert_none("tests that import a bound", &found);
+}
+
 /// libtest keeps what a passing test prints, so a word of it alone reaches no reader.
 #[test]
 fn what_a_test_skips_is_summed_up_at_the_end() {

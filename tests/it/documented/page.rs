@@ -123,7 +123,9 @@ impl Marker {
 }
 
 fn is_command(line: &str) -> bool {
-    ["$ ", "resound ", "cargo ", "scripts/", ".ci/"].iter().any(|start| line.starts_with(start))
+    ["$ ", "resound ", "cargo ", "cc ", "cd ", "scripts/", ".ci/", "target/"]
+        .iter()
+        .any(|start| line.starts_with(start))
 }
 
 /// As GitHub makes it of a heading.
