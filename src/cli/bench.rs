@@ -1,12 +1,12 @@
 //! `resound bench`: flags to a load, what it came to into words and files.
 
 mod arguments;
-mod course;
 mod cpus;
 mod document;
 mod embedded;
 mod output;
 mod ports;
+mod progress;
 mod target;
 
 use std::io::{self, ErrorKind, IsTerminal};
@@ -23,11 +23,11 @@ use resound::process::terminal::columns;
 use resound::reactor::{Reactor, Spin};
 
 pub(super) use self::arguments::Arguments;
-use self::course::Console;
 use self::cpus::Cpus;
 pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
 use self::output::OutputFile;
+use self::progress::Progress;
 use super::{FAILED, USAGE, complain, standard};
 
 /// An echo differed from what was sent.
@@ -135,15 +135,15 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&target, folder_path, interval);
-    let console = Console::start(arguments, logs, reactor.handle()).map_err(failed)?;
-    let mut generator = Generator::with_observer(options, console.observer());
+    let progress = Progress::start(arguments, logs, reactor.handle()).map_err(failed)?;
+    let mut generator = Generator::with_observer(options, progress.observer());
     let cpu_warning = cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
     let findings = generator.finish();
     restore_signals();
     // Sockets close before the server is told to stop.
     drop(reactor);
-    let shown = console.end();
+    let shown = progress.end();
     outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))?;
     if shown.is_unread {
         return Err(Refusal::Unread);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::Endpoint;
-use resound::ping::{Answer, AnswerKind, Controls, Event, Options, Outcome, ping};
+use resound::ping::{Answer, AnswerKind, Controls, Event, Options, Results, ping};
 use resound::report::time_text;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(_) => String::new(),
     };
     let _ = printer.print(&text);
-    let has_come_back = outcome.as_ref().is_ok_and(Outcome::has_come_back);
+    let has_come_back = outcome.as_ref().is_ok_and(Results::has_come_back);
     if let Err(error) = &outcome {
         complain(error);
     }

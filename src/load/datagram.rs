@@ -9,9 +9,9 @@ use std::io::{self, ErrorKind};
 
 use super::mover::{Mover, Step};
 use super::pattern::{MessageName, carried_number, whole_number};
+use super::recorder::{InFlight, Streak};
 use super::run::{QUICK_BYTES_MAX, Run};
-use super::tally::{InFlight, Streak};
-use super::window::{Arrival, Window};
+use super::window::{EchoKind, Window};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::LossCause;
 use crate::readiness::Readiness;
@@ -191,8 +191,8 @@ impl DatagramMover {
                 break;
             }
         }
-        streak.flush(&mut run.tally);
-        let trains = &mut run.tally.trains;
+        streak.flush(&mut run.recorder);
+        let trains = &mut run.recorder.trains;
         trains.receives += 1;
         trains.received += count as u64;
         count
@@ -203,30 +203,30 @@ impl DatagramMover {
             return run.unasked(self.flow, bytes, now_ns);
         };
         let is_measured = match self.window.arrived(number) {
-            Arrival::Answer { message, is_overtaken } => {
-                run.tally.bytes_received(bytes.len(), message.intended_ns);
-                let is_measured = run.tally.is_measured(message.intended_ns);
+            EchoKind::Answer { message, is_overtaken } => {
+                run.recorder.bytes_received(bytes.len(), message.intended_ns);
+                let is_measured = run.recorder.is_measured(message.intended_ns);
                 self.has_failed = false;
                 if self.answered(message, run, now_ns) {
-                    run.tally.of(is_measured).reordered += u64::from(is_overtaken);
-                    streak.push(message, &mut run.tally);
+                    run.recorder.of(is_measured).reordered += u64::from(is_overtaken);
+                    streak.push(message, &mut run.recorder);
                 }
                 is_measured
             }
-            Arrival::Late { is_measured } => {
-                run.tally.late(is_measured, now_ns);
+            EchoKind::Late { is_measured } => {
+                run.recorder.late(is_measured, now_ns);
                 is_measured
             }
-            Arrival::Duplicate { is_measured } => {
-                run.tally.of(is_measured).duplicated += 1;
+            EchoKind::Duplicate { is_measured } => {
+                run.recorder.of(is_measured).duplicated += 1;
                 is_measured
             }
-            Arrival::Unknown => unreachable!("a number that was identified was sent: {number}"),
+            EchoKind::Unknown => unreachable!("a number that was identified was sent: {number}"),
         };
         if let Some(offset) = offset {
             let name = MessageName { flow: self.flow, number };
             let difference = run.difference(name, offset, bytes.get(offset).copied());
-            run.tally.differs(difference, is_measured);
+            run.recorder.differs(difference, is_measured);
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a run came to, for whoever reports it.
 
-use super::course::EndedBy;
-use super::meter::process_cpu_ns;
+use super::phases::EndedBy;
 use super::shortfall::LOAD_MADE_MIN;
-use super::{Arrival, Generator, Observer};
+use super::thread_usage::process_cpu_ns;
+use super::{Generator, Observer, Spacing};
 use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::measured::{
@@ -84,7 +84,7 @@ impl<O: Observer> Generator<O> {
     /// What the run came to. To be asked once the reactor has stopped.
     pub fn finish(mut self) -> Findings {
         let until_ns = self.measured_until_ns();
-        let elapsed_ns = until_ns.saturating_sub(self.course.measure_from_ns);
+        let elapsed_ns = until_ns.saturating_sub(self.phases.measure_from_ns);
         let planned_ns = self.planned_ns();
         let load_made = self.load_made(planned_ns);
         let (status, error) = self.verdict(load_made);
@@ -92,62 +92,65 @@ impl<O: Observer> Generator<O> {
         let unsent = self.unsent();
         let received_in_time = self.received_in_time();
         let mut achieved = a_second(received_in_time, elapsed_ns);
-        if let (Some(rate), Arrival::Fixed) = (self.options.rate, self.options.arrival) {
+        if let (Some(rate), Spacing::Fixed) = (self.options.rate, self.options.spacing) {
             // Where the end cuts the last message's share of the time, all of it is counted still.
             achieved = achieved.min(whole(rate));
         }
-        let tally = &mut self.run.tally;
-        let mut messages = tally.measured;
+        let recorder = &mut self.run.recorder;
+        let mut messages = recorder.measured;
         messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
-        let mut warmup_messages = tally.warmup;
+        let mut warmup_messages = recorder.warmup;
         warmup_messages.in_flight_at_end =
             warmup_messages.sent - warmup_messages.received - warmup_messages.lost;
-        let latency = tally.latency().clone();
+        let latency = recorder.latency().clone();
         let is_open_loop = self.options.rate.is_some();
         let of_open_loop = |distribution: &Distribution| is_open_loop.then(|| distribution.clone());
-        let course = &self.course;
-        let (cpu_ns, metered_ns) = (course.meter.cpu_ns(), course.meter.elapsed_ns());
-        let warmup_end_ns = course.measure_from_ns.min(course.end_ns.max(course.start_ns));
+        let phases = &self.phases;
+        let (cpu_ns, metered_ns) = (phases.usage.cpu_ns(), phases.usage.elapsed_ns());
+        let warmup_end_ns = phases.measure_from_ns.min(phases.end_ns.max(phases.start_ns));
         Findings {
             status,
             error,
             elapsed_ns,
             planned_ns,
             load_made,
-            is_interrupted: course.ended_by == EndedBy::Interrupt,
-            warmup_ns: warmup_end_ns - course.start_ns,
-            drain_ns: course.over_ns.saturating_sub(until_ns),
+            is_interrupted: phases.ended_by == EndedBy::Interrupt,
+            warmup_ns: warmup_end_ns - phases.start_ns,
+            drain_ns: phases.over_ns.saturating_sub(until_ns),
             rate: Rate { asked: self.options.rate.map(whole), achieved },
-            bytes: tally.bytes,
+            bytes: recorder.bytes,
             messages,
-            losses: tally.losses,
-            lost_wait_ns: tally.lost_wait_ns,
+            losses: recorder.losses,
+            lost_wait_ns: recorder.lost_wait_ns,
             warmup_messages,
-            flows: tally.flows,
-            trains: (self.options.transport() == Transport::Udp).then_some(tally.trains),
+            flows: recorder.flows,
+            trains: (self.options.transport() == Transport::Udp).then_some(recorder.trains),
             latency,
-            service_time: of_open_loop(&tally.service_time),
-            schedule_lag: of_open_loop(&tally.schedule_lag),
-            held_back: tally.held_back,
+            service_time: of_open_loop(&recorder.service_time),
+            schedule_lag: of_open_loop(&recorder.schedule_lag),
+            held_back: recorder.held_back,
             unsent,
             cpu_share: ratio(cpu_ns, metered_ns).min(1.0),
-            wait_share: course.meter.waited_ns().map(|waited| ratio(waited, metered_ns).min(1.0)),
-            wait_ns_mean: course.meter.wait_ns_mean(),
-            hiccups: Hiccups { throttled_ns: course.meter.throttled_ns(), ..tally.watch.found() },
+            wait_share: phases.usage.waited_ns().map(|waited| ratio(waited, metered_ns).min(1.0)),
+            wait_ns_mean: phases.usage.wait_ns_mean(),
+            hiccups: Hiccups {
+                throttled_ns: phases.usage.throttled_ns(),
+                ..recorder.watch.found()
+            },
             cpu_ns_per_message: cpu_ns.checked_div(messages.received).unwrap_or(0),
             cpu_ns_process: process_cpu_ns(),
             pacing,
-            first_difference: tally.first_difference.take(),
-            warmup_unsent: self.course.warmup_unsent,
+            first_difference: recorder.first_difference.take(),
+            warmup_unsent: self.phases.warmup_unsent,
             failures: self.failures,
         }
     }
 
     fn unsent(&self) -> u64 {
-        let tally = &self.run.tally;
-        let sent = tally.measured.sent;
-        match (self.options.rate, self.options.count, self.course.ended_by) {
-            (Some(_), ..) => self.run.unsent().saturating_add(tally.never_taken),
+        let recorder = &self.run.recorder;
+        let sent = recorder.measured.sent;
+        match (self.options.rate, self.options.count, self.phases.ended_by) {
+            (Some(_), ..) => self.run.unsent().saturating_add(recorder.never_taken),
             // Begun, and never taken by a socket; or never begun, because the run ended before.
             (None, Some(count), EndedBy::Plan) if self.run.is_spent() => count.saturating_sub(sent),
             (None, Some(count), EndedBy::NoFlow | EndedBy::Silence) => count.saturating_sub(sent),
@@ -159,10 +162,10 @@ impl<O: Observer> Generator<O> {
     /// up; where the number of messages was the limit of a closed loop, the last echo.
     fn measured_until_ns(&self) -> u64 {
         let last_ns = match self.run.is_spent() && !self.run.is_open_loop() {
-            true => self.run.tally.echo_ns_last,
-            false => self.run.tally.begun_ns_last,
+            true => self.run.recorder.echo_ns_last,
+            false => self.run.recorder.begun_ns_last,
         };
-        self.course.end_ns.max(last_ns)
+        self.phases.end_ns.max(last_ns)
     }
 
     /// Echoes that the achieved rate is made of. What was due in an open loop is what was asked
@@ -170,8 +173,8 @@ impl<O: Observer> Generator<O> {
     /// rate.
     fn received_in_time(&self) -> u64 {
         match self.options.rate.is_some() || self.run.is_spent() {
-            true => self.run.tally.measured.received,
-            false => self.run.tally.received_by_end,
+            true => self.run.recorder.measured.received,
+            false => self.run.recorder.received_by_end,
         }
     }
 
@@ -185,15 +188,15 @@ impl<O: Observer> Generator<O> {
     }
 
     fn verdict(&self, load_made: f64) -> (Status, Option<String>) {
-        let messages = &self.run.tally.measured;
-        let is_interrupted = self.course.ended_by == EndedBy::Interrupt;
+        let messages = &self.run.recorder.measured;
+        let is_interrupted = self.phases.ended_by == EndedBy::Interrupt;
         if messages.received == 0 {
-            let difference = self.run.tally.first_difference.as_ref();
+            let difference = self.run.recorder.first_difference.as_ref();
             let differs = |difference| format!("an echo differed from what was sent: {difference}");
             let why = difference.map_or_else(|| self.why_nothing(is_interrupted), differs);
             return (Status::Error, Some(why));
         }
-        let why = match self.course.ended_by {
+        let why = match self.phases.ended_by {
             EndedBy::Plan if load_made >= LOAD_MADE_MIN => return (Status::Ok, None),
             EndedBy::Plan => self.why_less(load_made),
             EndedBy::Interrupt => "interrupted".to_owned(),
@@ -208,7 +211,7 @@ impl<O: Observer> Generator<O> {
 
     /// Why there is nothing to report.
     fn why_nothing(&self, is_interrupted: bool) -> String {
-        let measured = &self.run.tally.measured;
+        let measured = &self.run.recorder.measured;
         if is_interrupted {
             return "interrupted before an echo was measured".to_owned();
         }
@@ -216,11 +219,11 @@ impl<O: Observer> Generator<O> {
             let (late, timeout) = (measured.late, self.options.timeout);
             return format!("nothing came back within {timeout:?}: {late} echoes came later");
         }
-        if measured.sent == 0 && self.run.tally.warmup.received > 0 {
+        if measured.sent == 0 && self.run.recorder.warmup.received > 0 {
             return "nothing was measured: no message was sent after the warm-up".to_owned();
         }
         let endpoint = &self.options.target;
-        let flows = &self.run.tally.flows;
+        let flows = &self.run.recorder.flows;
         let refusal = match self.is_path_missing {
             true => "no such file or directory (no such socket)",
             false => "refused (nothing listens there)",

@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 
-use super::meter::thread_cpu_ns;
+use super::thread_usage::thread_cpu_ns;
 use crate::measured::Hiccups;
 
 /// A shorter one is not counted: the scheduler gives a busy neighbour slices of some milliseconds,
-/// and [`Meter`](super::meter::Meter) adds these waits up.
+/// and [`ThreadUsage`](super::thread_usage::ThreadUsage) adds these waits up.
 const HICCUP_NS_MIN: u64 = 10_000_000;
 
 /// The loop sleeps no longer than this, so that a halt which begins in a sleep outlasts it. An idle

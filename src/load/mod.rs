@@ -41,25 +41,25 @@
 //! ```
 //!
 //! Where to look: from when latency counts, `pacing.rs`; which message may be sent, `run.rs`; what
-//! an echo is taken for, `window.rs` (datagrams) and `stream.rs`; the phases, `course.rs`.
+//! an echo is taken for, `window.rs` (datagrams) and `stream.rs`; the phases, `phases.rs`.
 
 mod clock;
-mod course;
 mod datagram;
 mod findings;
 mod hiccups;
-mod meter;
 mod mover;
 mod opening;
 mod options;
 mod outages;
 mod pacing;
 mod pattern;
+mod phases;
+mod recorder;
 mod run;
 mod shortfall;
 mod source;
 mod stream;
-mod tally;
+mod thread_usage;
 mod throttle;
 mod window;
 
@@ -69,14 +69,14 @@ use std::time::Instant;
 
 pub use self::findings::Findings;
 pub use self::options::Options;
-pub use self::pacing::Arrival;
+pub use self::pacing::Spacing;
 pub use self::source::Source;
 
 use self::clock::Clock;
-use self::course::Course;
 use self::mover::Step;
 use self::opening::{Opener, RETRY_NS};
 use self::pacing::DueLine;
+use self::phases::Phases;
 use self::run::Run;
 use self::source::{Ending, Flow, is_reset};
 use crate::error::Error;
@@ -106,7 +106,7 @@ pub struct Generator<O: Observer = ()> {
     opener: Opener,
     /// Who is due next, in an open loop.
     line: DueLine,
-    course: Course,
+    phases: Phases,
     /// Something was done in this turn: it was no mere polling.
     has_worked: bool,
     /// A connection was refused because there is no such socket file.
@@ -130,7 +130,7 @@ impl<O: Observer> Generator<O> {
             run: Run::new(&options, clock, duration_ns(options.timeout)),
             opener: Opener::new(&options),
             line: DueLine::with_flows(options.connections as usize),
-            course: Course::new(&options),
+            phases: Phases::new(&options),
             options,
             observer,
             has_worked: false,
@@ -146,7 +146,7 @@ impl<O: Observer> Generator<O> {
 
     /// A flow has come to its end: counts why.
     fn count_ending(&mut self, flow: &Flow, cause: Closed) {
-        let flows = &mut self.run.tally.flows;
+        let flows = &mut self.run.recorder.flows;
         match (&flow.ending, cause) {
             (Some(Ending::Done), _) => {}
             (Some(Ending::Closed), _) => flows.closed += 1,
@@ -164,7 +164,7 @@ impl<O: Observer> Generator<O> {
     /// Counts an error of a call by its cause, and keeps it when it is this host's own.
     fn count_failure(&mut self, operation: &'static str, error: io::Error) {
         self.is_path_missing |= error.kind() == ErrorKind::NotFound;
-        let flows = &mut self.run.tally.flows;
+        let flows = &mut self.run.recorder.flows;
         match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => flows.refused += 1,
             ErrorKind::TimedOut => flows.timed_out += 1,
@@ -181,10 +181,10 @@ impl<O: Observer> Generator<O> {
     fn count_open_failure(&mut self, error: Error) -> bool {
         self.is_path_missing |= error.kind() == ErrorKind::NotFound;
         if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) {
-            self.run.tally.flows.refused += 1;
+            self.run.recorder.flows.refused += 1;
             return true;
         }
-        self.run.tally.flows.failed_locally += 1;
+        self.run.recorder.flows.failed_locally += 1;
         self.keep_failure(error);
         false
     }
@@ -202,7 +202,7 @@ impl<O: Observer> Generator<O> {
                 }
             }
             self.opener.again(flow.id, again_ns);
-        } else if self.opener.reopens() && self.course.is_sending() {
+        } else if self.opener.reopens() && self.phases.is_sending() {
             self.run.disconnected(flow.id, now_ns);
             self.opener.reopen(flow.id, flow.is_open(), flow.has_answered(), now_ns);
         } else {
@@ -240,7 +240,7 @@ impl<O: Observer> Handler for Generator<O> {
         self.run.not_before_ns = None;
         let step = flow.advance(readiness, &mut self.run, now_ns);
         if flow.is_open() && !was_open {
-            self.course.settled();
+            self.phases.settled();
         }
         match step {
             Ok(Step::Again) => Next::Again,
@@ -264,9 +264,9 @@ impl<O: Observer> Handler for Generator<O> {
         flow.give_up_all(&mut self.run);
         self.count_ending(&flow, cause);
         if flow.is_open() {
-            self.run.tally.flows_open -= 1;
+            self.run.recorder.flows_open -= 1;
         } else {
-            self.course.settled();
+            self.phases.settled();
         }
         self.plan_next(&flow, now_ns);
     }

@@ -1,8 +1,8 @@
 //! What a stream and a datagram socket have in common: messages in flight, of which the oldest is
 //! the first to be given up.
 
+use super::recorder::InFlight;
 use super::run::Run;
-use super::tally::InFlight;
 use crate::measured::LossCause;
 
 /// What a slice ended with.
@@ -44,7 +44,7 @@ pub(super) trait Mover {
     /// The connection or the socket is gone: so are its messages.
     fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
         if let Some(message) = self.take_unsent() {
-            run.tally.not_taken(message);
+            run.recorder.not_taken(message);
         }
         while let Some(message) = self.oldest() {
             self.give_up(message, cause, run, message.sent_ns);
@@ -54,7 +54,7 @@ pub(super) trait Mover {
     /// Gives up the oldest message, which is this one.
     fn give_up(&mut self, message: InFlight, cause: LossCause, run: &mut Run, now_ns: u64) {
         self.drop_oldest();
-        run.tally.lost(message, cause, now_ns);
+        run.recorder.lost(message, cause, now_ns);
         if self.in_flight() + 1 == run.in_flight_max {
             run.freed(self.flow(), now_ns);
         }
@@ -66,8 +66,8 @@ pub(super) trait Mover {
         let is_in_time = !run.is_too_late(message, now_ns);
         if !is_in_time {
             // No slice came between the end of its time and its echo.
-            run.tally.lost(message, LossCause::TimedOut, now_ns);
-            run.tally.late(run.tally.is_measured(message.intended_ns), now_ns);
+            run.recorder.lost(message, LossCause::TimedOut, now_ns);
+            run.recorder.late(run.recorder.is_measured(message.intended_ns), now_ns);
         }
         if self.in_flight() + 1 == run.in_flight_max {
             run.freed_by(self.flow(), message, now_ns);

@@ -197,10 +197,10 @@ impl<O: Observer> Generator<O> {
         while let Some(id) = self.opener.next(now_ns) {
             match self.opener.open(id, 0, now_ns) {
                 Ok(flow) => {
-                    self.run.tally.trains.refused |= self.opener.are_trains_refused;
+                    self.run.recorder.trains.refused |= self.opener.are_trains_refused;
                     if flow.is_open() {
                         self.run.connected(id, false, now_ns);
-                        self.course.settled();
+                        self.phases.settled();
                     }
                     context.insert(Source(flow));
                 }
@@ -208,12 +208,12 @@ impl<O: Observer> Generator<O> {
                     self.opener.again(id, now_ns + STEP_NS);
                 }
                 Err(Failure::Later) => {
-                    self.run.tally.flows.timed_out += 1;
-                    self.course.settled();
+                    self.run.recorder.flows.timed_out += 1;
+                    self.phases.settled();
                 }
                 Err(Failure::Failed(error)) => {
                     self.count_open_failure(error);
-                    self.course.settled();
+                    self.phases.settled();
                 }
             }
         }
@@ -223,8 +223,8 @@ impl<O: Observer> Generator<O> {
     /// took any, each other one as well.
     pub(super) fn start_flows(&mut self, now_ns: u64, open: &[u32]) {
         let flows = self.options.connections;
-        let measure_from_ns = self.course.measure_from_ns;
-        if !self.opener.reopens() || self.run.tally.flows.opened == 0 {
+        let measure_from_ns = self.phases.measure_from_ns;
+        if !self.opener.reopens() || self.run.recorder.flows.opened == 0 {
             return self.run.start(now_ns, measure_from_ns, open, flows);
         }
         let all: Vec<u32> = (0..flows).collect();
@@ -241,7 +241,7 @@ impl<O: Observer> Generator<O> {
         while let Some(id) = self.opener.next(now_ns) {
             self.has_worked = true;
             // A message of before must not have the number of one on this connection.
-            let number = self.run.tally.sent_in_all();
+            let number = self.run.recorder.sent_in_all();
             match self.opener.open(id, number, now_ns) {
                 Ok(flow) => _ = context.insert(Source(flow)),
                 Err(Failure::Later) => self.opener.reopen(id, false, false, now_ns),
@@ -266,7 +266,7 @@ impl<O: Observer> Generator<O> {
                 }
                 Admission::Closed => continue,
             };
-            let number = self.run.tally.sent_in_all();
+            let number = self.run.recorder.sent_in_all();
             match self.opener.open(id, number, begin_ns) {
                 Ok(mut flow) => {
                     let message = self.run.begin(id, intended_ns, begin_ns);
@@ -285,7 +285,7 @@ impl<O: Observer> Generator<O> {
                     if was_refused {
                         // Refused at once, as others are later: a message without its echo.
                         let message = self.run.begin(id, intended_ns, begin_ns);
-                        self.run.tally.sent_and_lost(message, LossCause::Refused, begin_ns);
+                        self.run.recorder.sent_and_lost(message, LossCause::Refused, begin_ns);
                     }
                     if !was_refused || !self.run.is_open_loop() {
                         self.run.outages.begin(id, now_ns);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::pacing::Arrival;
+use super::pacing::Spacing;
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::Mode;
 use crate::reactor::Spin;
@@ -28,7 +28,7 @@ pub struct Options {
     /// earlier one's echo (a closed loop).
     pub rate: Option<u64>,
     /// The spacing of an open loop.
-    pub arrival: Arrival,
+    pub spacing: Spacing,
     /// Whether a message is an echo, or a connection with one echo.
     pub mode: Mode,
     /// Open stream connections that end again, with growing pauses; what is due meanwhile is lost.
@@ -68,7 +68,7 @@ impl Options {
             duration: None,
             count: None,
             rate: None,
-            arrival: Arrival::Fixed,
+            spacing: Spacing::Fixed,
             mode: Mode::Echo,
             reconnect: false,
             warmup: Duration::ZERO,

@@ -19,7 +19,7 @@ const SECOND_NS: u128 = 1_000_000_000;
 
 /// The spacing of an open loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arrival {
+pub enum Spacing {
     /// Message k is due at `start + k / rate`, on the flows in turn.
     #[default]
     Fixed,
@@ -46,12 +46,12 @@ impl Schedule {
     /// The share of flow `place` of `flows` in `rate` messages a second.
     pub(super) fn new(
         rate: u64,
-        arrival: Arrival,
+        spacing: Spacing,
         (place, flows): (u64, u64),
         start_ns: u64,
     ) -> Schedule {
         // Runs repeat, flows differ.
-        let random = (arrival == Arrival::Poisson)
+        let random = (spacing == Spacing::Poisson)
             .then(|| (fastrand::Rng::with_seed(place.wrapping_add(1)), 0.0));
         let mut schedule = Schedule { rate, place, flows, start_ns, taken: 0, due_ns: 0, random };
         schedule.due_ns = schedule.next_due();
@@ -221,20 +221,20 @@ mod tests {
         (0..count).map(|_| take()).collect()
     }
 
-    fn schedule(rate: u64, arrival: Arrival, place: u64, flows: u64) -> Schedule {
-        Schedule::new(rate, arrival, (place, flows), 1_000)
+    fn schedule(rate: u64, spacing: Spacing, place: u64, flows: u64) -> Schedule {
+        Schedule::new(rate, spacing, (place, flows), 1_000)
     }
 
     #[test]
     fn a_fixed_schedule_is_the_start_and_whole_intervals() {
-        assert_eq!(dues(schedule(1_000, Arrival::Fixed, 0, 1), 3), [1_000, 1_001_000, 2_001_000]);
+        assert_eq!(dues(schedule(1_000, Spacing::Fixed, 0, 1), 3), [1_000, 1_001_000, 2_001_000]);
         // Message k of all is message k / 3 of flow k mod 3.
-        assert_eq!(dues(schedule(1_000, Arrival::Fixed, 2, 3), 2), [2_001_000, 5_001_000]);
+        assert_eq!(dues(schedule(1_000, Spacing::Fixed, 2, 3), 2), [2_001_000, 5_001_000]);
     }
 
     #[test]
     fn an_interval_that_is_no_whole_nanosecond_adds_up_no_error() {
-        let mut schedule = schedule(3, Arrival::Fixed, 0, 1);
+        let mut schedule = schedule(3, Spacing::Fixed, 0, 1);
         (0..3_000_000).for_each(|_| schedule.take());
         assert_eq!(schedule.due_ns(), 1_000 + 1_000_000 * 1_000_000_000);
     }
@@ -242,14 +242,14 @@ mod tests {
     /// case B12
     #[test]
     fn a_rate_beyond_any_clock_is_due_at_once() {
-        assert_eq!(dues(schedule(u64::MAX, Arrival::Fixed, 0, 1), 3), [1_000; 3]);
-        assert_eq!(dues(schedule(u64::MAX, Arrival::Poisson, 0, 1), 3), [1_000; 3]);
+        assert_eq!(dues(schedule(u64::MAX, Spacing::Fixed, 0, 1), 3), [1_000; 3]);
+        assert_eq!(dues(schedule(u64::MAX, Spacing::Poisson, 0, 1), 3), [1_000; 3]);
     }
 
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread_of_their_law() {
         const COUNT: usize = 100_000;
-        let dues = dues(schedule(10_000, Arrival::Poisson, 4, 10), COUNT);
+        let dues = dues(schedule(10_000, Spacing::Poisson, 4, 10), COUNT);
         let gaps: Vec<f64> = dues.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
@@ -261,18 +261,18 @@ mod tests {
     #[test]
     fn what_is_skipped_is_not_due_and_what_follows_keeps_its_time() {
         for (place, flows) in [(0, 1), (2, 3)] {
-            let mut skipped = schedule(3_000, Arrival::Fixed, place, flows);
-            let mut taken = schedule(3_000, Arrival::Fixed, place, flows);
+            let mut skipped = schedule(3_000, Spacing::Fixed, place, flows);
+            let mut taken = schedule(3_000, Spacing::Fixed, place, flows);
             skipped.skip_to(2_000_000);
             while taken.due_ns() < 2_000_000 {
                 taken.take();
             }
             assert_eq!(dues(skipped, 5), dues(taken, 5));
         }
-        let mut poisson = schedule(1_000, Arrival::Poisson, 0, 1);
+        let mut poisson = schedule(1_000, Spacing::Poisson, 0, 1);
         poisson.skip_to(1_000_000_000);
         assert!(poisson.due_ns() >= 1_000_000_000);
-        let mut absurd = schedule(u64::MAX, Arrival::Poisson, 0, 1);
+        let mut absurd = schedule(u64::MAX, Spacing::Poisson, 0, 1);
         absurd.skip_to(1_000_000_000);
         assert!(absurd.due_ns() >= 999_999_999);
     }
@@ -293,7 +293,7 @@ mod tests {
             from_ns in 0_u64..1_000_000,
             length_ns in 0_u64..3_000_000,
         ) {
-            let mut schedule = schedule(rate, Arrival::Fixed, place, flows);
+            let mut schedule = schedule(rate, Spacing::Fixed, place, flows);
             (0..taken).for_each(|_| schedule.take());
             let until_ns = from_ns + length_ns;
             let counted = schedule.due_between(from_ns, until_ns);
@@ -309,14 +309,14 @@ mod tests {
         #[test]
         fn what_is_due_before_a_time_is_what_can_be_taken(
             rate in prop_oneof![1_u64..3_000_000, Just(5_000_000_000), Just(u64::MAX)],
-            arrival in prop::sample::select(vec![Arrival::Fixed, Arrival::Poisson]),
+            spacing in prop::sample::select(vec![Spacing::Fixed, Spacing::Poisson]),
             (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),
             taken in 0_usize..20,
             skipped_ns in prop::option::of(0_u64..2_000_000),
             until_ns in 0_u64..3_000_000,
             most in 0_u64..100,
         ) {
-            let mut schedule = schedule(rate, arrival, place, flows);
+            let mut schedule = schedule(rate, spacing, place, flows);
             (0..taken).for_each(|_| schedule.take());
             schedule.skip_to(skipped_ns.unwrap_or(0));
             let counted = schedule.due_before(until_ns, most);
@@ -334,7 +334,7 @@ mod tests {
             flows in 1_u64..50,
             each in 1_usize..50,
         ) {
-            let of_flow = |place| dues(schedule(rate, Arrival::Fixed, place, flows), each);
+            let of_flow = |place| dues(schedule(rate, Spacing::Fixed, place, flows), each);
             let mut all: Vec<u64> = (0..flows).flat_map(of_flow).collect();
             all.sort_unstable();
             let expected = (0..all.len() as u128)

@@ -4,9 +4,9 @@
 use super::clock::Clock;
 use super::options::Options;
 use super::outages::Outages;
-use super::pacing::{Arrival, Schedule};
+use super::pacing::{Schedule, Spacing};
 use super::pattern::{MessageName, Pattern};
-use super::tally::{InFlight, Tally};
+use super::recorder::{InFlight, Recorder};
 use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
 
@@ -25,7 +25,7 @@ pub(super) struct Run {
     pub(super) pattern: Pattern,
     /// Holds one read, or one write.
     pub(super) scratch: Box<[u8]>,
-    pub(super) tally: Tally,
+    pub(super) recorder: Recorder,
     pub(super) outages: Outages,
     pub(super) target: ResolvedEndpoint,
     pub(super) length_bytes: usize,
@@ -45,7 +45,7 @@ pub(super) struct Run {
     remaining: Option<u64>,
     /// Measured messages that were asked for.
     count: Option<u64>,
-    rate: Option<(u64, Arrival)>,
+    rate: Option<(u64, Spacing)>,
     /// One a flow in an open loop; a flow that could not be opened has none.
     paces: Vec<Option<Pace>>,
 }
@@ -89,14 +89,14 @@ impl Run {
             true => SCRATCH_BYTES,
             false => SCRATCH_BYTES.max(options.length_bytes) + 1,
         };
-        let mut tally = Tally::new();
-        tally.trains.asked = options.asks_for_trains();
-        tally.has_warmup = !options.warmup.is_zero();
+        let mut recorder = Recorder::new();
+        recorder.trains.asked = options.asks_for_trains();
+        recorder.has_warmup = !options.warmup.is_zero();
         Run {
             clock,
             pattern: Pattern::new(),
             scratch: vec![0; scratch_bytes].into(),
-            tally,
+            recorder,
             outages: Outages::default(),
             target: options.target.clone(),
             length_bytes: options.length_bytes,
@@ -110,7 +110,7 @@ impl Run {
             end_ns: u64::MAX,
             remaining: options.count,
             count: options.count,
-            rate: options.rate.map(|rate| (rate, options.arrival)),
+            rate: options.rate.map(|rate| (rate, options.spacing)),
             paces: Vec::new(),
         }
     }
@@ -124,15 +124,15 @@ impl Run {
     /// Begins to send at `start_ns` on these flows (of which there are `flows` in all).
     pub(super) fn start(&mut self, start_ns: u64, measure_from_ns: u64, open: &[u32], flows: u32) {
         self.is_sending = true;
-        self.tally.measure_from_ns = measure_from_ns;
+        self.recorder.measure_from_ns = measure_from_ns;
         self.outages = Outages::of(flows, measure_from_ns);
         (0..flows).for_each(|flow| self.outages.begin(flow, start_ns));
         open.iter().for_each(|flow| self.outages.end(*flow, start_ns, u64::MAX));
-        let Some((rate, arrival)) = self.rate else { return };
+        let Some((rate, spacing)) = self.rate else { return };
         self.paces = (0..flows).map(|_| None).collect();
         for (place, flow) in (0..).zip(open) {
             let place = (place, open.len() as u64);
-            let schedule = Schedule::new(rate, arrival, place, start_ns);
+            let schedule = Schedule::new(rate, spacing, place, start_ns);
             self.paces[*flow as usize] =
                 Some(Pace { schedule, ideal_free_ns: start_ns, stage: Stage::Here });
         }
@@ -141,7 +141,7 @@ impl Run {
     /// Sends nothing that is due from now on.
     pub(super) fn end_at(&mut self, end_ns: u64) {
         self.end_ns = self.end_ns.min(end_ns);
-        self.tally.end_ns = self.end_ns;
+        self.recorder.end_ns = self.end_ns;
     }
 
     pub(super) fn end_ns(&self) -> u64 {
@@ -159,7 +159,7 @@ impl Run {
         let (count, (rate, _)) = (self.count?, self.rate?);
         let length_ns = (u128::from(count) * 1_000_000_000).div_ceil(u128::from(rate));
         let length_ns = u64::try_from(length_ns).unwrap_or(u64::MAX);
-        Some(self.tally.measure_from_ns.saturating_add(length_ns))
+        Some(self.recorder.measure_from_ns.saturating_add(length_ns))
     }
 
     pub(super) fn is_open_loop(&self) -> bool {
@@ -176,7 +176,7 @@ impl Run {
             Some(_) => return Admission::Closed,
             None => now_ns,
         };
-        if due_ns >= self.end_ns || (self.is_spent() && self.tally.is_measured(due_ns)) {
+        if due_ns >= self.end_ns || (self.is_spent() && self.recorder.is_measured(due_ns)) {
             return Admission::Closed;
         }
         if due_ns > now_ns {
@@ -194,10 +194,10 @@ impl Run {
         if let Some(pace) = pace {
             pace.schedule.take();
             ideal_ns = intended_ns.max(pace.ideal_free_ns);
-            self.tally.begun(intended_ns, pace.ideal_free_ns, now_ns);
+            self.recorder.begun(intended_ns, pace.ideal_free_ns, now_ns);
         }
-        if self.tally.is_measured(intended_ns) {
-            self.tally.begun_ns_last = now_ns;
+        if self.recorder.is_measured(intended_ns) {
+            self.recorder.begun_ns_last = now_ns;
             self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
         }
         InFlight { intended_ns, sent_ns: now_ns, ideal_ns, is_scheduled }
@@ -227,7 +227,7 @@ impl Run {
         let Some(remaining) = self.remaining.filter(|remaining| *remaining < all) else {
             return usize::try_from(all).unwrap_or(usize::MAX);
         };
-        let of_warmup = due(until_ns.min(self.tally.measure_from_ns));
+        let of_warmup = due(until_ns.min(self.recorder.measure_from_ns));
         usize::try_from(all.min(of_warmup + remaining)).unwrap_or(usize::MAX)
     }
 
@@ -257,10 +257,10 @@ impl Run {
 
     /// A flow has its connection, for the first time or `again`.
     pub(super) fn connected(&mut self, flow: u32, again: bool, now_ns: u64) {
-        let flows = &mut self.tally.flows;
+        let flows = &mut self.recorder.flows;
         flows.opened += 1;
         flows.reconnected += u64::from(again);
-        self.tally.flows_open += 1;
+        self.recorder.flows_open += 1;
         self.outages.end(flow, now_ns, self.end_ns);
         self.lose_due_of(flow as usize, now_ns);
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize)
@@ -278,7 +278,7 @@ impl Run {
 
     fn lose_due_of(&mut self, flow: usize, now_ns: u64) {
         let until_ns = now_ns.min(self.end_ns);
-        let from_ns = self.tally.measure_from_ns;
+        let from_ns = self.recorder.measure_from_ns;
         let Some(Some(pace)) = self.paces.get_mut(flow) else { return };
         if pace.stage != Stage::Away {
             return;
@@ -288,7 +288,7 @@ impl Run {
         let measured = measured.min(self.remaining.unwrap_or(u64::MAX));
         pace.schedule.skip_to(until_ns);
         self.remaining = self.remaining.map(|remaining| remaining - measured);
-        self.tally.lost_without_connection(of_warmup, measured);
+        self.recorder.lost_without_connection(of_warmup, measured);
     }
 
     /// Whether messages that were due before the end are still to be sent.
@@ -300,7 +300,7 @@ impl Run {
 
     /// Measured messages that were due before the end and were never begun.
     pub(super) fn unsent(&self) -> u64 {
-        let from_ns = self.tally.measure_from_ns;
+        let from_ns = self.recorder.measure_from_ns;
         let unsent = |pace: &Pace| pace.schedule.due_between(from_ns, self.end_ns);
         let due = self.paces.iter().flatten().map(unsent).fold(0, u64::saturating_add);
         due.min(self.remaining.unwrap_or(u64::MAX))
@@ -341,14 +341,14 @@ impl Run {
     pub(super) fn is_too_late(&mut self, message: InFlight, now_ns: u64) -> bool {
         let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
         if is_old {
-            self.tally.watch.look(now_ns, self.tally.measure_from_ns);
+            self.recorder.watch.look(now_ns, self.recorder.measure_from_ns);
         }
         is_old && self.is_overdue(message, now_ns)
     }
 
     /// How much of the time from `from_ns` to `now_ns` the loop could turn.
     pub(super) fn age_ns(&self, from_ns: u64, now_ns: u64) -> u64 {
-        let paused_ns = self.tally.watch.paused_ns(from_ns, now_ns);
+        let paused_ns = self.recorder.watch.paused_ns(from_ns, now_ns);
         now_ns.saturating_sub(from_ns).saturating_sub(paused_ns)
     }
 
@@ -356,7 +356,7 @@ impl Run {
     pub(super) fn unasked(&mut self, flow: u32, bytes: &[u8], now_ns: u64) {
         let (flow, received) = (u64::from(flow), bytes.first().copied());
         let difference = Difference { flow, message: None, offset: 0, sent: None, received };
-        self.tally.unasked(difference, now_ns);
+        self.recorder.unasked(difference, now_ns);
     }
 
     /// What to report of an echo that differs at `offset`, where `came` is what came there.

@@ -24,7 +24,7 @@ impl<O: Observer> Generator<O> {
 
     /// The share of the load that was made, of what was planned.
     pub(super) fn load_made(&self, planned_ns: Option<u64>) -> f64 {
-        let sent = self.run.tally.measured.sent;
+        let sent = self.run.recorder.measured.sent;
         match (self.options.rate, self.options.count) {
             (None, Some(_)) if self.run.is_spent() => return 1.0,
             (None, Some(count)) if planned_ns.is_none() => return ratio(sent, count).min(1.0),
@@ -34,7 +34,7 @@ impl<O: Observer> Generator<O> {
         if end_ns == u64::MAX {
             return 0.0; // it ended before it began to send
         }
-        let window_ns = end_ns.saturating_sub(self.course.measure_from_ns);
+        let window_ns = end_ns.saturating_sub(self.phases.measure_from_ns);
         let silence = ratio(self.silent_ns_at_end(), window_ns).min(1.0);
         let up_share = self.run.outages.up_share(end_ns).min(1.0 - silence);
         match planned_ns.filter(|planned_ns| *planned_ns > window_ns) {
@@ -46,17 +46,17 @@ impl<O: Observer> Generator<O> {
     /// For how long before its end a closed loop heard no echo on any flow, nor in the drain. All
     /// its messages were then in flight and lost, so that no more were sent.
     fn silent_ns_at_end(&self) -> u64 {
-        let (tally, end_ns) = (&self.run.tally, self.run.end_ns());
-        if self.run.is_open_loop() || tally.measured.lost == 0 || end_ns == u64::MAX {
+        let (recorder, end_ns) = (&self.run.recorder, self.run.end_ns());
+        if self.run.is_open_loop() || recorder.measured.lost == 0 || end_ns == u64::MAX {
             return 0;
         }
-        let heard_ns = tally.heard_ns_last.unwrap_or(0).max(self.course.measure_from_ns);
+        let heard_ns = recorder.heard_ns_last.unwrap_or(0).max(self.phases.measure_from_ns);
         end_ns.saturating_sub(heard_ns)
     }
 
     /// Why less load was made than was asked for, in one line.
     pub(super) fn why_less(&self, load_made: f64) -> String {
-        let flows = &self.run.tally.flows;
+        let flows = &self.run.recorder.flows;
         let ends = [
             ("connections refused", flows.refused),
             ("reset by the peer", flows.reset),
@@ -66,7 +66,7 @@ impl<O: Observer> Generator<O> {
             ("connections failed on this host", flows.failed_locally),
         ];
         let ends = ends.into_iter().filter(|(_, count)| *count > 0);
-        let losses = self.run.tally.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
+        let losses = self.run.recorder.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
         let losses: Vec<String> =
             losses.map(|(cause, count)| format!("messages lost as {cause}: {count}")).collect();
         let mut causes: Vec<String> =
@@ -83,7 +83,7 @@ impl<O: Observer> Generator<O> {
 
     /// What lost most of the messages that were sent, or could not be.
     pub(super) fn why_not_sent(&self) -> Option<&'static str> {
-        let causes = self.run.tally.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
+        let causes = self.run.recorder.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
         causes.max_by_key(|(_, count)| *count).map(|(cause, _)| cause)
     }
 }

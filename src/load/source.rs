@@ -7,9 +7,9 @@ use mio::Interest;
 
 use super::datagram::DatagramMover;
 use super::mover::{Mover, Step};
+use super::recorder::InFlight;
 use super::run::Run;
 use super::stream::StreamMover;
-use super::tally::InFlight;
 use crate::measured::LossCause;
 use crate::reactor;
 use crate::readiness::Readiness;

@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use super::mover::{Mover, Step};
 use super::pattern::MessageName;
+use super::recorder::InFlight;
 use super::run::{Admission, QUICK_BYTES_MAX, Run};
-use super::tally::InFlight;
 use crate::readiness::Readiness;
 
 /// Reads of one slice, and writes: with the scratch buffer of 64 KiB a flow moves 256 KiB each way
@@ -82,7 +82,7 @@ impl StreamMover {
     }
 
     fn begin(&mut self, message: InFlight, run: &mut Run) {
-        run.tally.sent(message.intended_ns);
+        run.recorder.sent(message.intended_ns);
         self.unanswered.push_back(message);
         self.begun += 1;
     }
@@ -152,7 +152,7 @@ impl StreamMover {
                 self.compare(now, message, run);
             }
             if self.overdue == 0 {
-                run.tally.bytes_received(count, message.intended_ns);
+                run.recorder.bytes_received(count, message.intended_ns);
             }
             self.read_bytes += count;
             bytes = later;
@@ -169,7 +169,7 @@ impl StreamMover {
             self.is_corrupted = true;
             let byte = came[offset - self.read_bytes];
             let difference = run.difference(name, offset, Some(byte));
-            run.tally.differs(difference, run.tally.is_measured(message.intended_ns));
+            run.recorder.differs(difference, run.recorder.is_measured(message.intended_ns));
         }
     }
 
@@ -180,15 +180,15 @@ impl StreamMover {
         self.is_corrupted = false;
         if self.overdue > 0 {
             self.overdue -= 1;
-            run.tally.late(run.tally.is_measured(message.intended_ns), now_ns);
+            run.recorder.late(run.recorder.is_measured(message.intended_ns), now_ns);
         } else if self.answered(message, run, now_ns) {
-            run.tally.received(message, now_ns);
+            run.recorder.received(message, now_ns);
         }
     }
 
     /// Bytes that no message waits for: a greeting, or an echo come twice. Counted once a time.
     fn take_excess(&mut self, bytes: &[u8], now_ns: u64, run: &mut Run) {
-        run.tally.heard_ns_last = Some(now_ns);
+        run.recorder.heard_ns_last = Some(now_ns);
         if !run.verify || self.has_excess {
             return;
         }
@@ -238,7 +238,7 @@ impl StreamMover {
                     readiness.clear_writable();
                     self.is_held_up = true;
                     if !run.is_open_loop() && self.in_flight() < run.in_flight_max {
-                        run.tally.waits_for_room(run.clock.now_ns());
+                        run.recorder.waits_for_room(run.clock.now_ns());
                     }
                 }
                 Err(error) => return Err(error),
@@ -283,7 +283,7 @@ impl StreamMover {
             let first = self.begun - self.unanswered.len() as u64;
             let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
             let message = at.and_then(|at| self.unanswered.get(at));
-            run.tally.bytes_sent(now, message.map_or(u64::MAX, |message| message.intended_ns));
+            run.recorder.bytes_sent(now, message.map_or(u64::MAX, |message| message.intended_ns));
             let is_whole = offset + now == run.length_bytes;
             self.written = if is_whole { (number + 1, 0) } else { (number, offset + now) };
             count -= now;

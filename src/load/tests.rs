@@ -45,7 +45,7 @@ fn who_is_reset_before_he_knows_that_he_is_connected_was_connected() {
     let (listener, options) = rig::tcp(1);
     let mut rig = rig::Rig::new(options);
     rig.turn_until("the connection is begun", |rig| !rig.reactor.sources().is_empty());
-    assert_eq!(rig.generator().run.tally.flows.opened, 0, "nobody has looked yet");
+    assert_eq!(rig.generator().run.recorder.flows.opened, 0, "nobody has looked yet");
     drop(listener);
     let (findings, _) = rig.finish();
     let flows = findings.flows;

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::tally::InFlight;
+use super::recorder::InFlight;
 
 /// Messages whose fate is remembered beyond their answer, to tell a duplicate from a late answer.
 /// An echo from before that counts as late if any message sent later was given up.
@@ -33,7 +33,7 @@ pub(super) struct Window {
 
 /// What an echo is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum EchoKind {
     /// The answer. `is_overtaken`: one to a later message came before.
     Answer {
         /// What it answers.
@@ -128,9 +128,9 @@ impl Window {
     }
 
     /// Notes that the echo of this message has come.
-    pub(super) fn arrived(&mut self, number: u64) -> Arrival {
+    pub(super) fn arrived(&mut self, number: u64) -> EchoKind {
         if number >= self.next {
-            return Arrival::Unknown;
+            return EchoKind::Unknown;
         }
         let is_remembered = self.next - number <= HISTORY as u64;
         let fate = &self.fates[slot(number)];
@@ -143,11 +143,11 @@ impl Window {
             let is_overtaken = self.answered_max.is_some_and(|max| number < max);
             self.answered_max = self.answered_max.max(Some(number));
             let message = self.outstanding.remove(at).expect("the position was found").1;
-            return Arrival::Answer { message, is_overtaken };
+            return EchoKind::Answer { message, is_overtaken };
         }
         match before & ANSWERED != 0 {
-            true => Arrival::Duplicate { is_measured },
-            false => Arrival::Late { is_measured },
+            true => EchoKind::Duplicate { is_measured },
+            false => EchoKind::Late { is_measured },
         }
     }
 }
@@ -176,8 +176,8 @@ mod tests {
         window
     }
 
-    fn answer(is_overtaken: bool) -> Arrival {
-        Arrival::Answer { message: MESSAGE, is_overtaken }
+    fn answer(is_overtaken: bool) -> EchoKind {
+        EchoKind::Answer { message: MESSAGE, is_overtaken }
     }
 
     /// case B3
@@ -194,9 +194,9 @@ mod tests {
     fn a_late_answer_never_answers_a_newer_message() {
         let mut window = window(2);
         window.give_up_oldest();
-        assert_eq!(window.arrived(0), Arrival::Late { is_measured: true });
+        assert_eq!(window.arrived(0), EchoKind::Late { is_measured: true });
         assert_eq!(window.len(), 1);
-        assert_eq!(window.arrived(0), Arrival::Duplicate { is_measured: true });
+        assert_eq!(window.arrived(0), EchoKind::Duplicate { is_measured: true });
         assert_eq!(window.arrived(1), answer(false));
     }
 
@@ -208,17 +208,17 @@ mod tests {
         for number in 0..3 {
             assert_eq!(window.arrived(number), answer(false));
         }
-        assert_eq!(window.arrived(0), Arrival::Duplicate { is_measured: false });
-        assert_eq!(window.arrived(1), Arrival::Duplicate { is_measured: true });
-        assert_eq!(window.arrived(2), Arrival::Duplicate { is_measured: true });
+        assert_eq!(window.arrived(0), EchoKind::Duplicate { is_measured: false });
+        assert_eq!(window.arrived(1), EchoKind::Duplicate { is_measured: true });
+        assert_eq!(window.arrived(2), EchoKind::Duplicate { is_measured: true });
         window.give_up_oldest(); // number 3
-        assert_eq!(window.arrived(2), Arrival::Late { is_measured: true });
+        assert_eq!(window.arrived(2), EchoKind::Late { is_measured: true });
     }
 
     #[test]
     fn a_number_that_was_never_sent_is_unknown() {
-        assert_eq!(window(2).arrived(2), Arrival::Unknown);
-        assert_eq!(window(0).arrived(0), Arrival::Unknown);
+        assert_eq!(window(2).arrived(2), EchoKind::Unknown);
+        assert_eq!(window(0).arrived(0), EchoKind::Unknown);
     }
 
     #[test]
@@ -227,8 +227,8 @@ mod tests {
         window.sent(MESSAGE, false);
         window.sent(MESSAGE, true);
         window.give_up_oldest();
-        assert_eq!(window.arrived(0), Arrival::Late { is_measured: false });
-        assert_eq!(window.arrived(0), Arrival::Duplicate { is_measured: false });
+        assert_eq!(window.arrived(0), EchoKind::Late { is_measured: false });
+        assert_eq!(window.arrived(0), EchoKind::Duplicate { is_measured: false });
     }
 
     proptest! {
@@ -243,16 +243,16 @@ mod tests {
             let (mut answered, mut duplicated, mut unknown) = (0, 0, 0);
             for number in &arrivals {
                 match window.arrived(*number) {
-                    Arrival::Answer { .. } => {
+                    EchoKind::Answer { .. } => {
                         prop_assert!(seen.insert(*number));
                         answered += 1;
                     }
-                    Arrival::Duplicate { .. } => {
+                    EchoKind::Duplicate { .. } => {
                         prop_assert!(seen.contains(number));
                         duplicated += 1;
                     }
-                    Arrival::Unknown => unknown += 1,
-                    Arrival::Late { .. } => prop_assert!(false, "none was given up"),
+                    EchoKind::Unknown => unknown += 1,
+                    EchoKind::Late { .. } => prop_assert!(false, "none was given up"),
                 }
             }
             prop_assert_eq!(answered + duplicated + unknown, arrivals.len());

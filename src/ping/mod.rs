@@ -157,7 +157,7 @@ impl fmt::Display for Loss {
 
 /// What became of all probes.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Results {
     /// Probes, those included that could not leave: they are lost, and so were `sent`.
     pub messages: Messages,
     /// The time of each answer that came in time, the damaged ones included.
@@ -172,7 +172,7 @@ pub struct Outcome {
     pub is_cut_short: bool,
 }
 
-impl Outcome {
+impl Results {
     /// Whether an echo came back, even a late one. An answer that differs from what was sent is
     /// none: the peer may be another kind of service.
     pub fn has_come_back(&self) -> bool {
@@ -231,6 +231,6 @@ pub fn ping<'a>(
     options: &Options,
     controls: impl Into<Controls<'a>>,
     on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Outcome, Error> {
+) -> Result<Results, Error> {
     run::run(options, controls.into(), on_event)
 }

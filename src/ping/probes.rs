@@ -30,7 +30,7 @@ struct Probe {
 
 /// What an echo is to its probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum EchoKind {
     /// The answer.
     InTime { time: Duration, is_reordered: bool },
     /// The probe was lost meanwhile.
@@ -209,10 +209,10 @@ impl Probes {
 
     /// Judges an echo of a probe that was sent. Those that had had their time when it came were
     /// given up before, by [`Probes::expire`].
-    pub(super) fn answer(&mut self, number: u64, at: Instant) -> Verdict {
+    pub(super) fn answer(&mut self, number: u64, at: Instant) -> EchoKind {
         let Some(probe) = self.remembered.get(self.index(number)).copied() else {
             self.messages.late += 1;
-            return Verdict::Forgotten;
+            return EchoKind::Forgotten;
         };
         let time = at.saturating_duration_since(probe.since);
         match probe.fate {
@@ -223,17 +223,17 @@ impl Probes {
                 self.messages.received += 1;
                 self.latency.record(duration_ns(time));
                 self.settle(number, Fate::Answered);
-                Verdict::InTime { time, is_reordered }
+                EchoKind::InTime { time, is_reordered }
             }
             Fate::Answered => {
                 self.messages.duplicated += 1;
-                Verdict::Duplicate { time }
+                EchoKind::Duplicate { time }
             }
             Fate::Lost | Fate::Waiting => {
                 self.messages.late += 1;
                 // One more echo of it will be a duplicate.
                 self.set_fate(number, Fate::Answered);
-                Verdict::Late { time }
+                EchoKind::Late { time }
             }
         }
     }

@@ -14,7 +14,7 @@ use super::link::Link;
 use super::payload::Payload;
 use super::probes::{Fate, Probes};
 use super::wait::{TIME_MAX, Woken, wait};
-use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Outcome};
+use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Results};
 use crate::client::connect::{ConnectError, failure};
 use crate::endpoint::{ResolvedEndpoint, Transport, look_up_timed_out};
 use crate::error::{Error, reason};
@@ -28,13 +28,13 @@ pub(super) fn run(
     options: &Options,
     controls: Controls<'_>,
     mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Outcome, Error> {
+) -> Result<Results, Error> {
     if !(1..=LENGTH_MAX).contains(&options.length) {
         return Err(Error::new("ping", &options.endpoint, ErrorKind::InvalidInput)
             .hint(format!("a probe has 1 to {LENGTH_MAX} bytes")));
     }
     let Some(addrs) = look_up(options, controls, &mut on_event)? else {
-        return Ok(Outcome {
+        return Ok(Results {
             messages: Messages::default(),
             latency: Distribution::new(),
             losses: Vec::new(),
@@ -365,12 +365,12 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         error.kind() == ErrorKind::ConnectionRefused && self.is_udp()
     }
 
-    fn end(self) -> Outcome {
+    fn end(self) -> Results {
         let is_cut_short =
             self.options.count.is_some() && !(self.has_made_all() && self.probes.unsettled() == 0);
         let elapsed = self.started_at.elapsed();
         let Figures { messages, latency } = self.probes.end();
         let (losses, intact) = (self.losses, self.intact);
-        Outcome { messages, latency, losses, intact, elapsed, is_cut_short }
+        Results { messages, latency, losses, intact, elapsed, is_cut_short }
     }
 }

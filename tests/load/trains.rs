@@ -129,7 +129,7 @@ fn an_open_loop_goes_in_trains_where_it_is_behind_and_keeps_its_counts() {
     assert_eq!(findings.service_time.unwrap().count(), COUNT);
     let poisson = |options| Options {
         rate: Some(200_000),
-        arrival: resound::load::Arrival::Poisson,
+        spacing: resound::load::Spacing::Poisson,
         ..options
     };
     all_of(&run_on_trains(poisson, 5_000, 100), 5_000);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
-use resound::load::{Arrival, Options};
+use resound::load::{Options, Spacing};
 use resound::measured::{Assertion, Mode, PercentileList, Report};
 use resound::reactor::Spin;
 use resound::report::Format;
@@ -75,7 +75,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Spacing of an open loop
     #[arg(long, value_name = "SPACING", default_value = "fixed", requires = "rate")]
-    pub(super) arrival: ArrivalName,
+    pub(super) arrival: SpacingName,
 
     /// What a message is: an echo, or a connection with one echo
     #[arg(long, value_name = "MODE", default_value = "echo")]
@@ -157,7 +157,7 @@ pub(super) enum TransportName {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ArrivalName {
+pub(super) enum SpacingName {
     Fixed,
     Poisson,
 }
@@ -275,10 +275,10 @@ impl Arguments {
         }
     }
 
-    fn arrival(&self) -> Arrival {
+    fn spacing(&self) -> Spacing {
         match self.arrival {
-            ArrivalName::Fixed => Arrival::Fixed,
-            ArrivalName::Poisson => Arrival::Poisson,
+            SpacingName::Fixed => Spacing::Fixed,
+            SpacingName::Poisson => Spacing::Poisson,
         }
     }
 
@@ -297,7 +297,7 @@ impl Arguments {
             duration: self.duration(),
             count: self.count,
             rate: self.rate,
-            arrival: self.arrival(),
+            spacing: self.spacing(),
             mode: self.mode(),
             reconnect: self.reconnect,
             warmup: self.warmup,

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use resound::measured::Report;
 use resound::report::{Format, write_csv, write_hgrm};
 
-use super::course::begin_log;
+use super::progress::begin_log;
 
 /// As many as Linux follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;

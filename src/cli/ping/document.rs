@@ -2,7 +2,7 @@
 //! nanoseconds.
 
 use resound::measured::{Messages, PROGRAM, PercentileList, Status, Summary, VERSION};
-use resound::ping::{Options, Outcome};
+use resound::ping::{Options, Results};
 use resound::units::duration_ns;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ struct Document<'a> {
 }
 
 /// The document of a run, or of one that could not be.
-pub(super) fn json(options: &Options, outcome: Result<&Outcome, &resound::Error>) -> String {
+pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>) -> String {
     let mut document = Document {
         endpoint: Some(options.endpoint.to_string()),
         length: options.length,
@@ -62,7 +62,7 @@ pub(crate) fn error_document(message: &str) -> String {
     text(&Document { error: Some(message.to_owned()), ..empty() })
 }
 
-fn nothing_came_back(outcome: &Outcome) -> String {
+fn nothing_came_back(outcome: &Results) -> String {
     if let Some(said) = all_corrupted(outcome) {
         return said;
     }

@@ -1,7 +1,7 @@
 //! The lines at the end of a ping.
 
 use resound::measured::{Messages, PercentileList, Summary};
-use resound::ping::{Figures, Options, Outcome};
+use resound::ping::{Figures, Options, Results};
 use resound::report::time_text;
 use resound::units::duration_ns;
 
@@ -9,7 +9,7 @@ use resound::units::duration_ns;
 const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
 
 /// What became of the probes, and how long answers took.
-pub(super) fn write_summary(options: &Options, outcome: &Outcome) -> String {
+pub(super) fn write_summary(options: &Options, outcome: &Results) -> String {
     let summary = outcome.latency.summary(&PercentileList::default());
     let mut lines = vec![
         String::new(),
@@ -35,7 +35,7 @@ pub(super) fn write_summary(options: &Options, outcome: &Outcome) -> String {
 }
 
 /// Why answers do not make a success, if none of them was an echo.
-pub(super) fn all_corrupted(outcome: &Outcome) -> Option<String> {
+pub(super) fn all_corrupted(outcome: &Results) -> Option<String> {
     let corrupted = outcome.messages.corrupted;
     outcome
         .is_all_corrupted()

@@ -4,8 +4,8 @@
 use super::DatagramMover;
 use crate::load::mover::Mover;
 use crate::load::opening::RETRY_NS;
+use crate::load::recorder::InFlight;
 use crate::load::run::Run;
-use crate::load::tally::InFlight;
 use crate::measured::LossCause;
 
 impl DatagramMover {
@@ -44,7 +44,7 @@ impl DatagramMover {
         if self.unsent.take().is_some() {
             run.freed(self.flow, now_ns);
         }
-        run.tally.sent_and_lost(message, cause, now_ns);
+        run.recorder.sent_and_lost(message, cause, now_ns);
         if run.is_open_loop() {
             self.go_out(run, now_ns);
         } else {
@@ -80,7 +80,7 @@ impl DatagramMover {
     fn count_refusal(&mut self, cause: LossCause, run: &mut Run) {
         if cause == LossCause::Refused && !self.was_refused {
             self.was_refused = true;
-            run.tally.flows.refused += 1;
+            run.recorder.flows.refused += 1;
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 
 use super::{DatagramMover, Wire};
 use crate::load::pattern::MessageName;
+use crate::load::recorder::InFlight;
 use crate::load::run::{Admission, Run};
-use crate::load::tally::InFlight;
 use crate::measured::LossCause;
 
 /// Datagrams sent in one slice: see [`RECEIVES_PER_SLICE`](super::RECEIVES_PER_SLICE).
@@ -24,7 +24,7 @@ pub(super) const TRAIN_BYTES_MAX: usize = 65_507;
 pub(super) const ERRORS_PER_SEND: usize = 3;
 
 /// What became of a send.
-enum Outcome {
+enum SendResult {
     /// The socket took so many messages.
     Taken(usize),
     /// The socket takes nothing for now.
@@ -59,18 +59,18 @@ impl DatagramMover {
                 },
             };
             let count = match self.send_some(wire, 1 + company, run) {
-                Ok(Outcome::Taken(count)) => count,
-                Ok(Outcome::NotNow) => {
+                Ok(SendResult::Taken(count)) => count,
+                Ok(SendResult::NotNow) => {
                     self.keep(message, run);
                     return Ok(true);
                 }
-                Ok(Outcome::Failed(cause)) => {
+                Ok(SendResult::Failed(cause)) => {
                     self.lose_unsent(message, cause, run, now_ns);
                     sent += 1;
                     continue;
                 }
                 Err(error) => {
-                    run.tally.not_taken(message);
+                    run.recorder.not_taken(message);
                     return Err(error);
                 }
             };
@@ -84,8 +84,8 @@ impl DatagramMover {
                 let message = run.begin_next(self.flow, now_ns);
                 self.sent(message, run);
             }
-            run.tally.trains.sends += 1;
-            run.tally.trains.sent += count as u64;
+            run.recorder.trains.sends += 1;
+            run.recorder.trains.sent += count as u64;
             sent += count;
         }
         Ok(false)
@@ -94,7 +94,7 @@ impl DatagramMover {
     /// Keeps a message that the socket does not take for now.
     fn keep(&mut self, message: InFlight, run: &mut Run) {
         if self.unsent.is_none() && !run.is_open_loop() {
-            run.tally.waits_for_room(message.sent_ns);
+            run.recorder.waits_for_room(message.sent_ns);
         }
         self.unsent = Some(message);
     }
@@ -102,7 +102,7 @@ impl DatagramMover {
     /// How many messages may go with one that has been begun, so that it is no more than `most` in
     /// all: those that may be begun at this very moment.
     fn company(&self, most: usize, now_ns: u64, run: &Run) -> usize {
-        if !self.takes_trains || run.tally.trains.refused {
+        if !self.takes_trains || run.recorder.trains.refused {
             return 0;
         }
         let fitting = (TRAIN_BYTES_MAX / run.length_bytes).min(TRAIN_MAX).min(most);
@@ -110,14 +110,19 @@ impl DatagramMover {
     }
 
     fn sent(&mut self, message: InFlight, run: &mut Run) {
-        run.tally.sent(message.intended_ns);
-        run.tally.bytes_sent(run.length_bytes, message.intended_ns);
-        self.window.sent(message, run.tally.is_measured(message.intended_ns));
+        run.recorder.sent(message.intended_ns);
+        run.recorder.bytes_sent(run.length_bytes, message.intended_ns);
+        self.window.sent(message, run.recorder.is_measured(message.intended_ns));
     }
 
     /// Sends the next messages by one call. The socket takes all of them, none for now, or the
     /// first where trains turn out to be refused.
-    fn send_some(&mut self, wire: &impl Wire, count: usize, run: &mut Run) -> io::Result<Outcome> {
+    fn send_some(
+        &mut self,
+        wire: &impl Wire,
+        count: usize,
+        run: &mut Run,
+    ) -> io::Result<SendResult> {
         let length = run.length_bytes;
         let bytes = &mut run.scratch[..count * length];
         for (number, target) in (self.window.next_number()..).zip(bytes.chunks_exact_mut(length)) {
@@ -128,16 +133,16 @@ impl DatagramMover {
             match send_together(wire, &run.scratch[..count * length], length) {
                 Ok(()) => {
                     self.report_past(failure.as_ref(), run);
-                    return Ok(Outcome::Taken(count));
+                    return Ok(SendResult::Taken(count));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.report_past(failure.as_ref(), run);
                     self.is_blocked = true;
-                    return Ok(Outcome::NotNow);
+                    return Ok(SendResult::NotNow);
                 }
                 Err(error) if count > 1 && is_of_trains(&error) => {
-                    run.tally.trains.refused = true;
+                    run.recorder.trains.refused = true;
                     return self.send_some(wire, 1, run);
                 }
                 // Where the peer is gone, why there is no other is what counts.
@@ -145,14 +150,14 @@ impl DatagramMover {
             }
         }
         match failure {
-            None => Ok(Outcome::NotNow),
+            None => Ok(SendResult::NotNow),
             // There may be memory for one, where there is none for all.
             Some(_) if count > 1 => self.send_some(wire, 1, run),
             // A path that takes less than the message tells so of one that was sent before.
             Some(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !self.has_sent => {
                 Err(error)
             }
-            Some(error) => Ok(Outcome::Failed(LossCause::of(&error))),
+            Some(error) => Ok(SendResult::Failed(LossCause::of(&error))),
         }
     }
 

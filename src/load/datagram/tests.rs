@@ -183,8 +183,8 @@ impl Scene {
 
     #[track_caller]
     fn assert_counts(&self, expected: Messages) {
-        assert_eq!(self.run.tally.measured, expected);
-        assert_eq!(self.run.tally.in_flight(), self.mover.window.len() as u64);
+        assert_eq!(self.run.recorder.measured, expected);
+        assert_eq!(self.run.recorder.in_flight(), self.mover.window.len() as u64);
     }
 
     /// The messages that were sent, by the numbers in them.
@@ -199,7 +199,7 @@ impl Scene {
 
     /// Where the first wrong byte was: the message and the offset.
     fn difference(&self) -> Option<(Option<u64>, u64)> {
-        let difference = self.run.tally.first_difference.as_ref()?;
+        let difference = self.run.recorder.first_difference.as_ref()?;
         Some((difference.message, difference.offset))
     }
 }
@@ -264,7 +264,7 @@ fn a_late_answer_never_answers_a_newer_message() {
     scene.echo(&[1]);
     scene.at(TIMEOUT_NS + 7).step();
     scene.assert_counts(Messages { late: 1, ..messages(3, 1, 1) });
-    assert_eq!(scene.run.tally.latency().histogram().max(), 7);
+    assert_eq!(scene.run.recorder.latency().histogram().max(), 7);
 }
 
 #[test]
@@ -353,8 +353,8 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back() {
     scene.echo(&[0]);
     scene.step();
     scene.assert_counts(messages(2, 1, 0));
-    let lag = scene.run.tally.schedule_lag.histogram();
-    assert_eq!((scene.run.tally.held_back, lag.len()), (1, 2));
+    let lag = scene.run.recorder.schedule_lag.histogram();
+    assert_eq!((scene.run.recorder.held_back, lag.len()), (1, 2));
     assert!(lag.max() <= 1, "the generator was late for none: {}", lag.max());
 }
 

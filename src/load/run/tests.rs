@@ -29,7 +29,7 @@ fn started(options: &Options, measure_from_ns: u64, open: &[u32], flows: u32) ->
 fn begin(run: &mut Run, flow: u32, now_ns: u64) -> bool {
     let Admission::Begin(intended_ns) = run.admission(flow, 0, now_ns) else { return false };
     let message = run.begin(flow, intended_ns, now_ns);
-    run.tally.sent(message.intended_ns);
+    run.recorder.sent(message.intended_ns);
     true
 }
 
@@ -67,7 +67,7 @@ fn a_count_is_of_measured_messages_alone() {
     assert_eq!((0..50).filter(|now_ns| begin(&mut run, 0, *now_ns)).count(), 50);
     assert!(!run.is_spent());
     assert_eq!((100..150).filter(|now_ns| begin(&mut run, 0, *now_ns)).count(), 3);
-    assert_eq!((run.tally.warmup.sent, run.tally.measured.sent), (50, 3));
+    assert_eq!((run.recorder.warmup.sent, run.recorder.measured.sent), (50, 3));
 }
 
 /// A message is of the warm-up or measured by when it was due, not by when it could be sent.
@@ -76,8 +76,8 @@ fn what_was_due_in_the_warm_up_stays_of_the_warm_up_though_it_goes_later() {
     let options = Options { count: Some(2), ..open_loop(1_000_000, 9) };
     let mut run = started(&options, 5_000, &[0], 1);
     assert_eq!((0..20).filter(|_| begin(&mut run, 0, 50_000)).count(), 7);
-    assert_eq!((run.tally.warmup.sent, run.tally.measured.sent), (5, 2));
-    assert_eq!(run.tally.schedule_lag.count(), 2);
+    assert_eq!((run.recorder.warmup.sent, run.recorder.measured.sent), (5, 2));
+    assert_eq!(run.recorder.schedule_lag.count(), 2);
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn only_what_was_due_before_the_flow_was_free_is_held_back() {
     begin(&mut run, 0, 0);
     run.freed(0, 3_000);
     (0..4).for_each(|_| assert!(begin(&mut run, 0, 10_000)));
-    assert_eq!(run.tally.held_back, 2, "due at 1,000 and 2,000");
-    let lag = run.tally.schedule_lag.histogram();
+    assert_eq!(run.recorder.held_back, 2, "due at 1,000 and 2,000");
+    let lag = run.recorder.schedule_lag.histogram();
     assert_eq!((lag.len(), lag.max() / 10), (5, 700), "at 3,000 it was free");
 }
 
@@ -170,8 +170,8 @@ fn a_late_message_does_not_excuse_those_behind_it() {
         now_ns += 10;
         run.freed_by(0, message, now_ns);
     }
-    assert_eq!(run.tally.held_back, 0, "each is answered before the next is due");
-    let lag = run.tally.schedule_lag.histogram();
+    assert_eq!(run.recorder.held_back, 0, "each is answered before the next is due");
+    let lag = run.recorder.schedule_lag.histogram();
     assert!(lag.len() == 8 && lag.min() >= 3_000, "10,070 - 7,000 is the least: {}", lag.min());
 }
 
@@ -188,8 +188,8 @@ fn a_late_answer_is_not_the_generators_fault() {
         now_ns += 10;
         run.freed_by(0, message, now_ns);
     }
-    assert_eq!(run.tally.held_back, 7);
-    assert!(run.tally.schedule_lag.histogram().max() <= 1);
+    assert_eq!(run.recorder.held_back, 7);
+    assert!(run.recorder.schedule_lag.histogram().max() <= 1);
 }
 
 #[test]
@@ -231,11 +231,11 @@ proptest! {
             now_ns += step_ns;
             begin(&mut run, flow, now_ns);
         }
-        prop_assert!(run.tally.measured.sent <= count);
-        prop_assert_eq!(run.is_spent(), run.tally.measured.sent == count);
+        prop_assert!(run.recorder.measured.sent <= count);
+        prop_assert_eq!(run.is_spent(), run.recorder.measured.sent == count);
         // All that is left is begun once it is due, and then no more.
         while (0..5).any(|flow| begin(&mut run, flow, u64::MAX - 1)) {}
-        prop_assert_eq!(run.tally.measured.sent, count);
+        prop_assert_eq!(run.recorder.measured.sent, count);
         prop_assert!(run.is_spent());
     }
 }
@@ -254,8 +254,8 @@ proptest! {
         end_ns in prop::option::of(0_u64..120_000),
         most in 0_usize..70,
     ) {
-        let arrival = if is_poisson { Arrival::Poisson } else { Arrival::Fixed };
-        let options = Options { rate, arrival, count, ..closed_loop(depth) };
+        let spacing = if is_poisson { Spacing::Poisson } else { Spacing::Fixed };
+        let options = Options { rate, spacing, count, ..closed_loop(depth) };
         let mut run = started(&options, measure_from_ns, &[0, 1], 2);
         run.end_at(end_ns.unwrap_or(u64::MAX));
         let mut now_ns = 0;

@@ -83,9 +83,9 @@ impl Scene {
 
     #[track_caller]
     fn assert_counts(&self, sent: u64, received: u64, lost: u64) {
-        let measured = self.run.tally.measured;
+        let measured = self.run.recorder.measured;
         assert_eq!((measured.sent, measured.received, measured.lost), (sent, received, lost));
-        assert_eq!(self.run.tally.in_flight(), self.mover.in_flight() as u64);
+        assert_eq!(self.run.recorder.in_flight(), self.mover.in_flight() as u64);
     }
 
     /// The whole of some messages.
@@ -101,7 +101,7 @@ impl Scene {
 
     /// Where the first wrong byte was: the message and the offset.
     fn difference(&self) -> Option<(Option<u64>, u64)> {
-        let difference = self.run.tally.first_difference.as_ref()?;
+        let difference = self.run.recorder.first_difference.as_ref()?;
         Some((difference.message, difference.offset))
     }
 }
@@ -143,7 +143,7 @@ fn an_echo_in_pieces_of_one_byte_is_one_echo() {
     scene.peer.inputs.push_back(Echo(1));
     scene.step();
     scene.assert_counts(2, 1, 0);
-    assert_eq!(scene.run.tally.measured.corrupted, 0);
+    assert_eq!(scene.run.recorder.measured.corrupted, 0);
 }
 
 /// case B9
@@ -154,7 +154,7 @@ fn many_echoes_in_one_read_are_counted_one_by_one() {
     scene.assert_counts(500, 0, 0);
     scene.step();
     scene.assert_counts(1000, 500, 0);
-    assert_eq!(scene.run.tally.latency().count(), 500);
+    assert_eq!(scene.run.recorder.latency().count(), 500);
 }
 
 /// case S1
@@ -170,7 +170,7 @@ fn a_message_that_was_cut_by_a_full_socket_goes_on_where_it_was_cut() {
         scene.step();
     }
     assert!(scene.peer.written[..640] == scene.bytes(0..10));
-    assert_eq!(scene.run.tally.measured.corrupted, 0);
+    assert_eq!(scene.run.recorder.measured.corrupted, 0);
 }
 
 #[test]
@@ -200,11 +200,11 @@ fn a_slice_ends_after_so_many_reads_and_writes_and_says_that_it_goes_on() {
 fn messages_longer_than_the_scratch_buffer_go_and_come_in_pieces() {
     const LENGTH: usize = 200_001;
     let mut scene = Scene::new(LENGTH, 3);
-    while scene.run.tally.measured.received < 10 {
+    while scene.run.recorder.measured.received < 10 {
         scene.step();
     }
     assert!(scene.peer.written[..10 * LENGTH] == scene.bytes(0..10));
-    assert_eq!(scene.run.tally.measured.corrupted, 0);
+    assert_eq!(scene.run.recorder.measured.corrupted, 0);
     assert!(scene.mover.in_flight() <= 3);
 }
 
@@ -225,12 +225,12 @@ fn a_wrong_byte_is_found_with_its_message_and_its_place() {
     for (at, place) in [(0, (0, 0)), (7, (0, 7)), (30, (1, 10)), (59, (2, 19)), (64, (3, 4))] {
         let mut scene = Scene::new(20, 2);
         scene.peer.corrupted = Some(at);
-        while scene.run.tally.measured.received < 8 {
+        while scene.run.recorder.measured.received < 8 {
             scene.step();
         }
-        assert_eq!(scene.run.tally.measured.corrupted, 1);
+        assert_eq!(scene.run.recorder.measured.corrupted, 1);
         assert_eq!(scene.difference(), Some((Some(place.0), place.1)), "byte {at}");
-        let difference = scene.run.tally.first_difference.clone().unwrap();
+        let difference = scene.run.recorder.first_difference.clone().unwrap();
         assert_eq!(difference.sent, Some(scene.peer.written[at]));
         assert_eq!(difference.received, Some(scene.peer.written[at] ^ 0x10));
     }
@@ -246,7 +246,7 @@ fn a_message_with_many_wrong_bytes_in_many_pieces_is_corrupted_once() {
         scene.peer.inputs.push_back(wrong(count));
         scene.step();
     }
-    let measured = scene.run.tally.measured;
+    let measured = scene.run.recorder.measured;
     assert_eq!((measured.received, measured.corrupted, measured.sent), (1, 1, 2));
 }
 
@@ -257,7 +257,7 @@ fn without_verification_no_byte_is_compared() {
     scene.step();
     scene.peer.inputs.push_back(Bytes(&[0; 20]));
     scene.step();
-    assert_eq!(scene.run.tally.measured, messages(2, 1, 0));
+    assert_eq!(scene.run.recorder.measured, messages(2, 1, 0));
 }
 
 /// case B7: a greeting.
@@ -271,7 +271,7 @@ fn bytes_that_answer_nothing_are_counted_once_a_time() {
         scene.peer.inputs.push_back(Bytes(b"llo"));
         scene.step();
     }
-    assert_eq!(scene.run.tally.measured.corrupted, 1);
+    assert_eq!(scene.run.recorder.measured.corrupted, 1);
     assert_eq!(scene.difference(), Some((None, 0)));
 }
 
@@ -283,7 +283,7 @@ fn an_echo_come_twice_is_no_answer_to_the_next_message() {
     let twice = scene.bytes(0..1).repeat(2);
     scene.peer.inputs.push_back(Bytes(twice.leak()));
     scene.step();
-    assert_eq!(scene.run.tally.measured, Messages { corrupted: 1, ..messages(2, 1, 0) });
+    assert_eq!(scene.run.recorder.measured, Messages { corrupted: 1, ..messages(2, 1, 0) });
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn in_an_open_loop_a_message_goes_when_it_is_due_and_not_before() {
     scene.assert_counts(4, 1, 0);
     assert_eq!(scene.run.not_before_ns, Some(4_000));
     // They are as late as they are: 2,500, 1,500 and 500 ns after their time.
-    let lag = scene.run.tally.schedule_lag.histogram();
+    let lag = scene.run.recorder.schedule_lag.histogram();
     assert_eq!((lag.min(), lag.max() / 10, lag.len()), (0, 250, 4));
-    assert_eq!(scene.run.tally.held_back, 0);
+    assert_eq!(scene.run.recorder.held_back, 0);
 }

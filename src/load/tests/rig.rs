@@ -23,7 +23,7 @@ impl Tested for Generator<Notes> {
     const ALWAYS_HAS_DEADLINE: bool = true;
 
     fn state(&self) -> String {
-        format!("{:?}", self.course)
+        format!("{:?}", self.phases)
     }
 }
 

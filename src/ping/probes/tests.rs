@@ -33,10 +33,10 @@ fn a_late_echo_is_counted_apart_and_answers_no_newer_probe() {
     let at = after(start, 1100);
     assert_eq!(probes.expire(at), Some((1, Fate::InFlight)));
     assert_eq!(probes.expire(at), None);
-    assert_eq!(probes.answer(1, at), Verdict::Late { time: Duration::from_millis(1100) });
+    assert_eq!(probes.answer(1, at), EchoKind::Late { time: Duration::from_millis(1100) });
     assert_eq!(probes.unsettled(), 1, "the second is in flight");
     let time = Duration::from_millis(200);
-    assert_eq!(probes.answer(2, at), Verdict::InTime { time, is_reordered: false });
+    assert_eq!(probes.answer(2, at), EchoKind::InTime { time, is_reordered: false });
     let Figures { messages, latency } = probes.end();
     let expected = Messages { sent: 2, received: 1, lost: 1, late: 1, ..Messages::default() };
     assert_eq!((messages, latency.count()), (expected, 1));
@@ -49,11 +49,11 @@ fn a_second_echo_is_a_duplicate_and_so_is_a_second_late_one() {
     let mut probes = probes();
     sent(&mut probes, 2, start);
     let time = Duration::ZERO;
-    assert_eq!(probes.answer(1, start), Verdict::InTime { time, is_reordered: false });
-    assert_eq!(probes.answer(1, start), Verdict::Duplicate { time });
+    assert_eq!(probes.answer(1, start), EchoKind::InTime { time, is_reordered: false });
+    assert_eq!(probes.answer(1, start), EchoKind::Duplicate { time });
     assert!(probes.expire(after(start, 1000)).is_some());
-    assert_eq!(probes.answer(2, start), Verdict::Late { time });
-    assert_eq!(probes.answer(2, start), Verdict::Duplicate { time });
+    assert_eq!(probes.answer(2, start), EchoKind::Late { time });
+    assert_eq!(probes.answer(2, start), EchoKind::Duplicate { time });
     assert_eq!(probes.end().messages.duplicated, 2);
 }
 
@@ -64,7 +64,7 @@ fn an_echo_behind_a_later_ones_is_out_of_order() {
     let mut probes = probes();
     sent(&mut probes, 3, start);
     let order = [1, 3, 2].map(|number| match probes.answer(number, start) {
-        Verdict::InTime { is_reordered, .. } => is_reordered,
+        EchoKind::InTime { is_reordered, .. } => is_reordered,
         other => panic!("{other:?}"),
     });
     assert_eq!(order, [false, false, true]);
@@ -85,7 +85,7 @@ fn what_waits_for_a_connection_has_its_time_from_when_it_was_due() {
     assert_eq!(probes.next_expiry(), Some(after(start, 2400)), "from the sending on");
     let time = Duration::from_millis(100);
     let verdict = probes.answer(2, after(start, 1500));
-    assert_eq!(verdict, Verdict::InTime { time, is_reordered: false });
+    assert_eq!(verdict, EchoKind::InTime { time, is_reordered: false });
     assert_eq!(probes.next_expiry(), None);
 }
 
@@ -148,8 +148,8 @@ fn what_is_long_past_is_forgotten_and_its_echo_counts_as_late() {
         probes.answer(number, start);
     }
     assert_eq!(probes.remembered.len() as u64, REMEMBERED_MAX);
-    assert_eq!(probes.answer(1, start), Verdict::Forgotten);
-    assert_eq!(probes.answer(2, start), Verdict::Duplicate { time: Duration::ZERO });
+    assert_eq!(probes.answer(1, start), EchoKind::Forgotten);
+    assert_eq!(probes.answer(2, start), EchoKind::Duplicate { time: Duration::ZERO });
     assert_eq!(probes.end().messages.late, 1);
 }
 

@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 
 use super::{Run, loss_by};
 use crate::ping::link::Received;
-use crate::ping::probes::Verdict;
+use crate::ping::probes::EchoKind;
 use crate::ping::{Answer, AnswerKind, Event, Loss};
 
 /// Receives in a turn, so that a peer that never stops sending holds up nothing that is due.
@@ -131,12 +131,12 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
             Event::Answer(Answer { number, length, time, kind, is_reordered, difference })
         };
         match self.probes.answer(number, at) {
-            Verdict::InTime { time, is_reordered } => {
+            EchoKind::InTime { time, is_reordered } => {
                 self.tell(answer(AnswerKind::InTime, time, is_reordered));
             }
-            Verdict::Late { time } => self.tell(answer(AnswerKind::Late, time, false)),
-            Verdict::Duplicate { time } => self.tell(answer(AnswerKind::Duplicate, time, false)),
-            Verdict::Forgotten => {}
+            EchoKind::Late { time } => self.tell(answer(AnswerKind::Late, time, false)),
+            EchoKind::Duplicate { time } => self.tell(answer(AnswerKind::Duplicate, time, false)),
+            EchoKind::Forgotten => {}
         }
     }
 

@@ -43,7 +43,7 @@ fn an_echo_cut_short_is_an_answer_that_differs_where_it_ends() {
         scene.arrives(&cut);
         scene.step();
         scene.assert_counts(Messages { corrupted: 1, ..messages(3, 1, 0) });
-        let difference = scene.run.tally.first_difference.as_ref().unwrap();
+        let difference = scene.run.recorder.first_difference.as_ref().unwrap();
         assert_eq!((difference.message, difference.offset), (Some(1), length as u64));
         assert_eq!((difference.sent.is_some(), difference.received), (true, None));
     }
@@ -60,7 +60,7 @@ fn an_echo_with_more_behind_it_is_an_answer_that_differs_where_it_should_end() {
         scene.arrives(&longer);
         scene.step();
         scene.assert_counts(Messages { corrupted: 1, ..messages(3, 1, 0) });
-        let difference = scene.run.tally.first_difference.as_ref().unwrap();
+        let difference = scene.run.recorder.first_difference.as_ref().unwrap();
         assert_eq!((difference.message, difference.offset), (Some(1), 64));
         assert_eq!((difference.sent, difference.received), (None, Some(7)));
     }
@@ -120,7 +120,7 @@ fn very_short_messages_are_matched_by_what_there_is_of_their_number() {
             scene.step();
             scene.mover.expire(&mut scene.run, TIMEOUT_NS - 1);
         }
-        let measured = scene.run.tally.measured;
+        let measured = scene.run.recorder.measured;
         assert_eq!((measured.received, measured.lost, measured.corrupted), (602, 0, 0));
         assert_eq!((measured.duplicated, measured.sent), (3 * 600 - 602, 605));
     }

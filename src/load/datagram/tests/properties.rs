@@ -98,7 +98,7 @@ proptest! {
         let (mut order, mut now_ns, mut seen) = (Vec::new(), 0, 0);
         loop {
             while scene.step() == Step::Again {}
-            prop_assert_eq!(scene.run.tally.in_flight(), scene.mover.window.len() as u64);
+            prop_assert_eq!(scene.run.recorder.in_flight(), scene.mover.window.len() as u64);
             prop_assert!(scene.mover.window.len() <= depth);
             let sent = scene.wire.sent.borrow().len();
             let arrived = arriving(seen..sent, &fates);
@@ -127,9 +127,9 @@ proptest! {
             now_ns += TIMEOUT_NS;
             scene.at(now_ns);
         }
-        prop_assert_eq!(scene.run.tally.measured, expected(&order, count));
+        prop_assert_eq!(scene.run.recorder.measured, expected(&order, count));
         prop_assert_eq!(scene.numbers(), (0..count as u64).collect::<Vec<_>>());
-        let trains = scene.run.tally.trains;
+        let trains = scene.run.recorder.trains;
         prop_assert_eq!((trains.sent, trains.received), (count as u64, order.len() as u64));
         prop_assert_eq!(trains.sends, scene.trains().len() as u64);
         prop_assert!(scene.trains().iter().all(|train| *train <= depth));
@@ -169,10 +169,10 @@ proptest! {
             }
             now_ns += step_ns;
             scene.at(now_ns);
-            prop_assert_eq!(scene.run.tally.in_flight(), scene.mover.window.len() as u64);
+            prop_assert_eq!(scene.run.recorder.in_flight(), scene.mover.window.len() as u64);
         }
         scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
-        let all = scene.run.tally.measured;
+        let all = scene.run.recorder.measured;
         prop_assert_eq!(all.sent, all.received + all.lost);
         prop_assert!(all.late <= all.lost);
     }

@@ -50,8 +50,8 @@ fn what_was_due_while_the_socket_had_no_room_is_held_back() {
     scene.step();
     scene.at(50_000).step();
     scene.assert_counts(messages(51, 0, 0));
-    assert_eq!(scene.run.tally.held_back, 49);
-    assert!(scene.run.tally.schedule_lag.histogram().max() <= 1);
+    assert_eq!(scene.run.recorder.held_back, 49);
+    assert!(scene.run.recorder.schedule_lag.histogram().max() <= 1);
     let first = scene.mover.oldest().unwrap();
     assert_eq!((first.intended_ns, first.sent_ns), (0, 50_000), "as old as its due time");
 }
@@ -67,8 +67,8 @@ fn a_refusal_met_by_a_udp_send_is_of_earlier_datagrams_and_this_one_goes() {
     scene.assert_counts(messages(3, 1, 0));
     assert_eq!(scene.woken().unwrap(), Step::Wait);
     scene.assert_counts(messages(4, 1, 1));
-    assert_eq!((scene.numbers(), scene.run.tally.flows.refused), (vec![0, 1, 2, 3], 1));
-    assert_eq!(scene.run.tally.losses.refused, 1);
+    assert_eq!((scene.numbers(), scene.run.recorder.flows.refused), (vec![0, 1, 2, 3], 1));
+    assert_eq!(scene.run.recorder.losses.refused, 1);
 }
 
 /// case U8: the first refusal is followed by the next message at once, and each further one by a
@@ -79,14 +79,14 @@ fn a_udp_socket_that_is_refused_for_ever_counts_once_and_rests_between_messages(
     let mut refuse = |now_ns| {
         scene.wire.arriving.get_mut().push_back(Err(libc::ECONNREFUSED));
         assert_eq!(scene.at(now_ns).step(), Step::Wait);
-        (scene.run.tally.measured, scene.run.not_before_ns)
+        (scene.run.recorder.measured, scene.run.not_before_ns)
     };
     assert_eq!(refuse(0), (messages(1, 0, 0), None));
     assert_eq!(refuse(10), (messages(2, 0, 1), None));
     assert_eq!(refuse(20), (messages(2, 0, 2), Some(20 + RETRY_NS)));
     assert_eq!(refuse(19 + RETRY_NS), (messages(2, 0, 2), Some(20 + RETRY_NS)));
     assert_eq!(refuse(20 + RETRY_NS), (messages(3, 0, 2), None));
-    assert_eq!((scene.run.tally.flows.refused, scene.run.tally.losses.refused), (1, 2));
+    assert_eq!((scene.run.recorder.flows.refused, scene.run.recorder.losses.refused), (1, 2));
     let out = 1.0 - scene.run.outages.up_share(2 * RETRY_NS);
     assert!((out - 0.5).abs() < 1e-3, "it rested for {out} of the time");
 }
@@ -100,7 +100,7 @@ fn what_is_queued_behind_a_refusal_is_received_and_what_then_is_unanswered_is_lo
     scene.echo(&[1]);
     scene.step();
     scene.assert_counts(messages(4, 1, 1));
-    assert_eq!((scene.run.tally.flows.refused, scene.run.tally.losses.refused), (1, 1));
+    assert_eq!((scene.run.recorder.flows.refused, scene.run.recorder.losses.refused), (1, 1));
 }
 
 /// case B4
@@ -119,7 +119,7 @@ fn any_error_of_the_network_loses_what_is_under_way_and_never_the_socket() {
         scene.wire.arriving.get_mut().push_back(Err(number));
         scene.step();
         scene.assert_counts(messages(6, 0, 3));
-        assert_eq!(scene.run.tally.losses.named().collect::<Vec<_>>(), [(name, 3)]);
+        assert_eq!(scene.run.recorder.losses.named().collect::<Vec<_>>(), [(name, 3)]);
     }
 }
 
@@ -144,7 +144,7 @@ fn a_message_that_cannot_be_sent_is_lost_by_name_and_the_next_is_tried() {
             scene.wire.is_unix = is_unix;
             assert_eq!(scene.at(5_000).step(), Step::Wait);
             scene.assert_counts(messages(6, 0, 2));
-            let losses = scene.run.tally.losses;
+            let losses = scene.run.recorder.losses;
             assert_eq!(losses.named().map(|(_, count)| count).collect::<Vec<_>>(), [2]);
             assert_eq!(scene.numbers(), [0, 1, 2, 3], "the next take the free numbers");
         }
@@ -175,7 +175,7 @@ fn a_closed_loop_that_cannot_send_rests() {
     scene.assert_counts(messages(3, 0, 3));
     scene.at(2 * RETRY_NS).step();
     scene.assert_counts(messages(4, 0, 3));
-    assert_eq!(scene.run.tally.losses.network_unreachable, 3);
+    assert_eq!(scene.run.recorder.losses.network_unreachable, 3);
 }
 
 /// case X4: at a Unix socket a refusal says that the server is gone. Another may be at its path.
@@ -188,15 +188,15 @@ fn a_unix_socket_whose_server_is_gone_is_connected_to_the_next_one() {
     *scene.wire.failures.get_mut() = [libc::ECONNREFUSED].into();
     scene.step();
     scene.assert_counts(messages(2, 1, 0));
-    assert_eq!((scene.wire.reconnects.get(), scene.run.tally.flows.refused), (1, 1));
+    assert_eq!((scene.wire.reconnects.get(), scene.run.recorder.flows.refused), (1, 1));
 
     scene.woken().unwrap();
     scene.echo(&[1]);
     scene.wire.reconnect_failure.set(Some(libc::ENOENT));
     *scene.wire.failures.get_mut() = [libc::ENOTCONN; ERRORS_PER_SEND].into();
     scene.step();
-    assert_eq!(scene.run.tally.losses.refused, 1, "nothing is at the path");
-    assert_eq!(scene.run.tally.measured.received, 2);
+    assert_eq!(scene.run.recorder.losses.refused, 1, "nothing is at the path");
+    assert_eq!(scene.run.recorder.measured.received, 2);
 }
 
 /// No path, but the socket itself, refuses the first message for its length: all others as well.

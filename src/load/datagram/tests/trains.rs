@@ -18,7 +18,7 @@ fn what_may_be_in_flight_goes_by_one_call_and_what_is_freed_by_a_train_by_anothe
     assert_eq!(scene.trains(), [32, 20]);
     scene.assert_counts(messages(52, 20, 0));
     assert_eq!(scene.numbers(), (0..52).collect::<Vec<_>>());
-    let trains = scene.run.tally.trains;
+    let trains = scene.run.recorder.trains;
     assert_eq!((trains.sends, trains.sent, trains.receives, trains.received), (2, 52, 1, 20));
 }
 
@@ -49,7 +49,7 @@ fn a_slice_ends_after_as_many_datagrams_in_trains_as_alone() {
         scene.echo_train(&(from..from + 50).collect::<Vec<_>>());
     }
     assert_eq!(scene.step(), Step::Again);
-    assert_eq!(scene.run.tally.measured.received, 100, "a train is taken whole");
+    assert_eq!(scene.run.recorder.measured.received, 100, "a train is taken whole");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn without_offload_and_at_a_unix_socket_each_goes_alone() {
         let mut scene = Scene::of(&options);
         scene.step();
         assert_eq!(scene.trains(), [1; 8]);
-        assert!(!scene.run.tally.trains.asked);
+        assert!(!scene.run.recorder.trains.asked);
     }
 }
 
@@ -76,7 +76,7 @@ fn in_an_open_loop_what_is_due_by_now_goes_together() {
         assert_eq!(scene.trains(), expected, "at {now_ns}");
     }
     assert_eq!(scene.run.not_before_ns, Some(71_000));
-    let lag = scene.run.tally.schedule_lag.histogram();
+    let lag = scene.run.recorder.schedule_lag.histogram();
     assert_eq!((lag.len(), lag.max()), (71, 65_023), "from the time that each was due");
     let oldest = scene.mover.oldest().unwrap();
     assert_eq!((oldest.intended_ns, oldest.sent_ns), (0, 0));
@@ -133,7 +133,7 @@ fn an_empty_datagram_is_one_echo_of_no_message_and_no_end_of_the_others() {
     scene.echo_train(&[0, 1]);
     scene.step();
     scene.assert_counts(Messages { corrupted: 1, ..messages(5, 2, 0) });
-    assert_eq!(scene.run.tally.trains.received, 3);
+    assert_eq!(scene.run.recorder.trains.received, 3);
 }
 
 /// case B3
@@ -148,7 +148,7 @@ fn late_duplicated_and_swapped_echoes_in_a_train_are_counted_as_such() {
     scene.at(TIMEOUT_NS + 5).step();
     let expected = Messages { late: 2, duplicated: 2, reordered: 1, ..messages(16, 4, 6) };
     scene.assert_counts(expected);
-    let latency = scene.run.tally.latency();
+    let latency = scene.run.recorder.latency();
     assert_eq!((latency.count(), latency.histogram().max()), (4, 5));
 }
 
@@ -185,7 +185,7 @@ fn of_a_train_that_there_is_no_room_for_the_first_is_kept_and_goes_alone_before_
     assert_eq!(scene.step(), Step::Wait);
     assert!(scene.mover.wants_writable() && scene.mover.held_up().is_some());
     scene.assert_counts(messages(0, 0, 0));
-    assert_eq!(scene.run.tally.begun_ns_last, 0);
+    assert_eq!(scene.run.recorder.begun_ns_last, 0);
     scene.at(5).step();
     assert!(scene.mover.wants_writable() && scene.mover.held_up().is_some(), "still no room");
     scene.at(9).step();
@@ -193,7 +193,7 @@ fn of_a_train_that_there_is_no_room_for_the_first_is_kept_and_goes_alone_before_
     assert_eq!((scene.trains(), scene.numbers()), (vec![1, 4], vec![0, 1, 2, 3, 4]));
     scene.assert_counts(messages(5, 0, 0));
     assert_eq!(scene.mover.oldest().map(|message| message.sent_ns), Some(9));
-    assert!(!scene.run.tally.trains.refused);
+    assert!(!scene.run.recorder.trains.refused);
 }
 
 /// No memory for a whole train is no reason to send nothing.
@@ -201,7 +201,7 @@ fn of_a_train_that_there_is_no_room_for_the_first_is_kept_and_goes_alone_before_
 fn trains_that_never_find_memory_do_not_hold_up_the_messages() {
     let mut scene = Scene::new(64, 3);
     scene.wire.train_failure.set(Some(libc::ENOBUFS));
-    while scene.run.tally.measured.sent < 3 {
+    while scene.run.recorder.measured.sent < 3 {
         scene.woken().unwrap();
     }
     assert_eq!((scene.trains(), scene.numbers()), (vec![1; 3], vec![0, 1, 2]));
@@ -213,12 +213,12 @@ fn what_was_due_while_there_was_no_room_for_a_train_is_held_back() {
     let mut scene = open_loop(1_000).failing(&[libc::EAGAIN]);
     scene.at(4_000).step();
     scene.assert_counts(messages(0, 0, 0));
-    assert_eq!(scene.run.tally.schedule_lag.count(), 1, "one was begun");
+    assert_eq!(scene.run.recorder.schedule_lag.count(), 1, "one was begun");
     scene.at(50_000).step();
     scene.assert_counts(messages(51, 0, 0));
     assert_eq!(scene.trains(), [1, 50]);
     // All but the first, which had been begun, and the last, which is due just then.
-    assert_eq!(scene.run.tally.held_back, 49);
+    assert_eq!(scene.run.recorder.held_back, 49);
 }
 
 /// case U8
@@ -226,8 +226,8 @@ fn what_was_due_while_there_was_no_room_for_a_train_is_held_back() {
 fn a_refusal_met_by_a_train_is_of_an_earlier_datagram_and_the_train_goes() {
     let mut scene = Scene::new(64, 9).failing(&[libc::ECONNREFUSED, libc::EINTR]);
     while scene.step() == Step::Again {}
-    assert_eq!((scene.trains(), scene.run.tally.flows.refused), (vec![9], 1));
-    assert!(!scene.run.tally.trains.refused);
+    assert_eq!((scene.trains(), scene.run.recorder.flows.refused), (vec![9], 1));
+    assert!(!scene.run.recorder.trains.refused);
 }
 
 /// case U14: longer than the path takes, or no checksums made by the device.
@@ -238,7 +238,7 @@ fn where_trains_are_refused_the_messages_go_alone_for_good() {
         scene.wire.train_failure.set(Some(error));
         assert_eq!(scene.step(), Step::Wait);
         assert_eq!((scene.trains(), scene.wire.sends.get()), (vec![1; 4], 5));
-        assert!(scene.run.tally.trains.refused);
+        assert!(scene.run.recorder.trains.refused);
         // Trains are still received, and even if they could be sent now, they are not tried.
         scene.wire.train_failure.set(None);
         scene.echo_train(&[0, 1, 2, 3]);

@@ -97,7 +97,7 @@ fn a_connection_of_one_message_is_over_with_its_echo() {
     scene.at(9).step();
     assert!(scene.mover.is_over());
     scene.assert_counts(1, 1, 0);
-    assert_eq!(scene.run.tally.latency().histogram().max(), 9, "the connecting is part of it");
+    assert_eq!(scene.run.recorder.latency().histogram().max(), 9, "the connecting is part of it");
     scene.step();
     assert_eq!(scene.peer.written, scene.bytes(0..1), "one and no more");
 }

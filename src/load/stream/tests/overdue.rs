@@ -28,11 +28,11 @@ fn a_late_answer_never_answers_a_newer_message() {
     scene.assert_counts(2, 0, 1);
     scene.peer.inputs.push_back(Echo(8));
     scene.at(TIMEOUT_NS + 10).step();
-    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(2, 0, 1) });
+    assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(2, 0, 1) });
     // The answer to the second is its own: 20 ns after it was sent.
     scene.at(TIMEOUT_NS + 20).step();
-    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(3, 1, 1) });
-    assert_eq!(scene.run.tally.latency().histogram().max(), 20);
+    assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(3, 1, 1) });
+    assert_eq!(scene.run.recorder.latency().histogram().max(), 20);
 }
 
 /// case B3: a late answer that comes in pieces between answers in time.
@@ -43,10 +43,10 @@ fn a_late_answer_in_pieces_is_late_once() {
     for (count, late, received) in [(3, 0, 0), (6, 1, 0), (7, 2, 0), (8, 2, 1)] {
         scene.peer.inputs.push_back(Echo(count));
         scene.at(TIMEOUT_NS + 1).step();
-        let measured = scene.run.tally.measured;
+        let measured = scene.run.recorder.measured;
         assert_eq!((measured.late, measured.received), (late, received), "after {count}");
     }
-    assert_eq!(scene.run.tally.measured.corrupted, 0);
+    assert_eq!(scene.run.recorder.measured.corrupted, 0);
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between()
     scene.at(TIMEOUT_NS);
     scene.readiness.merge(Readiness::READABLE);
     scene.mover.advance(&mut scene.peer, &mut scene.readiness, &mut scene.run).unwrap();
-    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(2, 0, 1) });
-    assert_eq!(scene.run.tally.latency().count(), 0);
+    assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(2, 0, 1) });
+    assert_eq!(scene.run.recorder.latency().count(), 0);
 }
 
 /// case B7
@@ -68,7 +68,7 @@ fn a_late_answer_is_compared_as_well() {
     scene.peer.corrupted = Some(3);
     scene.step();
     assert_eq!(scene.difference(), Some((Some(0), 3)));
-    assert_eq!((scene.run.tally.measured.late, scene.run.tally.measured.corrupted), (1, 1));
+    assert_eq!((scene.run.recorder.measured.late, scene.run.recorder.measured.corrupted), (1, 1));
 }
 
 /// A server that never answers is not sent messages without end.
@@ -83,7 +83,7 @@ fn messages_without_an_answer_are_bounded() {
     scene.assert_counts(bound, 0, bound);
     scene.peer.inputs.push_back(Echo(1));
     scene.step();
-    assert_eq!(scene.run.tally.measured, Messages { late: 1, ..messages(bound + 1, 0, bound) });
+    assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(bound + 1, 0, bound) });
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_timeout_of_nothing_loses_every_message_and_ends() {
     for _ in 0..10 {
         scene.step();
     }
-    let measured = scene.run.tally.measured;
+    let measured = scene.run.recorder.measured;
     assert_eq!((measured.received, measured.late), (0, measured.sent - 4));
     scene.assert_counts(measured.sent, 0, measured.sent - scene.mover.in_flight() as u64);
 }
@@ -115,12 +115,12 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back_and_as_old_as_its_due
     scene.assert_counts(2, 1, 0);
     // Due at 1,000, sent at 10,000 and back at 11,000.
     scene.at(11_000).step();
-    assert_eq!(scene.run.tally.held_back, 2, "those due at 1,000 and at 2,000");
-    let lag = scene.run.tally.schedule_lag.histogram();
+    assert_eq!(scene.run.recorder.held_back, 2, "those due at 1,000 and at 2,000");
+    let lag = scene.run.recorder.schedule_lag.histogram();
     assert!(lag.len() == 3 && lag.max() <= 1, "the generator was late for none");
-    assert_eq!(scene.run.tally.latency().histogram().max() / 10, 1_000);
-    assert_eq!(scene.run.tally.service_time.histogram().max() / 10, 1_000, "the first's own");
-    assert_eq!(scene.run.tally.service_time.histogram().min(), 1_000);
+    assert_eq!(scene.run.recorder.latency().histogram().max() / 10, 1_000);
+    assert_eq!(scene.run.recorder.service_time.histogram().max() / 10, 1_000, "the first's own");
+    assert_eq!(scene.run.recorder.service_time.histogram().min(), 1_000);
 }
 
 /// case B2: a peer that does not take what is due holds it back; the generator does not.
@@ -128,14 +128,14 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back_and_as_old_as_its_due
 fn what_was_due_while_the_socket_had_no_room_is_held_back() {
     let mut scene = open_loop(1_000).outputs(&[NO_ROOM]).inputs(&[NO_INPUT, NO_INPUT]);
     scene.step();
-    assert_eq!(scene.run.tally.schedule_lag.count(), 1);
+    assert_eq!(scene.run.recorder.schedule_lag.count(), 1);
     scene.at(50_000);
     assert_eq!(scene.woken().unwrap(), Step::Wait);
     scene.step();
     scene.assert_counts(51, 0, 0);
-    let lag = &scene.run.tally.schedule_lag;
+    let lag = &scene.run.recorder.schedule_lag;
     assert!(lag.histogram().max() <= 1, "{} ns late by nobody's fault here", lag.histogram().max());
-    assert_eq!(scene.run.tally.held_back, 49);
+    assert_eq!(scene.run.recorder.held_back, 49);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn play_out(scene: &mut Scene, count: u64) {
         assert!(scene.mover.in_flight() <= scene.run.in_flight_max);
         let has_input = scene.peer.echoed < scene.peer.written.len();
         assert!(step != Step::Wait || !scene.readiness.is_readable());
-        if scene.run.tally.measured.received == count {
+        if scene.run.recorder.measured.received == count {
             return;
         }
         if step == Step::Wait {
@@ -84,9 +84,9 @@ proptest! {
         let count = play.count;
         let mut scene = play.scene();
         play_out(&mut scene, count);
-        prop_assert_eq!(scene.run.tally.measured, messages(count, count, 0));
+        prop_assert_eq!(scene.run.recorder.measured, messages(count, count, 0));
         prop_assert_eq!(&scene.peer.written, &scene.bytes(0..count));
-        prop_assert_eq!(scene.run.tally.latency().count(), count);
+        prop_assert_eq!(scene.run.recorder.latency().count(), count);
         prop_assert!(scene.run.is_spent());
     }
 
@@ -102,7 +102,7 @@ proptest! {
         scene.peer.corrupted = Some(at);
         play_out(&mut scene, count);
         let expected = Messages { corrupted: 1, ..messages(count, count, 0) };
-        prop_assert_eq!(scene.run.tally.measured, expected);
+        prop_assert_eq!(scene.run.recorder.measured, expected);
         let place = (Some((at / length) as u64), (at % length) as u64);
         prop_assert_eq!(scene.difference(), Some(place));
     }
@@ -122,13 +122,13 @@ proptest! {
                 scene.run.end_at(now_ns);
             }
             scene.at(now_ns).step();
-            let tally = &scene.run.tally;
-            prop_assert_eq!(tally.in_flight(), scene.mover.in_flight() as u64);
-            prop_assert!(tally.measured.late <= tally.measured.lost);
-            prop_assert_eq!(tally.measured.corrupted, 0);
+            let recorder = &scene.run.recorder;
+            prop_assert_eq!(recorder.in_flight(), scene.mover.in_flight() as u64);
+            prop_assert!(recorder.measured.late <= recorder.measured.lost);
+            prop_assert_eq!(recorder.measured.corrupted, 0);
         }
         scene.mover.give_up_all(LossCause::Disconnected, &mut scene.run);
-        let all = scene.run.tally.measured;
+        let all = scene.run.recorder.measured;
         prop_assert_eq!(all.sent, all.received + all.lost);
     }
 }

@@ -44,10 +44,10 @@ fn a_stream_that_never_answers_loses_its_messages_when_the_drain_ends() {
 fn while_nothing_is_due_no_turn_asks_for_the_next_at_once() {
     let (_deaf, options) = udp(2);
     let mut rig = Rig::new(with_timeout(400 * MILLISECOND, of_count(2, options)));
-    rig.turn_until("both are sent", |rig| rig.generator().run.tally.in_flight() == 2);
+    rig.turn_until("both are sent", |rig| rig.generator().run.recorder.in_flight() == 2);
     while rig.turn() == Flow::Running {
-        let is_last = rig.generator().course.is_last_turn;
-        assert!(is_last || rig.sleep() > Duration::ZERO, "{:?}", rig.generator().course);
+        let is_last = rig.generator().phases.is_last_turn;
+        assert!(is_last || rig.sleep() > Duration::ZERO, "{:?}", rig.generator().phases);
     }
 }
 
@@ -64,13 +64,13 @@ fn no_sleep_of_an_open_loop_ends_within_the_last_millisecond_before_a_message_is
         ..options
     };
     let mut rig = Rig::new(with_timeout(20 * MILLISECOND, options));
-    rig.turn_until("it sends", |rig| rig.generator().run.tally.measured.sent > 0);
-    while rig.generator().run.tally.measured.sent < 10 {
+    rig.turn_until("it sends", |rig| rig.generator().run.recorder.measured.sent > 0);
+    while rig.generator().run.recorder.measured.sent < 10 {
         rig.turn();
         let generator = rig.generator();
         let Some(due_ns) = generator.line.first_due_ns() else { continue };
         let sleep = rig.sleep();
-        let left_ns = due_ns.saturating_sub(generator.course.meter.turned_ns());
+        let left_ns = due_ns.saturating_sub(generator.phases.usage.turned_ns());
         assert!(sleep.is_zero() || duration_ns(sleep + MILLISECOND) < left_ns, "{sleep:?}");
     }
 }
@@ -79,7 +79,7 @@ fn no_sleep_of_an_open_loop_ends_within_the_last_millisecond_before_a_message_is
 fn a_datagram_that_the_socket_will_not_take_is_waited_for_before_the_end() {
     let (server, options) = udp(1);
     let mut rig = Rig::new(of_count(1, options));
-    rig.turn_until("it is sent", |rig| rig.generator().run.tally.in_flight() == 1);
+    rig.turn_until("it is sent", |rig| rig.generator().run.recorder.in_flight() == 1);
     let mut buf = [0; 64];
     let (length, from) = server.recv_from(&mut buf).unwrap();
     server.send_to(&buf[..length], from).unwrap();
@@ -108,7 +108,7 @@ fn a_connection_that_is_closed_behind_its_answer_has_done_its_work() {
         stream.write_all(&buf).unwrap();
         drop(stream);
         let is_answered =
-            |rig: &mut Rig| rig.generator().run.tally.measured.received == answered + 1;
+            |rig: &mut Rig| rig.generator().run.recorder.measured.received == answered + 1;
         rig.turn_until("it hears the answer", is_answered);
     }
     let (findings, _) = rig.finish();
@@ -149,8 +149,8 @@ fn intervals_add_up_to_the_totals_also_where_one_ends_with_the_warm_up() {
 fn an_interval_without_time_loses_no_count() {
     let (_deaf, options) = udp(1);
     let mut generator = Rig::new(Options { interval: Some(MILLISECOND), ..options }).handler.inner;
-    generator.course.phase = Phase::Sending;
-    generator.run.tally.measured.sent = 3;
+    generator.phases.phase = Phase::Sending;
+    generator.run.recorder.measured.sent = 3;
     generator.tell_interval(0, false);
     generator.tell_interval(1_000, false);
     let sent: u64 = generator.observer.0.iter().map(|told| told.messages.sent).sum();
@@ -162,11 +162,11 @@ fn an_interval_without_time_loses_no_count() {
 fn an_interrupted_run_is_partial_and_tells_what_it_has() {
     let (server, options) = udp(1);
     let mut rig = Rig::new(options);
-    rig.turn_until("it sends", |rig| rig.generator().run.tally.in_flight() == 1);
+    rig.turn_until("it sends", |rig| rig.generator().run.recorder.in_flight() == 1);
     let mut buf = [0; 64];
     let (length, from) = server.recv_from(&mut buf).unwrap();
     server.send_to(&buf[..length], from).unwrap();
-    rig.turn_until("it hears", |rig| rig.generator().run.tally.measured.received == 1);
+    rig.turn_until("it hears", |rig| rig.generator().run.recorder.measured.received == 1);
     rig.signal();
     let (findings, _) = rig.finish();
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::measured::{
 
 /// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Recorder {
     /// Messages due or sent from this time on are measured; those before are the warm-up's.
     pub(super) measure_from_ns: u64,
     /// What comes before the measuring is the warm-up's; without a warm-up it is measured.
@@ -49,9 +49,9 @@ pub(super) struct Tally {
     pub(super) schedule_lag: Distribution,
 }
 
-impl Tally {
-    pub(super) fn new() -> Tally {
-        Tally {
+impl Recorder {
+    pub(super) fn new() -> Recorder {
+        Recorder {
             measure_from_ns: u64::MAX,
             has_warmup: true,
             measured: Messages::default(),
@@ -269,20 +269,20 @@ impl Streak {
         Streak { now_ns, alike: None }
     }
 
-    pub(super) fn push(&mut self, message: InFlight, tally: &mut Tally) {
+    pub(super) fn push(&mut self, message: InFlight, recorder: &mut Recorder) {
         match &mut self.alike {
             Some((other, count)) if *other == message => *count += 1,
             _ => {
-                self.flush(tally);
+                self.flush(recorder);
                 self.alike = Some((message, 1));
             }
         }
     }
 
     /// Counts what has not been counted yet.
-    pub(super) fn flush(&mut self, tally: &mut Tally) {
+    pub(super) fn flush(&mut self, recorder: &mut Recorder) {
         if let Some((message, count)) = self.alike.take() {
-            tally.received_alike(message, count, self.now_ns);
+            recorder.received_alike(message, count, self.now_ns);
         }
     }
 }
@@ -301,43 +301,43 @@ mod tests {
 
     #[test]
     fn what_was_due_before_the_measuring_is_in_no_figure_of_it() {
-        let mut tally = Tally { measure_from_ns: 100, ..Tally::new() };
+        let mut recorder = Recorder { measure_from_ns: 100, ..Recorder::new() };
         for intended_ns in [99, 100] {
-            tally.sent(intended_ns);
-            tally.begun(intended_ns, 0, 150);
-            tally.received(message(intended_ns, 150), 200);
+            recorder.sent(intended_ns);
+            recorder.begun(intended_ns, 0, 150);
+            recorder.received(message(intended_ns, 150), 200);
         }
-        assert_eq!((tally.measured.received, tally.warmup.received), (1, 1));
-        assert_eq!((tally.latency().count(), tally.latency().histogram().max()), (1, 100));
-        assert_eq!((tally.service_time.count(), tally.schedule_lag.count()), (1, 1));
-        assert_eq!(tally.service_time.histogram().max(), 50);
+        assert_eq!((recorder.measured.received, recorder.warmup.received), (1, 1));
+        assert_eq!((recorder.latency().count(), recorder.latency().histogram().max()), (1, 100));
+        assert_eq!((recorder.service_time.count(), recorder.schedule_lag.count()), (1, 1));
+        assert_eq!(recorder.service_time.histogram().max(), 50);
     }
 
     #[test]
     fn before_the_start_all_is_of_the_warm_up() {
-        let mut tally = Tally::new();
-        tally.sent(u64::MAX - 1);
-        assert_eq!((tally.warmup.sent, tally.in_flight()), (1, 1));
+        let mut recorder = Recorder::new();
+        recorder.sent(u64::MAX - 1);
+        assert_eq!((recorder.warmup.sent, recorder.in_flight()), (1, 1));
     }
 
     /// case B8: a clock that seems to go backwards is no panic.
     #[test]
     fn an_echo_from_before_its_message_took_no_time() {
-        let mut tally = Tally { measure_from_ns: 0, ..Tally::new() };
-        tally.received(message(500, 600), 400);
-        assert_eq!(tally.latency().histogram().max(), 0);
+        let mut recorder = Recorder { measure_from_ns: 0, ..Recorder::new() };
+        recorder.received(message(500, 600), 400);
+        assert_eq!(recorder.latency().histogram().max(), 0);
     }
 
     #[test]
     fn the_first_difference_is_kept_and_all_are_counted() {
-        let mut tally = Tally { measure_from_ns: 0, ..Tally::new() };
+        let mut recorder = Recorder { measure_from_ns: 0, ..Recorder::new() };
         for message in [3, 1] {
             let message = Some(message);
             let difference = Difference { flow: 0, message, offset: 0, sent: None, received: None };
-            tally.differs(difference, true);
+            recorder.differs(difference, true);
         }
-        assert_eq!(tally.measured.corrupted, 2);
-        assert_eq!(tally.first_difference.and_then(|first| first.message), Some(3));
+        assert_eq!(recorder.measured.corrupted, 2);
+        assert_eq!(recorder.first_difference.and_then(|first| first.message), Some(3));
     }
 
     proptest! {
@@ -353,11 +353,11 @@ mod tests {
             rest in prop::collection::vec((0_u64..2_000, 0_u64..10_000_000_000), 0..40),
         ) {
             const MEASURE_FROM_NS: u64 = 1_000;
-            let mut tally = Tally { measure_from_ns: MEASURE_FROM_NS, ..Tally::new() };
+            let mut recorder = Recorder { measure_from_ns: MEASURE_FROM_NS, ..Recorder::new() };
             let (mut all, mut of_warmup) = (Distribution::new(), 0);
-            let mut receive = |tally: &mut Tally, (intended_ns, latency_ns): (u64, u64)| {
-                tally.sent(intended_ns);
-                tally.received(message(intended_ns, intended_ns), intended_ns + latency_ns);
+            let mut receive = |recorder: &mut Recorder, (intended_ns, latency_ns): (u64, u64)| {
+                recorder.sent(intended_ns);
+                recorder.received(message(intended_ns, intended_ns), intended_ns + latency_ns);
                 match intended_ns >= MEASURE_FROM_NS {
                     true => all.record(latency_ns),
                     false => of_warmup += 1,
@@ -365,19 +365,19 @@ mod tests {
             };
             let (mut merged, mut warmup) = (Distribution::new(), 0);
             for interval in intervals {
-                interval.into_iter().for_each(|message| receive(&mut tally, message));
-                merged.add(&tally.take_interval(false));
-                warmup += tally.take_interval(true).count();
+                interval.into_iter().for_each(|message| receive(&mut recorder, message));
+                merged.add(&recorder.take_interval(false));
+                warmup += recorder.take_interval(true).count();
             }
-            rest.into_iter().for_each(|message| receive(&mut tally, message));
+            rest.into_iter().for_each(|message| receive(&mut recorder, message));
             let list = PercentileList::default();
-            prop_assert_eq!(tally.latency().summary(&list), all.summary(&list));
-            prop_assert_eq!(tally.latency().count(), tally.measured.received, "asked again");
-            merged.add(&tally.take_interval(false));
-            warmup += tally.take_interval(true).count();
+            prop_assert_eq!(recorder.latency().summary(&list), all.summary(&list));
+            prop_assert_eq!(recorder.latency().count(), recorder.measured.received, "asked again");
+            merged.add(&recorder.take_interval(false));
+            warmup += recorder.take_interval(true).count();
             prop_assert_eq!(warmup, of_warmup);
             prop_assert!(merged.count() <= all.count());
-            prop_assert_eq!(tally.in_flight(), 0);
+            prop_assert_eq!(recorder.in_flight(), 0);
         }
     }
 }

@@ -33,8 +33,8 @@ pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
 
 /// Who shows a run.
 #[derive(Debug)]
-pub(super) struct Console {
-    course: Course,
+pub(super) struct Progress {
+    observer: ProgressObserver,
     /// None where nothing is to be shown: a program of one thread makes cheaper system calls, for
     /// libc then knows that nobody cancels them.
     thread: Option<JoinHandle<Shown>>,
@@ -53,12 +53,12 @@ pub(super) struct Shown {
 
 /// The loop's end of it.
 #[derive(Clone, Debug)]
-pub(super) struct Course {
+pub(super) struct ProgressObserver {
     sender: SyncSender<Interval>,
     lost: Arc<AtomicU64>,
 }
 
-impl Observer for Course {
+impl Observer for ProgressObserver {
     fn interval(&mut self, interval: Interval) {
         if self.sender.try_send(interval).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -92,12 +92,12 @@ struct Shower {
     shown: Shown,
 }
 
-impl Console {
+impl Progress {
     pub(super) fn start(
         arguments: &Arguments,
         logs: Vec<File>,
         stop: Handle<Infallible>,
-    ) -> io::Result<Console> {
+    ) -> io::Result<Progress> {
         let (sender, receiver) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let logs = logs.into_iter().map(BufWriter::new).map(begin_log).enumerate();
@@ -113,22 +113,22 @@ impl Console {
             stop: arguments.output.is_empty().then_some(stop),
             shown: Shown::default(),
         };
-        let course = Course { sender, lost };
+        let observer = ProgressObserver { sender, lost };
         if shower.is_idle() {
-            return Ok(Console { course, thread: None });
+            return Ok(Progress { observer, thread: None });
         }
         let thread = spawn_thread("console", move || shower.show(&receiver))?;
-        Ok(Console { course, thread: Some(thread) })
+        Ok(Progress { observer, thread: Some(thread) })
     }
 
     /// Who is to hear of the run.
-    pub(super) fn observer(&self) -> Course {
-        self.course.clone()
+    pub(super) fn observer(&self) -> ProgressObserver {
+        self.observer.clone()
     }
 
     /// Waits until all is shown, once every observer is gone.
     pub(super) fn end(self) -> Shown {
-        let Course { sender, lost } = self.course;
+        let ProgressObserver { sender, lost } = self.observer;
         drop(sender);
         // Its panic has been printed.
         let shown = self.thread.map(JoinHandle::join).transpose();

@@ -11,31 +11,31 @@ pub(super) const SHORTEST_DIVISOR: u64 = 8;
 impl<O: Observer> Generator<O> {
     /// Whether the interval of the drain has no time to speak of, and nothing happened in it.
     pub(super) fn is_drain_void(&self, now_ns: u64) -> bool {
-        let (start_ns, before) = self.course.interval_before;
-        let messages = self.run.tally.of_phase(self.course.is_measuring);
+        let (start_ns, before) = self.phases.interval_before;
+        let messages = self.run.recorder.of_phase(self.phases.is_measuring);
         let has_happened = Messages { in_flight_at_end: 0, ..since(messages, before) };
-        let shortest_ns = self.course.interval_ns.unwrap_or(0) / SHORTEST_DIVISOR;
+        let shortest_ns = self.phases.interval_ns.unwrap_or(0) / SHORTEST_DIVISOR;
         has_happened == Messages::default() && now_ns.saturating_sub(start_ns) < shortest_ns
     }
 
     /// Tells the observer what came since the last time, if it is to be told.
     pub(in crate::load) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
-        let has_begun = !matches!(self.course.phase, Phase::NotBegun | Phase::Opening);
-        let (start_ns, before) = self.course.interval_before;
-        if self.course.interval_ns.is_none() || !has_begun || now_ns == start_ns {
+        let has_begun = !matches!(self.phases.phase, Phase::NotBegun | Phase::Opening);
+        let (start_ns, before) = self.phases.interval_before;
+        if self.phases.interval_ns.is_none() || !has_begun || now_ns == start_ns {
             return;
         }
-        let messages = *self.run.tally.of(!is_warmup);
-        self.course.interval_before = (now_ns, messages);
-        let latency = self.run.tally.take_interval(is_warmup);
+        let messages = *self.run.recorder.of(!is_warmup);
+        self.phases.interval_before = (now_ns, messages);
+        let latency = self.run.recorder.take_interval(is_warmup);
         self.observer.interval(Interval {
-            start_ns: start_ns - self.course.start_ns,
-            end_ns: now_ns - self.course.start_ns,
+            start_ns: start_ns - self.phases.start_ns,
+            end_ns: now_ns - self.phases.start_ns,
             is_warmup,
-            is_drain: self.course.phase == Phase::Draining,
+            is_drain: self.phases.phase == Phase::Draining,
             messages: since(messages, before),
             latency,
-            flows_open: self.run.tally.flows_open,
+            flows_open: self.run.recorder.flows_open,
         });
     }
 }

@@ -9,7 +9,7 @@ const IDLE_POLL_NS_MAX: u64 = 100_000;
 
 /// Measures the thread that it is called on.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(super) struct ThreadUsage {
     from: Reading,
     until: Reading,
     /// Time of polling that found nothing, since the beginning.
@@ -34,7 +34,7 @@ struct Wait {
     times: u64,
 }
 
-impl Meter {
+impl ThreadUsage {
     /// Adds up the time of polling that found nothing: it is no work, though it costs a processor.
     pub(super) fn note_turn(&mut self, now_ns: u64, has_worked: bool) {
         let passed_ns = now_ns.saturating_sub(self.turned_ns);
@@ -139,14 +139,14 @@ mod tests {
 
     #[test]
     fn polling_that_found_nothing_is_no_work_and_sleeping_is_no_polling() {
-        let mut meter = Meter::default();
-        meter.note_turn(1_000, false);
-        meter.note_turn(3_000, false);
-        assert_eq!(meter.idle_ns, 2_000);
-        meter.note_turn(3_000 + IDLE_POLL_NS_MAX, true);
-        assert_eq!(meter.idle_ns, 2_000, "it slept");
-        meter.note_turn(3_500 + IDLE_POLL_NS_MAX, false);
-        assert_eq!(meter.idle_ns, 2_000, "it worked");
+        let mut usage = ThreadUsage::default();
+        usage.note_turn(1_000, false);
+        usage.note_turn(3_000, false);
+        assert_eq!(usage.idle_ns, 2_000);
+        usage.note_turn(3_000 + IDLE_POLL_NS_MAX, true);
+        assert_eq!(usage.idle_ns, 2_000, "it slept");
+        usage.note_turn(3_500 + IDLE_POLL_NS_MAX, false);
+        assert_eq!(usage.idle_ns, 2_000, "it worked");
     }
 
     #[test]
@@ -156,25 +156,25 @@ mod tests {
             assert_eq!(waited_in(text), None, "{text:?}");
         }
         let told = Reading { wait: Some(Wait { waited_ns: 90, times: 9 }), ..Reading::default() };
-        let meter = |from, until| Meter { from, until, ..Meter::default() };
-        assert_eq!(meter(Reading::default(), told).waited_ns(), None);
-        assert_eq!(meter(told, Reading::default()).wait_ns_mean(), None);
+        let usage = |from, until| ThreadUsage { from, until, ..ThreadUsage::default() };
+        assert_eq!(usage(Reading::default(), told).waited_ns(), None);
+        assert_eq!(usage(told, Reading::default()).wait_ns_mean(), None);
         let later = Reading { wait: Some(Wait { waited_ns: 150, times: 12 }), ..told };
-        let meter = meter(told, later);
-        assert_eq!((meter.waited_ns(), meter.wait_ns_mean()), (Some(60), Some(20)));
-        assert_eq!(meter.throttled_ns(), None);
+        let usage = usage(told, later);
+        assert_eq!((usage.waited_ns(), usage.wait_ns_mean()), (Some(60), Some(20)));
+        assert_eq!(usage.throttled_ns(), None);
     }
 
     #[test]
     fn what_was_used_lies_between_start_and_stop() {
-        let mut meter = Meter::default();
-        meter.start(1_000);
-        assert_eq!((meter.elapsed_ns(), meter.cpu_ns()), (0, 0));
+        let mut usage = ThreadUsage::default();
+        usage.start(1_000);
+        assert_eq!((usage.elapsed_ns(), usage.cpu_ns()), (0, 0));
         // Until the clock of this thread's processor time has moved.
         let before_ns = thread_cpu_ns();
         while thread_cpu_ns() == before_ns {}
-        meter.stop(5_000);
-        assert_eq!(meter.elapsed_ns(), 4_000);
-        assert!(meter.cpu_ns() > 0);
+        usage.stop(5_000);
+        assert_eq!(usage.elapsed_ns(), 4_000);
+        assert!(usage.cpu_ns() > 0);
     }
 }

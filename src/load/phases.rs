@@ -1,4 +1,4 @@
-//! The course of a run: connect, warm up, measure, wait for the last echoes.
+//! The phases of a run: connect, warm up, measure, wait for the last echoes.
 
 mod intervals;
 
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use self::intervals::{SHORTEST_DIVISOR, next_interval_ns};
 use super::hiccups::SLEEP_NS_MAX;
-use super::meter::Meter;
 use super::options::Options;
 use super::pacing::sleep_for;
 use super::source::Source;
+use super::thread_usage::ThreadUsage;
 use super::{Generator, Observer};
 use crate::measured::{Flows, Messages, Mode};
 use crate::reactor::{Context, Sources, Spin};
@@ -38,7 +38,7 @@ const SILENCE_NS_MIN: u64 = 10_000_000_000;
 
 /// Where a run is, and when it goes on.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct Phases {
     phase: Phase,
     /// Flows of which it is not known yet whether they can be opened.
     unsettled: u32,
@@ -59,7 +59,7 @@ pub(super) struct Course {
     pub(super) ended_by: EndedBy,
     /// Messages that were due in the warm-up, and dropped at its end.
     pub(super) warmup_unsent: u64,
-    pub(super) meter: Meter,
+    pub(super) usage: ThreadUsage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +84,10 @@ pub(super) enum EndedBy {
     Silence,
 }
 
-impl Course {
-    pub(super) fn new(options: &Options) -> Course {
+impl Phases {
+    pub(super) fn new(options: &Options) -> Phases {
         let timeout_ns = duration_ns(options.timeout);
-        Course {
+        Phases {
             phase: Phase::NotBegun,
             unsettled: options.connections,
             start_ns: 0,
@@ -104,7 +104,7 @@ impl Course {
             interval_before: (0, Messages::default()),
             ended_by: EndedBy::Plan,
             warmup_unsent: 0,
-            meter: Meter::default(),
+            usage: ThreadUsage::default(),
         }
     }
 
@@ -128,11 +128,11 @@ impl<O: Observer> Generator<O> {
     ) -> Option<Instant> {
         let now_ns = self.run.clock.ns(context.now());
         self.note_pause(now_ns);
-        self.course.meter.note_turn(now_ns, std::mem::take(&mut self.has_worked));
-        match self.course.phase {
+        self.phases.usage.note_turn(now_ns, std::mem::take(&mut self.has_worked));
+        match self.phases.phase {
             Phase::NotBegun => self.begin(now_ns),
             // What the turn before has opened is among the sources now.
-            Phase::Opening if self.course.unsettled == 0 => self.start(now_ns, sources, context),
+            Phase::Opening if self.phases.unsettled == 0 => self.start(now_ns, sources, context),
             Phase::Opening => self.open_some(now_ns, context),
             Phase::Sending => self.send_on(now_ns, sources, context),
             Phase::Draining => self.drain_on(now_ns, sources, context),
@@ -140,17 +140,17 @@ impl<O: Observer> Generator<O> {
         }
         self.sweep(now_ns, sources, context);
         let sleep_ns = self.next_sleep_ns(now_ns);
-        self.run.tally.watch.end_turn(now_ns, sleep_ns);
+        self.run.recorder.watch.end_turn(now_ns, sleep_ns);
         Some(context.now() + Duration::from_nanos(sleep_ns))
     }
 
     /// Accounts for the time before this turn. Called before anything is judged by the clock.
     pub(super) fn note_pause(&mut self, now_ns: u64) {
-        let measure_from_ns = self.run.tally.measure_from_ns;
-        let paused_ns = self.run.tally.watch.look(now_ns, measure_from_ns);
+        let measure_from_ns = self.run.recorder.measure_from_ns;
+        let paused_ns = self.run.recorder.watch.look(now_ns, measure_from_ns);
         if paused_ns > 0 {
             // Echoes and connections that came meanwhile are read before time runs out for them.
-            let drain_until_ns = &mut self.course.drain_until_ns;
+            let drain_until_ns = &mut self.phases.drain_until_ns;
             *drain_until_ns = drain_until_ns.saturating_add(paused_ns);
             self.opener.extend(paused_ns);
         }
@@ -159,9 +159,9 @@ impl<O: Observer> Generator<O> {
     /// All flows are to be opened; those of `Mode::Connect` are messages themselves.
     fn begin(&mut self, now_ns: u64) {
         self.opener.line_up(self.options.connections, now_ns);
-        self.course.phase = Phase::Opening;
+        self.phases.phase = Phase::Opening;
         if self.options.mode == Mode::Connect {
-            self.course.unsettled = 0;
+            self.phases.unsettled = 0;
         }
     }
 
@@ -173,14 +173,14 @@ impl<O: Observer> Generator<O> {
             true => (0..flows).collect(),
             false => sources.iter().map(|(_, source)| source.0.id).collect(),
         };
-        let course = &mut self.course;
-        course.phase = Phase::Sending;
-        course.start_ns = now_ns;
-        course.measure_from_ns = now_ns.saturating_add(duration_ns(self.options.warmup));
-        course.interval_at_ns = now_ns.saturating_add(course.interval_ns.unwrap_or(u64::MAX));
-        course.interval_before.0 = now_ns;
+        let phases = &mut self.phases;
+        phases.phase = Phase::Sending;
+        phases.start_ns = now_ns;
+        phases.measure_from_ns = now_ns.saturating_add(duration_ns(self.options.warmup));
+        phases.interval_at_ns = now_ns.saturating_add(phases.interval_ns.unwrap_or(u64::MAX));
+        phases.interval_before.0 = now_ns;
         let measured_ns = self.options.duration.map(duration_ns);
-        let until_ns = measured_ns.map(|ns| course.measure_from_ns.saturating_add(ns));
+        let until_ns = measured_ns.map(|ns| phases.measure_from_ns.saturating_add(ns));
         self.start_flows(now_ns, &open);
         if let Some(until_ns) = until_ns {
             self.run.end_at(until_ns);
@@ -195,26 +195,26 @@ impl<O: Observer> Generator<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) {
-        if !self.course.is_measuring && now_ns >= self.course.measure_from_ns {
+        if !self.phases.is_measuring && now_ns >= self.phases.measure_from_ns {
             // What the warm-up has not told yet is told first, if there was one.
-            if self.course.measure_from_ns > self.course.start_ns {
+            if self.phases.measure_from_ns > self.phases.start_ns {
                 self.tell_interval(now_ns, true);
             }
-            self.course.is_measuring = true;
-            let until_ns = self.course.measure_from_ns.saturating_sub(WARMUP_BACKLOG_NS);
-            self.course.warmup_unsent = self.run.drop_backlog(until_ns);
-            self.course.interval_before.1 = Messages::default();
-            self.course.meter.start(now_ns);
+            self.phases.is_measuring = true;
+            let until_ns = self.phases.measure_from_ns.saturating_sub(WARMUP_BACKLOG_NS);
+            self.phases.warmup_unsent = self.run.drop_backlog(until_ns);
+            self.phases.interval_before.1 = Messages::default();
+            self.phases.usage.start(now_ns);
         }
         self.wake_due(now_ns, context);
-        if now_ns >= self.course.interval_at_ns {
-            let interval_ns = self.course.interval_ns.unwrap_or(u64::MAX);
+        if now_ns >= self.phases.interval_at_ns {
+            let interval_ns = self.phases.interval_ns.unwrap_or(u64::MAX);
             let left_ns = self.phase_end_ns().saturating_sub(now_ns);
             if left_ns == 0 || left_ns >= interval_ns / SHORTEST_DIVISOR {
-                self.tell_interval(now_ns, !self.course.is_measuring);
+                self.tell_interval(now_ns, !self.phases.is_measuring);
             }
-            self.course.interval_at_ns =
-                next_interval_ns(self.course.interval_at_ns, interval_ns, now_ns);
+            self.phases.interval_at_ns =
+                next_interval_ns(self.phases.interval_at_ns, interval_ns, now_ns);
         }
         // All that were asked for are sent, and the last has had its share of the time.
         let is_counted_out =
@@ -230,16 +230,16 @@ impl<O: Observer> Generator<O> {
 
     /// When the warm-up or the measured time ends, as far as that is planned.
     fn phase_end_ns(&self) -> u64 {
-        match self.course.is_measuring {
+        match self.phases.is_measuring {
             true => self.run.end_ns().min(self.run.counted_end_ns().unwrap_or(u64::MAX)),
-            false => self.course.measure_from_ns,
+            false => self.phases.measure_from_ns,
         }
     }
 
     fn wake_due(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         if self.options.mode == Mode::Connect {
             self.connect_some(now_ns, context);
-        } else if self.opener.reopens() && self.course.is_sending() {
+        } else if self.opener.reopens() && self.phases.is_sending() {
             self.reopen_some(now_ns, context);
         }
         while let Some(key) = self.line.next_due(now_ns) {
@@ -249,21 +249,22 @@ impl<O: Observer> Generator<O> {
     }
 
     fn has_no_flow(&self) -> bool {
-        let tally = &self.run.tally;
+        let recorder = &self.run.recorder;
         match self.options.mode {
-            Mode::Echo if self.opener.reopens() && tally.flows.opened > 0 => false,
-            Mode::Echo => tally.flows_open == 0,
+            Mode::Echo if self.opener.reopens() && recorder.flows.opened > 0 => false,
+            Mode::Echo => recorder.flows_open == 0,
             // Nobody was ever there, though as often asked as there are flows.
             Mode::Connect => {
-                let Flows { refused, reset, timed_out, unreachable, .. } = tally.flows;
-                let failed = refused + reset + timed_out + unreachable + tally.flows.failed_locally;
-                tally.flows.opened == 0 && failed >= u64::from(self.options.connections)
+                let Flows { refused, reset, timed_out, unreachable, .. } = recorder.flows;
+                let failed =
+                    refused + reset + timed_out + unreachable + recorder.flows.failed_locally;
+                recorder.flows.opened == 0 && failed >= u64::from(self.options.connections)
             }
         }
     }
 
     fn is_silent(&self, now_ns: u64) -> bool {
-        let heard_ns = self.run.tally.heard_ns_last.unwrap_or(self.course.start_ns);
+        let heard_ns = self.run.recorder.heard_ns_last.unwrap_or(self.phases.start_ns);
         let silence_ns = (self.run.timeout_ns.saturating_mul(SILENCE_TIMEOUTS)).max(SILENCE_NS_MIN);
         self.options.duration.is_none() && self.run.age_ns(heard_ns, now_ns) > silence_ns
     }
@@ -277,23 +278,23 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         // The drain begins an interval of its own.
-        self.tell_interval(now_ns, !self.course.is_measuring);
-        let course = &mut self.course;
-        if course.is_measuring {
-            course.meter.stop(now_ns);
+        self.tell_interval(now_ns, !self.phases.is_measuring);
+        let phases = &mut self.phases;
+        if phases.is_measuring {
+            phases.usage.stop(now_ns);
         }
-        course.phase = Phase::Draining;
-        course.ended_by = ended_by;
-        course.end_ns = now_ns.min(self.run.end_ns());
+        phases.phase = Phase::Draining;
+        phases.ended_by = ended_by;
+        phases.end_ns = now_ns.min(self.run.end_ns());
         if let Some(end_ns) = self.run.counted_end_ns().filter(|_| self.run.is_spent()) {
-            course.end_ns = course.end_ns.min(end_ns.max(self.run.tally.begun_ns_last));
+            phases.end_ns = phases.end_ns.min(end_ns.max(self.run.recorder.begun_ns_last));
         }
         let drain_ns = match ended_by {
             EndedBy::Interrupt => INTERRUPTED_DRAIN_NS.min(self.run.timeout_ns),
             _ => self.run.timeout_ns,
         };
         // From now, not from the turn's beginning: what was sent in this turn has its whole time.
-        course.drain_until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
+        phases.drain_until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
         if ended_by != EndedBy::NoFlow || self.options.duration.is_none() {
             // Without a flow, what was to be due until the planned end is unsent.
             self.run.end_at(now_ns);
@@ -311,33 +312,33 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         self.wake_due(now_ns, context);
-        let is_complete = self.run.tally.in_flight() == 0
+        let is_complete = self.run.recorder.in_flight() == 0
             && !self.run.has_backlog()
             && !sources.iter().any(|(_, source)| source.0.is_held_up())
-            && (self.options.transport().is_stream() || now_ns >= self.course.end_ns + LINGER_NS);
-        if is_complete || self.course.is_last_turn {
+            && (self.options.transport().is_stream() || now_ns >= self.phases.end_ns + LINGER_NS);
+        if is_complete || self.phases.is_last_turn {
             self.over(now_ns, sources, context);
-        } else if now_ns >= self.course.drain_until_ns {
+        } else if now_ns >= self.phases.drain_until_ns {
             // What was sent before the end is overdue by now.
-            self.course.is_last_turn = true;
+            self.phases.is_last_turn = true;
             sources.iter().for_each(|(key, _)| context.wake(key));
         }
     }
 
     fn over(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         for message in sources.iter().filter_map(|(_, source)| source.0.held_up()) {
-            self.run.tally.not_taken(message);
+            self.run.recorder.not_taken(message);
         }
         if !self.is_drain_void(now_ns) {
-            self.tell_interval(now_ns, !self.course.is_measuring);
+            self.tell_interval(now_ns, !self.phases.is_measuring);
         }
-        let course = &mut self.course;
-        if self.run.tally.begun_ns_last > course.end_ns {
+        let phases = &mut self.phases;
+        if self.run.recorder.begun_ns_last > phases.end_ns {
             // What was held up has been sent since: its cost is counted with it.
-            course.meter.stop(now_ns);
+            phases.usage.stop(now_ns);
         }
-        course.phase = Phase::Over;
-        course.over_ns = now_ns;
+        phases.phase = Phase::Over;
+        phases.over_ns = now_ns;
         context.stop();
     }
 
@@ -348,15 +349,15 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         let now_ns = self.run.clock.ns(context.now());
-        match self.course.phase {
+        match self.phases.phase {
             Phase::Sending => self.end(EndedBy::Interrupt, now_ns, sources, context),
             Phase::Over => {}
             Phase::NotBegun | Phase::Opening | Phase::Draining => {
-                self.course.ended_by = EndedBy::Interrupt;
-                if self.course.phase != Phase::Draining {
-                    self.course.end_ns = now_ns;
-                    self.course.start_ns = now_ns;
-                    self.course.measure_from_ns = now_ns;
+                self.phases.ended_by = EndedBy::Interrupt;
+                if self.phases.phase != Phase::Draining {
+                    self.phases.end_ns = now_ns;
+                    self.phases.start_ns = now_ns;
+                    self.phases.measure_from_ns = now_ns;
                 }
                 self.over(now_ns, sources, context);
             }
@@ -365,11 +366,11 @@ impl<O: Observer> Generator<O> {
 
     /// Gives a slice to flows that no event will bring.
     fn sweep(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
-        if now_ns < self.course.sweep_at_ns {
+        if now_ns < self.phases.sweep_at_ns {
             return;
         }
-        self.course.sweep_at_ns = now_ns + self.course.sweep_ns;
-        if self.opener.reopens() && self.course.is_sending() {
+        self.phases.sweep_at_ns = now_ns + self.phases.sweep_ns;
+        if self.opener.reopens() && self.phases.is_sending() {
             self.run.lose_due(now_ns);
         }
         for (key, source) in sources.iter() {
@@ -381,31 +382,31 @@ impl<O: Observer> Generator<O> {
 
     /// How long the loop sleeps, if no event ends that.
     fn next_sleep_ns(&self, now_ns: u64) -> u64 {
-        let course = &self.course;
-        let mut at_ns = course.sweep_at_ns;
-        match course.phase {
+        let phases = &self.phases;
+        let mut at_ns = phases.sweep_at_ns;
+        match phases.phase {
             Phase::NotBegun | Phase::Over => return 0,
-            Phase::Opening if course.unsettled == 0 => return 0,
+            Phase::Opening if phases.unsettled == 0 => return 0,
             Phase::Opening => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
             Phase::Sending => {
                 if self.run.is_spent() {
                     at_ns = at_ns.min(self.run.counted_end_ns().unwrap_or(u64::MAX));
                 }
-                if !course.is_measuring {
-                    at_ns = at_ns.min(course.measure_from_ns);
+                if !phases.is_measuring {
+                    at_ns = at_ns.min(phases.measure_from_ns);
                 }
-                at_ns = at_ns.min(course.interval_at_ns).min(self.run.end_ns());
+                at_ns = at_ns.min(phases.interval_at_ns).min(self.run.end_ns());
             }
             Phase::Draining => {
-                at_ns = at_ns.min(course.drain_until_ns);
-                let listened_ns = course.end_ns.saturating_add(LINGER_NS);
+                at_ns = at_ns.min(phases.drain_until_ns);
+                let listened_ns = phases.end_ns.saturating_add(LINGER_NS);
                 if !self.options.transport().is_stream() && now_ns < listened_ns {
                     at_ns = at_ns.min(listened_ns);
                 }
             }
         }
         let is_opening =
-            self.options.mode == Mode::Connect || (self.opener.reopens() && course.is_sending());
+            self.options.mode == Mode::Connect || (self.opener.reopens() && phases.is_sending());
         let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
         let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
         if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
