@@ -5,43 +5,30 @@ use std::cmp::Ordering;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tracing::{info, warn};
 
 use super::console::Console;
 use super::descriptors::DESCRIPTORS_PER_LOOP;
-use super::inquiry::{Inquiry, Latest};
+use super::handles::Handles;
 use super::passed::PassedSocket;
 use crate::echo::{Bound, Counters, Limits, Options, Request, Server, Source};
 use crate::endpoint::{Endpoint, Transport};
 use crate::error::Error;
 use crate::process::{cpus, spawn_thread};
-use crate::reactor::{Handle, Reactor, Spin};
+use crate::reactor::{Reactor, Spin};
 use crate::socket::PortUse;
 
 /// The most loops: more than any machine has processors for. Even an idle loop takes 64 KiB and its
 /// batches.
 pub const LOOPS_MAX: usize = 1024;
 
-/// Ends every loop, from any thread.
-#[derive(Clone, Debug)]
-pub(super) struct StopAll(Arc<[Handle<Request>]>);
-
-impl StopAll {
-    pub(super) fn stop(&self) {
-        self.0.iter().for_each(Handle::stop);
-    }
-}
-
 /// Loops that do not run yet.
 #[derive(Debug)]
 pub(super) struct Loops {
     loops: Vec<Loop>,
-    /// Of all loops, for threads that are none of them.
-    inquiry: Inquiry,
-    stop: StopAll,
+    handles: Handles,
 }
 
 #[derive(Debug)]
@@ -49,7 +36,8 @@ struct Loop {
     reactor: Reactor<Source, Request>,
     server: Server<Console>,
     cpu: Option<usize>,
-    latest: Latest,
+    /// Its place among all.
+    index: usize,
 }
 
 /// What a loop came to.
@@ -77,15 +65,15 @@ pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
 pub(super) fn reactors(
     count: usize,
     spin: Spin,
-) -> Result<(Vec<Reactor<Source, Request>>, StopAll), Error> {
+) -> Result<(Vec<Reactor<Source, Request>>, Handles), Error> {
     let mut reactors = Vec::new();
     for _ in 0..count {
         let mut reactor = Reactor::new().map_err(|error| not_started(error, count))?;
         reactor.set_spin(spin);
         reactors.push(reactor);
     }
-    let stop = StopAll(reactors.iter().map(Reactor::handle).collect());
-    Ok((reactors, stop))
+    let handles = Handles::new(reactors.iter().map(Reactor::handle).collect());
+    Ok((reactors, handles))
 }
 
 /// Names the flag to change when loops take more descriptors than there are.
@@ -104,7 +92,7 @@ impl Loops {
     /// A server for each reactor, all with the same options and one limit of connections. Each has
     /// the console of its label.
     pub(super) fn new(
-        (reactors, stop): (Vec<Reactor<Source, Request>>, StopAll),
+        (reactors, handles): (Vec<Reactor<Source, Request>>, Handles),
         options: &Options,
         console: impl Fn(String) -> Console,
     ) -> Loops {
@@ -118,16 +106,10 @@ impl Loops {
             let label = if is_one { String::new() } else { format!("loop={index} ") };
             let mut server = Server::with_observer(options.clone(), console(label));
             server.share_limits(&limits);
-            Loop { reactor, server, cpu: None, latest: Latest::default() }
+            Loop { reactor, server, cpu: None, index }
         };
         let loops: Vec<Loop> = reactors.into_iter().enumerate().map(with_server).collect();
-        let asked = loops.iter().map(|asked| (asked.reactor.handle(), asked.latest.clone()));
-        Loops { inquiry: Inquiry::new(asked), loops, stop }
-    }
-
-    /// What asks them how they fare.
-    pub(super) fn inquiry(&self) -> Inquiry {
-        self.inquiry.clone()
+        Loops { loops, handles }
     }
 
     /// The number of the one socket on which connect(2) is called: Unix endpoints live on the first
@@ -216,10 +198,12 @@ impl Loops {
     pub(super) fn start(mut self) -> Result<Running, Error> {
         let others = self.loops.split_off(1);
         let first = self.loops.pop().expect("there is a loop");
-        let mut running = Running { first: Some(first), threads: Vec::new(), stop: self.stop };
+        let mut running =
+            Running { first: Some(first), threads: Vec::new(), handles: self.handles };
         for (index, other) in others.into_iter().enumerate() {
-            let (name, stop) = (format!("loop-{}", index + 1), running.stop.clone());
-            let started = spawn_thread(&name, move || run_guarded(|| other.run(), &stop));
+            let (name, handles) = (format!("loop-{}", index + 1), running.handles.clone());
+            let run = move || run_guarded(|| other.run(&handles), &handles);
+            let started = spawn_thread(&name, run);
             running.threads.push(started.map_err(|error| Error::new("start", name, error))?);
         }
         Ok(running)
@@ -228,7 +212,7 @@ impl Loops {
 
 impl Loop {
     /// Runs to its end; what is still open then closes.
-    fn run(mut self) -> Ended {
+    fn run(mut self, handles: &Handles) -> Ended {
         let outcome = self.cpu.map_or(Ok(()), cpus::pin).and_then(|()| {
             let ran = self.reactor.run(&mut self.server);
             ran.map_err(|error| Error::new("go on with", "the loop", error))
@@ -239,7 +223,7 @@ impl Loop {
         let counters = *self.server.counters();
         // For requests that come from here on, before the reactor's end turns them away.
         let last = self.server.snapshot(&counts);
-        self.latest.set(last);
+        handles.keep(self.index, last);
         for request in self.reactor.into_messages() {
             if let Request::Snapshot(reply) = request {
                 reply.answer(last);
@@ -252,14 +236,14 @@ impl Loop {
 
 /// Runs a loop, and ends all others if it fails, if it panics, or if a second signal cut it short:
 /// of two signals that come close together, a busy loop sees one.
-fn run_guarded(run: impl FnOnce() -> Ended, stop: &StopAll) -> Ended {
+fn run_guarded(run: impl FnOnce() -> Ended, handles: &Handles) -> Ended {
     // What a panic leaves half done is dropped on its way.
     let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         let error = Error::new("go on with", "the loop", io::Error::other("it panicked"));
         Ended { counters: Counters::default(), outcome: Err(error), ends_all: true }
     });
     if ended.ends_all {
-        stop.stop();
+        handles.stop();
     }
     ended
 }
@@ -269,14 +253,15 @@ fn run_guarded(run: impl FnOnce() -> Ended, stop: &StopAll) -> Ended {
 pub(super) struct Running {
     first: Option<Loop>,
     threads: Vec<JoinHandle<Ended>>,
-    stop: StopAll,
+    handles: Handles,
 }
 
 impl Running {
     /// Runs the first loop on this thread, and waits for all. Returns what all have counted and
     /// the first failure.
     pub(super) fn run(mut self) -> (Counters, Result<(), Error>) {
-        let first = self.first.take().map(|first| run_guarded(|| first.run(), &self.stop));
+        let first =
+            self.first.take().map(|first| run_guarded(|| first.run(&self.handles), &self.handles));
         let others = self.threads.drain(..).map(|thread| thread.join().expect("guarded"));
         let ended: Vec<Ended> = first.into_iter().chain(others).collect();
         let counters = ended.iter().map(|ended| &ended.counters).sum();
@@ -286,7 +271,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.handles.stop();
         for thread in self.threads.drain(..) {
             // Its failure matters no more.
             let _ = thread.join();
@@ -311,13 +296,13 @@ mod tests {
 
     #[test]
     fn a_panic_of_one_loop_ends_the_others_and_is_a_failure() {
-        let (mut reactors, stop) = reactors(3, Spin::Never).unwrap();
+        let (mut reactors, handles) = reactors(3, Spin::Never).unwrap();
         let mut others = Vec::new();
         for reactor in reactors.split_off(1) {
-            let stop = stop.clone();
-            others.push(thread::spawn(move || run_guarded(idle(reactor), &stop)));
+            let handles = handles.clone();
+            others.push(thread::spawn(move || run_guarded(idle(reactor), &handles)));
         }
-        let ended = run_guarded(|| panic!("on purpose"), &stop);
+        let ended = run_guarded(|| panic!("on purpose"), &handles);
         let error = ended.outcome.unwrap_err().to_string();
         assert_eq!(error, "cannot go on with the loop: it panicked");
         for other in others {
@@ -327,10 +312,10 @@ mod tests {
 
     #[test]
     fn a_loop_that_ends_by_itself_lets_the_others_run() {
-        let (mut reactors, stop) = reactors(2, Spin::Never).unwrap();
+        let (mut reactors, handles) = reactors(2, Spin::Never).unwrap();
         let other = reactors.pop().unwrap();
         reactors[0].handle().stop();
-        assert!(run_guarded(idle(reactors.remove(0)), &stop).outcome.is_ok());
+        assert!(run_guarded(idle(reactors.remove(0)), &handles).outcome.is_ok());
         // Had the other been stopped, its first turn would be its last.
         let (mut reactor, mut server) = (other, Server::new(Options::default()));
         assert_eq!(reactor.turn(&mut server).unwrap(), crate::reactor::Flow::Running);

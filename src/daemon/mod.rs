@@ -5,13 +5,13 @@
 //! (`warnings.rs`), enters the sandbox (`sandbox.rs`), and runs the loops to their end.
 //!
 //! Meanwhile `console.rs` turns what a loop reports into lines, which leave by `outlet.rs` without
-//! blocking the loop; `log.rs` chooses the lines of the log. `inquiry.rs` asks the loops for their
+//! blocking the loop; `log.rs` chooses the lines of the log. `handles.rs` asks the loops for their
 //! counters: for `metrics/`, an HTTP handler on a reactor of its own, and for `supervisor.rs`,
 //! which tells the service manager the state.
 
 mod console;
 mod descriptors;
-mod inquiry;
+mod handles;
 mod log;
 mod loops;
 mod metrics;
@@ -30,7 +30,8 @@ use tracing::{Level, info, warn};
 pub use self::loops::LOOPS_MAX;
 
 use self::console::{Console, WARNING_INTERVAL, print_stats};
-use self::loops::{Loops, StopAll};
+use self::handles::Handles;
+use self::loops::Loops;
 use self::metrics::Metrics;
 use self::outlet::Outlet;
 use self::passed::Passed;
@@ -115,13 +116,13 @@ pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Erro
 }
 
 /// What to do, on the thread that prints, when stdout takes no more.
-fn on_print_error(stop: StopAll) -> impl FnMut(io::Error) {
+fn on_print_error(handles: Handles) -> impl FnMut(io::Error) {
     let mut quiet_until = Instant::now();
     move |error| {
         let now = Instant::now();
         if error.kind() == io::ErrorKind::BrokenPipe {
             // Whoever read the messages has left: there is nothing left to serve for.
-            stop.stop();
+            handles.stop();
         } else if now >= quiet_until {
             quiet_until = now + WARNING_INTERVAL;
             warn!("cannot print to stdout: {}", crate::error::reason(&error));
@@ -144,13 +145,13 @@ fn serve(
     let loops = loops::useful_count(options.threads, &options.endpoints);
     let connections_max = descriptors::connection_limit(&options, loops, passed.sockets.len());
     options.server.connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
-    let (reactors, stop) = loops::reactors(loops, options.spin)?;
+    let (reactors, handles) = loops::reactors(loops, options.spin)?;
     let print =
-        options.print.then(|| Outlet::new(standard::stdout(), on_print_error(stop.clone())));
+        options.print.then(|| Outlet::new(standard::stdout(), on_print_error(handles.clone())));
     let (events, heard) = mpsc::channel();
     let console =
         |label| Console::new(label, print.clone(), log.clone(), events.clone(), started_at);
-    let mut loops = Loops::new((reactors, stop), &options.server, console);
+    let mut loops = Loops::new((reactors, handles.clone()), &options.server, console);
     loops.pin(&options.affinity)?;
     let mut bound = loops.adopt(passed.sockets)?;
     let mut signals = ending_signals();
@@ -161,7 +162,6 @@ fn serve(
     bound.iter().for_each(log_bound);
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
     on_bound(&bound);
-    let inquiry = loops.inquiry();
     let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
     if options.sandbox {
         // Here, where all is open and no thread has been started but this: landlock holds for the
@@ -172,7 +172,7 @@ fn serve(
     }
     if let Some(metrics) = metrics {
         loops.measure_turns();
-        metrics.start(inquiry.clone(), setting(started_at, &bound, connections_max))?;
+        metrics.start(handles.clone(), setting(started_at, &bound, connections_max))?;
     }
     let running = loops.start()?;
     match print_listening(&bound) {
@@ -181,7 +181,7 @@ fn serve(
         other => other.map_err(|error| Error::new("write to", "stdout", error))?,
     }
 
-    let supervisor = Supervisor::start((events, heard), &bound, inquiry);
+    let supervisor = Supervisor::start((events, heard), &bound, handles);
     let (counters, outcome) = running.run();
     drop(supervisor);
     print_stats(log, "", started_at, &counters);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use super::inquiry::Inquiry;
+use super::handles::Handles;
 use crate::echo::Bound;
 use crate::process::spawn_thread;
 
@@ -62,12 +62,12 @@ impl Supervisor {
     pub(super) fn start(
         (events, heard): (Sender<Event>, Receiver<Event>),
         bound: &[Bound],
-        inquiry: Inquiry,
+        handles: Handles,
     ) -> Option<Supervisor> {
         let wanted = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         let started = Line::new(&wanted).and_then(|line| {
             let watchdog = sd_notify::watchdog_enabled().filter(|usec| !usec.is_zero());
-            let mut reporter = Reporter::new(line, inquiry, serving(bound), watchdog);
+            let mut reporter = Reporter::new(line, handles, serving(bound), watchdog);
             reporter.tell_ready()?;
             spawn_thread("supervisor", move || reporter.run(&heard))
         });
@@ -134,7 +134,7 @@ impl Line {
 #[derive(Debug)]
 struct Reporter {
     line: Line,
-    inquiry: Inquiry,
+    handles: Handles,
     /// What the service does, as the status begins.
     doing: String,
     status_told: String,
@@ -149,13 +149,13 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(line: Line, inquiry: Inquiry, doing: String, watchdog: Option<Duration>) -> Reporter {
+    fn new(line: Line, handles: Handles, doing: String, watchdog: Option<Duration>) -> Reporter {
         let now = Instant::now();
         // Half of what is allowed, as sd_watchdog_enabled(3) has it.
         let interval = watchdog.map(|allowed| (allowed / 2).max(PING_INTERVAL_MIN));
         Reporter {
             line,
-            inquiry,
+            handles,
             doing,
             status_told: String::new(),
             status_at: now,
@@ -207,10 +207,9 @@ impl Reporter {
         if !is_due(self.status_at) && !self.ping.is_some_and(|(_, at)| is_due(at)) {
             return;
         }
-        let answers = match self.inquiry.ask_and_wait(ANSWER_TIMEOUT) {
-            Ok(answers) => answers,
-            // At once: by what it has answered late, the watchdog may yet be told in time.
-            Err(_) => return self.note_silence(),
+        let Some(answers) = self.handles.ask_and_wait(ANSWER_TIMEOUT) else {
+            // The next question comes at once, so that the watchdog may yet be told in time.
+            return self.note_silence();
         };
         self.was_silent = false;
         let now = Instant::now();
@@ -298,7 +297,6 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use super::super::inquiry::Latest;
     use super::*;
     use crate::echo::{Options, Server};
     use crate::reactor::Reactor;
@@ -307,7 +305,7 @@ mod tests {
     #[test]
     fn a_loop_that_does_not_turn_keeps_the_watchdog_from_being_told() {
         let mut reactor = Reactor::new().unwrap();
-        let inquiry = Inquiry::new([(reactor.handle(), Latest::default())].into_iter());
+        let handles = Handles::new(vec![reactor.handle()]);
         let mut server = Server::new(Options::default());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
@@ -315,7 +313,7 @@ mod tests {
         manager.set_read_timeout(Some(WAIT_MAX)).unwrap();
         let line = Line::new(path.as_os_str()).unwrap();
         let watchdog = Some(Duration::from_millis(20));
-        let reporter = Reporter::new(line, inquiry, "serving".to_owned(), watchdog);
+        let reporter = Reporter::new(line, handles, "serving".to_owned(), watchdog);
         let (events, heard) = mpsc::channel();
         let thread = thread::spawn(move || reporter.run(&heard));
 

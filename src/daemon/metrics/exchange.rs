@@ -1,8 +1,6 @@
 //! One connection: a request, its response, and the wait for the peer to have it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::http::{self, HEAD_BYTES_MAX, Parsed};
@@ -21,27 +19,16 @@ pub(super) enum Exchange {
     /// The request is still coming.
     Request { head: Vec<u8> },
     /// For the loops' answers.
-    Waiting { asked: http::Asked, question: Question },
+    Waiting {
+        asked: http::Asked,
+        /// How long they have.
+        until: Instant,
+    },
     /// The response is still leaving.
     Response { bytes: Vec<u8>, sent: usize },
     /// All is sent, FIN among it. Closed at once, with input unread, the connection would be reset,
     /// and the peer might never see the response.
     Lingering { read_bytes: usize },
-}
-
-/// What the loops were asked on account of one request.
-#[derive(Debug)]
-pub(super) struct Question {
-    /// Set by the thread of the loop that answers last.
-    pub(super) is_answered: Arc<AtomicBool>,
-    /// How long they have.
-    pub(super) until: Instant,
-}
-
-impl Question {
-    pub(super) fn is_answered(&self) -> bool {
-        self.is_answered.load(Ordering::Acquire)
-    }
 }
 
 /// What a slice of an exchange ended with.

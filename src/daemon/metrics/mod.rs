@@ -5,7 +5,7 @@
 //!
 //! Another handler of the same reactor, and so a second example of one: it never blocks, and its
 //! peers have bounds as those of the echo have. It asks the loops for their counts by a message to
-//! each, and the loop that answers last wakes the connection that asked. It ends with the process.
+//! each, and the loop that replies last sends the snapshots of all. It ends with the process.
 
 mod accept;
 mod exchange;
@@ -18,13 +18,13 @@ use std::net::SocketAddr;
 
 use tracing::{info, warn};
 
-use self::server::{CONNECTIONS_MAX, LOOPS_TIMEOUT, Server, Source};
+use self::server::{Answers, CONNECTIONS_MAX, LOOPS_TIMEOUT, Server, Source};
 pub(super) use self::text::Setting;
-use super::inquiry::Inquiry;
+use super::handles::Handles;
 use crate::endpoint::{Endpoint, HostPort};
 use crate::error::Error;
 use crate::process::spawn_thread;
-use crate::reactor::{Key, Reactor};
+use crate::reactor::Reactor;
 use crate::socket::{Listener, SocketOptions, open_all};
 
 /// What it takes of the descriptor limit: its connections, two listeners and for each of them one
@@ -37,7 +37,7 @@ const BACKLOG: u32 = 1024;
 
 /// The pages' server, which listens and does not run yet.
 #[derive(Debug)]
-pub(super) struct Metrics(Reactor<Source, Key>);
+pub(super) struct Metrics(Reactor<Source, Answers>);
 
 impl Metrics {
     /// Listens on each address of the host, and logs where.
@@ -58,9 +58,9 @@ impl Metrics {
     }
 
     /// Serves from here on, on its own thread, until the process ends.
-    pub(super) fn start(mut self, inquiry: Inquiry, setting: Setting) -> Result<(), Error> {
+    pub(super) fn start(mut self, handles: Handles, setting: Setting) -> Result<(), Error> {
         let failed = |error| Error::new("start", "the metrics", error);
-        let mut server = Server::new(inquiry, LOOPS_TIMEOUT, self.0.handle(), setting);
+        let mut server = Server::new(handles, LOOPS_TIMEOUT, self.0.handle(), setting);
         let run = move || {
             if let Err(error) = self.0.run(&mut server) {
                 warn!("no metrics from here on: {}", crate::error::reason(&error));

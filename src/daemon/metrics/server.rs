@@ -2,18 +2,16 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
 use tracing::warn;
 
-use super::exchange::{Exchange, Question, Step};
+use super::exchange::{Exchange, Step};
 use super::http::{Asked, HEAD_BYTES_MAX, Page, Status, reasoned, response};
 use super::text::{self, Setting};
 use crate::daemon::console::WARNING_INTERVAL;
-use crate::daemon::inquiry::Inquiry;
+use crate::daemon::handles::{Handles, Snapshots};
 use crate::reactor::{self, Closed, Context, Handle, Handler, Key, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
@@ -75,13 +73,22 @@ impl Connection {
     }
 }
 
+/// What the loops have counted, for the connection that asked.
+#[derive(Debug)]
+pub(super) struct Answers {
+    key: Key,
+    snapshots: Snapshots,
+}
+
 /// Serves the pages.
 #[derive(Debug)]
 pub(super) struct Server {
-    inquiry: Inquiry,
+    handles: Handles,
     loops_timeout: Duration,
-    /// By which the loops wake the connections that wait for their answers.
-    handle: Handle<Key>,
+    /// By which the loops send their answers to this handler.
+    handle: Handle<Answers>,
+    /// For connections that wait for them, until their next slice.
+    answers: Vec<Answers>,
     setting: Setting,
     connections_open: usize,
     /// Connections that wait for a place: at most one of each listener, which accepts no more as
@@ -95,15 +102,16 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(
-        inquiry: Inquiry,
+        handles: Handles,
         loops_timeout: Duration,
-        handle: Handle<Key>,
+        handle: Handle<Answers>,
         setting: Setting,
     ) -> Server {
         Server {
-            inquiry,
+            handles,
             loops_timeout,
             handle,
+            answers: Vec::new(),
             setting,
             connections_open: 0,
             newcomers: Vec::new(),
@@ -217,8 +225,8 @@ impl Server {
         if now >= *deadline {
             return Next::Close;
         }
-        if let Exchange::Waiting { asked, question } = exchange
-            && let Some(response) = self.response(*asked, question, now)
+        if let Exchange::Waiting { asked, until } = exchange
+            && let Some(response) = self.response(*asked, context.key(), now >= *until)
         {
             *exchange = Exchange::respond(response);
             context.wake_at(context.key(), *deadline);
@@ -227,9 +235,10 @@ impl Server {
             Ok(Step::Wait) => Next::Wait,
             Ok(Step::Again) => Next::Again,
             Ok(Step::Asked(asked)) => {
-                let question = self.ask(context);
-                context.wake_at(context.key(), question.until.min(*deadline));
-                *exchange = Exchange::Waiting { asked, question };
+                self.ask(context.key());
+                let until = now + self.loops_timeout;
+                context.wake_at(context.key(), until.min(*deadline));
+                *exchange = Exchange::Waiting { asked, until };
                 Next::Wait
             }
             Ok(Step::Sent) => {
@@ -243,28 +252,23 @@ impl Server {
         }
     }
 
-    /// Asks the loops, on account of the connection of this key.
-    fn ask(&self, context: &mut SourceContext<'_, Source>) -> Question {
-        let is_answered = Arc::new(AtomicBool::new(false));
-        let (answered, handle, key) =
-            (Arc::clone(&is_answered), self.handle.clone(), context.key());
-        self.inquiry.ask(move || {
-            answered.store(true, Ordering::Release);
+    /// Asks the loops, for the connection of this key.
+    fn ask(&self, key: Key) {
+        let handle = self.handle.clone();
+        self.handles.ask(move |snapshots| {
             // Without this reactor, the connection is gone as well.
-            let _ = handle.send(key);
+            let _ = handle.send(Answers { key, snapshots });
         });
-        let until = context.now() + self.loops_timeout;
-        Question { is_answered, until }
     }
 
-    /// The response to what was asked; `None` while the loops have time left to answer.
-    fn response(&self, asked: Asked, question: &Question, now: Instant) -> Option<Vec<u8>> {
+    /// The response for the connection of this key; `None` while the loops have time left to
+    /// answer.
+    fn response(&mut self, asked: Asked, key: Key, is_late: bool) -> Option<Vec<u8>> {
         let Asked { page, head_only } = asked;
         let unavailable = |reason| reasoned(Status::Unavailable, reason, head_only);
-        if !question.is_answered() {
-            return (now >= question.until).then(|| unavailable("a loop does not answer"));
-        }
-        let answers = self.inquiry.latest();
+        let Some(answers) = self.take_answers(key) else {
+            return is_late.then(|| unavailable("a loop does not answer"));
+        };
         Some(match page {
             Page::Health if text::is_draining(&answers) => unavailable("draining"),
             Page::Health => reasoned(Status::Ok, "ok", head_only),
@@ -273,6 +277,11 @@ impl Server {
                 response(Status::Ok, format.content_type(), &body, head_only)
             }
         })
+    }
+
+    fn take_answers(&mut self, key: Key) -> Option<Snapshots> {
+        let at = self.answers.iter().position(|answers| answers.key == key)?;
+        Some(self.answers.swap_remove(at).snapshots)
     }
 }
 
@@ -285,8 +294,7 @@ fn refuse(stream: &mut Stream) {
 
 impl Handler for Server {
     type Source = Source;
-    /// A connection whose question is answered.
-    type Message = Key;
+    type Message = Answers;
 
     fn ready(
         &mut self,
@@ -303,6 +311,7 @@ impl Handler for Server {
     fn closed(&mut self, source: Source, _: Closed, context: &mut SourceContext<'_, Source>) {
         let Source::Connection(_) = source else { return };
         self.connections_open -= 1;
+        self.take_answers(context.key());
         if !self.newcomers.is_empty() {
             let (listener, stream) = self.newcomers.remove(0);
             self.place(stream, context);
@@ -310,8 +319,19 @@ impl Handler for Server {
         }
     }
 
-    fn message(&mut self, key: Key, _: &Sources<Source>, context: &mut Context<'_, Source>) {
-        context.wake(key);
+    fn message(
+        &mut self,
+        answers: Answers,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        // A connection that is gone, or was told that a loop is silent, has no use for them.
+        if let Some(Source::Connection(connection)) = sources.get(answers.key)
+            && matches!(connection.exchange, Exchange::Waiting { .. })
+        {
+            context.wake(answers.key);
+            self.answers.push(answers);
+        }
     }
 
     fn tick(

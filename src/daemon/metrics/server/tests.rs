@@ -4,7 +4,6 @@ use std::net::TcpStream;
 use std::thread;
 
 use super::*;
-use crate::daemon::inquiry::Latest;
 use crate::echo;
 use crate::reactor::Reactor;
 use crate::socket::SocketOptions;
@@ -13,7 +12,7 @@ use crate::testing::WAIT_MAX;
 /// What a client is answered that sends this request to a server whose loop never turns.
 fn answer_beside_a_silent_loop(request: &str) -> String {
     let silent: Reactor<echo::Source, echo::Request> = Reactor::new().unwrap();
-    let inquiry = Inquiry::new([(silent.handle(), Latest::default())].into_iter());
+    let handles = Handles::new(vec![silent.handle()]);
     let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), &SocketOptions::default());
     let listener = listener.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -25,7 +24,7 @@ fn answer_beside_a_silent_loop(request: &str) -> String {
         transports: Vec::new(),
         connections_max: 1,
     };
-    let mut server = Server::new(inquiry, timeout, reactor.handle(), setting);
+    let mut server = Server::new(handles, timeout, reactor.handle(), setting);
     let stop = reactor.handle();
     let thread = thread::spawn(move || reactor.run(&mut server).map(|()| server));
 
