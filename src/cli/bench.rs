@@ -106,6 +106,9 @@ fn exit_code(report: &Report) -> u8 {
 /// Makes the load and gathers what it came to. Opens the files that are to hold it.
 fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Report, Refusal> {
     arguments.check().map_err(Refusal::Usage)?;
+    if arguments.needs_stdout() {
+        standard::check_stdout()?;
+    }
     for output in &arguments.output {
         outputs.push(output.open()?);
     }
@@ -187,7 +190,8 @@ fn hand_out(
             complain(&error);
         }
     }
-    let printed = standard::print(&text);
+    // What needs a stdout that is closed has been refused.
+    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(&text) };
     match printed {
         // Whoever read it has left: a quiet end.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -248,6 +252,11 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resou
 }
 
 impl Arguments {
+    /// Whether the result goes to stdout alone, or was asked for there.
+    fn needs_stdout(&self) -> bool {
+        self.output.is_empty() || self.json || self.json_stream
+    }
+
     /// All facts of a run together.
     fn report(
         &self,

@@ -59,6 +59,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = standard::check_stdout() {
+        complain(&error);
+        return ExitCode::from(FAILED);
+    }
     let options = Options {
         endpoint: arguments.endpoint,
         count: arguments.count,

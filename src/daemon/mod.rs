@@ -175,7 +175,7 @@ fn serve(
         metrics.start(handles.clone(), setting(started_at, &bound, connections_max))?;
     }
     let running = loops.start()?;
-    match print_listening(&bound) {
+    match print_listening(&bound, options.print) {
         // Nobody reads where it listens: a quiet end, as of any program in a pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         other => other.map_err(|error| Error::new("write to", "stdout", error))?,
@@ -221,7 +221,12 @@ impl Drop for Umask {
 
 /// All lines in one write: a reader that leaves after the first, as `head -1` does, must not make
 /// it a matter of luck whether the server goes on.
-fn print_listening(bound: &[Bound]) -> io::Result<()> {
+///
+/// A server that is not to print messages serves without a stdout.
+fn print_listening(bound: &[Bound], needs_stdout: bool) -> io::Result<()> {
+    if standard::is_stdout_closed() && !needs_stdout {
+        return Ok(());
+    }
     let line = |Bound { endpoint, .. }: &Bound| format!("listening {endpoint}\n");
     let lines: String = bound.iter().map(line).collect();
     standard::print(&lines)

@@ -3,14 +3,19 @@
 //! A standard stream shares its open file with other programs, and one of them may have set
 //! `O_NONBLOCK` on it. A call that would block then fails with `EAGAIN`. The types here wait by
 //! poll(2) in that case, so that a command sees the same stream either way.
+//!
+//! A stdout that was closed at the start fails with `EBADF`: a result is not lost without a word.
 
 use std::io::{self, IsTerminal, Read, Stderr, Stdin, Stdout, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
+
+use crate::error::Error;
+use crate::socket::was_stdout_closed;
 
 /// Bytes that a pipe takes at once when poll(2) calls it writable (`PIPE_BUF`, pipe(7)).
 const PIPE_ROOM_BYTES: usize = 4096;
@@ -28,6 +33,24 @@ pub fn stdout() -> Output<Stdout> {
 /// Standard error. Nothing is buffered: each write is a system call.
 pub fn stderr() -> Output<Stderr> {
     Output(io::stderr())
+}
+
+/// Checks that stdout can take a result, before the work that gives one.
+///
+/// # Errors
+///
+/// stdout was closed at the start.
+pub fn check_stdout() -> Result<(), Error> {
+    match is_stdout_closed() {
+        true => Err(Error::new("write to", "stdout", Errno::BADF)),
+        false => Ok(()),
+    }
+}
+
+/// Whether stdout was closed at the start (`>&-` in a shell). The standard library opens /dev/null
+/// instead, which takes all that is written. Known on Linux alone.
+pub fn is_stdout_closed() -> bool {
+    was_stdout_closed()
 }
 
 /// Prints text to stdout.
@@ -81,6 +104,9 @@ impl<T: IsTerminal> Output<T> {
 
 impl<T: AsFd> Write for Output<T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if was_stdout_closed() && self.0.as_fd().as_raw_fd() == libc::STDOUT_FILENO {
+            return Err(Errno::BADF.into());
+        }
         loop {
             match rustix::io::write(&self.0, buf) {
                 Err(Errno::AGAIN) => _ = wait(self.0.as_fd(), PollFlags::OUT, None)?,

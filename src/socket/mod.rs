@@ -37,4 +37,6 @@ pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub(crate) use self::reply_path::{ReplyPath, ReplyPathError, ReplyPathFinder};
 pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SendQueue};
+#[cfg(feature = "program")]
+pub(crate) use self::sys::was_stdout_closed;
 pub(crate) use self::sys::{SEND_FLAGS, unix_name};

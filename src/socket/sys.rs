@@ -18,6 +18,8 @@ mod mmsg;
 mod options;
 mod raw;
 mod splice;
+#[cfg(feature = "program")]
+mod standard;
 
 pub(super) use libc::O_PATH;
 
@@ -34,6 +36,8 @@ pub(super) use self::options::{
 };
 pub(super) use self::raw::RawMessages;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
+#[cfg(feature = "program")]
+pub(crate) use self::standard::was_stdout_closed;
 
 /// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
 /// which has not switched it off (send(2)).

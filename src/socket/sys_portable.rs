@@ -149,3 +149,9 @@ pub(super) fn splice(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> io::Resu
 pub(super) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     call()
 }
+
+/// Whether stdout was closed when the process started: not known here.
+#[cfg(feature = "program")]
+pub(crate) fn was_stdout_closed() -> bool {
+    false
+}

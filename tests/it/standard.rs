@@ -322,16 +322,19 @@ fn with_standard_streams_closed_at_the_start_every_command_works() {
         command
     };
     let endpoint = server.endpoints[0].as_str();
-    for (program, arguments) in [
-        ("ping", &["-c", "1", endpoint][..]),
-        ("bench", &["-n", "10", "--warmup", "0", endpoint]),
-        ("send", &[endpoint, "message"]),
-        ("send", &[endpoint, "--no-reply"]),
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run.json").display().to_string();
+    // A result that has no other place than stdout is lost.
+    for (program, arguments, code) in [
+        ("ping", &["-c", "1", endpoint][..], 1),
+        ("bench", &["-n", "10", "--warmup", "0", endpoint], 1),
+        ("bench", &["-n", "10", "--warmup", "0", "-o", &output, endpoint], 0),
+        ("send", &[endpoint, "message"], 1),
+        ("send", &[endpoint, "--no-reply"], 0),
     ] {
         let ended = run(closed(program, arguments));
-        assert_eq!(ended.code(), 0, "{program} {arguments:?}");
+        assert_eq!(ended.code(), code, "{program} {arguments:?}");
     }
-    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo");
     let daemon = Process::start(closed("serve", &[&format!("unix:{}", path.display())]));
     let mut peer = None;
@@ -346,4 +349,57 @@ fn with_standard_streams_closed_at_the_start_every_command_works() {
     drop(peer);
     assert_eq!(daemon.wait().code(), 0);
     assert_eq!(fs::metadata(&path).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Runs the program with one of its standard streams closed by the shell.
+#[track_caller]
+fn run_closed(redirection: &str, arguments: &[&str]) -> Ended {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]);
+    command.arg(resound().get_program()).args(arguments);
+    run(command)
+}
+
+#[test]
+fn a_result_that_finds_stdout_closed_at_the_start_is_not_lost_without_a_word() {
+    let server = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.json");
+    let output = format!("--output={}", path.display());
+    let [tcp, udp] = [&server.endpoints[0], &server.endpoints[1]].map(String::as_str);
+    for arguments in [
+        &["bench", "-n10", "--warmup=0", tcp][..],
+        &["bench", "-n10", "--warmup=0", "-J", udp],
+        &["bench", "-n10", "--warmup=0", "--json-stream", &output, tcp],
+        &["ping", "-c1", tcp],
+        &["ping", "-c1", "-J", udp],
+        &["send", tcp, "hello"],
+        &["send", udp, "hello"],
+        &["serve", "--print", "tcp://127.0.0.1:0", "-q"],
+        &["--version"],
+        &["bench", "--help"],
+    ] {
+        let ended = run_closed(">&-", arguments);
+        assert_eq!(ended.code(), 1, "{arguments:?}: {}", ended.stderr);
+        let complaints = ended.stderr.lines().filter(|line| !line.starts_with("stats "));
+        let expected = ["resound: cannot write to stdout: bad file descriptor"];
+        assert_eq!(complaints.collect::<Vec<_>>(), expected, "{arguments:?}");
+    }
+    fs::remove_file(&path).unwrap();
+    // The result is elsewhere, or there is none.
+    for arguments in [
+        &["bench", "-n10", "--warmup=0", "--interval=1ms", &output, tcp][..],
+        &["send", "--no-reply", udp, "hello"],
+    ] {
+        let ended = run_closed(">&-", arguments);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{arguments:?}");
+    }
+    let document = fs::read(&path).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    assert_eq!(document["messages"]["received"], 10);
+    // A stdout that the caller opened at /dev/null takes all.
+    for redirection in [">/dev/null", "1<>/dev/null"] {
+        let ended = run_closed(redirection, &["ping", "-c1", tcp]);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{redirection}");
+    }
 }

@@ -143,6 +143,8 @@ fn lines(arguments: &Arguments) -> Lines {
         Lines::JsonToStdout
     } else if arguments.json {
         if arguments.interval.is_some() { Lines::Stderr } else { Lines::None }
+    } else if standard::is_stdout_closed() {
+        Lines::None
     } else if arguments.interval.is_some() || io::stdout().is_terminal() {
         Lines::Stdout
     } else {
