@@ -64,7 +64,11 @@ fn look_up(
         return endpoint.resolve().map(Some).map_err(unknown);
     }
     let started_at = Instant::now();
-    let lookup = Background::start(move || endpoint.resolve()).map_err(failed)?;
+    let look_up = move || endpoint.resolve();
+    // Without a thread, the resolver's own limits hold.
+    let Ok(lookup) = Background::start(look_up.clone()) else {
+        return look_up().map(Some).map_err(unknown);
+    };
     loop {
         let left = options.timeout.saturating_sub(started_at.elapsed());
         let lookup_fd = Some((lookup.as_fd(), PollFlags::IN));
@@ -248,9 +252,14 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         if !self.is_stream() {
             return self.connected(connect());
         }
-        match Background::start(connect) {
-            Ok(attempt) => self.attempt = Some(attempt),
-            Err(error) => self.lose_waiting(&loss_by(&error)),
+        if let Ok(attempt) = Background::start(connect.clone()) {
+            self.attempt = Some(attempt);
+            return Ok(());
+        }
+        // The system grants no thread: probes and signals wait while this one connects.
+        self.connected(connect())?;
+        if self.link.is_none() {
+            self.lose_waiting(&Loss::NoConnection);
         }
         Ok(())
     }

@@ -58,16 +58,36 @@ fn a_thread_that_cannot_be_had_is_named_with_its_limits() {
         &["bench", "-n", "10", "--interval", "1s", "tcp://127.0.0.1:1"],
         &["serve", "tcp://127.0.0.1:0", "--threads", "2"],
         &["serve", "tcp://127.0.0.1:0", "--metrics", "127.0.0.1:0"],
-        &["ping", "-c", "1", "tcp://127.0.0.1:1"],
     ] {
         let ended = lonely.run(arguments);
         assert_eq!(ended.code(), 1, "{arguments:?}: {}", ended.stderr);
-        // `ping` counts it as the cause of a lost probe.
-        let said = ended.stdout_text() + &ended.stderr;
-        let line = said.lines().find(|line| line.contains("no more threads")).expect(&said);
+        let said = &ended.stderr;
+        let line = said.lines().find(|line| line.contains("no more threads")).expect(said);
         assert!(line.contains("ulimit -u, TasksMax= or pids.max"), "{arguments:?}: {line}");
         assert!(!said.contains("timed out"), "{arguments:?}: {said}");
     }
+}
+
+/// It looks names up and connects on its only thread.
+#[test]
+fn ping_does_without_a_thread() {
+    let Some(lonely) = Lonely::new() else { return };
+    let server = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    for endpoint in &server.endpoints {
+        for endpoint in [endpoint.clone(), endpoint.replace("127.0.0.1", "localhost")] {
+            let ended = lonely.run(&["ping", "-c", "3", "-i", "0", &endpoint]);
+            let text = ended.stdout_text();
+            assert_eq!(ended.code(), 0, "{endpoint}: {text}{}", ended.stderr);
+            assert!(text.contains("3 received"), "{endpoint}: {text}");
+        }
+    }
+    let unserved = crate::support::UnservedPorts::new();
+    let ended = lonely.run(&["ping", "-c", "2", "-i", "0", &format!("tcp://{}", unserved.tcp)]);
+    let text = ended.stdout_text();
+    assert_eq!(ended.code(), 1, "{text}{}", ended.stderr);
+    assert_eq!(text.matches("seq=").count(), 2, "{text}");
+    assert!(text.contains("lost: 2 refused\n"), "{text}");
+    assert!(!text.contains("threads") && !text.contains("timed out"), "{text}");
 }
 
 /// case P4: what the daemon says comes out, and the loop writes no more than there is room for.
