@@ -34,19 +34,28 @@ fn unix_peer(name: &str) -> UnixStream {
     peer
 }
 
-/// Sends up to `bytes_max` until nothing more is taken for a while. Returns how much was sent.
-fn send_until_stuck(peer: &mut impl Peer, bytes_max: usize) -> usize {
+/// Sends up to `bytes_max`, until neither the socket takes more nor the server moves any byte. A
+/// server that tells its counters has had its turn since it told the last ones.
+fn send_until_stuck(daemon: &Daemon, peer: &mut impl Peer, bytes_max: usize) -> usize {
     let chunk = [7; 16 << 10];
-    let (mut sent, mut stuck_since) = (0, Instant::now());
-    while sent < bytes_max && stuck_since.elapsed() < Duration::from_millis(100) {
-        match peer.write(&chunk[..chunk.len().min(bytes_max - sent)]) {
-            Ok(count) => (sent, stuck_since) = (sent + count, Instant::now()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                thread::sleep(Duration::from_millis(2));
+    let (mut sent, mut before) = (0, None);
+    wait_until("the connection to be stuck", || {
+        let sent_before = sent;
+        while sent < bytes_max {
+            match peer.write(&chunk[..chunk.len().min(bytes_max - sent)]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
             }
-            Err(error) => panic!("{error}"),
         }
-    }
+        if sent == bytes_max {
+            return true;
+        }
+        let counters = daemon.counters();
+        let names = ["tcp_bytes_in", "tcp_bytes_out", "unix_bytes_in", "unix_bytes_out"];
+        let moved = Some(names.map(|name| counters.get(name)));
+        sent == sent_before && moved == std::mem::replace(&mut before, moved)
+    });
     sent
 }
 
@@ -95,7 +104,7 @@ const FLAGS: [&str; 6] = ["--stall-timeout", "2s", "--sndbuf", "256KiB", "--rcvb
 fn a_tcp_peer_that_takes_some_of_its_echo_during_a_halt_is_not_stalled() {
     let daemon = Daemon::start(&[&["tcp://127.0.0.1:0"][..], &FLAGS].concat());
     let mut peer = tcp_peer(&daemon, 64 << 10);
-    let sent = send_until_stuck(&mut peer, usize::MAX);
+    let sent = send_until_stuck(&daemon, &mut peer, usize::MAX);
     let mut taken = 0;
     halt(&daemon, HALT, || taken += take(&mut peer, 1024).unwrap());
     assert!(taken < sent, "the server owed too little");
@@ -110,7 +119,7 @@ fn a_unix_peer_that_takes_some_of_its_echo_during_a_halt_is_not_stalled() {
     let endpoint = format!("unix:{name}");
     let daemon = Daemon::start(&[&[endpoint.as_str()][..], &FLAGS].concat());
     let mut peer = unix_peer(&name);
-    let sent = send_until_stuck(&mut peer, usize::MAX);
+    let sent = send_until_stuck(&daemon, &mut peer, usize::MAX);
     let mut taken = 0;
     halt(&daemon, HALT, || taken += take(&mut peer, 1024).unwrap());
     assert!(taken < sent, "the server owed too little");
@@ -137,10 +146,13 @@ fn thousands_of_peers_that_read_during_a_halt_all_get_their_echo() {
             *sent += count;
         }
     };
-    for _ in 0..4 {
+    wait_until("an echo for each, and room for no more", || {
+        let sent = |peers: &[(TcpStream, usize, usize)]| peers.iter().map(|peer| peer.1).sum();
+        let before: usize = sent(&peers);
         peers.iter_mut().for_each(send);
-        thread::sleep(Duration::from_millis(50));
-    }
+        let is_answered = |peer: &TcpStream| peer.peek(&mut [0]).is_ok_and(|count| count > 0);
+        before == sent(&peers) && peers.iter().all(|(peer, ..)| is_answered(peer))
+    });
     halt(&daemon, HALT, || {
         for (peer, _, taken) in &mut peers {
             *taken += take(peer, usize::MAX).unwrap();
@@ -210,8 +222,8 @@ fn peers_whose_whole_echo_the_kernel_holds_are_closed_at_the_stall_timeout() {
     let mut tcp: Vec<_> = (0..5).map(|_| tcp_peer(&daemon, 64 << 10)).collect();
     let mut unix: Vec<_> = (0..5).map(|_| unix_peer(&name)).collect();
     let (mut tcp_sent, mut unix_sent) = (0, 0);
-    tcp.iter_mut().for_each(|peer| tcp_sent += send_until_stuck(peer, 512 << 10));
-    unix.iter_mut().for_each(|peer| unix_sent += send_until_stuck(peer, 16 << 10));
+    tcp.iter_mut().for_each(|peer| tcp_sent += send_until_stuck(&daemon, peer, 512 << 10));
+    unix.iter_mut().for_each(|peer| unix_sent += send_until_stuck(&daemon, peer, 16 << 10));
     wait_until("the kernel to take all", || {
         let counters = daemon.counters();
         let taken = (counters.get("tcp_bytes_out"), counters.get("unix_bytes_out"));
@@ -227,10 +239,9 @@ fn peers_whose_whole_echo_the_kernel_holds_are_closed_at_the_stall_timeout() {
 fn a_peer_that_sends_now_and_then_and_never_reads_is_closed_at_the_stall_timeout() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--stall-timeout", "1s"]);
     let mut peer = tcp_peer(&daemon, 4096);
-    send_until_stuck(&mut peer, 256 << 10);
+    send_until_stuck(&daemon, &mut peer, 256 << 10);
     wait_until("the stall", || {
         let _ = peer.write(&[7]);
-        thread::sleep(Duration::from_millis(50));
         daemon.counters().get("stalled") == 1
     });
 }
@@ -240,7 +251,7 @@ fn a_peer_that_sends_now_and_then_and_never_reads_is_closed_at_the_stall_timeout
 fn a_stalled_peer_sees_a_reset() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--stall-timeout", "500ms"]);
     let mut peer = tcp_peer(&daemon, 4096);
-    send_until_stuck(&mut peer, 256 << 10);
+    send_until_stuck(&daemon, &mut peer, 256 << 10);
     wait_until("the stall", || daemon.counters().get("stalled") == 1);
     let mut reason = None;
     wait_until("the reset", || {
