@@ -39,9 +39,11 @@
 //!    │           └──┬──┘
 //!    │          measured/             the facts of a run, as plain data
 //!    │
+//! process/                            threads, CPUs, signals, standard streams
+//!                 │
 //! reactor/     socket/                when a source may run │ how bytes move
 //!    │           │
-//! readiness  endpoint  error  escape  process  units      leaves: no layer is below them
+//! readiness  endpoint  error  escape  units      leaves: no layer is below them
 //! ```
 //!
 //! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/

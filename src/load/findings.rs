@@ -91,11 +91,13 @@ impl<O: Observer> Generator<O> {
         let pacing = self.pacing();
         let unsent = self.unsent();
         let received_in_time = self.received_in_time();
-        let mut achieved = a_second(received_in_time, elapsed_ns);
+        let mut achieved = per_second(received_in_time, elapsed_ns);
         if let (Some(rate), Spacing::Fixed) = (self.options.rate, self.options.spacing) {
             // Where the end cuts the last message's share of the time, all of it is counted still.
             achieved = achieved.min(whole(rate));
         }
+        let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
+        let over_planned = per_second(received_in_time, whole_ns).min(achieved);
         let recorder = &mut self.run.recorder;
         let mut messages = recorder.measured;
         messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
@@ -117,7 +119,7 @@ impl<O: Observer> Generator<O> {
             is_interrupted: phases.ended_by == EndedBy::Interrupt,
             warmup_ns: warmup_end_ns - phases.start_ns,
             drain_ns: phases.over_ns.saturating_sub(until_ns),
-            rate: Rate { asked: self.options.rate.map(whole), achieved },
+            rate: Rate { asked: self.options.rate.map(whole), achieved, over_planned },
             bytes: recorder.bytes,
             messages,
             losses: recorder.losses,
@@ -200,10 +202,15 @@ impl<O: Observer> Generator<O> {
             EndedBy::Plan if load_made >= LOAD_MADE_MIN => return (Status::Ok, None),
             EndedBy::Plan => self.why_less(load_made),
             EndedBy::Interrupt => "interrupted".to_owned(),
-            EndedBy::NoFlow if self.options.duration.is_some() => {
-                "every connection ended before the time was up".to_owned()
+            EndedBy::NoFlow => {
+                let flow =
+                    if self.options.transport().is_stream() { "connection" } else { "socket" };
+                let what = match self.options.duration {
+                    Some(_) => "the time was up",
+                    None => "all messages were sent",
+                };
+                format!("every {flow} ended before {what}")
             }
-            EndedBy::NoFlow => "every connection ended before all messages were sent".to_owned(),
             EndedBy::Silence => "ended early: nothing came back any more".to_owned(),
         };
         (Status::Partial, Some(why))
@@ -255,8 +262,8 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// A count a second, by one division: the product of a rounded share is off in its last digit.
-fn a_second(count: u64, time_ns: u64) -> f64 {
+/// A count per second, by one division: the product of a rounded share is off in its last digit.
+fn per_second(count: u64, time_ns: u64) -> f64 {
     if time_ns == 0 { 0.0 } else { whole(count) * 1e9 / whole(time_ns) }
 }
 

@@ -56,29 +56,38 @@ impl<O: Observer> Generator<O> {
 
     /// Why less load was made than was asked for, in one line.
     pub(super) fn why_less(&self, load_made: f64) -> String {
+        let causes = match self.options.transport().is_stream() {
+            true => self.ends_of_connections(),
+            // Sockets do not end, and a refusal is one of the losses.
+            false => self.losses_with_a_reason(),
+        };
+        let causes = match causes.is_empty() {
+            true if self.silent_ns_at_end() > 0 => "no echo came at the end".to_owned(),
+            true => "connections were gone".to_owned(),
+            false => causes.join(", "),
+        };
+        let flows = if self.options.transport().is_stream() { "connections" } else { "sockets" };
+        let share = (1.0 - load_made) * 100.0;
+        format!("{flows} made no load for {share:.1} % of their time ({causes})")
+    }
+
+    fn ends_of_connections(&self) -> Vec<String> {
         let flows = &self.run.recorder.flows;
         let ends = [
-            ("connections refused", flows.refused),
+            ("refused", flows.refused),
             ("reset by the peer", flows.reset),
             ("closed by the peer", flows.closed),
-            ("connections timed out", flows.timed_out),
+            ("timed out", flows.timed_out),
             ("unreachable", flows.unreachable),
-            ("connections failed on this host", flows.failed_locally),
+            ("failed on this host", flows.failed_locally),
         ];
         let ends = ends.into_iter().filter(|(_, count)| *count > 0);
+        ends.map(|(what, count)| format!("{what}: {count}")).collect()
+    }
+
+    fn losses_with_a_reason(&self) -> Vec<String> {
         let losses = self.run.recorder.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
-        let losses: Vec<String> =
-            losses.map(|(cause, count)| format!("messages lost as {cause}: {count}")).collect();
-        let mut causes: Vec<String> =
-            ends.map(|(what, count)| format!("{what}: {count}")).collect();
-        causes.extend(losses);
-        if causes.is_empty() && self.silent_ns_at_end() > 0 {
-            causes.push("no echo came at the end".to_owned());
-        }
-        let share = (1.0 - load_made) * 100.0;
-        let causes =
-            if causes.is_empty() { "connections were gone".to_owned() } else { causes.join(", ") };
-        format!("{share:.1} % of the load asked for was not made ({causes})")
+        losses.map(|(cause, count)| format!("messages lost, {cause}: {count}")).collect()
     }
 
     /// What lost most of the messages that were sent, or could not be.

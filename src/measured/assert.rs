@@ -118,7 +118,7 @@ const FACTS: &[Fact] = &[
     Fact {
         name: "rate",
         unit: Unit::Rate,
-        value: |report| (report.elapsed_ns > 0).then(|| rate_of_whole(report)),
+        value: |report| (report.elapsed_ns > 0).then_some(report.rate.over_planned),
     },
     Fact { name: "loss", unit: Unit::Percent, value: loss_of_whole },
     Fact {
@@ -159,11 +159,6 @@ const fn count(name: &'static str, value: fn(&Report) -> Option<f64>) -> Fact {
 fn measured_share(report: &Report) -> f64 {
     let planned_ns = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns);
     planned_ns.map_or(1.0, |planned_ns| report.elapsed_ns as f64 / planned_ns as f64)
-}
-
-/// The rate over all the time asked for. A run that ended early has achieved nothing in the rest.
-fn rate_of_whole(report: &Report) -> f64 {
-    report.rate.achieved * measured_share(report)
 }
 
 /// The share that was lost, in percent, of all that was asked for. In an open loop that is what was

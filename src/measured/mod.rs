@@ -249,6 +249,10 @@ pub struct Rate {
     /// echoes that come after its end are in [`Messages`] and not in this.
     #[serde(serialize_with = "finite::finite")]
     pub achieved: f64,
+    /// The same echoes over all the time asked for: less than `achieved` where a run ended early.
+    /// An `--assert` on the rate compares this.
+    #[serde(serialize_with = "finite::finite")]
+    pub over_planned: f64,
 }
 
 /// What became of messages. `sent = received + lost + in_flight_at_end`.

@@ -7,7 +7,7 @@ pub(crate) fn open_run() -> Report {
     let mut report = closed_run();
     report.load_loop = LoadLoop::Open;
     report.embedded_server = false;
-    report.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0 };
+    report.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0, over_planned: 99_990.0 };
     report.latency_ns = summary(1_000, 70_000);
     report.service_time_ns = Some(summary(1_000, 60_000));
     report.generator.schedule_lag_ns = Some(summary(1_000, 2_000));
@@ -44,7 +44,7 @@ pub(crate) fn closed_run() -> Report {
         load_made: 1.0,
         warmup_ns: 1_000_000_000,
         drain_ns: 1_200_000,
-        rate: Rate { asked: None, achieved: 100.0 },
+        rate: Rate { asked: None, achieved: 100.0, over_planned: 100.0 },
         messages,
         warmup_messages: Messages { sent: 123, received: 123, ..Messages::default() },
         flows: Flows { opened: 50, ..Flows::default() },

@@ -76,12 +76,13 @@ mod tests {
     #[test]
     fn what_is_not_a_number_is_0() {
         let mut report = samples::closed_run();
-        report.rate = Rate { asked: Some(f64::INFINITY), achieved: f64::NAN };
+        report.rate =
+            Rate { asked: Some(f64::INFINITY), achieved: f64::NAN, over_planned: f64::NAN };
         report.generator.cpu_share = f64::NEG_INFINITY;
         let value = Some(f64::NAN);
         report.asserts = vec![Outcome { expression: "rate>1".to_owned(), value, held: false }];
         let json = parsed(&report.to_json());
-        assert_eq!(json["rate"], json!({"asked": 0.0, "achieved": 0.0}));
+        assert_eq!(json["rate"], json!({"asked": 0.0, "achieved": 0.0, "over_planned": 0.0}));
         assert_eq!(json["generator"]["cpu_share"], 0.0);
         assert_eq!(json["asserts"][0]["value"], 0.0);
     }

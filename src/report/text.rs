@@ -129,14 +129,15 @@ fn warmup_text(messages: &Messages) -> String {
     text
 }
 
-/// So many a second, of so many.
+/// The rate, of the rate asked; beside it that over all the time asked for, which an assertion
+/// compares, if the run ended before its time.
 fn rate_of(report: &Report) -> String {
     let unit = match report.mode {
         Mode::Echo => "messages",
         Mode::Connect => "connections",
     };
     let achieved = report.rate.achieved;
-    match report.rate.asked {
+    let mut text = match report.rate.asked {
         Some(asked) => format!(
             "{} {unit} a second achieved of {} asked ({})",
             rate_text(achieved),
@@ -144,7 +145,13 @@ fn rate_of(report: &Report) -> String {
             percent_text(achieved, asked)
         ),
         None => format!("{} {unit} a second achieved, none asked", rate_text(achieved)),
+    };
+    if let Some(planned_ns) = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns)
+    {
+        let (over_planned, time) = (rate_text(report.rate.over_planned), time_text(planned_ns));
+        text.push_str(&format!("; {over_planned} over the {time} asked for"));
     }
+    text
 }
 
 fn speed(report: &Report, page: &mut Page) {

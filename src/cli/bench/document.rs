@@ -144,11 +144,15 @@ fn verdict(findings: &Findings, schedule_lag: Option<&Distribution>) -> Verdict 
 fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |text: String| warnings.push(Warning(text));
-    for (error, times) in &findings.failures {
+    // What the error line says is not said again. That of an interrupted run says nothing else.
+    let is_told = |error: &String| findings.error.as_ref() == Some(error);
+    let failures = findings.failures.iter().map(|(error, times)| (error.to_string(), times));
+    for (error, times) in failures.filter(|(error, _)| !is_told(error)) {
         warn(format!("a limit of this client, not of the server: {error} (times met: {times})"));
     }
     let lost_flows = findings.flows.reset + findings.flows.closed;
-    if lost_flows > 0 && arguments.mode() == Mode::Echo {
+    let is_explained = findings.error.is_some() && !findings.is_interrupted;
+    if lost_flows > 0 && arguments.mode() == Mode::Echo && !is_explained {
         let all = findings.flows.opened;
         let then = match findings.flows.reconnected {
             0 => "their load was not made".to_owned(),
@@ -167,7 +171,7 @@ fn warnings(arguments: &Arguments, findings: &Findings, is_local: bool) -> Vec<W
         let range = std::fs::read_to_string(ports::RANGE_FILE).unwrap_or_default();
         ports::warning(&range, findings, is_local).into_iter().for_each(&mut warn);
     }
-    if findings.unsent > 0 {
+    if findings.unsent > 0 && !is_explained {
         let unsent = findings.unsent;
         warn(format!("{unsent} messages were never sent though due, and are in no percentile"));
     }

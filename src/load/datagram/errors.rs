@@ -32,7 +32,9 @@ impl DatagramMover {
         }
     }
 
-    /// The socket would not take a message, which is lost by that.
+    /// The socket would not take a message, which is lost by that. In an open loop it makes no load
+    /// meanwhile, unless the peer refused the message: a Unix socket tells that at once, and UDP
+    /// after the send. The message was offered in both cases.
     pub(super) fn lose_unsent(
         &mut self,
         message: InFlight,
@@ -45,10 +47,12 @@ impl DatagramMover {
             run.freed(self.flow, now_ns);
         }
         run.recorder.sent_and_lost(message, cause, now_ns);
-        if run.is_open_loop() {
-            self.go_out(run, now_ns);
-        } else {
+        if !run.is_open_loop() {
             self.rest(run, now_ns);
+        } else if is_answer_of_peer(cause) {
+            self.go_in(run, now_ns);
+        } else {
+            self.go_out(run, now_ns);
         }
     }
 
@@ -68,9 +72,8 @@ impl DatagramMover {
         run.outages.begin(self.flow, now_ns);
     }
 
-    /// The socket took a message.
+    /// The socket makes its load again.
     pub(super) fn go_in(&mut self, run: &mut Run, now_ns: u64) {
-        self.has_sent = true;
         if std::mem::take(&mut self.is_out) {
             run.outages.end(self.flow, now_ns, run.end_ns());
         }
@@ -83,4 +86,9 @@ impl DatagramMover {
             run.recorder.flows.refused += 1;
         }
     }
+}
+
+/// Whether an error is the peer's refusal, and not a fault of this host or of the network.
+fn is_answer_of_peer(cause: LossCause) -> bool {
+    matches!(cause, LossCause::Refused | LossCause::Disconnected)
 }

@@ -74,6 +74,7 @@ impl DatagramMover {
                     return Err(error);
                 }
             };
+            self.has_sent = true;
             self.go_in(run, now_ns);
             if self.unsent.take().is_some() {
                 run.freed(self.flow, now_ns);

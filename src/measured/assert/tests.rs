@@ -118,7 +118,7 @@ fn every_count_has_its_name() {
 #[test]
 fn rates_and_shares_have_their_units() {
     let mut report = samples::closed_run();
-    report.rate = Rate { asked: None, achieved: 100_000.5 };
+    report.rate = Rate { asked: None, achieved: 200_000.0, over_planned: 100_000.5 };
     report.messages = Messages { sent: 1_000, lost: 1, ..report.messages };
     assert!(check("rate>100k", &report).held);
     assert!(check("rate>100000.4", &report).held);

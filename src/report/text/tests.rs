@@ -74,7 +74,17 @@ fn a_partial_report_is_flagged() {
     let mut report = samples::closed_run();
     report.status = Status::Partial;
     report.error = Some("interrupted".to_owned());
-    assert_says(&report, &["PARTIAL interrupted; the figures are of a shorter run"]);
+    report.elapsed_ns /= 4;
+    report.rate.over_planned = 25.0;
+    report.asserts = vec!["rate>50".parse::<Assertion>().unwrap().check(&report)];
+    assert_says(
+        &report,
+        &[
+            "PARTIAL interrupted; the figures are of a shorter run",
+            "100 messages a second achieved, none asked; 25.0 over the 10.0 s asked for",
+            "NOT held: rate>50 (25.0 a second)",
+        ],
+    );
 }
 
 /// case B10
@@ -264,7 +274,7 @@ proptest! {
         (report.depth, report.connections) = (counts[0], counts[1]);
         report.bytes.sent = counts[0];
         report.generator.held_back = counts[2];
-        report.rate = Rate { asked, achieved };
+        report.rate = Rate { asked, achieved, over_planned: achieved / 2.0 };
         for line in report.to_string().lines() {
             prop_assert!(line.chars().count() <= 100, "{}", line);
         }
