@@ -21,7 +21,7 @@ mod stream;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(not(target_os = "linux"))]
-#[path = "sys_portable.rs"]
+#[path = "socket/sys_portable.rs"]
 mod sys;
 
 #[cfg(feature = "program")]
