@@ -187,6 +187,7 @@ impl Run {
     }
 
     /// Takes the message that [`Run::admission`] has allowed.
+    #[inline(always)]
     pub(super) fn begin(&mut self, flow: u32, intended_ns: u64, now_ns: u64) -> InFlight {
         let pace = self.paces.get_mut(flow as usize).and_then(Option::as_mut);
         let is_scheduled = pace.is_some();
@@ -232,6 +233,7 @@ impl Run {
     }
 
     /// Takes the next of the messages that [`Run::admissible`] has counted.
+    #[inline]
     pub(super) fn begin_next(&mut self, flow: u32, now_ns: u64) -> InFlight {
         let pace = self.paces.get(flow as usize).and_then(Option::as_ref);
         let intended_ns = pace.map_or(now_ns, |pace| pace.schedule.due_ns());
@@ -338,12 +340,16 @@ impl Run {
 
     /// Whether the echo of this message comes too late, though the message was not given up. The
     /// clock was read for this echo alone: the generator may have been halted since the turn began.
+    #[inline]
     pub(super) fn is_too_late(&mut self, message: InFlight, now_ns: u64) -> bool {
         let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
-        if is_old {
-            self.recorder.watch.look(now_ns, self.recorder.measure_from_ns);
-        }
-        is_old && self.is_overdue(message, now_ns)
+        is_old && self.is_overdue_after_look(message, now_ns)
+    }
+
+    #[cold]
+    fn is_overdue_after_look(&mut self, message: InFlight, now_ns: u64) -> bool {
+        self.recorder.watch.look(now_ns, self.recorder.measure_from_ns);
+        self.is_overdue(message, now_ns)
     }
 
     /// How much of the time from `from_ns` to `now_ns` the loop could turn.

@@ -142,7 +142,12 @@ impl Window {
         if let Some(at) = self.position(number) {
             let is_overtaken = self.answered_max.is_some_and(|max| number < max);
             self.answered_max = self.answered_max.max(Some(number));
-            let message = self.outstanding.remove(at).expect("the position was found").1;
+            // `remove` moves elements also where there is nothing to move.
+            let removed = match at {
+                0 => self.outstanding.pop_front(),
+                _ => self.outstanding.remove(at),
+            };
+            let (_, message) = removed.expect("the position was found");
             return EchoKind::Answer { message, is_overtaken };
         }
         match before & ANSWERED != 0 {
