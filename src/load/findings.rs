@@ -118,7 +118,7 @@ impl<O: Observer> Generator<O> {
             load_made,
             is_interrupted: phases.ended_by == EndedBy::Interrupt,
             warmup_ns: warmup_end_ns - phases.start_ns,
-            drain_ns: phases.over_ns.saturating_sub(until_ns),
+            drain_ns: phases.drain_ns(until_ns),
             rate: Rate { asked: self.options.rate.map(whole), achieved, over_planned },
             bytes: recorder.bytes,
             messages,

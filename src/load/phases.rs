@@ -1,18 +1,17 @@
 //! The phases of a run: connect, warm up, measure, wait for the last echoes.
 
 mod intervals;
+mod sleep;
 
 use std::time::{Duration, Instant};
 
 use self::intervals::{SHORTEST_DIVISOR, next_interval_ns};
-use super::hiccups::SLEEP_NS_MAX;
 use super::options::Options;
-use super::pacing::sleep_for;
 use super::source::Source;
 use super::thread_usage::ThreadUsage;
 use super::{Generator, Observer};
 use crate::measured::{Flows, Messages, Mode};
-use crate::reactor::{Context, Sources, Spin};
+use crate::reactor::{Context, Sources};
 use crate::units::duration_ns;
 
 /// Overdue messages and slow connections are looked for this often in a timeout's length, within
@@ -40,17 +39,11 @@ const SILENCE_NS_MIN: u64 = 10_000_000_000;
 #[derive(Debug)]
 pub(super) struct Phases {
     phase: Phase,
-    /// Flows of which it is not known yet whether they can be opened.
-    unsettled: u32,
     pub(super) start_ns: u64,
     pub(super) measure_from_ns: u64,
     is_measuring: bool,
     /// When sending ended.
     pub(super) end_ns: u64,
-    pub(super) over_ns: u64,
-    drain_until_ns: u64,
-    /// The drain has had its time: each flow has a last slice, to give up what is overdue.
-    is_last_turn: bool,
     sweep_ns: u64,
     sweep_at_ns: u64,
     interval_ns: Option<u64>,
@@ -65,10 +58,21 @@ pub(super) struct Phases {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     NotBegun,
-    Opening,
+    /// Connections are made.
+    Opening {
+        /// Flows of which it is not known yet whether they can be opened.
+        unsettled: u32,
+    },
     Sending,
-    Draining,
-    Over,
+    /// The last echoes are waited for.
+    Draining {
+        until_ns: u64,
+        /// The drain has had its time: each flow has a last slice, to give up what is overdue.
+        is_last_turn: bool,
+    },
+    Over {
+        at_ns: u64,
+    },
 }
 
 /// Why sending ended.
@@ -89,14 +93,10 @@ impl Phases {
         let timeout_ns = duration_ns(options.timeout);
         Phases {
             phase: Phase::NotBegun,
-            unsettled: options.connections,
             start_ns: 0,
             measure_from_ns: 0,
             is_measuring: false,
             end_ns: 0,
-            over_ns: 0,
-            drain_until_ns: 0,
-            is_last_turn: false,
             sweep_ns: (timeout_ns / SWEEPS_PER_TIMEOUT).clamp(SWEEP_NS_MIN, SWEEP_NS_MAX),
             sweep_at_ns: 0,
             interval_ns: options.interval.map(duration_ns),
@@ -115,7 +115,17 @@ impl Phases {
 
     /// Of one more flow it is known whether it can be opened.
     pub(super) fn settled(&mut self) {
-        self.unsettled = self.unsettled.saturating_sub(1);
+        if let Phase::Opening { unsettled } = &mut self.phase {
+            *unsettled = unsettled.saturating_sub(1);
+        }
+    }
+
+    /// How long was waited for the last echoes from `from_ns` on; 0 for a run that is not over.
+    pub(super) fn drain_ns(&self, from_ns: u64) -> u64 {
+        match self.phase {
+            Phase::Over { at_ns } => at_ns.saturating_sub(from_ns),
+            _ => 0,
+        }
     }
 }
 
@@ -132,11 +142,11 @@ impl<O: Observer> Generator<O> {
         match self.phases.phase {
             Phase::NotBegun => self.begin(now_ns),
             // What the turn before has opened is among the sources now.
-            Phase::Opening if self.phases.unsettled == 0 => self.start(now_ns, sources, context),
-            Phase::Opening => self.open_some(now_ns, context),
+            Phase::Opening { unsettled: 0 } => self.start(now_ns, sources, context),
+            Phase::Opening { .. } => self.open_some(now_ns, context),
             Phase::Sending => self.send_on(now_ns, sources, context),
-            Phase::Draining => self.drain_on(now_ns, sources, context),
-            Phase::Over => {}
+            Phase::Draining { .. } => self.drain_on(now_ns, sources, context),
+            Phase::Over { .. } => {}
         }
         self.sweep(now_ns, sources, context);
         let sleep_ns = self.next_sleep_ns(now_ns);
@@ -150,8 +160,9 @@ impl<O: Observer> Generator<O> {
         let paused_ns = self.run.recorder.watch.look(now_ns, measure_from_ns);
         if paused_ns > 0 {
             // Echoes and connections that came meanwhile are read before time runs out for them.
-            let drain_until_ns = &mut self.phases.drain_until_ns;
-            *drain_until_ns = drain_until_ns.saturating_add(paused_ns);
+            if let Phase::Draining { until_ns, .. } = &mut self.phases.phase {
+                *until_ns = until_ns.saturating_add(paused_ns);
+            }
             self.opener.extend(paused_ns);
         }
     }
@@ -159,10 +170,9 @@ impl<O: Observer> Generator<O> {
     /// All flows are to be opened; those of `Mode::Connect` are messages themselves.
     fn begin(&mut self, now_ns: u64) {
         self.opener.line_up(self.options.connections, now_ns);
-        self.phases.phase = Phase::Opening;
-        if self.options.mode == Mode::Connect {
-            self.phases.unsettled = 0;
-        }
+        let is_connect = self.options.mode == Mode::Connect;
+        let unsettled = if is_connect { 0 } else { self.options.connections };
+        self.phases.phase = Phase::Opening { unsettled };
     }
 
     /// Every flow is open or has failed: sending begins.
@@ -283,7 +293,6 @@ impl<O: Observer> Generator<O> {
         if phases.is_measuring {
             phases.usage.stop(now_ns);
         }
-        phases.phase = Phase::Draining;
         phases.ended_by = ended_by;
         phases.end_ns = now_ns.min(self.run.end_ns());
         if let Some(end_ns) = self.run.counted_end_ns().filter(|_| self.run.is_spent()) {
@@ -294,7 +303,8 @@ impl<O: Observer> Generator<O> {
             _ => self.run.timeout_ns,
         };
         // From now, not from the turn's beginning: what was sent in this turn has its whole time.
-        phases.drain_until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
+        let until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
+        phases.phase = Phase::Draining { until_ns, is_last_turn: false };
         if ended_by != EndedBy::NoFlow || self.options.duration.is_none() {
             // Without a flow, what was to be due until the planned end is unsent.
             self.run.end_at(now_ns);
@@ -312,15 +322,17 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         self.wake_due(now_ns, context);
+        let Phase::Draining { until_ns, is_last_turn } = &mut self.phases.phase else { return };
+        let (is_over, has_had_its_time) = (*is_last_turn, now_ns >= *until_ns);
+        // What was sent before the end is overdue by now.
+        *is_last_turn |= has_had_its_time;
         let is_complete = self.run.recorder.in_flight() == 0
             && !self.run.has_backlog()
             && !sources.iter().any(|(_, source)| source.0.is_held_up())
             && (self.options.transport().is_stream() || now_ns >= self.phases.end_ns + LINGER_NS);
-        if is_complete || self.phases.is_last_turn {
+        if is_complete || is_over {
             self.over(now_ns, sources, context);
-        } else if now_ns >= self.phases.drain_until_ns {
-            // What was sent before the end is overdue by now.
-            self.phases.is_last_turn = true;
+        } else if has_had_its_time {
             sources.iter().for_each(|(key, _)| context.wake(key));
         }
     }
@@ -337,8 +349,7 @@ impl<O: Observer> Generator<O> {
             // What was held up has been sent since: its cost is counted with it.
             phases.usage.stop(now_ns);
         }
-        phases.phase = Phase::Over;
-        phases.over_ns = now_ns;
+        phases.phase = Phase::Over { at_ns: now_ns };
         context.stop();
     }
 
@@ -351,72 +362,19 @@ impl<O: Observer> Generator<O> {
         let now_ns = self.run.clock.ns(context.now());
         match self.phases.phase {
             Phase::Sending => self.end(EndedBy::Interrupt, now_ns, sources, context),
-            Phase::Over => {}
-            Phase::NotBegun | Phase::Opening | Phase::Draining => {
+            Phase::Over { .. } => {}
+            Phase::NotBegun | Phase::Opening { .. } => {
                 self.phases.ended_by = EndedBy::Interrupt;
-                if self.phases.phase != Phase::Draining {
-                    self.phases.end_ns = now_ns;
-                    self.phases.start_ns = now_ns;
-                    self.phases.measure_from_ns = now_ns;
-                }
+                self.phases.end_ns = now_ns;
+                self.phases.start_ns = now_ns;
+                self.phases.measure_from_ns = now_ns;
+                self.over(now_ns, sources, context);
+            }
+            Phase::Draining { .. } => {
+                self.phases.ended_by = EndedBy::Interrupt;
                 self.over(now_ns, sources, context);
             }
         }
-    }
-
-    /// Gives a slice to flows that no event will bring.
-    fn sweep(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
-        if now_ns < self.phases.sweep_at_ns {
-            return;
-        }
-        self.phases.sweep_at_ns = now_ns + self.phases.sweep_ns;
-        if self.opener.reopens() && self.phases.is_sending() {
-            self.run.lose_due(now_ns);
-        }
-        for (key, source) in sources.iter() {
-            if source.0.needs_slice(&self.run, now_ns) {
-                context.wake(key);
-            }
-        }
-    }
-
-    /// How long the loop sleeps, if no event ends that.
-    fn next_sleep_ns(&self, now_ns: u64) -> u64 {
-        let phases = &self.phases;
-        let mut at_ns = phases.sweep_at_ns;
-        match phases.phase {
-            Phase::NotBegun | Phase::Over => return 0,
-            Phase::Opening if phases.unsettled == 0 => return 0,
-            Phase::Opening => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
-            Phase::Sending => {
-                if self.run.is_spent() {
-                    at_ns = at_ns.min(self.run.counted_end_ns().unwrap_or(u64::MAX));
-                }
-                if !phases.is_measuring {
-                    at_ns = at_ns.min(phases.measure_from_ns);
-                }
-                at_ns = at_ns.min(phases.interval_at_ns).min(self.run.end_ns());
-            }
-            Phase::Draining => {
-                at_ns = at_ns.min(phases.drain_until_ns);
-                let listened_ns = phases.end_ns.saturating_add(LINGER_NS);
-                if !self.options.transport().is_stream() && now_ns < listened_ns {
-                    at_ns = at_ns.min(listened_ns);
-                }
-            }
-        }
-        let is_opening =
-            self.options.mode == Mode::Connect || (self.opener.reopens() && phases.is_sending());
-        let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
-        let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
-        if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
-            // No other wake-up may sleep over it either.
-            let Some(sleep) = sleep_for(due_ns, now_ns) else { return 0 };
-            at_ns = at_ns.min(now_ns.saturating_add(duration_ns(sleep)));
-        } else {
-            at_ns = at_ns.min(due_ns);
-        }
-        at_ns.saturating_sub(now_ns).min(SLEEP_NS_MAX)
     }
 }
 

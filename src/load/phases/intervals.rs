@@ -20,7 +20,7 @@ impl<O: Observer> Generator<O> {
 
     /// Tells the observer what came since the last time, if it is to be told.
     pub(in crate::load) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
-        let has_begun = !matches!(self.phases.phase, Phase::NotBegun | Phase::Opening);
+        let has_begun = !matches!(self.phases.phase, Phase::NotBegun | Phase::Opening { .. });
         let (start_ns, before) = self.phases.interval_before;
         if self.phases.interval_ns.is_none() || !has_begun || now_ns == start_ns {
             return;
@@ -32,7 +32,7 @@ impl<O: Observer> Generator<O> {
             start_ns: start_ns - self.phases.start_ns,
             end_ns: now_ns - self.phases.start_ns,
             is_warmup,
-            is_drain: self.phases.phase == Phase::Draining,
+            is_drain: matches!(self.phases.phase, Phase::Draining { .. }),
             messages: since(messages, before),
             latency,
             flows_open: self.run.recorder.flows_open,

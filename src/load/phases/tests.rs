@@ -46,7 +46,8 @@ fn while_nothing_is_due_no_turn_asks_for_the_next_at_once() {
     let mut rig = Rig::new(with_timeout(400 * MILLISECOND, of_count(2, options)));
     rig.turn_until("both are sent", |rig| rig.generator().run.recorder.in_flight() == 2);
     while rig.turn() == Flow::Running {
-        let is_last = rig.generator().phases.is_last_turn;
+        let phase = rig.generator().phases.phase;
+        let is_last = matches!(phase, Phase::Draining { is_last_turn: true, .. });
         assert!(is_last || rig.sleep() > Duration::ZERO, "{:?}", rig.generator().phases);
     }
 }

@@ -1,0 +1,71 @@
+//! How long the loop may sleep, and what no event would bring.
+
+use super::{LINGER_NS, Phase};
+use crate::load::hiccups::SLEEP_NS_MAX;
+use crate::load::pacing::sleep_for;
+use crate::load::source::Source;
+use crate::load::{Generator, Observer};
+use crate::measured::Mode;
+use crate::reactor::{Context, Sources, Spin};
+use crate::units::duration_ns;
+
+impl<O: Observer> Generator<O> {
+    /// Gives a slice to flows that no event will bring.
+    pub(super) fn sweep(
+        &mut self,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        if now_ns < self.phases.sweep_at_ns {
+            return;
+        }
+        self.phases.sweep_at_ns = now_ns + self.phases.sweep_ns;
+        if self.opener.reopens() && self.phases.is_sending() {
+            self.run.lose_due(now_ns);
+        }
+        for (key, source) in sources.iter() {
+            if source.0.needs_slice(&self.run, now_ns) {
+                context.wake(key);
+            }
+        }
+    }
+
+    /// How long the loop sleeps, if no event ends that.
+    pub(super) fn next_sleep_ns(&self, now_ns: u64) -> u64 {
+        let phases = &self.phases;
+        let mut at_ns = phases.sweep_at_ns;
+        match phases.phase {
+            Phase::NotBegun | Phase::Over { .. } | Phase::Opening { unsettled: 0 } => return 0,
+            Phase::Opening { .. } => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
+            Phase::Sending => {
+                if self.run.is_spent() {
+                    at_ns = at_ns.min(self.run.counted_end_ns().unwrap_or(u64::MAX));
+                }
+                if !phases.is_measuring {
+                    at_ns = at_ns.min(phases.measure_from_ns);
+                }
+                at_ns = at_ns.min(phases.interval_at_ns).min(self.run.end_ns());
+            }
+            Phase::Draining { until_ns, .. } => {
+                at_ns = at_ns.min(until_ns);
+                let listened_ns = phases.end_ns.saturating_add(LINGER_NS);
+                if !self.options.transport().is_stream() && now_ns < listened_ns {
+                    at_ns = at_ns.min(listened_ns);
+                }
+            }
+        }
+        let is_opening =
+            self.options.mode == Mode::Connect || (self.opener.reopens() && phases.is_sending());
+        let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
+        let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
+        if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
+            // No other wake-up may sleep over it either.
+            let Some(sleep) = sleep_for(due_ns, now_ns) else { return 0 };
+            at_ns = at_ns.min(now_ns.saturating_add(duration_ns(sleep)));
+        } else {
+            at_ns = at_ns.min(due_ns);
+        }
+        at_ns.saturating_sub(now_ns).min(SLEEP_NS_MAX)
+    }
+}
