@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::sys;
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// `TCP_CONGESTION`: the name of a congestion control algorithm.
     pub congestion: Option<String>,
-    /// Whether the system asks silent peers of accepted TCP connections if they are still there.
+    /// Whether the kernel asks silent peers of accepted TCP connections if they are still there.
     pub keepalive: Keepalive,
     /// The mode of socket files. Linux makes them with it. Where it refuses a thread a umask of its
     /// own (`CLONE_FS` of unshare(2)), the umask of the process is taken from it.
@@ -49,15 +49,19 @@ pub enum PortUse {
     Join,
 }
 
-/// Whether the system asks the silent peer of an accepted TCP connection if it is still there
+/// Whether the kernel asks the silent peer of an accepted TCP connection if it is still there
 /// (`SO_KEEPALIVE`, tcp(7)). The connection of a peer that does not answer ends with `ETIMEDOUT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keepalive {
     /// It does not.
     Off,
-    /// It does, at the system's times (`net.ipv4.tcp_keepalive_time`, two hours by default), or at
-    /// those that a socket which was handed over already has.
+    /// It does, so that a peer that has vanished is gone within two minutes: after
+    /// [`Keepalive::AFTER_DEFAULT`], or at the system's times (`net.ipv4.tcp_keepalive_*`) if these
+    /// find out sooner. A socket that was handed over with `SO_KEEPALIVE` keeps its own times.
     #[default]
+    Auto,
+    /// It does, at the system's times, over two hours by default, or at those of a socket that was
+    /// handed over.
     System,
     /// It does after so long a silence, and gives up after as long again. In whole seconds, rounded
     /// up, and at most [`Keepalive::AFTER_MAX`].
@@ -68,6 +72,10 @@ impl Keepalive {
     /// The longest time that Linux takes for `TCP_KEEPIDLE`.
     pub const AFTER_MAX: Duration = Duration::from_secs(32_767);
 
+    /// The silence after which [`Keepalive::Auto`] has the kernel ask. A vanished peer is gone
+    /// after two minutes, and a silent one costs a packet each way in a minute.
+    pub const AFTER_DEFAULT: Duration = Duration::from_secs(60);
+
     /// Probes that stay without an answer before the system gives up.
     const PROBES_MAX: u32 = 5;
 
@@ -75,20 +83,30 @@ impl Keepalive {
     pub(super) fn apply(self, listener: &Socket) -> Result<(), Error> {
         let set = match self {
             Keepalive::Off => listener.set_keepalive(false),
+            Keepalive::Auto => auto_keepalive(listener),
             Keepalive::System => listener.set_keepalive(true),
-            Keepalive::After(time) => {
-                let seconds = time.min(Keepalive::AFTER_MAX).as_nanos().div_ceil(1_000_000_000);
-                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
-                let probes = seconds.min(Keepalive::PROBES_MAX);
-                listener.set_tcp_keepalive(&sys::keepalive(
-                    seconds,
-                    seconds.div_ceil(probes),
-                    probes,
-                ))
-            }
+            Keepalive::After(time) => listener.set_tcp_keepalive(&keepalive_after(time)),
         };
         set.map_err(|error| Error::new("set", "SO_KEEPALIVE", error))
     }
+}
+
+fn auto_keepalive(listener: &Socket) -> io::Result<()> {
+    if listener.keepalive()? {
+        return Ok(());
+    }
+    match sys::keepalive_gives_up_after(listener) {
+        Some(time) if time <= 2 * Keepalive::AFTER_DEFAULT => listener.set_keepalive(true),
+        _ => listener.set_tcp_keepalive(&keepalive_after(Keepalive::AFTER_DEFAULT)),
+    }
+}
+
+/// Keepalive after so long a silence, which gives up after as long again.
+fn keepalive_after(time: Duration) -> TcpKeepalive {
+    let seconds = time.min(Keepalive::AFTER_MAX).as_nanos().div_ceil(1_000_000_000);
+    let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+    let probes = seconds.min(Keepalive::PROBES_MAX);
+    sys::keepalive(seconds, seconds.div_ceil(probes), probes)
 }
 
 impl Default for SocketOptions {
@@ -99,7 +117,7 @@ impl Default for SocketOptions {
             send_buf_bytes: None,
             nodelay: true,
             congestion: None,
-            keepalive: Keepalive::System,
+            keepalive: Keepalive::Auto,
             unix_mode: 0o600,
             port_use: PortUse::Alone,
         }

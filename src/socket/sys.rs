@@ -32,7 +32,8 @@ pub(super) use self::calls::{
 use self::message::header;
 pub(super) use self::message::{receive_train, receive_trains, send_message};
 pub(super) use self::options::{
-    congestion, has_protocol, keepalive, keepalive_times, listens, set_congestion,
+    congestion, has_protocol, keepalive, keepalive_gives_up_after, keepalive_times, listens,
+    set_congestion,
 };
 pub(super) use self::raw::RawMessages;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};

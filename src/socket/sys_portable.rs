@@ -22,7 +22,8 @@ use std::os::unix::net::SocketAddr as UnixAddr;
 use socket2::{SockAddr, SockRef, Socket};
 
 pub(super) use self::options::{
-    congestion, has_protocol, keepalive, keepalive_times, listens, set_congestion,
+    congestion, has_protocol, keepalive, keepalive_gives_up_after, keepalive_times, listens,
+    set_congestion,
 };
 use super::batch::LocalAddr;
 

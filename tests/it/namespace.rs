@@ -10,6 +10,11 @@ use crate::support::{Daemon, Process, python, resound, run, tool, unshare_networ
 /// sleeping process whose number is printed, and becomes the server.
 const SERVER: &str = r#"
 set -eu
+if [ -n "${KEEPALIVE_SECONDS-}" ]; then
+  echo "$KEEPALIVE_SECONDS" >/proc/sys/net/ipv4/tcp_keepalive_time
+  echo "$KEEPALIVE_SECONDS" >/proc/sys/net/ipv4/tcp_keepalive_intvl
+  echo 1 >/proc/sys/net/ipv4/tcp_keepalive_probes
+fi
 ip link set lo up
 ip link add v0 type veth peer name v1
 unshare -n sleep 300 </dev/null >/dev/null 2>&1 &
@@ -44,10 +49,16 @@ impl Drop for ClientHost {
 /// Starts the server with these arguments on a host of its own; `None` where that takes rights or
 /// tools that are not there.
 fn two_hosts(arguments: &[&str]) -> Option<(Daemon, ClientHost)> {
+    two_hosts_with(arguments, "")
+}
+
+/// As [`two_hosts`]. The server's system has keepalive times of so many seconds, unless empty.
+fn two_hosts_with(arguments: &[&str], keepalive_seconds: &str) -> Option<(Daemon, ClientHost)> {
     let unshare = unshare_network()?;
     tool("nsenter")?;
     let mut command = Command::new(unshare);
     command.args(["-n", "sh", "-c", SERVER]).arg(resound().get_program()).args(arguments);
+    command.env("KEEPALIVE_SECONDS", keepalive_seconds);
     let mut daemon = Daemon::start_command(command);
     let peer = daemon.process.wait_for_line("peer ").parse().unwrap();
     Some((daemon, ClientHost(Pid::from_raw(peer).expect("a process"))))
@@ -108,8 +119,9 @@ fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_
 /// The one peer of a server with these flags vanishes: the cable is gone, and with it the peer's
 /// host, so that neither FIN nor reset ever comes. Its connection must end by `cause`.
 #[track_caller]
-fn vanishes(flags: &[&str], cause: &str) {
-    let started = two_hosts(&[&["tcp://10.9.0.1:0"], flags].concat());
+fn vanishes(flags: &[&str], system_keepalive_seconds: &str, cause: &str) {
+    let arguments = [&["tcp://10.9.0.1:0"], flags].concat();
+    let started = two_hosts_with(&arguments, system_keepalive_seconds);
     let Some((daemon, host)) = started else { return };
     let mut command = on(&host);
     let script = python("vanish.py");
@@ -131,11 +143,17 @@ fn vanishes(flags: &[&str], cause: &str) {
 /// case S10
 #[test]
 fn a_peer_whose_host_vanished_is_reaped_by_the_idle_timeout() {
-    vanishes(&["--idle-timeout", "1s"], "idle");
+    vanishes(&["--idle-timeout", "1s"], "", "idle");
 }
 
 /// case S10: also where no timeout of the server's own would end it.
 #[test]
 fn a_peer_whose_host_vanished_is_reaped_by_keepalive() {
-    vanishes(&["--keepalive", "1s"], "timed_out");
+    vanishes(&["--keepalive", "1s"], "", "timed_out");
+}
+
+/// case S10: the default takes the times of the system where these find out sooner.
+#[test]
+fn a_peer_whose_host_vanished_is_reaped_by_the_times_of_the_system_if_they_are_shorter() {
+    vanishes(&[], "1", "timed_out");
 }

@@ -17,11 +17,11 @@ use crate::cli::values::{
     CpuList, at_least_one, cpu_list, host_port, keepalive, network, octal_mode, spin, threads,
 };
 
-/// The most that a UDP datagram carries: over IPv6. Over IPv4 it is 20 bytes less, of which the
-/// endpoint warns.
+/// The most that a UDP datagram carries, over IPv6. Over IPv4 it is 20 bytes less, and the endpoint
+/// warns of a longer reply.
 const UDP_BYTES_MAX: usize = 65_527;
 
-/// Answer whoever asks (RFC 862) on any number and mix of endpoints.
+/// Answer every message (RFC 862) on any number and mix of endpoints.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
@@ -58,21 +58,21 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_connections_per_ip: Option<u64>,
 
-    /// Serve this network or address over TCP and UDP, and no other that is not allowed as well
+    /// Over TCP and UDP, serve only the networks and addresses that are allowed; repeatable
     #[arg(long, value_name = "CIDR", value_parser = network)]
     allow: Vec<IpNet>,
 
-    /// Do not serve this network or address, even if it is allowed
+    /// Do not serve this network or address, even if it is allowed; repeatable
     #[arg(long, value_name = "CIDR", value_parser = network)]
     deny: Vec<IpNet>,
 
-    /// Answer datagrams that may be meant to have two services answer each other forever: over UDP
-    /// from ports of services, from and to addresses of many; over Unix sockets from a path that
-    /// leads to another socket than the sender's
+    /// Answer datagrams that can make two services answer each other forever: over UDP from ports
+    /// of services, and from or to broadcast and multicast addresses; over Unix sockets from a path
+    /// that leads to another socket than the sender's
     #[arg(long)]
     allow_loops: bool,
 
-    /// Answer N UDP datagrams a second from one address at the most; IPv6 counts by /64
+    /// Answer at most N UDP datagrams per second from one address; IPv6 counts by /64
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     rate_limit_per_ip: Option<u64>,
 
@@ -87,9 +87,9 @@ pub(in crate::cli) struct Arguments {
 
     /// Have the kernel ask a TCP peer that was silent for T if it is still there, and close the
     /// connection when it has not answered for as long again: vanished peers give their places back
-    /// [system: net.ipv4.tcp_keepalive_*, over two hours by default; off: never]
-    #[arg(long, value_name = "T|system|off", default_value = "system", value_parser = keepalive)]
-    keepalive: Keepalive,
+    /// [default: 60s, or net.ipv4.tcp_keepalive_* if sooner; system: those in any case; off: never]
+    #[arg(long, value_name = "T|system|off", value_parser = keepalive)]
+    keepalive: Option<Keepalive>,
 
     /// On SIGTERM, SIGINT or SIGHUP, wait up to T for peers to finish
     #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
@@ -120,7 +120,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     no_splice: bool,
 
-    /// Once bound, give up what serving does not take: no new privileges, landlock, seccomp (Linux;
+    /// Once bound, give up what serving does not need: no new privileges, landlock, seccomp (Linux;
     /// what took effect is logged)
     #[arg(long)]
     sandbox: bool,
@@ -143,7 +143,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
-    /// Log warnings and errors only (twice: errors only); the counters are printed nevertheless
+    /// Log warnings and errors only (twice: errors only); the counters are printed anyway
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
 }
@@ -214,7 +214,7 @@ impl Arguments {
             splice: !self.no_splice,
             socket: SocketOptions {
                 backlog: u32::try_from(self.backlog).unwrap_or(u32::MAX),
-                keepalive: self.keepalive,
+                keepalive: self.keepalive.unwrap_or_default(),
                 unix_mode: self.unix_mode,
                 ..self.socket.options()
             },
@@ -230,7 +230,7 @@ impl Arguments {
         let of_tcp = [
             nagle,
             congestion,
-            ("--keepalive", self.keepalive != Keepalive::System),
+            ("--keepalive", self.keepalive.is_some()),
             ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
         ];
         let of_udp = [

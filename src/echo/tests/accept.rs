@@ -194,6 +194,7 @@ fn accepted_connections_have_keepalive_as_asked_for() {
     let after = |seconds| Keepalive::After(Duration::from_secs(seconds));
     for (keepalive, times) in [
         (Keepalive::Off, None),
+        (Keepalive::Auto, Some((33, 44, 3))),
         (Keepalive::System, Some((33, 44, 3))),
         (after(1), Some((1, 1, 1))),
         (after(60), Some((60, 12, 5))),
@@ -218,10 +219,37 @@ fn accepted_connections_have_keepalive_as_asked_for() {
     }
 }
 
-/// case S10: a listener of the server's own has it on by default.
+/// How long a peer may be silent, unanswered probes included, before it is given up.
+#[cfg(target_os = "linux")]
+fn gives_up_after_seconds(socket: &SockRef<'_>) -> u64 {
+    let interval = socket.tcp_keepalive_interval().unwrap();
+    let time =
+        socket.tcp_keepalive_time().unwrap() + interval * socket.tcp_keepalive_retries().unwrap();
+    time.as_secs()
+}
+
+/// case S10: a listener of the server's own has keepalive by default, and so has one that was
+/// handed over without it. A peer that has vanished is gone within two minutes.
+#[cfg(target_os = "linux")]
 #[test]
 fn accepted_connections_have_keepalive_by_default() {
-    let mut rig = Rig::tcp(Options::default());
-    let _client = rig.served_client();
-    assert!(accepted_stream(&rig).keepalive().unwrap());
+    for is_passed in [false, true] {
+        let mut rig =
+            Rig::new(Options::default(), if is_passed { &[] } else { &["tcp://127.0.0.1:0"] });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let of_system = gives_up_after_seconds(&SockRef::from(&listener));
+        if is_passed {
+            let bound = rig.handler.inner.adopt(&mut rig.reactor, listener.into()).unwrap();
+            rig.bound.push(bound);
+        }
+        let _client = rig.served_client();
+        let stream = accepted_stream(&rig);
+        assert!(stream.keepalive().unwrap());
+        // Those of the system, if it finds out sooner.
+        let expected = if of_system <= 120 { of_system } else { 120 };
+        assert_eq!(gives_up_after_seconds(&stream), expected);
+        if of_system > 120 {
+            assert_eq!(stream.tcp_keepalive_time().unwrap().as_secs(), 60);
+        }
+    }
 }

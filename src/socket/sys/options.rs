@@ -23,6 +23,13 @@ pub(in crate::socket) fn keepalive_times(socket: &SockRef<'_>) -> io::Result<Str
     Ok(format!("{}s+{probes}x{}s", idle.as_secs(), interval.as_secs()))
 }
 
+/// How long a socket's peer may be silent before its keepalive gives up, where the system tells.
+pub(in crate::socket) fn keepalive_gives_up_after(socket: &Socket) -> Option<Duration> {
+    let idle = socket.tcp_keepalive_time().ok()?;
+    let interval = socket.tcp_keepalive_interval().ok()?;
+    Some(idle + interval * socket.tcp_keepalive_retries().ok()?)
+}
+
 pub(in crate::socket) fn has_protocol(socket: &Socket, wanted: Protocol) -> bool {
     matches!(socket.protocol(), Ok(Some(protocol)) if protocol == wanted)
 }

@@ -14,6 +14,10 @@ pub(in crate::socket) fn keepalive_times(_: &SockRef<'_>) -> io::Result<String> 
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(in crate::socket) fn keepalive_gives_up_after(_: &Socket) -> Option<Duration> {
+    None
+}
+
 /// The protocol cannot be asked: a socket of another one fails as it is used.
 pub(in crate::socket) fn has_protocol(_: &Socket, _: Protocol) -> bool {
     true
