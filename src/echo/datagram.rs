@@ -2,6 +2,7 @@
 
 mod errors;
 mod held_replies;
+mod parcels;
 mod pressure;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use socket2::SockAddr;
 
 use self::errors::length_refused;
 use self::held_replies::PeerBacklog;
+use self::parcels::{hold_all, put_apart};
 use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
@@ -287,7 +289,10 @@ impl PacketMover {
                     {
                         let parcel = batch.parcel();
                         batch.dequeue(1);
-                        backlog.send_anew(parcel, batch, socket, work);
+                        match parcel {
+                            Some(parcel) => backlog.send_anew(parcel, batch, socket, work),
+                            None => work.tally.add(Cause::AnswerNoMemory, 1),
+                        }
                     }
                     _ => {
                         work.tally.add(answer_cause(&error), 1);
@@ -317,9 +322,13 @@ impl PacketMover {
         work: &mut PacketWork<'_>,
     ) {
         let Held::Socket(parcels) = &mut self.held else { return };
+        let datagrams = batch.queued()[0].datagrams;
         let train = batch.parcel();
         batch.dequeue(1);
-        put_apart(&train, parcels);
+        let Some(train) = train else {
+            return work.tally.add(Cause::AnswerNoMemory, datagrams as u64);
+        };
+        put_apart(&train, parcels, work.tally);
         self.refused = refusal.and_then(|error| length_refused(&train, error, work.tally));
         // A refusal says nothing of room.
         readiness.merge(Readiness::WRITABLE);
@@ -339,11 +348,7 @@ impl PacketMover {
         match &mut self.held {
             Held::Socket(parcels) => {
                 readiness.clear_writable();
-                while let Some(train) = batch.queued().first() {
-                    work.tally.add(Cause::Held, train.datagrams as u64);
-                    parcels.push_back(batch.parcel());
-                    batch.dequeue(1);
-                }
+                hold_all(batch, parcels, work.tally);
             }
             Held::Peers(backlog) => {
                 backlog.hold(batch.parcel(), work);
@@ -384,7 +389,7 @@ impl PacketMover {
                 }
                 Err(error) if parcel.count() > 1 => {
                     let train = parcels.pop_front().expect("it is the front");
-                    put_apart(&train, parcels);
+                    put_apart(&train, parcels, work.tally);
                     self.refused = length_refused(&train, error, work.tally);
                     continue;
                 }
@@ -426,11 +431,6 @@ fn reply_path<'a>(
         Some(ways) => ways.follow(unix_name(from), now),
         None => Ok(None),
     }
-}
-
-/// Puts the datagrams of a train at the front, for one may go where many may not.
-fn put_apart(train: &Parcel, parcels: &mut VecDeque<Parcel>) {
-    train.take_apart().rev().for_each(|parcel| parcels.push_front(parcel));
 }
 
 #[cfg(test)]

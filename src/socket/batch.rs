@@ -100,13 +100,15 @@ impl Parcel {
         Train::of(0, self.bytes.len(), self.segment_bytes).datagrams
     }
 
-    /// Its datagrams, each in a parcel of its own.
-    pub fn take_apart(&self) -> impl DoubleEndedIterator<Item = Parcel> {
-        datagrams(&self.bytes, self.segment_bytes).map(|bytes| Parcel {
-            peer: self.peer.clone(),
-            source: self.source,
-            bytes: bytes.into(),
-            segment_bytes: bytes.len(),
+    /// Its datagrams, each in a parcel of its own, or `None` when there is no memory for it.
+    pub fn take_apart(&self) -> impl DoubleEndedIterator<Item = Option<Parcel>> {
+        datagrams(&self.bytes, self.segment_bytes).map(|bytes| {
+            Some(Parcel {
+                peer: self.peer.clone(),
+                source: self.source,
+                bytes: joined(bytes.len(), [bytes])?,
+                segment_bytes: bytes.len(),
+            })
         })
     }
 }
@@ -115,6 +117,17 @@ impl Parcel {
 fn datagrams(bytes: &[u8], segment_bytes: usize) -> impl DoubleEndedIterator<Item = &[u8]> {
     let empty = bytes.is_empty().then_some(bytes);
     bytes.chunks(segment_bytes.max(1)).chain(empty)
+}
+
+/// A copy of these parts, which are so long in all; `None` when there is no memory for it.
+pub(super) fn joined<'a>(
+    length: usize,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<Box<[u8]>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).ok()?;
+    parts.into_iter().for_each(|part| bytes.extend_from_slice(part));
+    Some(bytes.into())
 }
 
 /// How full a send buffer is, in the system's own count, which includes its overhead.
@@ -171,12 +184,13 @@ pub trait Batch {
     /// The trains of replies in the queue. A single reply is a train of one.
     fn queued(&self) -> &[Train];
 
-    /// The first train of the queue, copied out. Its address is that of the sender.
+    /// The first train of the queue, copied out. Its address is that of the sender. `None` when
+    /// there is no memory for the copy.
     ///
     /// # Panics
     ///
     /// When the queue is empty.
-    fn parcel(&self) -> Parcel;
+    fn parcel(&self) -> Option<Parcel>;
 
     /// Sends up to `limit` trains from the front of the queue, and returns how many (at least 1).
     /// They stay in the queue until they are [removed](Batch::dequeue).

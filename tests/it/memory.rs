@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixDatagram;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 
@@ -84,6 +85,31 @@ fn without_memory_a_peer_whose_echo_cannot_be_kept_is_closed_and_the_others_are_
     }
     wait_until("a peer without memory", || daemon.counters().get("no_memory") > 0);
     echo(&mut other);
+    echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
+    drop(peers);
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+}
+
+/// case S2: Unix datagram peers, each of which leaves its echo unread.
+#[test]
+fn without_memory_an_answer_that_cannot_be_kept_is_dropped_and_the_others_are_served() {
+    const PEERS: usize = 40;
+    const MESSAGES_PER_PEER: usize = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let server = folder.path().join("server");
+    let endpoint = format!("unixgram:{}", server.display());
+    // Less than may be held for all peers.
+    let daemon = short_of_memory(&["tcp://127.0.0.1:0", &endpoint], 4 << 20);
+    let mut peers = Vec::new();
+    for number in 0..PEERS {
+        let peer = UnixDatagram::bind(folder.path().join(number.to_string())).unwrap();
+        for _ in 0..MESSAGES_PER_PEER {
+            peer.send_to(&[7; 100_000], &server).unwrap();
+        }
+        peers.push(peer);
+    }
+    wait_until("an answer without memory", || daemon.counters().get("answer_no_memory") > 0);
     echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
     drop(peers);
     let ended = daemon.stop();

@@ -6,8 +6,8 @@ use crate::echo::cause::Cause;
 use crate::echo::counters::Tally;
 use crate::socket::batch::Parcel;
 
-/// The length of datagrams of which no train is to be made if those of this one go, which was
-/// refused: 0 for all.
+/// Counts a train that was refused. Returns the length from which datagrams must not form trains if
+/// the datagrams of this one can be sent singly; 0 forbids all trains.
 pub(super) fn length_refused(
     train: &Parcel,
     error: &io::Error,

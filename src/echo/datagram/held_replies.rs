@@ -110,8 +110,10 @@ impl PeerBacklog {
         self.crowd.is_crowded()
     }
 
-    /// Holds an answer, or drops and counts it when a bound is reached.
-    pub(super) fn hold(&mut self, parcel: Parcel, work: &mut PacketWork<'_>) {
+    /// Holds an answer, or drops and counts it when a bound is reached or memory is lacking. `None`
+    /// is an answer that found no memory.
+    pub(super) fn hold(&mut self, parcel: Option<Parcel>, work: &mut PacketWork<'_>) {
+        let Some(parcel) = parcel else { return work.tally.add(Cause::AnswerNoMemory, 1) };
         let length = parcel.bytes.len();
         let has_room = match self.peers.get(&parcel.peer) {
             Some(waiting) if waiting.is_deaf() => {
@@ -128,12 +130,20 @@ impl PeerBacklog {
             work.tally.add(Cause::AnswerBacklogFull, 1);
             return;
         }
+        let mut parcels = VecDeque::new();
+        let place = match self.peers.get_mut(&parcel.peer) {
+            Some(waiting) => waiting.parcels.try_reserve(1),
+            None => self.peers.try_reserve(1).and_then(|()| parcels.try_reserve(1)),
+        };
+        if place.is_err() {
+            return work.tally.add(Cause::AnswerNoMemory, 1);
+        }
         work.tally.add(Cause::Held, 1);
         self.bytes += length;
         // In a crowd there may be no other reason to wait than that others do.
         let wait = if self.is_crowded() { Duration::ZERO } else { RETRY_AFTER_MIN };
         let waiting = self.peers.entry(parcel.peer.clone()).or_insert_with(|| Waiting {
-            parcels: VecDeque::new(),
+            parcels,
             bytes: 0,
             blocked_since: work.now,
             retry_at: work.now + wait,
@@ -183,7 +193,7 @@ impl PeerBacklog {
         };
         if !send_one(&parcel, batch, socket, work) {
             self.note_blocked();
-            self.hold(Parcel { peer, ..parcel }, work);
+            self.hold(Some(Parcel { peer, ..parcel }), work);
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use socket2::SockAddr;
 
-use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit};
+use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit, joined};
 use crate::endpoint::Transport;
 use crate::socket::Datagram;
 use crate::socket::sys::{self, RawMessages};
@@ -75,18 +75,16 @@ impl Batch for LinuxBatch {
         self.queue.queued()
     }
 
-    fn parcel(&self) -> Parcel {
+    fn parcel(&self) -> Option<Parcel> {
         let (number, train) = (self.queue.dequeued(), self.queued()[0]);
         let members = self.queue.members().iter().filter(|(of, _)| *of == number);
-        let mut bytes = Vec::with_capacity(train.bytes);
-        members.for_each(|(_, index)| bytes.extend_from_slice(self.raw.reply(*index)));
         let message = self.message(train.index);
-        Parcel {
+        Some(Parcel {
             peer: message.from.clone(),
             source: message.to,
-            bytes: bytes.into(),
+            bytes: joined(train.bytes, members.map(|(_, index)| self.raw.reply(*index)))?,
             segment_bytes: train.segment_bytes,
-        }
+        })
     }
 
     fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {

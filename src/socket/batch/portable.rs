@@ -4,7 +4,7 @@ use std::io;
 
 use socket2::SockAddr;
 
-use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit};
+use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit, joined};
 use crate::socket::Datagram;
 
 /// A batch made of single calls. A reply leaves from the address that routing picks, and trains are
@@ -97,12 +97,12 @@ impl Batch for PortableBatch {
         self.queue.queued()
     }
 
-    fn parcel(&self) -> Parcel {
+    fn parcel(&self) -> Option<Parcel> {
         let index = self.queued()[0].index;
         let bytes = self.reply(index);
         let segment_bytes = bytes.len();
         let peer = self.received[index].1.clone();
-        Parcel { peer, source: None, bytes: bytes.into(), segment_bytes }
+        Some(Parcel { peer, source: None, bytes: joined(segment_bytes, [bytes])?, segment_bytes })
     }
 
     fn send(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {

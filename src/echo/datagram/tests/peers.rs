@@ -228,3 +228,36 @@ fn a_retry_for_a_peer_is_not_put_off_by_a_failing_receive() {
     assert_eq!(scene.sent(), ["a"]);
     assert!(!scene.readiness.is_readable(), "the receive was tried again with it");
 }
+
+/// case S2: as for a stream, and the peers that need no memory are answered.
+#[test]
+fn without_memory_an_answer_that_would_wait_is_dropped_and_counted() {
+    let mut scene = scene(&[("deaf", "a"), ("b", "b"), ("deaf", "c")]);
+    scene.batch.has_no_memory = true;
+    run(&mut scene);
+    assert_eq!(scene.sent(), ["b"]);
+    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.tally.count(cause));
+    assert_eq!((counts, scene.mover.held(), scene.mover.retry_at()), ([2, 0], 0, None));
+
+    scene.batch.has_no_memory = false;
+    arrive(&mut scene, &[("deaf", "d"), ("deaf", "e")]);
+    run(&mut scene);
+    scene.batch.rooms.clear();
+    run_at_retry(&mut scene);
+    assert_eq!(scene.sent(), ["b", "d", "e"]);
+}
+
+/// case S2: the answers before it keep their order.
+#[test]
+fn without_memory_an_answer_that_would_wait_behind_others_is_dropped_and_counted() {
+    let mut scene = scene(&[("deaf", "a")]);
+    run(&mut scene);
+    scene.batch.has_no_memory = true;
+    arrive(&mut scene, &[("deaf", "b")]);
+    run(&mut scene);
+    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.tally.count(cause));
+    assert_eq!((counts, scene.mover.held()), ([1, 1], 1));
+    scene.batch.rooms.clear();
+    run_at_retry(&mut scene);
+    assert_eq!((scene.sent(), scene.mover.held()), (vec!["a"], 0));
+}

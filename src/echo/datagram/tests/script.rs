@@ -99,6 +99,8 @@ pub(super) struct Script {
     /// Panic at a receive before all answers are sent or given up.
     pub(super) is_strict: bool,
     pub(super) overflow: Option<u32>,
+    /// There is no memory for answers that are kept.
+    pub(super) has_no_memory: bool,
     /// Each datagram of each train.
     pub(super) sent: Vec<(SockAddr, Vec<u8>)>,
     /// Calls of `receive`.
@@ -161,7 +163,7 @@ impl Script {
                 if let Some(buf) = &mut *send_buf {
                     buf.charge(&peer, &parcel.bytes);
                 }
-                for datagram in parcel.take_apart() {
+                for datagram in parcel.take_apart().flatten() {
                     self.sent.push((peer.clone(), datagram.bytes.into()));
                 }
                 self.settled += count;
@@ -250,8 +252,8 @@ impl Batch for Script {
         &self.line
     }
 
-    fn parcel(&self) -> Parcel {
-        self.gather(&self.members[0])
+    fn parcel(&self) -> Option<Parcel> {
+        (!self.has_no_memory).then(|| self.gather(&self.members[0]))
     }
 
     fn send(&mut self, socket: &ScriptSocket, limit: usize) -> io::Result<usize> {

@@ -136,3 +136,25 @@ fn a_held_train_that_is_refused_leaves_one_by_one() {
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.trains), (vec![&*a, &b, "c"], TrainLimit::up_to(999)));
 }
+
+/// cases S2 U5
+#[test]
+fn without_memory_what_would_wait_for_the_socket_is_dropped_and_counted() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
+    scene.batch.has_no_memory = true;
+    scene.batch.outcomes.push_back(WOULD_BLOCK);
+    assert_eq!(scene.slice(), Next::Wait);
+    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.tally.count(cause));
+    assert_eq!((counts, scene.mover.held()), ([3, 0], 0));
+    assert!(!scene.mover.wants_writable(), "nothing waits for it");
+}
+
+/// cases S2 U14
+#[test]
+fn without_memory_a_train_that_is_refused_is_dropped_and_counted() {
+    let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
+    scene.batch.has_no_memory = true;
+    scene.batch.outcomes.push_back(Outcome::Fails(libc::EIO));
+    assert_eq!(scene.slice(), Next::Wait);
+    assert_eq!((scene.tally.count(Cause::AnswerNoMemory), scene.sent()), (2, vec!["c"]));
+}

@@ -34,7 +34,7 @@ fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
         batch.queue_reply(0, None, TrainLimit::NONE);
         assert_eq!(batch.send(&server, 4).unwrap(), 1);
         assert_eq!(unix_took(client), b"m");
-        let parcel = batch.parcel();
+        let parcel = batch.parcel().unwrap();
         batch.send_parcel(&server, &parcel).unwrap();
         assert_eq!(unix_took(client), b"m");
     }
@@ -52,11 +52,11 @@ fn assert_answers_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
         let source = Some((asked.ip(), 0));
         assert_eq!(batch.message(0).to, source);
         batch.queue_reply(0, None, TrainLimit::NONE);
-        let before = batch.parcel();
+        let before = batch.parcel().unwrap();
         assert_eq!(before.source, source);
         assert_eq!(batch.send(&server, 1).unwrap(), 1);
         // The reply's control message has replaced the request's.
-        let after = batch.parcel();
+        let after = batch.parcel().unwrap();
         assert_eq!(after, before);
         batch.dequeue(1);
         batch.send_parcel(&server, &after).unwrap();
@@ -161,7 +161,7 @@ fn a_sender_at_the_longest_path_is_answered() {
     assert_eq!(batch.receive(&server, 4).unwrap(), 1);
     assert!(matches!(Peer::from(batch.message(0).from), Peer::Path(_)));
     batch.queue_reply(0, None, TrainLimit::NONE);
-    let parcel = batch.parcel();
+    let parcel = batch.parcel().unwrap();
     assert_eq!(batch.send(&server, 4).unwrap(), 1);
     batch.send_parcel(&server, &parcel).unwrap();
     assert_eq!([unix_took(&client), unix_took(&client)], [b"m", b"m"]);

@@ -46,7 +46,7 @@ fn the_reply_answers_every_datagram_alike<B: Make>() {
             assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
             assert_eq!(batch.message(0).bytes, message);
             batch.queue_reply(0, None, TrainLimit::NONE);
-            assert_eq!(&*batch.parcel().bytes, reply);
+            assert_eq!(&*batch.parcel().unwrap().bytes, reply);
             assert_eq!(batch.send(&server, 1).unwrap(), 1);
             assert_eq!(took(&client), reply);
         }
@@ -81,7 +81,7 @@ fn a_parcel_outlives_the_datagrams_it_was_made_from<B: Make>() {
         client.send(message).unwrap();
         assert_eq!(receive(&mut batch, &server, 1).unwrap(), 1);
         batch.queue_reply(0, None, TrainLimit::NONE);
-        parcels.push(batch.parcel());
+        parcels.push(batch.parcel().unwrap());
         let peer = SockAddr::from(client.local_addr().unwrap());
         // Bound to one address: there is no other to answer from.
         assert_eq!(parcels.last(), Some(&single(peer, message)));

@@ -74,7 +74,7 @@ fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
         assert_eq!(message, Message { answerable, ..whole(message.from, bytes) });
         assert_eq!(Peer::from(message.from) == Peer::Unnamed, !answerable);
         batch.queue_reply(0, None, TrainLimit::NONE);
-        assert_eq!(&*batch.parcel().bytes, bytes);
+        assert_eq!(&*batch.parcel().unwrap().bytes, bytes);
     }
 }
 
@@ -93,7 +93,7 @@ fn replies_stay_in_the_queue_until_they_are_removed<B: Make>() {
     assert_eq!(queued(&batch), [3, 0, 2]);
     batch.dequeue(1);
     assert_eq!(queued(&batch), [0, 2]);
-    assert_eq!(&*batch.parcel().bytes, b"0");
+    assert_eq!(&*batch.parcel().unwrap().bytes, b"0");
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
     batch.dequeue(2);
     assert_eq!(queued(&batch), [0; 0]);
@@ -151,7 +151,7 @@ fn a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel<B
     deaf.send_to(b"0", &path).unwrap();
     assert_eq!(batch.receive(&server, 1).unwrap(), 1);
     queue_all(&mut batch, 1, TrainLimit::NONE);
-    let parcel = batch.parcel();
+    let parcel = batch.parcel().unwrap();
     let sent = (0..100_000).find(|_| batch.send_parcel(&server, &parcel).is_err()).unwrap();
 
     deaf.send_to(b"1", &path).unwrap();
@@ -160,7 +160,7 @@ fn a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel<B
     queue_all(&mut batch, 2, TrainLimit::NONE);
     let error = batch.send(&server, usize::MAX).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    let parcel = batch.parcel();
+    let parcel = batch.parcel().unwrap();
     batch.dequeue(1);
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     assert_eq!(unix_took(&other), b"2");
@@ -210,7 +210,7 @@ fn a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender<
         sender.send_to(b"m", &path).unwrap();
         assert_eq!(batch.receive(&server, 1).unwrap(), 1);
         batch.queue_reply(0, to.as_ref(), TrainLimit::NONE);
-        assert_eq!(batch.parcel().peer, addr("sender"));
+        assert_eq!(batch.parcel().unwrap().peer, addr("sender"));
         assert_eq!(batch.send(&server, 1).unwrap(), 1);
         assert_eq!(unix_took(if to.is_some() { &other } else { &sender }), b"m");
     }
