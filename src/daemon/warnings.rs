@@ -63,8 +63,9 @@ fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
     }
 }
 
-/// Answers to Unix datagrams go to a path that the sender names. It need not have the rights of
-/// root.
+/// Answers to Unix datagrams go to a path that the sender names, and the sender need not have the
+/// rights of root. The server finds out when the path leads to another socket, unless that one is
+/// connected.
 fn warn_of_rights_of_root(bound: &Bound, options: &Options) {
     let answers = options.answer != Answer::Nothing;
     let Endpoint::Unixgram(UnixName::Path(path)) = &bound.endpoint else { return };
@@ -74,9 +75,10 @@ fn warn_of_rights_of_root(bound: &Bound, options: &Options) {
     };
     if answers && rustix::process::geteuid().is_root() && others_may_write() {
         warn!(
-            "{}: other users may write to this socket, and its answers go to the paths that they \
-             name with the rights of root, which may write to sockets that they may not; run the \
-             server as a user of its own",
+            "{}: other users may write to this socket, and its answers go with the rights of root \
+             to the paths that they name: a sender can have them delivered to a socket that is \
+             connected to this server and that the sender may not write to; run the server as a \
+             user of its own",
             bound.endpoint,
         );
     }

@@ -79,8 +79,8 @@ impl ReplyPathFinder {
         self.probe.as_fd()
     }
 
-    /// Makes sure that the path of this name leads to the sender at this moment. Takes no
-    /// descriptor, and so cannot hold on to the file.
+    /// Finds out whether the path of this name leads to the sender at this moment, or to another
+    /// connected socket. Takes no descriptor, and so cannot hold on to the file.
     pub(crate) fn check(&self, name: &[u8]) -> Result<(), ReplyPathError> {
         let addr = SockAddr::unix(path(name)).map_err(ReplyPathError::Failed)?;
         self.probe(&addr, name)
@@ -93,8 +93,10 @@ impl ReplyPathFinder {
                 let found = sys::unix_name(&peer);
                 if found == name { Ok(()) } else { Err(ReplyPathError::OtherSocket(found.into())) }
             }
-            // It is connected, to this server or to another socket. The kernel has it take nothing
-            // but its peer's datagrams, and gives EPERM to every other sender.
+            // The socket there is connected, and the kernel refuses every sender but its peer, so
+            // its name stays unknown. It may be another than the sender's. Then it gets the answer
+            // if it is connected to this server, and the kernel refuses the answer otherwise. No
+            // socket that serves others is connected.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
             Err(error) => Err(ReplyPathError::Failed(error)),
         }
@@ -203,5 +205,30 @@ mod tests {
             .unwrap();
         let mut buf = [0; 9];
         assert_eq!(client.recv(&mut buf).unwrap(), 6);
+    }
+
+    /// case X11: the bound of what a probe can tell. A connected socket takes datagrams from its
+    /// peer alone, so one that is connected elsewhere gets nothing.
+    #[test]
+    fn a_path_that_leads_to_another_connected_socket_reaches_it_from_its_peer_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (server, stranger) = (Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap(), path("x"));
+        server.bind(&SockAddr::unix(path("server")).unwrap()).unwrap();
+        let _stranger = UnixDatagram::bind(&stranger).unwrap();
+        let (client, other) = (path("client"), UnixDatagram::bind(path("other")).unwrap());
+        std::os::unix::fs::symlink(path("other"), &client).unwrap();
+        let finder = ReplyPathFinder::new().unwrap();
+        assert_eq!(*elsewhere(&finder, &client), *name(&path("other")));
+
+        other.connect(&stranger).unwrap();
+        let way = finder.find(name(&client)).unwrap();
+        let refused = server.send_to(b"answer", way.addr()).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+
+        other.connect(path("server")).unwrap();
+        let way = finder.find(name(&client)).unwrap();
+        server.send_to(b"answer", way.addr()).unwrap();
+        assert_eq!(other.recv(&mut [0; 9]).unwrap(), 6);
     }
 }

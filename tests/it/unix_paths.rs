@@ -248,6 +248,34 @@ fn nothing_is_delivered_to_a_socket_that_did_not_ask() {
     }
 }
 
+/// case X11: what docs/limits.md says of connected clients. The kernel tells a server nothing of a
+/// socket that is connected, and gives it datagrams of its peer alone.
+#[test]
+fn a_connected_client_can_be_led_to_another_client_of_the_same_server_and_nowhere_else() {
+    for (name, swap) in SWAPS {
+        let scene = Scene::new();
+        let (server, second) = (scene.serve("server", &[]), scene.serve("second", &[]));
+        let other = scene.client("other");
+        for (peer, arrives, cause) in
+            [("server", true, "unixgram_messages_out"), ("second", false, "answer_forbidden")]
+        {
+            if !scene.path("other").exists() {
+                // The swap has moved it.
+                fs::rename(scene.path("client"), scene.path("other")).unwrap();
+            }
+            let _ = fs::remove_file(scene.path("client"));
+            other.connect(scene.path(peer)).unwrap();
+            let before = server.counters();
+            let client = scene.ask_and_swap(&server, swap, "other");
+            let after = seen(&server, before.get("unixgram_messages_in") + 1);
+            assert_eq!(after.get(cause), before.get(cause) + 1, "{name} {peer}");
+            assert_eq!(is_quiet(&other), !arrives, "{name} {peer}");
+            assert!(is_quiet(&client), "{name} {peer}");
+        }
+        assert_eq!(second.counters().get("unixgram_messages_in"), 0, "{name}");
+    }
+}
+
 /// case X10
 #[test]
 fn with_loops_allowed_answers_go_wherever_a_path_leads() {
