@@ -74,7 +74,7 @@ pub struct Options {
 /// What is served where nothing is asked for and nothing was passed.
 const DEFAULT_ENDPOINTS: [&str; 2] = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
 
-/// How long the last lines may take: somebody must be reading them.
+/// How long the last lines may take: a reader must take them.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until a signal or the end of a one-off server, and logs to stderr on the way. Calls
@@ -103,7 +103,7 @@ pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Erro
     log::start(options.log_level, &log);
     let outcome = passed.and_then(|passed| serve(options, on_bound, passed, started_at, &log));
     log.release();
-    // One deadline for both: who has not read until then will not read more.
+    // One deadline for both: a reader that is slower than that is not waited for.
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let lost = log.flush(deadline);
     if lost > 0 {
@@ -121,7 +121,7 @@ fn on_print_error(handles: Handles) -> impl FnMut(io::Error) {
     move |error| {
         let now = Instant::now();
         if error.kind() == io::ErrorKind::BrokenPipe {
-            // Whoever read the messages has left: there is nothing left to serve for.
+            // The reader of the messages has left, so there is nothing left to serve for.
             handles.stop();
         } else if now >= quiet_until {
             quiet_until = now + WARNING_INTERVAL;
@@ -143,7 +143,8 @@ fn serve(
             DEFAULT_ENDPOINTS.map(|text| text.parse().expect("the default parses")).to_vec();
     }
     let loops = loops::useful_count(options.threads, &options.endpoints);
-    let connections_max = descriptors::connection_limit(&options, loops, passed.sockets.len());
+    let (connections_max, said) =
+        descriptors::connection_limit(&options, loops, passed.sockets.len());
     options.server.connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
     let (reactors, handles) = loops::reactors(loops, options.spin)?;
     let print =
@@ -159,10 +160,11 @@ fn serve(
     let umask = Umask::clear();
     bound.extend(loops.listen(&options.endpoints, &signals)?);
     drop(umask);
+    let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
+    said.iter().for_each(|line| info!("{line}"));
     bound.iter().for_each(log_bound);
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
     on_bound(&bound);
-    let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
     if options.sandbox {
         // Here, where all is open and no thread has been started but this: landlock holds for the
         // thread that asks for it and for those that it starts from then on.
@@ -176,7 +178,7 @@ fn serve(
     }
     let running = loops.start()?;
     match print_listening(&bound, options.print) {
-        // Nobody reads where it listens: a quiet end, as of any program in a pipe.
+        // The reader of stdout has left: a quiet end, as of any program in a pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         other => other.map_err(|error| Error::new("write to", "stdout", error))?,
     }

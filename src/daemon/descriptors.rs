@@ -1,6 +1,6 @@
 //! How many connections the descriptor limit leaves room for.
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{Options, metrics};
 use crate::echo::WAY_DESCRIPTORS_MAX;
@@ -18,13 +18,19 @@ pub(super) const DESCRIPTORS_PER_LOOP: u64 = 21;
 /// Connections that the advice of a descriptor limit leaves room for.
 const CONNECTIONS_ADVISED: u64 = 512;
 
-/// Raises the descriptor limit as far as it goes, and fits the connection limit into it.
-pub(super) fn connection_limit(options: &Options, loops: usize, passed: usize) -> u64 {
+/// Raises the descriptor limit as far as it goes, and fits the connection limit into it. Returns
+/// the limit, and lines for the log that are of interest only if everything can be bound.
+pub(super) fn connection_limit(
+    options: &Options,
+    loops: usize,
+    passed: usize,
+) -> (u64, Vec<String>) {
     let set_aside = passed as u64 + set_aside(options);
     let descriptors = DescriptorLimit::raise();
     let limit = descriptors.limit_or_usual();
+    let mut said = Vec::new();
     if let Some((soft, hard)) = descriptors.before.filter(|(soft, _)| limit > *soft) {
-        info!("descriptor limit raised from {soft} to {limit} (hard limit {hard})");
+        said.push(format!("descriptor limit raised from {soft} to {limit} (hard limit {hard})"));
     }
     if let Some(warning) = descriptors.warning {
         warn!("{warning}");
@@ -48,17 +54,18 @@ pub(super) fn connection_limit(options: &Options, loops: usize, passed: usize) -
              {reserved}, such as by 'ulimit -n {enough}' (LimitNOFILE= of a service){fewer}"
         );
     }
-    match options.connections_max {
+    let chosen = match options.connections_max {
         Some(asked) if asked > most => {
             warn!("--max-connections {asked} is beyond the descriptor limit {limit}: using {most}");
             most
         }
         Some(asked) => asked,
         None => {
-            info!("at most {most} connections (descriptor limit {limit})");
+            said.push(format!("at most {most} connections (descriptor limit {limit})"));
             most
         }
-    }
+    };
+    (chosen, said)
 }
 
 /// Descriptors for the metrics, and for the ways back to Unix datagram senders.

@@ -43,6 +43,7 @@ fn assert_not_started(ended: &Ended, parts: &[&str]) {
     assert_eq!((ended.code(), ended.stdout.len()), (1, 0), "{}", ended.stderr);
     let complaints = ended.stderr.lines().filter(|line| line.starts_with("resound: ")).count();
     assert_eq!(complaints, 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("INFO"), "what it would do: {}", ended.stderr);
     assert_one_line(ended.stderr.lines().last().unwrap(), parts);
 }
 

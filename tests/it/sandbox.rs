@@ -235,8 +235,10 @@ fn a_server_that_cannot_start_says_why_as_without_the_sandbox() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
     let mut command = resound();
     command.args(["serve", "--sandbox", &daemon.endpoints[0]]);
+    // A reason to warn before anything is bound.
+    command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
     let ended = run(command);
     assert_eq!(ended.code(), 1);
-    assert!(ended.stderr.contains("INFO at most "), "the log is not lost: {}", ended.stderr);
+    assert!(ended.stderr.contains("WARN LISTEN_FDS"), "the log is not lost: {}", ended.stderr);
     assert!(!ended.stderr.contains("sandbox"), "{}", ended.stderr);
 }

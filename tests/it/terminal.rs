@@ -136,22 +136,28 @@ fn no_command_uses_colors_where_none_are_wanted() {
         (&["bench", "--help"], true),
         (&["ping", "--help"], true),
         (&["send", "--help"], true),
-        // Its log begins before it fails.
+        // It warns before it fails.
         (&["serve", &missing], true),
         (&["serve", "nonsense"], false),
         (&["bench", "-n10", "-c1", "--warmup=0"], false),
         (&["ping", "-c1", &missing], false),
         (&["send", &missing, "x"], false),
     ] {
-        assert_eq!(is_coloured(&run(on_terminal(80, arguments))), has_colors, "{arguments:?}");
-        for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        // What `serve` warns of.
+        let on_terminal = || {
             let mut command = on_terminal(80, arguments);
+            command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+            command
+        };
+        assert_eq!(is_coloured(&run(on_terminal())), has_colors, "{arguments:?}");
+        for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let mut command = on_terminal();
             command.env(variable, value);
             let ended = run(command);
             assert!(!is_coloured(&ended), "{variable} {arguments:?}: {}", ended.stdout_text());
         }
         // An empty one asks for nothing (no-color.org).
-        let mut command = on_terminal(80, arguments);
+        let mut command = on_terminal();
         command.env("NO_COLOR", "");
         assert_eq!(is_coloured(&run(command)), has_colors, "{arguments:?}");
     }

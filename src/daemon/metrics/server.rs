@@ -32,7 +32,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection keeps its place from a newer one: time for a request to arrive that was
 /// sent along with the connection. All places turn over in this time at the most, so that a backlog
-/// of 1,024 takes a second and a third.
+/// of 1,024 takes 1.3 s.
 pub(super) const YIELD_AFTER: Duration = Duration::from_millis(20);
 
 /// How long a listener rests after a failed accept, say for want of descriptors: it is
