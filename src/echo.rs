@@ -147,7 +147,7 @@ impl<O: Observer> Server<O> {
         &self.counters
     }
 
-    /// All that it and its loop, of these counts, have counted: for who asks when it has ended.
+    /// What it has counted, together with these counts of its loop, for requests after its end.
     pub fn snapshot(&self, counts: &LoopCounts) -> Snapshot {
         let is_draining = self.life.is_draining();
         Snapshot { counters: self.counters, counts: *counts, is_draining }

@@ -81,7 +81,7 @@ pub(super) const HELD_BYTES_MAX: usize = 16 << 20;
 pub(super) const WAYS_MAX: usize = 64;
 
 /// Sources that are remembered, [`RATE_WAYS`] in each of these sets: 16,384 in 288 KiB, allocated
-/// once. More would be of use against nobody but a forger of sources, who has 2^32 of them.
+/// once. More would help only against a forger of sources, which has 2^32 of them.
 pub(super) const RATE_SETS: usize = 1 << 12;
 
 /// Sources whose hashes fall into one set before the one that has been quiet for longest is
@@ -98,16 +98,16 @@ pub(super) const EXCESS_BYTES_PER_SECOND_MAX: u64 = 64 << 10;
 /// and still has connections queued: no event will come for them.
 pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How long a listener rests whose place another server may free: nobody will wake it then. A small
-/// share of what a client waits for, and a hundred slices a second for all that. In a drain, a
-/// datagram socket looks as often if the streams of other servers are done.
+/// How long a listener rests when another server may free its place, which wakes no listener here.
+/// A client hardly notices the wait, and the listener takes at most 100 slices per second. In a
+/// drain, a datagram socket looks as often whether the streams of other servers are done.
 pub(super) const PLACE_RETRY: Duration = Duration::from_millis(10);
 
 /// How long a socket whose receive goes on failing is left alone.
 pub(super) const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// The first retry comes after a receiver had time to be scheduled, later ones back off: a peer
-/// that has stopped reading costs 16 wake-ups a second.
+/// that has stopped reading costs 16 wake-ups per second.
 pub(super) const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 

@@ -41,13 +41,13 @@ pub struct Options {
     /// Linux, where the system tells). Leave Unix datagrams unanswered whose sender's path leads to
     /// another socket, such as one of this server (on Linux, where `/proc` is mounted).
     pub loop_guard: bool,
-    /// Answer so many UDP datagrams a second from one source, a second's worth of them at once.
+    /// Answer so many UDP datagrams per second from one source, and as many at once.
     /// IPv6 counts by /64, IPv4 inside IPv6 as IPv4.
     pub datagrams_per_second_max: Option<u64>,
     /// Send one UDP source at most so many bytes per second more than it has sent, when an
     /// [`Answer::Text`] is longer than the datagram. Otherwise a server that other hosts can reach
     /// sends a third party more than a forger of that party's address has sent. It holds for
-    /// sockets that are not bound to a loopback address. A second's worth may leave at once, or one
+    /// sockets that are not bound to a loopback address. That many bytes may leave at once, or one
     /// reply. Sources count as for
     /// [`datagrams_per_second_max`](Options::datagrams_per_second_max), which holds as well.
     pub excess_bytes_per_second_max: Option<u64>,

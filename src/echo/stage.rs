@@ -157,14 +157,14 @@ impl Life {
         self.clock.is_settled()
     }
 
-    /// Whether a connection is to be looked at.
+    /// Whether to look at a connection: its peer may be overdue.
     #[inline]
     pub(super) fn is_due(&self, mover: &ByteMover, now: Moment) -> bool {
         mover.is_waiting_for_peer() && mover.untaken_for(now) >= self.look_after
             || self.idle_timeout.is_some_and(|timeout| mover.quiet_for(now) >= timeout)
     }
 
-    /// Why a connection that waits is to be closed, if it is.
+    /// Why to close a connection that waits; `None` keeps it.
     pub(super) fn overdue(&self, mover: &ByteMover, now: Moment) -> Option<Cause> {
         if !self.clock.is_settled() {
             return None;
@@ -251,8 +251,8 @@ impl<O: Observer> Server<O> {
         [next_at, self.life.report_at].into_iter().flatten().min()
     }
 
-    /// Gives a slice to every connection that is to be looked at. Returns when the next sweep is,
-    /// if any connection may be overdue then.
+    /// Gives a slice to every connection whose peer may be overdue. Returns the time of the next
+    /// sweep, if any connection may be overdue then.
     fn sweep(
         &mut self,
         sources: &Sources<Source>,
@@ -340,9 +340,9 @@ impl<O: Observer> Server<O> {
         context.stop();
     }
 
-    /// Counts what is open as cut, and what was lost behind the last datagrams. To be called when
-    /// somebody else has stopped the loop, whose sources are dropped next; a server that has ended
-    /// its drain has done it.
+    /// Counts what is open as cut, and what was lost behind the last datagrams. Call it when
+    /// something else than this server has stopped the loop, before the sources are dropped. A
+    /// server that has ended its drain has done it.
     pub fn count_cut(&mut self, sources: &Sources<Source>) {
         if std::mem::replace(&mut self.life.is_cut_counted, true) {
             return;

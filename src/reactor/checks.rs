@@ -29,7 +29,8 @@ pub(super) fn assert_nonblocking(source: &impl AsFd) {
 /// Sources that a handler has left readable when it answered `Wait`.
 ///
 /// That alone is no mistake: the source may wait until it can write, or the handler may wake it. It
-/// is one if the loop goes to sleep without a deadline, and the source is readable then.
+/// is one if the loop goes to sleep without a deadline, and the source is readable then. A deadline
+/// excuses it: what is called then, a tick or the slice of another source, may wake the source.
 #[derive(Debug, Default)]
 pub(super) struct LeftReadable(Vec<Key>);
 
@@ -45,8 +46,8 @@ impl LeftReadable {
         }
     }
 
-    /// Panics if one of these sources is readable. To be called before the loop sleeps until an
-    /// event comes.
+    /// Panics if one of these sources is readable. Call it before the loop sleeps until an event
+    /// comes.
     pub(super) fn assert_none_is_readable<S: Source>(&mut self, sources: &Sources<S>) {
         self.0.retain(|key| sources.get(*key).is_some());
         let lost = self

@@ -23,7 +23,7 @@ pub struct Context<'a, S, K = ()> {
 /// [closed](super::Handler::closed): it has a [key](Context::key) besides.
 pub type SourceContext<'a, S> = Context<'a, S, Key>;
 
-/// All of a reactor that a context reaches: everything but the sources, one of which may run.
+/// All of a reactor that a context reaches: everything but the sources, because one may run.
 #[derive(Debug)]
 pub(super) struct Core<S> {
     pub(super) slots: Slots,

@@ -100,7 +100,10 @@ pub enum Next {
     /// [wake](Context::wake) it: no event comes for what was left.
     ///
     /// Debug builds panic when the loop would sleep without a deadline while a source that was left
-    /// readable is readable, and [may not rest](Source::may_rest).
+    /// readable is readable, and [may not rest](Source::may_rest). They do not look while any timer
+    /// or [tick](Handler::tick) is pending, or the turn has a timeout, because what runs then may
+    /// wake the source. A handler with a steady timer is therefore never checked: run it once
+    /// without the timer.
     Wait,
     /// The slice is used up, work is left: to the back of the ready list, and no sleep before.
     Again,

@@ -10,7 +10,7 @@ use crate::echo::bounds::{RATE_SETS, RATE_WAYS};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// So many units per second for each source, and a second's worth at once: a token bucket, kept as
+/// So many units per second for each source, and as many at once: a token bucket, kept as
 /// the time at which it will be full again (GCRA, as of ATM's cells). A unit is a datagram or a
 /// byte, as the caller counts.
 ///

@@ -73,7 +73,7 @@ pub(super) enum Owed {
     Text {
         sent: usize,
     },
-    /// The kernel's memory, of which the pool of pipes has little.
+    /// Bytes in a pipe. They are the kernel's memory, and the pool has few pipes.
     Piped(Load),
 }
 

@@ -146,7 +146,7 @@ fn connections_that_have_all_been_paid_need_no_timer_when_there_is_no_idle_timeo
     let mut rig = Rig::tcp(Options { stall_timeout, ..Options::default() });
     let mut clients = rig.clients(3);
     clients.iter_mut().for_each(|client| rig.echo(client));
-    assert!(rig.handler.deadline.is_some(), "whether they have taken it is to be looked at");
+    assert!(rig.handler.deadline.is_some(), "the server looks whether they have taken it");
     rig.turn_until("no more timer", |rig| rig.handler.deadline.is_none());
     flood(&mut rig, &mut clients[0]);
     assert!(rig.handler.deadline.is_some(), "a peer that is owed is looked at");

@@ -20,9 +20,9 @@ fn an_answer_cut_by_a_reset_is_a_failure_and_what_came_is_printed() {
     }
 }
 
-/// The reset finds the client in the middle of its input: either its writer or its reader meets it.
+/// The reset comes in the middle of the client's input. Its writer or its reader sees it first.
 #[test]
-fn a_reset_while_input_is_being_sent_is_a_failure_whoever_meets_it() {
+fn a_reset_while_input_is_being_sent_is_a_failure_for_writer_and_reader() {
     let server = Server::start("tcp://127.0.0.1:0", "reset");
     let input = vec![b'x'; 8 << 20];
     for _ in 0..20 {

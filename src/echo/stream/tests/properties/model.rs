@@ -73,7 +73,7 @@ pub(super) struct Model {
     pub(super) in_pipe: usize,
     /// Other streams are owed so much that this one may be owed nothing.
     pub(super) is_owed_too_much: bool,
-    /// Bytes that were seen and are to be read for certain.
+    /// Bytes that were seen and must be read.
     pub(super) peeked: usize,
 }
 
