@@ -31,9 +31,9 @@
 //! let mut reactor = Reactor::new()?;
 //! let mut generator = Generator::new(options);
 //! reactor.run(&mut generator)?;
-//! let findings = generator.finish();
-//! assert_eq!(findings.messages.received, 1_000);
-//! assert_eq!(findings.latency.count(), 1_000);
+//! let report = generator.finish();
+//! assert_eq!(report.messages.received, 1_000);
+//! assert_eq!(report.latency_ns.summary.count, 1_000);
 //! # stop.stop();
 //! # thread.join().expect("the server does not panic")?;
 //! # Ok(())
@@ -54,6 +54,7 @@ mod outages;
 mod pacing;
 mod pattern;
 mod phases;
+mod ports;
 mod recorder;
 mod run;
 mod shortfall;
@@ -61,13 +62,13 @@ mod source;
 mod stream;
 mod thread_usage;
 mod throttle;
+mod warnings;
 mod window;
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-pub use self::findings::Findings;
 pub use self::options::Options;
 pub use self::pacing::Spacing;
 pub use self::source::Source;

@@ -19,9 +19,9 @@ use serde::Serialize;
 
 pub(crate) use self::assert::Unit;
 pub use self::assert::{Assertion, Outcome};
-pub use self::distribution::{Distribution, Percentile, PercentileList, Summary};
+pub use self::distribution::{Distribution, Percentile, PercentileList, Summary, Times};
 pub(crate) use self::health::OFFERED_SHARE_MIN;
-pub use self::health::{Generator, Hiccups, Pacing, Signs, Verdict};
+pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
 pub use self::losses::{LossCause, Losses};
 
 /// The version of the JSON document.
@@ -94,28 +94,19 @@ pub struct Report {
     /// How UDP datagrams went together; null for what is no UDP.
     pub trains: Option<Trains>,
     /// Response time: from the intended send in an open loop, from the real one in a closed one.
-    pub latency_ns: Summary,
+    pub latency_ns: Times,
     /// From the real send, beside an open loop's response time.
-    pub service_time_ns: Option<Summary>,
+    pub service_time_ns: Option<Times>,
     /// What kept the generator from running while it measured.
     pub hiccups: Hiccups,
     /// The generator's own health.
-    pub generator: Generator,
+    pub generator: GeneratorHealth,
     /// The first echo that was not what had been sent.
     pub first_difference: Option<Difference>,
     /// Each `--assert` with what it was held against.
     pub asserts: Vec<Outcome>,
     /// What the reader should know before quoting a figure.
     pub warnings: Vec<Warning>,
-    /// The distribution behind `latency_ns`.
-    #[serde(skip)]
-    pub latency: Option<Distribution>,
-    /// The distribution behind `service_time_ns`.
-    #[serde(skip)]
-    pub service_time: Option<Distribution>,
-    /// The distribution behind the generator's `schedule_lag_ns`.
-    #[serde(skip)]
-    pub schedule_lag: Option<Distribution>,
 }
 
 impl Default for Report {
@@ -150,29 +141,13 @@ impl Default for Report {
             flows: Flows::default(),
             bytes: Bytes::default(),
             trains: None,
-            latency_ns: Summary::empty(&PercentileList::default()),
+            latency_ns: Times::default(),
             service_time_ns: None,
             hiccups: Hiccups::default(),
-            generator: Generator {
-                verdict: Verdict::Ok,
-                schedule_lag_ns: None,
-                held_back: 0,
-                unsent: 0,
-                cpu_share: 0.0,
-                wait_share: None,
-                wait_ns_mean: None,
-                cpu_ns_per_message: 0,
-                cpu_ns_process: 0,
-                pacing: Pacing::None,
-                saturated_values: 0,
-                intervals_lost: 0,
-            },
+            generator: GeneratorHealth::default(),
             first_difference: None,
             asserts: Vec::new(),
             warnings: Vec::new(),
-            latency: None,
-            service_time: None,
-            schedule_lag: None,
         }
     }
 }

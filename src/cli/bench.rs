@@ -2,31 +2,30 @@
 
 mod arguments;
 mod cpus;
-mod document;
 mod embedded;
 mod output;
-mod ports;
 mod progress;
 mod target;
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use resound::endpoint::{Endpoint, ResolvedEndpoint};
-use resound::load::{Findings, Generator};
+use resound::endpoint::Endpoint;
+use resound::load::Generator;
 use resound::measured::{Report, Status, Warning};
 use resound::process::descriptors::DescriptorLimit;
 use resound::process::ending_signals;
 use resound::process::terminal::columns;
 use resound::reactor::{Reactor, Spin};
+use resound::report::Format;
 
 pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
-pub(super) use self::document::report_usage_failure;
 use self::embedded::EmbeddedServer;
-use self::output::OutputFile;
+use self::output::{Output, OutputFile};
 use self::progress::Progress;
 use super::{FAILED, USAGE, complain, standard};
 
@@ -72,11 +71,36 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Refusal::Failed(error) => (error, FAILED),
             };
             complain(&error);
-            let report = arguments.described(Report::failed(document::typed_words(), &error));
+            let report = arguments.described(Report::failed(typed_words(), &error));
             // Those that the run did not come to.
             let others = arguments.output.iter().skip(outputs.len());
-            outputs.extend(others.filter_map(output::Output::open_after_failure));
+            outputs.extend(others.filter_map(Output::open_after_failure));
             hand_out(arguments, &report, code, outputs)
+        }
+    }
+}
+
+/// The words after the program's name, as far as they are text.
+fn typed_words() -> Vec<String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// For a command line that could not even be read: the document to stdout, if one was asked for
+/// there (on one line or on many), and to the files that were to have it.
+pub(super) fn report_usage_failure(
+    error: &str,
+    stdout_is_line: Option<bool>,
+    outputs: &[OsString],
+) {
+    let report = Report::failed(typed_words(), error);
+    // The line on stderr has said what matters: nothing is to be added when these fail.
+    if let Some(is_line) = stdout_is_line {
+        let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
+        let _ = standard::print(&text);
+    }
+    for output in outputs.iter().filter_map(|path| path.to_str()?.parse::<Output>().ok()) {
+        if output.format == Format::Json {
+            let _ = output.open_after_failure().map(|file| file.write(&report));
         }
     }
 }
@@ -115,10 +139,14 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
     let limit_warning = raise_descriptor_limit(arguments)?;
-    let mut cpus = Cpus::chosen(arguments);
+    let mut cpus = Cpus::chosen(arguments.affinity, arguments.endpoint.is_none());
     // Threads inherit the affinity of who starts them: the generator's is set last.
     let embedded = match &arguments.endpoint {
-        None => Some(EmbeddedServer::start(arguments, cpus.generator)?),
+        None => Some(EmbeddedServer::start(
+            arguments.transport(),
+            arguments.socket.options(),
+            cpus.generator,
+        )?),
         Some(_) => None,
     };
     let endpoint = match (&arguments.endpoint, &embedded) {
@@ -142,7 +170,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     let mut generator = Generator::with_observer(options, progress.observer());
     let cpu_warning = cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
-    let findings = generator.finish();
+    let mut report = facts(arguments, endpoint, &cpus, generator.finish());
     restore_signals();
     // Sockets close before the server is told to stop.
     drop(reactor);
@@ -151,15 +179,28 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
-    let mut report = arguments.report(endpoint, &target, &findings, shown.lost, &cpus);
+    report.generator.intervals_lost = shown.lost;
     report.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
     drop(embedded);
+    outputs.iter_mut().for_each(OutputFile::log_ended);
     for (place, error) in shown.log_errors {
         if let Some(log) = outputs.iter_mut().filter(|output| output.is_log()).nth(place) {
             log.log_failed(error);
         }
     }
     Ok(report)
+}
+
+/// What a run came to, with what the command line and the place of the run add to it.
+fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: Report) -> Report {
+    let mut report = arguments.described(report);
+    report.endpoint = endpoint.to_string();
+    report.embedded_server = arguments.endpoint.is_none();
+    report.options.typed = typed_words();
+    report.environment.shared_cpus = report.environment.loopback && cpus.may_be_shared();
+    report.warnings.extend(arguments.warnings());
+    report.asserts = arguments.asserts.iter().map(|assert| assert.check(&report)).collect();
+    report
 }
 
 /// Writes the files and prints the report. The exit code is that of the run, unless the report
@@ -255,19 +296,5 @@ impl Arguments {
     /// Whether the result goes to stdout alone, or was asked for there.
     fn needs_stdout(&self) -> bool {
         self.output.is_empty() || self.json || self.json_stream
-    }
-
-    /// All facts of a run together.
-    fn report(
-        &self,
-        endpoint: &Endpoint,
-        target: &ResolvedEndpoint,
-        findings: &Findings,
-        intervals_lost: u64,
-        cpus: &Cpus,
-    ) -> Report {
-        let report = document::compose(self, endpoint, target, findings, intervals_lost, cpus);
-        let asserts = self.asserts.iter().map(|assert| assert.check(&report)).collect();
-        Report { asserts, ..report }
     }
 }

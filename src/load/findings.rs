@@ -1,95 +1,28 @@
-//! What a run came to, for whoever reports it.
+//! What a run came to: the facts that every writer takes.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 
 use super::phases::EndedBy;
 use super::shortfall::LOAD_MADE_MIN;
 use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
-use crate::endpoint::Transport;
-use crate::error::Error;
+use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    Bytes, Difference, Distribution, Flows, Hiccups, Losses, Messages, Pacing, Rate, Status, Trains,
+    Environment, GeneratorHealth, Hiccups, LoadLoop, Messages, Pacing, Rate, Report, Signs, Status,
+    Times, Verdict,
 };
 use crate::reactor::Spin;
 
-/// The facts of a run. Times are nanoseconds.
-#[derive(Debug)]
-pub struct Findings {
-    /// Whether it came to its planned end.
-    pub status: Status,
-    /// Why it did not.
-    pub error: Option<String>,
-    /// How long was measured.
-    pub elapsed_ns: u64,
-    /// How long was to be measured, if that is known and the count was not reached first.
-    pub planned_ns: Option<u64>,
-    /// The share of the load asked for that was made, from 0 to 1.
-    pub load_made: f64,
-    /// A signal ended it.
-    pub is_interrupted: bool,
-    /// How long was left out before.
-    pub warmup_ns: u64,
-    /// How long was waited for the last echoes.
-    pub drain_ns: u64,
-    /// Messages a second.
-    pub rate: Rate,
-    /// What became of measured messages.
-    pub messages: Messages,
-    /// Why measured messages were lost.
-    pub losses: Losses,
-    /// How long those that timed out were in flight together, before the end of the sending.
-    pub lost_wait_ns: u64,
-    /// What became of those of the warm-up.
-    pub warmup_messages: Messages,
-    /// What became of connections.
-    pub flows: Flows,
-    /// Bytes of measured messages.
-    pub bytes: Bytes,
-    /// How datagrams went together; of UDP.
-    pub trains: Option<Trains>,
-    /// Response times.
-    pub latency: Distribution,
-    /// Times from the real send; of an open loop.
-    pub service_time: Option<Distribution>,
-    /// How late messages were sent by the generator's own fault; of an open loop.
-    pub schedule_lag: Option<Distribution>,
-    /// Messages that were due while their connection could not take them; in a closed loop those
-    /// that waited because the socket took no more.
-    pub held_back: u64,
-    /// Messages that were due, or in a closed loop asked for, and were never sent.
-    pub unsent: u64,
-    /// Of one processor, without polling that found nothing.
-    pub cpu_share: f64,
-    /// The share of the time in which the generator could have run and others did; `None` where
-    /// the system does not say.
-    pub wait_share: Option<f64>,
-    /// How long it waited each time before it could run, in the mean.
-    pub wait_ns_mean: Option<u64>,
-    /// What kept it from running.
-    pub hiccups: Hiccups,
-    /// Processor time of the generator a message, without polling that found nothing.
-    pub cpu_ns_per_message: u64,
-    /// Processor time of the process since it started.
-    pub cpu_ns_process: u64,
-    /// How it waited for the time to send.
-    pub pacing: Pacing,
-    /// The first echo that was not what had been sent.
-    pub first_difference: Option<Difference>,
-    /// Messages of an open loop that were due in the warm-up and dropped at its end.
-    pub warmup_unsent: u64,
-    /// What this host could not do, and how often.
-    pub failures: Vec<(Error, u64)>,
-}
-
 impl<O: Observer> Generator<O> {
-    /// What the run came to. To be asked once the reactor has stopped.
-    pub fn finish(mut self) -> Findings {
+    /// What the run came to. Call it once the reactor has stopped. The caller adds what it alone
+    /// knows: the command line, its label, where the generator ran.
+    pub fn finish(mut self) -> Report {
         let until_ns = self.measured_until_ns();
         let elapsed_ns = until_ns.saturating_sub(self.phases.measure_from_ns);
         let planned_ns = self.planned_ns();
         let load_made = self.load_made(planned_ns);
         let (status, error) = self.verdict(load_made);
-        let pacing = self.pacing();
-        let unsent = self.unsent();
         let received_in_time = self.received_in_time();
         let mut achieved = per_second(received_in_time, elapsed_ns);
         if let (Some(rate), Spacing::Fixed) = (self.options.rate, self.options.spacing) {
@@ -98,21 +31,23 @@ impl<O: Observer> Generator<O> {
         }
         let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
         let over_planned = per_second(received_in_time, whole_ns).min(achieved);
-        let recorder = &mut self.run.recorder;
-        let mut messages = recorder.measured;
-        messages.in_flight_at_end = messages.sent - messages.received - messages.lost;
-        let mut warmup_messages = recorder.warmup;
-        warmup_messages.in_flight_at_end =
-            warmup_messages.sent - warmup_messages.received - warmup_messages.lost;
-        let latency = recorder.latency().clone();
+        let latency = self.run.recorder.latency().clone();
+        let generator = self.health();
         let is_open_loop = self.options.rate.is_some();
-        let of_open_loop = |distribution: &Distribution| is_open_loop.then(|| distribution.clone());
+        let recorder = &self.run.recorder;
+        let times = |values| Times::of(values, &self.options.percentiles);
         let phases = &self.phases;
-        let (cpu_ns, metered_ns) = (phases.usage.cpu_ns(), phases.usage.elapsed_ns());
         let warmup_end_ns = phases.measure_from_ns.min(phases.end_ns.max(phases.start_ns));
-        Findings {
+        let mut report = Report {
             status,
             error,
+            endpoint: self.options.target.to_string(),
+            mode: self.options.mode,
+            load_loop: if is_open_loop { LoadLoop::Open } else { LoadLoop::Closed },
+            depth: self.options.in_flight_max as u64,
+            connections: u64::from(self.options.connections),
+            length: self.options.length_bytes as u64,
+            environment: Environment::here(is_local(&self.options.target), false),
             elapsed_ns,
             planned_ns,
             load_made,
@@ -121,30 +56,43 @@ impl<O: Observer> Generator<O> {
             drain_ns: phases.drain_ns(until_ns),
             rate: Rate { asked: self.options.rate.map(whole), achieved, over_planned },
             bytes: recorder.bytes,
-            messages,
+            messages: settled(recorder.measured),
             losses: recorder.losses,
-            lost_wait_ns: recorder.lost_wait_ns,
-            warmup_messages,
+            warmup_messages: settled(recorder.warmup),
             flows: recorder.flows,
             trains: (self.options.transport() == Transport::Udp).then_some(recorder.trains),
-            latency,
-            service_time: of_open_loop(&recorder.service_time),
-            schedule_lag: of_open_loop(&recorder.schedule_lag),
-            held_back: recorder.held_back,
-            unsent,
-            cpu_share: ratio(cpu_ns, metered_ns).min(1.0),
-            wait_share: phases.usage.waited_ns().map(|waited| ratio(waited, metered_ns).min(1.0)),
-            wait_ns_mean: phases.usage.wait_ns_mean(),
+            latency_ns: times(latency),
+            service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
             hiccups: Hiccups {
                 throttled_ns: phases.usage.throttled_ns(),
                 ..recorder.watch.found()
             },
-            cpu_ns_per_message: cpu_ns.checked_div(messages.received).unwrap_or(0),
+            generator,
+            first_difference: recorder.first_difference.clone(),
+            ..Report::default()
+        };
+        report.generator.verdict = Verdict::of(&Signs::of(&report));
+        report.warnings = self.warnings(&report);
+        report
+    }
+
+    /// The generator's own health, without the verdict on it.
+    fn health(&self) -> GeneratorHealth {
+        let (recorder, usage) = (&self.run.recorder, &self.phases.usage);
+        let (cpu_ns, metered_ns) = (usage.cpu_ns(), usage.elapsed_ns());
+        let schedule_lag = || Times::of(recorder.schedule_lag.clone(), &self.options.percentiles);
+        GeneratorHealth {
+            schedule_lag_ns: self.options.rate.map(|_| schedule_lag()),
+            held_back: recorder.held_back,
+            unsent: self.unsent(),
+            cpu_share: ratio(cpu_ns, metered_ns).min(1.0),
+            wait_share: usage.waited_ns().map(|waited| ratio(waited, metered_ns).min(1.0)),
+            wait_ns_mean: usage.wait_ns_mean(),
+            cpu_ns_per_message: cpu_ns.checked_div(recorder.measured.received).unwrap_or(0),
             cpu_ns_process: process_cpu_ns(),
-            pacing,
-            first_difference: recorder.first_difference.take(),
-            warmup_unsent: self.phases.warmup_unsent,
-            failures: self.failures,
+            pacing: self.pacing(),
+            saturated_values: recorder.saturated_values(),
+            ..GeneratorHealth::default()
         }
     }
 
@@ -255,6 +203,27 @@ impl<O: Observer> Generator<O> {
             },
         }
     }
+}
+
+/// Whether both ends are on this machine.
+fn is_local(target: &ResolvedEndpoint) -> bool {
+    let is_own = |addr: SocketAddr| addr.ip().is_loopback() || is_own(addr).unwrap_or(false);
+    target.ip_addr().is_none_or(is_own)
+}
+
+/// Whether an address is one of this machine's: then the system sends to it from itself. Nothing is
+/// sent to find out.
+fn is_own(addr: SocketAddr) -> io::Result<bool> {
+    let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(addr)?;
+    Ok(socket.local_addr()?.ip() == addr.ip())
+}
+
+/// The counts at the end, when all that is neither answered nor lost is in flight.
+fn settled(messages: Messages) -> Messages {
+    let in_flight_at_end = messages.sent - messages.received - messages.lost;
+    Messages { in_flight_at_end, ..messages }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a last digit does not matter")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::pacing::Spacing;
 use crate::endpoint::{ResolvedEndpoint, Transport};
-use crate::measured::Mode;
+use crate::measured::{Mode, PercentileList};
 use crate::reactor::Spin;
 use crate::socket::SocketOptions;
 
@@ -41,6 +41,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Compare every echo with what was sent.
     pub verify: bool,
+    /// At which percentiles times are summed up.
+    pub percentiles: PercentileList,
     /// How often to tell the observer.
     pub interval: Option<Duration>,
     /// How long to poll without sleeping; without it as a rate needs it.
@@ -74,6 +76,7 @@ impl Options {
             warmup: Duration::ZERO,
             timeout: Duration::from_secs(1),
             verify: true,
+            percentiles: PercentileList::default(),
             interval: None,
             spin: None,
             offload: true,

@@ -235,6 +235,12 @@ impl Recorder {
         taken
     }
 
+    /// Values that were beyond their histograms. Call it after [`Tally::latency`].
+    pub(super) fn saturated_values(&self) -> u64 {
+        let all = [&self.latency_before, &self.service_time, &self.schedule_lag];
+        all.iter().map(|values| values.saturated()).sum()
+    }
+
     /// Response times of all measured messages.
     pub(super) fn latency(&mut self) -> &Distribution {
         self.latency_before.add(&self.latency);

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Distribution, LoadLoop, Percentile, Report, Summary, finite};
+use super::{LoadLoop, Percentile, Report, Times, finite};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
@@ -212,29 +212,20 @@ impl Assertion {
 }
 
 fn time_value(report: &Report, series: Series, statistic: Statistic) -> Option<f64> {
-    let (summary, distribution): (Option<&Summary>, Option<&Distribution>) = match series {
-        Series::Response => (Some(&report.latency_ns), report.latency.as_ref()),
-        Series::Service => (report.service_time_ns.as_ref(), report.service_time.as_ref()),
-        Series::Lag => (report.generator.schedule_lag_ns.as_ref(), report.schedule_lag.as_ref()),
+    let times = match series {
+        Series::Response => Some(&report.latency_ns),
+        Series::Service => report.service_time_ns.as_ref(),
+        Series::Lag => report.generator.schedule_lag_ns.as_ref(),
     };
-    let summary = summary.filter(|summary| summary.count > 0)?;
+    let Times { summary, values } = times.filter(|times| times.summary.count > 0)?;
     let time_ns = match statistic {
         Statistic::Min => summary.min,
         Statistic::Mean => summary.mean,
         Statistic::Max => summary.max,
         Statistic::Stddev => summary.stddev,
-        Statistic::Percentile(percentile) => match distribution {
-            Some(distribution) => distribution.percentile(percentile)?,
-            None => listed_percentile(summary, percentile)?,
-        },
+        Statistic::Percentile(percentile) => values.percentile(percentile)?,
     };
     Some(time_ns as f64)
-}
-
-/// A percentile of the summary's own list, however it was written there.
-fn listed_percentile(summary: &Summary, percentile: Percentile) -> Option<u64> {
-    let mut list = summary.percentiles.iter();
-    list.find(|(text, _)| text.parse() == Ok(percentile)).and_then(|(_, value)| *value)
 }
 
 impl FromStr for Assertion {

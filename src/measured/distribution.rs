@@ -206,6 +206,31 @@ impl Summary {
     }
 }
 
+/// Times of one kind: their figures, and the distribution behind them.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Times {
+    /// The figures, at the percentiles that were asked for.
+    pub summary: Summary,
+    /// All the values.
+    #[serde(skip)]
+    pub values: Distribution,
+}
+
+impl Times {
+    /// These values, with their figures at these percentiles.
+    pub fn of(values: Distribution, percentiles: &PercentileList) -> Times {
+        Times { summary: values.summary(percentiles), values }
+    }
+}
+
+/// No value at all.
+impl Default for Times {
+    fn default() -> Times {
+        Times::of(Distribution::new(), &PercentileList::default())
+    }
+}
+
 fn as_map<S: Serializer>(
     pairs: &[(String, Option<u64>)],
     serializer: S,

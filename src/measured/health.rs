@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Distribution, Percentile, Summary, finite};
+use super::{Distribution, LoadLoop, Percentile, Report, Times, finite};
 
 /// Later than this at p99 is behind the schedule. A sleep of the system is late by some 50 us, a
 /// millisecond of epoll_wait(2) by up to one: what is beyond it was not sleep.
@@ -23,6 +23,10 @@ const HICCUP_NS_MAX: u64 = 50_000_000;
 /// Hiccups, or throttling, of this share of the time change the rate by more than it is read to.
 const HALTED_SHARE_MAX: f64 = 0.01;
 
+/// From this share of the time on in which the generator ran or waited to run, a rate that was not
+/// reached is put down to it.
+const BUSY_SHARE_MIN: f64 = 0.9;
+
 /// Waiting for a processor for this share of the time makes echoes wait as well.
 const WAIT_SHARE_MAX: f64 = 0.1;
 
@@ -35,13 +39,13 @@ const WAIT_NS_MEAN_MAX: u64 = 1_000_000;
 const WAIT_SHARE_MIN: f64 = 0.03;
 
 /// The generator's own health.
-#[derive(Clone, Debug, Serialize)]
-pub struct Generator {
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GeneratorHealth {
     /// Whether the figures are the server's, or those of the generator's own limit.
     pub verdict: Verdict,
     /// How late messages were sent by the generator's own fault, in an open loop. A message that
     /// the peer would not take, or whose connection had too many in flight, is not in it.
-    pub schedule_lag_ns: Option<Summary>,
+    pub schedule_lag_ns: Option<Times>,
     /// Messages of an open loop that were due while their connection could not take them; of a
     /// closed loop, those that waited because their socket took no more.
     pub held_back: u64,
@@ -90,9 +94,10 @@ pub struct Hiccups {
 }
 
 /// How the generator waits for the time to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pacing {
+    #[default]
     /// No schedule: it sleeps until an echo comes.
     None,
     /// It sleeps until the next message is due, to the millisecond.
@@ -104,9 +109,10 @@ pub enum Pacing {
 }
 
 /// Who set the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
+    #[default]
     /// The generator had time to spare and kept its schedule.
     Ok,
     /// The generator was kept from running: what it measured holds its own delay.
@@ -170,6 +176,29 @@ impl Verdict {
 }
 
 impl Signs<'_> {
+    /// Those of a run.
+    pub fn of(report: &Report) -> Signs<'_> {
+        let generator = &report.generator;
+        let (cpu_share, wait_share) = (generator.cpu_share, generator.wait_share);
+        let sent = report.messages.sent;
+        let due = match report.load_loop {
+            LoadLoop::Open => sent + generator.unsent,
+            LoadLoop::Closed => 0,
+        };
+        // One with time to spare waited for its connections: that is not its own doing.
+        let is_busy = cpu_share + wait_share.unwrap_or(0.0) >= BUSY_SHARE_MIN;
+        Signs {
+            schedule_lag: generator.schedule_lag_ns.as_ref().map(|lag| &lag.values),
+            due,
+            offered: if is_busy { sent } else { due },
+            cpu_share,
+            wait_share,
+            wait_ns_mean: generator.wait_ns_mean,
+            hiccups: report.hiccups,
+            elapsed_ns: report.elapsed_ns,
+        }
+    }
+
     pub(crate) fn is_halted(&self) -> bool {
         let Hiccups { longest_ns, total_ns, .. } = self.hiccups;
         longest_ns >= HICCUP_NS_MAX || self.is_large_part(total_ns)

@@ -8,9 +8,9 @@ pub(crate) fn open_run() -> Report {
     report.load_loop = LoadLoop::Open;
     report.embedded_server = false;
     report.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0, over_planned: 99_990.0 };
-    report.latency_ns = summary(1_000, 70_000);
-    report.service_time_ns = Some(summary(1_000, 60_000));
-    report.generator.schedule_lag_ns = Some(summary(1_000, 2_000));
+    report.latency_ns = times(70_000);
+    report.service_time_ns = Some(times(60_000));
+    report.generator.schedule_lag_ns = Some(times(2_000));
     report.generator.pacing = Pacing::Hybrid;
     report
 }
@@ -50,31 +50,35 @@ pub(crate) fn closed_run() -> Report {
         flows: Flows { opened: 50, ..Flows::default() },
         bytes: Bytes { sent: 67_200, received: 64_000 },
         trains: None,
-        latency_ns: distribution.summary(&PercentileList::default()),
-        generator: Generator {
+        latency_ns: Times::of(distribution, &PercentileList::default()),
+        generator: GeneratorHealth {
             unsent: 0,
             cpu_share: 0.61,
             wait_share: Some(0.02),
             wait_ns_mean: Some(12_000),
             cpu_ns_per_message: 3_900,
             cpu_ns_process: 12_340_000_000,
-            ..Report::default().generator
+            ..GeneratorHealth::default()
         },
         asserts: vec![Outcome {
             expression: "p99<200us".to_owned(),
             value: Some(110_000.0),
             held: true,
         }],
-        latency: Some(distribution),
         ..Report::default()
     }
 }
 
-/// Too few samples for the last percentile.
-fn summary(count: u64, p50: u64) -> Summary {
-    let steps = [("50", 0), ("90", 20_000), ("99", 40_000), ("99.9", 50_000)];
-    let mut percentiles: Vec<(String, Option<u64>)> =
-        steps.iter().map(|(name, step)| ((*name).to_owned(), Some(p50 + step))).collect();
-    percentiles.push(("99.99".to_owned(), None));
-    Summary { count, min: p50 / 2, mean: p50, max: p50 + 60_000, stddev: 9_000, percentiles }
+/// Times of these percentiles, with too few samples for the last one.
+fn times(p50: u64) -> Times {
+    let mut values = Distribution::new();
+    let steps = [(5_000, 0), (4_000, 20_000), (900, 40_000), (90, 50_000), (10, 60_000)];
+    steps.iter().for_each(|(count, step)| values.record_many(p50 + step, *count));
+    let mut times = Times::of(values, &PercentileList::default());
+    // Of the values themselves, not of the ranges that a histogram keeps.
+    let steps = [Some(0), Some(20_000), Some(40_000), Some(50_000), None];
+    for ((_, value), step) in times.summary.percentiles.iter_mut().zip(steps) {
+        *value = step.map(|step| p50 + step);
+    }
+    times
 }

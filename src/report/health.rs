@@ -1,23 +1,13 @@
 //! The generator's health in words.
 
 use super::words::{percent_text, rate_text, time_text};
-use crate::measured::{Generator, Hiccups, LoadLoop, OFFERED_SHARE_MIN, Report, Signs, Verdict};
+use crate::measured::{
+    GeneratorHealth, Hiccups, LoadLoop, OFFERED_SHARE_MIN, Report, Signs, Verdict,
+};
 
 /// From this share of a processor on, it is said how near the generator was to its limit: a server
 /// that is faster by a few percent would not show.
 const CPU_SHARE_HIGH: f64 = 0.8;
-
-/// What the judgement of a report rests on, without the schedule.
-fn signs_of(report: &Report) -> Signs<'static> {
-    Signs {
-        cpu_share: report.generator.cpu_share,
-        wait_share: report.generator.wait_share,
-        wait_ns_mean: report.generator.wait_ns_mean,
-        hiccups: report.hiccups,
-        elapsed_ns: report.elapsed_ns,
-        ..Signs::default()
-    }
-}
 
 /// The verdict in plain words, one sentence.
 pub fn health_text(report: &Report) -> String {
@@ -28,7 +18,7 @@ pub fn health_text(report: &Report) -> String {
         Verdict::Starved => format!(
             "the generator, not the server, was the limit: it was kept from running ({}); rate and \
              response times hold its own delay",
-            starved_text(&signs_of(report))
+            starved_text(&Signs::of(report))
         ),
         Verdict::Saturated => format!(
             "the generator, not the server, was the limit: it used {} of a processor{}; the server \
@@ -107,8 +97,8 @@ fn is_held_back(report: &Report) -> bool {
     report.generator.held_back > 0 && report.rate.achieved < OFFERED_SHARE_MIN * asked
 }
 
-fn late_text(generator: &Generator) -> String {
-    let lag = generator.schedule_lag_ns.as_ref();
+fn late_text(generator: &GeneratorHealth) -> String {
+    let lag = generator.schedule_lag_ns.as_ref().map(|lag| &lag.summary);
     match lag.and_then(|lag| lag.percentile("99").map(|p99| (p99, lag.max))) {
         Some((p99, max)) => format!(
             "sent messages late (schedule lag p99 {}, max {})",

@@ -1,7 +1,7 @@
 //! The JSON document as the library writes it, and the checker that other tests rely on.
 
 use resound::measured::{
-    Difference, Distribution, Environment, Interval, Messages, Outcome, Report, Summary, Warning,
+    Difference, Distribution, Environment, Interval, Messages, Outcome, Report, Times, Warning,
 };
 use serde_json::{Value, json};
 
@@ -12,11 +12,11 @@ fn full_document() -> Value {
     let mut report = Report::failed(vec!["bench".to_owned()], "refused");
     let mut distribution = Distribution::new();
     (0..1_000).for_each(|value| distribution.record(value * 1_000));
-    let summary: Summary = distribution.summary(&"50,99.9".parse().unwrap());
+    let times = Times::of(distribution, &"50,99.9".parse().unwrap());
     report.environment = Environment::here(true, true);
-    report.latency_ns = summary.clone();
-    report.service_time_ns = Some(summary.clone());
-    report.generator.schedule_lag_ns = Some(summary);
+    report.latency_ns = times.clone();
+    report.service_time_ns = Some(times.clone());
+    report.generator.schedule_lag_ns = Some(times);
     report.rate.asked = Some(100_000.0);
     report.messages =
         Messages { sent: 10, received: 7, lost: 2, in_flight_at_end: 1, ..Messages::default() };

@@ -15,7 +15,8 @@ use std::thread::JoinHandle;
 
 use resound::echo::{self, Server};
 use resound::endpoint::{ResolvedEndpoint, Transport, UnixName};
-use resound::load::{Findings, Generator, Observer, Options};
+use resound::load::{Generator, Observer, Options};
+use resound::measured::Report;
 use resound::reactor::{Handle, Reactor};
 
 /// A server that is not running yet, its loop, and where it is.
@@ -82,11 +83,11 @@ impl Drop for Service {
 }
 
 /// Runs a load to its end.
-fn run(options: Options) -> Findings {
+fn run(options: Options) -> Report {
     run_observed(options, ()).0
 }
 
-fn run_observed<O: Observer + Default>(options: Options, observer: O) -> (Findings, O) {
+fn run_observed<O: Observer + Default>(options: Options, observer: O) -> (Report, O) {
     let mut reactor = Reactor::new().unwrap();
     let mut generator = Generator::with_observer(options, observer);
     reactor.run(&mut generator).unwrap();
@@ -94,6 +95,6 @@ fn run_observed<O: Observer + Default>(options: Options, observer: O) -> (Findin
     let findings = generator.finish();
     let all = findings.messages;
     assert_eq!(all.sent, all.received + all.lost + all.in_flight_at_end);
-    assert_eq!(findings.latency.count(), all.received);
+    assert_eq!(findings.latency_ns.summary.count, all.received);
     (findings, observer)
 }

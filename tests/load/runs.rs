@@ -20,7 +20,7 @@ fn a_count_of_messages_comes_back_on_every_transport() {
         assert_eq!(findings.messages, all_received(2_000), "{transport:?}");
         assert_eq!((findings.status, findings.flows.opened), (Status::Ok, 5));
         assert_eq!((findings.bytes.sent, findings.bytes.received), (128_000, 128_000));
-        assert!(findings.service_time.is_none() && findings.schedule_lag.is_none());
+        assert!(findings.service_time_ns.is_none() && findings.generator.schedule_lag_ns.is_none());
         assert_eq!(findings.warmup_messages, Messages::default());
     }
 }
@@ -34,9 +34,9 @@ fn an_open_loop_comes_back_on_every_transport() {
             Options { rate: Some(20_000), in_flight_max: 20, ..service.options(1_000, 7) };
         let findings = run(options);
         assert_eq!(findings.messages, all_received(1_000), "{transport:?}");
-        assert_eq!(findings.service_time.unwrap().count(), 1_000);
-        assert_eq!(findings.schedule_lag.unwrap().count(), 1_000);
-        assert!(findings.held_back <= 1_000);
+        assert_eq!(findings.service_time_ns.unwrap().summary.count, 1_000);
+        assert_eq!(findings.generator.schedule_lag_ns.unwrap().summary.count, 1_000);
+        assert!(findings.generator.held_back <= 1_000);
         assert_eq!(findings.rate.asked, Some(20_000.0));
     }
 }
@@ -150,7 +150,7 @@ fn the_intervals_of_a_run_add_up_to_its_totals() {
         assert_eq!(sum(|all| all.sent), findings.messages.sent, "{transport:?}");
         assert_eq!(sum(|all| all.received), findings.messages.received, "{transport:?}");
         let latencies: u64 = measured().map(|interval| interval.latency.count()).sum();
-        assert_eq!(latencies, findings.latency.count());
+        assert_eq!(latencies, findings.latency_ns.summary.count);
         // One of next to no time in which nothing happened is not told.
         let drains = measured().filter(|interval| interval.is_drain).count();
         assert!(drains <= 1, "{transport:?}: {drains}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use resound::measured::{Messages, Trains};
+use resound::measured::{Messages, Report, Trains};
 use resound::reactor::Spin;
 use resound::socket::{Datagram, SocketOptions};
 use socket2::{SockAddr, SockRef};
@@ -78,7 +78,7 @@ fn to(target: ResolvedEndpoint, count: u64, depth: usize) -> Options {
 }
 
 /// Runs a load on a server that answers trains by trains.
-fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usize) -> Findings {
+fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usize) -> Report {
     let mut server = TrainServer::new();
     let options = change(to(server.target(), count, depth));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -97,7 +97,7 @@ fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usi
 }
 
 #[track_caller]
-fn all_of(findings: &Findings, count: u64) -> Trains {
+fn all_of(findings: &Report, count: u64) -> Trains {
     let expected = Messages { sent: count, received: count, ..Messages::default() };
     assert_eq!((findings.messages, findings.first_difference.as_ref()), (expected, None));
     let trains = findings.trains.unwrap();
@@ -125,8 +125,8 @@ fn an_open_loop_goes_in_trains_where_it_is_behind_and_keeps_its_counts() {
     let findings = run_on_trains(open, COUNT, 32);
     let trains = all_of(&findings, COUNT);
     assert!(trains.sends <= COUNT / 4, "{trains:?}");
-    assert_eq!(findings.schedule_lag.unwrap().count(), COUNT);
-    assert_eq!(findings.service_time.unwrap().count(), COUNT);
+    assert_eq!(findings.generator.schedule_lag_ns.unwrap().summary.count, COUNT);
+    assert_eq!(findings.service_time_ns.unwrap().summary.count, COUNT);
     let poisson = |options| Options {
         rate: Some(200_000),
         spacing: resound::load::Spacing::Poisson,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Options, Spacing};
-use resound::measured::{Assertion, Mode, PercentileList, Report};
+use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, Report, Warning};
 use resound::reactor::Spin;
 use resound::report::Format;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
@@ -303,6 +303,7 @@ impl Arguments {
             warmup: self.warmup,
             timeout: self.timeout,
             verify: !self.no_verify,
+            percentiles: self.percentiles.clone(),
             interval,
             spin: self.spin,
             offload: !self.no_offload,
@@ -348,12 +349,40 @@ impl Arguments {
         meant
     }
 
+    /// What the reader should know of the options before quoting a figure.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |text: String| warnings.push(Warning(text));
+        if self.transport() != Transport::Tcp {
+            let given = self.socket.of_tcp();
+            for (name, _) in given.iter().filter(|(_, is_given)| *is_given) {
+                warn(format!("{name} without effect: the endpoint is not TCP"));
+            }
+        }
+        if self.reconnect && !self.transport().is_stream() {
+            warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());
+        }
+        let is_short = self.length < 8 && !self.transport().is_stream();
+        if is_short && !self.no_verify {
+            warn(format!(
+                "messages of {} have no room for their whole number: an echo that is very late may \
+                 pass for another message's",
+                if self.length == 1 {
+                    "1 byte".to_owned()
+                } else {
+                    format!("{} bytes", self.length)
+                }
+            ));
+        }
+        warnings
+    }
+
     /// A report with what the command line alone tells.
     pub(super) fn described(&self, report: Report) -> Report {
         let mut described = Report {
             label: self.label.clone(),
             mode: self.mode(),
-            load_loop: super::document::load_loop(self),
+            load_loop: if self.rate.is_some() { LoadLoop::Open } else { LoadLoop::Closed },
             depth: self.depth(),
             connections: self.connections,
             length: self.length,

@@ -3,8 +3,6 @@
 use resound::Error;
 use resound::process::cpus;
 
-use super::arguments::Arguments;
-
 /// The processors of a run.
 #[derive(Debug)]
 pub(super) struct Cpus {
@@ -21,12 +19,11 @@ impl Cpus {
     /// As asked for; where both ends are in this process and there are two processors, apart.
     /// Left to the system, two threads that wake each other end up on one processor in some runs
     /// and not in others.
-    pub(super) fn chosen(arguments: &Arguments) -> Cpus {
+    pub(super) fn chosen(asked: Option<usize>, is_server_here: bool) -> Cpus {
         let allowed = cpus::allowed();
-        let is_server_here = arguments.endpoint.is_none();
         let last = allowed.last().copied().filter(|_| is_server_here && allowed.len() > 1);
-        let is_asked = arguments.affinity.is_some();
-        Cpus { generator: arguments.affinity.or(last), is_asked, allowed, is_server_here }
+        let is_asked = asked.is_some();
+        Cpus { generator: asked.or(last), is_asked, allowed, is_server_here }
     }
 
     /// Runs this thread where the generator is to run. Where the user did not ask for that, it

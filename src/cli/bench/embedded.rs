@@ -8,9 +8,8 @@ use resound::endpoint::{Endpoint, Transport};
 use resound::process::cpus::leave;
 use resound::process::spawn_thread;
 use resound::reactor::{Handle, Reactor};
+use resound::socket::SocketOptions;
 use tempfile::TempDir;
-
-use super::arguments::Arguments;
 
 /// A running server; stopped when dropped.
 #[derive(Debug)]
@@ -26,11 +25,11 @@ impl EmbeddedServer {
     /// Starts it on a free loopback port, or on a socket file of its own.
     /// It keeps off the generator's CPU, if that has one of its own.
     pub(super) fn start(
-        arguments: &Arguments,
+        transport: Transport,
+        socket: SocketOptions,
         generator_cpu: Option<usize>,
     ) -> Result<EmbeddedServer, Error> {
         let failed = |error| Error::new("start", "a server in this process", error);
-        let transport = arguments.transport();
         let folder = match transport {
             Transport::Tcp | Transport::Udp => None,
             Transport::Unix | Transport::Unixgram => {
@@ -46,7 +45,7 @@ impl EmbeddedServer {
         let asked: Endpoint =
             asked.parse().map_err(|error| failed(std::io::Error::other(format!("{error}"))))?;
         let mut reactor = Reactor::new().map_err(failed)?;
-        let options = Options { socket: arguments.socket.options(), ..Options::default() };
+        let options = Options { socket, ..Options::default() };
         let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &asked)?;
         let stop = reactor.handle();

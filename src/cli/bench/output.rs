@@ -8,11 +8,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use resound::measured::Report;
-use resound::report::{Format, write_csv, write_hgrm};
-
-use super::progress::begin_log;
+use resound::report::{Format, HlogWriter, write_csv, write_hgrm};
 
 /// As many as Linux follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -92,7 +91,7 @@ impl Output {
     }
 
     fn in_place(&self, place: Place) -> OutputFile {
-        OutputFile { output: self.clone(), place, log: None, log_error: None }
+        OutputFile { output: self.clone(), place, log: None, is_logged: false, log_error: None }
     }
 }
 
@@ -103,6 +102,8 @@ pub(super) struct OutputFile {
     place: Place,
     /// The log of a run that goes on, without a name until it is whole.
     log: Option<File>,
+    /// The run went to its end, and all of its log is written.
+    is_logged: bool,
     /// Why the log is not whole.
     log_error: Option<io::Error>,
 }
@@ -153,9 +154,9 @@ impl OutputFile {
         self.output.format == Format::Hlog
     }
 
-    /// Whether its log was written while the run went on, and needs no more than its name.
-    fn is_logged(&self, report: &Report) -> bool {
-        self.is_log() && report.latency.is_some()
+    /// The run is over, and its log was written while it went on: it needs no more than its name.
+    pub(super) fn log_ended(&mut self) {
+        self.is_logged = self.is_log();
     }
 
     /// Writes what came of the run, unless nothing was measured and an older result is there.
@@ -170,7 +171,7 @@ impl OutputFile {
         if let Some(error) = self.log_error {
             return Err(self.output.failed(error));
         }
-        let content = match (self.log.take(), self.is_logged(report)) {
+        let content = match (self.log.take(), self.is_logged) {
             (Some(log), true) => Ok(Content::Log(log)),
             (None, true) => return Ok(()), // Written directly while the run went on.
             (_, false) => content_of(self.output.format, report).map(Content::Bytes),
@@ -221,7 +222,7 @@ fn content_of(format: Format, report: &Report) -> io::Result<Vec<u8>> {
         Format::Json => bytes = report.to_json().into_bytes(),
         Format::Csv => write_csv(report, &mut bytes)?,
         Format::Hgrm => write_hgrm(report, &mut bytes)?,
-        Format::Hlog => begin_log(&mut bytes).map(|_| ())?,
+        Format::Hlog => HlogWriter::new(&mut bytes, SystemTime::now()).map(|_| ())?,
     }
     Ok(bytes)
 }
@@ -325,8 +326,6 @@ fn is_standard_stream(file: &fs::Metadata) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use resound::measured::Distribution;
-
     use super::*;
 
     fn output(path: &Path) -> Output {
@@ -403,8 +402,8 @@ mod tests {
         let mut log = file.start_log().unwrap().unwrap();
         log.write_all(b"intervals").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        let report = Report { latency: Some(Distribution::new()), ..measured() };
-        file.write(&report).unwrap();
+        file.log_ended();
+        file.write(&measured()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"intervals");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::load::Observer;
-use resound::measured::{Interval, Mode, PROGRAM, PercentileList};
+use resound::measured::{Interval, Mode, PercentileList};
 use resound::process::terminal::{can_redraw, columns};
 use resound::process::{spawn_thread, standard};
 use resound::reactor::Handle;
@@ -25,11 +25,6 @@ const WAITING_MAX: usize = 16;
 
 /// How often the progress moves.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Begins a log of intervals.
-pub(super) fn begin_log<W: Write>(file: W) -> io::Result<HlogWriter<W>> {
-    HlogWriter::new(file, PROGRAM, SystemTime::now())
-}
 
 /// Who shows a run.
 #[derive(Debug)]
@@ -100,7 +95,11 @@ impl Progress {
     ) -> io::Result<Progress> {
         let (sender, receiver) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let logs = logs.into_iter().map(BufWriter::new).map(begin_log).enumerate();
+        let logs = logs
+            .into_iter()
+            .map(BufWriter::new)
+            .map(|file| HlogWriter::new(file, SystemTime::now()))
+            .enumerate();
         let logs = logs.map(|(place, log)| Ok((place, log?)));
         let shower = Shower {
             lines: lines(arguments),

@@ -30,12 +30,6 @@ pub(super) fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Resolved
     Ok(served.unwrap_or(&resolved[0]).clone())
 }
 
-/// Whether both ends are on this machine.
-pub(super) fn is_local(target: &ResolvedEndpoint) -> bool {
-    let is_own = |addr: SocketAddr| addr.ip().is_loopback() || is_own(addr).unwrap_or(false);
-    target.ip_addr().is_none_or(is_own)
-}
-
 /// A folder for the files that Unix datagrams are answered to, for as long as it lives. An
 /// abstract peer is on Linux, which picks abstract names for the clients as well.
 pub(super) fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>, Error> {
@@ -77,13 +71,4 @@ fn refuses_datagrams(addr: SocketAddr, timeout: Duration) -> bool {
         matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
     };
     probe().is_err_and(|error| !is_silence(&error))
-}
-
-/// Whether an address is one of this machine's: then the system sends to it from itself. Nothing is
-/// sent to find out.
-fn is_own(addr: SocketAddr) -> io::Result<bool> {
-    let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(addr)?;
-    Ok(socket.local_addr()?.ip() == addr.ip())
 }

@@ -141,7 +141,7 @@ fn intervals_add_up_to_the_totals_also_where_one_ends_with_the_warm_up() {
     assert!(of(true).count() > 0 && of(false).count() > 1);
     assert_eq!(sum(|interval| interval.messages.sent), findings.messages.sent);
     assert_eq!(sum(|interval| interval.messages.received), findings.messages.received);
-    assert_eq!(sum(|interval| interval.latency.count()), findings.latency.count());
+    assert_eq!(sum(|interval| interval.latency.count()), findings.latency_ns.summary.count);
     assert!(intervals.windows(2).all(|pair| pair[0].end_ns == pair[1].start_ns));
 }
 

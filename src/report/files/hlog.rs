@@ -8,7 +8,7 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use crate::measured::Interval;
+use crate::measured::{Interval, PROGRAM};
 
 /// Readers look for this line, and skip it when it is there.
 const LEGEND: &str =
@@ -30,10 +30,10 @@ impl<W: io::Write> HlogWriter<W> {
     /// # Errors
     ///
     /// What the writer says.
-    pub fn new(mut out: W, program: &str, started: SystemTime) -> io::Result<HlogWriter<W>> {
+    pub fn new(mut out: W, started: SystemTime) -> io::Result<HlogWriter<W>> {
         let mut serializer = V2DeflateSerializer::new();
         IntervalLogWriterBuilder::new()
-            .add_comment(&format!("[Logged with {program}; times in nanoseconds]"))
+            .add_comment(&format!("[Logged with {PROGRAM}; times in nanoseconds]"))
             .add_comment("[Histogram log format version 1.3]")
             .with_start_time(started)
             .with_base_time(started)
@@ -119,7 +119,7 @@ mod tests {
 
     fn written(intervals: &[Interval]) -> String {
         let started = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_250);
-        let mut log = HlogWriter::new(Vec::new(), "resound 0.1.0", started).unwrap();
+        let mut log = HlogWriter::new(Vec::new(), started).unwrap();
         intervals.iter().for_each(|interval| log.add(interval).unwrap());
         String::from_utf8(log.finish().unwrap()).unwrap()
     }

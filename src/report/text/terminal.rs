@@ -25,7 +25,7 @@ impl Report {
 fn result_text(report: &Report) -> String {
     let mut text = rate_of(report);
     for name in ["50", "99"] {
-        if let Some(value) = report.latency_ns.percentile(name) {
+        if let Some(value) = report.latency_ns.summary.percentile(name) {
             text.push_str(&format!(", p{name} {}", time_text(value)));
         }
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::measured::{Difference, Rate, Summary, Trains, Verdict, Warning, samples};
+use crate::measured::{Difference, Rate, Times, Trains, Verdict, Warning, samples};
 
 /// The text with each run of white space as one space: wrapping is tested on the page.
 fn words_of(report: &Report) -> String {
@@ -64,7 +64,7 @@ fn an_open_loop_shows_the_service_time_and_the_lag_beside_the_response_time() {
 #[test]
 fn percentiles_with_enough_samples_need_no_note() {
     let mut report = samples::closed_run();
-    report.latency_ns.percentiles.truncate(2);
+    report.latency_ns.summary.percentiles.truncate(2);
     assert!(!words_of(&report).contains("fewer than"));
 }
 
@@ -93,7 +93,7 @@ fn a_run_without_an_echo_says_so_in_place_of_times() {
     let mut report = samples::closed_run();
     report.status = Status::Error;
     report.error = Some("no echo came".to_owned());
-    report.latency_ns = Summary { count: 0, ..report.latency_ns };
+    report.latency_ns = Times::default();
     report.messages = Messages { sent: 50, lost: 50, ..Messages::default() };
     let expected = ["ERROR no echo came", "no echo came in time", "50 lost (100.00 %)"];
     assert_says(&report, &expected);
@@ -270,7 +270,7 @@ proptest! {
             in_flight_at_end: counts[7],
         };
         report.warmup_messages = report.messages;
-        [report.elapsed_ns, report.warmup_ns, report.drain_ns, report.latency_ns.max] = times;
+        [report.elapsed_ns, report.warmup_ns, report.drain_ns, report.latency_ns.summary.max] = times;
         (report.depth, report.connections) = (counts[0], counts[1]);
         report.bytes.sent = counts[0];
         report.generator.held_back = counts[2];

@@ -14,13 +14,13 @@ pub(super) fn times(report: &Report, page: &mut Page) {
         ("service time", report.service_time_ns.as_ref()),
         ("schedule lag", report.generator.schedule_lag_ns.as_ref()),
     ];
-    let mut columns = vec![(response, &report.latency_ns)];
-    columns.extend(optional.into_iter().filter_map(|(name, column)| Some((name, column?))));
+    let mut columns = vec![(response, &report.latency_ns.summary)];
+    columns.extend(optional.into_iter().filter_map(|(name, times)| Some((name, &times?.summary))));
     let title = match report.mode {
         Mode::Echo => "round trip",
         Mode::Connect => "connect, echo",
     };
-    if report.latency_ns.count == 0 {
+    if report.latency_ns.summary.count == 0 {
         page.entry(title, "no echo came in time");
         return;
     }
@@ -31,7 +31,7 @@ pub(super) fn times(report: &Report, page: &mut Page) {
     let has_gap = columns
         .iter()
         .any(|(_, column)| column.percentiles.iter().any(|(_, value)| value.is_none()));
-    let samples = counted(report.latency_ns.count, "sample");
+    let samples = counted(report.latency_ns.summary.count, "sample");
     let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
     page.entry("", &format!("{samples}{gaps}"));
     if report.load_loop == LoadLoop::Open {

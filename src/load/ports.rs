@@ -1,6 +1,6 @@
 //! Whether the ephemeral ports of this host were the limit of a run that makes connections.
 
-use resound::load::Findings;
+use crate::measured::Report;
 
 /// Two numbers: the first port, and the last (ip(7)).
 pub(super) const RANGE_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -18,9 +18,9 @@ const TIME_WAIT_LOOPBACK_S: f64 = 1.0;
 const TAKEN_SHARE_MIN: f64 = 0.35;
 
 /// What to say of a run that closed so many connections that ports were scarce.
-pub(super) fn warning(range: &str, findings: &Findings, is_loopback: bool) -> Option<String> {
-    let hold_s = if is_loopback { TIME_WAIT_LOOPBACK_S } else { TIME_WAIT_S };
-    scarcity(range, findings.flows.opened, findings.rate.achieved, hold_s)
+pub(super) fn warning(range: &str, report: &Report) -> Option<String> {
+    let hold_s = if report.environment.loopback { TIME_WAIT_LOOPBACK_S } else { TIME_WAIT_S };
+    scarcity(range, report.flows.opened, report.rate.achieved, hold_s)
 }
 
 fn scarcity(range: &str, opened: u64, rate: f64, hold_s: f64) -> Option<String> {

@@ -1,0 +1,84 @@
+//! What the reader of a run should know before quoting a figure.
+
+use super::{Generator, Observer, ports};
+use crate::endpoint::Transport;
+use crate::measured::{Mode, Report, Warning};
+
+impl<O: Observer> Generator<O> {
+    /// What the reader should know before quoting a figure.
+    pub(super) fn warnings(&self, report: &Report) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |text: String| warnings.push(Warning(text));
+        // What the error line says is not said again. That of an interrupted run says nothing else.
+        let is_told = |error: &String| report.error.as_ref() == Some(error);
+        let failures = self.failures.iter().map(|(error, times)| (error.to_string(), times));
+        for (error, times) in failures.filter(|(error, _)| !is_told(error)) {
+            warn(format!(
+                "a limit of this client, not of the server: {error} (times met: {times})"
+            ));
+        }
+        let is_explained = report.error.is_some() && !report.is_interrupted;
+        let lost_flows = report.flows.reset + report.flows.closed;
+        if lost_flows > 0 && self.options.mode == Mode::Echo && !is_explained {
+            let all = report.flows.opened;
+            let then = match report.flows.reconnected {
+                0 => "their load was not made".to_owned(),
+                again => format!("{again} were opened again, and the load between was not made"),
+            };
+            warn(format!("{lost_flows} of {all} connections ended early; {then}"));
+        }
+        if self.phases.warmup_unsent > 0 {
+            let unsent = self.phases.warmup_unsent;
+            warn(format!(
+                "{unsent} messages due in the warm-up were dropped at its end: it fell behind"
+            ));
+        }
+        self.warn_of_idle_flows(report, &mut warn);
+        if self.options.mode == Mode::Connect && self.options.transport() == Transport::Tcp {
+            let range = std::fs::read_to_string(ports::RANGE_FILE).unwrap_or_default();
+            ports::warning(&range, report).into_iter().for_each(&mut warn);
+        }
+        if report.generator.unsent > 0 && !is_explained {
+            let unsent = report.generator.unsent;
+            warn(format!("{unsent} messages were never sent though due, and are in no percentile"));
+        }
+        warnings
+    }
+
+    /// In a closed loop a lost message keeps its place in flight until it is given up, and a full
+    /// socket keeps places empty.
+    fn warn_of_idle_flows(&self, report: &Report, warn: &mut impl FnMut(String)) {
+        /// Of all places, over all the time: less changes no figure that is read to a percent.
+        const IDLE_SHARE_MIN: f64 = 0.01;
+        /// Between an echo and the next message, places are empty while the generator works.
+        const FILLED_SHARE_MIN: f64 = 0.9;
+        if self.options.rate.is_some() {
+            return;
+        }
+        let places = report.connections as f64 * report.depth as f64;
+        let all_ns = places * report.elapsed_ns.max(1) as f64;
+        let lost_ns = self.run.recorder.lost_wait_ns as f64;
+        let share = (lost_ns / all_ns).min(1.0);
+        if share >= IDLE_SHARE_MIN {
+            let percent = share * 100.0;
+            warn(format!(
+                "lost messages kept {percent:.0} % of the {places:.0} places in flight waiting for \
+                 --timeout: the load was smaller by that"
+            ));
+        }
+        // Little's law: messages in flight are their rate times how long each is.
+        let echoes_ns = report.latency_ns.summary.mean as f64 * report.messages.received as f64;
+        let filled = (echoes_ns + lost_ns) / all_ns;
+        if report.generator.held_back > 0 && filled < FILLED_SHARE_MIN {
+            let in_flight = filled * places;
+            let full = match self.options.transport() {
+                Transport::Unixgram => "the server's queue was full (net.unix.max_dgram_qlen)",
+                _ => "a socket buffer was full (--sndbuf)",
+            };
+            warn(format!(
+                "the depth was not reached: {in_flight:.1} of {places:.0} messages were in flight \
+                 in the mean, because {full}"
+            ));
+        }
+    }
+}
