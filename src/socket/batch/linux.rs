@@ -48,7 +48,7 @@ impl Batch for LinuxBatch {
         self.raw.receive(socket.as_fd(), socket.transport() == Transport::Udp, limit)
     }
 
-    #[inline]
+    #[inline(always)]
     fn message(&self, index: usize) -> Message<'_> {
         self.raw.message(index)
     }

@@ -156,8 +156,8 @@ impl RawMessages {
         index * (self.options.slot_bytes + SLOT_STAGGER_BYTES)
     }
 
-    /// What a slot has received.
-    #[inline]
+    /// What a slot has received. Inlined, so that each caller reads only the fields that it uses.
+    #[inline(always)]
     pub(in crate::socket) fn message(&self, index: usize) -> Message<'_> {
         let header = self.received_header(index);
         let (start, length) = (self.slot_start(index), self.length(index));
