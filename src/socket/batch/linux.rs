@@ -63,11 +63,11 @@ impl Batch for LinuxBatch {
             return self.queue.push(reply);
         }
         let raw = &self.raw;
-        let message = raw.message(index);
-        let name = sys::address_bytes(message.from);
+        let (from, to) = raw.addresses(index);
+        let name = sys::address_bytes(from);
         self.queue.join(reply, hash(name), trains, |first| {
-            let first = raw.message(first);
-            first.to == message.to && sys::address_bytes(first.from) == name
+            let (first_from, first_to) = raw.addresses(first);
+            first_to == to && sys::address_bytes(first_from) == name
         });
     }
 

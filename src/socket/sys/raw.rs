@@ -12,7 +12,7 @@ use super::control::write_control;
 use super::control::{Control, ControlInfo, RECEIVED_CONTROL_BYTES, ReceivedControl};
 use super::message::header;
 use super::mmsg::Calls;
-use crate::socket::batch::{BatchOptions, Message, Train};
+use crate::socket::batch::{BatchOptions, LocalAddr, Message, Train};
 
 /// Slots lie one cache line further apart than they are long. At a distance of a power of two the
 /// first lines of all small datagrams would fall into one set of the first-level cache.
@@ -174,6 +174,12 @@ impl RawMessages {
             control_truncated: control.is_cut,
             overflow: control.overflow,
         }
+    }
+
+    /// The sender of a message, and the address of this host that it was sent to.
+    pub(in crate::socket) fn addresses(&self, index: usize) -> (&SockAddr, Option<LocalAddr>) {
+        assert!(index < self.received, "message {index} of {}", self.received);
+        (&self.names[index], self.control[index].destination)
     }
 
     /// The bytes that reply to a message.
