@@ -1,0 +1,215 @@
+//! Words that make a sentence hard to read.
+
+use super::{Source, assert_none, files_below, read};
+
+/// Archaic constructions, in lower case. Each has a plain form: the actor, "because", "whether".
+const FORBIDDEN: &[&str] =
+    &["whoever", "nobody", "somebody", "whom", "herewith", "be it", "for want of"];
+
+const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "docs", "scripts"];
+
+/// Without an extension: `scripts/container/Containerfile`.
+const EXTENSIONS: &[&str] = &["rs", "md", "py", "sh", "c", "toml", "service", "socket", ""];
+
+const PAGES: &[&str] = &["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Cargo.toml"];
+
+/// Files that still contain a forbidden word. Remove a file when it is clean; add none.
+const NOT_YET_CLEAN: &[&str] = &[
+    "benches/reactor.rs",
+    "benches/support.rs",
+    "scripts/check.sh",
+    "scripts/container/Containerfile",
+    "scripts/deploy/in_empty_root.py",
+    "scripts/measure/tables.py",
+    "scripts/systemd/resound.service",
+    "src/cli/bench.rs",
+    "src/cli/bench/arguments.rs",
+    "src/cli/bench/progress.rs",
+    "src/cli/ping.rs",
+    "src/cli/send.rs",
+    "src/cli/serve/arguments.rs",
+    "src/cli/usage.rs",
+    "src/daemon.rs",
+    "src/daemon/console.rs",
+    "src/daemon/metrics.rs",
+    "src/daemon/metrics/exchange.rs",
+    "src/daemon/metrics/process.rs",
+    "src/daemon/metrics/server.rs",
+    "src/daemon/metrics/text.rs",
+    "src/daemon/outlet.rs",
+    "src/daemon/passed.rs",
+    "src/daemon/sandbox.rs",
+    "src/daemon/sandbox/files.rs",
+    "src/daemon/supervisor.rs",
+    "src/echo.rs",
+    "src/echo/accept.rs",
+    "src/echo/access.rs",
+    "src/echo/bounds.rs",
+    "src/echo/cause.rs",
+    "src/echo/datagram.rs",
+    "src/echo/datagram/held_replies.rs",
+    "src/echo/datagram/pressure.rs",
+    "src/echo/datagram/tests/peers.rs",
+    "src/echo/datagram/tests/pressure.rs",
+    "src/echo/datagram/tests/properties.rs",
+    "src/echo/guard.rs",
+    "src/echo/guard/client_key.rs",
+    "src/echo/guard/quota.rs",
+    "src/echo/guard/rate.rs",
+    "src/echo/limits.rs",
+    "src/echo/listen.rs",
+    "src/echo/observer.rs",
+    "src/echo/options.rs",
+    "src/echo/permits.rs",
+    "src/echo/stage.rs",
+    "src/echo/stream/bulk.rs",
+    "src/echo/stream/tests/piped.rs",
+    "src/echo/stream/tests/properties/model.rs",
+    "src/echo/tests/accept.rs",
+    "src/echo/tests/beside.rs",
+    "src/echo/tests/guard.rs",
+    "src/echo/tests/life.rs",
+    "src/echo/tests/streams.rs",
+    "src/lib.rs",
+    "src/load.rs",
+    "src/load/clock.rs",
+    "src/load/datagram/tests/refusals.rs",
+    "src/load/findings.rs",
+    "src/load/opening.rs",
+    "src/load/phases.rs",
+    "src/load/phases/tests.rs",
+    "src/load/source.rs",
+    "src/load/stream/tests/overdue.rs",
+    "src/load/tests.rs",
+    "src/measured.rs",
+    "src/reactor/spin.rs",
+    "src/reactor/tests/tenants.rs",
+    "src/readiness.rs",
+    "src/send/stream.rs",
+    "src/socket/batch/tests.rs",
+    "src/socket/batch/tests/udp.rs",
+    "src/socket/datagram.rs",
+    "src/socket/datagram/shared.rs",
+    "src/socket/datagram/tests.rs",
+    "src/socket/inherited.rs",
+    "src/socket/listener.rs",
+    "src/socket/options.rs",
+    "src/socket/path.rs",
+    "src/socket/pipe.rs",
+    "src/socket/stream/tests.rs",
+    "src/socket/sys/calls.rs",
+    "src/socket/sys/control/tests/properties.rs",
+    "src/socket/sys/splice.rs",
+    "tests/allocations.rs",
+    "tests/chaos/datagrams.rs",
+    "tests/chaos/exhaustion.rs",
+    "tests/chaos/flood.rs",
+    "tests/chaos/main.rs",
+    "tests/chaos/report.rs",
+    "tests/chaos/silence.rs",
+    "tests/chaos/streams.rs",
+    "tests/chaos/world.rs",
+    "tests/it/accept.rs",
+    "tests/it/bad_input.rs",
+    "tests/it/bench/failures.rs",
+    "tests/it/bench/interrupts.rs",
+    "tests/it/bench/outputs.rs",
+    "tests/it/drain.rs",
+    "tests/it/guard.rs",
+    "tests/it/interop/ip.rs",
+    "tests/it/life.rs",
+    "tests/it/metrics.rs",
+    "tests/it/metrics/limits.rs",
+    "tests/it/peers.rs",
+    "tests/it/ping/failures.rs",
+    "tests/it/ping/life.rs",
+    "tests/it/random_bytes.rs",
+    "tests/it/sandbox.rs",
+    "tests/it/sandbox/forbidden.rs",
+    "tests/it/supervised/notify.rs",
+    "tests/it/supervised/sockets.rs",
+    "tests/it/supervised/together.rs",
+    "tests/it/threads.rs",
+    "tests/library/send.rs",
+    "tests/load/failures.rs",
+    "tests/load/runs.rs",
+    "tests/python/chaos_trains.py",
+    "tests/python/half_close.py",
+    "tests/python/judge.py",
+];
+
+/// The lines of a text joined to one, in lower case and without the signs of a comment, so that a
+/// phrase is found across the end of a line.
+struct Joined {
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+impl Joined {
+    fn new(text: &str) -> Joined {
+        let mut joined = Joined { text: String::new(), line_starts: Vec::new() };
+        for line in text.lines() {
+            joined.line_starts.push(joined.text.len());
+            let is_sign = |c: char| c.is_whitespace() || "/!#*".contains(c);
+            joined.text.push_str(line.trim_start_matches(is_sign).trim_end());
+            joined.text.push(' ');
+        }
+        joined.text.make_ascii_lowercase();
+        joined
+    }
+
+    /// The number of the line of each place that has the phrase as whole words.
+    fn lines_with(&self, phrase: &str) -> Vec<usize> {
+        let is_inside = |c: char| c.is_alphanumeric() || c == '_';
+        let is_whole = |at: &usize| {
+            !self.text[..*at].ends_with(is_inside)
+                && !self.text[*at + phrase.len()..].starts_with(is_inside)
+        };
+        let places = self.text.match_indices(phrase).map(|(at, _)| at).filter(is_whole);
+        places.map(|at| self.line_starts.partition_point(|start| *start <= at)).collect()
+    }
+}
+
+/// Each forbidden word of a text, with the number of its line.
+fn forbidden_words(text: &str) -> Vec<(usize, &'static str)> {
+    let joined = Joined::new(text);
+    let lines_of = |word: &&'static str| {
+        let word = *word;
+        joined.lines_with(word).into_iter().map(move |line| (line, word))
+    };
+    FORBIDDEN.iter().flat_map(lines_of).collect()
+}
+
+#[test]
+fn no_file_has_a_forbidden_word() {
+    let mut files = files_below(FOLDERS, EXTENSIONS);
+    files.extend(PAGES.iter().map(|page| read(page)));
+    assert!(files.len() > 300, "the files are found");
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| !file.is_tidy()) {
+        let Source { path, text } = file;
+        let words = forbidden_words(text);
+        match (words.is_empty(), NOT_YET_CLEAN.contains(&path.as_str())) {
+            (true, true) => found.push(format!("{path} is clean: remove it from NOT_YET_CLEAN")),
+            (false, false) => {
+                found.extend(words.iter().map(|(line, word)| format!("{path}:{line}: {word:?}")));
+            }
+            _ => {}
+        }
+    }
+    for path in NOT_YET_CLEAN.iter().filter(|path| files.iter().all(|file| file.path != **path)) {
+        found.push(format!("{path} does not exist: remove it from NOT_YET_CLEAN"));
+    }
+    assert_none("forbidden words", &found);
+}
+
+#[test]
+fn a_forbidden_word_is_found_in_any_case_and_across_lines() {
+    for text in ["Nobody reads.", "// to whom", "    /// for want\n    /// of memory", "be it so"] {
+        assert_eq!(forbidden_words(text).len(), 1, "{text}");
+    }
+    assert_eq!(forbidden_words("one\n# For want\n# of two\n"), [(2, "for want of")]);
+    for text in ["nobody_reads", "maybe it", "be items", "may be. It"] {
+        assert_eq!(forbidden_words(text), [], "{text}");
+    }
+}
