@@ -59,13 +59,13 @@ use std::time::{Duration, Instant};
 
 pub use self::access::Access;
 pub use self::cause::{Cause, Effect};
-pub use self::counters::{Counters, Tally, Traffic};
+pub use self::counters::{Counters, Traffic, TransportCounters};
 pub use self::limits::Limits;
 pub use self::listen::Bound;
 pub use self::observer::{Notice, Observer, Severity};
-pub use self::options::{Answer, Options};
-pub use self::reply_paths::WAY_DESCRIPTORS_MAX;
-pub use self::request::{Reply, Request, Snapshot};
+pub use self::options::{Options, Reply};
+pub use self::reply_paths::REPLY_PATH_DESCRIPTORS_MAX;
+pub use self::request::{OnSnapshot, Request, Snapshot};
 pub use self::source::Source;
 
 use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
@@ -73,11 +73,11 @@ use self::bounds::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, SCRATCH_BYTES};
 use self::datagram::PacketWork;
 use self::guard::Guard;
 use self::observer::notice_losses;
-use self::permits::Places;
-use self::reply_paths::Ways;
+use self::permits::Permits;
+use self::reply_paths::ReplyPaths;
 use self::source::{Connection, Kind, Packets};
 use self::stage::Life;
-use self::stream::{ByteMover, OwedBytes};
+use self::stream::{ByteMover, UnsentBytes};
 use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
@@ -96,18 +96,18 @@ pub struct Server<O: Observer = ()> {
     /// For streams in bulk.
     pipes: PipePool,
     /// By its streams.
-    owed_bytes: OwedBytes,
+    unsent_bytes: UnsentBytes,
     /// Made with the first endpoint that needs them.
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
     spare: SpareDescriptor,
     guard: Guard,
     /// Where answers to Unix datagrams go; none without the loop guard.
-    ways: Option<Ways>,
+    reply_paths: Option<ReplyPaths>,
     /// For its connections.
-    places: Places,
-    /// Listeners that wait for a place, in turn.
-    resting: VecDeque<Key>,
+    permits: Permits,
+    /// Listeners that wait for a permit, in turn.
+    waiting: VecDeque<Key>,
     life: Life,
 }
 
@@ -125,10 +125,10 @@ impl<O: Observer> Server<O> {
         let mut server = Server {
             life: Life::new(&options),
             guard: Guard::new(&options.access, options.loop_guard),
-            ways: options.loop_guard.then(Ways::default),
-            places: limits.places.clone(),
+            reply_paths: options.loop_guard.then(ReplyPaths::default),
+            permits: limits.permits.clone(),
             pipes: PipePool::new(options.splice),
-            owed_bytes: limits.owed_bytes.clone(),
+            unsent_bytes: limits.unsent_bytes.clone(),
             options,
             observer,
             counters: Counters::default(),
@@ -136,7 +136,7 @@ impl<O: Observer> Server<O> {
             udp_batch: None,
             unix_batch: None,
             spare: SpareDescriptor::default(),
-            resting: VecDeque::new(),
+            waiting: VecDeque::new(),
         };
         server.share_limits(&limits);
         server
@@ -156,9 +156,9 @@ impl<O: Observer> Server<O> {
     /// Has it count along with others, rather than alone. To be called before the first connection
     /// and the first datagram.
     pub fn share_limits(&mut self, limits: &Limits) {
-        self.places = limits.places.clone();
-        self.owed_bytes = limits.owed_bytes.clone();
-        self.spare.share(&limits.gate);
+        self.permits = limits.permits.clone();
+        self.unsent_bytes = limits.unsent_bytes.clone();
+        self.spare.share(&limits.spare_lock);
         self.guard.count_by(limits.rate.clone(), limits.quota.clone());
         self.guard.count_excess_by(limits.excess.clone());
     }
@@ -167,7 +167,7 @@ impl<O: Observer> Server<O> {
     /// calls connect(2) on no other. `None` without Unix datagram endpoints, or without the loop
     /// guard.
     pub fn path_probe(&self) -> Option<BorrowedFd<'_>> {
-        self.ways.as_ref().and_then(Ways::probe)
+        self.reply_paths.as_ref().and_then(ReplyPaths::probe)
     }
 
     /// Who hears of it.
@@ -192,18 +192,18 @@ impl<O: Observer> Server<O> {
         let now = context.now();
         let accepted_at = self.life.watch(now);
         let mut accepted = 0;
-        let on_stream = |stream, subject| {
+        let on_stream = |stream, client| {
             accepted += 1;
-            let connection = Connection { stream, mover: ByteMover::new(accepted_at), subject };
+            let connection = Connection { stream, mover: ByteMover::new(accepted_at), client };
             context.insert(Source(Kind::Connection(connection)));
         };
         let before = self.counters[transport];
         let mut work = AcceptWork {
             accepts_max: if self.options.one_off { 1 } else { ACCEPTS_PER_SLICE },
-            places: &self.places,
+            permits: &self.permits,
             guard: &self.guard,
             spare: &mut self.spare,
-            tally: &mut self.counters[transport],
+            counters: &mut self.counters[transport],
         };
         let outcome = accept_slice(listener, readiness, &mut work, on_stream);
         notice_losses(&mut self.observer, transport, &before, &self.counters[transport]);
@@ -219,18 +219,18 @@ impl<O: Observer> Server<O> {
             Accepted::Again => return Next::Again,
             Accepted::Drained => {}
             Accepted::Full => {
-                self.rest(context);
+                self.wait_for_permit(context);
                 return Next::Wait;
             }
             Accepted::Paused(error) => {
                 self.observer.notice(&Notice::AcceptPaused { transport, error: &error });
                 context.wake_at(context.key(), now + ACCEPT_RETRY);
-                self.wake_resting(context);
+                self.wake_waiting(context);
                 return Next::Wait;
             }
         }
-        self.stop_resting(context.key());
-        self.wake_resting(context);
+        self.stop_waiting(context.key());
+        self.wake_waiting(context);
         if self.life.is_draining() { Next::Close } else { Next::Wait }
     }
 
@@ -261,15 +261,19 @@ impl<O: Observer> Server<O> {
         let stall_timeout = if may_judge { self.options.stall_timeout } else { Duration::MAX };
         let mut work = PacketWork {
             receive_limit,
-            answers: self.options.answer != Answer::Nothing,
+            answers: self.options.reply != Reply::Nothing,
             guard: (transport == Transport::Udp).then_some(&self.guard),
-            limited_reply_bytes: match &self.options.answer {
-                Answer::Text(text) if *is_exposed => Some(text.len()),
+            limited_reply_bytes: match &self.options.reply {
+                Reply::Text(text) if *is_exposed => Some(text.len()),
                 _ => None,
             },
-            ways: if transport == Transport::Unixgram { self.ways.as_mut() } else { None },
+            reply_paths: if transport == Transport::Unixgram {
+                self.reply_paths.as_mut()
+            } else {
+                None
+            },
             stall_timeout,
-            tally: &mut self.counters[transport],
+            counters: &mut self.counters[transport],
             now: context.now(),
         };
         let observer = &mut self.observer;
@@ -287,7 +291,8 @@ impl<O: Observer> Server<O> {
         let after = &self.counters[transport];
         notice_losses(&mut self.observer, transport, &before, after);
         // One by one: whoever is turned away is not the one that it waits for.
-        let served = |tally: &Tally| tally.traffic.messages_in - tally.turned_away();
+        let served =
+            |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
         if self.options.one_off && served(after) > served(&before) {
             self.life.take_one_off();
         }
@@ -326,14 +331,14 @@ impl<O: Observer> Handler for Server<O> {
         match source.0 {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
-                self.guard.let_go(connection.subject);
-                // In this order: there must never be more than there are places.
+                self.guard.let_go(connection.client);
+                // In this order: there must never be more than there are permits.
                 drop(connection);
-                self.places.give_back();
-                // Who waits elsewhere has to look for himself, and would never find a place that
-                // is taken again at once.
-                if !self.places.others_wait(!self.resting.is_empty()) {
-                    self.wake_resting(context);
+                self.permits.release();
+                // Listeners of other loops poll for a free permit. If this loop took it at once,
+                // they would starve.
+                if !self.permits.others_wait(!self.waiting.is_empty()) {
+                    self.wake_waiting(context);
                 }
                 self.note_stream_closed();
             }
@@ -369,8 +374,8 @@ impl<O: Observer> Handler for Server<O> {
         context: &mut Context<'_, Source>,
     ) {
         match request {
-            Request::Snapshot(reply) => {
-                reply.answer(self.snapshot(context.counts()));
+            Request::Snapshot(on_snapshot) => {
+                on_snapshot.send(self.snapshot(context.counts()));
             }
             Request::Drain => self.drain(sources, context),
         }

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::{Options, metrics};
-use crate::echo::WAY_DESCRIPTORS_MAX;
+use crate::echo::REPLY_PATH_DESCRIPTORS_MAX;
 use crate::endpoint::{Endpoint, Transport};
 use crate::process::descriptors::DescriptorLimit;
 
@@ -72,6 +72,7 @@ pub(super) fn connection_limit(
 fn set_aside(options: &Options) -> u64 {
     let of_metrics = if options.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
     let is_unixgram = |endpoint: &Endpoint| endpoint.transport() == Transport::Unixgram;
-    let of_ways = if options.endpoints.iter().any(is_unixgram) { WAY_DESCRIPTORS_MAX } else { 0 };
-    of_metrics + of_ways
+    let of_reply_paths =
+        if options.endpoints.iter().any(is_unixgram) { REPLY_PATH_DESCRIPTORS_MAX } else { 0 };
+    of_metrics + of_reply_paths
 }

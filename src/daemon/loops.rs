@@ -226,7 +226,7 @@ impl Loop {
         handles.keep(self.index, last);
         for request in self.reactor.into_messages() {
             if let Request::Snapshot(reply) = request {
-                reply.answer(last);
+                reply.send(last);
             }
         }
         let ends_all = outcome.is_err() || self.server.is_cut_short();

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use tracing::warn;
 
-use crate::echo::{Answer, Bound, Options};
+use crate::echo::{Bound, Options, Reply};
 use crate::endpoint::{Endpoint, Transport, UnixName};
 
 /// The headers of a UDP datagram over IPv4, and so the shortest request: 20 and 8 bytes. Those of
@@ -24,9 +24,9 @@ fn warn_of_forged_sources(bound: &Bound, options: &Options) {
     if endpoint.transport() != Transport::Udp || bound.is_local() {
         return;
     }
-    match &options.answer {
-        Answer::Nothing => {}
-        Answer::Text(text) if !text.is_empty() => {
+    match &options.reply {
+        Reply::Nothing => {}
+        Reply::Text(text) if !text.is_empty() => {
             let limit = options.excess_bytes_per_second_max.map_or(String::new(), |bytes| {
                 format!("; an address gets at most {bytes} bytes per second more than it sends")
             });
@@ -38,7 +38,7 @@ fn warn_of_forged_sources(bound: &Bound, options: &Options) {
                 amplification(text.len()),
             );
         }
-        Answer::Echo | Answer::Text(_) => warn!(
+        Reply::Echo | Reply::Text(_) => warn!(
             "{endpoint} can be reached from other hosts: an open UDP echo answers forged sources, \
              and so reflects traffic at third parties"
         ),
@@ -52,7 +52,7 @@ fn amplification(reply_bytes: usize) -> f64 {
 }
 
 fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
-    let Answer::Text(text) = &options.answer else { return };
+    let Reply::Text(text) = &options.reply else { return };
     if let Some(most) = bound.datagram_bytes_max.filter(|most| text.len() > *most) {
         warn!(
             "{}: --reply is too long: it has {} bytes, and a datagram from there at most {most}; \
@@ -67,7 +67,7 @@ fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
 /// rights of root. The server finds out when the path leads to another socket, unless that one is
 /// connected.
 fn warn_of_rights_of_root(bound: &Bound, options: &Options) {
-    let answers = options.answer != Answer::Nothing;
+    let answers = options.reply != Reply::Nothing;
     let Endpoint::Unixgram(UnixName::Path(path)) = &bound.endpoint else { return };
     const WRITE_OF_OTHERS: u32 = 0o022;
     let others_may_write = || {

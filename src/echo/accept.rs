@@ -8,9 +8,9 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cause::{Cause, accept_cause};
-use super::counters::Tally;
-use super::guard::{Guard, Subject};
-use super::permits::Places;
+use super::counters::TransportCounters;
+use super::guard::{ClientKey, Guard};
+use super::permits::Permits;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
 
@@ -35,35 +35,35 @@ impl Accept for Listener {
 #[derive(Debug, Default)]
 pub(super) struct SpareDescriptor {
     held: Option<OwnedFd>,
-    gate: Gate,
+    spare_lock: SpareLock,
 }
 
 /// Keeps servers of one process from taking the spare descriptor that one of them has given up for
-/// a moment. Clones are the same gate. Passing it is two atomic operations; it is shut for the
+/// a moment. Clones are the same spare_lock. Passing it is two atomic operations; it is shut for the
 /// three system calls of a shed, which happens when there is no descriptor left.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gate(Arc<RwLock<()>>);
+pub(super) struct SpareLock(Arc<RwLock<()>>);
 
 impl SpareDescriptor {
-    /// Sheds and accepts apart from those who have this gate.
-    pub(super) fn share(&mut self, gate: &Gate) {
-        self.gate = gate.clone();
+    /// Sheds and accepts apart from those who have this spare_lock.
+    pub(super) fn share(&mut self, spare_lock: &SpareLock) {
+        self.spare_lock = spare_lock.clone();
     }
 
     /// Takes a descriptor into reserve, if there is one to be had.
     pub(super) fn refill(&mut self) {
-        let _pass = self.gate.0.read().unwrap_or_else(PoisonError::into_inner);
+        let _pass = self.spare_lock.0.read().unwrap_or_else(PoisonError::into_inner);
         self.held = self.held.take().or_else(any_descriptor);
     }
 
     fn accept<A: Accept>(&self, listener: &A) -> io::Result<(A::Stream, Option<SocketAddr>)> {
-        let _pass = self.gate.0.read().unwrap_or_else(PoisonError::into_inner);
+        let _pass = self.spare_lock.0.read().unwrap_or_else(PoisonError::into_inner);
         listener.accept()
     }
 
     /// Closes the first queued connection; `WouldBlock` when none is queued.
     fn shed<A: Accept>(&mut self, listener: &A) -> io::Result<()> {
-        let _alone = self.gate.0.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.spare_lock.0.write().unwrap_or_else(PoisonError::into_inner);
         if self.held.take().is_none() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
@@ -98,33 +98,33 @@ pub(super) enum Accepted {
 pub(super) struct AcceptWork<'a> {
     /// Connections to accept in this slice at the most, those among them that are not kept.
     pub(super) accepts_max: usize,
-    pub(super) places: &'a Places,
+    pub(super) permits: &'a Permits,
     pub(super) guard: &'a Guard,
     pub(super) spare: &'a mut SpareDescriptor,
-    pub(super) tally: &'a mut Tally,
+    pub(super) counters: &'a mut TransportCounters,
 }
 
-/// Accepts up to so many connections, and no more than there are places for.
+/// Accepts up to so many connections, and no more than there are permits.
 pub(super) fn accept_slice<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
     work: &mut AcceptWork<'_>,
-    mut on_stream: impl FnMut(A::Stream, Subject),
+    mut on_stream: impl FnMut(A::Stream, ClientKey),
 ) -> Accepted {
     // It may have been given up when there was none to be had in its place.
     work.spare.refill();
     for _ in 0..work.accepts_max {
-        if !work.places.take() {
+        if !work.permits.acquire() {
             return Accepted::Full;
         }
         match accept_one(listener, readiness, work) {
-            Ok(Some((stream, subject))) => {
-                on_stream(stream, subject);
+            Ok(Some((stream, client))) => {
+                on_stream(stream, client);
                 continue;
             }
-            Ok(None) => work.places.give_back(),
+            Ok(None) => work.permits.release(),
             Err(outcome) => {
-                work.places.give_back();
+                work.permits.release();
                 return outcome;
             }
         }
@@ -137,10 +137,10 @@ fn accept_one<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
     work: &mut AcceptWork<'_>,
-) -> Result<Option<(A::Stream, Subject)>, Accepted> {
-    let AcceptWork { guard, spare, tally, .. } = work;
+) -> Result<Option<(A::Stream, ClientKey)>, Accepted> {
+    let AcceptWork { guard, spare, counters, .. } = work;
     let error = match spare.accept(listener) {
-        Ok((stream, addr)) => return Ok(keep(stream, addr, guard, tally)),
+        Ok((stream, addr)) => return Ok(keep(stream, addr, guard, counters)),
         Err(error) => error,
     };
     match error.kind() {
@@ -152,13 +152,13 @@ fn accept_one<A: Accept>(
         _ => {}
     }
     let cause = accept_cause(&error);
-    tally.add(cause, 1);
+    counters.add(cause, 1);
     if cause == Cause::AcceptAborted {
         return Ok(None);
     }
     if cause == Cause::AcceptNoDescriptor {
         match spare.shed(listener) {
-            Ok(()) => tally.add(Cause::Shed, 1),
+            Ok(()) => counters.add(Cause::Shed, 1),
             // Linux looks for a descriptor before it looks at the queue.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 readiness.clear_readable();
@@ -175,18 +175,18 @@ fn keep<T>(
     stream: T,
     addr: Option<SocketAddr>,
     guard: &Guard,
-    tally: &mut Tally,
-) -> Option<(T, Subject)> {
-    let subject = addr.map_or(Subject::NOBODY, |addr| Subject::of(addr.ip()));
+    counters: &mut TransportCounters,
+) -> Option<(T, ClientKey)> {
+    let client = addr.map_or(ClientKey::NONE, |addr| ClientKey::of(addr.ip()));
     let cause = if addr.is_some_and(|addr| guard.denies(addr)) {
         Cause::Denied
-    } else if !guard.keeps(subject) {
+    } else if !guard.keeps(client) {
         Cause::AddressLimit
     } else {
-        tally.add(Cause::Accepted, 1);
-        return Some((stream, subject));
+        counters.add(Cause::Accepted, 1);
+        return Some((stream, client));
     };
-    tally.add(cause, 1);
+    counters.add(cause, 1);
     None
 }
 
@@ -220,11 +220,15 @@ mod tests {
         Script(RefCell::new(results.iter().copied().collect()))
     }
 
-    fn run(listener: &Script, room: usize) -> (Accepted, usize, Tally) {
+    fn run(listener: &Script, room: usize) -> (Accepted, usize, TransportCounters) {
         run_up_to(ACCEPTS_PER_SLICE, listener, room)
     }
 
-    fn run_up_to(accepts_max: usize, listener: &Script, room: usize) -> (Accepted, usize, Tally) {
+    fn run_up_to(
+        accepts_max: usize,
+        listener: &Script,
+        room: usize,
+    ) -> (Accepted, usize, TransportCounters) {
         run_guarded(accepts_max, listener, room, &Options::default())
     }
 
@@ -233,28 +237,28 @@ mod tests {
         listener: &Script,
         room: usize,
         options: &Options,
-    ) -> (Accepted, usize, Tally) {
-        let (places, mut guard) =
-            (Places::new(room), Guard::new(&options.access, options.loop_guard));
+    ) -> (Accepted, usize, TransportCounters) {
+        let (permits, mut guard) =
+            (Permits::new(room), Guard::new(&options.access, options.loop_guard));
         let limits = Limits::new(options);
         guard.count_by(limits.rate, limits.quota);
-        let (mut readiness, mut tally) = (Readiness::READABLE, Tally::default());
+        let (mut readiness, mut counters) = (Readiness::READABLE, TransportCounters::default());
         let mut spare = SpareDescriptor::default();
         spare.refill();
         let mut streams = 0;
         let mut work = AcceptWork {
             accepts_max,
-            places: &places,
+            permits: &permits,
             guard: &guard,
             spare: &mut spare,
-            tally: &mut tally,
+            counters: &mut counters,
         };
         let outcome = accept_slice(listener, &mut readiness, &mut work, |(), _| streams += 1);
-        assert_eq!(places.free(), room - streams, "what was not accepted holds no place");
+        assert_eq!(permits.free(), room - streams, "what was not accepted holds no permit");
         let drained = matches!(outcome, Accepted::Drained);
         assert_eq!(readiness.is_readable(), !drained, "only WouldBlock clears readiness");
         assert!(spare.held.is_some(), "the spare descriptor is back in reserve");
-        (outcome, streams, tally)
+        (outcome, streams, counters)
     }
 
     /// case A2: scripted, since Linux gives most of these only with particular devices.
@@ -265,10 +269,10 @@ mod tests {
         let mut results = vec![0];
         results.extend(gone);
         results.push(0);
-        let (outcome, streams, tally) = run(&script(&results), usize::MAX);
+        let (outcome, streams, counters) = run(&script(&results), usize::MAX);
         assert!(matches!(outcome, Accepted::Drained));
         assert_eq!(streams, 2);
-        assert_eq!(tally.count(Cause::AcceptAborted), gone.len() as u64);
+        assert_eq!(counters.count(Cause::AcceptAborted), gone.len() as u64);
     }
 
     /// case A3
@@ -276,9 +280,9 @@ mod tests {
     fn without_descriptors_one_connection_is_shed_and_accepting_pauses() {
         for number in [libc::EMFILE, libc::ENFILE] {
             let listener = script(&[0, number, 0, 0]);
-            let (outcome, streams, tally) = run(&listener, usize::MAX);
+            let (outcome, streams, counters) = run(&listener, usize::MAX);
             assert!(matches!(outcome, Accepted::Paused(_)));
-            assert_eq!((streams, tally.count(Cause::Shed)), (1, 1));
+            assert_eq!((streams, counters.count(Cause::Shed)), (1, 1));
             assert_eq!(listener.0.borrow().len(), 1, "the others wait for the retry");
         }
     }
@@ -286,27 +290,27 @@ mod tests {
     /// case A3: there is nobody to be told, and nobody to come back for.
     #[test]
     fn without_descriptors_and_with_nobody_queued_the_listener_waits_for_an_event() {
-        let (outcome, _, tally) = run(&script(&[0, libc::EMFILE]), usize::MAX);
+        let (outcome, _, counters) = run(&script(&[0, libc::EMFILE]), usize::MAX);
         assert!(matches!(outcome, Accepted::Drained));
-        assert_eq!(tally.count(Cause::Shed), 0);
+        assert_eq!(counters.count(Cause::Shed), 0);
     }
 
     /// case A4
     #[test]
     fn without_memory_accepting_pauses_and_nothing_is_shed() {
         for number in [libc::ENOBUFS, libc::ENOMEM] {
-            let (outcome, _, tally) = run(&script(&[number, 0]), usize::MAX);
+            let (outcome, _, counters) = run(&script(&[number, 0]), usize::MAX);
             assert!(matches!(outcome, Accepted::Paused(_)));
-            assert_eq!(tally.count(Cause::AcceptNoMemory), 1);
-            assert_eq!(tally.count(Cause::Shed), 0);
+            assert_eq!(counters.count(Cause::AcceptNoMemory), 1);
+            assert_eq!(counters.count(Cause::Shed), 0);
         }
     }
 
     #[test]
     fn an_error_that_no_manual_names_pauses_accepting() {
-        let (outcome, _, tally) = run(&script(&[libc::EINVAL, 0]), usize::MAX);
+        let (outcome, _, counters) = run(&script(&[libc::EINVAL, 0]), usize::MAX);
         assert!(matches!(outcome, Accepted::Paused(_)));
-        assert_eq!(tally.count(Cause::AcceptFailed), 1);
+        assert_eq!(counters.count(Cause::AcceptFailed), 1);
     }
 
     /// case A1
@@ -341,13 +345,13 @@ mod tests {
 
     /// case A6
     #[test]
-    fn who_has_as_many_connections_as_he_may_have_is_turned_away_and_holds_no_place() {
+    fn a_client_with_as_many_connections_as_allowed_is_turned_away_and_holds_no_permit() {
         let options = Options { connections_per_address_max: Some(2), ..Options::default() };
-        let (outcome, streams, tally) =
+        let (outcome, streams, counters) =
             run_guarded(ACCEPTS_PER_SLICE, &script(&[0, 0, 0, 0, 0]), 3, &options);
         assert!(matches!(outcome, Accepted::Drained));
-        assert_eq!((streams, tally.count(Cause::AddressLimit)), (2, 3));
-        assert_eq!(tally.count(Cause::Accepted), 2);
+        assert_eq!((streams, counters.count(Cause::AddressLimit)), (2, 3));
+        assert_eq!(counters.count(Cause::Accepted), 2);
     }
 
     #[test]
@@ -355,16 +359,16 @@ mod tests {
         let access = Access::new(&[], &["192.0.2.0/24".parse().unwrap()]);
         let options = Options { access, ..Options::default() };
         let listener = script(&[0; ACCEPTS_PER_SLICE + 1]);
-        let (outcome, streams, tally) = run_guarded(ACCEPTS_PER_SLICE, &listener, 1, &options);
+        let (outcome, streams, counters) = run_guarded(ACCEPTS_PER_SLICE, &listener, 1, &options);
         assert!(matches!(outcome, Accepted::Again), "they take turns with the echo");
-        assert_eq!((streams, tally.count(Cause::Accepted)), (0, 0));
-        assert_eq!(tally.count(Cause::Denied), ACCEPTS_PER_SLICE as u64);
+        assert_eq!((streams, counters.count(Cause::Accepted)), (0, 0));
+        assert_eq!(counters.count(Cause::Denied), ACCEPTS_PER_SLICE as u64);
     }
 
     #[test]
     fn an_interrupted_accept_is_tried_again_in_the_same_slice() {
-        let (outcome, streams, tally) = run(&script(&[libc::EINTR, 0]), usize::MAX);
+        let (outcome, streams, counters) = run(&script(&[libc::EINTR, 0]), usize::MAX);
         assert!(matches!(outcome, Accepted::Drained));
-        assert_eq!((streams, tally.count(Cause::Accepted)), (1, 1));
+        assert_eq!((streams, counters.count(Cause::Accepted)), (1, 1));
     }
 }

@@ -46,7 +46,7 @@ pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 /// Bytes owed to all streams together, of all loops: a thousand peers that do not read. Beyond it a
 /// stream is read only as far as its socket takes the echo, at the cost of one more call for each
 /// read.
-pub(super) const OWED_BYTES_MAX: usize = 64 << 20;
+pub(super) const UNSENT_BYTES_MAX: usize = 64 << 20;
 
 /// Datagrams received by one call. At the gain of one call shared among many, 64 come near to what
 /// more would give; the memory is touched only as it is used.
@@ -66,7 +66,7 @@ pub(super) const UNIX_SLOT_BYTES: usize = 256 << 10;
 pub(super) const HELD_PEERS_MAX: usize = 256;
 
 /// Answers held for one peer: several times the usual queue of 10 (`net.unix.max_dgram_qlen`).
-pub(super) const HELD_ANSWERS_PER_PEER_MAX: usize = 64;
+pub(super) const HELD_REPLIES_PER_PEER_MAX: usize = 64;
 
 /// Bytes held for one peer: two answers of the largest size, or all 64 of an ordinary one. Less
 /// than the bound for all, so that one deaf peer does not use that up.
@@ -76,9 +76,9 @@ pub(super) const HELD_BYTES_PER_PEER_MAX: usize = 512 << 10;
 pub(super) const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// Socket files of Unix datagram senders that are held open, each by a descriptor: several times
-/// the slots of a batch, whose answers all need theirs. Further senders take the places of those
-/// that were quiet for longest.
-pub(super) const WAYS_MAX: usize = 64;
+/// the slots of a batch, whose replies all need theirs. A further sender replaces the sender that
+/// was quiet for longest.
+pub(super) const REPLY_PATHS_MAX: usize = 64;
 
 /// Sources that are remembered, [`RATE_WAYS`] in each of these sets: 16,384 in 288 KiB, allocated
 /// once. More would help only against a forger of sources, which has 2^32 of them.
@@ -98,10 +98,11 @@ pub(super) const EXCESS_BYTES_PER_SECOND_MAX: u64 = 64 << 10;
 /// and still has connections queued: no event will come for them.
 pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How long a listener rests when another server may free its place, which wakes no listener here.
-/// A client hardly notices the wait, and the listener takes at most 100 slices per second. In a
-/// drain, a datagram socket looks as often whether the streams of other servers are done.
-pub(super) const PLACE_RETRY: Duration = Duration::from_millis(10);
+/// How often a listener looks for a permit that another server may release, because the release
+/// does not wake this loop. A small share of what a client waits for, at the cost of a hundred
+/// slices per second. In a drain, a datagram socket looks as often whether the streams of other
+/// servers are done.
+pub(super) const PERMIT_RETRY: Duration = Duration::from_millis(10);
 
 /// How long a socket whose receive goes on failing is left alone.
 pub(super) const RECEIVE_RETRY: Duration = Duration::from_millis(100);
@@ -114,7 +115,7 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_millis(64);
 /// How long a socket file is taken for the one that its path leads to. A new socket at the path of
 /// one that is still open somewhere is not answered for that long at the most; 64 looks in that
 /// time cost a thousandth of it.
-pub(super) const WAY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const REPLY_PATH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much of a drain's time is kept for peers to take their last bytes after FIN: a quarter, and
 /// no more than this.

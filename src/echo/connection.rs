@@ -7,7 +7,7 @@ use super::Server;
 use super::cause::{Cause, stream_cause};
 use super::clock::Moment;
 use super::observer::{Notice, Observer};
-use super::options::Answer;
+use super::options::Reply;
 use super::source::Connection;
 use super::stream::{Step, StreamWork};
 use crate::reactor::Next;
@@ -39,7 +39,7 @@ impl<O: Observer> Server<O> {
         let cause = match step {
             Ok(Step::Again) => return Next::Again,
             Ok(Step::Finished) => Cause::Finished,
-            Ok(Step::Paid) => match stream.shutdown_write() {
+            Ok(Step::Flushed) => match stream.shutdown_write() {
                 Ok(()) => {
                     mover.linger();
                     return Next::Again;
@@ -70,10 +70,10 @@ impl<O: Observer> Server<O> {
         let mut work = StreamWork {
             scratch: &mut self.scratch,
             pipes: &mut self.pipes,
-            splices: self.options.answer == Answer::Echo && !self.observer.wants_messages(),
-            answer: &self.options.answer,
-            owed_bytes: &self.owed_bytes,
-            tally: &mut self.counters[transport],
+            splices: self.options.reply == Reply::Echo && !self.observer.wants_messages(),
+            reply: &self.options.reply,
+            unsent_bytes: &self.unsent_bytes,
+            counters: &mut self.counters[transport],
             now,
         };
         let observer = &mut self.observer;

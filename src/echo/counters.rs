@@ -24,26 +24,26 @@ pub struct Traffic {
 
 /// The counts of one transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct TransportCounters {
     /// Messages and bytes.
     pub traffic: Traffic,
     causes: [u64; Cause::ALL.len()],
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally { traffic: Traffic::default(), causes: [0; Cause::ALL.len()] }
+impl Default for TransportCounters {
+    fn default() -> TransportCounters {
+        TransportCounters { traffic: Traffic::default(), causes: [0; Cause::ALL.len()] }
     }
 }
 
-impl Tally {
+impl TransportCounters {
     /// How often this happened.
     pub fn count(&self, cause: Cause) -> u64 {
         self.causes[cause as usize]
     }
 
     /// Whether nothing has happened between the two but traffic.
-    pub(super) fn has_same_causes(&self, other: &Tally) -> bool {
+    pub(super) fn has_same_causes(&self, other: &TransportCounters) -> bool {
         self.causes == other.causes
     }
 
@@ -88,19 +88,19 @@ impl Tally {
         self.traffic.bytes_out += bytes as u64;
     }
 
-    /// Of what was [`sent`](Tally::sent).
+    /// Of what was [`sent`](TransportCounters::sent).
     pub(super) fn spliced(&mut self, bytes: usize) {
         self.traffic.bytes_spliced += bytes as u64;
     }
 }
 
-/// The counts of a server, one [`Tally`] a [`Transport`].
+/// The counts of a server, one [`TransportCounters`] a [`Transport`].
 ///
 /// Displays as one line of `name=value` words: the traffic of each transport that saw any, and
 /// every cause that occurred, summed over its transports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    tallies: [Tally; Transport::ALL.len()],
+    transports: [TransportCounters; Transport::ALL.len()],
     /// Connections open now.
     pub connections_open: u64,
 }
@@ -108,12 +108,12 @@ pub struct Counters {
 impl Counters {
     /// Messages answered, on all transports.
     pub fn total_messages_out(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.traffic.messages_out).sum()
+        self.transports.iter().map(|counters| counters.traffic.messages_out).sum()
     }
 
     /// How often this happened, on all transports.
     pub fn total(&self, cause: Cause) -> u64 {
-        self.tallies.iter().map(|tally| tally.count(cause)).sum()
+        self.transports.iter().map(|counters| counters.count(cause)).sum()
     }
 }
 
@@ -121,10 +121,10 @@ impl AddAssign<&Counters> for Counters {
     /// Adds what another server has done.
     fn add_assign(&mut self, other: &Counters) {
         // Taken apart by name: a new field cannot be forgotten.
-        let Counters { tallies, connections_open } = self;
+        let Counters { transports, connections_open } = self;
         *connections_open += other.connections_open;
-        for (tally, other) in tallies.iter_mut().zip(&other.tallies) {
-            let Tally { traffic, causes } = tally;
+        for (counters, other) in transports.iter_mut().zip(&other.transports) {
+            let TransportCounters { traffic, causes } = counters;
             let Traffic { messages_in, bytes_in, messages_out, bytes_out, bytes_spliced } = traffic;
             *messages_in += other.traffic.messages_in;
             *bytes_in += other.traffic.bytes_in;
@@ -145,16 +145,16 @@ impl<'a> Sum<&'a Counters> for Counters {
 }
 
 impl Index<Transport> for Counters {
-    type Output = Tally;
+    type Output = TransportCounters;
 
-    fn index(&self, transport: Transport) -> &Tally {
-        &self.tallies[transport as usize]
+    fn index(&self, transport: Transport) -> &TransportCounters {
+        &self.transports[transport as usize]
     }
 }
 
 impl IndexMut<Transport> for Counters {
-    fn index_mut(&mut self, transport: Transport) -> &mut Tally {
-        &mut self.tallies[transport as usize]
+    fn index_mut(&mut self, transport: Transport) -> &mut TransportCounters {
+        &mut self.transports[transport as usize]
     }
 }
 

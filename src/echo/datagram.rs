@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use socket2::SockAddr;
 
 use self::errors::length_refused;
-use self::held_replies::PeerBacklog;
+use self::held_replies::HeldReplies;
 use self::parcels::{hold_all, put_apart};
 use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
 use super::cause::{Cause, answer_cause};
-use super::counters::Tally;
-use super::guard::{Asked, Guard};
-use super::reply_paths::Ways;
+use super::counters::TransportCounters;
+use super::guard::{Destination, Guard};
+use super::reply_paths::ReplyPaths;
 use crate::reactor::Next;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Message, Parcel, Train, TrainLimit};
@@ -50,7 +50,7 @@ enum Held {
     Socket(VecDeque<Parcel>),
     /// Unix: the receiver has no room, and its making room wakes nobody (unix(7) sockets poll the
     /// peer's queue only when connected). Its answers wait for a retry, others go on.
-    Peers(Box<PeerBacklog>),
+    Peers(Box<HeldReplies>),
 }
 
 /// What the mover needs besides its socket and batch.
@@ -65,10 +65,10 @@ pub(super) struct PacketWork<'a> {
     /// limited.
     pub(super) limited_reply_bytes: Option<usize>,
     /// Where answers to Unix datagrams go; none where they go to any address that asks.
-    pub(super) ways: Option<&'a mut Ways>,
+    pub(super) reply_paths: Option<&'a mut ReplyPaths>,
     /// How long a peer's answers are held at the most.
     pub(super) stall_timeout: Duration,
-    pub(super) tally: &'a mut Tally,
+    pub(super) counters: &'a mut TransportCounters,
     pub(super) now: Instant,
 }
 
@@ -103,7 +103,7 @@ impl PacketMover {
     pub(super) fn held(&self) -> usize {
         match &self.held {
             Held::Socket(parcels) => parcels.iter().map(Parcel::count).sum(),
-            Held::Peers(backlog) => backlog.len(),
+            Held::Peers(held) => held.len(),
         }
     }
 
@@ -131,8 +131,8 @@ impl PacketMover {
             if !readiness.is_readable() || work.receive_limit == 0 {
                 return Next::Wait;
             }
-            if let Some(ways) = &mut work.ways {
-                ways.begin_batch();
+            if let Some(reply_paths) = &mut work.reply_paths {
+                reply_paths.begin_batch();
             }
             match batch.receive(socket, work.receive_limit) {
                 Ok(count) => {
@@ -150,7 +150,7 @@ impl PacketMover {
                     return Next::Wait;
                 }
                 Err(_) => {
-                    work.tally.add(Cause::ReceiveFailed, 1);
+                    work.counters.add(Cause::ReceiveFailed, 1);
                     receive_errors += 1;
                     if receive_errors == RECEIVE_ERRORS_PER_SLICE {
                         self.retry_by(work.now + RECEIVE_RETRY);
@@ -169,7 +169,7 @@ impl PacketMover {
     /// Counts what was lost before the newest datagram: the count only grows.
     fn count_overflow(&mut self, overflow: Option<u32>, work: &mut PacketWork<'_>) {
         if let Some(overflow) = overflow {
-            work.tally.add(Cause::Overflowed, self.overflow_since(overflow));
+            work.counters.add(Cause::Overflowed, self.overflow_since(overflow));
             self.overflow_seen = overflow;
         }
     }
@@ -194,15 +194,16 @@ impl PacketMover {
             let answerable = message.answerable;
             bytes += message.bytes.len();
             let datagrams = message.count();
-            let asked = Asked { to_group: message.to_group, is_unclear: message.control_truncated };
-            work.tally.received_many(datagrams, message.bytes.len());
+            let destination =
+                Destination { to_group: message.to_group, is_unclear: message.control_truncated };
+            work.counters.received_many(datagrams, message.bytes.len());
             if message.truncated {
-                work.tally.add(Cause::Truncated, 1);
+                work.counters.add(Cause::Truncated, 1);
                 continue;
             }
             let guarded = work.guard.and_then(|guard| Some((guard, message.from.as_socket()?)));
             if guarded.is_some_and(|(guard, from)| guard.denies(from)) {
-                work.tally.add(Cause::Denied, datagrams as u64);
+                work.counters.add(Cause::Denied, datagrams as u64);
                 continue;
             }
             on_message(message);
@@ -210,30 +211,30 @@ impl PacketMover {
                 continue;
             }
             if !answerable {
-                work.tally.add(Cause::Unnamed, 1);
+                work.counters.add(Cause::Unnamed, 1);
                 continue;
             }
             let refusal = match guarded {
-                Some((guard, from)) => guard.refusal(from, asked, work.now),
+                Some((guard, from)) => guard.refusal(from, destination, work.now),
                 None => None,
             };
             if let Some(cause) = refusal.or_else(|| limited(guarded, message, work)) {
-                work.tally.add(cause, datagrams as u64);
+                work.counters.add(cause, datagrams as u64);
                 continue;
             }
-            match reply_path(message.from, &mut work.ways, work.now) {
+            match reply_path(message.from, &mut work.reply_paths, work.now) {
                 Ok(to) => batch.queue_reply(index, to, self.trains),
                 Err(cause) => {
-                    work.tally.add(cause, 1);
+                    work.counters.add(cause, 1);
                     continue;
                 }
             }
-            if let Held::Peers(backlog) = &mut self.held
-                && !backlog.is_empty()
+            if let Held::Peers(held) = &mut self.held
+                && !held.is_empty()
             {
                 // A peer that sends is awake: what is held for it goes first.
                 let peer = batch.message(index).from.clone();
-                backlog.send_to(&peer, batch, socket, work);
+                held.send_to(&peer, batch, socket, work);
             }
         }
         bytes
@@ -259,24 +260,24 @@ impl PacketMover {
                         allowed => allowed,
                     }
                 }
-                Held::Peers(backlog) => backlog.run_of_free_peers(batch, socket, work.now),
+                Held::Peers(held) => held.run_of_free_peers(batch, socket, work.now),
             };
             if limit == 0 {
-                // Something is held for its peer, and its order must be kept; or there is a crowd.
+                // Something is held for its peer, and its order must be kept, or the buffer is under pressure.
                 self.hold_first(batch, readiness, work);
                 continue;
             }
             match batch.send(socket, limit) {
                 Ok(count) => {
                     for train in &batch.queued()[..count] {
-                        work.tally.sent_many(train.datagrams, train.bytes);
+                        work.counters.sent_many(train.datagrams, train.bytes);
                     }
                     batch.dequeue(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if let Held::Peers(backlog) = &mut self.held {
-                        backlog.note_blocked();
+                    if let Held::Peers(held) = &mut self.held {
+                        held.note_blocked();
                     }
                     self.hold_first(batch, readiness, work);
                 }
@@ -284,28 +285,29 @@ impl PacketMover {
                     Held::Socket(_) if batch.queued()[0].datagrams > 1 => {
                         self.send_apart(Some(&error), batch, socket, readiness, work);
                     }
-                    Held::Peers(backlog)
-                        if work.ways.is_some() && answer_cause(&error) == Cause::AnswerRefused =>
+                    Held::Peers(held)
+                        if work.reply_paths.is_some()
+                            && answer_cause(&error) == Cause::AnswerRefused =>
                     {
                         let parcel = batch.parcel();
                         batch.dequeue(1);
                         match parcel {
-                            Some(parcel) => backlog.send_anew(parcel, batch, socket, work),
-                            None => work.tally.add(Cause::AnswerNoMemory, 1),
+                            Some(parcel) => held.send_anew(parcel, batch, socket, work),
+                            None => work.counters.add(Cause::AnswerNoMemory, 1),
                         }
                     }
                     _ => {
-                        work.tally.add(answer_cause(&error), 1);
+                        work.counters.add(answer_cause(&error), 1);
                         batch.dequeue(1);
                     }
                 },
             }
         }
-        if let Held::Peers(backlog) = &mut self.held {
-            if backlog.is_crowded() {
-                backlog.retry(batch, socket, work);
+        if let Held::Peers(held) = &mut self.held {
+            if held.is_under_pressure() {
+                held.retry(batch, socket, work);
             }
-            if let Some(at) = backlog.retry_at() {
+            if let Some(at) = held.retry_at() {
                 self.retry_by(at);
             }
         }
@@ -326,14 +328,14 @@ impl PacketMover {
         let train = batch.parcel();
         batch.dequeue(1);
         let Some(train) = train else {
-            return work.tally.add(Cause::AnswerNoMemory, datagrams as u64);
+            return work.counters.add(Cause::AnswerNoMemory, datagrams as u64);
         };
-        put_apart(&train, parcels, work.tally);
-        self.refused = refusal.and_then(|error| length_refused(&train, error, work.tally));
+        put_apart(&train, parcels, work.counters);
+        self.refused = refusal.and_then(|error| length_refused(&train, error, work.counters));
         // A refusal says nothing of room.
         readiness.merge(Readiness::WRITABLE);
         if !self.send_held(batch, socket, readiness, work) {
-            work.tally.add(Cause::Held, self.held() as u64);
+            work.counters.add(Cause::Held, self.held() as u64);
             self.hold_first(batch, readiness, work);
         }
     }
@@ -348,10 +350,10 @@ impl PacketMover {
         match &mut self.held {
             Held::Socket(parcels) => {
                 readiness.clear_writable();
-                hold_all(batch, parcels, work.tally);
+                hold_all(batch, parcels, work.counters);
             }
-            Held::Peers(backlog) => {
-                backlog.hold(batch.parcel(), work);
+            Held::Peers(held) => {
+                held.hold(batch.parcel(), work);
                 batch.dequeue(1);
             }
         }
@@ -367,9 +369,9 @@ impl PacketMover {
     ) -> bool {
         let parcels = match &mut self.held {
             Held::Socket(parcels) => parcels,
-            Held::Peers(backlog) => {
-                backlog.retry(batch, socket, work);
-                if let Some(at) = backlog.retry_at() {
+            Held::Peers(held) => {
+                held.retry(batch, socket, work);
+                if let Some(at) = held.retry_at() {
                     self.retry_by(at);
                 }
                 return true;
@@ -381,7 +383,7 @@ impl PacketMover {
             }
             let sent = batch.send_parcel(socket, parcel);
             match &sent {
-                Ok(()) => work.tally.sent_many(parcel.count(), parcel.bytes.len()),
+                Ok(()) => work.counters.sent_many(parcel.count(), parcel.bytes.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_writable();
@@ -389,11 +391,11 @@ impl PacketMover {
                 }
                 Err(error) if parcel.count() > 1 => {
                     let train = parcels.pop_front().expect("it is the front");
-                    put_apart(&train, parcels, work.tally);
-                    self.refused = length_refused(&train, error, work.tally);
+                    put_apart(&train, parcels, work.counters);
+                    self.refused = length_refused(&train, error, work.counters);
                     continue;
                 }
-                Err(error) => work.tally.add(answer_cause(error), 1),
+                Err(error) => work.counters.add(answer_cause(error), 1),
             }
             // If the first datagram of a train that was refused goes, it was for being a train.
             if let Some(segment_bytes) = self.refused.take()
@@ -424,11 +426,11 @@ fn limited(
 #[inline]
 fn reply_path<'a>(
     from: &SockAddr,
-    ways: &'a mut Option<&mut Ways>,
+    reply_paths: &'a mut Option<&mut ReplyPaths>,
     now: Instant,
 ) -> Result<Option<&'a SockAddr>, Cause> {
-    match ways {
-        Some(ways) => ways.follow(unix_name(from), now),
+    match reply_paths {
+        Some(reply_paths) => reply_paths.follow(unix_name(from), now),
         None => Ok(None),
     }
 }

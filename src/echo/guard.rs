@@ -12,8 +12,8 @@ mod rate;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-pub(super) use self::client_key::Subject;
-pub(super) use self::loops::Asked;
+pub(super) use self::client_key::ClientKey;
+pub(super) use self::loops::Destination;
 use self::loops::LoopGuard;
 pub(super) use self::quota::Quota;
 pub(super) use self::rate::RateLimit;
@@ -71,14 +71,19 @@ impl Guard {
     /// Why a datagram gets no answer, if it gets none. A datagram that would be answered is counted
     /// against the rate.
     #[inline]
-    pub(super) fn refusal(&self, from: SocketAddr, asked: Asked, now: Instant) -> Option<Cause> {
+    pub(super) fn refusal(
+        &self,
+        from: SocketAddr,
+        destination: Destination,
+        now: Instant,
+    ) -> Option<Cause> {
         if let Some(loops) = &self.loops
-            && loops.refuses(from, asked)
+            && loops.refuses(from, destination)
         {
-            return Some(loops.cause(from, asked));
+            return Some(loops.cause(from, destination));
         }
         let rate = self.rate.as_ref()?;
-        (!rate.allows(Subject::of(from.ip()), now)).then_some(Cause::RateLimited)
+        (!rate.allows(ClientKey::of(from.ip()), now)).then_some(Cause::RateLimited)
     }
 
     /// Whether a reply that is so many bytes longer than its request goes too far for its source,
@@ -87,19 +92,19 @@ impl Guard {
     pub(super) fn amplifies(&self, from: SocketAddr, excess_bytes: usize, now: Instant) -> bool {
         excess_bytes > 0
             && self.excess.as_ref().is_some_and(|excess| {
-                !excess.allows_many(Subject::of(from.ip()), excess_bytes as u64, now)
+                !excess.allows_many(ClientKey::of(from.ip()), excess_bytes as u64, now)
             })
     }
 
     /// Whether a connection from there may be kept; if so, it is to be [let go](Guard::let_go).
-    pub(super) fn keeps(&self, subject: Subject) -> bool {
-        self.quota.as_ref().is_none_or(|quota| quota.take(subject))
+    pub(super) fn keeps(&self, client: ClientKey) -> bool {
+        self.quota.as_ref().is_none_or(|quota| quota.take(client))
     }
 
     /// A connection that was kept has closed.
-    pub(super) fn let_go(&self, subject: Subject) {
+    pub(super) fn let_go(&self, client: ClientKey) {
         if let Some(quota) = &self.quota {
-            quota.give_back(subject);
+            quota.give_back(client);
         }
     }
 }

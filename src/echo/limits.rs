@@ -1,10 +1,10 @@
 //! The limits that several servers may have together.
 
-use super::accept::Gate;
+use super::accept::SpareLock;
 use super::guard::{Quota, RateLimit};
-use super::options::{Answer, Options};
-use super::permits::Places;
-use super::stream::OwedBytes;
+use super::options::{Options, Reply};
+use super::permits::Permits;
+use super::stream::UnsentBytes;
 
 /// How many connections there may be, in all and from one address, how many datagrams of one source
 /// are answered and with how many bytes, and how much memory streams may be owed.
@@ -22,28 +22,28 @@ use super::stream::OwedBytes;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Limits {
-    pub(super) places: Places,
+    pub(super) permits: Permits,
     pub(super) quota: Option<Quota>,
     pub(super) rate: Option<RateLimit>,
     pub(super) excess: Option<RateLimit>,
-    pub(super) owed_bytes: OwedBytes,
+    pub(super) unsent_bytes: UnsentBytes,
     /// Not a limit, but shared by the same: see there.
-    pub(super) gate: Gate,
+    pub(super) spare_lock: SpareLock,
 }
 
 impl Limits {
     /// Those of these options, used up by nobody yet.
     pub fn new(options: &Options) -> Limits {
         Limits {
-            places: Places::new(options.connections_max),
+            permits: Permits::new(options.connections_max),
             quota: options.connections_per_address_max.map(Quota::new),
             rate: options.datagrams_per_second_max.map(RateLimit::new),
-            excess: match &options.answer {
-                Answer::Text(_) => options.excess_bytes_per_second_max.map(RateLimit::new),
-                Answer::Echo | Answer::Nothing => None,
+            excess: match &options.reply {
+                Reply::Text(_) => options.excess_bytes_per_second_max.map(RateLimit::new),
+                Reply::Echo | Reply::Nothing => None,
             },
-            owed_bytes: OwedBytes::default(),
-            gate: Gate::default(),
+            unsent_bytes: UnsentBytes::default(),
+            spare_lock: SpareLock::default(),
         }
     }
 }

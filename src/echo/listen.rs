@@ -9,7 +9,7 @@ use socket2::{SockRef, Type};
 use super::bounds::{UDP_SLOT_BYTES, UDP_SLOTS, UNIX_SLOT_BYTES, UNIX_SLOTS};
 use super::datagram::PacketMover;
 use super::observer::Observer;
-use super::options::Answer;
+use super::options::Reply;
 use super::request::Request;
 use super::source::{Kind, Packets, Source};
 use super::{Server, Transport};
@@ -164,7 +164,7 @@ impl<O: Observer> Server<O> {
     fn prepare_trains(&self, socket: &Datagram) {
         let counts_each = self.options.one_off || self.options.datagrams_per_second_max.is_some();
         let takes_trains =
-            self.options.trains && !counts_each && !matches!(self.options.answer, Answer::Text(_));
+            self.options.trains && !counts_each && !matches!(self.options.reply, Reply::Text(_));
         // Said in any case: who had the socket before may have switched it on. A system that knows
         // no trains gives single datagrams.
         let _ = socket.receive_trains(takes_trains);
@@ -209,13 +209,13 @@ impl<O: Observer> Server<O> {
     }
 
     fn prepare_for_udp(&mut self) {
-        let answer = &self.options.answer;
-        self.udp_batch.get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, answer));
+        let reply = &self.options.reply;
+        self.udp_batch.get_or_insert_with(|| batch(UDP_SLOTS, UDP_SLOT_BYTES, reply));
     }
 
     fn prepare_for_unixgram(&mut self) {
-        let answer = &self.options.answer;
-        self.unix_batch.get_or_insert_with(|| batch(UNIX_SLOTS, UNIX_SLOT_BYTES, answer));
+        let reply = &self.options.reply;
+        self.unix_batch.get_or_insert_with(|| batch(UNIX_SLOTS, UNIX_SLOT_BYTES, reply));
     }
 
     /// As `insert_all`, for an IP endpoint, whose port is now the one that was picked.
@@ -247,8 +247,11 @@ impl<O: Observer> Server<O> {
         if endpoint.transport() == Transport::Udp {
             addrs.iter().for_each(|addr| self.guard.note_own_port(addr.port()));
         }
-        if let Some(ways) = &mut self.ways {
-            sources.iter().filter_map(Kind::unix_name).for_each(|name| ways.note_own_name(name));
+        if let Some(reply_paths) = &mut self.reply_paths {
+            sources
+                .iter()
+                .filter_map(Kind::unix_name)
+                .for_each(|name| reply_paths.note_own_name(name));
         }
         let datagram_bytes_max = sources.iter().filter_map(Kind::datagram_bytes_max).min();
         for source in sources {
@@ -280,10 +283,10 @@ fn unixgram_source(socket: Datagram) -> Kind {
     }))
 }
 
-fn batch(slots: usize, slot_bytes: usize, answer: &Answer) -> SystemBatch {
-    let reply = match answer {
-        Answer::Text(text) => Some(text.clone()),
-        Answer::Echo | Answer::Nothing => None,
+fn batch(slots: usize, slot_bytes: usize, reply: &Reply) -> SystemBatch {
+    let reply = match reply {
+        Reply::Text(text) => Some(text.clone()),
+        Reply::Echo | Reply::Nothing => None,
     };
     SystemBatch::new(BatchOptions { slots, slot_bytes, reply })
 }

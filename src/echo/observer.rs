@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::counters::{Counters, Tally};
+use super::counters::{Counters, TransportCounters};
 use crate::endpoint::Transport;
 use crate::error::reason;
 use crate::socket::Peer;
@@ -196,8 +196,8 @@ impl fmt::Display for Notice<'_> {
 pub(super) fn notice_losses<O: Observer>(
     observer: &mut O,
     transport: Transport,
-    before: &Tally,
-    after: &Tally,
+    before: &TransportCounters,
+    after: &TransportCounters,
 ) {
     if before.has_same_causes(after) {
         return;

@@ -8,7 +8,7 @@ use crate::socket::SocketOptions;
 
 /// What a message is answered with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reply {
     /// The message itself (RFC 862).
     #[default]
     Echo,
@@ -22,7 +22,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// What a message is answered with.
-    pub answer: Answer,
+    pub reply: Reply,
     /// Serve one connection or one datagram, then stop the loop.
     pub one_off: bool,
     /// Stop accepting at this many open connections, go on when one closes. To be kept below the
@@ -45,7 +45,7 @@ pub struct Options {
     /// IPv6 counts by /64, IPv4 inside IPv6 as IPv4.
     pub datagrams_per_second_max: Option<u64>,
     /// Send one UDP source at most so many bytes per second more than it has sent, when an
-    /// [`Answer::Text`] is longer than the datagram. Otherwise a server that other hosts can reach
+    /// [`Reply::Text`] is longer than the datagram. Otherwise a server that other hosts can reach
     /// sends a third party more than a forger of that party's address has sent. It holds for
     /// sockets that are not bound to a loopback address. That many bytes may leave at once, or one
     /// reply. Sources count as for
@@ -79,7 +79,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            answer: Answer::Echo,
+            reply: Reply::Echo,
             one_off: false,
             connections_max: usize::MAX,
             connections_per_address_max: None,

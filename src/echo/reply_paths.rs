@@ -11,26 +11,26 @@ use std::time::Instant;
 
 use socket2::SockAddr;
 
-use super::bounds::{UNIX_SLOTS, WAY_CHECK_INTERVAL, WAYS_MAX};
+use super::bounds::{REPLY_PATH_CHECK_INTERVAL, REPLY_PATHS_MAX, UNIX_SLOTS};
 use super::cause::{Cause, answer_cause};
 use crate::socket::{ReplyPath, ReplyPathError, ReplyPathFinder};
 
-/// Descriptors of a server for the ways back to Unix datagram senders, beside those of its sockets:
-/// the files that it holds open, and the probe.
-pub const WAY_DESCRIPTORS_MAX: u64 = WAYS_MAX as u64 + 1;
+/// Descriptors of a server for replies to Unix datagram senders, beside those of its sockets: the
+/// files that it holds open, and the probe.
+pub const REPLY_PATH_DESCRIPTORS_MAX: u64 = REPLY_PATHS_MAX as u64 + 1;
 
 /// The answers in the line all have their way at once, and one more is looked for.
-const _: () = assert!(WAYS_MAX > UNIX_SLOTS);
+const _: () = assert!(REPLY_PATHS_MAX > UNIX_SLOTS);
 
-/// The ways that one server knows.
+/// The reply_paths that one server knows.
 #[derive(Debug, Default)]
-pub(super) struct Ways {
+pub(super) struct ReplyPaths {
     /// The names of its own sockets.
     own: Vec<Box<[u8]>>,
     /// None where files cannot be held open. Answers then go by their paths.
     finder: Option<ReplyPathFinder>,
     known: HashMap<Box<[u8]>, Known>,
-    /// Ways that were replaced since the last batch began: answers in the line may have them.
+    /// ReplyPaths that were replaced since the last batch began: answers in the line may have them.
     replaced: Vec<ReplyPath>,
     batches: u64,
 }
@@ -44,7 +44,7 @@ struct Known {
     used_in: u64,
 }
 
-impl Ways {
+impl ReplyPaths {
     /// Notes the name of a socket of this server.
     pub(super) fn note_own_name(&mut self, name: Box<[u8]>) {
         if self.finder.is_none() {
@@ -77,8 +77,9 @@ impl Ways {
         if self.finder.is_none() || !is_path(name) {
             return Ok(None);
         }
-        let is_fresh =
-            |known: &Known| now.saturating_duration_since(known.checked_at) < WAY_CHECK_INTERVAL;
+        let is_fresh = |known: &Known| {
+            now.saturating_duration_since(known.checked_at) < REPLY_PATH_CHECK_INTERVAL
+        };
         if !self.known.get(name).is_some_and(is_fresh) {
             self.check(name, now)?;
         }
@@ -89,8 +90,8 @@ impl Ways {
         }))
     }
 
-    /// As [`Ways::follow`], and the path is followed anew: for an answer that was held for a while,
-    /// or that was refused at the end of its way.
+    /// As [`ReplyPaths::follow`], and the path is followed anew: for a reply that was held for a
+    /// while, or that the path's socket refused.
     pub(super) fn follow_anew(
         &mut self,
         name: &[u8],
@@ -116,7 +117,7 @@ impl Ways {
             self.replaced.push(known.way);
         }
         let Some(way) = self.find(name)? else { return Ok(()) };
-        if self.known.len() == WAYS_MAX {
+        if self.known.len() == REPLY_PATHS_MAX {
             self.forget_one();
         }
         self.known.insert(name.into(), Known { way, checked_at: now, used_in: batch });
@@ -147,7 +148,7 @@ impl Ways {
     }
 
     /// Closes the way that was not used for longest. Those of the answers in the line are later:
-    /// there are fewer of them than ways.
+    /// there are fewer of them than reply_paths.
     fn forget_one(&mut self) {
         let oldest = self.known.iter().min_by_key(|(_, known)| known.used_in);
         if let Some(name) = oldest.map(|(name, _)| name.clone()) {

@@ -35,13 +35,13 @@ use crate::reactor::LoopCounts;
 #[non_exhaustive]
 pub enum Request {
     /// Tell what is counted. An answer is also a sign that the loop turns.
-    Snapshot(Reply),
+    Snapshot(OnSnapshot),
     /// End in peace: see [`Server::drain`](super::Server::drain).
     Drain,
 }
 
-/// Takes the answer to a request, on the server's thread: so it must not block.
-pub struct Reply(Box<dyn FnOnce(Snapshot) + Send>);
+/// Takes a snapshot, on the server's thread: so it must not block.
+pub struct OnSnapshot(Box<dyn FnOnce(Snapshot) + Send>);
 
 /// All that a server and its loop have counted, at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -56,21 +56,21 @@ pub struct Snapshot {
 }
 
 impl Request {
-    /// Asks for a snapshot, which `reply` takes on the server's thread.
-    pub fn snapshot(reply: impl FnOnce(Snapshot) + Send + 'static) -> Request {
-        Request::Snapshot(Reply(Box::new(reply)))
+    /// Asks for a snapshot, which `on_snapshot` takes on the server's thread.
+    pub fn snapshot(on_snapshot: impl FnOnce(Snapshot) + Send + 'static) -> Request {
+        Request::Snapshot(OnSnapshot(Box::new(on_snapshot)))
     }
 }
 
-impl Reply {
-    /// Answers.
-    pub fn answer(self, snapshot: Snapshot) {
+impl OnSnapshot {
+    /// Passes the snapshot on.
+    pub fn send(self, snapshot: Snapshot) {
         (self.0)(snapshot);
     }
 }
 
-impl fmt::Debug for Reply {
+impl fmt::Debug for OnSnapshot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Reply").finish_non_exhaustive()
+        formatter.debug_struct("OnSnapshot").finish_non_exhaustive()
     }
 }

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use mio::Interest;
 
 use super::cause::Cause;
-use super::counters::Tally;
+use super::counters::TransportCounters;
 use super::datagram::PacketMover;
-use super::guard::Subject;
+use super::guard::ClientKey;
 use super::stream::ByteMover;
 use crate::endpoint::Transport;
 use crate::reactor;
@@ -49,7 +49,7 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) mover: ByteMover,
     /// Whose connection it is, for the count by address.
-    pub(super) subject: Subject,
+    pub(super) client: ClientKey,
 }
 
 /// A datagram socket and its part in the echo.
@@ -63,9 +63,9 @@ pub(super) struct Packets {
 
 impl Packets {
     /// Counts what was lost behind the last datagram that told of it. To be called at the end.
-    pub(super) fn count_last_overflow(&self, tally: &mut Tally) {
+    pub(super) fn count_last_overflow(&self, counters: &mut TransportCounters) {
         if let Some(overflow) = self.socket.lost() {
-            tally.add(Cause::Overflowed, self.mover.overflow_since(overflow));
+            counters.add(Cause::Overflowed, self.mover.overflow_since(overflow));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bounds::{LINGER_MAX, LOOKS_PER_SWEEP, PLACE_RETRY};
+use super::bounds::{LINGER_MAX, LOOKS_PER_SWEEP, PERMIT_RETRY};
 use super::cause::Cause;
 use super::clock::{Clock, Moment};
 use super::observer::{Notice, Observer};
@@ -319,9 +319,9 @@ impl<O: Observer> Server<O> {
         if self.life.listeners > 0 || self.counters.connections_open > 0 {
             return false;
         }
-        let others_go_on = self.places.are_shared() && self.places.is_any_taken();
+        let others_go_on = self.permits.are_shared() && self.permits.is_any_taken();
         if others_go_on {
-            context.wake_at(context.key(), context.now() + PLACE_RETRY);
+            context.wake_at(context.key(), context.now() + PERMIT_RETRY);
         }
         !others_go_on
     }
@@ -354,9 +354,9 @@ impl<O: Observer> Server<O> {
                 }
                 Kind::Packets(packets) => {
                     let held = packets.mover.held() as u64;
-                    let tally = &mut self.counters[packets.socket.transport()];
-                    tally.add(Cause::AnswerStalled, held);
-                    packets.count_last_overflow(tally);
+                    let counters = &mut self.counters[packets.socket.transport()];
+                    counters.add(Cause::AnswerStalled, held);
+                    packets.count_last_overflow(counters);
                 }
                 Kind::Listener(_) => {}
             }

@@ -14,14 +14,14 @@ mod untaken;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
-use self::bulk::Gauge;
-use self::unsent::Owed;
-pub(super) use self::unsent::OwedBytes;
+use self::bulk::BulkDetector;
+use self::unsent::Unsent;
+pub(super) use self::unsent::UnsentBytes;
 use self::untaken::Untaken;
 use super::bounds::{LINGER_READ_KIB_MAX, READS_PER_SLICE};
 use super::clock::Moment;
-use super::counters::Tally;
-use super::options::Answer;
+use super::counters::TransportCounters;
+use super::options::Reply;
 use crate::readiness::Readiness;
 use crate::socket::{Peek, PipePool, SendQueue, Splice};
 
@@ -30,7 +30,7 @@ use crate::socket::{Peek, PipePool, SendQueue, Splice};
 pub(super) struct ByteMover {
     phase: Phase,
     /// Answered bytes that the socket did not take, from the first unsent one on.
-    owed: Option<Box<[Owed; 1]>>,
+    unsent: Option<Box<[Unsent; 1]>>,
     /// Answered bytes that the socket took and the peer has yet to take, as far as is known.
     untaken: Untaken,
     /// When a byte last moved, in either direction.
@@ -41,8 +41,8 @@ pub(super) struct ByteMover {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The gauge tells whether the stream is in bulk.
-    Echoing(Gauge),
+    /// The detector tells whether the stream is in bulk.
+    Echoing(BulkDetector),
     /// This side ends it: pay, then send FIN.
     Finishing,
     /// FIN is sent. Input is thrown away until the peer's FIN: to close with input unread would
@@ -58,7 +58,7 @@ pub(super) enum Step {
     /// The slice is used up.
     Again,
     /// All is paid after [`ByteMover::finish`]: send FIN, and go on with [`ByteMover::linger`].
-    Paid,
+    Flushed,
     /// The peer has sent FIN and has all it was owed: close.
     Finished,
 }
@@ -69,27 +69,27 @@ pub(super) struct StreamWork<'a> {
     pub(super) pipes: &'a mut PipePool,
     /// Whether bulk may go by a pipe, unseen.
     pub(super) splices: bool,
-    pub(super) answer: &'a Answer,
+    pub(super) reply: &'a Reply,
     /// What all streams owe.
-    pub(super) owed_bytes: &'a OwedBytes,
-    pub(super) tally: &'a mut Tally,
+    pub(super) unsent_bytes: &'a UnsentBytes,
+    pub(super) counters: &'a mut TransportCounters,
     pub(super) now: Moment,
 }
 
 impl ByteMover {
     pub(super) fn new(now: Moment) -> ByteMover {
-        let phase = Phase::Echoing(Gauge::default());
-        ByteMover { phase, owed: None, untaken: Untaken::NOTHING, moved_at: now, taken_at: now }
+        let phase = Phase::Echoing(BulkDetector::default());
+        ByteMover { phase, unsent: None, untaken: Untaken::NOTHING, moved_at: now, taken_at: now }
     }
 
     /// Whether some of the answer waits for room in the socket.
-    pub(super) fn owes(&self) -> bool {
-        self.owed.is_some()
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent.is_some()
     }
 
     /// Whether the peer may have yet to take some of its answer.
     pub(super) fn is_waiting_for_peer(&self) -> bool {
-        self.owes() || self.untaken != Untaken::NOTHING
+        self.has_unsent() || self.untaken != Untaken::NOTHING
     }
 
     /// How long no byte has moved.
@@ -146,11 +146,11 @@ impl ByteMover {
         mut on_message: impl FnMut(&T, &[u8]),
     ) -> io::Result<Step> {
         for _ in 0..READS_PER_SLICE {
-            if self.owes() && !self.pay(stream, readiness, work)? {
+            if self.has_unsent() && !self.flush(stream, readiness, work)? {
                 return Ok(Step::Wait);
             }
             if self.phase == Phase::Finishing {
-                return Ok(Step::Paid);
+                return Ok(Step::Flushed);
             }
             if !readiness.is_readable() {
                 return Ok(Step::Wait);
@@ -164,7 +164,8 @@ impl ByteMover {
         }
         // The last answer may have blocked, or the last read emptied the socket: then the slice has
         // come to its natural end as well.
-        let rests = if self.owes() { !readiness.is_writable() } else { !readiness.is_readable() };
+        let rests =
+            if self.has_unsent() { !readiness.is_writable() } else { !readiness.is_readable() };
         Ok(if rests { Step::Wait } else { Step::Again })
     }
 
@@ -182,8 +183,8 @@ impl ByteMover {
         }
         // What is not taken off the stream does not have to be kept here until it is sent.
         let is_peek = T::CAN_PEEK
-            && matches!((work.answer, self.phase), (Answer::Echo, Phase::Echoing(_)))
-            && work.owed_bytes.are_too_many();
+            && matches!((work.reply, self.phase), (Reply::Echo, Phase::Echoing(_)))
+            && work.unsent_bytes.are_too_many();
         if is_peek && !readiness.is_writable() {
             return Ok(Some(Step::Wait));
         }
@@ -201,8 +202,8 @@ impl ByteMover {
             Err(error) => return Err(error),
         };
         if is_peek {
-            let answered = self.answer_peeked(stream, readiness, count, work, on_message)?;
-            return Ok((answered < count).then_some(Step::Wait));
+            let replied = self.reply_peeked(stream, readiness, count, work, on_message)?;
+            return Ok((replied < count).then_some(Step::Wait));
         }
         if count < work.scratch.len() && readiness.short_read_drains() {
             readiness.clear_readable();
@@ -214,48 +215,48 @@ impl ByteMover {
         }
         self.note_read(count == work.scratch.len());
         self.moved_at = work.now;
-        work.tally.received(count);
+        work.counters.received(count);
         on_message(stream, &work.scratch[..count]);
-        self.answer(stream, readiness, count, work)?;
+        self.reply(stream, readiness, count, work)?;
         Ok(None)
     }
 
     fn note_read(&mut self, is_full: bool) {
-        if let Phase::Echoing(gauge) = &mut self.phase {
-            gauge.note_read(is_full);
+        if let Phase::Echoing(detector) = &mut self.phase {
+            detector.note_read(is_full);
         }
     }
 
     /// Writes the answer to `count` bytes of scratch, and keeps what the socket does not take.
-    fn answer<T: Write>(
+    fn reply<T: Write>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
         count: usize,
         work: &mut StreamWork<'_>,
     ) -> io::Result<()> {
-        let bytes = match work.answer {
-            Answer::Echo => &work.scratch[..count],
-            Answer::Text(text) => text,
-            Answer::Nothing => return Ok(()),
+        let bytes = match work.reply {
+            Reply::Echo => &work.scratch[..count],
+            Reply::Text(text) => text,
+            Reply::Nothing => return Ok(()),
         };
-        let sent = write_until_blocked(stream, bytes, readiness, work.tally)?;
+        let sent = write_until_blocked(stream, bytes, readiness, work.counters)?;
         if sent > 0 {
             self.note_sent(work.now);
         }
         if sent < bytes.len() {
-            let owed = match work.answer {
-                Answer::Text(_) => Owed::Text { sent },
-                _ => Owed::bytes(&bytes[sent..], work.owed_bytes)?,
+            let unsent = match work.reply {
+                Reply::Text(_) => Unsent::Text { sent },
+                _ => Unsent::bytes(&bytes[sent..], work.unsent_bytes)?,
             };
-            self.keep(owed, work.now)?;
+            self.keep(unsent, work.now)?;
         }
         Ok(())
     }
 
     /// Writes back as much of `count` bytes of scratch as the socket takes, and takes as much off
     /// the stream, where all of them still are. Returns how many that were.
-    fn answer_peeked<T: Read + Write>(
+    fn reply_peeked<T: Read + Write>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -264,7 +265,7 @@ impl ByteMover {
         on_message: &mut impl FnMut(&T, &[u8]),
     ) -> io::Result<usize> {
         self.note_read(count == work.scratch.len());
-        let sent = write_until_blocked(stream, &work.scratch[..count], readiness, work.tally)?;
+        let sent = write_until_blocked(stream, &work.scratch[..count], readiness, work.counters)?;
         let mut taken = 0;
         while taken < sent {
             match stream.read(&mut work.scratch[taken..sent]) {
@@ -277,7 +278,7 @@ impl ByteMover {
         if sent > 0 {
             self.moved_at = work.now;
             self.note_sent(work.now);
-            work.tally.received(sent);
+            work.counters.received(sent);
             on_message(stream, &work.scratch[..sent]);
         }
         Ok(sent)
@@ -292,34 +293,34 @@ impl ByteMover {
     }
 
     /// Keeps what is owed, from now on.
-    fn keep(&mut self, owed: Owed, now: Moment) -> io::Result<()> {
+    fn keep(&mut self, unsent: Unsent, now: Moment) -> io::Result<()> {
         if !self.is_waiting_for_peer() {
             self.taken_at = now;
         }
-        self.owed = Some(owed.boxed()?);
+        self.unsent = Some(unsent.boxed()?);
         Ok(())
     }
 
     /// Pays what is owed; true when nothing is owed any more.
-    fn pay<T: Write + Splice>(
+    fn flush<T: Write + Splice>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
         work: &mut StreamWork<'_>,
     ) -> io::Result<bool> {
-        let Some(owed) = &mut self.owed else { return Ok(true) };
-        let [owed] = &mut **owed;
-        if owed.send(stream, readiness, work)? > 0 {
+        let Some(unsent) = &mut self.unsent else { return Ok(true) };
+        let [unsent] = &mut **unsent;
+        if unsent.send(stream, readiness, work)? > 0 {
             // There was room because the peer has taken something.
             (self.moved_at, self.taken_at) = (work.now, work.now);
             self.untaken.note_sent();
         }
-        if !owed.is_paid(work.answer) {
+        if !unsent.is_sent(work.reply) {
             return Ok(false);
         }
-        if let Some(owed) = self.owed.take() {
-            let [owed] = *owed;
-            owed.settle(work);
+        if let Some(unsent) = self.unsent.take() {
+            let [unsent] = *unsent;
+            unsent.settle(work);
         }
         Ok(true)
     }
@@ -330,14 +331,14 @@ fn write_until_blocked<T: Write>(
     stream: &mut T,
     bytes: &[u8],
     readiness: &mut Readiness,
-    tally: &mut Tally,
+    counters: &mut TransportCounters,
 ) -> io::Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() && readiness.is_writable() {
         match stream.write(&bytes[sent..]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => {
-                tally.sent(count);
+                counters.sent(count);
                 sent += count;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

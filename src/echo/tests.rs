@@ -19,9 +19,9 @@ use crate::reactor::{Flow, Reactor};
 use crate::socket::Stream;
 use crate::testing::{self, Tested, WAIT_MAX};
 
-/// Notes what a server tells.
+/// RecordingObserver what a server tells.
 #[derive(Debug, Default)]
-struct Notes {
+struct RecordingObserver {
     /// The name of each notice's kind.
     notices: Vec<&'static str>,
     reports: Vec<Counters>,
@@ -29,7 +29,7 @@ struct Notes {
     wants_messages: bool,
 }
 
-impl Observer for Notes {
+impl Observer for RecordingObserver {
     fn wants_messages(&self) -> bool {
         self.wants_messages
     }
@@ -49,9 +49,9 @@ impl Observer for Notes {
 }
 
 /// A server that is turned by hand, and the endpoints it listens on.
-type Rig = testing::Rig<Server<Notes>, Vec<Bound>>;
+type Rig = testing::Rig<Server<RecordingObserver>, Vec<Bound>>;
 
-impl Tested for Server<Notes> {
+impl Tested for Server<RecordingObserver> {
     const ALWAYS_HAS_DEADLINE: bool = false;
 
     fn state(&self) -> String {
@@ -62,7 +62,7 @@ impl Tested for Server<Notes> {
 impl Rig {
     fn new(options: Options, endpoints: &[&str]) -> Rig {
         let mut reactor = Reactor::new().unwrap();
-        let mut server = Server::with_observer(options, Notes::default());
+        let mut server = Server::with_observer(options, RecordingObserver::default());
         let mut open = |endpoint: &&str| server.listen(&mut reactor, &endpoint.parse().unwrap());
         let bound = endpoints.iter().map(|endpoint| open(endpoint).unwrap()).collect();
         Rig::of(reactor, server, bound)
@@ -108,14 +108,14 @@ impl Rig {
     #[track_caller]
     fn echo(&mut self, client: &mut (impl Read + Write)) {
         client.write_all(b"ping").unwrap();
-        let sent = self.counters().tallies_bytes_out();
-        self.turn_until("an echo", |rig| rig.counters().tallies_bytes_out() >= sent + 4);
+        let sent = self.counters().bytes_out();
+        self.turn_until("an echo", |rig| rig.counters().bytes_out() >= sent + 4);
         let mut answer = [0; 4];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"ping");
     }
 
-    fn server(&self) -> &Server<Notes> {
+    fn server(&self) -> &Server<RecordingObserver> {
         &self.handler.inner
     }
 
@@ -138,7 +138,7 @@ impl Rig {
 }
 
 impl Counters {
-    fn tallies_bytes_out(&self) -> u64 {
+    fn bytes_out(&self) -> u64 {
         Transport::ALL.iter().map(|transport| self[*transport].traffic.bytes_out).sum()
     }
 }

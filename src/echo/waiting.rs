@@ -1,39 +1,39 @@
-//! Listeners that wait for a place: they rest, and are woken one a place.
+//! Listeners that wait for a permit. Each permit that becomes free wakes one of them.
 
-use super::bounds::PLACE_RETRY;
+use super::bounds::PERMIT_RETRY;
 use super::observer::{Notice, Observer};
 use super::{Server, Source};
 use crate::reactor::{Key, SourceContext};
 
 impl<O: Observer> Server<O> {
-    /// Without a place: until a connection closes, or (the last one may close in another server)
-    /// for a while.
-    pub(super) fn rest(&mut self, context: &mut SourceContext<'_, Source>) {
+    /// Has a listener that found no permit wait until a connection closes. The last connection may
+    /// close in another server, so where permits are shared the listener also looks by a timer.
+    pub(super) fn wait_for_permit(&mut self, context: &mut SourceContext<'_, Source>) {
         let key = context.key();
         // Once: each client that queues up meanwhile makes a new event.
-        if !self.resting.contains(&key) {
-            let connections_max = self.places.limit();
+        if !self.waiting.contains(&key) {
+            let connections_max = self.permits.limit();
             self.observer.notice(&Notice::ConnectionLimit { connections_max });
-            self.places.note_waiting(!self.resting.is_empty(), true);
-            self.resting.push_back(key);
+            self.permits.note_waiting(!self.waiting.is_empty(), true);
+            self.waiting.push_back(key);
         }
-        if self.places.are_shared() {
-            context.wake_at(key, context.now() + PLACE_RETRY);
+        if self.permits.are_shared() {
+            context.wake_at(key, context.now() + PERMIT_RETRY);
         }
     }
 
-    /// It found a place on its own account, and everybody who was queued has one.
-    pub(super) fn stop_resting(&mut self, key: Key) {
-        let before = !self.resting.is_empty();
-        self.resting.retain(|other| *other != key);
-        self.places.note_waiting(before, !self.resting.is_empty());
+    /// A listener found a permit by itself, and every client that was queued has one.
+    pub(super) fn stop_waiting(&mut self, key: Key) {
+        let before = !self.waiting.is_empty();
+        self.waiting.retain(|other| *other != key);
+        self.permits.note_waiting(before, !self.waiting.is_empty());
     }
 
-    /// There is room for a connection: the listener that has rested longest may have it. One that
-    /// has no use for it passes it on.
-    pub(super) fn wake_resting(&mut self, context: &mut SourceContext<'_, Source>) {
-        if let Some(key) = self.resting.pop_front() {
-            self.places.note_waiting(true, !self.resting.is_empty());
+    /// A permit may be free: wakes the listener that has waited longest. A listener that does not
+    /// need the permit wakes the next.
+    pub(super) fn wake_waiting(&mut self, context: &mut SourceContext<'_, Source>) {
+        if let Some(key) = self.waiting.pop_front() {
+            self.permits.note_waiting(true, !self.waiting.is_empty());
             context.wake(key);
         }
     }

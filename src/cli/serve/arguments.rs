@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use resound::daemon;
-use resound::echo::{Access, Answer, Bound, Options};
+use resound::echo::{Access, Bound, Options, Reply};
 use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::reactor::Spin;
 use resound::socket::{Keepalive, SocketOptions};
@@ -192,13 +192,13 @@ impl Arguments {
     }
 
     fn server_options(&self) -> Options {
-        let answer = match &self.reply {
-            Some(text) => Answer::Text(text.as_bytes().into()),
-            None if self.discard => Answer::Nothing,
-            None => Answer::Echo,
+        let reply = match &self.reply {
+            Some(text) => Reply::Text(text.as_bytes().into()),
+            None if self.discard => Reply::Nothing,
+            None => Reply::Echo,
         };
         Options {
-            answer,
+            reply,
             one_off: self.one_off,
             connections_per_address_max: self
                 .max_connections_per_ip

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::echo::cause::Cause;
-use crate::echo::counters::Tally;
+use crate::echo::counters::TransportCounters;
 use crate::socket::batch::Parcel;
 
 /// Counts a train that was refused. Returns the length from which datagrams must not form trains if
@@ -11,9 +11,9 @@ use crate::socket::batch::Parcel;
 pub(super) fn length_refused(
     train: &Parcel,
     error: &io::Error,
-    tally: &mut Tally,
+    counters: &mut TransportCounters,
 ) -> Option<usize> {
-    tally.add(Cause::TrainRefused, 1);
+    counters.add(Cause::TrainRefused, 1);
     match error.raw_os_error() {
         // Longer than the path takes in one piece.
         Some(libc::EINVAL | libc::EMSGSIZE) => Some(train.segment_bytes),

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use socket2::SockAddr;
 
 use super::PacketWork;
-use super::pressure::{Crowd, Verdict};
+use super::pressure::{BufferPressure, ProbeResult};
 use crate::echo::bounds::{
-    HELD_ANSWERS_PER_PEER_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_PEER_MAX, HELD_PEERS_MAX,
+    HELD_BYTES_MAX, HELD_BYTES_PER_PEER_MAX, HELD_PEERS_MAX, HELD_REPLIES_PER_PEER_MAX,
     RETRIED_PER_SLICE, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
 };
 use crate::echo::cause::{Cause, answer_cause};
@@ -20,21 +20,21 @@ use crate::socket::batch::{Batch, Parcel, SendBuf, SendBufUse};
 use crate::socket::unix_name;
 
 /// Answers of one probe of a peer that has read the one before.
-const PROBE_ANSWERS: usize = 16;
+const PROBE_REPLIES: usize = 16;
 
 /// Probes that a peer may leave unread. The time between them doubles.
 const PROBES_UNREAD_MAX: u32 = 4;
 
 /// What is held, by peer, in order.
 #[derive(Debug, Default)]
-pub(super) struct PeerBacklog {
-    peers: HashMap<SockAddr, Waiting>,
+pub(super) struct HeldReplies {
+    peers: HashMap<SockAddr, PeerQueue>,
     bytes: usize,
-    crowd: Crowd,
+    pressure: BufferPressure,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PeerQueue {
     parcels: VecDeque<Parcel>,
     bytes: usize,
     /// When the peer last took one, or first did not.
@@ -42,20 +42,20 @@ struct Waiting {
     retry_at: Instant,
     /// Doubles with every retry that moved nothing.
     retry_after: Duration,
-    /// Probes that it has not read. Only in a crowd, where its place is kept for their sake.
+    /// Probes that it has not read, counted under pressure. An empty queue is kept for this count.
     probes_unread: u32,
     /// It has read its last probe.
     reads_probes: bool,
 }
 
-impl PeerBacklog {
+impl HeldReplies {
     pub(super) fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
     /// How many answers are held.
     pub(super) fn len(&self) -> usize {
-        self.peers.values().map(|waiting| waiting.parcels.len()).sum()
+        self.peers.values().map(|queue| queue.parcels.len()).sum()
     }
 
     /// Whether anything is held for this peer; if so, its next answer must queue up behind.
@@ -65,36 +65,36 @@ impl PeerBacklog {
 
     /// When the next retry is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        if let Some(at) = self.crowd.look_at() {
+        if let Some(at) = self.pressure.look_at() {
             return Some(at);
         }
-        let held = self.peers.values().filter(|waiting| !waiting.parcels.is_empty());
-        held.map(|waiting| waiting.retry_at).min()
+        let held = self.peers.values().filter(|queue| !queue.parcels.is_empty());
+        held.map(|queue| queue.retry_at).min()
     }
 
     /// How many answers from the front of the line may be sent: up to one that must queue up
-    /// behind what is held for its peer, and none in a crowd.
+    /// behind what is held for its peer, and none while the buffer is under pressure.
     pub(super) fn run_of_free_peers<B: Batch>(
         &mut self,
         batch: &B,
         socket: &B::Socket,
         now: Instant,
     ) -> usize {
-        if self.crowd.wants_look() {
+        if self.pressure.wants_look() {
             self.look(socket, now);
         }
-        if self.crowd.is_crowded() {
+        if self.pressure.is_under_pressure() {
             return 0;
         }
         let mut free = 0;
         for answer in batch.queued() {
-            if free > 0 && self.crowd.wants_look() {
+            if free > 0 && self.pressure.wants_look() {
                 break;
             }
             if !self.is_empty() && self.holds(batch.message(answer.index).from) {
                 break;
             }
-            self.crowd.charge(answer.bytes);
+            self.pressure.charge(answer.bytes);
             free += 1;
         }
         free
@@ -103,46 +103,46 @@ impl PeerBacklog {
     /// To be called when a send blocked: whether it was the peer's queue or the socket's own
     /// buffer, the next look tells.
     pub(super) fn note_blocked(&mut self) {
-        self.crowd.look_soon();
+        self.pressure.look_soon();
     }
 
-    pub(super) fn is_crowded(&self) -> bool {
-        self.crowd.is_crowded()
+    pub(super) fn is_under_pressure(&self) -> bool {
+        self.pressure.is_under_pressure()
     }
 
     /// Holds an answer, or drops and counts it when a bound is reached or memory is lacking. `None`
     /// is an answer that found no memory.
     pub(super) fn hold(&mut self, parcel: Option<Parcel>, work: &mut PacketWork<'_>) {
-        let Some(parcel) = parcel else { return work.tally.add(Cause::AnswerNoMemory, 1) };
+        let Some(parcel) = parcel else { return work.counters.add(Cause::AnswerNoMemory, 1) };
         let length = parcel.bytes.len();
         let has_room = match self.peers.get(&parcel.peer) {
-            Some(waiting) if waiting.is_deaf() => {
-                work.tally.add(Cause::AnswerStalled, 1);
+            Some(queue) if queue.is_deaf() => {
+                work.counters.add(Cause::AnswerStalled, 1);
                 return;
             }
-            Some(waiting) => {
-                waiting.parcels.len() < HELD_ANSWERS_PER_PEER_MAX
-                    && waiting.bytes + length <= HELD_BYTES_PER_PEER_MAX
+            Some(queue) => {
+                queue.parcels.len() < HELD_REPLIES_PER_PEER_MAX
+                    && queue.bytes + length <= HELD_BYTES_PER_PEER_MAX
             }
             None => self.peers.len() < HELD_PEERS_MAX && length <= HELD_BYTES_PER_PEER_MAX,
         };
         if !has_room || self.bytes + length > HELD_BYTES_MAX {
-            work.tally.add(Cause::AnswerBacklogFull, 1);
+            work.counters.add(Cause::AnswerBacklogFull, 1);
             return;
         }
         let mut parcels = VecDeque::new();
-        let place = match self.peers.get_mut(&parcel.peer) {
-            Some(waiting) => waiting.parcels.try_reserve(1),
+        let reserved = match self.peers.get_mut(&parcel.peer) {
+            Some(queue) => queue.parcels.try_reserve(1),
             None => self.peers.try_reserve(1).and_then(|()| parcels.try_reserve(1)),
         };
-        if place.is_err() {
-            return work.tally.add(Cause::AnswerNoMemory, 1);
+        if reserved.is_err() {
+            return work.counters.add(Cause::AnswerNoMemory, 1);
         }
-        work.tally.add(Cause::Held, 1);
+        work.counters.add(Cause::Held, 1);
         self.bytes += length;
-        // In a crowd there may be no other reason to wait than that others do.
-        let wait = if self.is_crowded() { Duration::ZERO } else { RETRY_AFTER_MIN };
-        let waiting = self.peers.entry(parcel.peer.clone()).or_insert_with(|| Waiting {
+        // Under pressure the queue may exist only because other peers wait.
+        let wait = if self.is_under_pressure() { Duration::ZERO } else { RETRY_AFTER_MIN };
+        let queue = self.peers.entry(parcel.peer.clone()).or_insert_with(|| PeerQueue {
             parcels,
             bytes: 0,
             blocked_since: work.now,
@@ -151,8 +151,8 @@ impl PeerBacklog {
             probes_unread: 0,
             reads_probes: false,
         });
-        waiting.bytes += length;
-        waiting.parcels.push_back(parcel);
+        queue.bytes += length;
+        queue.parcels.push_back(parcel);
     }
 
     /// Sends what is held for one peer, as far as it has room.
@@ -163,16 +163,16 @@ impl PeerBacklog {
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
     ) {
-        if self.is_crowded() {
+        if self.is_under_pressure() {
             return;
         }
-        let Some(waiting) = self.peers.get_mut(peer) else { return };
-        let bytes_before = waiting.bytes;
-        if waiting.send(peer, HELD_ANSWERS_PER_PEER_MAX, batch, socket, work) > 0 {
-            waiting.has_moved(work.now, RETRY_AFTER_MIN);
+        let Some(queue) = self.peers.get_mut(peer) else { return };
+        let bytes_before = queue.bytes;
+        if queue.send(peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work) > 0 {
+            queue.has_moved(work.now, RETRY_AFTER_MIN);
         }
-        self.bytes -= bytes_before - waiting.bytes;
-        if waiting.parcels.is_empty() {
+        self.bytes -= bytes_before - queue.bytes;
+        if queue.parcels.is_empty() {
             self.peers.remove(peer);
         }
     }
@@ -189,7 +189,7 @@ impl PeerBacklog {
         let peer = parcel.peer.clone();
         parcel.peer = match way_to(&peer, work) {
             Ok(to) => to,
-            Err(cause) => return work.tally.add(cause, 1),
+            Err(cause) => return work.counters.add(cause, 1),
         };
         if !send_one(&parcel, batch, socket, work) {
             self.note_blocked();
@@ -205,71 +205,71 @@ impl PeerBacklog {
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
     ) {
-        if self.is_crowded() {
+        if self.is_under_pressure() {
             self.probe(batch, socket, work);
             return;
         }
         let mut room = RETRIED_PER_SLICE;
         let bytes = &mut self.bytes;
-        self.peers.retain(|peer, waiting| {
-            if room == 0 || work.now < waiting.retry_at {
+        self.peers.retain(|peer, queue| {
+            if room == 0 || work.now < queue.retry_at {
                 return true;
             }
-            let bytes_before = waiting.bytes;
-            match waiting.send(peer, room, batch, socket, work) {
-                0 => waiting.back_off(work),
+            let bytes_before = queue.bytes;
+            match queue.send(peer, room, batch, socket, work) {
+                0 => queue.back_off(work),
                 gone => {
                     room = room.saturating_sub(gone);
                     // It may soon have room for more.
-                    waiting.has_moved(work.now, RETRY_AFTER_MIN);
+                    queue.has_moved(work.now, RETRY_AFTER_MIN);
                 }
             }
-            *bytes -= bytes_before - waiting.bytes;
-            !waiting.parcels.is_empty()
+            *bytes -= bytes_before - queue.bytes;
+            !queue.parcels.is_empty()
         });
     }
 
-    /// In a crowd: finds out who reads, one peer after the other.
+    /// Under pressure: finds out which peers read, one after the other.
     fn probe<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
         let Some(buf) = self.look(socket, work.now) else { return };
-        if !self.crowd.is_crowded() {
+        if !self.pressure.is_under_pressure() {
             return;
         }
-        let (verdict, somebody_reads) = self.crowd.judge(buf.used_bytes, work.now);
+        let (verdict, any_peer_reads) = self.pressure.probe_result(buf.used_bytes, work.now);
         match verdict {
-            Verdict::Pending => return,
-            Verdict::None => {}
-            Verdict::Read(peer) => {
-                if let Some(waiting) = self.peers.get_mut(&peer) {
-                    waiting.has_moved(work.now, Duration::ZERO);
-                    waiting.reads_probes = true;
-                    if waiting.parcels.is_empty() {
+            ProbeResult::Pending => return,
+            ProbeResult::None => {}
+            ProbeResult::Read(peer) => {
+                if let Some(queue) = self.peers.get_mut(&peer) {
+                    queue.has_moved(work.now, Duration::ZERO);
+                    queue.reads_probes = true;
+                    if queue.parcels.is_empty() {
                         self.peers.remove(&peer);
                     }
                 }
             }
-            Verdict::Unread(peer) => self.note_unread(&peer, work),
+            ProbeResult::Unread(peer) => self.note_unread(&peer, work),
         }
-        if somebody_reads {
-            self.peers.values_mut().for_each(|waiting| waiting.probes_unread = 0);
+        if any_peer_reads {
+            self.peers.values_mut().for_each(|queue| queue.probes_unread = 0);
         }
-        let due = |(_, waiting): &(&SockAddr, &mut Waiting)| {
-            !waiting.parcels.is_empty() && waiting.retry_at <= work.now
+        let due = |(_, queue): &(&SockAddr, &mut PeerQueue)| {
+            !queue.parcels.is_empty() && queue.retry_at <= work.now
         };
-        let first = self.peers.iter_mut().filter(due).min_by_key(|(_, waiting)| waiting.retry_at);
-        let Some((peer, waiting)) = first else { return };
+        let first = self.peers.iter_mut().filter(due).min_by_key(|(_, queue)| queue.retry_at);
+        let Some((peer, queue)) = first else { return };
         let peer = peer.clone();
-        let limit = if waiting.reads_probes { PROBE_ANSWERS } else { 1 };
-        let bytes_before = waiting.bytes;
-        if waiting.send(&peer, limit, batch, socket, work) > 0 {
+        let limit = if queue.reads_probes { PROBE_REPLIES } else { 1 };
+        let bytes_before = queue.bytes;
+        if queue.send(&peer, limit, batch, socket, work) > 0 {
             // Whether it is awake is for the verdict to say.
-            self.bytes -= bytes_before - waiting.bytes;
-            self.crowd.probe(peer, buf.used_bytes, work.now);
+            self.bytes -= bytes_before - queue.bytes;
+            self.pressure.probe(peer, buf.used_bytes, work.now);
             return;
         }
-        waiting.back_off(work);
-        self.bytes -= bytes_before - waiting.bytes;
-        if waiting.parcels.is_empty() {
+        queue.back_off(work);
+        self.bytes -= bytes_before - queue.bytes;
+        if queue.parcels.is_empty() {
             // Given up for want of room, which says nothing of whether it reads.
             self.peers.remove(&peer);
         }
@@ -277,35 +277,35 @@ impl PeerBacklog {
 
     /// A peer has left a probe unread: the next comes later, or none comes.
     fn note_unread(&mut self, peer: &SockAddr, work: &mut PacketWork<'_>) {
-        let Some(waiting) = self.peers.get_mut(peer) else { return };
-        waiting.probes_unread += 1;
-        waiting.reads_probes = false;
-        waiting.retry_after = waiting.retry_after.max(RETRY_AFTER_MAX / 2);
-        let bytes_before = waiting.bytes;
-        waiting.back_off(work);
-        if waiting.is_deaf() {
-            waiting.give_up(work);
+        let Some(queue) = self.peers.get_mut(peer) else { return };
+        queue.probes_unread += 1;
+        queue.reads_probes = false;
+        queue.retry_after = queue.retry_after.max(RETRY_AFTER_MAX / 2);
+        let bytes_before = queue.bytes;
+        queue.back_off(work);
+        if queue.is_deaf() {
+            queue.give_up(work);
         }
-        self.bytes -= bytes_before - waiting.bytes;
+        self.bytes -= bytes_before - queue.bytes;
     }
 
-    /// Looks at the socket's buffer. When a crowd ends, all are tried again, and none is taken for
-    /// deaf.
+    /// Looks at the socket's buffer. When the pressure ends, all are tried again, and no peer counts
+    /// as deaf any more.
     fn look(&mut self, socket: &(impl SendBuf + ?Sized), now: Instant) -> Option<SendBufUse> {
         let buf = socket.send_buf_use()?;
-        let was_crowded = self.is_crowded();
-        self.crowd.look(buf);
-        if was_crowded && !self.is_crowded() {
-            self.peers.retain(|_, waiting| {
-                waiting.has_moved(now, Duration::ZERO);
-                !waiting.parcels.is_empty()
+        let was_high = self.is_under_pressure();
+        self.pressure.look(buf);
+        if was_high && !self.is_under_pressure() {
+            self.peers.retain(|_, queue| {
+                queue.has_moved(now, Duration::ZERO);
+                !queue.parcels.is_empty()
             });
         }
         Some(buf)
     }
 }
 
-impl Waiting {
+impl PeerQueue {
     /// Sends up to `limit` answers to the peer, and returns how many are gone, sent or given up.
     fn send<B: Batch>(
         &mut self,
@@ -322,7 +322,7 @@ impl Waiting {
             Ok(to) => to,
             Err(cause) => {
                 let gone = self.parcels.len();
-                work.tally.add(cause, gone as u64);
+                work.counters.add(cause, gone as u64);
                 self.bytes = 0;
                 self.parcels.clear();
                 return gone;
@@ -361,7 +361,7 @@ impl Waiting {
     }
 
     fn give_up(&mut self, work: &mut PacketWork<'_>) {
-        work.tally.add(Cause::AnswerStalled, self.parcels.len() as u64);
+        work.counters.add(Cause::AnswerStalled, self.parcels.len() as u64);
         self.bytes = 0;
         self.parcels.clear();
     }
@@ -373,8 +373,8 @@ impl Waiting {
 
 /// Where answers to a peer go that did not leave at once.
 fn way_to(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
-    let Some(ways) = &mut work.ways else { return Ok(peer.clone()) };
-    let to = ways.follow_anew(unix_name(peer), work.now)?;
+    let Some(reply_paths) = &mut work.reply_paths else { return Ok(peer.clone()) };
+    let to = reply_paths.follow_anew(unix_name(peer), work.now)?;
     Ok(to.unwrap_or(peer).clone())
 }
 
@@ -387,10 +387,10 @@ fn send_one<B: Batch>(
 ) -> bool {
     loop {
         match batch.send_parcel(socket, parcel) {
-            Ok(()) => work.tally.sent(parcel.bytes.len()),
+            Ok(()) => work.counters.sent(parcel.bytes.len()),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) => work.tally.add(answer_cause(&error), 1),
+            Err(error) => work.counters.add(answer_cause(&error), 1),
         }
         return true;
     }

@@ -3,19 +3,23 @@
 use std::collections::VecDeque;
 
 use crate::echo::cause::Cause;
-use crate::echo::counters::Tally;
+use crate::echo::counters::TransportCounters;
 use crate::socket::batch::{Batch, Parcel};
 
 /// Holds all that is queued. A reply that finds no memory is dropped and counted.
-pub(super) fn hold_all<B: Batch>(batch: &mut B, parcels: &mut VecDeque<Parcel>, tally: &mut Tally) {
+pub(super) fn hold_all<B: Batch>(
+    batch: &mut B,
+    parcels: &mut VecDeque<Parcel>,
+    counters: &mut TransportCounters,
+) {
     while let Some(train) = batch.queued().first() {
         let datagrams = train.datagrams as u64;
         match place_for(batch.parcel(), parcels) {
             Some(parcel) => {
-                tally.add(Cause::Held, datagrams);
+                counters.add(Cause::Held, datagrams);
                 parcels.push_back(parcel);
             }
-            None => tally.add(Cause::AnswerNoMemory, datagrams),
+            None => counters.add(Cause::AnswerNoMemory, datagrams),
         }
         batch.dequeue(1);
     }
@@ -23,11 +27,15 @@ pub(super) fn hold_all<B: Batch>(batch: &mut B, parcels: &mut VecDeque<Parcel>, 
 
 /// Puts the datagrams of a train at the front, because one may go where many may not. One that
 /// finds no memory is counted.
-pub(super) fn put_apart(train: &Parcel, parcels: &mut VecDeque<Parcel>, tally: &mut Tally) {
+pub(super) fn put_apart(
+    train: &Parcel,
+    parcels: &mut VecDeque<Parcel>,
+    counters: &mut TransportCounters,
+) {
     for parcel in train.take_apart().rev() {
         match place_for(parcel, parcels) {
             Some(parcel) => parcels.push_front(parcel),
-            None => tally.add(Cause::AnswerNoMemory, 1),
+            None => counters.add(Cause::AnswerNoMemory, 1),
         }
     }
 }

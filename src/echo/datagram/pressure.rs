@@ -28,12 +28,12 @@ const OVERHEAD_BYTES: usize = 768;
 
 /// Watches the send buffer of one socket.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
-    is_crowded: bool,
+pub(super) struct BufferPressure {
+    is_under_pressure: bool,
     /// Bytes sent since the buffer was last looked at, and how many may be before the next look.
     sent_bytes: usize,
     look_after_bytes: usize,
-    /// The least that was in use during this crowd with no probe out: what nobody reads.
+    /// The least that was in use under this pressure with no probe out: what no peer reads.
     unread_bytes: usize,
     probe: Option<Probe>,
 }
@@ -48,7 +48,7 @@ struct Probe {
 
 /// What a look at the buffer says of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ProbeResult {
     /// No probe is out.
     None,
     /// It may still be read.
@@ -59,9 +59,9 @@ pub(super) enum Verdict {
     Unread(SockAddr),
 }
 
-impl Crowd {
-    pub(super) fn is_crowded(&self) -> bool {
-        self.is_crowded
+impl BufferPressure {
+    pub(super) fn is_under_pressure(&self) -> bool {
+        self.is_under_pressure
     }
 
     /// Counts an answer that is about to be sent.
@@ -71,7 +71,7 @@ impl Crowd {
 
     /// Whether the buffer had better be looked at before more is sent.
     pub(super) fn wants_look(&self) -> bool {
-        self.is_crowded || self.sent_bytes >= self.look_after_bytes
+        self.is_under_pressure || self.sent_bytes >= self.look_after_bytes
     }
 
     /// To be called when a send blocked: the buffer may be the reason.
@@ -79,34 +79,34 @@ impl Crowd {
         self.look_after_bytes = 0;
     }
 
-    /// Takes note of how full the buffer is. A crowd begins at a half and ends at a quarter.
+    /// Takes note of how full the buffer is. Pressure begins at a half and ends at a quarter.
     pub(super) fn look(&mut self, buf: SendBufUse) {
         let SendBufUse { used_bytes, size_bytes } = buf;
         self.sent_bytes = 0;
         self.look_after_bytes = size_bytes / 8;
-        let was_crowded = self.is_crowded;
-        let limit = if was_crowded { size_bytes / 4 } else { size_bytes / 2 };
-        self.is_crowded = used_bytes > limit;
-        if !self.is_crowded {
+        let was_high = self.is_under_pressure;
+        let limit = if was_high { size_bytes / 4 } else { size_bytes / 2 };
+        self.is_under_pressure = used_bytes > limit;
+        if !self.is_under_pressure {
             self.probe = None;
-        } else if !was_crowded {
+        } else if !was_high {
             self.unread_bytes = used_bytes;
         }
     }
 
     /// What has become of the probe. True beside it when somebody has read of what nobody read.
-    pub(super) fn judge(&mut self, used_bytes: usize, now: Instant) -> (Verdict, bool) {
+    pub(super) fn probe_result(&mut self, used_bytes: usize, now: Instant) -> (ProbeResult, bool) {
         let verdict = match &mut self.probe {
-            None => Verdict::None,
+            None => ProbeResult::None,
             Some(probe) if used_bytes <= probe.used_bytes_before => {
-                Verdict::Read(probe.peer.clone())
+                ProbeResult::Read(probe.peer.clone())
             }
             Some(probe) if now >= probe.sent_at + PROBE_TIMEOUT => {
-                Verdict::Unread(probe.peer.clone())
+                ProbeResult::Unread(probe.peer.clone())
             }
             Some(probe) => {
                 probe.look_at = now + PROBE_LOOK;
-                return (Verdict::Pending, false);
+                return (ProbeResult::Pending, false);
             }
         };
         self.probe = None;

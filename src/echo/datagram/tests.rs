@@ -21,7 +21,7 @@ fn an_event_without_a_datagram_is_no_error() {
     let mut scene = Scene::of_udp(&[]);
     assert_eq!(scene.slice(), Next::Wait);
     assert!(!scene.readiness.is_readable());
-    assert_eq!((scene.tally, scene.mover.retry_at()), (Tally::default(), None));
+    assert_eq!((scene.counters, scene.mover.retry_at()), (TransportCounters::default(), None));
 }
 
 /// cases U1 U7: fewer came than a batch holds, and still only `WouldBlock` ends the receiving.
@@ -32,7 +32,7 @@ fn every_datagram_is_answered_and_an_empty_one_with_an_empty_one() {
     assert_eq!(scene.sent(), ["a", "", "c"]);
     assert_eq!(scene.batch.receives, 2, "one that gave three, one that gave WouldBlock");
     assert!(!scene.readiness.is_readable());
-    let traffic = scene.tally.traffic;
+    let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_in, traffic.bytes_in), (3, 2));
     assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 2));
     assert_eq!(scene.heard, ["a", "", "c"]);
@@ -47,8 +47,8 @@ fn a_datagram_that_was_cut_is_counted_and_never_echoed_short() {
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["a", "b"]);
     assert_eq!(scene.heard, ["a", "b"], "it is not shown as a message either");
-    assert_eq!(scene.tally.count(Cause::Truncated), 1);
-    assert_eq!(scene.tally.traffic.messages_in, 3);
+    assert_eq!(scene.counters.count(Cause::Truncated), 1);
+    assert_eq!(scene.counters.traffic.messages_in, 3);
 }
 
 /// case X1
@@ -60,7 +60,7 @@ fn a_sender_without_a_name_is_counted_and_not_answered() {
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["b"]);
     assert_eq!(scene.heard, ["who am I", "b"]);
-    assert_eq!(scene.tally.count(Cause::Unnamed), 1);
+    assert_eq!(scene.counters.count(Cause::Unnamed), 1);
 }
 
 /// cases U4 U6: scripted, since most of these take a firewall, a route or a full device queue.
@@ -86,7 +86,7 @@ fn an_answer_that_fails_is_counted_and_the_next_ones_go() {
             let expected: Vec<_> = (0..3).filter(|nth| *nth != failing).collect();
             let expected: Vec<_> = expected.iter().map(|nth| ["a", "b", "c"][*nth]).collect();
             assert_eq!(scene.sent(), expected, "error {number}");
-            assert_eq!(scene.tally.count(cause), 1, "error {number}");
+            assert_eq!(scene.counters.count(cause), 1, "error {number}");
             assert!(!scene.mover.wants_writable() && scene.mover.retry_at().is_none());
         }
     }
@@ -99,8 +99,8 @@ fn a_batch_of_failures_is_counted_one_by_one() {
     scene.batch.outcomes.extend([libc::EPERM, libc::EINTR, libc::ENOBUFS].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["c"], "the interrupted call lost nothing");
-    assert_eq!(scene.tally.count(Cause::AnswerForbidden), 1);
-    assert_eq!(scene.tally.count(Cause::AnswerNoMemory), 1);
+    assert_eq!(scene.counters.count(Cause::AnswerForbidden), 1);
+    assert_eq!(scene.counters.count(Cause::AnswerNoMemory), 1);
 }
 
 /// case U6
@@ -125,7 +125,7 @@ fn answers_that_would_block_are_held_in_order_and_nothing_is_received_meanwhile(
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.batch.receives), (vec!["a"], 1));
     assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (3, true));
-    assert_eq!(scene.tally.count(Cause::Held), 3);
+    assert_eq!(scene.counters.count(Cause::Held), 3);
     assert!(scene.readiness.is_readable() && !scene.readiness.is_writable());
     assert_eq!(scene.mover.retry_at(), None, "an event tells when there is room");
 
@@ -154,7 +154,7 @@ fn a_held_answer_that_fails_does_not_hold_up_the_next() {
     assert_eq!(scene.slice(), Next::Wait);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.tally.count(Cause::AnswerTooLong)), (vec!["b", "c"], 1));
+    assert_eq!((scene.sent(), scene.counters.count(Cause::AnswerTooLong)), (vec!["b", "c"], 1));
 }
 
 /// case L5
@@ -179,7 +179,7 @@ fn a_receive_error_is_drained_and_the_datagrams_behind_it_are_answered() {
     scene.batch.arrive(from(udp(1), b"b"));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["a", "b"]);
-    assert_eq!(scene.tally.count(Cause::ReceiveFailed), 4, "an interruption is no failure");
+    assert_eq!(scene.counters.count(Cause::ReceiveFailed), 4, "an interruption is no failure");
     assert!(!scene.readiness.is_readable());
     assert_eq!(scene.mover.retry_at(), None);
 }
@@ -223,7 +223,7 @@ fn the_overflow_count_of_the_socket_is_added_by_its_growth() {
         scene.readiness.merge(Readiness::READABLE);
         scene.slice();
         lost += growth;
-        assert_eq!(scene.tally.count(Cause::Overflowed), lost, "{overflow:?}");
+        assert_eq!(scene.counters.count(Cause::Overflowed), lost, "{overflow:?}");
     }
 }
 
@@ -234,7 +234,7 @@ fn a_discarding_server_hears_all_and_answers_none() {
     scene.answers = false;
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.heard, ["a", "b", "c"]);
-    assert_eq!((scene.batch.attempts, scene.tally.count(Cause::Unnamed)), (0, 0));
+    assert_eq!((scene.batch.attempts, scene.counters.count(Cause::Unnamed)), (0, 0));
 }
 
 #[test]

@@ -8,19 +8,19 @@ use std::net::IpAddr;
 /// A number: the prefix of IPv6, and an IPv4 address behind a prefix that IPv6 has reserved and
 /// never uses (`::/8`, RFC 4291 2.4), so that no two share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::echo) struct Subject(u64);
+pub(in crate::echo) struct ClientKey(u64);
 
-impl Subject {
+impl ClientKey {
     /// Who has no IP address: the peer of a Unix socket. No host has this prefix, which is one of
     /// multicast.
-    pub(in crate::echo) const NOBODY: Subject = Subject(u64::MAX);
+    pub(in crate::echo) const NONE: ClientKey = ClientKey(u64::MAX);
 
     /// An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`), as sockets of both families give
     /// it, is that IPv4 address.
-    pub(in crate::echo) fn of(ip: IpAddr) -> Subject {
+    pub(in crate::echo) fn of(ip: IpAddr) -> ClientKey {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => Subject(0x00ff_ffff << 32 | u64::from(ip.to_bits())),
-            IpAddr::V6(ip) => Subject((ip.to_bits() >> 64) as u64),
+            IpAddr::V4(ip) => ClientKey(0x00ff_ffff << 32 | u64::from(ip.to_bits())),
+            IpAddr::V6(ip) => ClientKey((ip.to_bits() >> 64) as u64),
         }
     }
 }
@@ -29,8 +29,8 @@ impl Subject {
 mod tests {
     use super::*;
 
-    fn of(ip: &str) -> Subject {
-        Subject::of(ip.parse().unwrap())
+    fn of(ip: &str) -> ClientKey {
+        ClientKey::of(ip.parse().unwrap())
     }
 
     /// case A6

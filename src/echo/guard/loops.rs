@@ -41,7 +41,7 @@ const PORT_WORDS: usize = (1 << 16) / u64::BITS as usize;
 
 /// What is known of the address that a datagram was sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::echo) struct Asked {
+pub(in crate::echo) struct Destination {
     /// It is a broadcast or multicast address.
     pub(in crate::echo) to_group: bool,
     /// The system could not tell all of it: it may be such an address.
@@ -71,21 +71,21 @@ impl LoopGuard {
     /// Whether a datagram from there is not to be answered: asked of every one, and nearly always
     /// no.
     #[inline]
-    pub(super) fn refuses(&self, from: SocketAddr, asked: Asked) -> bool {
+    pub(super) fn refuses(&self, from: SocketAddr, destination: Destination) -> bool {
         let (word, bit) = place(from.port());
-        asked.to_group
-            || asked.is_unclear
+        destination.to_group
+            || destination.is_unclear
             || self.suspects[word] & bit != 0
             || !is_unicast(from.ip())
     }
 
     /// Why it is not.
     #[cold]
-    pub(super) fn cause(&self, from: SocketAddr, asked: Asked) -> Cause {
+    pub(super) fn cause(&self, from: SocketAddr, destination: Destination) -> Cause {
         let (word, bit) = place(from.port());
-        if asked.to_group {
+        if destination.to_group {
             Cause::LoopGroup
-        } else if asked.is_unclear {
+        } else if destination.is_unclear {
             Cause::ControlTruncated
         } else if self.own.contains(&from.port()) {
             Cause::LoopOwnPort
@@ -133,8 +133,8 @@ mod tests {
 
     fn refusal(guard: &LoopGuard, from: &str) -> Option<Cause> {
         let from = from.parse().unwrap();
-        let asked = Asked::default();
-        guard.refuses(from, asked).then(|| guard.cause(from, asked))
+        let destination = Destination::default();
+        guard.refuses(from, destination).then(|| guard.cause(from, destination))
     }
 
     /// case U11
@@ -161,7 +161,8 @@ mod tests {
         let ports = 0..=u16::MAX;
         let guard = LoopGuard::new();
         let from = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        let suspects = ports.filter(|port| guard.refuses(from(*port), Asked::default())).count();
+        let suspects =
+            ports.filter(|port| guard.refuses(from(*port), Destination::default())).count();
         assert_eq!(suspects, usize::from(SERVICE_PORTS) + ANSWERING_PORTS.len());
         assert!(ANSWERING_PORTS.iter().all(|port| *port < 32_768), "clients have those");
     }
@@ -193,8 +194,8 @@ mod tests {
     fn what_was_sent_to_many_is_not_answered() {
         let guard = LoopGuard::new();
         let from = "192.0.2.1:5000".parse().unwrap();
-        let to_group = Asked { to_group: true, ..Asked::default() };
-        assert!(guard.refuses(from, to_group) && !guard.refuses(from, Asked::default()));
+        let to_group = Destination { to_group: true, ..Destination::default() };
+        assert!(guard.refuses(from, to_group) && !guard.refuses(from, Destination::default()));
         assert_eq!(guard.cause(from, to_group), Cause::LoopGroup);
     }
 
@@ -203,7 +204,7 @@ mod tests {
     fn what_may_have_been_sent_to_many_is_not_answered() {
         let guard = LoopGuard::new();
         let from = "192.0.2.1:5000".parse().unwrap();
-        let unclear = Asked { is_unclear: true, ..Asked::default() };
+        let unclear = Destination { is_unclear: true, ..Destination::default() };
         assert!(guard.refuses(from, unclear));
         assert_eq!(guard.cause(from, unclear), Cause::ControlTruncated);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::client_key::Subject;
+use super::client_key::ClientKey;
 
 /// So many connections of each address. Clones are one count: servers that share it have one limit.
 ///
@@ -13,7 +13,7 @@ use super::client_key::Subject;
 #[derive(Clone, Debug)]
 pub(in crate::echo) struct Quota {
     limit: usize,
-    open: Arc<Mutex<HashMap<Subject, usize>>>,
+    open: Arc<Mutex<HashMap<ClientKey, usize>>>,
 }
 
 impl Quota {
@@ -22,26 +22,26 @@ impl Quota {
     }
 
     /// Counts one more, if that is not too many. Who has no address is not counted.
-    pub(super) fn take(&self, subject: Subject) -> bool {
-        if subject == Subject::NOBODY {
+    pub(super) fn take(&self, client: ClientKey) -> bool {
+        if client == ClientKey::NONE {
             return true;
         }
         let mut open = self.open();
         if open.try_reserve(1).is_err() {
             return false;
         }
-        let count = open.entry(subject).or_default();
+        let count = open.entry(client).or_default();
         // It may be that nobody may have any.
         let is_free = *count < self.limit;
         *count += usize::from(is_free);
         if *count == 0 {
-            open.remove(&subject);
+            open.remove(&client);
         }
         is_free
     }
 
-    pub(super) fn give_back(&self, subject: Subject) {
-        if let Entry::Occupied(mut count) = self.open().entry(subject) {
+    pub(super) fn give_back(&self, client: ClientKey) {
+        if let Entry::Occupied(mut count) = self.open().entry(client) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -49,7 +49,7 @@ impl Quota {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<Subject, usize>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<ClientKey, usize>> {
         // Whoever panicked with it in hand has left nothing half done.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,8 +59,8 @@ impl Quota {
 mod tests {
     use super::*;
 
-    fn of(ip: &str) -> Subject {
-        Subject::of(ip.parse().unwrap())
+    fn of(ip: &str) -> ClientKey {
+        ClientKey::of(ip.parse().unwrap())
     }
 
     /// case A6
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn who_has_no_address_is_not_counted() {
         let quota = Quota::new(1);
-        assert!((0..10).all(|_| quota.take(Subject::NOBODY)));
-        quota.give_back(Subject::NOBODY);
+        assert!((0..10).all(|_| quota.take(ClientKey::NONE)));
+        quota.give_back(ClientKey::NONE);
         assert!(quota.open().is_empty());
     }
 
@@ -87,9 +87,9 @@ mod tests {
     fn addresses_without_connections_are_forgotten() {
         let quota = Quota::new(1);
         for number in 0..1000 {
-            let subject = Subject::of(std::net::Ipv4Addr::from_bits(number).into());
-            assert!(quota.take(subject));
-            quota.give_back(subject);
+            let client = ClientKey::of(std::net::Ipv4Addr::from_bits(number).into());
+            assert!(quota.take(client));
+            quota.give_back(client);
         }
         assert!(quota.open().is_empty());
         let nobody_may = Quota::new(0);

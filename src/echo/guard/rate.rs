@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::client_key::Subject;
+use super::client_key::ClientKey;
 use crate::echo::bounds::{RATE_SETS, RATE_WAYS};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -31,7 +31,7 @@ struct Table {
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    subject: Subject,
+    client: ClientKey,
     /// When it is full, if nothing more comes; counted from the table's start.
     full_at_ns: u64,
 }
@@ -50,7 +50,7 @@ impl RateLimit {
     /// A table that has seen nobody yet.
     pub(in crate::echo) fn new(units_per_second: u64) -> RateLimit {
         let interval_ns = SECOND_NS / units_per_second.max(1);
-        let empty = Bucket { subject: Subject::NOBODY, full_at_ns: 0 };
+        let empty = Bucket { client: ClientKey::NONE, full_at_ns: 0 };
         RateLimit(Arc::new(Table {
             interval_ns,
             started_at: Instant::now(),
@@ -60,22 +60,22 @@ impl RateLimit {
     }
 
     /// Whether this source may have one unit more; if so, it is counted.
-    pub(in crate::echo) fn allows(&self, subject: Subject, now: Instant) -> bool {
-        self.allows_many(subject, 1, now)
+    pub(in crate::echo) fn allows(&self, client: ClientKey, now: Instant) -> bool {
+        self.allows_many(client, 1, now)
     }
 
     /// Whether this source may have so many units more at once; if so, they are counted. A full
     /// bucket gives any number, which then takes as much longer to fill it again.
-    pub(in crate::echo) fn allows_many(&self, subject: Subject, units: u64, now: Instant) -> bool {
+    pub(in crate::echo) fn allows_many(&self, client: ClientKey, units: u64, now: Instant) -> bool {
         let Table { interval_ns, started_at, hasher, sets } = &*self.0;
         let cost_ns = interval_ns.saturating_mul(units);
         let now_ns = now.saturating_duration_since(*started_at).as_nanos();
         let now_ns = u64::try_from(now_ns).unwrap_or(u64::MAX);
-        let hash = hasher.hash_one(subject);
+        let hash = hasher.hash_one(client);
         let set = &sets[usize::try_from(hash % RATE_SETS as u64).unwrap_or(0)];
         // Whoever panicked with it in hand has left nothing half done.
         let mut buckets = set.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = find_or_forget(&mut buckets, subject);
+        let bucket = find_or_forget(&mut buckets, client);
         let full_at_ns = bucket.full_at_ns.max(now_ns);
         let missing_ns = (full_at_ns - now_ns).saturating_add(cost_ns);
         let is_allowed = missing_ns <= SECOND_NS.max(cost_ns);
@@ -87,14 +87,14 @@ impl RateLimit {
 }
 
 /// The bucket of this source: its own, or that of the one which has been quiet for longest.
-fn find_or_forget(buckets: &mut [Bucket; RATE_WAYS], subject: Subject) -> &mut Bucket {
-    let key = |bucket: &&mut Bucket| match bucket.subject == subject {
+fn find_or_forget(buckets: &mut [Bucket; RATE_WAYS], client: ClientKey) -> &mut Bucket {
+    let key = |bucket: &&mut Bucket| match bucket.client == client {
         true => (false, 0),
         false => (true, bucket.full_at_ns),
     };
     let bucket = buckets.iter_mut().min_by_key(key).expect("a set has buckets");
-    if bucket.subject != subject {
-        *bucket = Bucket { subject, full_at_ns: 0 };
+    if bucket.client != client {
+        *bucket = Bucket { client, full_at_ns: 0 };
     }
     bucket
 }
@@ -108,42 +108,42 @@ mod tests {
 
     use super::*;
 
-    fn subject(number: u32) -> Subject {
-        Subject::of(Ipv4Addr::from_bits(number).into())
+    fn client(number: u32) -> ClientKey {
+        ClientKey::of(Ipv4Addr::from_bits(number).into())
     }
 
-    fn allowed(limit: &RateLimit, subject: Subject, now: Instant, tries: usize) -> usize {
-        (0..tries).filter(|_| limit.allows(subject, now)).count()
+    fn allowed(limit: &RateLimit, client: ClientKey, now: Instant, tries: usize) -> usize {
+        (0..tries).filter(|_| limit.allows(client, now)).count()
     }
 
     #[test]
     fn a_second_worth_is_allowed_at_once_and_then_one_an_interval() {
         let limit = RateLimit::new(10);
         let mut now = Instant::now();
-        assert_eq!(allowed(&limit, subject(1), now, 100), 10);
+        assert_eq!(allowed(&limit, client(1), now, 100), 10);
         for _ in 0..5 {
             now += Duration::from_millis(100);
-            assert_eq!(allowed(&limit, subject(1), now, 100), 1);
+            assert_eq!(allowed(&limit, client(1), now, 100), 1);
         }
-        assert_eq!(allowed(&limit, subject(2), now, 100), 10, "another source has its own bucket");
+        assert_eq!(allowed(&limit, client(2), now, 100), 10, "another source has its own bucket");
         now += Duration::from_secs(3600);
-        assert_eq!(allowed(&limit, subject(1), now, 100), 10, "a bucket holds no more than that");
+        assert_eq!(allowed(&limit, client(1), now, 100), 10, "a bucket holds no more than that");
     }
 
     #[test]
     fn a_limit_of_one_allows_one_a_second() {
         let limit = RateLimit::new(1);
         let now = Instant::now();
-        assert_eq!(allowed(&limit, subject(1), now, 10), 1);
-        assert_eq!(allowed(&limit, subject(1), now + Duration::from_millis(900), 10), 0);
-        assert_eq!(allowed(&limit, subject(1), now + Duration::from_secs(1), 10), 1);
+        assert_eq!(allowed(&limit, client(1), now, 10), 1);
+        assert_eq!(allowed(&limit, client(1), now + Duration::from_millis(900), 10), 0);
+        assert_eq!(allowed(&limit, client(1), now + Duration::from_secs(1), 10), 1);
     }
 
     #[test]
     fn of_units_that_come_together_a_second_worth_is_allowed_at_once() {
         let limit = RateLimit::new(1000);
         let mut now = Instant::now();
-        let many = |units, now| limit.allows_many(subject(1), units, now);
+        let many = |units, now| limit.allows_many(client(1), units, now);
         assert!(many(600, now) && !many(401, now) && many(400, now) && !many(1, now));
         now += Duration::from_millis(500);
         assert!(!many(501, now) && many(500, now) && !many(1, now));
@@ -153,38 +153,38 @@ mod tests {
     fn more_units_than_a_bucket_holds_are_allowed_when_it_is_full_and_paid_for_afterwards() {
         let limit = RateLimit::new(1000);
         let now = Instant::now();
-        assert!(limit.allows_many(subject(1), 3000, now));
+        assert!(limit.allows_many(client(1), 3000, now));
         let later = |ms| now + Duration::from_millis(ms);
-        assert!(!limit.allows_many(subject(1), 1, later(1999)));
-        assert!(!limit.allows_many(subject(1), 3000, later(2999)));
-        assert!(limit.allows_many(subject(1), 3000, later(3000)));
+        assert!(!limit.allows_many(client(1), 1, later(1999)));
+        assert!(!limit.allows_many(client(1), 3000, later(2999)));
+        assert!(limit.allows_many(client(1), 3000, later(3000)));
     }
 
     #[test]
     fn a_limit_beyond_a_datagram_a_nanosecond_limits_nothing() {
         let limit = RateLimit::new(u64::MAX);
-        assert_eq!(allowed(&limit, subject(1), Instant::now(), 10_000), 10_000);
+        assert_eq!(allowed(&limit, client(1), Instant::now(), 10_000), 10_000);
     }
 
     #[test]
     fn clones_are_one_table() {
         let limit = RateLimit::new(10);
         let now = Instant::now();
-        assert_eq!(allowed(&limit.clone(), subject(1), now, 7), 7);
-        assert_eq!(allowed(&limit, subject(1), now, 7), 3);
+        assert_eq!(allowed(&limit.clone(), client(1), now, 7), 7);
+        assert_eq!(allowed(&limit, client(1), now, 7), 3);
     }
 
     /// Forged sources without number: the table stays as large as it is, and the busy source whose
     /// set is full is not the one that is forgotten.
     #[test]
     fn of_a_full_set_the_one_that_is_quiet_for_longest_is_forgotten() {
-        let mut buckets = [Bucket { subject: Subject::NOBODY, full_at_ns: 0 }; RATE_WAYS];
+        let mut buckets = [Bucket { client: ClientKey::NONE, full_at_ns: 0 }; RATE_WAYS];
         for (number, full_at_ns) in [(1, 50), (2, 40), (3, 30), (4, 60)] {
-            find_or_forget(&mut buckets, subject(number)).full_at_ns = full_at_ns;
+            find_or_forget(&mut buckets, client(number)).full_at_ns = full_at_ns;
         }
-        assert_eq!(find_or_forget(&mut buckets, subject(3)).full_at_ns, 30, "it is there");
-        assert_eq!(find_or_forget(&mut buckets, subject(5)).full_at_ns, 0, "it is new");
-        let there = |number| buckets.iter().any(|bucket| bucket.subject == subject(number));
+        assert_eq!(find_or_forget(&mut buckets, client(3)).full_at_ns, 30, "it is there");
+        assert_eq!(find_or_forget(&mut buckets, client(5)).full_at_ns, 0, "it is new");
+        let there = |number| buckets.iter().any(|bucket| bucket.client == client(number));
         assert_eq!([1, 2, 3, 4, 5].map(there), [true, true, false, true, true]);
     }
 
@@ -201,7 +201,7 @@ mod tests {
             for (step_ns, tries) in steps {
                 elapsed_ns += step_ns;
                 let now = start + Duration::from_nanos(elapsed_ns);
-                count += allowed(&limit, subject(1), now, tries) as u64;
+                count += allowed(&limit, client(1), now, tries) as u64;
                 tried += tries as u64;
                 // The interval is cut to whole nanoseconds.
                 let given = rate + elapsed_ns / limit.0.interval_ns;

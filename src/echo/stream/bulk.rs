@@ -20,10 +20,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::unsent::Owed;
+use super::unsent::Unsent;
 use super::{ByteMover, Phase, StreamWork};
 use crate::echo::bounds::SPLICE_BYTES_MAX;
-use crate::echo::counters::Tally;
+use crate::echo::counters::TransportCounters;
 use crate::readiness::Readiness;
 use crate::socket::{Pipe, Splice};
 
@@ -38,16 +38,16 @@ pub(super) const SHORT_SPLICES_MAX: u8 = 16;
 
 /// Tells bulk from the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Gauge {
+pub(super) struct BulkDetector {
     is_bulk: bool,
     /// Full reads in a row, or short splices in a row: what speaks for a change.
     streak: u8,
 }
 
-impl Gauge {
+impl BulkDetector {
     #[cfg(test)]
-    pub(super) fn bulk() -> Gauge {
-        Gauge { is_bulk: true, streak: 0 }
+    pub(super) fn bulk() -> BulkDetector {
+        BulkDetector { is_bulk: true, streak: 0 }
     }
 
     /// A read was made, of a stream that is not in bulk or has no pipe: it filled the buffer, or
@@ -66,33 +66,33 @@ impl Gauge {
     fn note(&mut self, speaks_for_change: bool, needed: u8) {
         self.streak = if speaks_for_change { self.streak + 1 } else { 0 };
         if self.streak >= needed {
-            *self = Gauge { is_bulk: !self.is_bulk, streak: 0 };
+            *self = BulkDetector { is_bulk: !self.is_bulk, streak: 0 };
         }
     }
 }
 
 /// A pipe and what it holds.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(super) struct PipedBytes {
     pipe: Pipe,
     bytes: usize,
 }
 
-impl Load {
+impl PipedBytes {
     /// Sends until the pipe is empty or the stream would block. Returns how many bytes went.
-    pub(super) fn pour<T: Splice>(
+    pub(super) fn send<T: Splice>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
-        tally: &mut Tally,
+        counters: &mut TransportCounters,
     ) -> io::Result<usize> {
         let mut sent = 0;
         while self.bytes > 0 && readiness.is_writable() {
             match stream.splice_out(&self.pipe, self.bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    tally.sent(count);
-                    tally.spliced(count);
+                    counters.sent(count);
+                    counters.spliced(count);
                     self.bytes -= count;
                     sent += count;
                 }
@@ -113,7 +113,7 @@ impl Load {
     /// # Errors
     ///
     /// `OutOfMemory` when there is no memory to copy it to.
-    pub(super) fn unload(&mut self) -> io::Result<Box<[u8]>> {
+    pub(super) fn copy_out(&mut self) -> io::Result<Box<[u8]>> {
         let length = std::mem::take(&mut self.bytes);
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).map_err(|_| ErrorKind::OutOfMemory)?;
@@ -145,7 +145,7 @@ impl ByteMover {
         readiness: &mut Readiness,
         work: &mut StreamWork<'_>,
     ) -> io::Result<bool> {
-        let is_bulk = matches!(self.phase, Phase::Echoing(gauge) if gauge.is_bulk);
+        let is_bulk = matches!(self.phase, Phase::Echoing(detector) if detector.is_bulk);
         let is_wanted = work.splices && is_bulk;
         // What cannot be sent at once had better not take a pipe.
         if !is_wanted || !readiness.is_writable() {
@@ -172,19 +172,19 @@ impl ByteMover {
             work.pipes.give_back(pipe);
             return Ok(false);
         }
-        if let Phase::Echoing(gauge) = &mut self.phase {
-            gauge.note_splice(bytes < work.scratch.len() / 2);
+        if let Phase::Echoing(detector) = &mut self.phase {
+            detector.note_splice(bytes < work.scratch.len() / 2);
         }
         self.moved_at = work.now;
-        work.tally.received(bytes);
-        let mut owed = Owed::Piped(Load { pipe, bytes });
-        if owed.send(stream, readiness, work)? > 0 {
+        work.counters.received(bytes);
+        let mut unsent = Unsent::Piped(PipedBytes { pipe, bytes });
+        if unsent.send(stream, readiness, work)? > 0 {
             self.note_sent(work.now);
         }
-        if owed.is_paid(work.answer) {
-            owed.settle(work);
+        if unsent.is_sent(work.reply) {
+            unsent.settle(work);
         } else {
-            self.keep(owed, work.now)?;
+            self.keep(unsent, work.now)?;
         }
         Ok(true)
     }

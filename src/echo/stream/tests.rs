@@ -10,7 +10,7 @@ mod properties;
 
 // Bounds are written as numbers, so that a changed one fails a test.
 const READS_PER_SLICE: usize = 4;
-const OWED_BYTES_MAX: usize = 64 << 20;
+const UNSENT_BYTES_MAX: usize = 64 << 20;
 
 /// Small enough that a short word fills it.
 const SCRATCH: usize = 8;
@@ -20,10 +20,10 @@ struct Scene {
     mover: ByteMover,
     stream: ScriptedStream,
     readiness: Readiness,
-    answer: Answer,
-    tally: Tally,
+    reply: Reply,
+    counters: TransportCounters,
     now: Moment,
-    owed_bytes: OwedBytes,
+    unsent_bytes: UnsentBytes,
     pipes: PipePool,
     splices: bool,
     heard: Vec<u8>,
@@ -44,10 +44,10 @@ impl Scene {
             mover: ByteMover::new(now),
             stream,
             readiness,
-            answer: Answer::Echo,
-            tally: Tally::default(),
+            reply: Reply::Echo,
+            counters: TransportCounters::default(),
             now,
-            owed_bytes: OwedBytes::default(),
+            unsent_bytes: UnsentBytes::default(),
             pipes: PipePool::new(true),
             splices: false,
             heard: Vec::new(),
@@ -58,9 +58,9 @@ impl Scene {
         let mut scratch = [0; SCRATCH];
         let mut work = StreamWork {
             scratch: &mut scratch,
-            answer: &self.answer,
-            owed_bytes: &self.owed_bytes,
-            tally: &mut self.tally,
+            reply: &self.reply,
+            unsent_bytes: &self.unsent_bytes,
+            counters: &mut self.counters,
             pipes: &mut self.pipes,
             splices: self.splices,
             now: self.now,
@@ -90,7 +90,7 @@ fn what_a_short_write_left_is_kept_and_reading_stops_until_it_is_paid() {
     let mut scene = Scene::new(&inputs, &[Takes(3), WOULD_BLOCK]);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.stream.reads), ("who", 1));
-    assert!(scene.mover.owes());
+    assert!(scene.mover.has_unsent());
     assert!(scene.readiness.is_readable(), "what is unread is remembered");
     assert!(!scene.readiness.is_writable());
 
@@ -98,8 +98,8 @@ fn what_a_short_write_left_is_kept_and_reading_stops_until_it_is_paid() {
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "whole menext");
-    assert!(!scene.mover.owes());
-    assert_eq!(scene.tally.traffic.bytes_in, scene.tally.traffic.bytes_out);
+    assert!(!scene.mover.has_unsent());
+    assert_eq!(scene.counters.traffic.bytes_in, scene.counters.traffic.bytes_out);
 }
 
 /// case S1
@@ -125,7 +125,7 @@ fn nothing_is_written_before_the_stream_is_writable() {
     let mut scene = Scene::new(&[Bytes(b"early")], &[]);
     scene.readiness.clear_writable();
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!((scene.stream.writes, scene.mover.owes()), (0, true));
+    assert_eq!((scene.stream.writes, scene.mover.has_unsent()), (0, true));
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "early");
@@ -139,7 +139,7 @@ fn a_peer_that_never_reads_costs_one_buffer_and_no_read() {
     scene.stream.outputs.extend([WOULD_BLOCK; 100]);
     for _ in 0..50 {
         assert_eq!(scene.step(), Step::Wait);
-        assert!(scene.owed_bytes.count() <= SCRATCH);
+        assert!(scene.unsent_bytes.count() <= SCRATCH);
         // Its data goes on arriving, and each time brings an event for both directions.
         scene.readiness.merge(Readiness::READABLE);
         scene.readiness.merge(Readiness::WRITABLE);
@@ -228,7 +228,7 @@ fn an_interrupted_read_or_write_is_tried_again_in_the_same_slice() {
         &[interrupted_write, Takes(2), interrupted_write, interrupted_write],
     );
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!((scene.written(), scene.mover.owes()), ("again", false));
+    assert_eq!((scene.written(), scene.mover.has_unsent()), ("again", false));
 }
 
 /// case S8: on the flush of a rest too.
@@ -282,7 +282,7 @@ fn a_stream_that_this_side_ends_is_paid_in_full_first() {
     assert_eq!(scene.step(), Step::Wait, "FIN would overtake the rest");
     scene.readiness.merge(Readiness::WRITABLE);
     scene.readiness.merge(Readiness::READABLE);
-    assert_eq!(scene.step(), Step::Paid);
+    assert_eq!(scene.step(), Step::Flushed);
     assert_eq!((scene.written(), scene.stream.reads), ("owed", 1));
 }
 
@@ -292,7 +292,7 @@ fn a_lingering_stream_discards_input_until_fin_and_answers_none() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"more")], &[]);
     let start = scene.now;
     scene.mover.finish();
-    assert_eq!(scene.step(), Step::Paid);
+    assert_eq!(scene.step(), Step::Flushed);
     scene.mover.linger();
     scene.mover.finish();
     scene.now = scene.now.after(Duration::from_secs(1));
@@ -302,7 +302,7 @@ fn a_lingering_stream_discards_input_until_fin_and_answers_none() {
     scene.readiness.merge(Readiness::READ_CLOSED);
     assert_eq!(scene.step(), Step::Finished);
     assert_eq!((scene.stream.writes, scene.heard.len()), (0, 0));
-    assert_eq!(scene.tally, Tally::default());
+    assert_eq!(scene.counters, TransportCounters::default());
     // Else a peer that goes on sending would never be idle.
     assert_eq!(scene.mover.quiet_for(start), Duration::ZERO);
     assert_eq!(scene.mover.quiet_for(scene.now), Duration::from_secs(1));
@@ -333,25 +333,25 @@ fn endless_data_ends_the_slice_after_a_bounded_number_of_reads() {
 #[test]
 fn each_chunk_is_answered_with_the_reply_whatever_it_was() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"9")], &[Takes(1), WOULD_BLOCK]);
-    scene.answer = Answer::Text((*b"a long answer\n").into());
+    scene.reply = Reply::Text((*b"a long answer\n").into());
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.stream.reads), ("a", 1));
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "a long answer\na long answer\n");
     assert_eq!(scene.heard, b"123456789");
-    let traffic = scene.tally.traffic;
+    let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_in, traffic.bytes_in, traffic.bytes_out), (2, 9, 28));
 }
 
 #[test]
 fn a_discarding_server_reads_all_and_writes_nothing() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"9")], &[]);
-    scene.answer = Answer::Nothing;
+    scene.reply = Reply::Nothing;
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!((scene.stream.writes, scene.mover.owes()), (0, false));
+    assert_eq!((scene.stream.writes, scene.mover.has_unsent()), (0, false));
     assert_eq!(scene.heard, b"123456789");
-    scene.answer = Answer::Text([].into());
+    scene.reply = Reply::Text([].into());
     scene.stream.inputs.extend([Bytes(b"empty"), Fin]);
     scene.readiness.merge(Readiness::READABLE);
     scene.readiness.merge(Readiness::READ_CLOSED);

@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::bulk::{self, Load};
+use super::bulk::{self, PipedBytes};
 use super::{StreamWork, write_until_blocked};
-use crate::echo::bounds::{OWED_BYTES_MAX, SCRATCH_BYTES};
-use crate::echo::options::Answer;
+use crate::echo::bounds::{SCRATCH_BYTES, UNSENT_BYTES_MAX};
+use crate::echo::options::Reply;
 use crate::readiness::Readiness;
 use crate::socket::Splice;
 
@@ -16,23 +16,23 @@ use crate::socket::Splice;
 /// Clones are the same count. It changes only when a socket does not take an answer whole, and is
 /// read once for each read of a stream.
 #[derive(Clone, Debug, Default)]
-pub(in crate::echo) struct OwedBytes(Arc<AtomicUsize>);
+pub(in crate::echo) struct UnsentBytes(Arc<AtomicUsize>);
 
-impl OwedBytes {
+impl UnsentBytes {
     /// Whether there is no room for what one more read may bring.
     ///
     /// Loops that ask at the same time may all hear that there is: then each of them keeps one
     /// read more.
     pub(super) fn are_too_many(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > OWED_BYTES_MAX - SCRATCH_BYTES
+        self.0.load(Ordering::Relaxed) > UNSENT_BYTES_MAX - SCRATCH_BYTES
     }
 }
 
 #[cfg(test)]
-impl OwedBytes {
+impl UnsentBytes {
     /// As if so many bytes were owed.
-    pub(in crate::echo) fn of(bytes: usize) -> OwedBytes {
-        OwedBytes(Arc::new(bytes.into()))
+    pub(in crate::echo) fn of(bytes: usize) -> UnsentBytes {
+        UnsentBytes(Arc::new(bytes.into()))
     }
 
     pub(in crate::echo) fn count(&self) -> usize {
@@ -44,12 +44,12 @@ impl OwedBytes {
 #[derive(Debug)]
 pub(super) struct Kept {
     bytes: Box<[u8]>,
-    all: OwedBytes,
+    all: UnsentBytes,
 }
 
 impl Kept {
     /// Counts these bytes, together with `all`.
-    fn new(bytes: Box<[u8]>, all: &OwedBytes) -> Kept {
+    fn new(bytes: Box<[u8]>, all: &UnsentBytes) -> Kept {
         all.0.fetch_add(bytes.len(), Ordering::Relaxed);
         Kept { bytes, all: all.clone() }
     }
@@ -64,7 +64,7 @@ impl Drop for Kept {
 
 /// Answered bytes that are still to be sent.
 #[derive(Debug)]
-pub(super) enum Owed {
+pub(super) enum Unsent {
     Bytes {
         kept: Kept,
         sent: usize,
@@ -74,20 +74,20 @@ pub(super) enum Owed {
         sent: usize,
     },
     /// Bytes in a pipe. They are the kernel's memory, and the pool has few pipes.
-    Piped(Load),
+    Piped(PipedBytes),
 }
 
-impl Owed {
+impl Unsent {
     /// Keeps a copy of `bytes`, and counts its memory.
     ///
     /// # Errors
     ///
     /// `OutOfMemory` when there is no memory for the copy.
-    pub(super) fn bytes(bytes: &[u8], all: &OwedBytes) -> io::Result<Owed> {
+    pub(super) fn bytes(bytes: &[u8], all: &UnsentBytes) -> io::Result<Unsent> {
         let mut copy = Vec::new();
         copy.try_reserve_exact(bytes.len()).map_err(|_| ErrorKind::OutOfMemory)?;
         copy.extend_from_slice(bytes);
-        Ok(Owed::Bytes { kept: Kept::new(copy.into(), all), sent: 0 })
+        Ok(Unsent::Bytes { kept: Kept::new(copy.into(), all), sent: 0 })
     }
 
     /// Moves it to the heap. An array of one is a box that can be had without aborting when there
@@ -96,7 +96,7 @@ impl Owed {
     /// # Errors
     ///
     /// `OutOfMemory` when there is no memory for it.
-    pub(super) fn boxed(self) -> io::Result<Box<[Owed; 1]>> {
+    pub(super) fn boxed(self) -> io::Result<Box<[Unsent; 1]>> {
         let mut list = Vec::new();
         list.try_reserve_exact(1).map_err(|_| ErrorKind::OutOfMemory)?;
         list.push(self);
@@ -111,53 +111,53 @@ impl Owed {
         work: &mut StreamWork<'_>,
     ) -> io::Result<usize> {
         let (bytes, sent) = match self {
-            Owed::Bytes { kept, sent } => (&*kept.bytes, sent),
-            Owed::Text { sent } => (reply(work.answer), sent),
-            Owed::Piped(load) => match load.pour(stream, readiness, work.tally) {
+            Unsent::Bytes { kept, sent } => (&*kept.bytes, sent),
+            Unsent::Text { sent } => (text_of(work.reply), sent),
+            Unsent::Piped(piped) => match piped.send(stream, readiness, work.counters) {
                 Err(error) if bulk::is_refusal(&error) => {
                     work.pipes.switch_off();
-                    let kept = Kept::new(load.unload()?, work.owed_bytes);
-                    *self = Owed::Bytes { kept, sent: 0 };
+                    let kept = Kept::new(piped.copy_out()?, work.unsent_bytes);
+                    *self = Unsent::Bytes { kept, sent: 0 };
                     return self.send(stream, readiness, work);
                 }
                 outcome => return outcome,
             },
         };
-        let count = write_until_blocked(stream, &bytes[*sent..], readiness, work.tally)?;
+        let count = write_until_blocked(stream, &bytes[*sent..], readiness, work.counters)?;
         *sent += count;
         Ok(count)
     }
 
-    pub(super) fn is_paid(&self, answer: &Answer) -> bool {
+    pub(super) fn is_sent(&self, reply: &Reply) -> bool {
         match self {
-            Owed::Bytes { kept, sent } => *sent == kept.bytes.len(),
-            Owed::Text { sent } => *sent == reply(answer).len(),
-            Owed::Piped(load) => load.is_empty(),
+            Unsent::Bytes { kept, sent } => *sent == kept.bytes.len(),
+            Unsent::Text { sent } => *sent == text_of(reply).len(),
+            Unsent::Piped(piped) => piped.is_empty(),
         }
     }
 
     /// How many of its own bytes are unsent.
     #[cfg(test)]
-    pub(super) fn unsent_bytes(&self, answer: &Answer) -> Option<usize> {
+    pub(super) fn unsent_bytes(&self, reply: &Reply) -> Option<usize> {
         match self {
-            Owed::Bytes { kept, sent } => Some(kept.bytes.len() - sent),
-            Owed::Text { sent } => Some(reply(answer).len() - sent),
-            Owed::Piped(_) => None,
+            Unsent::Bytes { kept, sent } => Some(kept.bytes.len() - sent),
+            Unsent::Text { sent } => Some(text_of(reply).len() - sent),
+            Unsent::Piped(_) => None,
         }
     }
 
     /// Must be called when all is paid.
     pub(super) fn settle(self, work: &mut StreamWork<'_>) {
-        if let Owed::Piped(load) = self {
-            work.pipes.give_back(load.into_pipe());
+        if let Unsent::Piped(piped) = self {
+            work.pipes.give_back(piped.into_pipe());
         }
     }
 }
 
 /// The reply that all messages get; nothing when each gets its own.
-fn reply(answer: &Answer) -> &[u8] {
-    match answer {
-        Answer::Text(text) => text,
-        Answer::Echo | Answer::Nothing => &[],
+fn text_of(reply: &Reply) -> &[u8] {
+    match reply {
+        Reply::Text(text) => text,
+        Reply::Echo | Reply::Nothing => &[],
     }
 }

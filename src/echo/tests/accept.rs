@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use socket2::SockRef;
 
 use super::*;
-use crate::echo::guard::Subject;
+use crate::echo::guard::ClientKey;
 use crate::socket::{Keepalive, SocketOptions};
 
 // A number, so that a changed bound fails a test.
@@ -41,7 +41,7 @@ fn a_client_beyond_the_limit_is_served_when_another_leaves() {
     rig.turn_until_count(Cause::Finished, 1);
     rig.turn_until_count(Cause::Accepted, 3);
     let mut answer = [0; 4];
-    rig.turn_until("the late echo", |rig| rig.counters().tallies_bytes_out() == 4 * 4);
+    rig.turn_until("the late echo", |rig| rig.counters().bytes_out() == 4 * 4);
     third.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"wait");
     rig.echo(&mut second);
@@ -58,7 +58,7 @@ fn a_listener_rests_once_however_many_clients_come() {
         rig.turn();
         rig.turn();
     }
-    assert_eq!(rig.server().resting.len(), 1);
+    assert_eq!(rig.server().waiting.len(), 1);
     drop(first);
     for served in 1..=20 {
         rig.turn_until_count(Cause::Accepted, 1 + served);
@@ -78,7 +78,7 @@ fn listeners_share_the_limit_and_each_is_woken_when_there_is_room() {
     let first = rig.served_client();
     let tcp = rig.client();
     let unix = UnixStream::connect(&path).unwrap();
-    rig.turn_until("both at rest", |rig| rig.server().resting.len() == 2);
+    rig.turn_until("both at rest", |rig| rig.server().waiting.len() == 2);
     drop(first);
     rig.turn_until_count(Cause::Accepted, 2);
     drop((tcp, unix));
@@ -135,7 +135,7 @@ fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
     rig.request(|server, _, context| {
         let (near, _far) = mio::net::UnixStream::pair().unwrap();
         let mover = ByteMover::new(Moment::default());
-        let connection = Connection { stream: Stream::Unix(near), mover, subject: Subject::NOBODY };
+        let connection = Connection { stream: Stream::Unix(near), mover, client: ClientKey::NONE };
         server.counters.connections_open += 1;
         let error = io::ErrorKind::OutOfMemory.into();
         let source = Source(Kind::Connection(connection));

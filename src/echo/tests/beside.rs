@@ -128,7 +128,7 @@ fn a_place_freed_in_one_server_goes_to_who_waits_at_the_other() {
         client.write_all(b"x").unwrap();
         client.set_nonblocking(true).unwrap();
     }
-    // The first server alone is turned, and takes all places.
+    // The first server alone is turned, and takes all permits.
     rigs[0].turn_until("the limit", |rig| rig.notices("connection_limit") > 0);
     turn_both_until(&mut rigs, "the other's limit", |rigs| rigs[1].notices("connection_limit") > 0);
     assert_eq!((rigs[0].open(), rigs[1].open()), (2, 0));
@@ -149,7 +149,7 @@ fn a_place_freed_in_one_server_goes_to_who_waits_at_the_other() {
     // A listener may have gone to rest just before the last place was free: it tries again.
     turn_both_until(&mut rigs, "nobody to wait", |rigs| {
         rigs.iter()
-            .all(|rig| rig.server().resting.is_empty() && !rig.server().places.others_wait(false))
+            .all(|rig| rig.server().waiting.is_empty() && !rig.server().permits.others_wait(false))
     });
 }
 

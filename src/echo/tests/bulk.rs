@@ -133,7 +133,7 @@ fn bulk_goes_on_by_copies_while_slow_peers_hold_all_pipes() {
     });
     assert_eq!(spliced(&rig), by_pipes, "all of it was copied");
     assert_eq!((owing(&rig), rig.open()), (PEERS, PEERS as u64));
-    assert!(rig.server().owed_bytes.count() <= PEERS * (64 << 10));
+    assert!(rig.server().unsent_bytes.count() <= PEERS * (64 << 10));
     for client in &slow {
         SockRef::from(client).set_linger(Some(Duration::ZERO)).unwrap();
     }

@@ -241,7 +241,7 @@ fn udp_echo(rig: &mut Rig, client: &UdpSocket) {
 #[cfg(target_os = "linux")]
 fn datagrams_lost_for_want_of_buffer_show_in_the_counters() {
     let socket = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
-    let options = Options { answer: Answer::Nothing, socket, ..Options::default() };
+    let options = Options { reply: Reply::Nothing, socket, ..Options::default() };
     let mut rig = Rig::new(options, &["udp://127.0.0.1:0"]);
     let client = udp_client(&rig);
     const SENT: u64 = 500;
@@ -262,7 +262,7 @@ fn datagrams_lost_for_want_of_buffer_show_in_the_counters() {
 #[cfg(target_os = "linux")]
 fn datagrams_lost_behind_the_last_one_show_in_the_counters_at_the_end() {
     let socket = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
-    let options = Options { answer: Answer::Nothing, socket, ..Options::default() };
+    let options = Options { reply: Reply::Nothing, socket, ..Options::default() };
     for cut in [false, true] {
         let mut rig = Rig::new(options.clone(), &["udp://127.0.0.1:0"]);
         let client = udp_client(&rig);

@@ -28,7 +28,7 @@ fn flood(rig: &mut Rig, client: &mut TcpStream) {
 
 pub(super) fn owing(rig: &Rig) -> usize {
     let owes = |source: &Source| match &source.0 {
-        Kind::Connection(connection) => connection.mover.owes(),
+        Kind::Connection(connection) => connection.mover.has_unsent(),
         _ => false,
     };
     rig.reactor.sources().iter().filter(|(_, source)| owes(source)).count()
@@ -82,7 +82,7 @@ fn a_peer_that_takes_its_echo_slowly_is_not_taken_for_one_that_takes_nothing() {
 
 fn debtor(rig: &Rig) -> Option<&Connection> {
     rig.reactor.sources().iter().find_map(|(_, source)| match &source.0 {
-        Kind::Connection(connection) if connection.mover.owes() => Some(connection),
+        Kind::Connection(connection) if connection.mover.has_unsent() => Some(connection),
         _ => None,
     })
 }
@@ -111,7 +111,7 @@ fn a_peer_that_resets_while_it_is_owed_is_counted_and_leaves_the_others_untouche
     rig.turn_until("a reset", |rig| rig.open() == 1);
     assert_eq!(rig.count(Cause::Reset) + rig.count(Cause::BrokenPipe), 1);
     rig.echo(&mut other);
-    assert_eq!(rig.server().owed_bytes.count(), 0);
+    assert_eq!(rig.server().unsent_bytes.count(), 0);
 }
 
 /// case S6
@@ -189,19 +189,18 @@ fn an_idle_connection_owns_no_buffer() {
 
 #[test]
 fn a_reply_and_a_discard_answer_each_chunk_as_asked() {
-    let mut rig =
-        Rig::tcp(Options { answer: Answer::Text((*b"pong").into()), ..Options::default() });
+    let mut rig = Rig::tcp(Options { reply: Reply::Text((*b"pong").into()), ..Options::default() });
     let mut client = rig.client();
     for length in [1, 100] {
         client.write_all(&vec![0; length]).unwrap();
-        let sent = rig.counters().tallies_bytes_out();
-        rig.turn_until("a reply", |rig| rig.counters().tallies_bytes_out() == sent + 4);
+        let sent = rig.counters().bytes_out();
+        rig.turn_until("a reply", |rig| rig.counters().bytes_out() == sent + 4);
         let mut answer = [0; 4];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"pong");
     }
 
-    let mut rig = Rig::tcp(Options { answer: Answer::Nothing, ..Options::default() });
+    let mut rig = Rig::tcp(Options { reply: Reply::Nothing, ..Options::default() });
     let mut client = rig.client();
     client.write_all(&[0; 1000]).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const HELD_ANSWERS_PER_PEER_MAX: usize = 64;
+const HELD_REPLIES_PER_PEER_MAX: usize = 64;
 const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// A peer bound to a socket file of this name.
@@ -45,7 +45,7 @@ fn a_peer_without_room_holds_up_no_other_and_gets_its_answers_in_order() {
     let mut scene = scene(&datagrams);
     run(&mut scene);
     assert_eq!(scene.sent(), ["b", "d"]);
-    assert_eq!((scene.mover.held(), scene.tally.count(Cause::Held)), (3, 3));
+    assert_eq!((scene.mover.held(), scene.counters.count(Cause::Held)), (3, 3));
 
     let attempts = scene.batch.attempts;
     run(&mut scene);
@@ -61,15 +61,15 @@ fn a_peer_without_room_holds_up_no_other_and_gets_its_answers_in_order() {
 #[test]
 fn no_more_is_held_for_a_peer_than_the_bound_and_the_rest_is_counted() {
     let numbers: Vec<_> =
-        (0..HELD_ANSWERS_PER_PEER_MAX + 6).map(|number| number.to_string()).collect();
+        (0..HELD_REPLIES_PER_PEER_MAX + 6).map(|number| number.to_string()).collect();
     let datagrams: Vec<_> = numbers.iter().map(|number| ("deaf", number.as_str())).collect();
     let mut scene = scene(&datagrams);
     run(&mut scene);
-    assert_eq!(scene.mover.held(), HELD_ANSWERS_PER_PEER_MAX);
-    assert_eq!(scene.tally.count(Cause::AnswerBacklogFull), 6);
+    assert_eq!(scene.mover.held(), HELD_REPLIES_PER_PEER_MAX);
+    assert_eq!(scene.counters.count(Cause::AnswerBacklogFull), 6);
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);
-    assert_eq!(scene.sent(), numbers[..HELD_ANSWERS_PER_PEER_MAX], "the oldest are kept, in order");
+    assert_eq!(scene.sent(), numbers[..HELD_REPLIES_PER_PEER_MAX], "the oldest are kept, in order");
 }
 
 /// case X3: each peer is within its own bound, and still there is one for all of them.
@@ -82,7 +82,7 @@ fn peers_without_room_are_bounded_in_number_and_in_bytes() {
         arrive(&mut scene, &[(name, "a")]);
     }
     run(&mut scene);
-    let dropped = scene.tally.count(Cause::AnswerBacklogFull);
+    let dropped = scene.counters.count(Cause::AnswerBacklogFull);
     assert!(scene.mover.held() <= 256, "{} are held", scene.mover.held());
     assert_eq!(scene.mover.held() as u64 + dropped, 1000);
 
@@ -92,7 +92,7 @@ fn peers_without_room_are_bounded_in_number_and_in_bytes() {
     arrive(&mut scene, &datagrams);
     run(&mut scene);
     assert_eq!(scene.mover.held(), 2, "a peer's share of the bytes");
-    assert_eq!(scene.tally.count(Cause::AnswerBacklogFull), 40 - 2);
+    assert_eq!(scene.counters.count(Cause::AnswerBacklogFull), 40 - 2);
     // What has gone gives its bytes back to the bound.
     scene.batch.rooms.insert(peer("deaf"), 1);
     run_at_retry(&mut scene);
@@ -193,7 +193,7 @@ fn what_a_peer_does_not_take_for_the_stall_timeout_is_dropped_and_counted() {
         run_at_retry(&mut scene);
     }
     assert!(scene.now >= progressed_at + scene.stall_timeout, "measured from the last progress");
-    assert_eq!((scene.sent(), scene.tally.count(Cause::AnswerStalled)), (vec!["a"], 3));
+    assert_eq!((scene.sent(), scene.counters.count(Cause::AnswerStalled)), (vec!["a"], 3));
     assert_eq!(scene.mover.retry_at(), None);
 }
 
@@ -205,13 +205,13 @@ fn answers_to_a_receiver_that_is_gone_are_counted_and_the_others_go() {
         scene.batch.outcomes.push_back(Outcome::Fails(number));
         run(&mut scene);
         assert_eq!((scene.sent(), scene.mover.held()), (vec!["b"], 2));
-        assert_eq!(scene.tally.count(Cause::AnswerRefused), 1);
+        assert_eq!(scene.counters.count(Cause::AnswerRefused), 1);
         // One that is waited for can go away too.
         scene.batch.outcomes.extend([Outcome::Fails(libc::EINTR), Outcome::Fails(number)]);
         scene.batch.rooms.clear();
         run_at_retry(&mut scene);
         assert_eq!((scene.sent(), scene.mover.held()), (vec!["b", "d"], 0));
-        assert_eq!(scene.tally.count(Cause::AnswerRefused), 2);
+        assert_eq!(scene.counters.count(Cause::AnswerRefused), 2);
     }
 }
 
@@ -236,7 +236,7 @@ fn without_memory_an_answer_that_would_wait_is_dropped_and_counted() {
     scene.batch.has_no_memory = true;
     run(&mut scene);
     assert_eq!(scene.sent(), ["b"]);
-    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.tally.count(cause));
+    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held(), scene.mover.retry_at()), ([2, 0], 0, None));
 
     scene.batch.has_no_memory = false;
@@ -255,7 +255,7 @@ fn without_memory_an_answer_that_would_wait_behind_others_is_dropped_and_counted
     scene.batch.has_no_memory = true;
     arrive(&mut scene, &[("deaf", "b")]);
     run(&mut scene);
-    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.tally.count(cause));
+    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held()), ([1, 1], 1));
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);

@@ -43,7 +43,7 @@ fn ask(scene: &mut Scene, number: usize, bytes: &[u8]) {
     let mut slices = 0;
     while number >= DEAF && !scene.batch.sent[before..].contains(&answer) {
         slices += 1;
-        assert!(slices < SLICES_MAX, "no answer: {:?}", scene.tally);
+        assert!(slices < SLICES_MAX, "no answer: {:?}", scene.counters);
         scene.now = scene.mover.retry_at().expect("what is held is tried again");
         run(scene);
     }
@@ -98,7 +98,7 @@ fn a_peer_without_room_is_given_up_at_the_stall_timeout_in_a_crowd() {
         scene.now = at;
         run(&mut scene);
     }
-    assert_eq!((scene.mover.held(), scene.tally.count(Cause::AnswerStalled)), (0, 1));
+    assert_eq!((scene.mover.held(), scene.counters.count(Cause::AnswerStalled)), (0, 1));
     // It is served once there is room.
     scene.batch.rooms.clear();
     ask(&mut scene, reader, b"later");
@@ -116,7 +116,7 @@ fn the_deaf_are_heard_again_once_they_read() {
         scene.now = at;
         run(&mut scene);
     }
-    assert!(scene.tally.count(Cause::AnswerStalled) > 0, "{:?}", scene.tally);
+    assert!(scene.counters.count(Cause::AnswerStalled) > 0, "{:?}", scene.counters);
     assert_eq!(scene.mover.held(), 0);
     let sent = scene.batch.sent.len();
     ask(&mut scene, 0, b"unheard");

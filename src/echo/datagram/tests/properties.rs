@@ -129,20 +129,20 @@ impl Driver {
 
     /// After every slice: what was received was answered, or dropped for a cause, or is held.
     fn check_counters(&self) {
-        let Scene { mover, batch, tally, .. } = &self.scene;
-        let (traffic, sent) = (&tally.traffic, &batch.sent);
+        let Scene { mover, batch, counters, .. } = &self.scene;
+        let (traffic, sent) = (&counters.traffic, &batch.sent);
         assert_eq!(traffic.messages_out, sent.len() as u64);
         let bytes_out: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
         assert_eq!(traffic.bytes_out, bytes_out as u64);
         let is_drop =
             |cause| !matches!(cause, Cause::Held | Cause::ReceiveFailed | Cause::TrainRefused);
         let causes = Cause::ALL.iter().filter(|(cause, _)| is_drop(*cause));
-        let dropped: u64 = causes.map(|(cause, _)| tally.count(*cause)).sum();
+        let dropped: u64 = causes.map(|(cause, _)| counters.count(*cause)).sum();
         let settled = sent.len() as u64 + dropped + mover.held() as u64;
         if self.scene.answers {
-            assert_eq!(settled, traffic.messages_in, "{tally:?}");
+            assert_eq!(settled, traffic.messages_in, "{counters:?}");
         } else {
-            assert!(sent.is_empty() && settled == tally.count(Cause::Truncated), "{tally:?}");
+            assert!(sent.is_empty() && settled == counters.count(Cause::Truncated), "{counters:?}");
         }
     }
 
@@ -161,10 +161,10 @@ impl Driver {
     }
 
     fn check(&self) {
-        let Scene { mover, batch, tally, .. } = &self.scene;
+        let Scene { mover, batch, counters, .. } = &self.scene;
         assert_eq!(mover.held(), 0);
         assert!(batch.arrivals.is_empty());
-        assert_eq!(tally.traffic.messages_in, self.arrivals as u64);
+        assert_eq!(counters.traffic.messages_in, self.arrivals as u64);
         for (port, received) in (0..).zip(&self.received) {
             let mut rest = received.iter();
             for (_, answer) in batch.sent.iter().filter(|(peer, _)| *peer == udp(port)) {

@@ -222,7 +222,7 @@ impl Batch for Script {
     }
 
     fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, trains: TrainLimit) {
-        assert_eq!(to, None, "scripts run without ways");
+        assert_eq!(to, None, "scripts run without reply_paths");
         assert!(!self.members.iter().flatten().any(|queued| *queued == index), "answered twice");
         self.queued += self.message(index).count();
         let Incoming { peer, bytes, segment_bytes, .. } = &self.received[index];
@@ -300,7 +300,7 @@ pub(super) struct Scene {
     pub(super) receive_limit: usize,
     pub(super) answers: bool,
     pub(super) stall_timeout: Duration,
-    pub(super) tally: Tally,
+    pub(super) counters: TransportCounters,
     pub(super) now: Instant,
     pub(super) heard: Vec<String>,
 }
@@ -328,7 +328,7 @@ impl Scene {
             receive_limit: usize::MAX,
             answers: true,
             stall_timeout: Duration::from_secs(30),
-            tally: Tally::default(),
+            counters: TransportCounters::default(),
             now: Instant::now(),
             heard: Vec::new(),
         }
@@ -337,12 +337,12 @@ impl Scene {
     pub(super) fn slice(&mut self) -> Next {
         let mut work = PacketWork {
             limited_reply_bytes: None,
-            ways: None,
+            reply_paths: None,
             receive_limit: self.receive_limit,
             answers: self.answers,
             guard: None,
             stall_timeout: self.stall_timeout,
-            tally: &mut self.tally,
+            counters: &mut self.counters,
             now: self.now,
         };
         let heard = &mut self.heard;

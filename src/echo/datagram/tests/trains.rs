@@ -15,7 +15,7 @@ fn a_train_is_one_send_and_counts_as_its_datagrams() {
     let mut scene = of_trains(&[b"aa", b"bb", b"cc"]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.batch.attempts), (vec!["aa", "bb", "cc"], 1));
-    let traffic = scene.tally.traffic;
+    let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 6));
     assert_eq!(scene.mover.trains, TrainLimit::ANY);
 }
@@ -37,8 +37,8 @@ fn a_train_that_is_refused_leaves_one_by_one_and_is_the_last_of_its_length() {
         assert_eq!(scene.slice(), Next::Wait);
         assert_eq!(scene.sent(), [&a, &b, &c, "d"], "error {number}");
         assert_eq!(scene.mover.trains, trains, "error {number}");
-        assert_eq!(scene.tally.count(Cause::TrainRefused), 1);
-        assert_eq!(scene.tally.traffic.messages_out, 4);
+        assert_eq!(scene.counters.count(Cause::TrainRefused), 1);
+        assert_eq!(scene.counters.traffic.messages_out, 4);
         assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (0, false));
     }
 }
@@ -50,7 +50,7 @@ fn a_train_whose_datagrams_are_refused_as_well_forbids_none() {
     scene.batch.outcomes.extend([libc::EINVAL; 3].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.trains), (vec!["cc"], TrainLimit::ANY));
-    assert_eq!(scene.tally.count(Cause::AnswerUnreachable), 2);
+    assert_eq!(scene.counters.count(Cause::AnswerUnreachable), 2);
 }
 
 /// A train of this peer's, as the socket received it.
@@ -67,7 +67,7 @@ fn a_train_of_a_forbidden_length_is_taken_apart_untried() {
     scene.mover.trains = TrainLimit::up_to(1);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["d", "aa", "bb", "e"]);
-    assert_eq!((scene.batch.attempts, scene.tally.count(Cause::TrainRefused)), (4, 0));
+    assert_eq!((scene.batch.attempts, scene.counters.count(Cause::TrainRefused)), (4, 0));
     assert_eq!(scene.mover.trains, TrainLimit::up_to(1), "nothing was refused");
 }
 
@@ -81,7 +81,7 @@ fn a_train_of_a_forbidden_length_that_would_block_is_held_and_leaves_in_its_orde
     scene.batch.outcomes.extend([Outcome::Sent, WOULD_BLOCK]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 2));
-    assert_eq!(scene.tally.count(Cause::Held), 2);
+    assert_eq!(scene.counters.count(Cause::Held), 2);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["aa", "bb", "c"]);
@@ -103,7 +103,7 @@ fn what_was_taken_apart_and_would_block_is_held_in_front_of_the_rest() {
     scene.batch.outcomes.extend([Outcome::Fails(libc::EIO), Outcome::Sent, WOULD_BLOCK]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 3));
-    assert_eq!(scene.tally.count(Cause::Held), 3);
+    assert_eq!(scene.counters.count(Cause::Held), 3);
     assert!(scene.mover.wants_writable() && !scene.readiness.is_writable());
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
@@ -117,7 +117,7 @@ fn a_train_that_would_block_is_held_and_leaves_as_one() {
     let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.mover.held(), scene.tally.count(Cause::Held)), (3, 3));
+    assert_eq!((scene.mover.held(), scene.counters.count(Cause::Held)), (3, 3));
     let attempts = scene.batch.attempts;
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
@@ -144,7 +144,7 @@ fn without_memory_what_would_wait_for_the_socket_is_dropped_and_counted() {
     scene.batch.has_no_memory = true;
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Wait);
-    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.tally.count(cause));
+    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held()), ([3, 0], 0));
     assert!(!scene.mover.wants_writable(), "nothing waits for it");
 }
@@ -156,5 +156,5 @@ fn without_memory_a_train_that_is_refused_is_dropped_and_counted() {
     scene.batch.has_no_memory = true;
     scene.batch.outcomes.push_back(Outcome::Fails(libc::EIO));
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.tally.count(Cause::AnswerNoMemory), scene.sent()), (2, vec!["c"]));
+    assert_eq!((scene.counters.count(Cause::AnswerNoMemory), scene.sent()), (2, vec!["c"]));
 }

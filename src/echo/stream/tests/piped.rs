@@ -11,13 +11,13 @@ impl Scene {
     /// A stream that is in bulk already.
     fn in_bulk(inputs: &[Input], outputs: &[Output]) -> Scene {
         let mut scene = Scene::new(inputs, outputs);
-        scene.mover.phase = Phase::Echoing(Gauge::bulk());
+        scene.mover.phase = Phase::Echoing(BulkDetector::bulk());
         scene.splices = true;
         scene
     }
 
     fn is_owed_by_pipe(&self) -> bool {
-        matches!(self.mover.owed.as_deref(), Some([Owed::Piped(_)]))
+        matches!(self.mover.unsent.as_deref(), Some([Unsent::Piped(_)]))
     }
 }
 
@@ -33,7 +33,7 @@ fn full_reads_make_bulk_of_a_stream() {
     scene.splices = true;
     while scene.step() == Step::Again {}
     assert_eq!(scene.written(), "12345678".repeat(FULL_READS) + "longer than a read");
-    let traffic = scene.tally.traffic;
+    let traffic = scene.counters.traffic;
     let bytes = 8 * FULL_READS as u64 + 18;
     assert_eq!((traffic.bytes_in, traffic.bytes_out), (bytes, bytes));
     let messages = FULL_READS as u64 + 1;
@@ -66,9 +66,9 @@ fn short_splices_in_a_row_end_bulk() {
         scene.readiness.merge(Readiness::READABLE);
         while scene.step() == Step::Again {}
         let splices = number.min(SHORT_SPLICES_MAX);
-        assert_eq!(scene.tally.traffic.bytes_spliced, 3 * u64::from(splices));
+        assert_eq!(scene.counters.traffic.bytes_spliced, 3 * u64::from(splices));
     }
-    assert_eq!(scene.tally.traffic.bytes_out, 3 * 2 * u64::from(SHORT_SPLICES_MAX));
+    assert_eq!(scene.counters.traffic.bytes_out, 3 * 2 * u64::from(SHORT_SPLICES_MAX));
 }
 
 /// case S16: its messages end in a short splice each.
@@ -80,7 +80,7 @@ fn a_short_splice_among_long_ones_does_not_end_bulk() {
         scene.readiness.merge(Readiness::READABLE);
         while scene.step() == Step::Again {}
     }
-    assert_eq!(scene.tally.traffic.bytes_spliced, 10 * 22);
+    assert_eq!(scene.counters.traffic.bytes_spliced, 10 * 22);
 }
 
 /// cases S16, S1, S2
@@ -89,7 +89,7 @@ fn what_a_short_splice_left_stays_in_the_pipe_and_reading_stops_until_it_is_paid
     let mut scene = Scene::in_bulk(&[LONG, Bytes(b"next")], &[Takes(3), WOULD_BLOCK]);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "lon");
-    assert!(scene.is_owed_by_pipe() && scene.mover.owes());
+    assert!(scene.is_owed_by_pipe() && scene.mover.has_unsent());
     assert!(scene.readiness.is_readable() && !scene.readiness.is_writable());
     let splices = scene.stream.splices;
     for _ in 0..10 {
@@ -103,11 +103,11 @@ fn what_a_short_splice_left_stays_in_the_pipe_and_reading_stops_until_it_is_paid
     scene.stream.outputs.extend([Takes(4), WOULD_BLOCK]);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!((scene.written(), scene.mover.owes()), ("longer ", true));
+    assert_eq!((scene.written(), scene.mover.has_unsent()), ("longer ", true));
     assert_eq!(scene.mover.quiet_for(start.after(Duration::from_secs(5))), Duration::from_secs(4));
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!((scene.written(), scene.mover.owes()), ("longer than a readnext", false));
+    assert_eq!((scene.written(), scene.mover.has_unsent()), ("longer than a readnext", false));
 }
 
 /// cases S16, S3, S4, S5
@@ -154,8 +154,8 @@ fn an_interrupted_splice_is_made_good_in_the_same_slice() {
     let inputs = [Input::Fails(libc::EINTR), Bytes(b"12345678"), LONG];
     let mut scene = Scene::in_bulk(&inputs, &[Takes(8), interrupted, Takes(2), interrupted]);
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!((scene.written(), scene.mover.owes()), ("12345678longer than a read", false));
-    assert_eq!(scene.tally.traffic.bytes_spliced, 18);
+    assert_eq!((scene.written(), scene.mover.has_unsent()), ("12345678longer than a read", false));
+    assert_eq!(scene.counters.traffic.bytes_spliced, 18);
 }
 
 /// cases S16, S8: it would mean that the pipe holds less than is known of it.
@@ -192,7 +192,7 @@ fn bulk_that_this_side_ends_is_paid_in_full_first() {
     scene.mover.finish();
     assert_eq!(scene.step(), Step::Wait, "FIN would overtake the rest");
     scene.readiness.merge(Readiness::WRITABLE);
-    assert_eq!(scene.step(), Step::Paid);
+    assert_eq!(scene.step(), Step::Flushed);
     assert_eq!(scene.written(), "longer than a read");
     scene.mover.linger();
     let splices = scene.stream.splices;
@@ -206,7 +206,7 @@ fn bulk_that_this_side_ends_is_paid_in_full_first() {
 fn endless_bulk_ends_the_slice() {
     let mut scene = Scene::in_bulk(&[LONG; 100], &[]);
     assert_eq!(scene.step(), Step::Again);
-    assert_eq!(scene.tally.traffic.messages_in, READS_PER_SLICE as u64);
+    assert_eq!(scene.counters.traffic.messages_in, READS_PER_SLICE as u64);
 }
 
 /// case S16: before anything is in a pipe, and when bytes are.
@@ -220,11 +220,11 @@ fn a_stream_that_cannot_be_spliced_is_copied_for_good_with_what_the_pipe_held() 
         let mut scene = Scene::in_bulk(&[LONG, LONG], &[Takes(3), Output::Fails(number)]);
         scene.stream.outputs.extend([Takes(4), WOULD_BLOCK]);
         assert_eq!(scene.step(), Step::Wait);
-        assert!(scene.mover.owes() && !scene.is_owed_by_pipe());
+        assert!(scene.mover.has_unsent() && !scene.is_owed_by_pipe());
         scene.readiness.merge(Readiness::WRITABLE);
         while scene.step() == Step::Again {}
         assert_eq!(scene.written(), "longer than a readlonger than a read");
-        assert_eq!((scene.stream.splices, scene.tally.traffic.bytes_spliced), (3, 3));
+        assert_eq!((scene.stream.splices, scene.counters.traffic.bytes_spliced), (3, 3));
         assert!(scene.pipes.lend().is_none());
     }
 }
@@ -245,7 +245,7 @@ fn bulk_without_a_pipe_is_copied() {
     scene.stream.inputs.push_back(LONG);
     scene.readiness.merge(Readiness::READABLE);
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!(scene.tally.traffic.bytes_spliced, 18);
+    assert_eq!(scene.counters.traffic.bytes_spliced, 18);
 }
 
 /// case S16: it goes back the moment it is empty.
@@ -255,7 +255,7 @@ fn a_pipe_is_held_only_while_it_holds_bytes() {
     let mut others: Vec<Pipe> = std::iter::from_fn(|| scene.pipes.lend()).collect();
     scene.pipes.give_back(others.pop().unwrap());
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!(scene.tally.traffic.bytes_spliced, 18);
+    assert_eq!(scene.counters.traffic.bytes_spliced, 18);
     let pipe = scene.pipes.lend().unwrap();
     assert!(scene.pipes.lend().is_none());
 

@@ -15,13 +15,13 @@ fn run(model: &mut Model) -> io::Result<bool> {
     let now = Moment::default();
     let mut mover = ByteMover::new(now);
     if model.starts_in_bulk {
-        mover.phase = Phase::Echoing(Gauge::bulk());
+        mover.phase = Phase::Echoing(BulkDetector::bulk());
     }
     let (mut pipes, splices) = (PipePool::new(true), model.splices);
-    let (mut readiness, mut tally) = (Readiness::NONE, Tally::default());
-    let answer = model.answer.clone();
-    let all_bytes = if model.is_owed_too_much { OWED_BYTES_MAX } else { 0 };
-    let owed_bytes = OwedBytes::of(all_bytes);
+    let (mut readiness, mut counters) = (Readiness::NONE, TransportCounters::default());
+    let reply = model.reply.clone();
+    let all_bytes = if model.is_owed_too_much { UNSENT_BYTES_MAX } else { 0 };
+    let unsent_bytes = UnsentBytes::of(all_bytes);
     let mut heard = Vec::new();
     let mut scratch = vec![0; model.scratch_bytes];
     let mut is_due = false;
@@ -43,33 +43,33 @@ fn run(model: &mut Model) -> io::Result<bool> {
             scratch: &mut scratch,
             pipes: &mut pipes,
             splices,
-            answer: &answer,
-            owed_bytes: &owed_bytes,
-            tally: &mut tally,
+            reply: &reply,
+            unsent_bytes: &unsent_bytes,
+            counters: &mut counters,
             now,
         };
         let on_message = |_: &Model, bytes: &[u8]| heard.extend_from_slice(bytes);
         let step = mover.advance(model, &mut readiness, &mut work, on_message);
-        check_counters(model, &tally, &heard);
+        check_counters(model, &counters, &heard);
         let step = step?;
-        let owed = match mover.owed.as_deref() {
+        let unsent = match mover.unsent.as_deref() {
             None => 0,
             // What a pipe has held, if it was refused, may be more than a read.
-            Some([owed]) => owed.unsent_bytes(&answer).unwrap_or(model.in_pipe),
+            Some([unsent]) => unsent.unsent_bytes(&reply).unwrap_or(model.in_pipe),
         };
-        let by_itself = owed_bytes.count() - all_bytes;
+        let by_itself = unsent_bytes.count() - all_bytes;
         assert!(splices || !model.is_owed_too_much || by_itself == 0, "{by_itself} bytes are kept");
-        let owed_max = if let Answer::Text(text) = &answer { text.len() } else { scratch.len() };
-        assert!(splices || owed <= owed_max, "{owed} bytes are owed");
-        assert!(model.lingers || model.output.len() + owed == model.due);
+        let unsent_max = if let Reply::Text(text) = &reply { text.len() } else { scratch.len() };
+        assert!(splices || unsent <= unsent_max, "{unsent} bytes are owed");
+        assert!(model.lingers || model.output.len() + unsent == model.due);
         is_due = match step {
             Step::Again => true,
             Step::Wait => {
                 let has_seen_the_end = has_seen_the_end(model, &mover, readiness);
-                assert!(has_seen_the_end, "waits with {readiness:?}, owing {owed}");
+                assert!(has_seen_the_end, "waits with {readiness:?}, owing {unsent}");
                 false
             }
-            Step::Paid => {
+            Step::Flushed => {
                 assert!(!model.lingers, "paid twice");
                 assert_eq!(model.output.len(), model.due);
                 model.lingers = true;
@@ -84,7 +84,7 @@ fn run(model: &mut Model) -> io::Result<bool> {
 /// Whether the mover was told that it cannot go on before an event.
 fn has_seen_the_end(model: &Model, mover: &ByteMover, readiness: Readiness) -> bool {
     let waits_for_room = !readiness.is_writable();
-    if mover.owes() {
+    if mover.has_unsent() {
         return waits_for_room;
     }
     // What may not be owed is not read before there is room for it.
@@ -92,8 +92,8 @@ fn has_seen_the_end(model: &Model, mover: &ByteMover, readiness: Readiness) -> b
 }
 
 /// What is counted is what has come and what has gone, also where a stream has failed.
-fn check_counters(model: &Model, tally: &Tally, heard: &[u8]) {
-    let traffic = &tally.traffic;
+fn check_counters(model: &Model, counters: &TransportCounters, heard: &[u8]) {
+    let traffic = &counters.traffic;
     assert_eq!(traffic.bytes_in, (model.consumed - model.discarded) as u64);
     assert_eq!(traffic.bytes_out, model.output.len() as u64);
     assert!(traffic.bytes_spliced <= traffic.bytes_out);
@@ -172,9 +172,9 @@ proptest! {
     ) {
         // What is seen is not spliced.
         (model.splices, model.starts_in_bulk) = (false, false);
-        model.answer = match &text[..] {
-            [] => Answer::Nothing,
-            text => Answer::Text(text.into()),
+        model.reply = match &text[..] {
+            [] => Reply::Nothing,
+            text => Reply::Text(text.into()),
         };
         // Room for the longest text as often as bytes can come one by one.
         model.happenings.extend(vec![Happening::Room(4_000); 30]);

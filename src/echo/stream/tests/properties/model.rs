@@ -60,7 +60,7 @@ pub(super) struct Model {
     pub(super) discarded: usize,
     /// Bytes of the answers to what was taken in.
     pub(super) due: usize,
-    pub(super) answer: Answer,
+    pub(super) reply: Reply,
     /// What a call has failed with.
     pub(super) failure: Option<i32>,
     pub(super) output: Vec<u8>,
@@ -155,11 +155,11 @@ impl Model {
     fn take(&mut self, count: usize) {
         self.consumed += count;
         self.mark = self.mark.and_then(|bytes| bytes.checked_sub(count));
-        self.due += match &self.answer {
+        self.due += match &self.reply {
             _ if self.lingers => 0,
-            Answer::Echo => count,
-            Answer::Text(text) => text.len(),
-            Answer::Nothing => 0,
+            Reply::Echo => count,
+            Reply::Text(text) => text.len(),
+            Reply::Nothing => 0,
         };
         self.discarded += if self.lingers { count } else { 0 };
     }
@@ -173,7 +173,7 @@ impl Read for Model {
         if !self.lingers {
             assert_eq!(self.output.len(), self.due, "a stream that owes does not read");
         }
-        let is_echo = matches!(self.answer, Answer::Echo);
+        let is_echo = matches!(self.reply, Reply::Echo);
         assert!(self.lingers || !is_echo || !self.is_owed_too_much, "it may be owed nothing");
         self.quirk(true)?;
         let before_mark = self.mark.filter(|bytes| *bytes > 0).unwrap_or(usize::MAX);
@@ -359,7 +359,7 @@ pub(super) fn model(end: impl Strategy<Value = Option<Happening>>) -> impl Strat
             consumed: 0,
             discarded: 0,
             due: 0,
-            answer: Answer::Echo,
+            reply: Reply::Echo,
             failure: None,
             output: Vec::new(),
             scratch_bytes,
