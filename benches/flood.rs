@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resound::echo::{Options, Server};
-use resound::reactor::Reactor;
+use resound::echo::{Options, Server, Service};
 
 const PING_PONG_PEERS: usize = 63;
 const ROUND_TRIPS: usize = 200_000;
@@ -84,11 +83,9 @@ fn main() {
     let smoke = std::env::args().any(|argument| argument == "--test");
     let count = if smoke { ROUND_TRIPS_SMOKE } else { ROUND_TRIPS };
 
-    let mut reactor = Reactor::new().unwrap();
-    let mut server = Server::new(Options::default());
-    let bound = server.listen(&mut reactor, &"tcp://127.0.0.1:0".parse().unwrap()).unwrap();
-    let (addr, stop) = (bound.addrs[0], reactor.handle());
-    let loop_thread = thread::spawn(move || reactor.run(&mut server).unwrap());
+    let server = Server::new(Options::default());
+    let service = Service::start(server, &["tcp://127.0.0.1:0".parse().unwrap()]).unwrap();
+    let addr = service.bound()[0].addrs[0];
 
     report("alone", round_trips_ns(addr, count));
     let (stopped, bytes_echoed) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -100,6 +97,5 @@ fn main() {
         println!("the flood's echo       {:.0} MB/s meanwhile", rate / 1e6);
         stopped.store(true, Ordering::Relaxed);
     });
-    stop.stop();
-    loop_thread.join().unwrap();
+    service.stop().unwrap();
 }

@@ -6,12 +6,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use resound::echo::{Options, Request, Server};
+use resound::echo::{Options, Server, Service};
 use resound::endpoint::Transport;
-use resound::reactor::{Handle, Reactor};
 
 /// A lost datagram or a lock-up must end the bench, not hang it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,19 +27,16 @@ const IN_FLIGHT_MESSAGES: usize = 64;
 ///   of 1 KiB 144 KiB and 8 of 16 KiB 162 KiB, with the system's overhead.
 /// - A Unix datagram server's queue takes 11 (`net.unix.max_dgram_qlen` and one) besides, and puts
 ///   a client that fills it to sleep until there is room. That does no harm: the server always
-///   reads, for its answers to connected clients are bound by its send buffer alone, of which they
-///   use less than the half that makes a crowd.
+///   reads, because only its send buffer bounds replies to connected clients. They use less than
+///   the half that puts the buffer under pressure.
 const IN_FLIGHT_BYTES: usize = 128 << 10;
 
 /// An echo server with one endpoint, on a thread and a CPU of its own. Dropping it ends both.
 pub(crate) struct Embedded {
     transport: Transport,
-    stop: Handle<Request>,
-    thread: Option<JoinHandle<()>>,
+    service: Service,
     /// Where the sockets of Unix transports are.
     folder: tempfile::TempDir,
-    /// Of the IP transports.
-    addr: Option<SocketAddr>,
 }
 
 impl Embedded {
@@ -55,17 +50,17 @@ impl Embedded {
                 format!("{name}:{}", folder.path().join("server").display())
             }
         };
-        let mut reactor = Reactor::new().unwrap();
-        let mut server = Server::new(Options::default());
-        let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
-        let addr = bound.addrs.first().copied();
-        let stop = reactor.handle();
         cpus::pin(cpus::CLIENT);
-        let thread = std::thread::spawn(move || {
-            cpus::pin(cpus::SERVER);
-            reactor.run(&mut server).unwrap();
-        });
-        Embedded { transport, stop, thread: Some(thread), folder, addr }
+        let server = Server::new(Options::default());
+        let endpoints = [endpoint.parse().unwrap()];
+        let pin = || cpus::pin(cpus::SERVER);
+        let service = Service::start_with(server, &endpoints, pin).unwrap();
+        Embedded { transport, service, folder }
+    }
+
+    /// Of an IP transport.
+    fn addr(&self) -> SocketAddr {
+        self.service.bound()[0].addrs[0]
     }
 
     fn path(&self) -> PathBuf {
@@ -75,7 +70,7 @@ impl Embedded {
     fn connect(&self, number: usize) -> Box<dyn Peer> {
         match self.transport {
             Transport::Tcp => {
-                let stream = TcpStream::connect(self.addr.unwrap()).unwrap();
+                let stream = TcpStream::connect(self.addr()).unwrap();
                 stream.set_nodelay(true).unwrap();
                 stream.set_read_timeout(Some(TIMEOUT)).unwrap();
                 stream.set_write_timeout(Some(TIMEOUT)).unwrap();
@@ -89,7 +84,7 @@ impl Embedded {
             }
             Transport::Udp => {
                 let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-                socket.connect(self.addr.unwrap()).unwrap();
+                socket.connect(self.addr()).unwrap();
                 socket.set_read_timeout(Some(TIMEOUT)).unwrap();
                 Box::new(socket)
             }
@@ -101,15 +96,6 @@ impl Embedded {
                 socket.set_write_timeout(Some(TIMEOUT)).unwrap();
                 Box::new(socket)
             }
-        }
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
         }
     }
 }

@@ -48,9 +48,11 @@ mod options;
 mod permits;
 mod reply_paths;
 mod request;
+mod service;
 mod source;
 mod stage;
 mod stream;
+mod timeouts;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -66,6 +68,7 @@ pub use self::observer::{Notice, Observer, Severity};
 pub use self::options::{Options, Reply};
 pub use self::reply_paths::REPLY_PATH_DESCRIPTORS_MAX;
 pub use self::request::{OnSnapshot, Request, Snapshot};
+pub use self::service::Service;
 pub use self::source::Source;
 
 use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
@@ -76,8 +79,9 @@ use self::observer::notice_losses;
 use self::permits::Permits;
 use self::reply_paths::ReplyPaths;
 use self::source::{Connection, Kind, Packets};
-use self::stage::Life;
+use self::stage::{Endpoints, Stage};
 use self::stream::{ByteMover, UnsentBytes};
+use self::timeouts::Timeouts;
 use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
@@ -91,6 +95,8 @@ pub struct Server<O: Observer = ()> {
     options: Options,
     observer: O,
     counters: Counters,
+    /// The counters as of the last losses that the observer was told of.
+    noticed: Counters,
     /// Holds one read of one stream, from the read to the write that follows it.
     scratch: Box<[u8]>,
     /// For streams in bulk.
@@ -108,7 +114,13 @@ pub struct Server<O: Observer = ()> {
     permits: Permits,
     /// Listeners that wait for a permit, in turn.
     waiting: VecDeque<Key>,
-    life: Life,
+    /// Those that are open.
+    endpoints: Endpoints,
+    stage: Stage,
+    timeouts: Timeouts,
+    report_at: Option<Instant>,
+    /// When the stage, the timeouts or the report have something to do, at the earliest.
+    due_at: Option<Instant>,
 }
 
 impl Server {
@@ -122,8 +134,14 @@ impl<O: Observer> Server<O> {
     /// A server with no endpoint yet that tells `observer` what happens.
     pub fn with_observer(options: Options, observer: O) -> Server<O> {
         let limits = Limits::new(&options);
+        let now = Instant::now();
+        let report_at = options.report_interval.map(|interval| now + interval);
         let mut server = Server {
-            life: Life::new(&options),
+            endpoints: Endpoints::default(),
+            stage: Stage::Serving,
+            timeouts: Timeouts::new(&options, now),
+            report_at,
+            due_at: report_at,
             guard: Guard::new(&options.access, options.loop_guard),
             reply_paths: options.loop_guard.then(ReplyPaths::default),
             permits: limits.permits.clone(),
@@ -132,6 +150,7 @@ impl<O: Observer> Server<O> {
             options,
             observer,
             counters: Counters::default(),
+            noticed: Counters::default(),
             scratch: vec![0; SCRATCH_BYTES].into(),
             udp_batch: None,
             unix_batch: None,
@@ -149,7 +168,7 @@ impl<O: Observer> Server<O> {
 
     /// What it has counted, together with these counts of its loop, for requests after its end.
     pub fn snapshot(&self, counts: &LoopCounts) -> Snapshot {
-        let is_draining = self.life.is_draining();
+        let is_draining = self.stage.is_draining();
         Snapshot { counters: self.counters, counts: *counts, is_draining }
     }
 
@@ -175,29 +194,37 @@ impl<O: Observer> Server<O> {
         &mut self.observer
     }
 
+    /// Tells of connections that were turned away and of datagrams that were lost, if any.
+    fn notice_losses(&mut self, transport: Transport) {
+        let (noticed, counters) = (&mut self.noticed[transport], &self.counters[transport]);
+        if noticed.happened() != counters.happened() {
+            notice_losses(&mut self.observer, transport, noticed, counters);
+            *noticed = *counters;
+        }
+    }
+
     fn listener_ready(
         &mut self,
         listener: &Listener,
         readiness: &mut Readiness,
         context: &mut SourceContext<'_, Source>,
     ) -> Next {
-        if !self.life.takes_more() || self.life.is_finishing() {
+        if !self.stage.takes_more() || self.stage.is_finishing() {
             return Next::Close;
         }
         // In a drain what is queued is taken, be its event here or still to come.
-        if !readiness.is_readable() && !self.life.is_draining() {
+        if !readiness.is_readable() && !self.stage.is_draining() {
             return Next::Wait;
         }
         let transport = listener.transport();
         let now = context.now();
-        let accepted_at = self.life.watch(now);
+        let accepted_at = self.watch(now);
         let mut accepted = 0;
         let on_stream = |stream, client| {
             accepted += 1;
             let connection = Connection { stream, mover: ByteMover::new(accepted_at), client };
             context.insert(Source(Kind::Connection(connection)));
         };
-        let before = self.counters[transport];
         let mut work = AcceptWork {
             accepts_max: if self.options.one_off { 1 } else { ACCEPTS_PER_SLICE },
             permits: &self.permits,
@@ -206,13 +233,13 @@ impl<O: Observer> Server<O> {
             counters: &mut self.counters[transport],
         };
         let outcome = accept_slice(listener, readiness, &mut work, on_stream);
-        notice_losses(&mut self.observer, transport, &before, &self.counters[transport]);
+        self.notice_losses(transport);
         self.counters.connections_open += accepted;
         if accepted > 0 {
             self.observer.notice(&Notice::Accepted { transport, times: accepted });
         }
         if self.options.one_off && accepted > 0 {
-            self.life.take_one_off();
+            self.take_one_off(context);
             return Next::Close;
         }
         match outcome {
@@ -231,7 +258,7 @@ impl<O: Observer> Server<O> {
         }
         self.stop_waiting(context.key());
         self.wake_waiting(context);
-        if self.life.is_draining() { Next::Close } else { Next::Wait }
+        if self.stage.is_draining() { Next::Close } else { Next::Wait }
     }
 
     fn packets_ready(
@@ -247,18 +274,24 @@ impl<O: Observer> Server<O> {
             _ => &mut self.unix_batch,
         };
         let Some(batch) = batch else { return Next::Close };
-        if self.life.is_draining() {
+        if self.stage.is_draining() {
             // What is queued is answered, be its event here or still to come.
             readiness.merge(Readiness::READABLE);
         }
-        let before = self.counters[transport];
-        let receive_limit = match (self.life.takes_more(), self.options.one_off) {
+        // One by one: a datagram that is turned away is not the one that the server waits for.
+        let served =
+            |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
+        let served_before = self.options.one_off.then(|| served(&self.counters[transport]));
+        let receive_limit = match (self.stage.takes_more(), self.options.one_off) {
             (false, _) => 0,
             (true, true) => 1,
             (true, false) => usize::MAX,
         };
-        let may_judge = self.life.may_judge(context.now());
-        let stall_timeout = if may_judge { self.options.stall_timeout } else { Duration::MAX };
+        let stall_timeout = if self.timeouts.may_judge(context.now()) {
+            self.options.stall_timeout
+        } else {
+            Duration::MAX
+        };
         let mut work = PacketWork {
             receive_limit,
             answers: self.options.reply != Reply::Nothing,
@@ -288,17 +321,13 @@ impl<O: Observer> Server<O> {
         if let Some(at) = mover.retry_at() {
             context.wake_at(context.key(), at);
         }
-        let after = &self.counters[transport];
-        notice_losses(&mut self.observer, transport, &before, after);
-        // One by one: whoever is turned away is not the one that it waits for.
-        let served =
-            |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
-        if self.options.one_off && served(after) > served(&before) {
-            self.life.take_one_off();
+        self.notice_losses(transport);
+        if served_before.is_some_and(|before| served(&self.counters[transport]) > before) {
+            self.take_one_off(context);
         }
-        let one_off_over = !self.life.takes_more() && mover.held() == 0;
+        let one_off_over = !self.stage.takes_more() && mover.held() == 0;
         let has_answered_all = next == Next::Wait && mover.held() == 0;
-        let drained = self.life.is_draining() && has_answered_all && self.ends_datagrams(context);
+        let drained = self.stage.is_draining() && has_answered_all && self.ends_datagrams(context);
         if drained || one_off_over { Next::Close } else { next }
     }
 }
@@ -340,18 +369,19 @@ impl<O: Observer> Handler for Server<O> {
                 if !self.permits.others_wait(!self.waiting.is_empty()) {
                     self.wake_waiting(context);
                 }
-                self.note_stream_closed();
+                self.stream_closed(context);
             }
             Kind::Packets(packets) => {
                 packets.count_last_overflow(&mut self.counters[transport]);
-                self.life.endpoint_closed();
+                self.noticed[transport] = self.counters[transport];
+                self.endpoint_closed(transport, context.key());
             }
             Kind::Listener(_) => {
-                self.life.listener_closed();
-                self.note_stream_closed();
+                self.endpoint_closed(transport, context.key());
+                self.stream_closed(context);
             }
         }
-        if self.life.is_over(self.counters.connections_open) {
+        if self.is_over() {
             context.stop();
         }
     }
@@ -361,10 +391,18 @@ impl<O: Observer> Handler for Server<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
-        let due_at = self.live_on(sources, context);
-        let timer_at = context.next_timer();
-        self.life.expect([timer_at, due_at].into_iter().flatten().min());
-        due_at
+        // Most turns have nothing due, and only tell the clock that they took place.
+        if self.due_at.is_some_and(|at| at <= context.now()) {
+            self.due_at = self.live_on(sources, context);
+        } else {
+            self.timeouts.clock.at(context.now());
+        }
+        let back_at = match (context.next_timer(), self.due_at) {
+            (Some(timer_at), Some(due_at)) => Some(timer_at.min(due_at)),
+            (timer_at, due_at) => timer_at.or(due_at),
+        };
+        self.timeouts.clock.expect(back_at);
+        self.due_at
     }
 
     fn message(

@@ -14,17 +14,15 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use resound::echo::{self, Server};
+//! use resound::echo::{self, Server, Service};
 //! use resound::endpoint::ResolvedEndpoint;
 //! use resound::load::{Generator, Options};
 //! use resound::reactor::Reactor;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut serving = Reactor::new()?;
-//! let mut server = Server::new(echo::Options::default());
-//! let addr = server.listen(&mut serving, &"tcp://127.0.0.1:0".parse()?)?.addrs[0];
-//! let stop = serving.handle();
-//! let thread = std::thread::spawn(move || serving.run(&mut server));
+//! let server = Server::new(echo::Options::default());
+//! let service = Service::start(server, &["tcp://127.0.0.1:0".parse()?])?;
+//! let addr = service.bound()[0].addrs[0];
 //!
 //! let target = ResolvedEndpoint::Tcp(addr);
 //! let options = Options { count: Some(1_000), ..Options::closed_loop(target, 4) };
@@ -34,8 +32,6 @@
 //! let report = generator.finish();
 //! assert_eq!(report.messages.received, 1_000);
 //! assert_eq!(report.latency_ns.summary.count, 1_000);
-//! # stop.stop();
-//! # thread.join().expect("the server does not panic")?;
 //! # Ok(())
 //! # }
 //! ```

@@ -14,17 +14,16 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resound::echo::{Cause, Options, Server};
+use resound::echo::{Cause, Options, Server, Service};
 use resound::endpoint::Transport;
-use resound::reactor::Reactor;
 use signal_hook::consts::SIGPIPE;
 
-use self::wait::{WAIT_MAX, wait_until};
+use self::wait::WAIT_MAX;
 
 /// Peers that close in the middle of their echo, of each kind.
 const PEERS: usize = 50;
@@ -110,16 +109,14 @@ fn no_send_path_raises_sigpipe() {
 
     let folder = tempfile::tempdir().unwrap();
     let (stream, packets) = (folder.path().join("stream"), folder.path().join("packets"));
-    let mut reactor = Reactor::new().unwrap();
-    let mut server = Server::new(Options::default());
-    let mut listen = |endpoint: &str| {
-        server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap().addrs.first().copied()
-    };
-    let addr = listen("tcp://127.0.0.1:0").unwrap();
-    listen(&format!("unix:{}", stream.display()));
-    listen(&format!("unixgram:{}", packets.display()));
-    let stop = reactor.handle();
-    let thread = thread::spawn(move || reactor.run(&mut server).map(|()| server));
+    let endpoints = [
+        "tcp://127.0.0.1:0".to_owned(),
+        format!("unix:{}", stream.display()),
+        format!("unixgram:{}", packets.display()),
+    ];
+    let endpoints = endpoints.map(|endpoint| endpoint.parse().unwrap());
+    let service = Service::start(Server::new(Options::default()), &endpoints).unwrap();
+    let addr = service.bound()[0].addrs[0];
 
     for number in 0..PEERS {
         close_in_the_middle_of_an_echo(tcp(addr));
@@ -136,9 +133,9 @@ fn no_send_path_raises_sigpipe() {
     echo(unix(&stream));
     #[cfg(feature = "program")]
     send_to_a_peer_that_closed(&folder.path().join("closed"));
-    stop.stop();
-    wait_until("the end of the loop", || thread.is_finished());
-    let server = thread.join().unwrap().unwrap();
+    let (sender, stopped) = mpsc::channel();
+    thread::spawn(move || drop(sender.send(service.stop())));
+    let server = stopped.recv_timeout(WAIT_MAX).expect("the loop ends").unwrap();
 
     assert!(!was_raised.load(Ordering::SeqCst), "SIGPIPE was raised: {}", server.counters());
     let ended_in_writing = server.counters().total(Cause::BrokenPipe);

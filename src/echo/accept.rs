@@ -38,14 +38,15 @@ pub(super) struct SpareDescriptor {
     spare_lock: SpareLock,
 }
 
-/// Keeps servers of one process from taking the spare descriptor that one of them has given up for
-/// a moment. Clones are the same spare_lock. Passing it is two atomic operations; it is shut for the
-/// three system calls of a shed, which happens when there is no descriptor left.
+/// Serialises use of the spare descriptor among the loops of a process, so that no other loop takes
+/// the descriptor that one has given up for a moment. Clones are the same lock. To accept costs two
+/// atomic operations; the lock is exclusive for the three system calls of a shed, which happens
+/// when there is no descriptor left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpareLock(Arc<RwLock<()>>);
 
 impl SpareDescriptor {
-    /// Sheds and accepts apart from those who have this spare_lock.
+    /// Sheds and accepts under this lock from now on.
     pub(super) fn share(&mut self, spare_lock: &SpareLock) {
         self.spare_lock = spare_lock.clone();
     }

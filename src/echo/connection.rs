@@ -21,16 +21,16 @@ impl<O: Observer> Server<O> {
         readiness: &mut Readiness,
         turn_at: Instant,
     ) -> Next {
-        let now = self.life.watch(turn_at);
-        if self.life.is_finishing() {
+        let now = self.watch(turn_at);
+        if self.stage.is_finishing() {
             connection.mover.finish();
         }
-        let is_due = self.life.is_due(&connection.mover, now);
+        let is_due = self.timeouts.is_due(&connection.mover, now);
         if is_due {
             // What events have told is not enough for a verdict: a write and a read must find
             // nothing to do.
             readiness.merge(Readiness::WRITABLE);
-            if self.life.overdue(&connection.mover, now).is_some() {
+            if self.timeouts.overdue(&connection.mover, now).is_some() {
                 readiness.merge(Readiness::READABLE);
             }
         }
@@ -94,7 +94,7 @@ impl<O: Observer> Server<O> {
         {
             return None;
         }
-        let cause = self.life.overdue(mover, now)?;
+        let cause = self.timeouts.overdue(mover, now)?;
         if cause == Cause::Stalled {
             stream.reset_at_close();
         }

@@ -28,11 +28,17 @@ pub struct TransportCounters {
     /// Messages and bytes.
     pub traffic: Traffic,
     causes: [u64; Cause::ALL.len()],
+    /// The sum of `causes`: two counters of one server differ in a cause only if they differ here.
+    happened: u64,
 }
 
 impl Default for TransportCounters {
     fn default() -> TransportCounters {
-        TransportCounters { traffic: Traffic::default(), causes: [0; Cause::ALL.len()] }
+        TransportCounters {
+            traffic: Traffic::default(),
+            causes: [0; Cause::ALL.len()],
+            happened: 0,
+        }
     }
 }
 
@@ -42,9 +48,10 @@ impl TransportCounters {
         self.causes[cause as usize]
     }
 
-    /// Whether nothing has happened between the two but traffic.
-    pub(super) fn has_same_causes(&self, other: &TransportCounters) -> bool {
-        self.causes == other.causes
+    /// How often anything but traffic happened.
+    pub(super) fn happened(&self) -> u64 {
+        debug_assert_eq!(self.happened, self.causes.iter().sum::<u64>());
+        self.happened
     }
 
     /// Datagrams that were not for this server, by who or what sent them.
@@ -66,6 +73,7 @@ impl TransportCounters {
 
     pub(super) fn add(&mut self, cause: Cause, times: u64) {
         self.causes[cause as usize] += times;
+        self.happened += times;
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
@@ -124,7 +132,8 @@ impl AddAssign<&Counters> for Counters {
         let Counters { transports, connections_open } = self;
         *connections_open += other.connections_open;
         for (counters, other) in transports.iter_mut().zip(&other.transports) {
-            let TransportCounters { traffic, causes } = counters;
+            let TransportCounters { traffic, causes, happened } = counters;
+            *happened += other.happened;
             let Traffic { messages_in, bytes_in, messages_out, bytes_out, bytes_spliced } = traffic;
             *messages_in += other.traffic.messages_in;
             *bytes_in += other.traffic.bytes_in;

@@ -263,7 +263,7 @@ impl PacketMover {
                 Held::Peers(held) => held.run_of_free_peers(batch, socket, work.now),
             };
             if limit == 0 {
-                // Something is held for its peer, and its order must be kept, or the buffer is under pressure.
+                // Something is held for its peer, whose order must be kept, or there is pressure.
                 self.hold_first(batch, readiness, work);
                 continue;
             }

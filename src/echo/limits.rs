@@ -27,7 +27,7 @@ pub struct Limits {
     pub(super) rate: Option<RateLimit>,
     pub(super) excess: Option<RateLimit>,
     pub(super) unsent_bytes: UnsentBytes,
-    /// Not a limit, but shared by the same: see there.
+    /// Serialises use of the spare descriptor among loops.
     pub(super) spare_lock: SpareLock,
 }
 

@@ -159,8 +159,8 @@ impl<O: Observer> Server<O> {
         if self.options.trains { TrainLimit::ANY } else { TrainLimit::NONE }
     }
 
-    /// Lets a UDP socket receive trains. A reply is to one datagram, a one-off server serves one, and
-    /// a rate counts each: they take no trains.
+    /// Lets a UDP socket receive trains. A reply is to one datagram, a one-off server serves one,
+    /// and a rate counts each: they take no trains.
     fn prepare_trains(&self, socket: &Datagram) {
         let counts_each = self.options.one_off || self.options.datagrams_per_second_max.is_some();
         let takes_trains =
@@ -256,8 +256,8 @@ impl<O: Observer> Server<O> {
         let datagram_bytes_max = sources.iter().filter_map(Kind::datagram_bytes_max).min();
         for source in sources {
             let inserted = reactor.insert(Source(source));
-            inserted.map_err(|error| Error::new("register", &endpoint, error))?;
-            self.endpoint_opened(endpoint.transport());
+            let key = inserted.map_err(|error| Error::new("register", &endpoint, error))?;
+            self.endpoint_opened(endpoint.transport(), key);
         }
         Ok(Bound { endpoint, addrs, granted, datagram_bytes_max })
     }

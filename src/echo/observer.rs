@@ -192,16 +192,13 @@ impl fmt::Display for Notice<'_> {
     }
 }
 
-/// Tells of connections that this slice turned away and of datagrams that it lost, if any.
+/// Tells of connections that were turned away and of datagrams that were lost between the two.
 pub(super) fn notice_losses<O: Observer>(
     observer: &mut O,
     transport: Transport,
     before: &TransportCounters,
     after: &TransportCounters,
 ) {
-    if before.has_same_causes(after) {
-        return;
-    }
     for &(cause, _) in Cause::ALL {
         let times = after.count(cause) - before.count(cause);
         if times > 0 && cause.is_loss() {

@@ -22,7 +22,7 @@ pub const REPLY_PATH_DESCRIPTORS_MAX: u64 = REPLY_PATHS_MAX as u64 + 1;
 /// The answers in the line all have their way at once, and one more is looked for.
 const _: () = assert!(REPLY_PATHS_MAX > UNIX_SLOTS);
 
-/// The reply_paths that one server knows.
+/// The paths that one server knows.
 #[derive(Debug, Default)]
 pub(super) struct ReplyPaths {
     /// The names of its own sockets.
@@ -148,7 +148,7 @@ impl ReplyPaths {
     }
 
     /// Closes the way that was not used for longest. Those of the answers in the line are later:
-    /// there are fewer of them than reply_paths.
+    /// there are fewer of them than paths that may be known.
     fn forget_one(&mut self) {
         let oldest = self.known.iter().min_by_key(|(_, known)| known.used_in);
         if let Some(name) = oldest.map(|(name, _)| name.clone()) {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
 
+use resound::endpoint::UnixName;
 use resound::measured::{Mode, Status};
 use socket2::SockRef;
 

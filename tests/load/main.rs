@@ -10,52 +10,62 @@ mod runs;
 #[cfg(target_os = "linux")]
 mod trains;
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::thread::JoinHandle;
 
 use resound::echo::{self, Server};
-use resound::endpoint::{ResolvedEndpoint, Transport, UnixName};
+use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Generator, Observer, Options};
 use resound::measured::Report;
-use resound::reactor::{Handle, Reactor};
+use resound::reactor::Reactor;
 
 /// A server that is not running yet, its loop, and where it is.
 fn server(
     transport: Transport,
     folder: &Path,
 ) -> (Reactor<echo::Source, echo::Request>, Server, ResolvedEndpoint) {
-    let path = folder.join("server");
-    let endpoint = match transport {
-        Transport::Tcp | Transport::Udp => format!("{}://127.0.0.1:0", transport.name()),
-        Transport::Unix | Transport::Unixgram => format!("{}:{}", transport.name(), path.display()),
-    };
     let mut reactor = Reactor::new().unwrap();
     let mut server = Server::new(echo::Options::default());
-    let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
-    let target = match transport {
-        Transport::Tcp => ResolvedEndpoint::Tcp(bound.addrs[0]),
-        Transport::Udp => ResolvedEndpoint::Udp(bound.addrs[0]),
-        Transport::Unix => ResolvedEndpoint::Unix(UnixName::Path(path)),
-        Transport::Unixgram => ResolvedEndpoint::Unixgram(UnixName::Path(path)),
-    };
+    let bound = server.listen(&mut reactor, &endpoint(transport, folder)).unwrap();
+    let target = resolved(&bound.endpoint, bound.addrs.first().copied());
     (reactor, server, target)
+}
+
+fn endpoint(transport: Transport, folder: &Path) -> Endpoint {
+    let (name, path) = (transport.name(), folder.join("server"));
+    let endpoint = match transport {
+        Transport::Tcp | Transport::Udp => format!("{name}://127.0.0.1:0"),
+        Transport::Unix | Transport::Unixgram => format!("{name}:{}", path.display()),
+    };
+    endpoint.parse().unwrap()
+}
+
+/// Where a client finds the endpoint.
+fn resolved(endpoint: &Endpoint, addr: Option<SocketAddr>) -> ResolvedEndpoint {
+    match endpoint {
+        Endpoint::Tcp(_) => ResolvedEndpoint::Tcp(addr.unwrap()),
+        Endpoint::Udp(_) => ResolvedEndpoint::Udp(addr.unwrap()),
+        Endpoint::Unix(name) => ResolvedEndpoint::Unix(name.clone()),
+        Endpoint::Unixgram(name) => ResolvedEndpoint::Unixgram(name.clone()),
+    }
 }
 
 /// A server on a thread of its own.
 struct Service {
     target: ResolvedEndpoint,
-    stop: Handle<echo::Request>,
-    thread: Option<JoinHandle<()>>,
+    service: Option<echo::Service>,
     folder: tempfile::TempDir,
 }
 
 impl Service {
     fn start(transport: Transport) -> Service {
         let folder = tempfile::tempdir().unwrap();
-        let (mut reactor, mut server, target) = server(transport, folder.path());
-        let stop = reactor.handle();
-        let thread = std::thread::spawn(move || reactor.run(&mut server).unwrap());
-        Service { target, stop, thread: Some(thread), folder }
+        let server = Server::new(echo::Options::default());
+        let endpoint = endpoint(transport, folder.path());
+        let service = echo::Service::start(server, &[endpoint]).unwrap();
+        let bound = &service.bound()[0];
+        let target = resolved(&bound.endpoint, bound.addrs.first().copied());
+        Service { target, service: Some(service), folder }
     }
 
     /// So many messages on so many flows, one in flight on each.
@@ -76,9 +86,10 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.stop.stop();
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || std::thread::panicking());
+        let service = self.service.take().unwrap();
+        if !std::thread::panicking() {
+            service.stop().unwrap();
+        }
     }
 }
 

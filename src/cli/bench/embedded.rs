@@ -1,22 +1,16 @@
 //! The echo server that `resound bench` brings along: in this process, on a thread of its own.
 
-use std::thread::JoinHandle;
-
 use resound::Error;
-use resound::echo::{Options, Request, Server};
+use resound::echo::{Options, Server, Service};
 use resound::endpoint::{Endpoint, Transport};
 use resound::process::cpus::leave;
-use resound::process::spawn_thread;
-use resound::reactor::{Handle, Reactor};
 use resound::socket::SocketOptions;
 use tempfile::TempDir;
 
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub(super) struct EmbeddedServer {
-    endpoint: Endpoint,
-    stop: Handle<Request>,
-    thread: Option<JoinHandle<()>>,
+    service: Service,
     /// Where the socket file is.
     _folder: Option<TempDir>,
 }
@@ -44,34 +38,18 @@ impl EmbeddedServer {
         };
         let asked: Endpoint =
             asked.parse().map_err(|error| failed(std::io::Error::other(format!("{error}"))))?;
-        let mut reactor = Reactor::new().map_err(failed)?;
-        let options = Options { socket, ..Options::default() };
-        let mut server = Server::new(options);
-        let bound = server.listen(&mut reactor, &asked)?;
-        let stop = reactor.handle();
-        let serve = move || {
+        let server = Server::new(Options { socket, ..Options::default() });
+        let leave_cpu = move || {
             if let Some(cpu) = generator_cpu {
                 leave(cpu);
             }
-            // A failed poll leaves the generator without echoes, which it reports.
-            let _ = reactor.run(&mut server);
         };
-        let thread = Some(spawn_thread("server", serve).map_err(failed)?);
-        Ok(EmbeddedServer { endpoint: bound.endpoint, stop, thread, _folder: folder })
+        let service = Service::start_with(server, &[asked], leave_cpu)?;
+        Ok(EmbeddedServer { service, _folder: folder })
     }
 
     /// Where it listens.
     pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-}
-
-impl Drop for EmbeddedServer {
-    fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(thread) = self.thread.take() {
-            // Its panic has been printed, and the report says what came of it.
-            let _ = thread.join();
-        }
+        &self.service.bound()[0].endpoint
     }
 }

@@ -289,8 +289,8 @@ impl HeldReplies {
         self.bytes -= bytes_before - queue.bytes;
     }
 
-    /// Looks at the socket's buffer. When the pressure ends, all are tried again, and no peer counts
-    /// as deaf any more.
+    /// Looks at the socket's buffer. When the pressure ends, all are tried again, and no peer
+    /// counts as deaf any more.
     fn look(&mut self, socket: &(impl SendBuf + ?Sized), now: Instant) -> Option<SendBufUse> {
         let buf = socket.send_buf_use()?;
         let was_high = self.is_under_pressure();

@@ -89,7 +89,7 @@ fn debtor(rig: &Rig) -> Option<&Connection> {
 
 /// How long the peer of the connection that owes has taken nothing.
 fn untaken_for(rig: &mut Rig) -> Option<Duration> {
-    let now = rig.handler.inner.life.watch(Instant::now());
+    let now = rig.handler.inner.watch(Instant::now());
     debtor(rig).map(|connection| connection.mover.untaken_for(now))
 }
 

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "daemon",
         &["echo", "reactor", "socket", "process", "escape", "readiness", "endpoint", "error"],
     ),
-    ("echo", &["reactor", "socket", "readiness", "endpoint", "error"]),
+    ("echo", &["reactor", "socket", "process", "readiness", "endpoint", "error"]),
     ("load", &["measured", "reactor", "socket", "readiness", "endpoint", "error", "units"]),
     ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),
     ("send", &["client", "socket", "process", "endpoint", "error"]),
