@@ -1,5 +1,5 @@
-//! What the clients without a reactor share: how they connect, and the file that a Unix datagram
-//! client is answered at.
+//! Code shared by the clients without a reactor: how they connect, and the socket file at which a
+//! Unix datagram client receives answers.
 
 mod client_path;
 pub(crate) mod connect;

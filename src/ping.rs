@@ -1,8 +1,8 @@
 //! A client that measures round trips one by one, as ping(8) does, over any of the transports.
 //!
-//! It shares nothing with the reactor, on purpose: what it sees is a second opinion. One thread
-//! waits, by poll(2), for the next moment at which something is due, or for the socket; connecting,
-//! which may block, is done beside it.
+//! It deliberately shares no code with the reactor, so its results check the reactor's results
+//! independently. One thread waits by poll(2) for the socket or for the time when something is due.
+//! Connecting may block, so another thread does it.
 
 mod background;
 mod link;
@@ -20,55 +20,56 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::measured::{Distribution, Messages};
 
-/// The longest probe. A few are held in memory, and none of use is longer.
+/// The length of the longest probe. A few probes are in memory at once, and a longer one has no
+/// use.
 pub const LENGTH_MAX: usize = 16 << 20;
 
-/// What to send, where to, how often and how long to wait.
+/// What to send, to which endpoint, how often, and how long to wait.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to.
+    /// The endpoint to probe.
     pub endpoint: Endpoint,
-    /// How many probes; without it, until it is ended.
+    /// The number of probes. Without it, the run continues until the caller stops it.
     pub count: Option<u64>,
-    /// From one probe's leaving to the next one's, however long answers take. With none, a probe
-    /// leaves when the one before it has been answered or lost. Probes that nothing could leave at
-    /// the time of are left out, not made up for.
+    /// The time between the sending of one probe and the next, however long answers take. If it is
+    /// zero, a probe is sent when the one before it is answered or lost. A probe that is due while
+    /// no probe can be sent is omitted and not made up for.
     pub interval: Duration,
-    /// Bytes of a probe, from 1 to [`LENGTH_MAX`]. In fewer than 8 its number is cut short, and
-    /// with it the time in which probes can be told apart: 256 probes for one byte. In fewer than
-    /// 16 there is little else to verify.
+    /// The bytes of a probe, from 1 to [`LENGTH_MAX`]. A probe of fewer than 8 bytes contains only
+    /// the low bytes of its number. Then fewer probes can be told apart: 256 with one byte. In
+    /// fewer than 16 bytes there is little else to verify.
     pub length: usize,
-    /// How long an answer may take before its probe counts as lost. It is the limit for the look-up
-    /// of the host and for connecting as well.
+    /// How long an answer may take before its probe counts as lost. It also limits the lookup of
+    /// the host and the connecting.
     pub timeout: Duration,
 }
 
-/// What happens.
+/// What happens during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The endpoint is known, and the first probe leaves.
+    /// The endpoint is resolved, and the first probe is about to be sent.
     Started,
-    /// Something came back.
+    /// An echo came back.
     Answer(Answer),
-    /// A probe counts as lost.
+    /// A probe is lost.
     Lost {
-        /// Its number.
+        /// The probe's number.
         number: u64,
-        /// Why.
+        /// Why it is lost.
         loss: &'a Loss,
     },
-    /// These many bytes came that are of no probe. Said once from one probe to the next.
+    /// This many bytes came that belong to no probe. Reported at most once between two probes.
     Unasked(usize),
-    /// The connection has ended while no answer was awaited.
+    /// The connection ended while no answer was awaited.
     Disconnected(&'a Loss),
-    /// [`Controls::report`] asked for the figures so far.
+    /// The figures so far, because [`Controls::report`] was readable.
     Figures(&'a Figures),
 }
 
-/// What has become of the probes so far.
+/// The counts and times of the probes so far.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Probes; those that are neither answered nor lost yet count as in flight.
+    /// The counts of probes. A probe that is neither answered nor lost yet counts as in flight.
     pub messages: Messages,
     /// The time of each answer that came in time.
     pub latency: Distribution,
@@ -77,9 +78,9 @@ pub struct Figures {
 /// Descriptors by which a signal handler or another thread reaches a running [`ping`].
 #[derive(Clone, Copy, Debug)]
 pub struct Controls<'a> {
-    /// Ends the run once it is readable. Nothing is read from it.
+    /// Ends the run when it is readable. [`ping`] does not read from it.
     pub stop: BorrowedFd<'a>,
-    /// Asks for [`Event::Figures`] each time it is readable. What can be read is read.
+    /// Requests [`Event::Figures`] each time it is readable. [`ping`] reads the bytes in it.
     pub report: Option<BorrowedFd<'a>>,
 }
 
@@ -89,54 +90,54 @@ impl<'a> From<BorrowedFd<'a>> for Controls<'a> {
     }
 }
 
-/// An echo of a probe.
+/// The echo of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The probe's number, from 1 on.
     pub number: u64,
-    /// Bytes that came.
+    /// The bytes received.
     pub length: usize,
-    /// From just before the probe left.
+    /// The time since just before the probe was sent.
     pub time: Duration,
-    /// Whether it counts.
+    /// Whether the echo counts as the probe's answer.
     pub kind: AnswerKind,
-    /// It came after the answer to a later probe.
+    /// Whether it came after the answer to a later probe.
     pub is_reordered: bool,
-    /// Where it first differs from what was sent.
+    /// The offset of the first byte that differs from the probe.
     pub difference: Option<usize>,
 }
 
-/// Whether an answer counts.
+/// Whether an echo counts as the probe's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerKind {
-    /// It does.
+    /// It counts: it is the first echo, and it came in time.
     InTime,
-    /// Its probe was lost before.
+    /// Its probe was lost before it came.
     Late,
-    /// Its probe was answered before.
+    /// Its probe was answered before it came.
     Duplicate,
 }
 
 /// Why a probe is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Its time was over.
+    /// No answer came in time.
     NoAnswer,
-    /// Its time was over before there was a connection.
+    /// No connection was made in time.
     NoConnection,
-    /// Its time was over before the socket had room for it.
+    /// The socket had no room for the probe in time.
     NoRoom,
     /// The peer closed the connection.
     Closed,
-    /// The peer left out bytes of a stream, or put some in: no probe is lost by it, but the
-    /// connection is given up for a new one.
+    /// The peer omitted or inserted bytes in a stream. No probe is lost by this, but the client
+    /// replaces the connection.
     OutOfStep,
-    /// What the system says: refused, reset.
+    /// The reason that the system gives, such as "refused" or "reset".
     Error(String),
 }
 
 impl Loss {
-    /// Whether it was lost because its time was over.
+    /// Returns true if the probe was lost because its time was over.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Loss::NoAnswer | Loss::NoConnection | Loss::NoRoom)
     }
@@ -155,31 +156,31 @@ impl fmt::Display for Loss {
     }
 }
 
-/// What became of all probes.
+/// The counts and times of all probes of a run.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// Probes, those included that could not leave: they are lost, and so were `sent`.
+    /// The counts of probes. A probe that could not be sent counts as `sent` and as lost.
     pub messages: Messages,
-    /// The time of each answer that came in time, the damaged ones included.
+    /// The time of each answer that came in time, including damaged ones.
     pub latency: Distribution,
-    /// How many probes were lost why, in the order in which that first happened.
+    /// The number of lost probes for each reason, in the order in which the reasons first occurred.
     pub losses: Vec<(Loss, u64)>,
-    /// How many echoes were exactly what had been sent, late ones and duplicates included.
+    /// The number of echoes that equal their probe, including late ones and duplicates.
     pub intact: u64,
-    /// From the first probe to the end.
+    /// The time from the first probe to the end.
     pub elapsed: Duration,
-    /// It was ended before all the probes asked for had left and were answered or lost.
+    /// Whether the run ended before all requested probes were sent and then answered or lost.
     pub is_cut_short: bool,
 }
 
 impl Results {
-    /// Whether an echo came back, even a late one. An answer that differs from what was sent is
-    /// none: the peer may be another kind of service.
+    /// Returns true if an intact echo came back, even a late one. A damaged answer does not count,
+    /// because the peer may be another kind of service.
     pub fn has_come_back(&self) -> bool {
         self.intact > 0
     }
 
-    /// Whether answers came, and none of them was an echo.
+    /// Returns true if answers came and none of them was an intact echo.
     pub fn is_all_corrupted(&self) -> bool {
         self.intact == 0 && self.messages.corrupted > 0
     }
@@ -188,13 +189,14 @@ impl Results {
 /// Probes the endpoint until the count is reached, [`Controls::stop`] is readable, or `on_event`
 /// breaks.
 ///
-/// A service that is not there is no failure: each probe finds that out anew, as a monitor has to
-/// do that waits for it to come up.
+/// A service that is absent is not an error: each probe tries again, because a monitor may wait for
+/// the service to come up.
 ///
 /// # Errors
 ///
-/// What no later probe could do better: a host that does not exist, a socket of the other kind, a
-/// probe longer than a datagram, no file to be answered at.
+/// Returns an error if later probes would fail as well: the host does not exist, the socket is of
+/// the other kind, a probe is longer than a datagram, or the client cannot create a file for the
+/// answers.
 ///
 /// ```
 /// use std::net::UdpSocket;

@@ -1,6 +1,7 @@
-//! A client on blocking sockets: sends a message, or all of an input, and hands on the answer.
+//! A client on blocking sockets. It sends one message or all of an input, and passes on the answer.
 //!
-//! It shares nothing with the reactor, on purpose: what it sees is a second opinion.
+//! It deliberately shares no code with the reactor, so its results check the reactor's results
+//! independently.
 
 mod datagram;
 mod echo;
@@ -16,51 +17,53 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::socket::Peer;
 
-/// The shortest time to wait: the system rounds what is far below it down to none, which would mean
-/// to wait for ever.
+/// The shortest timeout. The system rounds a much shorter one down to 0, which means no timeout.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// What to send, where to, and how long to wait.
+/// What to send, to which endpoint, and how long to wait.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to.
+    /// The endpoint to connect to.
     pub endpoint: Endpoint,
-    /// The message; without it the input is sent, one datagram a line or as one stream.
+    /// The message. Without it, the input is sent: each line as one datagram, or all of it as one
+    /// stream.
     pub message: Option<Vec<u8>>,
-    /// How long to wait for the look-up of the host, for a connection, for a datagram's answer, and
-    /// for the next byte of a stream once all is sent. Less than [`TIMEOUT_MIN`] counts as that.
+    /// How long to wait for the lookup of the host, for a connection, for the answer to a datagram,
+    /// and for the next byte of a stream after all is sent. A value less than [`TIMEOUT_MIN`]
+    /// counts as [`TIMEOUT_MIN`].
     pub timeout: Duration,
-    /// Shut the sending side of a stream down at the end of input.
+    /// Shut down the sending direction of a stream at the end of input.
     pub shutdown: bool,
     /// Wait for an answer.
     pub reply: bool,
-    /// Fail when the answer is not what was sent. Without `reply` there is nothing to compare.
+    /// Fail if the answer differs from what was sent. Without `reply` this has no effect.
     pub expect_echo: bool,
 }
 
-/// What happens while sending.
+/// What happens during an exchange.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The socket is connected to this peer.
     Connected(Peer),
     /// Bytes of a stream's answer, or a whole datagram.
     Answer(&'a [u8]),
-    /// A datagram's answer, or a stream's, is complete.
+    /// The answer of a datagram or of a stream is complete.
     AnswerEnded,
-    /// Something to tell that is no failure.
+    /// A message for the user that is not an error.
     Warning(String),
 }
 
-/// What is sent when there is no message.
+/// The input that is sent if there is no message.
 pub type Input = Box<dyn Read + Send>;
 
 /// Sends, and waits for the answer.
 ///
 /// # Errors
 ///
-/// Names the endpoint and the reason: refused, timed out, reset, no such host, address in use, an
-/// answer that is not the [expected](Options::expect_echo) echo; or whatever `on_event` returned.
-/// A part of an answer may have been handed on before.
+/// Returns an error that names the endpoint and the reason: refused, timed out, reset, no such
+/// host, address in use, or an answer that is not the [expected](Options::expect_echo) echo.
+/// Returns an error of `on_event` unchanged. Part of an answer may have been passed on before an
+/// error.
 ///
 /// ```
 /// use std::net::UdpSocket;

@@ -1,4 +1,4 @@
-//! A client's own socket file: what a Unix datagram server answers to.
+//! The client's socket file, to which a Unix datagram server sends its answers.
 
 use std::fs::Permissions;
 use std::io;
@@ -10,27 +10,27 @@ use tempfile::TempDir;
 
 use crate::process::{ending_signals, spawn_thread};
 
-/// What happens on one of the [`ending_signals`] while there is such a file.
+/// What happens on one of the [`ending_signals`] while the file exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnSignal {
-    /// The file is removed, and the program ends as it would have without.
+    /// The file is removed, then the signal ends the program as usual.
     EndProgram,
-    /// Nothing: the caller sees the signal, and drops the file in good order.
+    /// Nothing: the caller handles the signal and drops the [`ClientPath`].
     LeaveToCaller,
 }
 
-/// A file in a folder of its own, removed with it at the end.
+/// A socket file in its own temporary folder. Dropping it removes both.
 #[derive(Debug)]
 pub(crate) struct ClientPath {
     _folder: TempDir,
 }
 
 impl ClientPath {
-    /// Binds the socket to a new file that every user may send to. The socket is connected
-    /// already, so that it takes nothing but its peer's answers.
+    /// Binds the socket to a new file that every user may send to. The socket must be connected
+    /// already, so that it receives only from its peer.
     pub(crate) fn bind(socket: &Socket, on_signal: OnSignal) -> io::Result<ClientPath> {
         let folder = tempfile::Builder::new().prefix("resound-").tempdir()?;
-        // The server may be another user, which has to reach the file.
+        // The server may run as another user and must reach the file.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
         if on_signal == OnSignal::EndProgram {
             remove_on_signal(&folder)?;
@@ -42,8 +42,8 @@ impl ClientPath {
     }
 }
 
-/// Waits for a signal on a thread of its own, since the socket's calls block; then removes the
-/// folder and lets the signal end the program as it would have.
+/// Waits for a signal on a separate thread, because the socket's calls block. Then removes the
+/// folder and lets the signal end the program as usual.
 fn remove_on_signal(folder: &TempDir) -> io::Result<()> {
     let mut signals = Signals::new(ending_signals())?;
     let path = folder.path().to_owned();

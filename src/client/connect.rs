@@ -1,4 +1,5 @@
-//! Connected blocking sockets, by socket2 for the timeouts that std has not for all of them.
+//! Connected blocking sockets. They use socket2, because std lacks timeouts for some kinds of
+//! sockets.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,25 +12,24 @@ use crate::endpoint::{Endpoint, ResolvedEndpoint, Transport, UnixName};
 use crate::error::Error;
 use crate::socket::{Peer, connect_error, out_of_ports, refuse_self_connection};
 
-/// A blocking socket that is connected to one of its host's addresses.
+/// A blocking socket that is connected to one of the host's addresses.
 ///
-/// Connected, a datagram socket takes answers from its peer alone, and over UDP it hears of ICMP
-/// errors.
+/// A connected datagram socket receives only from its peer, and over UDP it reports ICMP errors.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
-    /// Addresses of the host that were not tried. UDP learns only from the answer to what it sent
-    /// that nothing listens at an address.
+    /// The host's addresses that were not tried. Over UDP, only the answer to a datagram shows that
+    /// no socket is bound to an address.
     untried: VecDeque<ResolvedEndpoint>,
-    /// The file that a Unix datagram client is answered at, removed with the socket.
+    /// The socket file of a Unix datagram client, removed with the socket.
     _path: Option<ClientPath>,
 }
 
-/// Why there is no connection.
+/// Why connecting failed.
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) error: Error,
-    /// Every later attempt fails in the same way.
+    /// Whether every later attempt fails in the same way.
     pub(crate) is_lasting: bool,
 }
 
@@ -40,8 +40,8 @@ impl From<ConnectError> for Error {
 }
 
 impl Connection {
-    /// Connects to the first of the endpoint's addresses that takes it. A stream may take the whole
-    /// `timeout` for each of them.
+    /// Connects to the first of the endpoint's addresses that accepts. A stream may take the whole
+    /// `timeout` for each address.
     pub(crate) fn open(
         endpoint: &Endpoint,
         addrs: Vec<ResolvedEndpoint>,
@@ -53,7 +53,7 @@ impl Connection {
             is_lasting: error.raw_os_error() == Some(libc::EPROTOTYPE),
             error: failure("connect to", endpoint, error),
         })?;
-        // After connecting, so that a server that is not there costs no file.
+        // Done after connecting, so that no file is created when the server is absent.
         let _path = match endpoint {
             Endpoint::Unixgram(peer) => name_unixgram(&socket, peer, on_signal)
                 .map_err(|error| ConnectError { error, is_lasting: true })?,
@@ -62,27 +62,27 @@ impl Connection {
         Ok(Connection { socket, untried, _path })
     }
 
-    /// Replaces a UDP socket by one that is connected to the host's next address.
+    /// Replaces a UDP socket with one that is connected to the host's next address.
     pub(crate) fn move_to_next_address(&mut self) -> io::Result<()> {
-        // Connecting a datagram socket takes no time.
+        // Connecting a datagram socket does not block.
         self.socket = connect_next(&mut self.untried, Duration::ZERO)?;
         Ok(())
     }
 }
 
-/// Connects to the first of the addresses that takes it. It and those before it are taken from the
+/// Connects to the first of the addresses that accepts. Removes it and those before it from the
 /// list.
 fn connect_next(untried: &mut VecDeque<ResolvedEndpoint>, timeout: Duration) -> io::Result<Socket> {
-    let mut told = None;
+    let mut kept = None;
     while let Some(addr) = untried.pop_front() {
         match connect(&addr, timeout) {
             Ok(socket) => return Ok(socket),
-            // A family that this machine lacks tells less than what another address answered.
-            Err(error) if told.is_some() && error.kind() == io::ErrorKind::AddrNotAvailable => {}
-            Err(error) => told = Some(error),
+            // "This machine lacks the address family" says less than the error of another address.
+            Err(error) if kept.is_some() && error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(error) => kept = Some(error),
         }
     }
-    Err(told.unwrap_or(io::ErrorKind::NotFound.into()))
+    Err(kept.unwrap_or(io::ErrorKind::NotFound.into()))
 }
 
 fn connect(target: &ResolvedEndpoint, timeout: Duration) -> io::Result<Socket> {
@@ -97,7 +97,8 @@ fn connect(target: &ResolvedEndpoint, timeout: Duration) -> io::Result<Socket> {
                 socket.connect_timeout(&addr, timeout)?;
             }
             Transport::Unix => {
-                // A full backlog would otherwise be waited for without end (unix(7), connect(2)).
+                // Without a timeout, connect(2) waits for a full backlog without limit (unix(7),
+                // connect(2)).
                 socket.set_write_timeout(Some(timeout))?;
                 socket.connect(&addr).map_err(timed_out)?;
             }
@@ -110,24 +111,24 @@ fn connect(target: &ResolvedEndpoint, timeout: Duration) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The error of a call on a blocking socket: `EAGAIN` is the end of the socket's own timeout.
+/// Converts the error of a call on a blocking socket: `EAGAIN` means that the socket's timeout
+/// expired.
 pub(crate) fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
-/// Gives a Unix datagram socket a name to be answered at, which is kept as long as the socket.
+/// Binds a Unix datagram socket to a name, so that the peer can answer. The name lasts as long as
+/// the socket.
 fn name_unixgram(
     socket: &Socket,
     peer: &UnixName,
     on_signal: OnSignal,
 ) -> Result<Option<ClientPath>, Error> {
     match peer {
-        // An abstract peer is on Linux, which picks a name for the unnamed address (unix(7)).
+        // Abstract names exist only on Linux, which picks a name for the unnamed address (unix(7)).
         UnixName::Abstract(_) => {
             let bound = SockAddr::unix("").and_then(|unnamed| socket.bind(&unnamed));
-            bound
-                .map(|()| None)
-                .map_err(|error| Error::new("get", "a name to be answered at", error))
+            bound.map(|()| None).map_err(|error| Error::new("get", "a name for the answers", error))
         }
         UnixName::Path(_) => {
             ClientPath::bind(socket, on_signal).map(Some).map_err(own_path_failure)
@@ -135,18 +136,18 @@ fn name_unixgram(
     }
 }
 
-/// Names the client's own file, because the endpoint's path has no fault.
+/// Names the client's own file in the error, because the endpoint's path is not at fault.
 fn own_path_failure(error: io::Error) -> Error {
-    Error::new("make a socket to be answered at in", std::env::temp_dir().display(), error)
-        .hint("TMPDIR may name another folder, its path short enough for a socket's")
+    Error::new("create a socket for the answers in", std::env::temp_dir().display(), error)
+        .hint("set TMPDIR to another folder with a path short enough for a socket")
 }
 
-/// Who is at the other end.
+/// Returns the peer of a socket.
 pub(crate) fn peer(socket: &Socket) -> Peer {
     socket.peer_addr().map_or(Peer::Unnamed, |addr| Peer::from(&addr))
 }
 
-/// An error with the advice that its reason allows.
+/// Builds an error with the hint that fits its reason.
 pub(crate) fn failure(operation: &'static str, endpoint: &Endpoint, error: io::Error) -> Error {
     if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
         return Error::new(operation, endpoint, error).hint(out_of_ports());

@@ -1,4 +1,4 @@
-//! Work that blocks, done on a thread beside the one that waits.
+//! Blocking work on a separate thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::process::spawn_thread;
 
-/// Work on a thread of its own, and a descriptor that is readable when it is done.
+/// Work on a separate thread, and a descriptor that becomes readable when the work is done.
 #[derive(Debug)]
 pub(super) struct Background<T> {
     done: UnixStream,
@@ -18,21 +18,21 @@ impl<T: Send + 'static> Background<T> {
     pub(super) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
         let (done, at_work) = UnixStream::pair()?;
         let (sender, result) = mpsc::channel();
-        // Not joined: a caller that drops this does not wait for the thread.
+        // The thread is not joined, so that a caller can drop this without waiting for it.
         spawn_thread("connect", move || {
-            // Fails when the caller has dropped this.
+            // This fails if the caller has dropped the receiver.
             let _ = sender.send(work());
             drop(at_work);
         })?;
         Ok(Background { done, result })
     }
 
-    /// The result, once it is there.
+    /// Returns the result if the work is done.
     pub(super) fn take(&self) -> Option<io::Result<T>> {
         match self.result.try_recv() {
             Ok(result) => Some(Ok(result)),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(io::Error::other("a thread has died"))),
+            Err(TryRecvError::Disconnected) => Some(Err(io::Error::other("a thread panicked"))),
         }
     }
 }

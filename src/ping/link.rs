@@ -1,4 +1,4 @@
-//! A connected socket that probes go out by and echoes come in by, whole.
+//! A connected socket that sends probes and receives whole echoes.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
@@ -11,52 +11,54 @@ use crate::client::connect::{ConnectError, Connection, failure};
 use crate::endpoint::{Endpoint, ResolvedEndpoint};
 use crate::socket::SEND_FLAGS;
 
-/// The shortest time to connect in: the system rounds what is far below it down to 0, which means
-/// no limit.
+/// The shortest timeout for connecting. The system rounds a much shorter one down to 0, which means
+/// no timeout.
 const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// As many probes are remembered in the order in which a stream has to echo them. A peer that has
-/// swallowed more is no longer told which of them its damaged echoes are of.
+/// The number of probes that a stream has yet to echo and that are remembered in order. If a peer
+/// omits more echoes than that, its damaged echoes are no longer matched to probes.
 const AWAITED_MAX: usize = 1 << 16;
 
-/// What a receive has found.
+/// The result of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Nothing more for now.
+    /// No data for now.
     Nothing,
     /// A part of a stream's echo.
     Part,
-    /// A whole echo: [`Link::echo`].
+    /// A whole echo, which [`Link::echo`] returns.
     Echo,
     /// The end of the stream.
     End,
 }
 
-/// A connected socket. Its calls do not block, since two descriptors are waited for at once, by
-/// poll(2), of which the manual page says that a socket it calls readable may block all the same.
+/// A connected socket. Its calls do not block: the caller waits by poll(2) for several descriptors,
+/// and a socket that poll(2) reports as readable may still block (poll(2), "BUGS").
 #[derive(Debug)]
 pub(super) struct Link {
     connection: Connection,
     is_stream: bool,
-    /// The probe that is being written, and how much of it the socket has taken.
+    /// The probe that is being written, and the number of its bytes that the socket has taken.
     outgoing: Vec<u8>,
     written: usize,
-    /// The socket took less than it was given, and poll(2) is to say when it takes more.
+    /// The socket took only a part of the last write, so the caller must wait until it is writable.
     is_full: bool,
     has_sent: bool,
-    has_heard: bool,
-    /// What a stream has to echo next.
+    has_received: bool,
+    /// The numbers of the probes that a stream has to echo next, in order.
     awaited: VecDeque<u64>,
-    /// A stream's last echo was nothing like what had to come: more or less than that came before.
+    /// The last echo of a stream did not resemble the expected one, because the peer omitted or
+    /// inserted bytes before it.
     is_out_of_step: bool,
-    /// An echo, and one byte more for datagrams, to notice those that are too long.
+    /// The buffer for one echo, and for datagrams one more byte, so that a datagram that is too
+    /// long is noticed.
     incoming: Vec<u8>,
     received: usize,
 }
 
 impl Link {
-    /// Connects, for probes of `length` bytes. A stream may take the whole `timeout` for each of
-    /// the addresses.
+    /// Connects, for probes of `length` bytes. A stream may take the whole `timeout` for each
+    /// address.
     pub(super) fn connect(
         endpoint: &Endpoint,
         addrs: Vec<ResolvedEndpoint>,
@@ -82,7 +84,7 @@ impl Link {
             written: 0,
             is_full: false,
             has_sent: false,
-            has_heard: false,
+            has_received: false,
             awaited: VecDeque::new(),
             is_out_of_step: false,
             incoming: vec![0; incoming_bytes],
@@ -94,17 +96,18 @@ impl Link {
         self.is_stream
     }
 
-    /// Whether it ever took a probe whole or in part.
+    /// Returns true if the socket ever took a probe, whole or in part.
     pub(super) fn has_sent(&self) -> bool {
         self.has_sent
     }
 
-    /// Whether anything ever came.
-    pub(super) fn has_heard(&self) -> bool {
-        self.has_heard
+    /// Returns true if any bytes were ever received.
+    pub(super) fn has_received(&self) -> bool {
+        self.has_received
     }
 
-    /// Connects to the next address of the same UDP host, if there is any.
+    /// Connects to the next address of the same UDP host. Returns false if that fails or there is
+    /// none.
     pub(super) fn move_to_next_address(&mut self) -> bool {
         let moved = self.connection.move_to_next_address();
         moved.and_then(|()| self.connection.socket.set_nonblocking(true)).is_ok()
@@ -114,14 +117,15 @@ impl Link {
         self.connection.socket.take_error().unwrap_or_else(Some)
     }
 
-    /// Whether it can take no probe until it is writable.
+    /// Returns true if the socket takes no more bytes until it is writable.
     pub(super) fn wants_to_write(&self) -> bool {
         self.is_full
     }
 
-    /// Sends a probe: the moment just before, or none when the socket takes nothing now.
+    /// Sends a probe. Returns the time just before the send, or `None` if the socket takes nothing
+    /// now.
     ///
-    /// Of a stream the socket may take a part; [`Link::flush`] writes the rest.
+    /// A stream socket may take a part; [`Link::flush`] writes the rest.
     pub(super) fn send(&mut self, number: u64, payload: &Payload) -> io::Result<Option<Instant>> {
         payload.write(number, &mut self.outgoing);
         self.written = 0;
@@ -142,7 +146,7 @@ impl Link {
         Ok(Some(sent_at))
     }
 
-    /// Writes what is left of a probe, as far as the socket takes it.
+    /// Writes as much of the rest of the probe as the socket takes.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.is_full = false;
         while self.written < self.outgoing.len() {
@@ -175,7 +179,7 @@ impl Link {
             }
         };
         self.received += count;
-        self.has_heard = true;
+        self.has_received = true;
         Ok(match self.is_stream {
             true if count == 0 => Received::End,
             true if self.received < self.incoming.len() => Received::Part,
@@ -183,32 +187,32 @@ impl Link {
         })
     }
 
-    /// The echo that was received last.
+    /// Returns the bytes of the last echo.
     pub(super) fn echo(&self) -> &[u8] {
         &self.incoming[..self.received]
     }
 
-    /// The probe that a stream has to echo next.
+    /// Returns the number of the probe that a stream has to echo next.
     pub(super) fn next_awaited(&self) -> Option<u64> {
         self.awaited.front().copied()
     }
 
-    /// Whether a stream's echoes no longer begin where they should. It cannot be told where they
-    /// do, until none is awaited.
+    /// Returns true if it is unknown where a stream's next echo begins. That stays unknown until no
+    /// echo is awaited.
     pub(super) fn is_out_of_step(&self) -> bool {
         self.is_out_of_step && !self.awaited.is_empty()
     }
 
-    /// This probe's echo has come; those before it were left out.
-    pub(super) fn came(&mut self, number: u64, is_like: bool) {
+    /// Records the echo of this probe. The peer omitted the echoes of all awaited probes before it.
+    pub(super) fn record_echo(&mut self, number: u64, is_like: bool) {
         self.is_out_of_step = self.is_stream && !is_like;
         if let Some(position) = self.awaited.iter().position(|awaited| *awaited == number) {
             self.awaited.drain(..=position);
         }
     }
 
-    /// Forgets the beginning of what cannot be an echo, when there is any: bytes of a stream that
-    /// came while none was awaited.
+    /// Discards the bytes of a stream that came while no echo was awaited. Returns their number if
+    /// there are any.
     pub(super) fn discard_unasked(&mut self) -> Option<usize> {
         let is_part = self.is_stream && self.received < self.incoming.len();
         let is_unasked = is_part && self.received > 0 && self.awaited.is_empty();

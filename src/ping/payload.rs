@@ -1,18 +1,19 @@
-//! The bytes of a probe: its number, and behind it bytes that follow from the number and from the
-//! run, so that every byte of an echo can be verified and a stranger's is told from ours.
+//! The bytes of a probe: its number, then bytes derived from the number and from a key of the run.
+//! So every byte of an echo can be verified, and foreign bytes are recognised.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// The number's bytes. A shorter payload has the lowest of them.
+/// The size of the number. A shorter payload contains only its low bytes.
 const NUMBER_BYTES: usize = 8;
 
-/// As much of a damaged echo is compared with each probe that it may be of.
+/// The number of bytes of a damaged echo that are compared with each probe it may belong to.
 const COMPARED_BYTES_MAX: usize = 256;
 
 /// Makes and verifies the payloads of one run.
 #[derive(Debug)]
 pub(super) struct Payload {
-    /// Another one in each run: an echo of an earlier run, from the same port, is none of this.
+    /// Differs in each run, so that an echo of an earlier run from the same port is not taken for
+    /// one of this run.
     key: u64,
     length: usize,
 }
@@ -22,7 +23,7 @@ impl Payload {
         Payload { key: RandomState::new().build_hasher().finish(), length }
     }
 
-    /// How many numbers in a row can be told apart.
+    /// Returns how many consecutive numbers can be told apart.
     pub(super) fn numbers(&self) -> u64 {
         match self.length {
             0..NUMBER_BYTES => 1 << (8 * self.length),
@@ -30,35 +31,35 @@ impl Payload {
         }
     }
 
-    /// Puts a probe's payload in place of what the buffer holds.
+    /// Replaces the contents of `target` with a probe's payload.
     pub(super) fn write(&self, number: u64, target: &mut Vec<u8>) {
         target.clear();
         target.extend(self.bytes(number));
     }
 
-    /// The number that the bytes begin with, modulo [`Payload::numbers`].
+    /// Returns the number at the start of the bytes, modulo [`Payload::numbers`].
     pub(super) fn number(&self, bytes: &[u8]) -> Option<u64> {
         let length = self.length.min(NUMBER_BYTES);
         let shift = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
         bytes.get(..length).map(|bytes| bytes.iter().fold(0, shift))
     }
 
-    /// Where the bytes first differ from a probe's payload; at their end when they are too few, at
-    /// the payload's when they are too many.
+    /// Returns the offset of the first byte that differs from a probe's payload. If one is a prefix
+    /// of the other, this is the length of the shorter.
     pub(super) fn first_difference(&self, number: u64, bytes: &[u8]) -> Option<usize> {
         let different = bytes.iter().zip(self.bytes(number)).position(|(is, was)| *is != was);
         let shorter = bytes.len().min(self.length);
         different.or_else(|| (bytes.len() != self.length).then_some(shorter))
     }
 
-    /// How many of the first bytes are those of a probe's payload.
+    /// Counts the bytes that equal a probe's payload, among the first [`COMPARED_BYTES_MAX`].
     pub(super) fn likeness(&self, number: u64, bytes: &[u8]) -> usize {
         let pairs = bytes.iter().zip(self.bytes(number)).take(COMPARED_BYTES_MAX);
         pairs.filter(|(is, was)| **is == *was).count()
     }
 
-    /// The likeness from which damaged bytes are taken for a probe's: of bytes that have nothing to
-    /// do with it one in 256 agrees.
+    /// Returns the least likeness with which damaged bytes count as a probe's echo. Among unrelated
+    /// bytes, one in 256 agrees.
     pub(super) fn likeness_min(&self) -> usize {
         self.length.min(COMPARED_BYTES_MAX).div_ceil(2)
     }

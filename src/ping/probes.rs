@@ -1,4 +1,5 @@
-//! What became of each probe. No clock and no socket: tests play every order of events through.
+//! The state of each probe. It uses no clock and no socket, so tests can produce every order of
+//! events.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,14 +8,14 @@ use super::Figures;
 use crate::measured::{Distribution, Messages};
 use crate::units::duration_ns;
 
-/// So many of the last probes are remembered, to tell a late echo from one that came before. Until
-/// the oldest of that many has been answered or lost, no more are made. In 2 MiB.
+/// The number of probes that are remembered, to tell a late echo from a duplicate. If the oldest of
+/// them is neither answered nor lost, no more probes are made. They take 2 MiB.
 const REMEMBERED_MAX: u64 = 1 << 16;
 
-/// What has become of a probe so far.
+/// The state of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// For a connection, or for room in the socket.
+    /// It waits for a connection, or for room in the socket.
     Waiting,
     InFlight,
     Answered,
@@ -23,36 +24,37 @@ pub(super) enum Fate {
 
 #[derive(Clone, Copy, Debug)]
 struct Probe {
-    /// When it was due; from the sending on, when it was sent.
+    /// The time when it was due. Once it is sent, the time when it was sent.
     since: Instant,
     fate: Fate,
 }
 
-/// What an echo is to its probe.
+/// How an echo counts for its probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EchoKind {
-    /// The answer.
+    /// The first echo, and it came in time.
     InTime { time: Duration, is_reordered: bool },
     /// The probe was lost meanwhile.
     Late { time: Duration },
     /// The probe was answered before.
     Duplicate { time: Duration },
-    /// So old that it is not known which of the last two.
+    /// The probe is no longer remembered, so the echo is late or a duplicate.
     Forgotten,
 }
 
-/// The probes of a run, numbered from 1 on.
+/// The probes of a run, numbered from 1.
 #[derive(Debug)]
 pub(super) struct Probes {
     timeout: Duration,
-    /// How far apart the numbers of probes may be that are neither answered nor lost.
+    /// The largest allowed distance between the numbers of probes that are neither answered nor
+    /// lost.
     span_max: u64,
-    /// The number of the first that is remembered.
+    /// The number of the first remembered probe.
     first: u64,
     remembered: VecDeque<Probe>,
-    /// In their order.
+    /// In the order of their numbers.
     waiting: VecDeque<u64>,
-    /// In the order of sending; behind the first some may be answered.
+    /// In the order of sending. The first is in flight; later ones may already be answered.
     in_flight: VecDeque<u64>,
     unsettled: u64,
     last_sent: u64,
@@ -62,11 +64,11 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// `numbers` is how many can be told apart by their payload.
+    /// `numbers`: how many probes can be told apart by their payload.
     pub(super) fn new(timeout: Duration, numbers: u64) -> Probes {
         Probes {
             timeout,
-            // Half, so that a number that comes back is always the same distance from just one.
+            // Half of them, so that a received number always means exactly one probe in the span.
             span_max: REMEMBERED_MAX.min(numbers / 2),
             first: 1,
             remembered: VecDeque::new(),
@@ -80,18 +82,18 @@ impl Probes {
         }
     }
 
-    /// How many were made.
+    /// Returns the number of probes made.
     pub(super) fn made(&self) -> u64 {
         self.messages.sent
     }
 
-    /// What became of all so far.
+    /// Returns the counts and times so far.
     pub(super) fn figures(&self) -> Figures {
         let messages = Messages { in_flight_at_end: self.unsettled, ..self.messages };
         Figures { messages, latency: self.latency.clone() }
     }
 
-    /// How many were neither answered nor lost so far.
+    /// Returns the number of probes that are neither answered nor lost.
     pub(super) fn unsettled(&self) -> u64 {
         self.unsettled
     }
@@ -100,7 +102,7 @@ impl Probes {
         &self.messages
     }
 
-    /// Counts an echo that was not what had been sent.
+    /// Counts an echo that differs from its probe, or that belongs to no probe.
     pub(super) fn count_corrupted(&mut self) {
         self.messages.corrupted += 1;
     }
@@ -109,13 +111,13 @@ impl Probes {
         !self.in_flight.is_empty()
     }
 
-    /// Whether one more can be remembered, and told from the others.
+    /// Returns true if one more probe can be remembered and told from the others.
     pub(super) fn has_room(&self) -> bool {
         let oldest = [self.waiting.front(), self.in_flight.front()].into_iter().flatten().min();
         oldest.is_none_or(|oldest| self.made() + 1 - oldest < self.span_max)
     }
 
-    /// Makes the next probe, which waits for being sent.
+    /// Makes the next probe, which then waits to be sent.
     pub(super) fn make(&mut self, due_at: Instant) {
         self.messages.sent += 1;
         self.unsettled += 1;
@@ -127,12 +129,12 @@ impl Probes {
         }
     }
 
-    /// The number of the next to send.
+    /// Returns the number of the next probe to send.
     pub(super) fn next_waiting(&self) -> Option<u64> {
         self.waiting.front().copied()
     }
 
-    /// Notes that the next to send was sent.
+    /// Records that the next waiting probe was sent.
     pub(super) fn sent(&mut self, at: Instant) {
         let Some(number) = self.waiting.pop_front() else { return };
         let index = self.index(number);
@@ -143,7 +145,7 @@ impl Probes {
         self.last_sent = self.last_sent.max(number);
     }
 
-    /// All that are in flight are to be sent again.
+    /// Makes all probes in flight wait to be sent again.
     pub(super) fn send_again(&mut self) {
         while let Some(number) = self.in_flight.pop_back() {
             let index = self.index(number);
@@ -156,7 +158,8 @@ impl Probes {
         }
     }
 
-    /// Gives up the next one that has had its time: in flight, else waiting.
+    /// Gives up the next probe whose time is over: one in flight, or else a waiting one. Returns
+    /// its number and its state before.
     pub(super) fn expire(&mut self, now: Instant) -> Option<(u64, Fate)> {
         let fronts = [self.in_flight.front(), self.waiting.front()];
         let numbers = fronts.map(|number| number.copied());
@@ -169,7 +172,7 @@ impl Probes {
         Some((number, fate))
     }
 
-    /// When the next one will have had its time.
+    /// Returns when the time of the next probe is over.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let fronts = [self.in_flight.front(), self.waiting.front()];
         let probes =
@@ -177,22 +180,22 @@ impl Probes {
         probes.map(|probe| probe.since + self.timeout).min()
     }
 
-    /// Gives up the one that has been in flight for longest.
+    /// Gives up the probe that has been in flight longest. Returns its number.
     pub(super) fn lose_in_flight(&mut self) -> Option<u64> {
         let number = self.in_flight.front().copied()?;
         self.settle(number, Fate::Lost);
         Some(number)
     }
 
-    /// Gives up the next to send.
+    /// Gives up the next waiting probe. Returns its number.
     pub(super) fn lose_waiting(&mut self) -> Option<u64> {
         let number = self.waiting.front().copied()?;
         self.settle(number, Fate::Lost);
         Some(number)
     }
 
-    /// The number of the last one sent that has these last digits in a number system to this base,
-    /// the digits of which a payload holds.
+    /// Returns the number of the last sent probe whose number is `digits` modulo `numbers`. A
+    /// payload contains only those digits.
     pub(super) fn last_with(&self, digits: u64, numbers: u64) -> Option<u64> {
         let number = match self.last_sent.checked_sub(digits) {
             Some(distance) => digits + distance / numbers * numbers,
@@ -201,14 +204,14 @@ impl Probes {
         (number > 0 && !self.is_waiting(number)).then_some(number)
     }
 
-    /// The numbers of the last that were sent, the last one first.
+    /// Returns the numbers of the last sent probes, newest first.
     pub(super) fn last_sent(&self, count: usize) -> impl Iterator<Item = u64> {
         let numbers = (self.first..=self.last_sent).rev().take(count);
         numbers.filter(|number| !self.is_waiting(*number))
     }
 
-    /// Judges an echo of a probe that was sent. Those that had had their time when it came were
-    /// given up before, by [`Probes::expire`].
+    /// Counts an echo of a probe that was sent. The caller must call [`Probes::expire`] before it,
+    /// so that probes whose time was over when the echo came are lost already.
     pub(super) fn answer(&mut self, number: u64, at: Instant) -> EchoKind {
         let Some(probe) = self.remembered.get(self.index(number)).copied() else {
             self.messages.late += 1;
@@ -231,20 +234,21 @@ impl Probes {
             }
             Fate::Lost | Fate::Waiting => {
                 self.messages.late += 1;
-                // One more echo of it will be a duplicate.
+                // Another echo of it is a duplicate.
                 self.set_fate(number, Fate::Answered);
                 EchoKind::Late { time }
             }
         }
     }
 
-    /// What became of all, at the end of the run.
+    /// Returns the counts and times at the end of the run.
     pub(super) fn end(self) -> Figures {
         let messages = Messages { in_flight_at_end: self.unsettled, ..self.messages };
         Figures { messages, latency: self.latency }
     }
 
-    /// For a number that is forgotten, or was never given, an index that nothing is at.
+    /// Returns the index of a number, or an index out of range if the probe is forgotten or was
+    /// never made.
     fn index(&self, number: u64) -> usize {
         number.checked_sub(self.first).and_then(|i| usize::try_from(i).ok()).unwrap_or(usize::MAX)
     }

@@ -1,4 +1,4 @@
-//! The run: what is due is done, then either the socket or the next moment is waited for.
+//! The loop of a run: do what is due, then wait for the socket or for the next due time.
 
 mod receive;
 
@@ -20,8 +20,8 @@ use crate::endpoint::{ResolvedEndpoint, Transport, look_up_timed_out};
 use crate::error::{Error, reason};
 use crate::measured::{Distribution, Messages};
 
-/// Without an interval, the time from a probe that was refused to the next, which no answer sets
-/// off: the least of ping(8) when it floods.
+/// Without an interval, the pause after a refused probe. No answer triggers the next probe then.
+/// ping(8) uses the same minimum when it floods.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) fn run(
@@ -51,7 +51,7 @@ pub(super) fn run(
     Ok(run.end())
 }
 
-/// Looks the host up; none when that was stopped.
+/// Looks up the host. Returns `None` if the caller stopped the lookup.
 fn look_up(
     options: &Options,
     controls: Controls<'_>,
@@ -91,7 +91,8 @@ fn look_up(
     }
 }
 
-/// A write tells the peer's end by EPIPE, a read by its end.
+/// Returns the reason for an error. A write to a closed connection fails with EPIPE, so that means
+/// the same as an end of stream in a read.
 fn loss_by(error: &io::Error) -> Loss {
     match error.kind() {
         ErrorKind::BrokenPipe => Loss::Closed,
@@ -106,19 +107,19 @@ struct Run<'a, F> {
     payload: Payload,
     probes: Probes,
     losses: Vec<(Loss, u64)>,
-    /// Echoes that were exactly what had been sent.
+    /// The number of echoes that equal their probe.
     intact: u64,
-    /// The addresses of the endpoint.
+    /// The addresses that the endpoint resolved to.
     addrs: Vec<ResolvedEndpoint>,
     link: Option<Link>,
-    /// The connection that is being made.
+    /// The attempt to connect that is in progress.
     attempt: Option<Background<Result<Link, ConnectError>>>,
     has_connected: bool,
     started_at: Instant,
-    /// When the next probe is due; without an interval, not before that.
+    /// When the next probe is due. Without an interval, the earliest time for it.
     next_due: Instant,
     has_stopped: bool,
-    has_told_unasked: bool,
+    has_reported_unasked: bool,
 }
 
 impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
@@ -145,7 +146,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             started_at: now,
             next_due: now,
             has_stopped: false,
-            has_told_unasked: false,
+            has_reported_unasked: false,
         }
     }
 
@@ -183,7 +184,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         self.has_stopped || self.has_made_all() && self.probes.unsettled() == 0
     }
 
-    /// Whether anything but the time keeps the next probe from being made.
+    /// Returns true if the next probe may be made as soon as it is due.
     fn may_make(&self) -> bool {
         let is_turn = !self.options.interval.is_zero() || self.probes.unsettled() == 0;
         is_turn && !self.has_made_all() && self.probes.has_room()
@@ -196,17 +197,18 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         let interval = self.options.interval.min(TIME_MAX);
         let mut due_at = now;
         if !interval.is_zero() {
-            // The last moment of the schedule: those before it that were missed are left out.
+            // The latest due time of the schedule. Due times that were missed before it are
+            // omitted.
             let behind = now.saturating_duration_since(self.next_due).as_nanos();
             let since_due = u64::try_from(behind % interval.as_nanos()).unwrap_or(0);
             due_at = now - Duration::from_nanos(since_due);
             self.next_due = due_at + interval;
         }
-        self.has_told_unasked = false;
+        self.has_reported_unasked = false;
         self.probes.make(due_at);
     }
 
-    /// Gives up what has had its time.
+    /// Gives up the probes whose time is over.
     fn expire(&mut self, now: Instant) {
         while let Some((number, fate)) = self.probes.expire(now) {
             let loss = match fate {
@@ -244,7 +246,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         wait(self.controls, other, timeout)
     }
 
-    /// Starts to connect, on another thread where that may block.
+    /// Starts to connect. Connecting a stream may block, so another thread does it.
     fn connect(&mut self) -> Result<(), Error> {
         let (addrs, endpoint) = (self.addrs.clone(), self.options.endpoint.clone());
         let (timeout, length) = (self.options.timeout, self.options.length);
@@ -256,7 +258,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             self.attempt = Some(attempt);
             return Ok(());
         }
-        // The system grants no thread: probes and signals wait while this one connects.
+        // The system grants no thread, so probes and signals wait while this thread connects.
         self.connected(connect())?;
         if self.link.is_none() {
             self.lose_waiting(&Loss::NoConnection);
@@ -282,7 +284,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             Err(ConnectError { error, is_lasting: true }) if !self.has_connected => {
                 return Err(error);
             }
-            // Each probe that waits has a time of its own, in which to try once more.
+            // Each waiting probe has its own timeout, in which the client tries again.
             Err(ConnectError { error, .. })
                 if self.is_stream() && error.kind() == ErrorKind::TimedOut => {}
             Err(ConnectError { error, .. }) => self.lose_waiting(&Loss::Error(error.reason())),
@@ -296,7 +298,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         }
     }
 
-    /// Sends what waits, as far as the socket takes it.
+    /// Sends waiting probes until the socket takes no more.
     fn send_waiting(&mut self) -> Result<(), Error> {
         while let Some(number) = self.probes.next_waiting() {
             let Some(link) = &mut self.link else {
@@ -326,7 +328,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         Ok(())
     }
 
-    /// After a send of the next waiting probe, none of which was taken.
+    /// Handles a failed send of the next waiting probe, from which the socket took no byte.
     fn send_failed(&mut self, error: io::Error) -> Result<(), Error> {
         let Some(link) = &self.link else { return Ok(()) };
         let (is_stream, has_sent) = (link.is_stream(), link.has_sent());
@@ -336,19 +338,20 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             return Err(failure("send to", &self.options.endpoint, error).hint(hint));
         }
         if is_stream && has_sent {
-            // What came before the end is read, and then the end itself; the probe gets a
-            // connection of its own.
+            // This reads what came before the end, then the end itself. The probe is sent on a new
+            // connection.
             self.receive(PollFlags::ERR);
             if self.link.is_some() {
                 self.disconnected(&loss_by(&error));
             }
             return Ok(());
         }
-        // A refusal is the answer to a probe before, as long as there is one.
+        // A refusal answers an earlier probe if one is in flight.
         if self.is_udp_refusal(&error) && self.refused(&error) {
             return Ok(());
         }
-        // The next probe tries anew: an address of ours, or the peer's socket, may be another then.
+        // The next probe connects again, because our address or the peer's socket may be different
+        // by then.
         self.link = None;
         if let Some(number) = self.probes.lose_waiting() {
             self.lost(number, &loss_by(&error));
@@ -356,7 +359,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         Ok(())
     }
 
-    /// Whether anything came back, damaged or not: probes of this length get through.
+    /// Returns true if any echo came back, damaged or not: probes of this length reach the peer.
     fn has_answered(&self) -> bool {
         let messages = self.probes.messages();
         messages.received + messages.late + messages.corrupted > 0

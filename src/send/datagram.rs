@@ -1,4 +1,4 @@
-//! One datagram a message or line, one answer each.
+//! One datagram for each message or line, and one answer to each.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::mem::MaybeUninit;
@@ -11,20 +11,19 @@ use crate::endpoint::Transport;
 use crate::error::Error;
 use crate::socket::SEND_FLAGS;
 
-/// No UDP datagram is longer; a Unix one may be, as its sender's buffer allows.
+/// No UDP datagram is longer. A Unix datagram may be, if the sender's buffer allows it.
 const UDP_BYTES_MAX: usize = 65_535;
 const UNIX_BYTES_MAX: usize = 4 << 20;
 
-/// A line longer than any datagram: no need to read on to its end.
+/// A line that reaches this length is longer than any datagram, so the rest of it need not be read.
 const LINE_BYTES_MAX: u64 = UNIX_BYTES_MAX as u64 + 1;
 
-/// Late datagrams thrown away before a line is sent: more than a receive buffer of common size
-/// holds, and an end for a peer that never stops sending.
+/// The number of late datagrams that are discarded before a line is sent. It is more than a receive
+/// buffer of usual size holds, and it bounds the work if a peer sends without pause.
 const DISCARDED_MAX: usize = 10_000;
 
-/// Sends the message, or each line of the input, and waits for the answer to each. An answer that
-/// does not come, or is a refusal, is a failure, told at the end: the next lines are sent all the
-/// same.
+/// Sends the message, or each line of the input, and waits for the answer to each. A missing answer
+/// or a refusal is an error that is returned at the end; the lines after it are still sent.
 pub(super) fn exchange(
     mut client: Client<'_>,
     input: Option<Input>,
@@ -35,7 +34,7 @@ pub(super) fn exchange(
         return client.ask(message, on_event);
     }
     let mut lines = BufReader::new(input.unwrap_or_else(|| Box::new(io::empty())));
-    // A reply that is no echo tells more than one that is missing, and the first tells most.
+    // A reply that is not an echo says more than a missing one, and the first one says most.
     let (mut unanswered, mut differing) = (None, None);
     for number in 1_u64.. {
         let mut line = Vec::new();
@@ -84,23 +83,23 @@ impl<'a> Client<'a> {
         self.connection.socket.set_read_timeout(Some(self.options.timeout))
     }
 
-    /// Throws away what came too late for the lines before, lest it be taken for the answer to the
-    /// next. This narrows the case: what is still on its way cannot be told from that answer, for
-    /// UDP has no order and its datagrams no names.
+    /// Discards answers that came too late for earlier lines, so that they are not taken for the
+    /// answer to the next line. This does not cover all cases: an answer that is still on its way
+    /// cannot be told from the next one, because UDP keeps no order and datagrams have no identity.
     ///
-    /// A late refusal would otherwise fail the next send, which would then not be sent. The error
-    /// is the last refusal met.
+    /// A late refusal would otherwise make the next send fail without sending. Returns the last
+    /// refusal as an error.
     fn discard_late(&mut self) -> Result<(), Error> {
         let mut outcome = Ok(());
         for _ in 0..DISCARDED_MAX {
-            // The rest of a datagram goes with its first byte.
+            // Receiving one byte discards the rest of the datagram.
             let mut byte = [MaybeUninit::uninit()];
             match self.connection.socket.recv_with_flags(&mut byte, libc::MSG_DONTWAIT) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     outcome = self.try_next_address(error);
                 }
-                // What is wrong with the socket for good is found by the send.
+                // A lasting error of the socket occurs again in the send.
                 _ => {}
             }
         }
@@ -124,7 +123,7 @@ impl<'a> Client<'a> {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     self.try_next_address(error)?;
                 }
-                // A router on the way takes less in one piece, and has dropped the message. Now the
+                // A router on the path has a smaller MTU and has dropped the message. Now the
                 // kernel sends it in fragments (path MTU discovery, ip(7)).
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !is_sent_again => {
                     is_sent_again = true;
@@ -139,7 +138,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Compares an answer with its message, where the caller expects an echo.
+    /// Compares an answer with its message if the caller expects an echo.
     fn check_echo(&self, message: &[u8], length: usize) -> Result<(), Error> {
         let mismatch =
             self.options.expect_echo.then(|| EchoCheck::of_message(message, &self.buf[..length]));
@@ -147,7 +146,7 @@ impl<'a> Client<'a> {
         mismatch.flatten().map_or(Ok(()), |mismatch| Err(mismatch.failure(endpoint)))
     }
 
-    /// The length of the answer, or none when none was to be waited for.
+    /// Returns the length of the answer, or `None` if the caller wants no answer.
     fn send_and_receive(&mut self, message: &[u8]) -> io::Result<Option<usize>> {
         self.connection.socket.send_with_flags(message, SEND_FLAGS).map_err(timed_out)?;
         if !self.options.reply {
@@ -165,7 +164,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The name's next address may be the one that is served; without one, the refusal stands.
+    /// Connects to the host's next address, because the server may use that one. If there is none,
+    /// returns the refusal as an error.
     fn try_next_address(&mut self, refusal: io::Error) -> Result<(), Error> {
         if self.connection.move_to_next_address().is_err() {
             return Err(self.failure(refusal));

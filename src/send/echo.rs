@@ -1,4 +1,4 @@
-//! Compares an answer with what was sent, while both are still on their way.
+//! Compares an answer with what was sent, while both are still in progress.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,36 +7,36 @@ use std::io;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-/// Bytes that are kept until their echo comes, when the caller expects an echo. A server that
-/// answers only at the end of a longer input cannot be checked.
+/// The number of bytes that are kept until their echo comes, if the caller expects an echo. A
+/// server that answers only after a longer input cannot be checked.
 pub(super) const EXPECTED_BYTES_MAX: usize = 1 << 30;
 
-/// The same when the caller does not: enough to notice an echo that ends early, and little enough
-/// for a long input to a server that never answers.
+/// The same if the caller does not expect an echo. It is enough to notice an echo that ends early,
+/// and it bounds the memory for a long input to a server that never answers.
 pub(super) const UNEXPECTED_BYTES_MAX: usize = 16 << 20;
 
-/// An answer that is an echo so far, or what it is instead.
+/// The comparison of an answer with what was sent.
 #[derive(Debug)]
 pub(super) struct EchoCheck {
-    /// Bytes that were sent and not answered yet.
+    /// The bytes that were sent and not yet echoed.
     awaited: VecDeque<u8>,
     awaited_max: usize,
     sent_bytes: u64,
     received_bytes: u64,
-    /// What ended the comparison.
+    /// The first difference, which ends the comparison.
     mismatch: Option<Mismatch>,
 }
 
 /// How an answer is not an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mismatch {
-    /// This byte of the answer is another one than was sent.
+    /// This byte of the answer differs from the byte that was sent.
     Differs { offset: u64, sent: u8, received: u8 },
-    /// This byte of the answer came although no more had been sent.
+    /// This byte of the answer came although no byte was sent for it.
     Unasked { offset: u64, received: u8 },
     /// The answer ends too early.
     Missing { received_bytes: u64, sent_bytes: u64 },
-    /// More than the bound was sent before it was answered.
+    /// More than `awaited_max` bytes were sent and not yet echoed.
     TooFarBehind { awaited_max: usize },
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Mismatch {
 }
 
 impl Mismatch {
-    /// The failure of a caller that expects an echo.
+    /// Builds the error for a caller that expects an echo.
     pub(super) fn failure(&self, endpoint: &Endpoint) -> Error {
         let differs = io::Error::new(io::ErrorKind::InvalidData, self.to_string());
         Error::new("get an echo from", endpoint, differs)
@@ -82,8 +82,8 @@ impl EchoCheck {
         check.end()
     }
 
-    /// Notes bytes that are about to be sent. The caller notes them before it sends them, because
-    /// their echo may come at once.
+    /// Records bytes that are about to be sent. Call it before the send, because their echo may
+    /// come at once.
     pub(super) fn sent(&mut self, bytes: &[u8]) {
         self.sent_bytes += bytes.len() as u64;
         if self.mismatch.is_some() {
@@ -116,12 +116,12 @@ impl EchoCheck {
         }
     }
 
-    /// How the answer, which has ended, is not an echo.
+    /// Returns how the answer, which has ended, differs from an echo.
     pub(super) fn end(&self) -> Option<Mismatch> {
         self.mismatch.or_else(|| self.missing())
     }
 
-    /// Whether the answer was an echo as far as it came, and how much of it did not come.
+    /// Returns the number of missing bytes, if the answer equals the beginning of what was sent.
     pub(super) fn missing(&self) -> Option<Mismatch> {
         let EchoCheck { received_bytes, sent_bytes, .. } = *self;
         let is_cut = self.mismatch.is_none() && received_bytes < sent_bytes;
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_way_of_not_being_an_echo_is_named_with_its_place() {
+    fn each_kind_of_mismatch_is_named_with_its_offset() {
         for (received, text) in [
             ("abxd", Some("byte 2: sent 0x63, received 0x78")),
             ("ab", Some("2 of 4 bytes are missing at the end")),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_its_echo_is_bounded() {
+    fn the_bytes_kept_until_their_echo_are_bounded() {
         let mut check = EchoCheck::new(4);
         check.sent(b"abcd");
         check.received(b"ab");
@@ -164,11 +164,11 @@ mod tests {
         assert_eq!(check.end(), Some(Mismatch::Missing { received_bytes: 2, sent_bytes: 6 }));
         check.sent(b"g");
         assert_eq!(check.end(), Some(Mismatch::TooFarBehind { awaited_max: 4 }));
-        assert_eq!(check.missing(), None, "nothing is known of it");
+        assert_eq!(check.missing(), None, "the comparison has ended");
     }
 
     proptest! {
-        /// case B9: for `send`: the pieces of either direction do not matter.
+        /// case B9: for `send`: the sizes of the reads and writes do not matter.
         #[test]
         fn the_first_difference_is_found_in_pieces_of_any_size(
             message in prop::collection::vec(any::<u8>(), 1..200),

@@ -1,4 +1,4 @@
-//! All of the input out, all of the answer in, both at once.
+//! Sends all of the input and receives all of the answer, both at the same time.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
@@ -14,14 +14,14 @@ use crate::error::Error;
 use crate::process::spawn_thread;
 use crate::socket::SEND_FLAGS;
 
-/// Read and written at once.
+/// The size of one read or write.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A call on the socket waits for this part of the timeout, then looks how long the silence is. A
-/// write that is cut short so had its bytes taken up to such a part earlier.
+/// A call on the socket waits for this fraction of the timeout, then checks how long the silence
+/// lasts. If a write times out after a part of its bytes, the socket took them up to this long ago.
 const TIMEOUT_PARTS: u32 = 8;
 
-/// What the writing thread and the reading one know of each other.
+/// The state that the writing thread and the reading thread share.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -30,12 +30,12 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// When the last byte came or went: of the answer, to the peer, or from the input.
+    /// When the last byte moved: received from the peer, sent to the peer, or read from the input.
     moved_at: Instant,
-    /// The reader hands a piece of the answer on, which may take as long as whoever reads our
-    /// output likes: no silence of the peer's.
-    is_handing_on: bool,
-    /// How the writing ended.
+    /// The reading thread is passing on a part of the answer. That takes as long as the consumer of
+    /// the output needs, and does not count as silence of the peer.
+    is_passing_on: bool,
+    /// The result of the writing, once it has ended.
     written: Option<Result<(), WriteError>>,
     echo: EchoCheck,
 }
@@ -52,7 +52,7 @@ impl Shared {
             if options.expect_echo { EXPECTED_BYTES_MAX } else { UNEXPECTED_BYTES_MAX };
         let state = State {
             moved_at: Instant::now(),
-            is_handing_on: false,
+            is_passing_on: false,
             written: None,
             echo: EchoCheck::new(awaited_max),
         };
@@ -63,7 +63,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the writer to end, as long as `time_left` says that there is time.
+    /// Waits until the writer ends, or until `time_left` returns zero.
     fn wait_for_writer(&self, time_left: impl Fn(&State) -> Duration) {
         let mut state = self.lock();
         while state.written.is_none() {
@@ -78,15 +78,15 @@ impl Shared {
 }
 
 impl State {
-    /// How much of the timeout is left before the silence is too long.
+    /// Returns how much of the timeout is left.
     fn time_left(&self, timeout: Duration) -> Duration {
-        if self.is_handing_on {
+        if self.is_passing_on {
             return timeout;
         }
         timeout.saturating_sub(self.moved_at.elapsed())
     }
 
-    /// How the writing ended, as a failure of the whole.
+    /// Returns the error of the writing as the error of the exchange.
     fn write_outcome(&self, options: &Options) -> Result<(), Error> {
         match &self.written {
             Some(Err(WriteError::Input(error))) => Err(Error::new("read", "stdin", copy_of(error))),
@@ -102,8 +102,8 @@ fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Sends the message or the input, and hands on the answer until the peer closes or is silent for
-/// the timeout after all was sent.
+/// Sends the message or the input. Passes on the answer until the peer closes, or until it is
+/// silent for the timeout after all is sent.
 pub(super) fn exchange(
     options: &Options,
     socket: &Socket,
@@ -126,8 +126,8 @@ pub(super) fn exchange(
         timeout: options.timeout,
         shutdown: options.shutdown,
     };
-    // Not joined on every path: a peer that closes first ends the program, although stdin may
-    // never end.
+    // The thread is not joined on every path: if the peer closes first, the program ends although
+    // stdin may never end.
     let thread = spawn_thread("writer", move || writer.run(input)).map_err(failed)?;
     if !options.reply {
         let _ = thread.join();
@@ -140,7 +140,7 @@ pub(super) fn exchange(
     judge(options, &shared.lock(), ended, bytes_received, on_event)
 }
 
-/// How the answer ended without an error of the reading.
+/// How the answer ended, if no read failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     /// The peer closed its direction.
@@ -149,7 +149,7 @@ enum Ended {
     Silent,
 }
 
-/// Whether the whole was a success, once the answer has ended.
+/// Returns whether the exchange succeeded, once the answer has ended.
 fn judge(
     options: &Options,
     state: &State,
@@ -158,13 +158,14 @@ fn judge(
     on_event: &mut impl FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     match &state.written {
-        // What could not be read of the input is a failure of ours.
+        // The client failed to read its own input.
         Some(Err(WriteError::Input(_))) => return state.write_outcome(options),
-        // The kernel reports a reset once. The writer met it, so the reader saw a plain end.
+        // The kernel reports a reset only once. The writer received it, so the reader saw a normal
+        // end.
         Some(Err(WriteError::Socket(error))) if error.kind() == ErrorKind::ConnectionReset => {
             return Err(reset_failure(options, copy_of(error), bytes_received));
         }
-        // A peer may close before it takes all the input, like any program in a pipe.
+        // A peer may close before it reads all the input, as any program in a pipe may.
         _ => {}
     }
     if options.expect_echo {
@@ -185,7 +186,7 @@ fn judge(
     }))
 }
 
-/// A reset may cut the answer, or follow one that is whole: the client cannot tell.
+/// Builds the error for a reset. The client cannot tell whether the answer before it is complete.
 fn reset_failure(options: &Options, error: io::Error, bytes_received: u64) -> Error {
     let failed = failure("get an answer from", &options.endpoint, error);
     match bytes_received {
@@ -194,7 +195,7 @@ fn reset_failure(options: &Options, error: io::Error, bytes_received: u64) -> Er
     }
 }
 
-/// Hands on the answer to its end, and counts its bytes.
+/// Passes on the answer until its end. Returns the number of its bytes.
 fn read_answer(
     options: &Options,
     mut socket: &Socket,
@@ -207,8 +208,9 @@ fn read_answer(
     loop {
         match socket.read(&mut buf) {
             Ok(0) => {
-                // The end of the peer's own direction: it may still read. Unless input that never
-                // ends, or the peer, stands still.
+                // The peer closed its sending direction but may still read, so the writer
+                // continues. The wait ends if neither the input nor the peer makes progress for the
+                // timeout.
                 shared.wait_for_writer(|state| state.time_left(options.timeout));
                 return Ok((Ended::Closed, bytes_received));
             }
@@ -216,22 +218,22 @@ fn read_answer(
                 bytes_received += count as u64;
                 let mut state = shared.lock();
                 state.echo.received(&buf[..count]);
-                state.is_handing_on = true;
+                state.is_passing_on = true;
                 drop(state);
-                let handed_on = on_event(Event::Answer(&buf[..count]));
+                let passed_on = on_event(Event::Answer(&buf[..count]));
                 let mut state = shared.lock();
-                state.is_handing_on = false;
+                state.is_passing_on = false;
                 state.moved_at = Instant::now();
-                handed_on?;
+                passed_on?;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let state = shared.lock();
-                // As long as there may be input, an answer to it may come.
+                // More input may come, and then an answer to it.
                 if state.written.is_none() || !state.time_left(options.timeout).is_zero() {
                     continue;
                 }
-                // What could not be sent tells more than the silence that followed.
+                // A failed write says more than the silence after it.
                 state.write_outcome(options)?;
                 if bytes_received == 0 {
                     return Err(failed(ErrorKind::TimedOut.into()));
@@ -257,7 +259,7 @@ impl Writer {
     fn run(self, input: Input) {
         let outcome = self.write_all(input);
         if self.shutdown && !matches!(outcome, Err(WriteError::Input(_))) {
-            // Fails when the peer is gone, which the reader will find out as well.
+            // This fails if the peer is gone, which the reader notices as well.
             let _ = self.socket.shutdown(Shutdown::Write);
         }
         self.shared.lock().written = Some(outcome);
@@ -268,7 +270,7 @@ impl Writer {
         let mut buf = vec![0; CHUNK_BYTES];
         loop {
             let read = input.read(&mut buf);
-            // The end of the input, too: the silence behind it is the peer's.
+            // This includes the end of the input: from then on only the peer's silence counts.
             self.shared.lock().moved_at = Instant::now();
             let count = match read {
                 Ok(0) => return Ok(()),
@@ -281,8 +283,8 @@ impl Writer {
         }
     }
 
-    /// Writes on as long as bytes move in either direction: an echo that we are slow to hand on
-    /// holds up its own input.
+    /// Continues to write while bytes move in either direction: an echo that the client passes on
+    /// slowly delays its own input.
     fn write_chunk(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.socket.send_with_flags(bytes, SEND_FLAGS) {

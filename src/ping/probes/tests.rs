@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-// A number, so that a changed bound fails a test.
+// Written as a number, so that a changed bound fails a test.
 const REMEMBERED_MAX: u64 = 65_536;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -11,7 +11,7 @@ fn probes() -> Probes {
     Probes::new(TIMEOUT, u64::MAX)
 }
 
-/// Makes and sends so many.
+/// Makes and sends this many probes.
 fn sent(probes: &mut Probes, count: u64, at: Instant) {
     for _ in 0..count {
         probes.make(at);
@@ -25,7 +25,7 @@ fn after(start: Instant, ms: u64) -> Instant {
 
 /// case B3
 #[test]
-fn a_late_echo_is_counted_apart_and_answers_no_newer_probe() {
+fn a_late_echo_is_counted_separately_and_does_not_answer_a_newer_probe() {
     let start = Instant::now();
     let mut probes = probes();
     sent(&mut probes, 1, start);
@@ -34,7 +34,7 @@ fn a_late_echo_is_counted_apart_and_answers_no_newer_probe() {
     assert_eq!(probes.expire(at), Some((1, Fate::InFlight)));
     assert_eq!(probes.expire(at), None);
     assert_eq!(probes.answer(1, at), EchoKind::Late { time: Duration::from_millis(1100) });
-    assert_eq!(probes.unsettled(), 1, "the second is in flight");
+    assert_eq!(probes.unsettled(), 1, "the second probe is in flight");
     let time = Duration::from_millis(200);
     assert_eq!(probes.answer(2, at), EchoKind::InTime { time, is_reordered: false });
     let Figures { messages, latency } = probes.end();
@@ -59,7 +59,7 @@ fn a_second_echo_is_a_duplicate_and_so_is_a_second_late_one() {
 
 /// case B3
 #[test]
-fn an_echo_behind_a_later_ones_is_out_of_order() {
+fn an_echo_after_that_of_a_later_probe_is_reordered() {
     let start = Instant::now();
     let mut probes = probes();
     sent(&mut probes, 3, start);
@@ -72,7 +72,7 @@ fn an_echo_behind_a_later_ones_is_out_of_order() {
 }
 
 #[test]
-fn what_waits_for_a_connection_has_its_time_from_when_it_was_due() {
+fn the_timeout_of_a_waiting_probe_runs_from_its_due_time() {
     let start = Instant::now();
     let mut probes = probes();
     probes.make(start);
@@ -82,7 +82,7 @@ fn what_waits_for_a_connection_has_its_time_from_when_it_was_due() {
     assert_eq!(probes.expire(after(start, 1000)), Some((1, Fate::Waiting)));
     assert_eq!(probes.next_waiting(), Some(2));
     probes.sent(after(start, 1400));
-    assert_eq!(probes.next_expiry(), Some(after(start, 2400)), "from the sending on");
+    assert_eq!(probes.next_expiry(), Some(after(start, 2400)), "the timeout runs from the sending");
     let time = Duration::from_millis(100);
     let verdict = probes.answer(2, after(start, 1500));
     assert_eq!(verdict, EchoKind::InTime { time, is_reordered: false });
@@ -90,7 +90,7 @@ fn what_waits_for_a_connection_has_its_time_from_when_it_was_due() {
 }
 
 #[test]
-fn what_is_in_flight_can_be_sent_again_in_its_order() {
+fn probes_in_flight_can_be_sent_again_in_order() {
     let start = Instant::now();
     let mut probes = probes();
     sent(&mut probes, 3, start);
@@ -107,7 +107,7 @@ fn what_is_in_flight_can_be_sent_again_in_its_order() {
 }
 
 #[test]
-fn a_number_cut_short_is_that_of_the_last_probe_it_may_be_of() {
+fn a_truncated_number_means_the_last_probe_that_it_fits() {
     let start = Instant::now();
     let numbers = 256;
     let mut probes = Probes::new(TIMEOUT, numbers);
@@ -117,16 +117,16 @@ fn a_number_cut_short_is_that_of_the_last_probe_it_may_be_of() {
         sent(&mut probes, 1, start);
         probes.answer(number, start);
     }
-    assert_eq!(held_back, 0, "none is unsettled");
+    assert_eq!(held_back, 0, "every probe is settled");
     for number in 345..=600 {
         assert_eq!(probes.last_with(number % numbers, numbers), Some(number));
     }
     sent(&mut probes, 128, start);
-    assert!(!probes.has_room(), "two of them could not be told apart");
+    assert!(!probes.has_room(), "two probes with the same payload would be in flight");
 }
 
 #[test]
-fn a_number_that_was_never_sent_is_nobodys() {
+fn a_number_that_was_never_sent_belongs_to_no_probe() {
     let start = Instant::now();
     let mut probes = probes();
     assert_eq!(probes.last_with(0, u64::MAX), None);
@@ -140,7 +140,7 @@ fn a_number_that_was_never_sent_is_nobodys() {
 }
 
 #[test]
-fn what_is_long_past_is_forgotten_and_its_echo_counts_as_late() {
+fn an_old_probe_is_forgotten_and_its_echo_counts_as_late() {
     let start = Instant::now();
     let mut probes = probes();
     for number in 1..=REMEMBERED_MAX + 1 {
@@ -154,7 +154,7 @@ fn what_is_long_past_is_forgotten_and_its_echo_counts_as_late() {
 }
 
 #[test]
-fn no_more_probes_are_made_than_are_remembered() {
+fn probes_are_made_only_while_all_can_be_remembered() {
     let start = Instant::now();
     let mut probes = probes();
     while probes.has_room() {
@@ -166,7 +166,7 @@ fn no_more_probes_are_made_than_are_remembered() {
 }
 
 proptest! {
-    /// Whatever happens in whatever order, each probe is counted once.
+    /// Each probe is counted once, whatever happens in any order.
     #[test]
     fn sent_is_received_lost_and_in_flight(
         steps in prop::collection::vec((0_u8..7, 0_u64..40, 0_u64..400), 0..200),

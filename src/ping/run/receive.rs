@@ -1,4 +1,4 @@
-//! What comes back: whose echo it is, and whether it is one.
+//! Receives echoes, finds the probe of each, and verifies it.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -11,14 +11,15 @@ use crate::ping::link::Received;
 use crate::ping::probes::EchoKind;
 use crate::ping::{Answer, AnswerKind, Event, Loss};
 
-/// Receives in a turn, so that a peer that never stops sending holds up nothing that is due.
+/// The number of receives in a turn, so that a peer that sends without pause does not delay what is
+/// due.
 const RECEIVES_MAX: usize = 64;
 
-/// A damaged datagram is held against so many of the last probes.
+/// The number of most recent probes with which a damaged datagram is compared.
 const CANDIDATES_MAX: usize = 256;
 
 impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
-    /// Writes what is left of a probe.
+    /// Writes the rest of a probe.
     pub(super) fn flush(&mut self, ready: PollFlags) {
         let Some(link) = &mut self.link else { return };
         if !link.wants_to_write() || !ready.intersects(PollFlags::OUT) {
@@ -39,7 +40,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
                 Ok(Received::Echo) => self.judge(Instant::now()),
                 Ok(Received::Part) => {}
                 Ok(Received::Nothing) => {
-                    // It would be reported again and again.
+                    // If the error is not taken, poll(2) reports it again and again.
                     if ready.intersects(PollFlags::ERR | PollFlags::HUP)
                         && let Some(error) = link.pending_error()
                     {
@@ -53,7 +54,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         }
     }
 
-    /// After an error of the socket.
+    /// Handles an error of the socket.
     fn failed(&mut self, error: &io::Error) {
         let loss = loss_by(error);
         if !self.is_udp() {
@@ -67,12 +68,13 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         }
     }
 
-    /// Takes a refusal for the answer to the oldest probe in flight, which it is as long as the
-    /// answers come in order; false when there is none. As long as nothing ever came from there,
-    /// another address of the host may be the one that is served.
+    /// Counts a refusal as the answer to the oldest probe in flight, which is right while answers
+    /// come in order. Returns false if no probe is in flight. If no bytes ever came from this
+    /// address, another address of the host may be the one that the server uses, so it tries that
+    /// first.
     pub(super) fn refused(&mut self, error: &io::Error) -> bool {
         if let Some(link) = &mut self.link
-            && !link.has_heard()
+            && !link.has_received()
             && link.move_to_next_address()
         {
             self.probes.send_again();
@@ -83,13 +85,13 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
             self.lost(number, &loss_by(error));
         }
         if self.addrs.len() > 1 && !self.probes.has_in_flight() {
-            // The next probe begins with the first of them again, unless one is known to be right.
-            self.link.take_if(|link| !link.has_heard());
+            // The next probe starts with the first address again, unless an address has answered.
+            self.link.take_if(|link| !link.has_received());
         }
         number.is_some()
     }
 
-    /// Loses the connection, and all that is in flight with it.
+    /// Gives up the connection and all probes in flight.
     pub(super) fn disconnected(&mut self, loss: &Loss) {
         self.link = None;
         let mut was_awaiting = false;
@@ -104,13 +106,13 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
 
     pub(super) fn unasked(&mut self, length: usize) {
         self.probes.count_corrupted();
-        if !self.has_told_unasked {
-            self.has_told_unasked = true;
+        if !self.has_reported_unasked {
+            self.has_reported_unasked = true;
             self.tell(Event::Unasked(length));
         }
     }
 
-    /// Finds the probe that an echo is of, and counts it.
+    /// Finds the probe of an echo, and counts the echo.
     fn judge(&mut self, at: Instant) {
         self.expire(at);
         let Some(link) = &self.link else { return };
@@ -121,7 +123,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         let difference = self.payload.first_difference(number, link.echo());
         let is_like = self.payload.likeness(number, link.echo()) >= self.payload.likeness_min();
         if let Some(link) = &mut self.link {
-            link.came(number, is_like);
+            link.record_echo(number, is_like);
         }
         match difference {
             Some(_) => self.probes.count_corrupted(),
@@ -140,8 +142,8 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         }
     }
 
-    /// The probe that these bytes are the echo of, or, when they are no probe's, that they are most
-    /// like: of a stream the one that had to come next.
+    /// Returns the probe that has these bytes as its echo. If none has, returns the probe that they
+    /// resemble most; on a stream, the probe that has to be echoed next.
     fn probe_of(&self, echo: &[u8], next: Option<u64>) -> Option<u64> {
         let is_exact = |number: &u64| self.payload.first_difference(*number, echo).is_none();
         if next.is_some_and(|next| is_exact(&next)) {
@@ -156,7 +158,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         next
     }
 
-    /// The oldest of the probes that a damaged datagram is most like.
+    /// Returns the oldest of the probes that a damaged datagram resembles most.
     fn most_like(&self, echo: &[u8]) -> Option<u64> {
         let candidates = self.probes.last_sent(CANDIDATES_MAX);
         let likeness = candidates.map(|number| (self.payload.likeness(number, echo), number));
