@@ -111,7 +111,7 @@ pub(super) fn cpu_list(text: &str) -> Result<CpuList, String> {
 fn cpu_number(text: &str) -> Option<usize> {
     let number = parse_count(text).ok().and_then(|number| usize::try_from(number).ok());
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    number.filter(|number| is_number && *number < rustix::thread::CpuSet::MAX_CPU)
+    number.filter(|number| is_number && *number < resound::process::cpus::CPUS_MAX)
 }
 
 /// A host and a port to listen on. The port must be named; 0 lets the system pick one.

@@ -16,8 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
+use crate::process::cpus::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::process::spawn_thread;
 use crate::process::standard::Output;
 

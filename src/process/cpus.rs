@@ -2,9 +2,18 @@
 
 use std::io;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+#[cfg(target_os = "linux")]
+pub(crate) use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+#[cfg(not(target_os = "linux"))]
+pub(crate) use self::unsupported::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::error::Error;
+
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
+
+/// CPU numbers are below this.
+pub const CPUS_MAX: usize = CpuSet::MAX_CPU;
 
 /// Those that this thread may use.
 pub fn allowed() -> Vec<usize> {

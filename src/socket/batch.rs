@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod linux;
 mod portable;
+// Other systems have no trains.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod queue;
 
 use std::io;
