@@ -1,7 +1,7 @@
 //! The facts of a run, as plain data: what the load generator and `ping` count into, and what the
 //! writers of [`report`](crate::report) put into text and files.
 //!
-//! [`Report`] is the JSON document of version 1, field by field in its order: keys may be added,
+//! [`RunResult`] is the JSON document of version 1, field by field in its order: keys may be added,
 //! none renamed. Times are whole nanoseconds, rates are per second.
 
 mod assert;
@@ -32,7 +32,7 @@ pub const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
 
 /// All that is known of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct RunResult {
     /// [`VERSION`].
     pub version: u32,
     /// The program and its version.
@@ -109,11 +109,11 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
-impl Default for Report {
+impl Default for RunResult {
     /// Of a run of which nothing is known: 0, null or an empty list for all that was never
     /// measured.
-    fn default() -> Report {
-        Report {
+    fn default() -> RunResult {
+        RunResult {
             version: VERSION,
             program: PROGRAM.to_owned(),
             status: Status::Error,

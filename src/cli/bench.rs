@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use resound::endpoint::Endpoint;
 use resound::load::Generator;
-use resound::measured::{Report, Status, Warning};
+use resound::measured::{RunResult, Status, Warning};
 use resound::process::descriptors::DescriptorLimit;
 use resound::process::ending_signals;
 use resound::process::terminal::columns;
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Refusal::Failed(error) => (error, FAILED),
             };
             complain(&error);
-            let report = arguments.described(Report::failed(typed_words(), &error));
+            let report = arguments.described(RunResult::failed(typed_words(), &error));
             // Those that the run did not come to.
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(Output::open_after_failure));
@@ -92,7 +92,7 @@ pub(super) fn report_usage_failure(
     stdout_is_line: Option<bool>,
     outputs: &[OsString],
 ) {
-    let report = Report::failed(typed_words(), error);
+    let report = RunResult::failed(typed_words(), error);
     // The line on stderr has said what matters: nothing is to be added when these fail.
     if let Some(is_line) = stdout_is_line {
         let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
@@ -109,10 +109,10 @@ pub(super) fn report_usage_failure(
 #[cfg(test)]
 pub(super) fn document_of(arguments: &Arguments) -> String {
     let error = arguments.check().err().unwrap_or_default();
-    arguments.described(Report::failed(Vec::new(), &error)).to_json()
+    arguments.described(RunResult::failed(Vec::new(), &error)).to_json()
 }
 
-fn exit_code(report: &Report) -> u8 {
+fn exit_code(report: &RunResult) -> u8 {
     // One that differed tells of the server whenever it came.
     if report.messages.corrupted > 0 || report.warmup_messages.corrupted > 0 {
         CORRUPTED
@@ -128,7 +128,7 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 /// Makes the load and gathers what it came to. Opens the files that are to hold it.
-fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Report, Refusal> {
+fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunResult, Refusal> {
     arguments.check().map_err(Refusal::Usage)?;
     if arguments.needs_stdout() {
         standard::check_stdout()?;
@@ -192,7 +192,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Repor
 }
 
 /// What a run came to, with what the command line and the place of the run add to it.
-fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: Report) -> Report {
+fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunResult) -> RunResult {
     let mut report = arguments.described(report);
     report.endpoint = endpoint.to_string();
     report.embedded_server = arguments.endpoint.is_none();
@@ -207,7 +207,7 @@ fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: Report
 /// cannot be delivered.
 fn hand_out(
     arguments: &Arguments,
-    report: &Report,
+    report: &RunResult,
     code: u8,
     outputs: Vec<OutputFile>,
 ) -> ExitCode {
@@ -245,7 +245,7 @@ fn hand_out(
 }
 
 /// One line for stderr about what is wrong with a run.
-fn complain_of(report: &Report) {
+fn complain_of(report: &RunResult) {
     if let Some(error) = &report.error {
         complain(error);
     } else if let Some(difference) = &report.first_difference {
@@ -254,12 +254,12 @@ fn complain_of(report: &Report) {
 }
 
 /// Whether a report has more to say than that there was no run.
-fn has_figures(report: &Report, code: u8) -> bool {
+fn has_figures(report: &RunResult, code: u8) -> bool {
     code != USAGE && (code != FAILED || report.flows.opened > 0)
 }
 
 /// Whether the report puts the fault of a run on the very terminal that stderr leads to.
-fn is_told_by_report(arguments: &Arguments, report: &Report, code: u8) -> bool {
+fn is_told_by_report(arguments: &Arguments, report: &RunResult, code: u8) -> bool {
     let is_text = !arguments.json && !arguments.json_stream;
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
     is_text && is_seen && has_figures(report, code)

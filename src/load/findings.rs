@@ -9,15 +9,15 @@ use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    Environment, GeneratorHealth, Hiccups, LoadLoop, Messages, Pacing, Rate, Report, Signs, Status,
-    Times, Verdict,
+    Environment, GeneratorHealth, Hiccups, LoadLoop, Messages, Pacing, Rate, RunResult, Signs,
+    Status, Times, Verdict,
 };
 use crate::reactor::Spin;
 
 impl<O: Observer> Generator<O> {
     /// What the run came to. Call it once the reactor has stopped. The caller adds what it alone
     /// knows: the command line, its label, where the generator ran.
-    pub fn finish(mut self) -> Report {
+    pub fn finish(mut self) -> RunResult {
         let until_ns = self.measured_until_ns();
         let elapsed_ns = until_ns.saturating_sub(self.phases.measure_from_ns);
         let planned_ns = self.planned_ns();
@@ -38,7 +38,7 @@ impl<O: Observer> Generator<O> {
         let times = |values| Times::of(values, &self.options.percentiles);
         let phases = &self.phases;
         let warmup_end_ns = phases.measure_from_ns.min(phases.end_ns.max(phases.start_ns));
-        let mut report = Report {
+        let mut report = RunResult {
             status,
             error,
             endpoint: self.options.target.to_string(),
@@ -69,7 +69,7 @@ impl<O: Observer> Generator<O> {
             },
             generator,
             first_difference: recorder.first_difference.clone(),
-            ..Report::default()
+            ..RunResult::default()
         };
         report.generator.verdict = Verdict::of(&Signs::of(&report));
         report.warnings = self.warnings(&report);

@@ -1,6 +1,6 @@
 //! Whether the ephemeral ports of this host were the limit of a run that makes connections.
 
-use crate::measured::Report;
+use crate::measured::RunResult;
 
 /// Two numbers: the first port, and the last (ip(7)).
 pub(super) const RANGE_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -18,7 +18,7 @@ const TIME_WAIT_LOOPBACK_S: f64 = 1.0;
 const TAKEN_SHARE_MIN: f64 = 0.35;
 
 /// What to say of a run that closed so many connections that ports were scarce.
-pub(super) fn warning(range: &str, report: &Report) -> Option<String> {
+pub(super) fn warning(range: &str, report: &RunResult) -> Option<String> {
     let hold_s = if report.environment.loopback { TIME_WAIT_LOOPBACK_S } else { TIME_WAIT_S };
     scarcity(range, report.flows.opened, report.rate.achieved, hold_s)
 }

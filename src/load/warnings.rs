@@ -2,11 +2,11 @@
 
 use super::{Generator, Observer, ports};
 use crate::endpoint::Transport;
-use crate::measured::{Mode, Report, Warning};
+use crate::measured::{Mode, RunResult, Warning};
 
 impl<O: Observer> Generator<O> {
     /// What the reader should know before quoting a figure.
-    pub(super) fn warnings(&self, report: &Report) -> Vec<Warning> {
+    pub(super) fn warnings(&self, report: &RunResult) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
         // What the error line says is not said again. That of an interrupted run says nothing else.
@@ -47,7 +47,7 @@ impl<O: Observer> Generator<O> {
 
     /// In a closed loop a lost message keeps its place in flight until it is given up, and a full
     /// socket keeps places empty.
-    fn warn_of_idle_flows(&self, report: &Report, warn: &mut impl FnMut(String)) {
+    fn warn_of_idle_flows(&self, report: &RunResult, warn: &mut impl FnMut(String)) {
         /// Of all places, over all the time: less changes no figure that is read to a percent.
         const IDLE_SHARE_MIN: f64 = 0.01;
         /// Between an echo and the next message, places are empty while the generator works.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{LoadLoop, Percentile, Report, Times, finite};
+use super::{LoadLoop, Percentile, RunResult, Times, finite};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
@@ -31,10 +31,10 @@ use crate::units::{parse_count, parse_time};
 /// was sent.
 ///
 /// ```
-/// use resound::measured::{Assertion, Report};
+/// use resound::measured::{Assertion, RunResult};
 ///
 /// let assertion: Assertion = "lost == 0".parse()?;
-/// assert!(assertion.check(&Report::default()).held);
+/// assert!(assertion.check(&RunResult::default()).held);
 /// let no_bound = "p99<200".parse::<Assertion>().unwrap_err();
 /// assert_eq!(no_bound, "expected a time with its unit after 'p99', such as p99<200us");
 /// # Ok::<(), String>(())
@@ -95,7 +95,7 @@ pub(crate) enum Unit {
 struct Fact {
     name: &'static str,
     unit: Unit,
-    value: fn(&Report) -> Option<f64>,
+    value: fn(&RunResult) -> Option<f64>,
 }
 
 #[derive(Debug)]
@@ -151,12 +151,12 @@ const FACTS: &[Fact] = &[
     count("reconnected", |report| Some(report.flows.reconnected as f64)),
 ];
 
-const fn count(name: &'static str, value: fn(&Report) -> Option<f64>) -> Fact {
+const fn count(name: &'static str, value: fn(&RunResult) -> Option<f64>) -> Fact {
     Fact { name, unit: Unit::Count, value }
 }
 
 /// How much of the time asked for was measured, from 0 to 1.
-fn measured_share(report: &Report) -> f64 {
+fn measured_share(report: &RunResult) -> f64 {
     let planned_ns = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns);
     planned_ns.map_or(1.0, |planned_ns| report.elapsed_ns as f64 / planned_ns as f64)
 }
@@ -164,7 +164,7 @@ fn measured_share(report: &Report) -> f64 {
 /// The share that was lost, in percent, of all that was asked for. In an open loop that is what was
 /// due until the planned end. A closed loop has nothing due, so the load that was not made counts
 /// as lost.
-fn loss_of_whole(report: &Report) -> Option<f64> {
+fn loss_of_whole(report: &RunResult) -> Option<f64> {
     let sent = report.messages.sent as f64;
     let lost = report.messages.lost as f64;
     let unsent = report.generator.unsent as f64;
@@ -193,7 +193,7 @@ impl Assertion {
     }
 
     /// Holds it against a run.
-    pub fn check(&self, report: &Report) -> Outcome {
+    pub fn check(&self, report: &RunResult) -> Outcome {
         let value = match self.subject {
             Subject::Fact(fact) => (fact.value)(report),
             Subject::Time(series, statistic) => time_value(report, series, statistic),
@@ -211,7 +211,7 @@ impl Assertion {
     }
 }
 
-fn time_value(report: &Report, series: Series, statistic: Statistic) -> Option<f64> {
+fn time_value(report: &RunResult, series: Series, statistic: Statistic) -> Option<f64> {
     let times = match series {
         Series::Response => Some(&report.latency_ns),
         Series::Service => report.service_time_ns.as_ref(),

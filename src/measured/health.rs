@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Distribution, LoadLoop, Percentile, Report, Times, finite};
+use super::{Distribution, LoadLoop, Percentile, RunResult, Times, finite};
 
 /// Later than this at p99 is behind the schedule. A sleep of the system is late by some 50 us, a
 /// millisecond of epoll_wait(2) by up to one: what is beyond it was not sleep.
@@ -177,7 +177,7 @@ impl Verdict {
 
 impl Signs<'_> {
     /// Those of a run.
-    pub fn of(report: &Report) -> Signs<'_> {
+    pub fn of(report: &RunResult) -> Signs<'_> {
         let generator = &report.generator;
         let (cpu_share, wait_share) = (generator.cpu_share, generator.wait_share);
         let sent = report.messages.sent;

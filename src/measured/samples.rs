@@ -3,7 +3,7 @@
 use super::*;
 
 /// An open loop that went well, with a service time.
-pub(crate) fn open_run() -> Report {
+pub(crate) fn open_run() -> RunResult {
     let mut report = closed_run();
     report.load_loop = LoadLoop::Open;
     report.embedded_server = false;
@@ -16,12 +16,12 @@ pub(crate) fn open_run() -> Report {
 }
 
 /// A closed loop of ten seconds against a server of its own.
-pub(crate) fn closed_run() -> Report {
+pub(crate) fn closed_run() -> RunResult {
     let messages =
         Messages { sent: 1_050, received: 1_000, in_flight_at_end: 50, ..Messages::default() };
     let mut distribution = Distribution::new();
     (0..1_000).for_each(|index| distribution.record(60_000 + 50 * index));
-    Report {
+    RunResult {
         status: Status::Ok,
         error: None,
         endpoint: "tcp://127.0.0.1:40001".to_owned(),
@@ -65,7 +65,7 @@ pub(crate) fn closed_run() -> Report {
             value: Some(110_000.0),
             held: true,
         }],
-        ..Report::default()
+        ..RunResult::default()
     }
 }
 

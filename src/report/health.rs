@@ -2,7 +2,7 @@
 
 use super::words::{percent_text, rate_text, time_text};
 use crate::measured::{
-    GeneratorHealth, Hiccups, LoadLoop, OFFERED_SHARE_MIN, Report, Signs, Verdict,
+    GeneratorHealth, Hiccups, LoadLoop, OFFERED_SHARE_MIN, RunResult, Signs, Verdict,
 };
 
 /// From this share of a processor on, it is said how near the generator was to its limit: a server
@@ -10,7 +10,7 @@ use crate::measured::{
 const CPU_SHARE_HIGH: f64 = 0.8;
 
 /// The verdict in plain words, one sentence.
-pub fn health_text(report: &Report) -> String {
+pub fn health_text(report: &RunResult) -> String {
     let generator = &report.generator;
     match generator.verdict {
         Verdict::Ok if report.messages.sent == 0 => "nothing was measured".to_owned(),
@@ -40,7 +40,7 @@ pub fn health_text(report: &Report) -> String {
     }
 }
 
-fn ok_text(report: &Report) -> String {
+fn ok_text(report: &RunResult) -> String {
     let cpu_share = report.generator.cpu_share;
     let is_busy = cpu_share >= CPU_SHARE_HIGH;
     let processor = match is_busy {
@@ -92,7 +92,7 @@ fn starved_text(signs: &Signs<'_>) -> String {
 }
 
 /// Whether the rate asked for was missed while connections held messages back.
-fn is_held_back(report: &Report) -> bool {
+fn is_held_back(report: &RunResult) -> bool {
     let asked = report.rate.asked.unwrap_or(0.0);
     report.generator.held_back > 0 && report.rate.achieved < OFFERED_SHARE_MIN * asked
 }
@@ -112,7 +112,7 @@ fn late_text(generator: &GeneratorHealth) -> String {
     }
 }
 
-fn asked_text(report: &Report) -> String {
+fn asked_text(report: &RunResult) -> String {
     match report.rate.asked {
         Some(asked) => format!(" when asked for {} a second", rate_text(asked)),
         None => String::new(),

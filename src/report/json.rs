@@ -2,26 +2,26 @@
 //! and never loses or renames one.
 
 use super::words::one_line;
-use crate::measured::{CommandLine, Report};
+use crate::measured::{CommandLine, RunResult};
 
-impl Report {
+impl RunResult {
     /// That of a run that could not start: the error on one line, and 0, null or an empty list for
     /// all that was never measured. `typed` are the words after the program's name.
     ///
     /// ```
-    /// use resound::measured::Report;
+    /// use resound::measured::RunResult;
     ///
     /// let typed = vec!["bench".to_owned(), "-J".to_owned()];
-    /// let report = Report::failed(typed, "cannot connect: refused");
+    /// let report = RunResult::failed(typed, "cannot connect: refused");
     /// let json: serde_json::Value = serde_json::from_str(&report.to_json())?;
     /// assert_eq!(json["status"], "error");
     /// assert_eq!(json["messages"]["sent"], 0);
     /// # Ok::<(), serde_json::Error>(())
     /// ```
-    pub fn failed(typed: Vec<String>, error: &str) -> Report {
+    pub fn failed(typed: Vec<String>, error: &str) -> RunResult {
         let meant = serde_json::Map::new();
         let options = CommandLine { typed, meant };
-        Report { error: Some(one_line(error)), options, ..Report::default() }
+        RunResult { error: Some(one_line(error)), options, ..RunResult::default() }
     }
 
     /// The document on many lines, with the last one's end.
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_run_that_could_not_start_has_every_key() {
-        let report = Report::failed(vec!["bench".to_owned()], "two\nlines");
+        let report = RunResult::failed(vec!["bench".to_owned()], "two\nlines");
         let failed = parsed(&report.to_json());
         assert_eq!(failed["error"], r"two\nlines");
         assert_eq!(failed["options"]["typed"], json!(["bench"]));

@@ -12,11 +12,11 @@ use self::times::times;
 use super::health_text;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use crate::measured::{
-    Assertion, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, Report, Status, Unit,
+    Assertion, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, RunResult, Status, Unit,
     Verdict,
 };
 
-impl fmt::Display for Report {
+impl fmt::Display for RunResult {
     /// As text of many lines, each ended.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut page = Page::new(COLUMNS_MAX);
@@ -27,7 +27,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn body(report: &Report, page: &mut Page) {
+fn body(report: &RunResult, page: &mut Page) {
     if report.messages.sent > 0 {
         conditions(report, page);
         speed(report, page);
@@ -47,7 +47,7 @@ fn body(report: &Report, page: &mut Page) {
     }
 }
 
-fn head(report: &Report, page: &mut Page) {
+fn head(report: &RunResult, page: &mut Page) {
     if !report.endpoint.is_empty() {
         let server = if report.embedded_server { " (a server in this very process)" } else { "" };
         page.entry("endpoint", &format!("{}{server}", one_line(&report.endpoint)));
@@ -58,7 +58,7 @@ fn head(report: &Report, page: &mut Page) {
 }
 
 /// Why there is no run, or not all of one.
-fn fault(report: &Report, page: &mut Page) {
+fn fault(report: &RunResult, page: &mut Page) {
     let reason = report.error.as_deref().map(one_line);
     match (report.status, reason) {
         (Status::Ok, _) => {}
@@ -78,7 +78,7 @@ fn fault(report: &Report, page: &mut Page) {
 }
 
 /// What was done, what of it was measured, and what was left out.
-fn conditions(report: &Report, page: &mut Page) {
+fn conditions(report: &RunResult, page: &mut Page) {
     let size = format!("{} a message", counted(report.length, "byte"));
     let flows = counted(report.connections, flow_noun(report));
     let flight = match report.load_loop {
@@ -131,7 +131,7 @@ fn warmup_text(messages: &Messages) -> String {
 
 /// The rate, of the rate asked; beside it that over all the time asked for, which an assertion
 /// compares, if the run ended before its time.
-fn rate_of(report: &Report) -> String {
+fn rate_of(report: &RunResult) -> String {
     let unit = match report.mode {
         Mode::Echo => "messages",
         Mode::Connect => "connections",
@@ -154,7 +154,7 @@ fn rate_of(report: &Report) -> String {
     text
 }
 
-fn speed(report: &Report, page: &mut Page) {
+fn speed(report: &RunResult, page: &mut Page) {
     page.entry("rate", &rate_of(report));
     let a_second = |bytes: u64| match report.elapsed_ns {
         0 => bytes_text(0.0),
@@ -165,7 +165,7 @@ fn speed(report: &Report, page: &mut Page) {
     page.entry("throughput", &format!("{sent}/s sent, {received}/s received"));
 }
 
-fn outcome(report: &Report, page: &mut Page) {
+fn outcome(report: &RunResult, page: &mut Page) {
     let Messages { late, duplicated, reordered, corrupted, .. } = report.messages;
     let [sent, received, lost, in_flight] = [
         report.messages.sent,
@@ -230,7 +230,7 @@ fn listed(counts: &[(&str, u64)]) -> String {
     all.collect::<Vec<_>>().join(", ")
 }
 
-fn generator(report: &Report, page: &mut Page) {
+fn generator(report: &RunResult, page: &mut Page) {
     let generator = &report.generator;
     let health = if generator.verdict == Verdict::Ok { "health" } else { "HEALTH" };
     page.entry(health, &health_text(report));
@@ -323,7 +323,7 @@ fn hiccups_text(hiccups: &Hiccups) -> String {
 }
 
 /// How many datagrams went by one call, where several could.
-fn trains(report: &Report, page: &mut Page) {
+fn trains(report: &RunResult, page: &mut Page) {
     let Some(trains) = report.trains.filter(|trains| trains.asked) else { return };
     let mean = |count: u64, calls: u64| rate_text(count as f64 / calls.max(1) as f64);
     let [sent, received] =
@@ -339,12 +339,12 @@ fn trains(report: &Report, page: &mut Page) {
     page.entry("trains", &text);
 }
 
-fn flow_noun(report: &Report) -> &'static str {
+fn flow_noun(report: &RunResult) -> &'static str {
     let is_datagram = ["udp:", "unixgram:"].iter().any(|kind| report.endpoint.starts_with(kind));
     if is_datagram { "socket" } else { "connection" }
 }
 
-fn environment_text(report: &Report) -> String {
+fn environment_text(report: &RunResult) -> String {
     let environment = &report.environment;
     let or_unknown = |text: &Option<String>| match text {
         Some(text) => one_line(text),

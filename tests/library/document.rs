@@ -1,7 +1,7 @@
 //! The JSON document as the library writes it, and the checker that other tests rely on.
 
 use resound::measured::{
-    Difference, Distribution, Environment, Interval, Messages, Outcome, Report, Times, Warning,
+    Difference, Distribution, Environment, Interval, Messages, Outcome, RunResult, Times, Warning,
 };
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::schema::{bench_violations, check_bench_document, check_definition, un
 
 /// One that has all that a document can have.
 fn full_document() -> Value {
-    let mut report = Report::failed(vec!["bench".to_owned()], "refused");
+    let mut report = RunResult::failed(vec!["bench".to_owned()], "refused");
     let mut distribution = Distribution::new();
     (0..1_000).for_each(|value| distribution.record(value * 1_000));
     let times = Times::of(distribution, &"50,99.9".parse().unwrap());
@@ -38,7 +38,7 @@ fn every_key_of_a_document_is_in_the_schema() {
 
 #[test]
 fn a_run_that_could_not_start_has_a_valid_document() {
-    let report = Report::failed(Vec::new(), "cannot connect: refused");
+    let report = RunResult::failed(Vec::new(), "cannot connect: refused");
     check_bench_document(&serde_json::from_str(&report.to_json_line()).unwrap());
 }
 

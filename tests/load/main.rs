@@ -16,7 +16,7 @@ use std::path::Path;
 use resound::echo::{self, Server};
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Generator, Observer, Options};
-use resound::measured::Report;
+use resound::measured::RunResult;
 use resound::reactor::Reactor;
 
 /// A server that is not running yet, its loop, and where it is.
@@ -94,11 +94,11 @@ impl Drop for Service {
 }
 
 /// Runs a load to its end.
-fn run(options: Options) -> Report {
+fn run(options: Options) -> RunResult {
     run_observed(options, ()).0
 }
 
-fn run_observed<O: Observer + Default>(options: Options, observer: O) -> (Report, O) {
+fn run_observed<O: Observer + Default>(options: Options, observer: O) -> (RunResult, O) {
     let mut reactor = Reactor::new().unwrap();
     let mut generator = Generator::with_observer(options, observer);
     reactor.run(&mut generator).unwrap();

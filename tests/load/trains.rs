@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use resound::measured::{Messages, Report, Trains};
+use resound::measured::{Messages, RunResult, Trains};
 use resound::reactor::Spin;
 use resound::socket::{Datagram, SocketOptions};
 use socket2::{SockAddr, SockRef};
@@ -78,7 +78,7 @@ fn to(target: ResolvedEndpoint, count: u64, depth: usize) -> Options {
 }
 
 /// Runs a load on a server that answers trains by trains.
-fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usize) -> Report {
+fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usize) -> RunResult {
     let mut server = TrainServer::new();
     let options = change(to(server.target(), count, depth));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -97,7 +97,7 @@ fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usi
 }
 
 #[track_caller]
-fn all_of(findings: &Report, count: u64) -> Trains {
+fn all_of(findings: &RunResult, count: u64) -> Trains {
     let expected = Messages { sent: count, received: count, ..Messages::default() };
     assert_eq!((findings.messages, findings.first_difference.as_ref()), (expected, None));
     let trains = findings.trains.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Options, Spacing};
-use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, Report, Warning};
+use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
 use resound::report::Format;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
@@ -378,8 +378,8 @@ impl Arguments {
     }
 
     /// A report with what the command line alone tells.
-    pub(super) fn described(&self, report: Report) -> Report {
-        let mut described = Report {
+    pub(super) fn described(&self, report: RunResult) -> RunResult {
+        let mut described = RunResult {
             label: self.label.clone(),
             mode: self.mode(),
             load_loop: if self.rate.is_some() { LoadLoop::Open } else { LoadLoop::Closed },

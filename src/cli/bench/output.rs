@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use resound::measured::Report;
+use resound::measured::RunResult;
 use resound::report::{Format, HlogWriter, write_csv, write_hgrm};
 
 /// As many as Linux follows (path_resolution(7)).
@@ -164,7 +164,7 @@ impl OutputFile {
     /// # Errors
     ///
     /// Why it could not be written.
-    pub(super) fn write(mut self, report: &Report) -> Result<(), resound::Error> {
+    pub(super) fn write(mut self, report: &RunResult) -> Result<(), resound::Error> {
         if report.messages.received == 0 && self.has_old_result() {
             return Ok(());
         }
@@ -216,7 +216,7 @@ impl Content {
     }
 }
 
-fn content_of(format: Format, report: &Report) -> io::Result<Vec<u8>> {
+fn content_of(format: Format, report: &RunResult) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match format {
         Format::Json => bytes = report.to_json().into_bytes(),
@@ -332,11 +332,11 @@ mod tests {
         path.to_str().unwrap().parse().unwrap()
     }
 
-    fn failed() -> Report {
-        Report::failed(Vec::new(), "refused")
+    fn failed() -> RunResult {
+        RunResult::failed(Vec::new(), "refused")
     }
 
-    fn measured() -> Report {
+    fn measured() -> RunResult {
         let mut report = failed();
         report.messages.received = 1;
         report

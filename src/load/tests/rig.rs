@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use super::*;
-use crate::measured::Report;
+use crate::measured::RunResult;
 use crate::reactor::Reactor;
 use crate::testing::{self, Tested};
 
@@ -50,7 +50,7 @@ impl Rig {
 
     /// Turns to the end of the run.
     #[track_caller]
-    pub(in crate::load) fn finish(mut self) -> (Report, Vec<Interval>) {
+    pub(in crate::load) fn finish(mut self) -> (RunResult, Vec<Interval>) {
         self.turn_until_stopped();
         let intervals = std::mem::take(&mut self.handler.inner.observer_mut().0);
         (self.handler.inner.finish(), intervals)

@@ -61,7 +61,7 @@ proptest! {
         is_empty: bool,
     ) {
         let report = match (is_empty, is_open) {
-            (true, _) => Report::default(),
+            (true, _) => RunResult::default(),
             (_, true) => samples::open_run(),
             (_, false) => samples::closed_run(),
         };

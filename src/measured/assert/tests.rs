@@ -3,12 +3,12 @@
 use super::*;
 use crate::measured::{Distribution, Flows, Messages, Rate, samples};
 
-fn check(expression: &str, report: &Report) -> Outcome {
+fn check(expression: &str, report: &RunResult) -> Outcome {
     expression.parse::<Assertion>().unwrap().check(report)
 }
 
 /// 1,000 response times, half of 100 us and half of 200 us, and as many lags of 5 us.
-fn run() -> Report {
+fn run() -> RunResult {
     let mut report = samples::open_run();
     let mut response = Distribution::new();
     let mut lag = Distribution::new();
@@ -45,7 +45,7 @@ fn a_percentile_with_too_few_samples_does_not_hold_and_has_no_value() {
 /// case B10
 #[test]
 fn without_an_echo_no_time_holds() {
-    let report = Report::default();
+    let report = RunResult::default();
     for expression in ["p50<1h", "min<1h", "mean<1h", "max<1h", "stddev<1h", "service.min<1h"] {
         assert!(!check(expression, &report).held, "{expression}");
     }

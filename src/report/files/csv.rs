@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::measured::{Difference, Report};
+use crate::measured::{Difference, RunResult};
 
 /// Writes the names of all figures on one line and the figures on the next (RFC 4180, with line
 /// feeds).
@@ -17,8 +17,8 @@ use crate::measured::{Difference, Report};
 ///
 /// What the writer says.
 #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
-pub fn write_csv(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
-    let json = |report: &Report| serde_json::to_value(report).expect("plain data is JSON");
+pub fn write_csv(report: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
+    let json = |report: &RunResult| serde_json::to_value(report).expect("plain data is JSON");
     let mut cells = Vec::new();
     gather("", &json(&with_every_key(report)), Some(&json(report)), &mut cells);
     let line = |texts: Vec<String>| texts.join(",") + "\n";
@@ -29,7 +29,7 @@ pub fn write_csv(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
 }
 
 /// A run that has all that a run can have. Only its names are used.
-fn with_every_key(report: &Report) -> Report {
+fn with_every_key(report: &RunResult) -> RunResult {
     let mut full = report.clone();
     full.service_time_ns.get_or_insert_with(|| report.latency_ns.clone());
     full.generator.schedule_lag_ns.get_or_insert_with(|| report.latency_ns.clone());
@@ -79,7 +79,7 @@ mod tests {
     use crate::measured::samples;
 
     /// The cells of each line; no cell of a sample has a line's end.
-    fn table(report: &Report) -> Vec<Vec<String>> {
+    fn table(report: &RunResult) -> Vec<Vec<String>> {
         let mut out = Vec::new();
         write_csv(report, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(closed[0], table(&samples::open_run())[0]);
         assert_eq!(value(&closed, "service_time_ns_p50"), "");
         assert_eq!(value(&closed, "first_difference_offset"), "");
-        let failed = table(&Report::failed(Vec::new(), "refused"));
+        let failed = table(&RunResult::failed(Vec::new(), "refused"));
         assert_eq!(closed[0], failed[0]);
         assert_eq!(value(&failed, "status"), "error");
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
-use crate::measured::{Distribution, Report};
+use crate::measured::{Distribution, RunResult};
 
 /// Nanoseconds in the unit of the file, a microsecond.
 const SCALE: f64 = 1e3;
@@ -21,7 +21,7 @@ const TICKS_PER_HALF: u128 = 5;
 /// # Errors
 ///
 /// What the writer says.
-pub fn write_hgrm(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
+pub fn write_hgrm(report: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
     write_distribution(&report.latency_ns.values, out)
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::measured::samples;
 
-    fn text_of(report: &Report) -> String {
+    fn text_of(report: &RunResult) -> String {
         let mut out = Vec::new();
         write_hgrm(report, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_run_without_an_echo_is_a_file_without_rows() {
-        let report = Report::failed(Vec::new(), "refused");
+        let report = RunResult::failed(Vec::new(), "refused");
         let text = text_of(&report);
         assert_eq!(text.lines().count(), 5, "{text}");
         assert!(text.contains("Total count    =            0]"), "{text}");

@@ -2,9 +2,9 @@
 
 use super::page::Page;
 use super::{body, count_text, counted, fault, head, rate_of, time_text};
-use crate::measured::{Messages, Report, Verdict};
+use crate::measured::{Messages, RunResult, Verdict};
 
-impl Report {
+impl RunResult {
     /// As text for a terminal of this width.
     ///
     /// A terminal shows the end of a report that is longer than itself, so what a reader looks for
@@ -22,7 +22,7 @@ impl Report {
 }
 
 /// The rate, the times, what was lost and how far to trust it, on a line or two.
-fn result_text(report: &Report) -> String {
+fn result_text(report: &RunResult) -> String {
     let mut text = rate_of(report);
     for name in ["50", "99"] {
         if let Some(value) = report.latency_ns.summary.percentile(name) {

@@ -6,12 +6,12 @@ use super::*;
 use crate::measured::{Difference, Rate, Times, Trains, Verdict, Warning, samples};
 
 /// The text with each run of white space as one space: wrapping is tested on the page.
-fn words_of(report: &Report) -> String {
+fn words_of(report: &RunResult) -> String {
     report.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]
-fn assert_says(report: &Report, expected: &[&str]) {
+fn assert_says(report: &RunResult, expected: &[&str]) {
     let words = words_of(report);
     for text in expected {
         assert!(words.contains(text), "{text:?} is not in:\n{report}");
@@ -101,7 +101,7 @@ fn a_run_without_an_echo_says_so_in_place_of_times() {
 
 #[test]
 fn a_run_that_could_not_start_is_short() {
-    let report = Report::failed(Vec::new(), "cannot connect: refused");
+    let report = RunResult::failed(Vec::new(), "cannot connect: refused");
     assert_says(&report, &["ERROR cannot connect: refused"]);
     assert_eq!(report.to_string().lines().count(), 1, "{report}");
 }

@@ -2,10 +2,10 @@
 
 use super::page::Page;
 use super::{counted, time_text};
-use crate::measured::{LoadLoop, Mode, Report, Summary};
+use crate::measured::{LoadLoop, Mode, RunResult, Summary};
 
 /// The table of times, and what its gaps mean.
-pub(super) fn times(report: &Report, page: &mut Page) {
+pub(super) fn times(report: &RunResult, page: &mut Page) {
     let response = match report.load_loop {
         LoadLoop::Closed => "response",
         LoadLoop::Open => "response time",
