@@ -4,9 +4,11 @@ mod files;
 mod health;
 mod interval;
 mod json;
+mod output;
 mod text;
 mod words;
 
 pub use self::files::{Format, HlogWriter, write_csv, write_hgrm};
 pub use self::health::health_text;
+pub use self::output::{Output, OutputFile};
 pub use self::words::time_text;

@@ -3,7 +3,6 @@
 mod arguments;
 mod cpus;
 mod embedded;
-mod output;
 mod progress;
 mod target;
 
@@ -20,12 +19,11 @@ use resound::process::descriptors::DescriptorLimit;
 use resound::process::ending_signals;
 use resound::process::terminal::columns;
 use resound::reactor::{Reactor, Spin};
-use resound::report::Format;
+use resound::report::{Format, Output, OutputFile};
 
 pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
 use self::embedded::EmbeddedServer;
-use self::output::{Output, OutputFile};
 use self::progress::Progress;
 use super::{FAILED, USAGE, complain, standard};
 

@@ -9,11 +9,10 @@ use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
-use resound::report::Format;
+use resound::report::{Format, Output};
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
-use super::output::Output;
 use crate::cli::flags::SocketFlags;
 use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
 

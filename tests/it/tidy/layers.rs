@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),
     ("send", &["client", "socket", "process", "endpoint", "error"]),
     ("client", &["socket", "process", "endpoint", "error"]),
-    ("report", &["measured", "units"]),
+    ("report", &["measured", "error", "units"]),
     ("measured", &["units"]),
     ("testing", &["reactor", "socket", "readiness"]),
     ("reactor", &["readiness", "units"]),

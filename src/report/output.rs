@@ -10,17 +10,20 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use resound::measured::RunResult;
-use resound::report::{Format, HlogWriter, write_csv, write_hgrm};
+use super::{Format, HlogWriter, write_csv, write_hgrm};
+use crate::error::Error;
+use crate::measured::RunResult;
 
 /// As many as Linux follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
 /// Where to write the result, and in which form.
 #[derive(Clone, Debug)]
-pub(super) struct Output {
-    pub(super) path: PathBuf,
-    pub(super) format: Format,
+pub struct Output {
+    /// The file.
+    pub path: PathBuf,
+    /// Its form, by the ending of its name.
+    pub format: Format,
 }
 
 impl FromStr for Output {
@@ -34,8 +37,8 @@ impl FromStr for Output {
 
 impl Output {
     /// The file cannot be written.
-    pub(super) fn failed(&self, error: io::Error) -> resound::Error {
-        resound::Error::new("write", self.path.display(), error)
+    fn failed(&self, error: io::Error) -> Error {
+        Error::new("write", self.path.display(), error)
     }
 
     /// Finds out before the run whether the file can be written. Opens a FIFO, which waits for a
@@ -44,13 +47,13 @@ impl Output {
     /// # Errors
     ///
     /// Why it cannot be written.
-    pub(super) fn open(&self) -> Result<OutputFile, resound::Error> {
+    pub fn open(&self) -> Result<OutputFile, Error> {
         self.open_as(0).map_err(|error| self.failed(error))
     }
 
     /// As [`Output::open`], after a run that did not happen, which has been told. `None` where the
     /// file cannot be written, or is a FIFO that nothing reads.
-    pub(super) fn open_after_failure(&self) -> Option<OutputFile> {
+    pub fn open_after_failure(&self) -> Option<OutputFile> {
         self.open_as(libc::O_NONBLOCK).ok()
     }
 
@@ -97,7 +100,7 @@ impl Output {
 
 /// A file that was found to be writable.
 #[derive(Debug)]
-pub(super) struct OutputFile {
+pub struct OutputFile {
     output: Output,
     place: Place,
     /// The log of a run that goes on, without a name until it is whole.
@@ -125,7 +128,7 @@ impl OutputFile {
     /// # Errors
     ///
     /// When no file for it can be made.
-    pub(super) fn start_log(&mut self) -> Result<Option<File>, resound::Error> {
+    pub fn start_log(&mut self) -> Result<Option<File>, Error> {
         if !self.is_log() {
             return Ok(None);
         }
@@ -140,22 +143,22 @@ impl OutputFile {
         Ok(Some(clone))
     }
 
-    fn cloned(&self, file: &File) -> Result<File, resound::Error> {
+    fn cloned(&self, file: &File) -> Result<File, Error> {
         file.try_clone().map_err(|error| self.output.failed(error))
     }
 
     /// Its log could not be written whole.
-    pub(super) fn log_failed(&mut self, error: io::Error) {
+    pub fn log_failed(&mut self, error: io::Error) {
         self.log_error.get_or_insert(error);
     }
 
     /// Whether it is written while the run goes on.
-    pub(super) fn is_log(&self) -> bool {
+    pub fn is_log(&self) -> bool {
         self.output.format == Format::Hlog
     }
 
     /// The run is over, and its log was written while it went on: it needs no more than its name.
-    pub(super) fn log_ended(&mut self) {
+    pub fn log_ended(&mut self) {
         self.is_logged = self.is_log();
     }
 
@@ -164,7 +167,7 @@ impl OutputFile {
     /// # Errors
     ///
     /// Why it could not be written.
-    pub(super) fn write(mut self, report: &RunResult) -> Result<(), resound::Error> {
+    pub fn write(mut self, report: &RunResult) -> Result<(), Error> {
         if report.messages.received == 0 && self.has_old_result() {
             return Ok(());
         }
