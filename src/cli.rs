@@ -1,4 +1,4 @@
-//! The command line. Only here are flags known, output printed and exit codes chosen.
+//! The command line. Only this module knows flags, prints output and chooses exit codes.
 
 mod bench;
 mod flags;
@@ -18,9 +18,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use resound::escape;
 use resound::process::standard;
 
-/// Could not start, or the loop failed, or no answer came.
+/// Exit code: the command could not start, its loop failed, or no answer came.
 const FAILED: u8 = 1;
-/// The command line was wrong.
+/// Exit code: the command line is wrong.
 const USAGE: u8 = 2;
 
 #[derive(Debug, Parser)]
@@ -39,10 +39,10 @@ enum Command {
     Send(send::Arguments),
 }
 
-/// Reads a command line, the program's name first.
+/// Parses a command line whose first word is the program's name.
 ///
-/// What follows an option is its value whatever it looks like, as with getopt(3): `--backlog -1`
-/// is a wrong number, not a missing one with `-1` (`--one-off`) behind it.
+/// As with getopt(3), the word after an option that takes a value is its value, even if it begins
+/// with a dash: `--backlog -1` is a wrong number, not a missing value before `-1` (`--one-off`).
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let take_any_value = |arg: clap::Arg| match arg.get_action().takes_values() {
         true if !arg.is_positional() => arg.allow_hyphen_values(true),
@@ -52,11 +52,11 @@ fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command.try_get_matches_from(words)?)
 }
 
-/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, as a full disk does with
-/// ENOSPC. SIGXFSZ ends a program that does not catch it.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, like a write to a full
+/// disk fails with ENOSPC. Without a handler, SIGXFSZ ends the program.
 fn survive_file_size_limit() {
     let is_caught = Arc::new(AtomicBool::new(false));
-    // Without the handler, the program ends at the limit as any other does.
+    // If the handler cannot be installed, the program ends at the limit, as any other does.
     let _ = signal_hook::flag::register(libc::SIGXFSZ, is_caught);
 }
 
@@ -85,18 +85,18 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Prints one line to stderr. If that fails, there is no other place to say so.
+/// Prints one line to stderr. A failure is ignored, because nothing could report it.
 fn complain(message: &dyn std::fmt::Display) {
     let _ = tell(message);
 }
 
-/// As [`complain`], for a line that is part of the result.
+/// Prints one line to stderr that is part of the result.
 ///
 /// # Errors
 ///
-/// stderr takes no more. A reader that has left is no error.
+/// The write to stderr failed. A reader that has closed its end (`BrokenPipe`) is not an error.
 fn tell(message: &dyn std::fmt::Display) -> Result<(), resound::Error> {
-    // One write, so that the line of another process does not come between.
+    // One write, so that lines of other processes do not interleave with this one.
     let line = format!("resound: {}\n", escape::one_line(&message.to_string()));
     match standard::stderr().write_all(line.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

@@ -1,10 +1,10 @@
-//! Bytes of strangers made fit for a terminal.
+//! Makes bytes from peers and from the user safe to print.
 
-/// The longest complaint: enough for two paths, too short to flood a terminal.
+/// The longest message, in characters. Two paths fit into it, and it does not flood a terminal.
 const LINE_CHARS_MAX: usize = 600;
 
-/// Appends `bytes` as text when it is printable UTF-8, else escaped throughout (`\n`, `\xff`,
-/// `\u{202e}`, and `\\` for a backslash): one line either way.
+/// Appends `bytes` as one line. Printable UTF-8 is appended unchanged. Anything else is escaped
+/// throughout: `\n`, `\xff`, `\u{202e}`, and `\\` for a backslash.
 pub fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.chars().all(is_printable) => line.extend_from_slice(bytes),
@@ -12,15 +12,16 @@ pub fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Text for a terminal, piece by piece: line ends and tabs stay, what is not printable is escaped.
+/// Text for a terminal that arrives in pieces. Line ends and tabs stay; other characters that are
+/// not printable are escaped.
 #[derive(Debug, Default)]
 pub struct TerminalText {
-    /// The first bytes of a character whose others are in the next piece.
+    /// The first bytes of a character that the next piece continues.
     held: Vec<u8>,
 }
 
 impl TerminalText {
-    /// What is to be shown for the next piece.
+    /// Returns what to print for the next piece.
     pub fn next(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
@@ -28,7 +29,7 @@ impl TerminalText {
         escaped_for_terminal(&bytes)
     }
 
-    /// What is to be shown at the end, for a character that was never completed.
+    /// Returns what to print at the end: the escaped bytes of a character that was never completed.
     pub fn end(&mut self) -> Vec<u8> {
         escaped_for_terminal(&std::mem::take(&mut self.held))
     }
@@ -40,7 +41,7 @@ fn escaped_for_terminal(bytes: &[u8]) -> Vec<u8> {
     shown
 }
 
-/// The length without the beginning of a character at the end.
+/// Returns the length of `bytes` without an incomplete character at the end.
 fn whole_characters(bytes: &[u8]) -> usize {
     const BEGINNING_BYTES_MAX: usize = 3;
     let is_beginning = |tail: &[u8]| match std::str::from_utf8(tail) {
@@ -67,12 +68,13 @@ fn push_escaped(line: &mut Vec<u8>, bytes: &[u8], stays: impl Fn(char) -> bool) 
     }
 }
 
-/// Neither a control character, nor one that reorders or hides text, nor a lone combining mark.
+/// Returns true unless `c` is a control character, reorders or hides text, or is a lone combining
+/// mark.
 fn is_printable(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
-/// What the user typed, cut to a length that leaves room for more on the line.
+/// Cuts what the user typed to a length that leaves room for more on the line.
 pub fn shortened(typed: &str) -> String {
     const SHORT_CHARS_MAX: usize = 100;
     match typed.char_indices().nth(SHORT_CHARS_MAX) {
@@ -81,12 +83,14 @@ pub fn shortened(typed: &str) -> String {
     }
 }
 
-/// A message of our own that may quote a stranger's bytes, on one line of bounded length.
+/// Escapes a message of this program that may quote a peer's bytes. Returns one line of bounded
+/// length.
 pub fn one_line(message: &str) -> String {
     bounded(message, LINE_CHARS_MAX)
 }
 
-/// As [`one_line`], of so many characters and a word that it was cut.
+/// Like [`one_line`], with at most `chars_max` characters. A longer line is cut and ends with "…
+/// (cut)".
 pub fn bounded(message: &str, chars_max: usize) -> String {
     let mut line = Vec::new();
     push_escaped(&mut line, message.as_bytes(), is_printable);
@@ -115,21 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn what_could_fool_a_terminal_is_escaped() {
+    fn bytes_that_could_deceive_a_terminal_are_escaped() {
         assert_eq!(message(b"a\x1b[2J"), r"a\x1b[2J");
         assert_eq!(message(b"line\n"), r"line\n");
         assert_eq!(message(b"\xff\x00"), r"\xff\x00");
         assert_eq!(message("\u{202e}x".as_bytes()), r"\u{202e}x");
-        assert_eq!(message(b"\\\n"), r"\\\n", "a backslash is told from an escape");
+        assert_eq!(message(b"\\\n"), r"\\\n", "a backslash differs from an escape");
     }
 
     #[test]
-    fn a_terminal_keeps_its_line_ends() {
+    fn line_ends_and_tabs_are_kept_for_a_terminal() {
         assert_eq!(TerminalText::default().next(b"a\tb\n\x07"), b"a\tb\n\\x07");
     }
 
     #[test]
-    fn a_character_cut_between_two_pieces_is_shown_whole() {
+    fn a_character_split_between_two_pieces_is_printed_whole() {
         let whole = "aé東🦀z".as_bytes();
         for cut in 0..=whole.len() {
             let mut text = TerminalText::default();
@@ -150,6 +154,6 @@ mod tests {
         assert_eq!(text.end(), b"", "once");
         assert_eq!(text.next(b"\xf0\x9f"), b"");
         assert_eq!(text.next(b"a"), br"\xf0\x9fa");
-        assert_eq!(text.next(b"\xff\x80"), br"\xff\x80", "the beginning of none");
+        assert_eq!(text.next(b"\xff\x80"), br"\xff\x80", "these bytes begin no character");
     }
 }

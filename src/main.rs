@@ -1,4 +1,4 @@
-//! The program: flags to options, outcomes to exit codes.
+//! The program `resound`. It turns flags into options, and outcomes into exit codes.
 
 mod cli;
 

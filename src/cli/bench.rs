@@ -1,4 +1,4 @@
-//! `resound bench`: flags to a load, what it came to into words and files.
+//! `resound bench`: turns flags into a load, and its results into text and files.
 
 mod arguments;
 mod cpus;
@@ -27,22 +27,22 @@ use self::embedded::EmbeddedServer;
 use self::progress::Progress;
 use super::{FAILED, USAGE, complain, standard};
 
-/// An echo differed from what was sent.
+/// Exit code: an echo differed from what was sent.
 const CORRUPTED: u8 = 3;
-/// An `--assert` did not hold.
+/// Exit code: an `--assert` did not hold.
 const ASSERT_FAILED: u8 = 99;
 
-/// Descriptors for what is no connection: the standard streams, the selectors, the stop handles,
-/// the signals, an output file, and what libraries open for a moment.
+/// Descriptors for everything but connections: the standard streams, the selectors, the stop
+/// handles, the signals, an output file, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 48;
 
-/// Why there is no run.
+/// Why there is no result.
 enum Refusal {
-    /// The command line asks for what cannot be.
+    /// The command line asks for something impossible.
     Usage(String),
-    /// It could not be started.
+    /// The run could not start, or its loop failed.
     Failed(String),
-    /// Whoever read stdout has left.
+    /// The reader of stdout has closed its end.
     Unread,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             };
             complain(&error);
             let report = arguments.described(RunResult::failed(typed_words(), &error));
-            // Those that the run did not come to.
+            // The files that the run has not opened yet.
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(Output::open_after_failure));
             hand_out(arguments, &report, code, outputs)
@@ -78,20 +78,20 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The words after the program's name, as far as they are text.
+/// Returns the words after the program's name, with invalid UTF-8 replaced.
 fn typed_words() -> Vec<String> {
     std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
-/// For a command line that could not even be read: the document to stdout, if one was asked for
-/// there (on one line or on many), and to the files that were to have it.
+/// Writes the document of a command line that could not be parsed: to stdout if it was requested
+/// there (on one line or on many), and to the requested files.
 pub(super) fn report_usage_failure(
     error: &str,
     stdout_is_line: Option<bool>,
     outputs: &[OsString],
 ) {
     let report = RunResult::failed(typed_words(), error);
-    // The line on stderr has said what matters: nothing is to be added when these fail.
+    // The line on stderr has named the mistake, so failures here are ignored.
     if let Some(is_line) = stdout_is_line {
         let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
         let _ = standard::print(&text);
@@ -103,7 +103,7 @@ pub(super) fn report_usage_failure(
     }
 }
 
-/// What is told of a command line alone.
+/// Returns the document that describes a command line alone.
 #[cfg(test)]
 pub(super) fn document_of(arguments: &Arguments) -> String {
     let error = arguments.check().err().unwrap_or_default();
@@ -111,7 +111,7 @@ pub(super) fn document_of(arguments: &Arguments) -> String {
 }
 
 fn exit_code(report: &RunResult) -> u8 {
-    // One that differed tells of the server whenever it came.
+    // A corrupted echo matters whenever it came.
     if report.messages.corrupted > 0 || report.warmup_messages.corrupted > 0 {
         CORRUPTED
     } else if report.messages.received == 0 {
@@ -125,7 +125,7 @@ fn exit_code(report: &RunResult) -> u8 {
     }
 }
 
-/// Makes the load and gathers what it came to. Opens the files that are to hold it.
+/// Runs the load and returns its report. Opens the output files first.
 fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunResult, Refusal> {
     arguments.check().map_err(Refusal::Usage)?;
     if arguments.needs_stdout() {
@@ -138,7 +138,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
     let limit_warning = raise_descriptor_limit(arguments)?;
     let mut cpus = Cpus::chosen(arguments.affinity, arguments.endpoint.is_none());
-    // Threads inherit the affinity of who starts them: the generator's is set last.
+    // A thread inherits the affinity of the thread that starts it, so the generator is pinned last.
     let embedded = match &arguments.endpoint {
         None => Some(EmbeddedServer::start(
             arguments.transport(),
@@ -173,7 +173,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     // Sockets close before the server is told to stop.
     drop(reactor);
     let shown = progress.end();
-    outcome.map_err(|error| resound::Error::new("go on with", "the loop", error))?;
+    outcome.map_err(|error| resound::Error::new("run", "the loop", error))?;
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
@@ -189,7 +189,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     Ok(report)
 }
 
-/// What a run came to, with what the command line and the place of the run add to it.
+/// Adds to a report what the command line and the place of the run tell.
 fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunResult) -> RunResult {
     let mut report = arguments.described(report);
     report.endpoint = endpoint.to_string();
@@ -201,8 +201,8 @@ fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunRes
     report
 }
 
-/// Writes the files and prints the report. The exit code is that of the run, unless the report
-/// cannot be delivered.
+/// Writes the files and prints the report. Returns the exit code of the run, or of a failed
+/// delivery if that is greater.
 fn hand_out(
     arguments: &Arguments,
     report: &RunResult,
@@ -214,7 +214,7 @@ fn hand_out(
     } else if arguments.json_stream {
         report.to_json_line() + "\n"
     } else if !has_figures(report, code) {
-        String::new() // the one line on stderr says it all
+        String::new() // the line on stderr says it all
     } else {
         match columns(&io::stdout()) {
             Some(columns) => report.to_terminal_text(columns),
@@ -229,10 +229,10 @@ fn hand_out(
             complain(&error);
         }
     }
-    // What needs a stdout that is closed has been refused.
+    // A run that needs stdout is refused before its start if stdout is closed.
     let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(&text) };
     match printed {
-        // Whoever read it has left: a quiet end.
+        // The reader has closed its end. That is not an error.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             complain(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED.max(code))
@@ -242,7 +242,7 @@ fn hand_out(
     }
 }
 
-/// One line for stderr about what is wrong with a run.
+/// Prints one line to stderr about what is wrong with a run.
 fn complain_of(report: &RunResult) {
     if let Some(error) = &report.error {
         complain(error);
@@ -251,20 +251,21 @@ fn complain_of(report: &RunResult) {
     }
 }
 
-/// Whether a report has more to say than that there was no run.
+/// Returns true if a report says more than that there was no run.
 fn has_figures(report: &RunResult, code: u8) -> bool {
     code != USAGE && (code != FAILED || report.flows.opened > 0)
 }
 
-/// Whether the report puts the fault of a run on the very terminal that stderr leads to.
+/// Returns true if the report names what is wrong with the run, on the terminal to which stderr
+/// leads as well.
 fn is_told_by_report(arguments: &Arguments, report: &RunResult, code: u8) -> bool {
     let is_text = !arguments.json && !arguments.json_stream;
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
     is_text && is_seen && has_figures(report, code)
 }
 
-/// The run is over: from here on Ctrl-C ends the program, because the reader of the report may have
-/// stopped reading.
+/// Restores the default action of the ending signals after the run. From here on Ctrl-C ends the
+/// program, because the reader of the report may have stopped reading.
 fn restore_signals() {
     let is_over = Arc::new(AtomicBool::new(true));
     for signal in ending_signals() {
@@ -272,8 +273,8 @@ fn restore_signals() {
     }
 }
 
-/// Raises the descriptor limit as far as it goes; both ends are in this process where the server
-/// is. Returns what the reader should know of it.
+/// Raises the descriptor limit as far as possible, and checks that the connections fit into it. A
+/// connection to a server in this process takes two descriptors. Returns a warning for the report.
 fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resound::Error> {
     let DescriptorLimit { limit, warning, .. } = DescriptorLimit::raise();
     let limit = limit.unwrap_or(u64::MAX);
@@ -291,7 +292,7 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resou
 }
 
 impl Arguments {
-    /// Whether the result goes to stdout alone, or was asked for there.
+    /// Returns true if the result goes only to stdout, or is requested there.
     fn needs_stdout(&self) -> bool {
         self.output.is_empty() || self.json || self.json_stream
     }

@@ -1,22 +1,22 @@
-//! Groups of flags that several commands have.
+//! Groups of flags that several commands share.
 
 use clap::Args;
 use resound::socket::SocketOptions;
 
 use super::values::buf_size;
 
-/// Settings of each socket.
+/// Options of every socket.
 #[derive(Debug, Args)]
 pub(super) struct SocketFlags {
-    /// Receive buffer of each socket
+    /// Receive buffer of each socket (SO_RCVBUF)
     #[arg(long, value_name = "SIZE", value_parser = buf_size)]
     pub(super) rcvbuf: Option<usize>,
 
-    /// Send buffer of each socket
+    /// Send buffer of each socket (SO_SNDBUF)
     #[arg(long, value_name = "SIZE", value_parser = buf_size)]
     pub(super) sndbuf: Option<usize>,
 
-    /// Let TCP gather small messages (TCP_NODELAY off)
+    /// Let TCP coalesce small messages (Nagle's algorithm: TCP_NODELAY off)
     #[arg(long)]
     pub(super) nagle: bool,
 
@@ -26,7 +26,7 @@ pub(super) struct SocketFlags {
 }
 
 impl SocketFlags {
-    /// The settings, with the default of each that has no flag here.
+    /// Returns the socket options. Options without a flag here have their defaults.
     pub(super) fn options(&self) -> SocketOptions {
         SocketOptions {
             receive_buf_bytes: self.rcvbuf,
@@ -37,7 +37,7 @@ impl SocketFlags {
         }
     }
 
-    /// The flags that only TCP uses, and whether each was given.
+    /// Returns the flags that only TCP uses, and whether each was given.
     pub(super) fn of_tcp(&self) -> [(&'static str, bool); 2] {
         [("--nagle", self.nagle), ("--congestion", self.congestion.is_some())]
     }

@@ -1,4 +1,4 @@
-//! `resound ping`: one line a probe, a summary, or one JSON document.
+//! `resound ping`: prints one line per probe and a summary, or one JSON document.
 
 mod document;
 mod summary;
@@ -23,33 +23,33 @@ use self::summary::{figures_line, write_summary};
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, complain, standard};
 
-/// Measure round trips one by one, as ping(8) does.
+/// Measure round-trip times one probe at a time, like ping(8)
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
     #[arg(value_name = "ENDPOINT")]
     endpoint: Endpoint,
 
-    /// End after N probes [default: at Ctrl-C]
+    /// Stop after N probes [default: run until Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     count: Option<u64>,
 
-    /// From one probe to the next, however long answers take; 0: as fast as answers come
+    /// Time from one probe to the next, however long replies take; 0 sends each probe as soon as
+    /// the reply to the last one arrives
     #[arg(short, long, value_name = "T", default_value = "1s", value_parser = parse_time)]
     interval: Duration,
 
-    /// Bytes a probe
+    /// Bytes per probe
     #[arg(short, long, visible_alias = "size", value_name = "SIZE", default_value = "64")]
     #[arg(value_parser = probe_length)]
     length: usize,
 
-    /// A probe is lost after T without its answer; also the limit for the look-up of the name and
-    /// for connecting
+    /// Count a probe as lost after T without a reply; also limits name lookup and connecting
     #[arg(short = 'W', long, value_name = "T", default_value = "1s")]
     #[arg(value_parser = parse_time_above_zero)]
     timeout: Duration,
 
-    /// Print no line for each probe
+    /// Do not print a line for each probe
     #[arg(short, long)]
     quiet: bool,
 
@@ -98,7 +98,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         complain(error);
     }
     match printer.closed {
-        // Whoever read it has left: a quiet end.
+        // The reader has closed its end. That is not an error.
         Some(error) if error.kind() != ErrorKind::BrokenPipe => {
             complain(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED)
@@ -108,21 +108,21 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Prints to stderr, where ping(8) prints it too: stdout may be a document's.
+/// Prints the figures so far to stderr, as ping(8) does, because stdout may carry a document.
 fn print_figures(line: &str) {
-    // The run goes on without a reader of stderr.
+    // A failed write does not stop the run.
     let _ = standard::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Two pipes: the first can be read once a signal asks for the end, the second at each SIGQUIT,
-/// which asks for the figures so far. The second signal of the first kind ends the program as it
-/// would have.
+/// Returns two pipes. The first becomes readable when a signal asks the program to end, the second
+/// at each SIGQUIT, which asks for the figures so far. A second ending signal ends the program at
+/// once, as by default.
 fn watch_signals() -> Result<(PipeReader, PipeReader), resound::Error> {
     let watch = || -> io::Result<(PipeReader, PipeReader)> {
         let (stop, stopper) = io::pipe()?;
         let is_second = Arc::new(AtomicBool::new(false));
         for signal in resound::process::ending_signals() {
-            // In this order: the first signal is not yet the second.
+            // The order matters: the first signal must not see the flag that it sets.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
             signal_hook::flag::register(signal, Arc::clone(&is_second))?;
             signal_hook::low_level::pipe::register(signal, stopper.try_clone()?)?;
@@ -143,7 +143,7 @@ fn bytes(length: usize) -> String {
     format!("{length} byte{plural}")
 }
 
-/// The line about a probe.
+/// Returns the line about an event, if it has one.
 fn line(options: &Options, event: &Event<'_>) -> Option<String> {
     let endpoint = &options.endpoint;
     let text = match event {
@@ -182,7 +182,7 @@ fn remarks(answer: &Answer) -> String {
     remarks
 }
 
-/// Stdout, until it takes no more.
+/// Stdout, until a write to it fails.
 struct Printer {
     closed: Option<io::Error>,
 }

@@ -1,4 +1,4 @@
-//! Command lines of any words: right ones, nearly right ones and none at all.
+//! Random command lines: valid, nearly valid and meaningless.
 
 use std::os::unix::ffi::OsStringExt;
 
@@ -9,10 +9,11 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// The longest complaint: 600 characters, each escaped at the worst, and the word that it was cut.
+/// The longest message: 600 characters, each escaped in the longest form, and the mark that it was
+/// cut.
 const LINE_BYTES_MAX: usize = 2_500;
 
-/// Right values of some option each, and wrong ones of all.
+/// Values that are valid for some option, and values that are valid for none.
 const VALUES: &[&str] = &[
     "0",
     "1",
@@ -58,7 +59,7 @@ const VALUES: &[&str] = &[
 
 const SUBCOMMANDS: &[&str] = &["serve", "bench", "ping", "send", "help", "--help", "-V", "Serve"];
 
-/// Every flag of every subcommand, long and short.
+/// Returns every flag of every subcommand, long and short.
 fn flags() -> Vec<String> {
     let command = Cli::command();
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
@@ -70,7 +71,7 @@ fn flags() -> Vec<String> {
     let mut flags: Vec<String> = names.collect();
     flags.sort();
     flags.dedup();
-    assert!(flags.len() > 40, "the flags are found: {flags:?}");
+    assert!(flags.len() > 40, "found only {flags:?}");
     flags
 }
 
@@ -86,7 +87,7 @@ fn known_word() -> impl Strategy<Value = String> {
     ]
 }
 
-/// One place of a word changed, doubled many times, or the rest of it cut off.
+/// Changes one place of a word: cuts it off, replaces it, repeats its byte, or inserts bytes.
 fn mutated((word, at, bytes, kind): (String, Index, Vec<u8>, u8)) -> OsString {
     let mut word = word.into_bytes();
     let place = at.index(word.len() + 1);
@@ -112,7 +113,7 @@ fn word() -> impl Strategy<Value = OsString> {
     ]
 }
 
-/// The program's name, mostly a subcommand, and words.
+/// The program's name, in most cases a subcommand, and up to seven words.
 fn words() -> impl Strategy<Value = Vec<OsString>> {
     let first = prop_oneof![
         12 => select(&SUBCOMMANDS[..4]).prop_map(OsString::from),
@@ -125,7 +126,8 @@ fn words() -> impl Strategy<Value = Vec<OsString>> {
     })
 }
 
-/// Pseudo-random bytes, the quicker for being no value of a strategy.
+/// Returns pseudo-random bytes. They are not a proptest strategy, because generating and shrinking
+/// kilobytes would be slow.
 fn garbage(seed: u64, bytes: usize, kind: u8) -> OsString {
     let mut random = fastrand::Rng::with_seed(seed);
     let byte = |_| match kind {
@@ -136,7 +138,7 @@ fn garbage(seed: u64, bytes: usize, kind: u8) -> OsString {
     OsString::from_vec((0..bytes).map(byte).collect())
 }
 
-/// What `run` does before anything is opened. Returns the complaint, if there is one.
+/// Does what `run` does before it opens anything. Returns the error message, if there is one.
 fn rehearse(words: &[OsString]) -> Option<String> {
     let complaint = match parse(words) {
         Ok(Cli { command: Command::Serve(arguments) }) => arguments.check().err(),
@@ -174,14 +176,14 @@ fn check(complaint: Option<&String>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    /// case P6: a command line is understood, or refused in one short line that ends with where to
-    /// look.
+    /// case P6: a command line is parsed, or refused in one short line that ends with a hint at the
+    /// help.
     #[test]
-    fn any_words_are_understood_or_refused_in_one_line(words in words()) {
+    fn any_words_are_parsed_or_refused_in_one_line(words in words()) {
         check(rehearse(&words).as_ref())?;
     }
 
-    /// case P6: long random bytes in every place where an argument may stand.
+    /// case P6: long random bytes at every position of an argument.
     #[test]
     fn kilobytes_of_random_bytes_are_refused_in_one_line(
         seed: u64,
@@ -203,7 +205,7 @@ proptest! {
         check(rehearse(&words).as_ref())?;
     }
 
-    /// case P6: what strangers send, where it is shown.
+    /// case P6: bytes from peers wherever they are printed.
     #[test]
     fn any_bytes_become_one_line_without_control_characters(bytes: Vec<u8>) {
         let mut line = Vec::new();
@@ -221,9 +223,9 @@ proptest! {
         prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
     }
 
-    /// CPUs, and how long to spin.
+    /// Values of `--affinity` and `--spin`.
     #[test]
-    fn any_text_is_a_value_or_is_refused_in_one_line(
+    fn any_text_is_parsed_as_a_value_or_refused_in_one_line(
         text in prop_oneof![
             2 => "[0-9]{1,5}(,[0-9]{1,5}){0,40}",
             2 => "[0-9,. +kalwys-]{0,12}",

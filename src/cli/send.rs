@@ -1,4 +1,4 @@
-//! `resound send`: one message or stdin to an endpoint, the answer to stdout.
+//! `resound send`: sends a message or stdin to an endpoint, and prints the reply to stdout.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
@@ -11,30 +11,30 @@ use resound::send::{Event, Options, send};
 use super::values::timeout;
 use super::{complain, standard, tell};
 
-/// Send a message, or stdin to its end, and print the answer.
+/// Send a message, or all of stdin, and print the reply
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
     #[arg(value_name = "ENDPOINT")]
     endpoint: Endpoint,
 
-    /// What to send; without it stdin, of which a datagram endpoint gets one datagram a line
+    /// What to send [default: stdin; a datagram endpoint gets one datagram per line]
     #[arg(value_name = "MESSAGE")]
     message: Option<std::ffi::OsString>,
 
-    /// End after T without a byte; also the limit for the look-up of the name and for connecting
+    /// Stop after T without a byte; also limits name lookup and connecting
     #[arg(long, value_name = "T", default_value = "2s", value_parser = timeout)]
     timeout: Duration,
 
-    /// Leave the sending side of a stream open at the end of input
+    /// Do not shut down the sending side of a stream at the end of input
     #[arg(long)]
     no_shutdown: bool,
 
-    /// Do not wait for an answer
+    /// Do not wait for a reply
     #[arg(long)]
     no_reply: bool,
 
-    /// Exit 1 unless the answer is exactly what was sent; of datagrams each answer
+    /// Exit with 1 unless the reply is exactly what was sent; with datagrams, each reply
     #[arg(long, conflicts_with = "no_reply")]
     expect_echo: bool,
 
@@ -67,18 +67,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
         Event::Answer(bytes) => printer.print(bytes),
         Event::AnswerEnded => printer.end_line(),
     });
-    // A failure may have cut the answer short.
+    // A failure may have cut the reply off in the middle of a line.
     let ended = printer.end_line();
     match sent.and(ended) {
-        // Whoever read the answer has left: a quiet end.
+        // The reader of stdout has closed its end. That is not an error.
         Err(_) if printer.is_closed => Ok(()),
         other => other,
     }
 }
 
-/// Prints answers exactly as they come, or fit for a terminal.
+/// Prints replies to stdout: unchanged, or escaped if stdout is a terminal.
 struct Printer {
-    /// Where stdout is one.
+    /// Escapes the replies; present only if stdout is a terminal.
     terminal: Option<TerminalText>,
     ends_in_line: bool,
     is_closed: bool,
@@ -100,7 +100,7 @@ impl Printer {
         }
     }
 
-    /// On a terminal the prompt begins a line of its own, and so does each datagram.
+    /// Ends the last line on a terminal, so that the prompt and each datagram begin on a new line.
     fn end_line(&mut self) -> Result<(), resound::Error> {
         let Some(terminal) = &mut self.terminal else { return Ok(()) };
         let rest = terminal.end();

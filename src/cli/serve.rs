@@ -1,4 +1,4 @@
-//! `resound serve`: flags to the options of a daemon.
+//! `resound serve`: turns flags into the options of the daemon.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use super::values::{
     CpuList, at_least_one, cpu_list, host_port, keepalive, network, octal_mode, spin, threads,
 };
 
-/// The most that a UDP datagram carries, over IPv6. Over IPv4 it is 20 bytes less, and the endpoint
-/// warns of a longer reply.
+/// The longest payload of a UDP datagram over IPv6. Over IPv4 it is 20 bytes shorter; the daemon
+/// warns about that when the endpoint is bound.
 const UDP_BYTES_MAX: usize = 65_527;
 
 /// Answer every message (RFC 862) on any number and mix of endpoints.
@@ -29,11 +29,11 @@ pub(super) struct Arguments {
     #[arg(value_name = "ENDPOINT")]
     endpoints: Vec<Endpoint>,
 
-    /// Answer each datagram, and each chunk read from a stream, with TEXT
+    /// Reply with TEXT to each datagram, and to each chunk read from a stream
     #[arg(long, value_name = "TEXT", conflicts_with = "discard")]
     reply: Option<String>,
 
-    /// Answer nothing (RFC 863)
+    /// Discard what arrives and reply nothing (RFC 863)
     #[arg(long)]
     discard: bool,
 
@@ -41,20 +41,20 @@ pub(super) struct Arguments {
     #[arg(long)]
     print: bool,
 
-    /// Serve one connection, or one datagram, then exit
+    /// Serve one connection or one datagram, then exit
     #[arg(short = '1', long)]
     one_off: bool,
 
-    /// listen(2) backlog
+    /// Length of the queue of connections to accept: the backlog of listen(2)
     #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_one)]
     backlog: u64,
 
-    /// Stop accepting at N connections, go on when one closes [default: what the descriptor limit
-    /// allows]
+    /// Stop accepting at N connections, and go on when one closes [default: as many as the
+    /// descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_connections: Option<u64>,
 
-    /// Close a further connection of an address that has N open; IPv6 counts by /64
+    /// Close a new connection from an address that has N open; IPv6 addresses count by /64
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_connections_per_ip: Option<u64>,
 
@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "CIDR", value_parser = network)]
     allow: Vec<IpNet>,
 
-    /// Do not serve this network or address, even if it is allowed; repeatable
+    /// Do not serve this network or address, even if --allow includes it; repeatable
     #[arg(long, value_name = "CIDR", value_parser = network)]
     deny: Vec<IpNet>,
 
@@ -76,18 +76,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     rate_limit_per_ip: Option<u64>,
 
-    /// Close a connection that moved no byte for T
+    /// Close a connection on which no byte moved for T
     #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     idle_timeout: Option<Duration>,
 
-    /// Close a connection that takes nothing of its echo for T. A slow reader shows only when its
-    /// system opens the window again: after 64 KiB or a sixteenth of its receive buffer
+    /// Close a connection whose peer takes none of its echo for T. A slow reader shows progress
+    /// only when its system reopens the window: after 64 KiB or a sixteenth of its receive buffer
     #[arg(long, value_name = "T", default_value = "30s", value_parser = parse_time_above_zero)]
     stall_timeout: Duration,
 
-    /// Have the kernel ask a TCP peer that was silent for T if it is still there, and close the
-    /// connection when it has not answered for as long again: vanished peers give their places back
-    /// [default: 60s, or net.ipv4.tcp_keepalive_* if sooner; system: those in any case; off: never]
+    /// Let the kernel probe a TCP peer that was silent for T, and close the connection if the peer
+    /// does not answer for another T, so that vanished peers free their places [system:
+    /// net.ipv4.tcp_keepalive_*, over two hours by default; off: never]
     #[arg(long, value_name = "T|system|off", value_parser = keepalive)]
     keepalive: Option<Keepalive>,
 
@@ -95,55 +95,56 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "T", default_value = "5s", value_parser = parse_time)]
     drain_timeout: Duration,
 
-    /// Keep polling without sleep for T after the last event: quicker answers, a busy CPU
+    /// Keep polling without sleeping for T after the last event: quicker replies, a busy CPU
     #[arg(long, value_name = "T|always", default_value = "0", value_parser = spin)]
     spin: Spin,
 
-    /// Run N independent loops, each on a thread and with sockets of its own (SO_REUSEPORT); Unix
-    /// endpoints live on the first
+    /// Run N independent loops, each with its own thread and sockets (SO_REUSEPORT); the first one
+    /// serves the Unix endpoints
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
     threads: usize,
 
-    /// Pin each loop to a CPU, the first loop to the first one
+    /// Pin the loops to these CPUs, in this order
     #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
     affinity: Option<CpuList>,
 
     #[command(flatten)]
     socket: SocketFlags,
 
-    /// Receive and answer UDP datagrams one by one, not in trains (GRO, GSO)
+    /// Receive and send UDP datagrams one at a time, not in trains (GRO, GSO)
     #[arg(long)]
     no_offload: bool,
 
-    /// Copy bulk streams instead of splicing them. Spliced, a peer on this host that sends by
-    /// sendfile(2) and changes the file before it has its echo gets the changed bytes back
+    /// Copy bulk streams instead of splicing them. With splicing, a peer on this host that sends by
+    /// sendfile(2) and changes the file before its echo arrives gets the changed bytes back
     #[arg(long)]
     no_splice: bool,
 
-    /// Once bound, give up what serving does not need: no new privileges, landlock, seccomp (Linux;
-    /// what took effect is logged)
+    /// After binding, give up the rights that serving does not need: no new privileges, landlock,
+    /// seccomp (Linux; the log says what took effect)
     #[arg(long)]
     sandbox: bool,
 
-    /// Mode of socket files
+    /// Permissions of socket files
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal_mode)]
     unix_mode: u32,
 
-    /// Print the counters to stderr every T (SIGUSR1: once; at exit in any case)
+    /// Print the counters to stderr every T; SIGUSR1 prints them once, and they are always printed
+    /// at exit
     #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     stats: Option<Duration>,
 
-    /// Serve /metrics (Prometheus text) and /healthz at HOST:PORT by HTTP; port 0 picks one, which
-    /// is logged [default: off]
+    /// Serve /metrics (Prometheus text) and /healthz over HTTP; with port 0 the kernel picks a
+    /// port, which is logged [default: off]
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     metrics: Option<HostPort>,
 
-    /// Log connections that end other than by their peer's FIN (twice: every connection);
-    /// RUST_LOG overrides
+    /// Log connections that do not end by their peer's FIN (-vv: every connection); RUST_LOG
+    /// overrides this
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
-    /// Log warnings and errors only (twice: errors only); the counters are printed anyway
+    /// Log only warnings and errors (-qq: only errors); the counters are printed nevertheless
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
 }
@@ -153,7 +154,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
 }
 
 impl Arguments {
-    /// What no flag can tell by itself.
+    /// Checks what depends on more than one flag.
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_reply()?;
         if self.one_off && self.threads > 1 {
@@ -166,10 +167,10 @@ impl Arguments {
         Ok(())
     }
 
-    /// A reply that no UDP datagram can carry would be taken, and never sent.
+    /// Refuses a reply that no UDP datagram can carry, because it would never be sent.
     fn check_reply(&self) -> Result<(), String> {
         let length = self.reply.as_ref().map_or(0, String::len);
-        // Without endpoints it is not known yet whether sockets are passed.
+        // Without endpoints, it is not yet known whether sockets are passed.
         let is_udp = |endpoint: &&Endpoint| endpoint.transport() == Transport::Udp;
         match self.endpoints.iter().find(is_udp) {
             Some(endpoint) if length > UDP_BYTES_MAX => Err(format!(
@@ -226,7 +227,7 @@ impl Arguments {
         }
     }
 
-    /// Warns of flags that no endpoint has a use for.
+    /// Warns about flags that no endpoint uses.
     fn warn_of_flags_without_use(&self, bound: &[Bound]) {
         let has = |transport| bound.iter().any(|bound| bound.endpoint.transport() == transport);
         let (has_tcp, has_udp) = (has(Transport::Tcp), has(Transport::Udp));
@@ -256,7 +257,7 @@ impl Arguments {
         }
     }
 
-    /// What is logged, unless RUST_LOG says otherwise.
+    /// Returns the log level, unless RUST_LOG overrides it.
     fn log_level(&self) -> Level {
         match (self.quiet, self.verbose) {
             (0, 0) => Level::INFO,

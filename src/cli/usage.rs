@@ -1,4 +1,4 @@
-//! Wrong command lines: one line that says what was wrong and what was expected.
+//! Invalid command lines: one line that says what is wrong and what was expected.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,13 +9,14 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, FAILED, USAGE, bench, complain, escape, ping, standard};
 
-/// The longest message without its hint at the help: with it, it is within what is printed of any.
-const SAID_CHARS_MAX: usize = 550;
+/// The longest message without its hint at the help. With the hint it stays within the bound of
+/// [`escape::one_line`].
+const MESSAGE_CHARS_MAX: usize = 550;
 
-/// The longest advice of clap's: one that repeats a long word is no help.
+/// The longest tip of clap that is printed. A longer one repeats a long word and does not help.
 const TIP_CHARS_MAX: usize = 150;
 
-/// Prints the help that was asked for, or the one line about what is wrong.
+/// Prints the requested help, or one line about the mistake.
 pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print_help(&error),
@@ -28,7 +29,7 @@ pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
                     let stdout = wanted.json.then_some(wanted.is_line);
                     bench::report_usage_failure(&line, stdout, &wanted.outputs);
                 }
-                // Nobody reads it when it fails, and the line above says the same.
+                // If stdout fails, the line above has said the same.
                 "ping" if wanted.json => {
                     let _ = standard::print(&(ping::error_document(&line) + "\n"));
                 }
@@ -49,7 +50,7 @@ fn print_help(help: &clap::Error) -> ExitCode {
         standard::print(&text.to_string())
     };
     match printed {
-        // A reader that has left is no failure (`--help | head`).
+        // A reader that closes its end (`--help | head`) is not an error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED)
@@ -58,18 +59,18 @@ fn print_help(help: &clap::Error) -> ExitCode {
     }
 }
 
-/// Where a document was asked for, by a command line that is wrong and that clap has left at its
-/// first mistake. Options are told from their values as getopt(3) does.
+/// Where an invalid command line asks for a document. clap stops at the first mistake, so this
+/// reads the rest, and tells options from their values as getopt(3) does.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) json: bool,
-    /// On one line, the last of a stream.
+    /// The document is one line, the last of a stream.
     is_line: bool,
     outputs: Vec<OsString>,
 }
 
 impl Wanted {
-    /// What a whole command line asks for.
+    /// Returns what a whole command line asks for.
     pub(super) fn of(words: &[OsString]) -> Wanted {
         Wanted::by(&subcommand(words), words.iter().skip(2).cloned())
     }
@@ -97,8 +98,8 @@ impl Wanted {
     }
 }
 
-/// The options that a word consists of, the last one with the value that is joined to it: `-qJ`,
-/// `-c5`, `--count=5`. None in a word that is no option, or one that is not known.
+/// Returns the options that a word holds, the last one with the value that is joined to it: `-qJ`,
+/// `-c5`, `--count=5`. Returns none if the word is not an option or not a known one.
 fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<String>)> {
     if let Some(long) = word.strip_prefix("--") {
         let (name, value) = match long.split_once('=') {
@@ -123,7 +124,8 @@ fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<Stri
     options
 }
 
-/// clap's message on one line, its advice behind a semicolon, without its usage and its "error: ".
+/// Returns clap's message as one line, with its tips behind semicolons, without "error: " and the
+/// usage.
 pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let command = Cli::command();
@@ -133,26 +135,26 @@ pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
     }
     shorten_typed(error);
     let rendered = error.render().to_string();
-    let said = rendered.lines().map(str::trim).take_while(|line| {
+    let lines = rendered.lines().map(str::trim).take_while(|line| {
         !line.starts_with("Usage:") && !line.starts_with("For more information")
     });
     let mut line = String::new();
-    for said in said.filter(|line| !line.is_empty()) {
-        // Advice is a clause of its own.
-        let (separator, said) = match said.strip_prefix("tip: ") {
+    for part in lines.filter(|line| !line.is_empty()) {
+        // A tip becomes a clause of its own.
+        let (separator, part) = match part.strip_prefix("tip: ") {
             Some(advice) => ("; ", advice),
-            None => (" ", said),
+            None => (" ", part),
         };
         line.push_str(if line.is_empty() { "" } else { separator });
-        line.push_str(said);
+        line.push_str(part);
     }
-    let line = escape::bounded(line.strip_prefix("error: ").unwrap_or(&line), SAID_CHARS_MAX);
+    let line = escape::bounded(line.strip_prefix("error: ").unwrap_or(&line), MESSAGE_CHARS_MAX);
     let expected = expected(error, words).map_or(String::new(), |expected| format!("; {expected}"));
     format!("{line}{expected}; try 'resound{} --help'", subcommand(words))
 }
 
-/// What is expected where nothing was typed, of which clap says only that it is missing: what the
-/// value's own parser says of an empty one.
+/// Returns what a missing value should be, because clap says only that it is missing. The text is
+/// what the value's own parser says about an empty value.
 fn expected(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let missing = match (error.kind(), error.get(ContextKind::InvalidArg)?) {
         (ErrorKind::InvalidValue, ContextValue::String(option)) => {
@@ -171,8 +173,8 @@ fn expected(error: &clap::Error, words: &[OsString]) -> Option<String> {
     first_line.find("expected ").map(|at| first_line[at..].to_owned())
 }
 
-/// Shows of what was typed the beginning, escaped: what was expected must not be lost behind it,
-/// and clap would leave out what looks like a terminal's escape sequence.
+/// Escapes and shortens what was typed, so that the expected value is not lost behind it. clap
+/// would drop text that looks like an escape sequence of a terminal.
 fn shorten_typed(error: &mut clap::Error) {
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
     {
@@ -187,8 +189,8 @@ fn shorten_typed(error: &mut clap::Error) {
     }
 }
 
-/// The subcommand that the mistake was made in, as ` NAME`: the first word, since no flag of the
-/// program itself goes with a subcommand. clap tells it with some errors only.
+/// Returns the subcommand of the command line as ` NAME`. It is the first word, because the program
+/// itself has no flag that goes with a subcommand. clap names it in some errors only.
 fn subcommand(words: &[OsString]) -> String {
     let typed = words.get(1).cloned().unwrap_or_default();
     let command = Cli::command();
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_asked_for_by_its_letter_or_its_word_before_two_dashes() {
+    fn a_document_is_requested_by_the_short_or_the_long_flag_before_two_dashes() {
         for line in ["-J", "--json", "-qJ", "-Jq", "-c x tcp://a:1 -J", "--bogus -J"] {
             assert!(wanted("ping", line).json, "{line}");
         }
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_asked_for_in_every_way_that_options_have_values() {
+    fn a_file_is_requested_in_every_way_to_give_an_option_a_value() {
         for line in ["-o a.json -n x", "-oa.json", "--output a.json", "--output=a.json -J"] {
             assert_eq!(wanted("bench", line).outputs, ["a.json"], "{line}");
         }

@@ -1,4 +1,4 @@
-//! Values of flags, from the words that were typed.
+//! Parsers of flag values.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn buf_size(text: &str) -> Result<usize, String> {
-    // setsockopt(2) takes an int.
+    // setsockopt(2) takes the size as an `int`.
     let size = parse_size(text)?;
     match i32::try_from(size) {
         Ok(1..) => usize::try_from(size).map_err(|error| error.to_string()),
@@ -99,7 +99,7 @@ pub(super) fn cpu(text: &str) -> Result<usize, String> {
     cpu_number(text).ok_or_else(|| "expected the number of a CPU, such as 1".to_owned())
 }
 
-/// CPUs in the order typed.
+/// CPU numbers in the order in which they were typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CpuList(pub(super) Vec<usize>);
 
@@ -114,7 +114,7 @@ fn cpu_number(text: &str) -> Option<usize> {
     number.filter(|number| is_number && *number < resound::process::cpus::CPUS_MAX)
 }
 
-/// A host and a port to listen on. The port must be named; 0 lets the system pick one.
+/// Parses the host and port of a listener. The port is required; with 0 the kernel picks one.
 pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     let port = text.rsplit_once(':').map_or("", |(_, port)| port);
     let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_cpus_is_numbers_with_commas_between() {
+    fn a_cpu_list_is_numbers_separated_by_commas() {
         assert_eq!(cpu_list("0"), Ok(CpuList(vec![0])));
         assert_eq!(cpu_list("3,0,3"), Ok(CpuList(vec![3, 0, 3])));
         for text in ["", ",", "0,", ",0", "0,,1", "0, 1", "-1", "0-1", "+1", "1k", "a", "1048576"] {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_and_a_port_are_where_to_serve_and_nothing_else_is() {
+    fn only_a_host_and_a_port_are_accepted_as_an_address_to_serve() {
         for (text, host, port) in [
             ("127.0.0.1:9100", "127.0.0.1", 9100),
             (":9100", "", 9100),

@@ -1,6 +1,6 @@
-//! The files that results go to. An old result stays until the new one is whole: a new one is
-//! written beside it and takes its name. What is no regular file, such as a FIFO, is opened once
-//! and written once.
+//! The files that results are written to. An old result stays until the new one is complete: the
+//! new one is written beside it and then renamed. Anything but a regular file, such as a FIFO, is
+//! opened once and written once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -14,15 +14,15 @@ use super::{Format, HlogWriter, write_csv, write_hgrm};
 use crate::error::Error;
 use crate::measured::RunResult;
 
-/// As many as Linux follows (path_resolution(7)).
+/// The number of symbolic links that Linux follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// Where to write the result, and in which form.
+/// A file for the result, and its format.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The file.
     pub path: PathBuf,
-    /// Its form, by the ending of its name.
+    /// The format, by the extension of the file.
     pub format: Format,
 }
 
@@ -36,23 +36,23 @@ impl FromStr for Output {
 }
 
 impl Output {
-    /// The file cannot be written.
+    /// Returns the error for a file that cannot be written.
     fn failed(&self, error: io::Error) -> Error {
         Error::new("write", self.path.display(), error)
     }
 
-    /// Finds out before the run whether the file can be written. Opens a FIFO, which waits for a
-    /// reader.
+    /// Checks before the run that the file can be written. Opens a FIFO, which blocks until it has
+    /// a reader.
     ///
     /// # Errors
     ///
-    /// Why it cannot be written.
+    /// The file cannot be written.
     pub fn open(&self) -> Result<OutputFile, Error> {
         self.open_as(0).map_err(|error| self.failed(error))
     }
 
-    /// As [`Output::open`], after a run that did not happen, which has been told. `None` where the
-    /// file cannot be written, or is a FIFO that nothing reads.
+    /// Like [`Output::open`], for the report of a run that did not happen. Returns `None` if the
+    /// file cannot be written, or is a FIFO without a reader.
     pub fn open_after_failure(&self) -> Option<OutputFile> {
         self.open_as(libc::O_NONBLOCK).ok()
     }
@@ -65,16 +65,16 @@ impl Output {
             Err(error) => return Err(error),
         };
         let place = match &old {
-            // A directory is refused by this, too.
+            // Opening a directory fails here too.
             Some(old) if !old.is_file() || is_standard_stream(old) => {
                 let flags = if old.file_type().is_fifo() { flags } else { 0 };
-                // A standard stream that goes to a file has text in it.
+                // A standard stream that leads to a file has text in it.
                 let file = OpenOptions::new().append(true).custom_flags(flags).open(&target)?;
                 Place::Direct(file)
             }
             Some(_) => {
                 OpenOptions::new().write(true).open(&target)?;
-                // A file may be writable in a folder that is not: then it is written in its place.
+                // If the folder is not writable, the file is overwritten in place.
                 let (path, probe) = match create_beside(&target) {
                     Ok(created) => created,
                     Err(_) => return Ok(self.in_place(Place::Over(target))),
@@ -98,36 +98,37 @@ impl Output {
     }
 }
 
-/// A file that was found to be writable.
+/// A file that can be written.
 #[derive(Debug)]
 pub struct OutputFile {
     output: Output,
     place: Place,
-    /// The log of a run that goes on, without a name until it is whole.
+    /// The log of a running benchmark. It has no name until it is complete.
     log: Option<File>,
-    /// The run went to its end, and all of its log is written.
+    /// The run has ended, and its log is complete.
     is_logged: bool,
-    /// Why the log is not whole.
+    /// Why the log is incomplete.
     log_error: Option<io::Error>,
 }
 
-/// How a result gets to its place.
+/// How the result is put into its file.
 #[derive(Debug)]
 enum Place {
-    /// It is written beside the file and takes its name.
+    /// A new file is written beside the old one and renamed.
     Beside(PathBuf),
-    /// The file's folder takes no other.
+    /// The file is overwritten, because its folder takes no new file.
     Over(PathBuf),
-    /// It is no regular file, or a standard stream of this process.
+    /// The file is not a regular file, or is a standard stream of this process.
     Direct(File),
 }
 
 impl OutputFile {
-    /// What to write to while the run goes on, for a log.
+    /// Returns the file that the log is written to during the run, or `None` if this output is not
+    /// a log.
     ///
     /// # Errors
     ///
-    /// When no file for it can be made.
+    /// No file can be created for the log.
     pub fn start_log(&mut self) -> Result<Option<File>, Error> {
         if !self.is_log() {
             return Ok(None);
@@ -147,26 +148,27 @@ impl OutputFile {
         file.try_clone().map_err(|error| self.output.failed(error))
     }
 
-    /// Its log could not be written whole.
+    /// Notes why the log is incomplete.
     pub fn log_failed(&mut self, error: io::Error) {
         self.log_error.get_or_insert(error);
     }
 
-    /// Whether it is written while the run goes on.
+    /// Returns true if this output is written during the run.
     pub fn is_log(&self) -> bool {
         self.output.format == Format::Hlog
     }
 
-    /// The run is over, and its log was written while it went on: it needs no more than its name.
+    /// Notes that the run has ended and that its log was written on the way. Only the name of the
+    /// log is missing then.
     pub fn log_ended(&mut self) {
         self.is_logged = self.is_log();
     }
 
-    /// Writes what came of the run, unless nothing was measured and an older result is there.
+    /// Writes the report, unless nothing was measured and the file holds an older result.
     ///
     /// # Errors
     ///
-    /// Why it could not be written.
+    /// The file or its log could not be written.
     pub fn write(mut self, report: &RunResult) -> Result<(), Error> {
         if report.messages.received == 0 && self.has_old_result() {
             return Ok(());
@@ -176,14 +178,15 @@ impl OutputFile {
         }
         let content = match (self.log.take(), self.is_logged) {
             (Some(log), true) => Ok(Content::Log(log)),
-            (None, true) => return Ok(()), // Written directly while the run went on.
+            (None, true) => return Ok(()), // written directly during the run
             (_, false) => content_of(self.output.format, report).map(Content::Bytes),
         };
         let written = content.and_then(|content| self.place.write(content));
         written.map_err(|error| self.output.failed(error))
     }
 
-    /// Of something that is no regular file, what was written before is gone anyway.
+    /// Returns true if a regular file holds an older result. What was written to anything else is
+    /// gone.
     fn has_old_result(&self) -> bool {
         match &self.place {
             Place::Beside(target) | Place::Over(target) => {
@@ -194,7 +197,7 @@ impl OutputFile {
     }
 }
 
-/// What a file is to hold.
+/// The content of a file.
 enum Content {
     Bytes(Vec<u8>),
     Log(File),
@@ -206,7 +209,8 @@ impl Content {
             Content::Bytes(bytes) => file.write_all(bytes),
             Content::Log(log) => {
                 log.rewind()?;
-                // Not by io::copy: its fast paths do not say of which file an error is.
+                // `io::copy` is not used, because its fast paths do not tell which file an error
+                // belongs to.
                 let mut buf = vec![0; 64 << 10];
                 loop {
                     match log.read(&mut buf)? {
@@ -237,12 +241,12 @@ impl Place {
             Place::Over(target) => write_in_place(&target, &mut content),
             Place::Beside(target) => {
                 let (path, mut file) = create_beside(&target)?;
-                let written = take_after(&target, &file)
+                let written = copy_mode_and_owner(&target, &file)
                     .and_then(|()| content.write_to(&mut file))
                     .and_then(|()| file.sync_all());
                 let renamed = written.and_then(|()| match fs::rename(&path, &target) {
-                    // A mount point, or the file of another user in a sticky folder.
-                    Err(error) if is_of_the_name(&error) => {
+                    // The target is a mount point, or another user's file in a sticky folder.
+                    Err(error) if forbids_rename(&error) => {
                         write_in_place(&target, &mut content).and_then(|()| fs::remove_file(&path))
                     }
                     renamed => renamed,
@@ -256,7 +260,7 @@ impl Place {
     }
 }
 
-fn is_of_the_name(error: &io::Error) -> bool {
+fn forbids_rename(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EXDEV | libc::EPERM | libc::EACCES))
 }
 
@@ -265,8 +269,8 @@ fn write_in_place(target: &Path, content: &mut Content) -> io::Result<()> {
     content.write_to(&mut file)
 }
 
-/// Gives a new file the mode and the owner of the one it replaces.
-fn take_after(target: &Path, file: &File) -> io::Result<()> {
+/// Gives the new file the mode and the owner of the file that it replaces.
+fn copy_mode_and_owner(target: &Path, file: &File) -> io::Result<()> {
     let Ok(old) = fs::metadata(target) else { return Ok(()) };
     let new = file.metadata()?;
     if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
@@ -276,9 +280,9 @@ fn take_after(target: &Path, file: &File) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))
 }
 
-/// Creates a file with a name of its own in the folder of another.
+/// Creates a file with a random name in the folder of `target`.
 fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
-    /// Names are random: even the second is hardly ever needed.
+    /// Names are random, so even a second try is rare.
     const TRIES_MAX: usize = 16;
     let mut tries = 0;
     loop {
@@ -300,22 +304,22 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
-/// The file that a path leads to by symbolic links, whether it exists or not.
+/// Returns the file that a path leads to through symbolic links, whether the file exists or not.
 fn followed(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&path) {
-            // The links of /proc lead to what is open, and need not have the name that they show.
+            // Links in /proc lead to open files, which need not have the name that the link shows.
             Ok(_) if path.starts_with("/proc") => return Ok(path),
             Ok(next) => path = folder_of(&path).join(next),
-            // It is no link, or is not there.
+            // The path is not a link, or does not exist.
             Err(_) => return Ok(path),
         }
     }
     Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
-/// Whether this is the file that stdout or stderr goes to.
+/// Returns true if stdout or stderr leads to this file.
 fn is_standard_stream(file: &fs::Metadata) -> bool {
     let is_same = |stream: io::Result<std::os::fd::OwnedFd>| {
         let stream = stream.and_then(|stream| File::from(stream).metadata());
@@ -346,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn a_result_takes_the_place_and_the_mode_of_the_old_one_and_leaves_nothing_beside_it() {
+    fn a_result_replaces_the_old_one_with_its_mode_and_leaves_no_other_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let file = output(&path).open().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"old", "until the new one is whole");
+        assert_eq!(fs::read(&path).unwrap(), b"old", "until the new one is complete");
         file.write(&measured()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), measured().to_json());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
@@ -360,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_measured_nothing_leaves_an_old_result_and_else_tells_why() {
+    fn a_run_that_measured_nothing_keeps_an_old_result_and_else_writes_why() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["run.json", "run.csv", "run.hgrm", "run.hlog"] {
             let path = folder.path().join(name);
@@ -369,7 +373,7 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), b"old", "{name}");
             fs::write(&path, "").unwrap();
             output(&path).open().unwrap().write(&failed()).unwrap();
-            assert_ne!(fs::read(&path).unwrap(), b"", "an empty file is no result");
+            assert_ne!(fs::read(&path).unwrap(), b"", "an empty file is not a result");
         }
     }
 
@@ -389,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_without_a_reader_is_not_waited_for_after_a_failure() {
+    fn a_fifo_without_a_reader_does_not_block_after_a_failure() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
         let mut command = std::process::Command::new("mkfifo");
@@ -398,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_has_no_name_until_it_is_whole() {
+    fn a_log_has_no_name_until_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.hlog");
         let mut file = output(&path).open().unwrap();

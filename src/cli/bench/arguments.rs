@@ -1,4 +1,4 @@
-//! The flags of `resound bench`, as typed and as meant.
+//! The flags of `resound bench`: what was typed and what it means.
 
 use std::fmt;
 use std::path::Path;
@@ -16,35 +16,37 @@ use serde_json::{Map, Value, json};
 use crate::cli::flags::SocketFlags;
 use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
 
-/// Without a limit of either kind.
+/// The duration of a run without `--duration` and `--count`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 
-/// In an open loop a datagram waits for no other's echo: a lost one holds nobody up.
+/// The default depth of datagrams in an open loop. A datagram does not wait for the echo of
+/// another, so a lost one must not hold up the rest.
 const DATAGRAMS_IN_FLIGHT_MAX: u64 = 1024;
 
-/// A Unix datagram can be longer than a UDP one; longer than this no default send buffer takes.
+/// The longest Unix datagram. It may be longer than a UDP datagram, but no default send buffer
+/// takes more than this.
 const UNIX_DATAGRAM_BYTES_MAX: u64 = 4 << 20;
 
-/// Between two lines on a terminal, or two histograms of a log.
+/// The default interval between two lines on a terminal, or two histograms of a log.
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
-/// Make load on an echo server (any that speaks RFC 862), and measure how it answers.
+/// Put load on an echo server (any that speaks RFC 862), and measure its replies
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
-    /// [default: an echo server in this very process]
+    /// [default: an echo server in this process]
     #[arg(value_name = "ENDPOINT")]
     pub(super) endpoint: Option<Endpoint>,
 
-    /// How to reach the server in this process
+    /// Transport to the server in this process
     #[arg(long, value_name = "TRANSPORT", default_value = "tcp", conflicts_with = "endpoint")]
     pub(super) transport: TransportName,
 
-    /// Connections, or client sockets
+    /// Number of connections, or of client sockets
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(super) connections: u64,
 
-    /// Bytes a message
+    /// Bytes per message
     #[arg(
         short,
         long,
@@ -55,11 +57,12 @@ pub(in crate::cli) struct Arguments {
     )]
     pub(super) length: u64,
 
-    /// Messages in flight on a connection, at most [default: 1; with --rate datagrams: 1024]
+    /// Maximum number of messages in flight per connection [default: 1; with --rate and datagrams:
+    /// 1024]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub(super) depth: Option<u64>,
 
-    /// Measure for T [default: 10s, without --count]
+    /// Measure for T [default: 10s, or until --count]
     #[arg(short = 't', long, value_name = "T", value_parser = parse_time_above_zero)]
     pub(super) duration: Option<Duration>,
 
@@ -67,30 +70,30 @@ pub(in crate::cli) struct Arguments {
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(super) count: Option<u64>,
 
-    /// Send N messages a second in all, by the clock (an open loop) [default: each when an earlier
-    /// one's echo has come, a closed loop]
+    /// Send N messages per second in total, by the clock (an open loop) [default: send each message
+    /// when an earlier echo arrives (a closed loop)]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub(super) rate: Option<u64>,
 
-    /// Spacing of an open loop
+    /// Spacing of messages in an open loop
     #[arg(long, value_name = "SPACING", default_value = "fixed", requires = "rate")]
     pub(super) arrival: SpacingName,
 
-    /// What a message is: an echo, or a connection with one echo
+    /// What counts as a message: an echo, or a connection with one echo
     #[arg(long, value_name = "MODE", default_value = "echo")]
     pub(super) mode: ModeName,
 
-    /// Open connections that end again, after 10ms and up to 1s: messages that are due meanwhile
-    /// are lost (streams) [default: they stay closed]
+    /// Reopen streams that end, after 10ms and up to 1s; messages due meanwhile are lost [default:
+    /// they stay closed]
     #[arg(long)]
     pub(super) reconnect: bool,
 
-    /// Go on for T before measuring
+    /// Send load for T before measuring
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
     pub(super) warmup: Duration,
 
-    /// A message without its echo is lost after T, which limits the look-up of the name too; a
-    /// connection may take 3s in any case
+    /// Count a message as lost after T without its echo; also limits name lookup. A connection may
+    /// always take 3s
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time_above_zero)]
     pub(super) timeout: Duration,
 
@@ -98,55 +101,55 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     pub(super) no_verify: bool,
 
-    /// Percentiles to report
+    /// Percentiles of latency to report
     #[arg(long, value_name = "LIST", default_value = "50,90,99,99.9,99.99")]
     pub(super) percentiles: PercentileList,
 
-    /// Report every T [default: 1s on a terminal]
+    /// Report progress every T [default: 1s on a terminal]
     #[arg(long, value_name = "T", value_parser = parse_time_above_zero)]
     pub(super) interval: Option<Duration>,
 
-    /// Print one JSON document in place of text
+    /// Print one JSON document instead of text
     #[arg(short = 'J', long)]
     pub(super) json: bool,
 
-    /// Print a line of JSON every interval, and the document as the last line
+    /// Print one line of JSON per interval, and the document as the last line
     #[arg(long, conflicts_with = "json")]
     pub(super) json_stream: bool,
 
-    /// Write the result to FILE (.json, .csv, .hgrm, .hlog) as well; may be given several times.
-    /// An older file stays until the new one is whole, and if nothing was measured
+    /// Also write the result to FILE (.json, .csv, .hgrm, .hlog); repeatable. An existing file is
+    /// replaced only once the new one is complete, and is kept if nothing was measured
     #[arg(short, long = "output", value_name = "FILE")]
     pub(super) output: Vec<Output>,
 
-    /// Exit with 99 unless EXPR holds, such as 'p99<200us', 'rate>100k' or 'loss<0.1%'
+    /// Exit with 99 unless EXPR holds, such as 'p99<200us', 'rate>100k' or 'loss<0.1%'; repeatable
     #[arg(long = "assert", value_name = "EXPR")]
     pub(super) asserts: Vec<Assertion>,
 
-    /// Poll without sleeping for T after the last event, or always; 0 sleeps even when a rate
-    /// needs more than the system's sleep can do [default: as a rate needs it]
+    /// Poll without sleeping for T after the last event, or always; 0 always sleeps, even if a rate
+    /// needs finer timing than the system's sleep [default: as the rate needs]
     #[arg(long, value_name = "T|always", value_parser = spin)]
     pub(super) spin: Option<Spin>,
 
-    /// Run the generator on this CPU [default: with the server in this process one that the server
-    /// keeps off, if there are two]
+    /// Pin the generator to this CPU [default: with the server in this process, a CPU that the
+    /// server does not use, if there are two]
     #[arg(short = 'A', long, value_name = "CPU", value_parser = cpu)]
     pub(super) affinity: Option<usize>,
 
     #[command(flatten)]
     pub(super) socket: SocketFlags,
 
-    /// Send and receive UDP datagrams one by one [default: with --depth above 1 those that may go
-    /// together go by one call (GSO), and come so (GRO)]
+    /// Send and receive UDP datagrams one at a time [default: with --depth above 1, several per
+    /// call where possible (GSO, GRO)]
     #[arg(long)]
     no_offload: bool,
 
-    /// Keep TEXT with the result
+    /// Store TEXT in the result
     #[arg(long, value_name = "TEXT")]
     pub(super) label: Option<String>,
 }
 
-/// [`Transport`] by its name.
+/// A [`Transport`] as a flag value.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum TransportName {
     Tcp,
@@ -179,23 +182,23 @@ impl TransportName {
 }
 
 impl Arguments {
-    /// How bytes travel.
+    /// Returns the transport of the endpoint, or of the server in this process.
     pub(super) fn transport(&self) -> Transport {
         self.endpoint.as_ref().map_or(self.transport.transport(), Endpoint::transport)
     }
 
-    /// What no flag can tell alone.
+    /// Checks what depends on more than one flag.
     pub(super) fn check(&self) -> Result<(), String> {
         if let Some(Endpoint::Tcp(host_port) | Endpoint::Udp(host_port)) = &self.endpoint
             && host_port.port == 0
         {
-            return Err("nobody listens on port 0: expected a port such as 7007".to_owned());
+            return Err("no server listens on port 0: expected a port such as 7007".to_owned());
         }
         if self.mode == ModeName::Connect && !self.transport().is_stream() {
             return Err("--mode connect needs a stream, such as tcp://127.0.0.1:7007".to_owned());
         }
         if self.mode == ModeName::Connect && self.depth.is_some_and(|depth| depth > 1) {
-            return Err("--mode connect has one echo a connection: expected --depth 1".to_owned());
+            return Err("--mode connect has one echo per connection: expected --depth 1".to_owned());
         }
         let paths = || self.output.iter().map(|output| &output.path);
         if let Some(twice) =
@@ -223,7 +226,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// What a datagram can carry.
+    /// Checks that a datagram of this target can carry a message.
     pub(super) fn check_length(&self, target: &ResolvedEndpoint) -> Result<(), String> {
         let (what, length_max) = match target {
             ResolvedEndpoint::Udp(addr) if addr.is_ipv4() => ("UDP datagram", 65_507),
@@ -241,7 +244,7 @@ impl Arguments {
         ))
     }
 
-    /// Messages in flight on a connection.
+    /// Returns the maximum number of messages in flight per connection.
     pub(super) fn depth(&self) -> u64 {
         let default = match self.rate.is_some() && !self.transport().is_stream() {
             true => DATAGRAMS_IN_FLIGHT_MAX,
@@ -250,17 +253,17 @@ impl Arguments {
         self.depth.unwrap_or(default)
     }
 
-    /// How long to measure, if a count does not tell.
+    /// Returns how long to measure, or `None` if only a count limits the run.
     fn duration(&self) -> Option<Duration> {
         self.duration.or(self.count.is_none().then_some(DURATION_DEFAULT))
     }
 
-    /// How long a run is meant to take.
+    /// Returns the planned length of the run, with its warm-up.
     pub(super) fn expected(&self) -> Option<Duration> {
         self.duration().map(|duration| duration.saturating_add(self.warmup))
     }
 
-    /// How often to report, if at all.
+    /// Returns how often to report, or `None` to report no intervals.
     pub(super) fn interval(&self, is_terminal: bool) -> Option<Duration> {
         let is_log = self.output.iter().any(|output| output.format == Format::Hlog);
         let is_wanted = is_terminal || is_log || self.json_stream;
@@ -281,7 +284,7 @@ impl Arguments {
         }
     }
 
-    /// The load to make.
+    /// Returns the options of the generator.
     pub(super) fn options(
         &self,
         target: &ResolvedEndpoint,
@@ -311,7 +314,7 @@ impl Arguments {
         }
     }
 
-    /// Every option with its value.
+    /// Returns every option with its effective value.
     pub(super) fn meant(&self) -> Map<String, Value> {
         let Value::Object(meant) = json!({
             "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
@@ -348,7 +351,7 @@ impl Arguments {
         meant
     }
 
-    /// What the reader should know of the options before quoting a figure.
+    /// Returns what the reader should know about the options before quoting a figure.
     pub(super) fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
@@ -376,7 +379,7 @@ impl Arguments {
         warnings
     }
 
-    /// A report with what the command line alone tells.
+    /// Adds to a report what the command line alone tells.
     pub(super) fn described(&self, report: RunResult) -> RunResult {
         let mut described = RunResult {
             label: self.label.clone(),
@@ -395,7 +398,7 @@ impl Arguments {
     }
 }
 
-/// The word by which clap knows a value.
+/// Returns the word that clap parses as this value.
 fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |word| word.get_name().to_owned())
 }

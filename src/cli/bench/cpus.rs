@@ -1,24 +1,24 @@
-//! Which processors the two ends run on.
+//! The CPUs of the generator and of the server in this process.
 
 use resound::Error;
 use resound::process::cpus;
 
-/// The processors of a run.
+/// The CPUs of a run.
 #[derive(Debug)]
 pub(super) struct Cpus {
-    /// The one that the generator has to itself, as far as this process goes.
+    /// The generator's own CPU. No other thread of this process runs on it.
     pub(super) generator: Option<usize>,
-    /// The user asked for that one.
+    /// The user chose the generator's CPU.
     is_asked: bool,
-    /// Those that this process may use.
+    /// The CPUs that this process may use.
     allowed: Vec<usize>,
     is_server_here: bool,
 }
 
 impl Cpus {
-    /// As asked for; where both ends are in this process and there are two processors, apart.
-    /// Left to the system, two threads that wake each other end up on one processor in some runs
-    /// and not in others.
+    /// Chooses the generator's CPU: the one that the user asked for, or the last one if the server
+    /// is in this process and there are two CPUs. The scheduler would put two threads that wake
+    /// each other on one CPU in some runs and not in others.
     pub(super) fn chosen(asked: Option<usize>, is_server_here: bool) -> Cpus {
         let allowed = cpus::allowed();
         let last = allowed.last().copied().filter(|_| is_server_here && allowed.len() > 1);
@@ -26,13 +26,12 @@ impl Cpus {
         Cpus { generator: asked.or(last), is_asked, allowed, is_server_here }
     }
 
-    /// Runs this thread where the generator is to run. Where the user did not ask for that, it
-    /// only makes figures steadier: if the system refuses it, the run goes on, and the reader is
-    /// told by what is returned.
+    /// Pins this thread to the generator's CPU. A CPU that the user did not ask for only makes the
+    /// figures steadier, so a refusal by the system is returned as a warning and the run goes on.
     ///
     /// # Errors
     ///
-    /// Why the thread cannot run on the CPU that the user asked for.
+    /// The thread cannot run on the CPU that the user asked for.
     pub(super) fn pin_generator(&mut self) -> Result<Option<String>, Error> {
         let Some(cpu) = self.generator else { return Ok(None) };
         match cpus::pin(cpu) {
@@ -49,8 +48,9 @@ impl Cpus {
         }
     }
 
-    /// Whether a server on this machine may run on the generator's processor. Of one in another
-    /// process it is not known: it is taken to be elsewhere when the generator was given a place.
+    /// Returns true if a server on this machine may run on the generator's CPU. The CPUs of a
+    /// server in another process are unknown; it is assumed to run elsewhere if the generator has
+    /// its own CPU.
     pub(super) fn may_be_shared(&self) -> bool {
         let has_others = self.allowed.iter().any(|cpu| Some(*cpu) != self.generator);
         self.generator.is_none() || (self.is_server_here && !has_others)

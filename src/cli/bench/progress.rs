@@ -1,5 +1,5 @@
-//! What is shown and written while a run goes on, on a thread of its own: the loop must not wait
-//! for a terminal or a disk.
+//! Progress lines and interval logs, on a thread of their own, because the loop must not wait for a
+//! terminal or a disk.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -20,33 +20,34 @@ use resound::report::HlogWriter;
 
 use super::arguments::Arguments;
 
-/// Intervals that wait to be shown; each holds a histogram of some 300 KiB.
+/// The maximum number of intervals that wait for the thread. Each holds a histogram of about 300
+/// KiB.
 const WAITING_MAX: usize = 16;
 
-/// How often the progress moves.
+/// How often the progress bar is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Who shows a run.
+/// Shows the progress of a run.
 #[derive(Debug)]
 pub(super) struct Progress {
     observer: ProgressObserver,
-    /// None where nothing is to be shown: a program of one thread makes cheaper system calls, for
-    /// libc then knows that nobody cancels them.
+    /// `None` if there is nothing to show. System calls of a process with one thread are cheaper,
+    /// because libc then knows that no other thread can cancel them.
     thread: Option<JoinHandle<Shown>>,
 }
 
-/// What came of showing it.
+/// What the thread reports at its end.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
-    /// Lines that were lost.
+    /// Intervals that were not shown.
     pub(super) lost: u64,
-    /// Why a log is not whole, and which.
+    /// The logs that are incomplete, by index, and why.
     pub(super) log_errors: Vec<(usize, io::Error)>,
-    /// Whoever read stdout has left, and the run was ended for it.
+    /// The reader of stdout closed its end, and the run was stopped for that reason.
     pub(super) is_unread: bool,
 }
 
-/// The loop's end of it.
+/// The loop's side: passes intervals to the thread without blocking.
 #[derive(Clone, Debug)]
 pub(super) struct ProgressObserver {
     sender: SyncSender<Interval>,
@@ -61,28 +62,28 @@ impl Observer for ProgressObserver {
     }
 }
 
-/// Where the lines of the intervals go.
+/// Where the line of each interval goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lines {
     None,
     Stdout,
-    /// stdout is for the document.
+    /// stdout carries the document.
     Stderr,
     JsonToStdout,
 }
 
-/// The thread's own.
-struct Shower {
+/// The thread's side.
+struct Display {
     lines: Lines,
-    /// Some interval had an open connection, or an echo.
+    /// True once an interval had an open connection or an echo.
     has_begun: bool,
     mode: Mode,
     percentiles: PercentileList,
     bar: ProgressBar,
-    /// Each with its place among the logs.
+    /// The logs that can still be written, each with its index.
     logs: Vec<(usize, HlogWriter<BufWriter<File>>)>,
     lost: Arc<AtomicU64>,
-    /// Ends the run, if nothing but stdout tells of it.
+    /// Stops the run when stdout is closed. Present only if the result goes nowhere else.
     stop: Option<Handle<Infallible>>,
     shown: Shown,
 }
@@ -101,7 +102,7 @@ impl Progress {
             .map(|file| HlogWriter::new(file, SystemTime::now()))
             .enumerate();
         let logs = logs.map(|(place, log)| Ok((place, log?)));
-        let shower = Shower {
+        let display = Display {
             lines: lines(arguments),
             has_begun: false,
             mode: arguments.mode(),
@@ -113,30 +114,30 @@ impl Progress {
             shown: Shown::default(),
         };
         let observer = ProgressObserver { sender, lost };
-        if shower.is_idle() {
+        if display.is_idle() {
             return Ok(Progress { observer, thread: None });
         }
-        let thread = spawn_thread("console", move || shower.show(&receiver))?;
+        let thread = spawn_thread("console", move || display.show(&receiver))?;
         Ok(Progress { observer, thread: Some(thread) })
     }
 
-    /// Who is to hear of the run.
+    /// Returns the observer for the generator.
     pub(super) fn observer(&self) -> ProgressObserver {
         self.observer.clone()
     }
 
-    /// Waits until all is shown, once every observer is gone.
+    /// Waits until everything is shown. Every observer must be dropped before the call.
     pub(super) fn end(self) -> Shown {
         let ProgressObserver { sender, lost } = self.observer;
         drop(sender);
-        // Its panic has been printed.
+        // A panic of the thread has printed its message.
         let shown = self.thread.map(JoinHandle::join).transpose();
         let shown = shown.ok().flatten().unwrap_or_default();
         Shown { lost: lost.load(Ordering::Relaxed), ..shown }
     }
 }
 
-/// Whether lines are printed, and where.
+/// Returns where the line of each interval goes.
 fn lines(arguments: &Arguments) -> Lines {
     if arguments.json_stream {
         Lines::JsonToStdout
@@ -151,7 +152,7 @@ fn lines(arguments: &Arguments) -> Lines {
     }
 }
 
-/// A live line on a terminal, none elsewhere.
+/// Returns a progress bar, hidden unless stderr is a terminal that can redraw a line.
 fn progress_bar(arguments: &Arguments) -> ProgressBar {
     if !can_redraw(&io::stderr()) {
         return ProgressBar::hidden();
@@ -165,8 +166,8 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(style).expect("the template is valid"))
 }
 
-impl Shower {
-    /// Whether nothing is to be shown or written.
+impl Display {
+    /// Returns true if there is nothing to show or write.
     fn is_idle(&self) -> bool {
         self.lines == Lines::None && self.bar.is_hidden() && self.logs.is_empty()
     }
@@ -176,12 +177,12 @@ impl Shower {
         loop {
             match receiver.recv_timeout(REDRAW_INTERVAL) {
                 Ok(interval) => {
-                    // Connecting took time that is not of the run.
+                    // The time to connect is not part of the run.
                     let end = Duration::from_nanos(interval.end_ns);
                     started_at = Instant::now().checked_sub(end).unwrap_or(started_at);
                     if let Err(error) = self.take(&interval) {
                         self.lost.fetch_add(1, Ordering::Relaxed);
-                        self.leave_if_unread(&error);
+                        self.stop_if_unread(&error);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -204,8 +205,8 @@ impl Shower {
         self.shown
     }
 
-    /// Nobody would hear of a run that goes on without a reader.
-    fn leave_if_unread(&mut self, error: &io::Error) {
+    /// Stops a run whose only reader has closed its end of stdout.
+    fn stop_if_unread(&mut self, error: &io::Error) {
         let is_stdout = matches!(self.lines, Lines::Stdout | Lines::JsonToStdout);
         if let Some(stop) = &self.stop
             && is_stdout
@@ -223,7 +224,7 @@ impl Shower {
         self.logs.retain_mut(|(place, log)| match log.add(interval) {
             Ok(()) => true,
             Err(error) => {
-                // Once is enough to know; the lines go on.
+                // The log is reported once and dropped. The lines continue.
                 log_errors.push((*place, error));
                 false
             }
@@ -233,7 +234,7 @@ impl Shower {
             None => interval.to_text_line(self.mode),
         };
         match self.lines {
-            // A server that is not there is told on a line of its own.
+            // If the server is missing, stderr says so on a line of its own.
             Lines::Stdout | Lines::Stderr if !self.has_begun => Ok(()),
             Lines::None => Ok(()),
             Lines::Stdout => {

@@ -1,4 +1,4 @@
-//! Where the load goes: an endpoint with its host looked up.
+//! The target of the load: an endpoint whose host is resolved.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -8,13 +8,14 @@ use resound::Error;
 use resound::endpoint::{Endpoint, ResolvedEndpoint, UnixName};
 use tempfile::TempDir;
 
-/// How long one of several addresses of a host may take to show that it is served.
+/// The time that one of several addresses of a host has to show that it is served.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The shortest time to wait: the system takes less than its clock can tell for no limit at all.
+/// The shortest receive timeout. The kernel rounds anything shorter than its clock tick to zero,
+/// which means no timeout.
 const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// Looks the endpoint's host up. Of several addresses it takes the first that accepts a TCP
+/// Resolves the endpoint's host. Of several addresses it returns the first that accepts a TCP
 /// connection, or that does not refuse a UDP datagram within `timeout`.
 pub(super) fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<ResolvedEndpoint, Error> {
     let resolved = endpoint
@@ -30,15 +31,15 @@ pub(super) fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Resolved
     Ok(served.unwrap_or(&resolved[0]).clone())
 }
 
-/// A folder for the files that Unix datagrams are answered to, for as long as it lives. An
-/// abstract peer is on Linux, which picks abstract names for the clients as well.
+/// Makes a folder for the socket files of Unix datagram clients, which the server replies to. A
+/// client of an abstract name needs none: on Linux the kernel picks an abstract name for it.
 pub(super) fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>, Error> {
     if !matches!(target, ResolvedEndpoint::Unixgram(UnixName::Path(_))) {
         return Ok(None);
     }
     let made = tempfile::Builder::new().prefix("resound-").tempdir().and_then(|folder| {
         use std::os::unix::fs::PermissionsExt;
-        // The server may be another user, which has to reach the files.
+        // The server may run as another user, and must be able to reach the files.
         let mode = std::fs::Permissions::from_mode(0o711);
         std::fs::set_permissions(folder.path(), mode).map(|()| folder)
     });
@@ -48,19 +49,20 @@ pub(super) fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>
 
 fn accepts(addr: SocketAddr) -> bool {
     let stream = TcpStream::connect_timeout(&addr, PROBE_TIMEOUT);
-    // One that is connected to itself reached no listener.
+    // A socket that is connected to itself has reached no listener.
     stream.is_ok_and(|stream| stream.local_addr().ok() != Some(addr))
 }
 
-/// Whether a datagram cannot be sent there, or is refused. UDP has no connection that shows it: the
-/// refusal is the answer to a datagram, of one byte. Silence is no refusal.
+/// Returns true if a datagram cannot be sent to `addr`, or is refused. UDP has no connection, so
+/// this sends a datagram of one byte and waits for the refusal. Silence is not a refusal.
 fn refuses_datagrams(addr: SocketAddr, timeout: Duration) -> bool {
     let probe = || -> io::Result<()> {
         let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any)?;
         socket.connect(addr)?;
         if socket.local_addr()? == addr {
-            // The kernel gave it that very port: nothing but itself would answer.
+            // The kernel picked the target's port for this socket: only the socket itself would
+            // answer.
             return Err(ErrorKind::ConnectionRefused.into());
         }
         socket.set_read_timeout(Some(timeout.max(PROBE_TIMEOUT_MIN)))?;

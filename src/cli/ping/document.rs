@@ -1,4 +1,4 @@
-//! The JSON document of a ping: version 1, keys may be added, none renamed. Times are whole
+//! The JSON document of `ping`, version 1. Keys may be added, and none is renamed. Times are whole
 //! nanoseconds.
 
 use resound::measured::{Messages, PROGRAM, PercentileList, Status, Summary, VERSION};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::summary::all_corrupted;
 
-/// What is not known is null or 0.
+/// The document. An unknown value is null or 0.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
@@ -17,19 +17,19 @@ struct Document<'a> {
     status: Status,
     error: Option<String>,
     endpoint: Option<String>,
-    /// As in the document of a benchmark, where the user can give one.
+    /// Always null: `ping` has no flag for it. The document of `bench` has the same key.
     label: Option<String>,
     length: usize,
     interval_ns: u64,
     timeout_ns: u64,
     elapsed_ns: u64,
     messages: &'a Messages,
-    /// How many of the messages were lost why.
+    /// The number of lost messages by reason.
     losses: Map<String, Value>,
     latency_ns: Summary,
 }
 
-/// The document of a run, or of one that could not be.
+/// Returns the document of a run, or of a failure to run.
 pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>) -> String {
     let mut document = Document {
         endpoint: Some(options.endpoint.to_string()),
@@ -57,7 +57,7 @@ pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>
     text(&document)
 }
 
-/// The document of a command line that is wrong.
+/// Returns the document of an invalid command line.
 pub(crate) fn error_document(message: &str) -> String {
     text(&Document { error: Some(message.to_owned()), ..empty() })
 }
@@ -102,5 +102,5 @@ fn empty() -> Document<'static> {
 }
 
 fn text(document: &Document<'_>) -> String {
-    serde_json::to_string(document).expect("strings and numbers always make a document")
+    serde_json::to_string(document).expect("strings and numbers can be written as JSON")
 }

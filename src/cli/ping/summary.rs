@@ -1,14 +1,14 @@
-//! The lines at the end of a ping.
+//! The summary lines of `ping`.
 
 use resound::measured::{Messages, PercentileList, Summary};
 use resound::ping::{Figures, Options, Results};
 use resound::report::time_text;
 use resound::units::duration_ns;
 
-/// Nanoseconds of each unit, the largest first.
+/// The nanoseconds of each unit, the largest first.
 const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
 
-/// What became of the probes, and how long answers took.
+/// Returns the lines at the end of a run: the counts of probes and the round-trip times.
 pub(super) fn write_summary(options: &Options, outcome: &Results) -> String {
     let summary = outcome.latency.summary(&PercentileList::default());
     let mut lines = vec![
@@ -34,7 +34,7 @@ pub(super) fn write_summary(options: &Options, outcome: &Results) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Why answers do not make a success, if none of them was an echo.
+/// Returns why the run failed although replies came, if every reply was corrupted.
 pub(super) fn all_corrupted(outcome: &Results) -> Option<String> {
     let corrupted = outcome.messages.corrupted;
     outcome
@@ -42,7 +42,7 @@ pub(super) fn all_corrupted(outcome: &Results) -> Option<String> {
         .then(|| format!("no echo: each answer ({corrupted}) differed from what was sent"))
 }
 
-/// The figures of a run that goes on, on one line.
+/// Returns the figures of a running `ping`, as one line.
 pub(super) fn figures_line(figures: &Figures) -> String {
     let summary = figures.latency.summary(&PercentileList::default());
     let counts = counts(&figures.messages, "in flight");
@@ -52,7 +52,7 @@ pub(super) fn figures_line(figures: &Figures) -> String {
     }
 }
 
-/// What probes are that the run ended before.
+/// The state of probes that had no reply when the run ended.
 const AT_END: &str = "in flight at the end";
 
 fn counts(messages: &Messages, in_flight: &str) -> String {
@@ -69,14 +69,14 @@ fn counts(messages: &Messages, in_flight: &str) -> String {
             counts += &format!(", {count} {name}");
         }
     }
-    // What is in flight is neither.
+    // A probe in flight is neither received nor lost.
     let settled = received + lost;
     if settled == 0 {
         return counts + ", loss not known yet";
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of probes are below 2^53")]
     let share = lost as f64 * 100.0 / settled as f64;
-    // At most four decimals, as few as it takes.
+    // At most four decimals, without trailing zeros.
     let share = format!("{share:.4}");
     counts + &format!(", {}% loss", share.trim_end_matches('0').trim_end_matches('.'))
 }
@@ -85,7 +85,8 @@ fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// All in one unit a line, which the reader can compare at a glance.
+/// Returns one line for the extremes and one for the percentiles. The times of a line share one
+/// unit, so that they can be compared at a glance.
 fn times(summary: &Summary) -> Vec<String> {
     let values = [summary.min, summary.mean, summary.max, summary.stddev];
     let mut lines = vec![format!("rtt min/avg/max/mdev = {}", in_one_unit(&values))];
@@ -98,7 +99,7 @@ fn times(summary: &Summary) -> Vec<String> {
     lines
 }
 
-/// With three decimals, as ping(8) prints them, in the unit of the greatest.
+/// Formats the times with three decimals, as ping(8) does, in the unit of the largest.
 fn in_one_unit(values_ns: &[u64]) -> String {
     let greatest = values_ns.iter().copied().max().unwrap_or(0);
     let (scale, unit) = unit_of(greatest);
@@ -121,13 +122,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_times_of_a_line_have_one_unit() {
+    fn the_times_of_a_line_share_one_unit() {
         assert_eq!(in_one_unit(&[61_900, 1_071_200, 0]), "0.062/1.071/0.000 ms");
         assert_eq!(in_one_unit(&[]), " ns");
     }
 
     #[test]
-    fn loss_is_said_of_the_probes_that_were_answered_or_lost() {
+    fn loss_is_a_share_of_the_probes_that_were_answered_or_lost() {
         let messages =
             Messages { sent: 4, received: 2, lost: 1, in_flight_at_end: 1, ..Messages::default() };
         let expected = "4 probes sent, 2 received, 1 in flight at the end, 33.3333% loss";
