@@ -21,7 +21,7 @@ use super::values::{
 /// warns about that when the endpoint is bound.
 const UDP_BYTES_MAX: usize = 65_527;
 
-/// Answer every message (RFC 862) on any number and mix of endpoints.
+/// Echo every message (RFC 862), on any number and mix of endpoints
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
@@ -66,9 +66,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "CIDR", value_parser = network)]
     deny: Vec<IpNet>,
 
-    /// Answer datagrams that can make two services answer each other forever: over UDP from ports
-    /// of services, and from or to broadcast and multicast addresses; over Unix sockets from a path
-    /// that leads to another socket than the sender's
+    /// Answer datagrams that can make two services answer each other without end: over UDP from the
+    /// ports of services, and from or to broadcast and multicast addresses; over Unix sockets from
+    /// a path that leads to another socket than the sender's
     #[arg(long)]
     allow_loops: bool,
 

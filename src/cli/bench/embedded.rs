@@ -1,4 +1,4 @@
-//! The echo server that `resound bench` brings along: in this process, on a thread of its own.
+//! The echo server that `resound bench` runs in its own process, on a thread of its own.
 
 use resound::Error;
 use resound::echo::{Options, Server, Service};
@@ -7,17 +7,17 @@ use resound::process::cpus::leave;
 use resound::socket::SocketOptions;
 use tempfile::TempDir;
 
-/// A running server; stopped when dropped.
+/// A running server. Dropping it stops the server.
 #[derive(Debug)]
 pub(super) struct EmbeddedServer {
     service: Service,
-    /// Where the socket file is.
+    /// The folder of the socket file.
     _folder: Option<TempDir>,
 }
 
 impl EmbeddedServer {
-    /// Starts it on a free loopback port, or on a socket file of its own.
-    /// It keeps off the generator's CPU, if that has one of its own.
+    /// Starts a server on a free loopback port, or on a socket file in a temporary folder. The
+    /// server's thread avoids the generator's CPU.
     pub(super) fn start(
         transport: Transport,
         socket: SocketOptions,
@@ -48,7 +48,7 @@ impl EmbeddedServer {
         Ok(EmbeddedServer { service, _folder: folder })
     }
 
-    /// Where it listens.
+    /// Returns the endpoint that the server listens on.
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.service.bound()[0].endpoint
     }
