@@ -72,7 +72,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     allow_loops: bool,
 
-    /// Answer at most N UDP datagrams per second from one address; IPv6 counts by /64
+    /// Answer at most N UDP datagrams per second from one address; IPv6 addresses count by /64
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     rate_limit_per_ip: Option<u64>,
 
@@ -86,8 +86,9 @@ pub(super) struct Arguments {
     stall_timeout: Duration,
 
     /// Let the kernel probe a TCP peer that was silent for T, and close the connection if the peer
-    /// does not answer for another T, so that vanished peers free their places [system:
-    /// net.ipv4.tcp_keepalive_*, over two hours by default; off: never]
+    /// does not answer for another T, so that vanished peers free their places; system: by
+    /// net.ipv4.tcp_keepalive_*; off: never [default: 60s, or the system's times if they are
+    /// shorter]
     #[arg(long, value_name = "T|system|off", value_parser = keepalive)]
     keepalive: Option<Keepalive>,
 
@@ -104,7 +105,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
     threads: usize,
 
-    /// Pin the loops to these CPUs, in this order
+    /// Pin the first loop to the first of these CPUs, the second loop to the second, and so on
     #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
     affinity: Option<CpuList>,
 

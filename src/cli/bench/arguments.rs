@@ -42,7 +42,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "TRANSPORT", default_value = "tcp", conflicts_with = "endpoint")]
     pub(super) transport: TransportName,
 
-    /// Number of connections, or of client sockets
+    /// Number of connections or client sockets
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(super) connections: u64,
 
@@ -127,7 +127,7 @@ pub(in crate::cli) struct Arguments {
     pub(super) asserts: Vec<Assertion>,
 
     /// Poll without sleeping for T after the last event, or always; 0 always sleeps, even if a rate
-    /// needs finer timing than the system's sleep [default: as the rate needs]
+    /// needs finer timing than a sleep has [default: as the rate needs]
     #[arg(long, value_name = "T|always", value_parser = spin)]
     pub(super) spin: Option<Spin>,
 
