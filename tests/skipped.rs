@@ -1,9 +1,9 @@
-//! No test: sums up, behind all of them, what the tests before have skipped and why.
+//! Not a test. It runs after all tests and prints which of them skipped something, and why.
 //!
-//! cargo runs test targets in the order of their names, and this one without libtest, which would
-//! keep what it prints to itself.
+//! cargo runs test targets in the order of their names. This one does not use libtest, which would
+//! capture the output.
 
-// It is here to print.
+// Its purpose is to print.
 #![allow(clippy::print_stdout)]
 
 #[path = "it/support/skips.rs"]
@@ -13,7 +13,7 @@ mod skips;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn main() {
-    // For another program that lists tests: there is none here.
+    // A program that lists tests calls this, and there are none here.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
@@ -22,7 +22,7 @@ fn main() {
     print!("{}", summary(&notes));
 }
 
-/// The reasons, each with how many tests skipped something for it.
+/// Returns each reason with the number of tests that skipped something for it.
 fn summary(notes: &str) -> String {
     let mut tests_by_reason = BTreeMap::<&str, BTreeSet<&str>>::new();
     for (test, reason) in notes.lines().filter_map(|line| line.split_once('\t')) {

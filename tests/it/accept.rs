@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit};
 
 use crate::support::{Daemon, WAIT_MAX, python, resound, run, tool, wait_until};
 
-/// A client that has sent its message.
+/// Connects a client that has sent its message.
 fn client(daemon: &Daemon) -> TcpStream {
     let mut client = TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX).unwrap();
     client.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -33,7 +33,7 @@ fn echo(client: &mut TcpStream) {
     read_echo(client);
 }
 
-/// Waits for a log line with these words. Lines are written by a thread of their own.
+/// Waits for a log line with these words. A separate thread writes the log.
 #[track_caller]
 fn wait_for_log(daemon: &Daemon, words: &str) {
     wait_until(words, || {
@@ -42,7 +42,7 @@ fn wait_for_log(daemon: &Daemon, words: &str) {
     });
 }
 
-/// `resound serve` by a shell that first sets a descriptor limit.
+/// Returns a command: a shell that sets a descriptor limit and then becomes `resound serve`.
 pub fn serve_with_limit(ulimit: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit {ulimit} && exec \"$0\" serve \"$@\"");
@@ -50,7 +50,7 @@ pub fn serve_with_limit(ulimit: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// The soft and the hard descriptor limit of a process.
+/// Returns the soft and the hard descriptor limit of a process.
 fn limits(pid: Pid) -> (String, String) {
     let text = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).unwrap();
     let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
@@ -64,7 +64,7 @@ fn set_soft_limit(pid: Pid, limit: usize) {
     assert_eq!(run(command).code(), 0);
 }
 
-/// The CPU time of a process so far.
+/// Returns the CPU time of a process so far.
 pub fn cpu_time(pid: Pid) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
     let (_, words) = stat.rsplit_once(") ").unwrap();
@@ -73,14 +73,14 @@ pub fn cpu_time(pid: Pid) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The highest descriptor that a process has open.
+/// Returns the highest open descriptor of a process.
 fn highest_descriptor(pid: Pid) -> usize {
     let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
     let number = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().parse::<usize>();
     folder.map(|entry| number(entry.unwrap()).unwrap()).max().unwrap()
 }
 
-/// case A9: with a retransmitted SYN a client would have waited a second and more.
+/// case A9: a client whose SYN is retransmitted waits at least one second.
 #[test]
 fn a_burst_of_4000_connects_is_served_without_a_retransmit() {
     const COUNT: u64 = 4000;
@@ -136,9 +136,9 @@ fn a_low_soft_descriptor_limit_is_raised_to_the_hard_one() {
     assert_eq!(daemon.counters().get("connections_open"), 100);
 }
 
-/// case P5: the advice leaves more descriptors than are needed, or takes fewer.
+/// case P5: with the suggested limit or the suggested count there are enough descriptors.
 #[test]
-fn more_loops_than_the_descriptor_limit_allows_are_told_a_limit_and_a_count_that_help() {
+fn too_many_loops_for_the_descriptor_limit_are_warned_of_with_a_limit_and_a_count_that_suffice() {
     let arguments = ["tcp://127.0.0.1:0", "--threads", "20"];
     let daemon = Daemon::start_command(serve_with_limit("-n 300", &arguments));
     wait_for_log(&daemon, "leaves none for connections");
@@ -160,16 +160,16 @@ fn more_loops_than_the_descriptor_limit_allows_are_told_a_limit_and_a_count_that
 }
 
 #[test]
-fn loops_that_find_no_descriptors_say_which_flag_asks_for_them() {
+fn a_loop_that_cannot_start_without_descriptors_is_reported_with_its_flag() {
     let ended = run(serve_with_limit("-n 100", &["--threads", "50"]));
     assert_eq!(ended.code(), 1);
     let line = ended.stderr.lines().last().unwrap();
     assert!(line.contains("too many open files") && line.contains("--threads"), "{line}");
 }
 
-/// cases P5, A5: 100 clients of a process that may have 64 descriptors.
+/// cases P5, A5: 100 clients of a process whose descriptor limit is 64.
 #[test]
-fn under_a_low_hard_limit_the_connection_limit_is_clamped_and_said() {
+fn a_connection_limit_above_the_hard_descriptor_limit_is_clamped_with_a_warning() {
     let command = serve_with_limit("-n 64", &["tcp://127.0.0.1:0", "--max-connections", "1000"]);
     let daemon = Daemon::start_command(command);
     let said = "beyond the descriptor limit 64: using ";
@@ -192,15 +192,15 @@ fn under_a_low_hard_limit_the_connection_limit_is_clamped_and_said() {
 }
 
 #[test]
-fn without_a_connection_limit_asked_for_the_one_taken_is_said() {
+fn the_default_connection_limit_is_logged() {
     let daemon = Daemon::start_command(serve_with_limit("-n 64", &["tcp://127.0.0.1:0"]));
     wait_for_log(&daemon, "connections (descriptor limit 64)");
 }
 
-/// case A3: the limit of the running process is lowered below what it has open, so that not even
-/// the spare descriptor is of use, and raised again.
+/// case A3: the limit of the running process is lowered below the number of its open descriptors,
+/// so that even the spare descriptor cannot be reopened, and then raised again.
 #[test]
-fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() {
+fn without_descriptors_connected_peers_are_served_and_queued_peers_later() {
     const QUEUED: usize = 20;
     if tool("prlimit").is_none() {
         return;
@@ -217,7 +217,7 @@ fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() 
     let refusals = || daemon.counters().get("accept_no_descriptor");
     wait_until("accept without descriptors", || refusals() > 0);
 
-    // No new client comes in this while: every try is one by the clock, ten a second at the most.
+    // No new client connects in this time. A timer causes every attempt, at most ten per second.
     let (begun, cpu_before) = (Instant::now(), cpu_time(pid));
     let before = refusals();
     let mut now = before;
@@ -229,7 +229,7 @@ fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() 
     let elapsed = begun.elapsed();
     let cpu = cpu_time(pid) - cpu_before;
     assert!(u128::from(now - before) <= elapsed.as_millis() / 100 + 2, "{elapsed:?}");
-    assert!(cpu <= elapsed / 2, "{cpu:?} of CPU time in {elapsed:?}: it spins");
+    assert!(cpu <= elapsed / 2, "{cpu:?} of CPU time in {elapsed:?}: the loop spins");
 
     set_soft_limit(pid, soft.parse().unwrap());
     queued.iter_mut().for_each(read_echo);
@@ -239,7 +239,7 @@ fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() 
     let lines = log.matches("accepting pauses").count() as u64;
     assert!((1..=lowered_at.elapsed().as_secs() + 1).contains(&lines), "{lines} lines: {log}");
 
-    // What was given up as a spare is in reserve again: the next to come is told.
+    // The spare descriptor is reserved again, so the server sheds the next client.
     set_soft_limit(pid, highest_descriptor(pid) + 1);
     let mut told = Vec::new();
     wait_until("a client to be shed", || {
@@ -250,11 +250,11 @@ fn without_descriptors_established_peers_are_served_and_the_queued_ones_later() 
     assert!(daemon.process.is_running());
 }
 
-/// case A3: two loops run out of descriptors at once. While one has given its spare one up to shed
-/// a client, the other must not take it: nobody could be shed from then on, and whoever came would
-/// wait.
+/// case A3: two loops run out of descriptors at once. While one loop has released its spare
+/// descriptor to shed a client, the other must not take it. Otherwise no loop could shed clients
+/// from then on, and new clients would wait.
 #[test]
-fn of_two_loops_without_descriptors_each_keeps_its_spare_one() {
+fn two_loops_without_descriptors_both_keep_their_spare_descriptor() {
     const FREE: usize = 4;
     const CLIENTS: usize = 16;
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--threads", "2"]);
@@ -265,7 +265,8 @@ fn of_two_loops_without_descriptors_each_keeps_its_spare_one() {
     };
     let spare = || descriptors().iter().filter(|target| *target == Path::new("/dev/null")).count();
     let (before, spare_before) = (descriptors().len(), spare());
-    // It may have inherited some with high numbers; what is below the first free one is taken.
+    // The process may have inherited descriptors with high numbers; all below the first free number
+    // are in use.
     let number = |number: &usize| format!("/proc/{}/fd/{number}", pid.as_raw_nonzero());
     let first_free = (0..).find(|n| fs::symlink_metadata(number(n)).is_err()).unwrap();
     set_soft_limit(pid, first_free + FREE);
@@ -275,14 +276,15 @@ fn of_two_loops_without_descriptors_each_keeps_its_spare_one() {
         let kept: Vec<_> =
             clients.into_iter().filter_map(|client| client.join().unwrap()).collect();
         assert!((1..=FREE).contains(&kept.len()), "round {round}: {} were served", kept.len());
-        // A look may fall into a moment in which one is given up; one that is taken stays away.
-        wait_until("each to have its spare one", || spare() == spare_before);
+        // A loop may have released its spare for a moment when the test looks; a spare that another
+        // loop took stays away.
+        wait_until("each loop to have its spare descriptor", || spare() == spare_before);
         drop(kept);
         wait_until("all to be closed", || descriptors().len() == before);
     }
 }
 
-/// A connection that was served, and is kept; none if it was closed.
+/// Connects, and returns the connection if the server answers, or `None` if it closes.
 fn is_served(addr: SocketAddr) -> Option<TcpStream> {
     let mut client = TcpStream::connect(addr).unwrap();
     client.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -291,7 +293,11 @@ fn is_served(addr: SocketAddr) -> Option<TcpStream> {
     match answered {
         Ok(()) => Some(client),
         Err(error) => {
-            assert_ne!(error.kind(), ErrorKind::WouldBlock, "it waits, and is not told");
+            assert_ne!(
+                error.kind(),
+                ErrorKind::WouldBlock,
+                "it waits in the queue and is not shed"
+            );
             None
         }
     }

@@ -1,33 +1,33 @@
-//! Replies that are longer than their requests, which a forged source turns on a third party.
+//! Replies longer than their requests, which a forged source address turns on a third party.
 
 use std::net::UdpSocket;
 use std::time::Instant;
 
 use crate::support::{Counters, Daemon, Ended, resound, run, wait_until};
 
-/// Bytes per second beyond its requests that one address gets.
+/// The bytes per second, beyond the bytes of its requests, that one address receives.
 const EXCESS_BYTES_PER_SECOND: u64 = 64 << 10;
 
 const SENT: u64 = 100;
 
-/// Requests that have room in a receive buffer of the usual size.
+/// The number of requests that a receive buffer of the usual size holds.
 const SENT_AT_ONCE: u64 = 20;
 
-/// Has one address ask so often, with so long requests, and ends the server; also returns how many
+/// Sends requests of this length from one address, then stops the server. Also returns how many
 /// seconds it took.
 fn flood(daemon: Daemon, request_bytes: usize) -> (Counters, Ended, f64) {
     let started_at = Instant::now();
     let port = daemon.endpoints[0].rsplit(':').next().unwrap().parse::<u16>().unwrap();
     for number in 1..=SENT {
-        // A new socket each, because the limit is one for each address.
+        // Each request has a new socket, because the limit counts addresses.
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(&vec![b'q'; request_bytes], ("127.0.0.1", port)).unwrap();
-        // Short ones have room all at once. Of several loops each has counters of its own.
+        // The buffer holds all short requests at once. Several loops have separate counters.
         if request_bytes > 0 && number % SENT_AT_ONCE == 0 {
             wait_until("the requests", || daemon.counters().get("udp_messages_in") == number);
         }
     }
-    // What is queued is answered before the end.
+    // The server answers queued requests before it ends.
     let ended = daemon.stop();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let counters = Counters::last_of(&ended.stderr);
@@ -35,8 +35,8 @@ fn flood(daemon: Daemon, request_bytes: usize) -> (Counters, Ended, f64) {
     (counters, ended, started_at.elapsed().as_secs_f64())
 }
 
-/// How many replies of this length to requests of that length leave in this time at the most, one
-/// more for rounding.
+/// Returns the largest number of replies of this length, to requests of that length, that the limit
+/// allows in this time. Adds one for rounding.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn most(reply_bytes: usize, request_bytes: usize, seconds: f64) -> u64 {
     let bytes = EXCESS_BYTES_PER_SECOND as f64 * (1.0 + seconds);
@@ -45,7 +45,7 @@ fn most(reply_bytes: usize, request_bytes: usize, seconds: f64) -> u64 {
 
 /// case U19
 #[test]
-fn a_reply_that_amplifies_is_warned_of_with_its_factor_and_limited_by_bytes() {
+fn a_reply_that_amplifies_is_reported_with_its_factor_and_limited_by_bytes() {
     let reply = "R".repeat(2000);
     for (endpoint, threads) in [("udp://0.0.0.0:0", "1"), ("udp://:0", "1"), ("udp://:0", "2")] {
         for request_bytes in if threads == "1" { &[0, 1000][..] } else { &[0] } {
@@ -67,12 +67,12 @@ fn a_reply_that_amplifies_is_warned_of_with_its_factor_and_limited_by_bytes() {
 
 /// case U19
 #[test]
-fn what_does_not_amplify_is_not_limited() {
+fn a_reply_that_does_not_amplify_is_not_limited() {
     let reply = "R".repeat(2000);
     let cases: [(&[&str], usize, bool); 4] = [
-        // Of this host alone.
+        // Only this host can reach it.
         (&["--reply", &reply, "udp://127.0.0.1:0"], 0, false),
-        // No longer than the request.
+        // The reply is not longer than the request.
         (&["--reply", &reply, "udp://0.0.0.0:0"], 2000, true),
         (&["--reply", "", "udp://0.0.0.0:0"], 0, false),
         (&["udp://0.0.0.0:0"], 1000, false),
@@ -86,7 +86,7 @@ fn what_does_not_amplify_is_not_limited() {
 
 /// case U19
 #[test]
-fn the_limit_of_bytes_holds_beside_that_of_datagrams() {
+fn the_limit_of_bytes_and_the_limit_of_datagrams_both_apply() {
     let reply = "R".repeat(10_000);
     let arguments = ["--reply", &reply, "udp://0.0.0.0:0", "--rate-limit-per-ip", "50"];
     let (counters, _, seconds) = flood(Daemon::start(&arguments), 0);
@@ -98,13 +98,13 @@ fn the_limit_of_bytes_holds_beside_that_of_datagrams() {
 }
 
 #[test]
-fn a_discarding_server_is_not_said_to_answer_forged_sources() {
+fn a_discarding_server_is_not_warned_of_forged_sources() {
     let ended = Daemon::start(&["--discard", "udp://0.0.0.0:0"]).stop();
     assert!(!ended.stderr.contains("forged"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_reply_that_no_udp_datagram_carries_is_refused() {
+fn a_reply_too_long_for_a_udp_datagram_is_refused() {
     let mut command = resound();
     command.args(["serve", "--reply", &"x".repeat(70_000), "tcp://127.0.0.1:0", "udp://:0"]);
     let ended = run(command);
@@ -118,7 +118,7 @@ fn a_reply_that_no_udp_datagram_carries_is_refused() {
 }
 
 #[test]
-fn a_reply_that_an_endpoint_cannot_send_is_warned_of() {
+fn a_reply_that_an_endpoint_cannot_send_causes_a_warning() {
     let name = crate::support::abstract_name("reply");
     let unixgram = format!("unixgram:{name}");
     let reply = "x".repeat(65_510);

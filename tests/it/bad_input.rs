@@ -1,5 +1,5 @@
-//! What cannot be done: one line that names the thing, exit 2 for a wrong command line and 1 for
-//! what could not start.
+//! Requests that the program cannot fulfil. It prints one line that names the cause. It exits with
+//! 2 for a wrong command line and with 1 if it cannot start.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 use crate::support::{Daemon, Ended, abstract_name, resound, run};
 
-/// Longer than any message of ours, shorter than what floods a terminal.
+/// Longer than any message of the program, shorter than a text that floods a terminal.
 const LINE_BYTES_MAX: usize = 2_500;
 
 /// The user that owns nothing, on every Linux.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED_USER: u32 = 65_534;
 
 #[track_caller]
 fn assert_one_line(line: &str, parts: &[&str]) {
@@ -29,7 +29,7 @@ fn assert_one_line(line: &str, parts: &[&str]) {
     }
 }
 
-/// Exit 2, nothing on stdout, exactly one line on stderr, with these parts.
+/// Asserts exit code 2, no output, and exactly one line on stderr that contains these parts.
 #[track_caller]
 fn assert_usage(ended: &Ended, parts: &[&str]) {
     assert_eq!((ended.code(), ended.stdout.len()), (2, 0), "{}", ended.stderr);
@@ -37,7 +37,8 @@ fn assert_usage(ended: &Ended, parts: &[&str]) {
     assert_one_line(ended.stderr.trim_end_matches('\n'), parts);
 }
 
-/// Exit 1, nothing on stdout, one line that complains among the log lines, the last.
+/// Asserts exit code 1, no output, and a last line on stderr that is the only complaint and
+/// contains these parts.
 #[track_caller]
 fn assert_not_started(ended: &Ended, parts: &[&str]) {
     assert_eq!((ended.code(), ended.stdout.len()), (1, 0), "{}", ended.stderr);
@@ -60,7 +61,7 @@ fn assert_usage_of(arguments: &[&str], parts: &[&str]) {
 }
 
 #[test]
-fn a_command_line_without_a_known_subcommand_names_those_there_are() {
+fn a_command_line_without_a_known_command_is_refused_with_the_list_of_commands() {
     assert_usage_of(&[], &["no command given", "serve, bench, ping, send"]);
     assert_usage_of(&["frobnicate"], &["'frobnicate'", "--help"]);
     assert_usage_of(&[""], &["''", "--help"]);
@@ -69,7 +70,7 @@ fn a_command_line_without_a_known_subcommand_names_those_there_are() {
 }
 
 #[test]
-fn advice_stands_apart_from_what_is_wrong() {
+fn a_hint_is_separate_from_the_error() {
     for (arguments, line) in [
         (
             &["serve", "--alow", "10.0.0.0/8"][..],
@@ -93,9 +94,9 @@ fn advice_stands_apart_from_what_is_wrong() {
     }
 }
 
-/// case X9: among the endpoints, a path over 107 bytes.
+/// case X9: one of the endpoints is a path of more than 107 bytes.
 #[test]
-fn a_wrong_endpoint_says_what_is_wrong_and_shows_a_right_one() {
+fn a_wrong_endpoint_is_refused_with_the_fault_and_an_example() {
     let long_path = format!("unix:/{}", "x".repeat(107));
     let long_name = format!("unixgram:@{}", "x".repeat(108));
     let long_host = format!("tcp://{}:7", "x".repeat(256));
@@ -145,7 +146,7 @@ fn a_wrong_endpoint_says_what_is_wrong_and_shows_a_right_one() {
     }
 }
 
-/// case B12: for `serve` and `send`: zero and what no integer holds.
+/// case B12: for `serve` and `send`: zero, and numbers that fit in no integer.
 #[test]
 fn a_wrong_number_is_named_with_its_flag_and_an_example() {
     let huge = "9".repeat(30);
@@ -191,9 +192,9 @@ fn a_wrong_number_is_named_with_its_flag_and_an_example() {
     }
 }
 
-/// `-1` is `--one-off` too.
+/// `-1` is also the short form of `--one-off`.
 #[test]
-fn a_negative_number_is_a_wrong_number_and_no_flag() {
+fn a_negative_number_is_a_wrong_number_and_not_a_flag() {
     for (flag, expected) in [
         ("--backlog", "expected a count such as 250"),
         ("--idle-timeout", "expected a time such as 200us"),
@@ -227,7 +228,7 @@ fn a_wrong_flag_or_mix_of_flags_is_named() {
 }
 
 #[test]
-fn an_argument_that_is_no_utf_8_is_refused_where_text_is_asked_for() {
+fn an_argument_that_is_not_utf_8_is_refused_where_text_is_expected() {
     let not_utf_8 = || OsString::from_vec(b"tcp://\xff\xfe:7".to_vec());
     assert_usage(&with_arguments([OsString::from("serve"), not_utf_8()]), &["UTF-8"]);
     assert_usage(&with_arguments([OsString::from("send"), not_utf_8()]), &["UTF-8"]);
@@ -236,7 +237,7 @@ fn an_argument_that_is_no_utf_8_is_refused_where_text_is_asked_for() {
     assert_usage(&with_arguments(reply), &["UTF-8"]);
 }
 
-/// case P6: in every place where an argument may stand.
+/// case P6: at every place of an argument.
 #[test]
 fn a_hundred_kilobytes_of_random_bytes_are_refused_in_one_short_line() {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -293,8 +294,8 @@ fn a_busy_port_is_named() {
 }
 
 #[test]
-fn an_address_that_is_not_of_this_machine_is_named() {
-    // A documentation address (RFC 5737), whose network may still be this machine's own.
+fn an_address_of_another_machine_is_named() {
+    // A documentation address (RFC 5737). Its network may still be in use on this machine.
     for endpoint in ["tcp://203.0.113.1:0", "udp://203.0.113.1:0"] {
         let parts = ["cannot bind", endpoint, "address not available", "this machine"];
         assert_not_started(&with_arguments(["serve", endpoint]), &parts);
@@ -306,7 +307,7 @@ fn an_address_that_is_not_of_this_machine_is_named() {
 }
 
 #[test]
-fn an_ipv4_address_inside_an_ipv6_one_is_refused_with_what_to_write() {
+fn an_ipv4_mapped_ipv6_address_is_refused_with_a_hint() {
     if UdpSocket::bind("[::1]:0").is_err() {
         crate::support::skip("this system has no ::1");
         return;
@@ -332,12 +333,12 @@ fn a_unix_name_given_twice_is_named_without_blaming_another_process() {
 }
 
 #[test]
-fn an_unknown_congestion_algorithm_is_named_with_those_there_are() {
+fn an_unknown_congestion_algorithm_is_named_with_the_available_ones() {
     let arguments = ["serve", "--congestion", "frobnicate", "tcp://127.0.0.1:0"];
     assert_not_started(&with_arguments(arguments), &["congestion", "frobnicate"]);
 }
 
-/// case X6: as far as the path itself is wrong; `interop` has the rest.
+/// case X6: faults of the path itself; `interop` tests the others.
 #[test]
 fn a_path_that_cannot_hold_a_socket_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
@@ -359,7 +360,7 @@ fn a_path_that_cannot_hold_a_socket_is_named_with_the_reason() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
 
-/// The program where a user without rights can run it, started as such a user.
+/// A copy of the program that a user without privileges can run, started as that user.
 struct Unprivileged {
     folder: TempDir,
 }
@@ -369,8 +370,8 @@ impl Unprivileged {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let program = folder.path().join("resound");
-        // By another process: a program that is still open for writing cannot be started, and
-        // what other tests start meanwhile would inherit the open file from this one.
+        // Another process copies the program. A program that is open for writing cannot be started,
+        // and other tests may start processes that inherit an open file of this process.
         let mut copy = Command::new("cp");
         copy.arg(env!("CARGO_BIN_EXE_resound")).arg(&program);
         assert_eq!(run(copy).code(), 0);
@@ -381,7 +382,7 @@ impl Unprivileged {
     fn command(&self) -> Command {
         let mut command = Command::new(self.folder.path().join("resound"));
         if rustix::process::geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
         }
         command.current_dir("/");
         command
@@ -389,10 +390,10 @@ impl Unprivileged {
 }
 
 #[test]
-fn a_port_below_1024_without_the_right_to_it_names_the_right() {
+fn a_port_below_1024_without_its_capability_names_the_capability() {
     let start = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let start: u16 = start.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024);
-    // Any but those of well-known services, in case the system gives some of them away.
+    // Not the port of a well-known service, because the system may allow some of those.
     let port = 1;
     if start <= port {
         crate::support::skip(format_args!("every user may bind ports from {start} on this system"));
@@ -409,7 +410,7 @@ fn a_port_below_1024_without_the_right_to_it_names_the_right() {
 }
 
 #[test]
-fn a_folder_without_the_right_to_write_is_named() {
+fn a_folder_without_write_permission_is_named() {
     let user = Unprivileged::new();
     let closed = user.folder.path().join("closed");
     for mode in [0o555, 0o111, 0o000] {
@@ -426,9 +427,9 @@ fn a_folder_without_the_right_to_write_is_named() {
     }
 }
 
-/// What was bound before the one that failed is gone again, its file too.
+/// The endpoints that were bound before the failing one are closed, and their files are removed.
 #[test]
-fn endpoints_that_were_bound_before_one_that_fails_leave_nothing() {
+fn endpoints_bound_before_a_failing_one_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let owner = Daemon::start(&["udp://127.0.0.1:0"]);
     let ended = with_arguments([

@@ -1,4 +1,4 @@
-//! `resound bench`, judged by servers whose behaviour is known, and that keep their own record.
+//! `resound bench` against servers whose behaviour is known and that keep their own record.
 
 mod agreement;
 mod away;
@@ -25,14 +25,14 @@ use serde_json::Value;
 use crate::support::schema::check_bench_document;
 use crate::support::{Ended, Process, abstract_name, python, resound, run};
 
-/// A Python server that goes wrong as it is told, until it is dropped.
+/// A Python server that misbehaves by rules. It runs until it is dropped.
 struct Judge {
     process: Process,
     endpoint: String,
 }
 
 impl Judge {
-    /// Starts it for messages of 64 bytes.
+    /// Starts the server for messages of 64 bytes.
     #[track_caller]
     fn start(endpoint: &str, rules: &[&str]) -> Judge {
         Judge::start_for(64, endpoint, rules)
@@ -47,7 +47,7 @@ impl Judge {
         Judge { process, endpoint }
     }
 
-    /// Ends it, and returns what it knows.
+    /// Ends the server and returns its record.
     #[track_caller]
     fn record(self) -> Value {
         self.process.signal(Signal::INT);
@@ -57,7 +57,7 @@ impl Judge {
     }
 }
 
-/// `resound bench` with these arguments.
+/// Returns a command for `resound bench` with these arguments.
 fn bench(arguments: &[&str]) -> Command {
     let mut command = resound();
     command.arg("bench").args(arguments);
@@ -70,7 +70,7 @@ fn run_bench(arguments: &[&str]) -> Ended {
     run(bench(arguments))
 }
 
-/// The document on stdout, checked.
+/// Parses and checks the document on stdout.
 #[track_caller]
 fn document(ended: &Ended) -> Value {
     let document = serde_json::from_slice(&ended.stdout);
@@ -80,7 +80,7 @@ fn document(ended: &Ended) -> Value {
     document
 }
 
-/// Runs `resound bench -J` to its end: how it ended, and its document.
+/// Runs `resound bench -J` to its end. Returns how it ended, and its document.
 #[track_caller]
 fn bench_json(arguments: &[&str]) -> (Ended, Value) {
     let ended = run_bench(&[&["-J"], arguments].concat());
@@ -88,7 +88,7 @@ fn bench_json(arguments: &[&str]) -> (Ended, Value) {
     (ended, document)
 }
 
-/// As [`bench_json`], for a run that is to end well.
+/// Like [`bench_json`], and asserts that the run succeeds.
 #[track_caller]
 fn good_json(arguments: &[&str]) -> Value {
     let (ended, document) = bench_json(arguments);
@@ -97,15 +97,15 @@ fn good_json(arguments: &[&str]) -> Value {
     document
 }
 
-/// The document's count at this path, such as `/messages/lost`.
+/// Returns the document's count at this path, such as `/messages/lost`.
 #[track_caller]
 fn count(document: &Value, path: &str) -> u64 {
     let value = document.pointer(path).unwrap_or_else(|| panic!("no {path}"));
     value.as_u64().unwrap_or_else(|| panic!("{path} is {value}"))
 }
 
-/// The counts of messages, in the order sent, received, lost, late, duplicated, reordered,
-/// corrupted; nothing is in flight at the end.
+/// Asserts the counts of messages in the order sent, received, lost, late, duplicated, reordered,
+/// corrupted, and that nothing is in flight at the end.
 #[track_caller]
 fn assert_messages(document: &Value, expected: [u64; 7]) {
     let names = ["sent", "received", "lost", "late", "duplicated", "reordered", "corrupted"];
@@ -114,7 +114,7 @@ fn assert_messages(document: &Value, expected: [u64; 7]) {
     assert_eq!(count(document, "/messages/in_flight_at_end"), 0);
 }
 
-/// An endpoint of every transport, those with a name of their own.
+/// Returns an endpoint of every transport, with Unix names that no other test uses.
 fn every_endpoint(tag: &str) -> [String; 4] {
     [
         "tcp://127.0.0.1:0".to_owned(),
@@ -124,7 +124,7 @@ fn every_endpoint(tag: &str) -> [String; 4] {
     ]
 }
 
-/// Runs all of them at the same time: most of what they take is waiting.
+/// Runs all cases at the same time, because they mostly wait.
 fn at_once<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
     std::thread::scope(|scope| {
         for case in cases {

@@ -1,4 +1,4 @@
-//! Datagrams where the system refuses something, or tells and gives more than usual.
+//! Datagrams where the system refuses a call, or reports and passes more than usual.
 
 use std::fs;
 use std::io::IoSlice;
@@ -14,14 +14,14 @@ use rustix::net::{
 
 use crate::support::{Daemon, WAIT_MAX, python, resound, run, unshare_network};
 
-/// The program where the kernel refuses one call.
+/// Returns a command that runs the program where the kernel refuses one system call.
 fn without(call: &str, error: &str) -> Command {
     let mut command = python("refuse_call.py");
     command.args([call, error]).arg(resound().get_program());
     command
 }
 
-/// Both calls, with both errors by which filters refuse.
+/// Calls `check` for each of the two calls with each of the two errors that filters return.
 fn each_refusal(mut check: impl FnMut(&str, &str)) {
     for call in ["recvmmsg", "sendmmsg"] {
         for error in ["ENOSYS", "EPERM"] {
@@ -32,7 +32,7 @@ fn each_refusal(mut check: impl FnMut(&str, &str)) {
 
 /// case U6
 #[test]
-fn where_the_calls_for_many_datagrams_are_refused_serve_moves_them_one_by_one() {
+fn serve_moves_datagrams_one_by_one_where_the_batch_calls_are_refused() {
     each_refusal(|call, error| {
         let folder = tempfile::tempdir().unwrap();
         let unixgram = format!("unixgram:{}", folder.path().join("d").display());
@@ -56,7 +56,7 @@ fn where_the_calls_for_many_datagrams_are_refused_serve_moves_them_one_by_one() 
 
 /// case U6
 #[test]
-fn where_the_calls_for_many_datagrams_are_refused_bench_loses_nothing() {
+fn bench_loses_nothing_where_the_batch_calls_are_refused() {
     each_refusal(|call, error| {
         for transport in ["udp", "unixgram"] {
             let mut command = without(call, error);
@@ -68,10 +68,10 @@ fn where_the_calls_for_many_datagrams_are_refused_bench_loses_nothing() {
     });
 }
 
-/// case U11: what the manager of a passed socket has switched on takes no room from what the guard
-/// looks at.
+/// case U11: control messages that the manager enabled on a passed socket leave room for those that
+/// the guard needs.
 #[test]
-fn a_passed_socket_with_options_of_its_own_answers_no_broadcast() {
+fn a_passed_socket_with_other_options_answers_no_broadcast() {
     let Some(unshare) = unshare_network() else { return };
     let script = python("noted_broadcast.py");
     let mut command = Command::new(unshare);
@@ -88,7 +88,7 @@ fn open_descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// A datagram with descriptors, which the kernel would give to the receiver.
+/// Sends a datagram with descriptors, which the kernel would pass to the receiver.
 fn send_with_descriptors(client: &UnixDatagram, server: &Path) {
     let descriptor = client.as_fd();
     let descriptors = [descriptor; 10];
@@ -111,8 +111,8 @@ fn descriptors_that_come_with_a_unix_datagram_are_not_taken() {
     for _ in 0..5 {
         send_with_descriptors(&client, &server);
         let mut buf = [0; 9];
-        assert_eq!(client.recv(&mut buf).unwrap(), 5, "it is answered nevertheless");
+        assert_eq!(client.recv(&mut buf).unwrap(), 5, "the server answers it");
     }
-    // The way back to this one client may be held open.
+    // The server may keep one descriptor open to answer this client.
     assert!(open_descriptors(&daemon) <= before + 1);
 }

@@ -1,5 +1,5 @@
-//! Descriptors sent along with a stream's bytes, which end a read early on Linux; and how many the
-//! server itself has open.
+//! Descriptors sent with the bytes of a stream, which end a read early on Linux, and the number of
+//! descriptors that the server keeps open.
 
 use std::fs;
 use std::io::Write;
@@ -11,16 +11,16 @@ use rustix::process::Signal;
 
 use crate::support::{Daemon, Process, python, wait_until};
 
-/// cases S4, S9: the read behind the descriptors is short, and more is queued.
+/// cases S4, S9: the read after the descriptors is short although more bytes are queued.
 #[test]
-fn bytes_behind_descriptors_come_back_without_another_event() {
+fn bytes_after_descriptors_come_back_without_another_event() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&[format!("unix:{}/echo", folder.path().display())]);
     let mut client = python("send_descriptors.py");
     client.arg(folder.path().join("echo"));
     let mut client = Process::start_with_stdin(client, Stdio::piped());
     client.wait_for_line("connected");
-    // Both messages are queued before the server reads: one event, and two reads.
+    // Both messages are queued before the server reads, so there are one event and two reads.
     daemon.process.signal(Signal::STOP);
     let mut stdin = client.stdin();
     stdin.write_all(b"send\n").unwrap();
@@ -30,16 +30,16 @@ fn bytes_behind_descriptors_come_back_without_another_event() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
-/// Those that are open in a server whose peers are all gone.
+/// Returns the number of open descriptors of a server after all its peers are gone.
 fn open_descriptors(daemon: &Daemon) -> usize {
     wait_until("the last peer's end", || daemon.counters().get("connections_open") == 0);
     let pid = daemon.process.pid().as_raw_nonzero();
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// cases S16, S2: more peers than there are pipes, which send and do not read.
+/// cases S16, S2: more peers than pipes. The peers send and do not read.
 #[test]
-fn bulk_leaves_no_descriptors_behind_but_those_of_the_free_pipes() {
+fn after_bulk_only_the_descriptors_of_the_free_pipes_stay_open() {
     const PEERS: usize = 12;
     const PIPE_DESCRIPTORS_MAX: usize = 16;
 
@@ -50,10 +50,10 @@ fn bulk_leaves_no_descriptors_behind_but_those_of_the_free_pipes() {
         let mut peers = Vec::new();
         for _ in 0..PEERS {
             let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
-            // What is stuck for so long is stuck at both ends.
+            // A write that blocks this long is blocked at both ends.
             peer.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
             let is_stuck = (0..1_000).any(|_| peer.write(&[7; 1 << 20]).is_err());
-            assert!(is_stuck, "a peer that does not read is served for ever");
+            assert!(is_stuck, "a peer that does not read is served without limit");
             peers.push(peer);
         }
         wait_until("bulk", || daemon.counters().get("tcp_bytes_spliced") > spliced);

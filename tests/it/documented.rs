@@ -1,8 +1,8 @@
-//! The pages that users read: every command in them runs, and prints what the page shows.
+//! Every command in the user pages runs and prints what the page shows.
 //!
 //! A page shows commands in blocks of the language `console`: a line `$ COMMAND`, then its output.
-//! One block is one session in a folder of its own. Ports, paths below `/tmp` and abstract names
-//! are replaced, so that sessions run beside each other; outputs are compared by shape (see
+//! One block is one session in its own folder. Ports, paths below `/tmp` and abstract names are
+//! replaced, so that sessions can run at the same time. Outputs are compared by shape (see
 //! `shape.rs`). A comment on the line above a block makes an exception:
 //!
 //! - `<!-- run by SCRIPT -->`: the script contains each command of the block.
@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 use self::page::{Block, Marker, Page};
 use super::support::{resound, run, tool};
 
-/// A busy machine can delay a session: a probe is lost, a line comes late. A page that is wrong is
-/// wrong every time.
+/// A busy machine can delay a session, so that a probe is lost or a line comes late. A wrong page
+/// fails in every attempt.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Languages of blocks without commands. rustdoc runs the examples in `rust` (see `lib.rs`).
+/// The languages of blocks without commands. rustdoc runs the examples in `rust` (see `lib.rs`).
 const OTHER_LANGUAGES: &[&str] = &["rust", "text", "json", "toml", "ini", "promql"];
 
-/// How the first command of each block that nothing runs begins. A new one fails a test.
+/// The beginning of the first command of each block that nothing runs. A new one fails a test.
 const NOT_RUN: &[(&str, &str)] = &[
     ("CONTRIBUTING.md", ".ci/run"),
     ("CONTRIBUTING.md", "cargo test --lib "),
@@ -83,7 +83,7 @@ fn check_sessions(name: &str) {
             }
         }
     }
-    assert_none("not as the page shows", &failures);
+    assert_none("output differs from the page", &failures);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn no_other_page_has_a_session_to_run() {
 }
 
 #[test]
-fn every_command_stands_in_a_session() {
+fn every_command_is_in_a_session() {
     let mut found = Vec::new();
     for name in page_names() {
         let page = read_page(&name);
@@ -147,7 +147,7 @@ fn every_command_stands_in_a_session() {
 }
 
 #[test]
-fn no_new_command_goes_without_a_test_or_a_script_that_runs_it() {
+fn a_test_or_a_script_runs_every_command_not_in_the_list() {
     let mut found = Vec::new();
     for name in page_names() {
         for block in read_page(&name).blocks {
@@ -164,7 +164,7 @@ fn no_new_command_goes_without_a_test_or_a_script_that_runs_it() {
     assert!(found.is_empty(), "nothing runs {found:?}");
     // The package has no peers.
     let known = NOT_RUN.iter().filter(|(page, _)| root().join(page).exists());
-    assert_eq!(blocks, known.count(), "the list names a block that is not there");
+    assert_eq!(blocks, known.count(), "the list names a block that does not exist");
 }
 
 #[test]
@@ -190,10 +190,10 @@ fn every_exception_has_its_reason_or_a_script_that_runs_it() {
     assert_none("exceptions that do not hold", &found);
 }
 
-/// Relative links lead to files and headings that exist. A test of tidiness checks that those of
-/// the package lead to files of the package.
+/// Relative links lead to files and headings that exist. A test in `tidy` checks that links of
+/// packaged pages lead to packaged files.
 #[test]
-fn every_link_of_a_page_leads_somewhere() {
+fn every_link_of_a_page_has_a_target() {
     let mut found = Vec::new();
     for name in page_names() {
         let folder = Path::new(&name).parent().unwrap();
@@ -210,7 +210,7 @@ fn every_link_of_a_page_leads_somewhere() {
             }
         }
     }
-    assert_none("links that lead nowhere", &found);
+    assert_none("links without a target", &found);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn every_file_that_a_page_names_exists() {
     assert_none("files that do not exist", &found);
 }
 
-/// A path without `..`.
+/// Removes `..` from a path.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -245,7 +245,7 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// The long flags in a text: `--metrics` of `--metrics 127.0.0.1:9100`.
+/// Returns the long flags in a text, such as `--metrics` in `--metrics 127.0.0.1:9100`.
 fn flags(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let words = text.split(|c: char| !is_part(c));
@@ -274,7 +274,7 @@ fn the_pages_name_every_flag_and_no_other() {
         let mut told = BTreeSet::new();
         for name in pages {
             let code = read_page(name).inline_code;
-            // Other programs have flags of their own.
+            // Flags of other programs.
             let own = code.iter().filter(|code| code.starts_with('-') || code.contains("resound"));
             let of_page: BTreeSet<String> = own.flat_map(|code| flags(code)).collect();
             found.extend(of_page.difference(&all).map(|flag| format!("{name}: no {flag} exists")));

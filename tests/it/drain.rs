@@ -1,4 +1,4 @@
-//! A drain under load: whoever has sent gets what he is owed.
+//! A drain under load: every peer gets all of its echo.
 
 use std::io::Read;
 use std::net::{TcpStream, UdpSocket};
@@ -10,7 +10,7 @@ use crate::support::{Counters, Daemon, Process, WAIT_MAX, echo, resound, wait_un
 
 /// case P1: no datagram is lost between the signal and the end of the drain.
 #[test]
-fn datagrams_are_answered_as_long_as_a_stream_drains() {
+fn datagrams_are_answered_while_a_stream_drains() {
     let flags = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--drain-timeout", "10m"];
     let daemon = Daemon::start(&flags);
     let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
@@ -34,7 +34,7 @@ fn datagrams_are_answered_as_long_as_a_stream_drains() {
     assert_eq!((counters.get("udp_messages_out"), counters.get("finished")), (200, 1));
 }
 
-/// case P1: also when the peer of the stream never finishes.
+/// case P1: also if the peer of the stream never finishes.
 #[test]
 fn datagrams_are_answered_until_a_drain_times_out() {
     let flags = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--drain-timeout", "500ms"];
@@ -46,7 +46,7 @@ fn datagrams_are_answered_until_a_drain_times_out() {
     prober.connect(daemon.addr(1)).unwrap();
     prober.set_read_timeout(Some(WAIT_MAX)).unwrap();
     daemon.process.signal(Signal::TERM);
-    // FIN comes shortly before the deadline.
+    // The server sends FIN shortly before the deadline.
     peer.set_nonblocking(true).unwrap();
     let mut answers = 0;
     while peer.read(&mut [0]).is_err() {
@@ -60,9 +60,9 @@ fn datagrams_are_answered_until_a_drain_times_out() {
     assert_eq!((counters.get("udp_messages_out"), counters.get("drain_cut")), (answers, 1));
 }
 
-/// case P1: without streams there is nothing to wait for.
+/// case P1: without streams the server waits for nothing.
 #[test]
-fn a_drain_of_datagram_sockets_alone_ends_at_once() {
+fn a_drain_with_only_datagram_sockets_ends_at_once() {
     let flags = ["udp://127.0.0.1:0", "tcp://127.0.0.1:0", "--drain-timeout", "10m"];
     for threads in ["1", "2"] {
         let daemon = Daemon::start(&[&flags[..], &["--threads", threads]].concat());
@@ -71,9 +71,10 @@ fn a_drain_of_datagram_sockets_alone_ends_at_once() {
     }
 }
 
-/// case P1: the peers never finish by themselves, and are ended shortly before the deadline.
+/// case P1: the peers never finish by themselves, so the server ends them shortly before the
+/// deadline.
 #[test]
-fn no_echo_that_is_owed_is_lost_when_a_server_is_terminated_under_load() {
+fn no_echo_is_lost_when_a_server_is_terminated_under_load() {
     let folder = tempfile::tempdir().unwrap();
     let unix = format!("unix:{}", folder.path().join("echo").display());
     for (endpoint, transport) in [("tcp://127.0.0.1:0", "tcp"), (unix.as_str(), "unix")] {
@@ -92,7 +93,7 @@ fn no_echo_that_is_owed_is_lost_when_a_server_is_terminated_under_load() {
         let document: Value = serde_json::from_slice(&bench.wait().stdout).unwrap();
         let received = document["bytes"]["received"].as_u64().unwrap();
         assert_eq!(document["messages"]["corrupted"], 0, "{document:#}");
-        // On a machine so busy that a peer did not end within its half a second, it was cut.
+        // On a very busy machine a peer may not end within its half second, and is cut.
         if counters.get("drain_cut") == 0 {
             assert_eq!(count("bytes_out"), count("bytes_in"), "all that was read: {counters:?}");
             assert_eq!(received, count("bytes_out"), "all of it has arrived: {document:#}");

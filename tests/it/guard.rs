@@ -1,5 +1,5 @@
-//! Who is turned away: from outside, and where it takes forged packets or addresses of many, on a
-//! host that the test makes.
+//! The guard and the access lists, tested from outside. Where a test needs forged packets or many
+//! addresses, it makes its own host.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -11,8 +11,9 @@ use crate::support::{
     Counters, Daemon, WAIT_MAX, echo, python, resound, run, unshare_network, wait_until,
 };
 
-/// Prepares a host with a loopback interface that takes multicast too, and one that takes that of
-/// IPv6 (whose other end is not to hear of it), and becomes the server.
+/// A shell script that prepares a host with a loopback interface that takes multicast, and with an
+/// interface that takes IPv6 multicast, whose other end does not receive it. Then it becomes the
+/// server.
 const HOST: &str = r#"
 set -eu
 ip link set lo up multicast on
@@ -28,15 +29,14 @@ done
 exec "$0" serve "$@"
 "#;
 
-/// Starts the server on a host of its own; `None` where that takes rights or tools that are not
-/// there.
+/// Starts the server on its own host. Returns `None` if rights or tools are missing.
 fn on_a_host(arguments: &[&str]) -> Option<Daemon> {
     let mut command = Command::new(unshare_network()?);
     command.args(["-n", "sh", "-c", HOST]).arg(resound().get_program()).args(arguments);
     Some(Daemon::start_command(command))
 }
 
-/// Another server on the host of the first.
+/// Starts another server on the host of the first.
 fn beside(first: &Daemon, arguments: &[&str]) -> Daemon {
     let mut command = on_the_host_of(first.process.pid());
     command.arg(resound().get_program()).arg("serve").args(arguments);
@@ -49,7 +49,7 @@ fn on_the_host_of(pid: Pid) -> Command {
     command
 }
 
-/// Runs a client on the host of a server, and returns what it prints.
+/// Runs a client on the host of a server, and returns its output.
 #[track_caller]
 fn client(daemon: &Daemon, script: &str, arguments: &[&str]) -> String {
     let mut command = on_the_host_of(daemon.process.pid());
@@ -60,9 +60,9 @@ fn client(daemon: &Daemon, script: &str, arguments: &[&str]) -> String {
     ended.stdout_text()
 }
 
-/// case U11: for real, from sockets on these ports and addresses.
+/// case U11: real datagrams, from sockets on these ports and addresses.
 #[test]
-fn what_no_client_sends_is_not_answered_unless_loops_are_allowed() {
+fn datagrams_that_no_client_sends_are_answered_only_if_loops_are_allowed() {
     let refused = [
         ("echo", "127.0.0.1#7>127.0.0.1"),
         ("chargen6", "::1#19>::1"),
@@ -80,13 +80,13 @@ fn what_no_client_sends_is_not_answered_unless_loops_are_allowed() {
     let probes: Vec<_> =
         refused.iter().chain(&answered).map(|(name, path)| format!("{name}={path}")).collect();
     for loops in [false, true] {
-        // 9000 on each address alone, so that a client can have it on another.
+        // Port 9000 on each single address, so that a client can have it on another address.
         let endpoints =
             ["udp://127.0.0.1:9000", "udp://[::1]:9000", "udp://:9010", "udp://127.0.0.3:9001"];
         let flags: &[&str] = if loops { &["--allow-loops"] } else { &[] };
         let Some(daemon) = on_a_host(&[&endpoints[..], flags].concat()) else { return };
         for port in ["9000", "9010"] {
-            // Only a wildcard socket is sent anything by broadcast or multicast.
+            // Only a wildcard socket receives broadcast and multicast.
             let to_many = |probe: &&String| probe.contains("cast");
             let own = |probe: &&String| probe.starts_with("own");
             let probes: Vec<&String> = probes
@@ -109,7 +109,7 @@ fn what_no_client_sends_is_not_answered_unless_loops_are_allowed() {
     }
 }
 
-/// case U11: what no socket can be bound to, by a raw one.
+/// case U11: no socket can be bound to port 0, so a raw socket sends it.
 #[test]
 fn a_forged_datagram_from_port_0_is_counted_and_not_answered() {
     let Some(daemon) = on_a_host(&["udp://127.0.0.1:9000"]) else { return };
@@ -120,10 +120,11 @@ fn a_forged_datagram_from_port_0_is_counted_and_not_answered() {
     assert_eq!(client(&daemon, "guard.py", &["9000", "plain=127.0.0.1>127.0.0.1"]), "plain yes\n");
 }
 
-/// case U12: by one forged datagram; with the guard off the two show that it would do.
+/// case U12: caused by one forged datagram. With the guard off, the two servers answer each other,
+/// which shows that the datagram would cause a loop.
 #[test]
 fn two_servers_pointed_at_each_other_fall_silent_within_one_round() {
-    // The same port on two addresses, and the default port beside any other.
+    // The same port on two addresses, and the default port with any other.
     let cases = [(["9000"; 2], false), (["7007", "9000"], false), (["9000"; 2], true)];
     for (ports, loops) in cases {
         let flags: &[&str] = if loops { &["--allow-loops"] } else { &[] };
@@ -137,7 +138,7 @@ fn two_servers_pointed_at_each_other_fall_silent_within_one_round() {
             continue;
         }
         wait_until("the datagram", || one.counters().get("udp_messages_in") > 0);
-        // A client whose datagram is behind all others in each server's queue.
+        // The client's datagram is after all others in each server's queue.
         let [one_again, other_one] = [("127.0.0.1", ports[0]), ("127.0.0.2", ports[1])];
         for (server, port) in [one_again, other_one, one_again] {
             let path = format!("plain={server}>{server}");
@@ -149,7 +150,7 @@ fn two_servers_pointed_at_each_other_fall_silent_within_one_round() {
     }
 }
 
-/// case A6: IPv6 by its first 64 bits, IPv4 by its address.
+/// case A6: IPv6 by the first 64 bits, IPv4 by the address.
 #[test]
 fn connections_are_counted_by_address() {
     let arguments = ["tcp://:9000", "--max-connections-per-ip", "2"];
@@ -169,7 +170,7 @@ fn connections_are_counted_by_address() {
     arguments.extend(paths.map(|(path, _)| path));
     let expected: String = paths.iter().map(|(_, fate)| format!("{fate}\n")).collect();
     assert_eq!(client(&daemon, "quota.py", &arguments), expected);
-    // They are gone with the client: there is room again.
+    // The connections end with the client, so there is room again.
     wait_until("the end of all", || daemon.counters().get("connections_open") == 0);
     assert_eq!(client(&daemon, "quota.py", &arguments), expected);
     let ended = daemon.stop();
@@ -182,13 +183,13 @@ fn udp_client(from: &str) -> UdpSocket {
     client
 }
 
-/// Whether a connection from here is served, rather than closed.
+/// Returns true if a connection from this host is served, and false if it is closed.
 fn is_served(to: SocketAddr) -> bool {
     let mut client = TcpStream::connect(to).unwrap();
     client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     match client.read(&mut [0]) {
         Ok(0) => false,
-        Ok(_) => panic!("nobody has sent anything"),
+        Ok(_) => panic!("there were no datagrams"),
         Err(error) => error.kind() != std::io::ErrorKind::ConnectionReset,
     }
 }
@@ -209,7 +210,7 @@ fn networks_that_are_denied_or_not_allowed_are_not_served() {
         let counters = daemon.counters();
         assert_eq!((counters.get("denied"), counters.get("accepted")), (2, 0), "{flags:?}");
     }
-    // To deny wins, and what is allowed is served on both.
+    // Denial takes precedence, and allowed clients are served on both transports.
     let flags = ["--allow=127.0.0.0/8", "--deny=127.0.0.2"];
     let daemon = Daemon::start(&[&endpoints[..], &flags].concat());
     echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
@@ -222,22 +223,23 @@ fn networks_that_are_denied_or_not_allowed_are_not_served() {
 }
 
 #[test]
-fn a_source_is_answered_so_many_times_a_second_by_all_loops_together() {
+fn the_rate_limit_of_a_source_covers_all_loops_together() {
     const SENT: u64 = 50;
     for threads in ["1", "2"] {
         let arguments = ["udp://127.0.0.1:0", "--rate-limit-per-ip=5", "--threads", threads];
         let daemon = Daemon::start(&arguments);
-        // Sockets of one address, which several loops have; one of them would be one loop's.
+        // Several sockets of one address, so that several loops receive from it. A single socket
+        // would belong to one loop.
         let clients: Vec<_> = (0..SENT).map(|_| udp_client("127.0.0.1:0")).collect();
         let started_at = std::time::Instant::now();
         for client in &clients {
             client.send_to(b"ping", daemon.addr(0)).unwrap();
         }
-        // What is queued is seen to before the end.
+        // The server handles queued datagrams before it ends.
         let ended = daemon.stop();
         let counters = Counters::last_of(&ended.stderr);
-        // However long it took: a bucketful and what fills it in that time. One for each loop would
-        // be twice as much.
+        // At most a full bucket and what refilled it in this time, however long that is. One bucket
+        // per loop would allow twice as much.
         let refilled = 5 * started_at.elapsed().as_millis() / 1000;
         let allowed = 5 + u64::try_from(refilled).unwrap();
         let answered = counters.get("udp_messages_out");
@@ -248,7 +250,7 @@ fn a_source_is_answered_so_many_times_a_second_by_all_loops_together() {
 }
 
 #[test]
-fn flags_that_have_nothing_to_guard_are_warned_of() {
+fn guard_flags_without_effect_cause_a_warning() {
     let name = crate::support::abstract_name("guard");
     let flags = [
         "--allow=::1",
@@ -270,7 +272,7 @@ fn flags_that_have_nothing_to_guard_are_warned_of() {
 }
 
 #[test]
-fn networks_and_limits_that_are_none_are_refused_with_an_example() {
+fn malformed_networks_and_limits_are_refused_with_an_example() {
     let wrong = [
         ("--allow=10.0.0.0/33", "192.0.2.0/24"),
         ("--allow=localhost", "192.0.2.0/24"),

@@ -1,5 +1,5 @@
-//! A server that is halted (SIGSTOP, as a paused virtual machine) for longer than its timeouts, and
-//! peers that take nothing of what the kernel holds for them.
+//! A server that is halted for longer than its timeouts (by SIGSTOP, as in a paused virtual
+//! machine), and peers that do not read what the kernel holds for them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,7 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::support::{Counters, Daemon, WAIT_MAX, abstract_name, echo, wait_until};
 
-/// A stream of either kind that does not block.
+/// A non-blocking stream, TCP or Unix.
 trait Peer: Read + Write {}
 
 impl Peer for TcpStream {}
@@ -34,8 +34,8 @@ fn unix_peer(name: &str) -> UnixStream {
     peer
 }
 
-/// Sends up to `bytes_max`, until neither the socket takes more nor the server moves any byte. A
-/// server that tells its counters has had its turn since it told the last ones.
+/// Sends up to `bytes_max` bytes, until the socket takes no more and the server moves no byte. When
+/// a server prints its counters, it has completed a turn since it printed the previous ones.
 fn send_until_stuck(daemon: &Daemon, peer: &mut impl Peer, bytes_max: usize) -> usize {
     let chunk = [7; 16 << 10];
     let (mut sent, mut before) = (0, None);
@@ -59,7 +59,7 @@ fn send_until_stuck(daemon: &Daemon, peer: &mut impl Peer, bytes_max: usize) -> 
     sent
 }
 
-/// Reads what is there, up to `bytes_max`; `None` when the connection is over.
+/// Reads the available bytes, up to `bytes_max`. Returns `None` if the connection has ended.
 fn take(peer: &mut impl Peer, bytes_max: usize) -> Option<usize> {
     let mut buf = [0; 16 << 10];
     let mut taken = 0;
@@ -75,11 +75,11 @@ fn take(peer: &mut impl Peer, bytes_max: usize) -> Option<usize> {
     Some(taken)
 }
 
-/// Takes all of `bytes`.
+/// Reads exactly `bytes` bytes.
 fn take_all(peer: &mut impl Peer, bytes: usize) {
     let mut taken = 0;
     wait_until("the whole echo", || {
-        taken += take(peer, bytes - taken).expect("the server goes on with it");
+        taken += take(peer, bytes - taken).expect("the server continues to send");
         taken == bytes
     });
 }
@@ -98,10 +98,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const HALT: Duration = Duration::from_secs(3);
 const FLAGS: [&str; 6] = ["--stall-timeout", "2s", "--sndbuf", "256KiB", "--rcvbuf", "16KiB"];
 
-/// cases S17, S18: what it takes does not make the server's socket writable, and the server has
-/// never looked at the queue before the halt.
+/// cases S17, S18: the bytes that the peer reads do not make the server's socket writable, and the
+/// server has never checked the kernel's queue before the halt.
 #[test]
-fn a_tcp_peer_that_takes_some_of_its_echo_during_a_halt_is_not_stalled() {
+fn a_tcp_peer_that_reads_some_of_its_echo_during_a_halt_is_not_stalled() {
     let daemon = Daemon::start(&[&["tcp://127.0.0.1:0"][..], &FLAGS].concat());
     let mut peer = tcp_peer(&daemon, 64 << 10);
     let sent = send_until_stuck(&daemon, &mut peer, usize::MAX);
@@ -112,9 +112,9 @@ fn a_tcp_peer_that_takes_some_of_its_echo_during_a_halt_is_not_stalled() {
     assert_eq!(daemon.counters().get("stalled"), 0);
 }
 
-/// cases S17, S18: as over TCP.
+/// cases S17, S18: the same as over TCP.
 #[test]
-fn a_unix_peer_that_takes_some_of_its_echo_during_a_halt_is_not_stalled() {
+fn a_unix_peer_that_reads_some_of_its_echo_during_a_halt_is_not_stalled() {
     let name = abstract_name("halt");
     let endpoint = format!("unix:{name}");
     let daemon = Daemon::start(&[&[endpoint.as_str()][..], &FLAGS].concat());
@@ -127,7 +127,7 @@ fn a_unix_peer_that_takes_some_of_its_echo_during_a_halt_is_not_stalled() {
     assert_eq!(daemon.counters().get("stalled"), 0);
 }
 
-/// case S17: more of them than one poll tells of.
+/// case S17: more peers than one poll reports.
 #[test]
 fn thousands_of_peers_that_read_during_a_halt_all_get_their_echo() {
     const PEERS: usize = 1_300;
@@ -168,16 +168,17 @@ fn thousands_of_peers_that_read_during_a_halt_all_get_their_echo() {
     assert_eq!(daemon.counters().get("stalled"), 0);
 }
 
-/// case S17: its message came during the halt, at whatever point of a turn that was.
+/// case S17: the message arrives during the halt, which may stop the server at any point of a turn.
 #[test]
-fn a_peer_that_speaks_during_a_halt_is_not_idle() {
+fn a_peer_that_sends_during_a_halt_is_not_idle() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--idle-timeout", "2s"]);
     let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
     peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
     peer.set_nodelay(true).unwrap();
     for round in 0..3_u8 {
         echo(&mut peer);
-        // Nearly as long as it may be quiet, and then beyond that.
+        // The peer is quiet for at most 3/4 of the idle timeout before its message. The halt goes
+        // on beyond the timeout.
         thread::sleep(TIMEOUT / 4 * u32::from(round));
         daemon.process.signal(Signal::STOP);
         thread::sleep(TIMEOUT / 4);
@@ -191,7 +192,7 @@ fn a_peer_that_speaks_during_a_halt_is_not_idle() {
     assert_eq!(daemon.counters().get("idle"), 0);
 }
 
-/// cases S17, P1: the halt is longer than the whole drain.
+/// cases S17, P1: the halt is longer than the drain timeout.
 #[test]
 fn a_halt_in_a_drain_does_not_use_up_the_time_of_its_peers() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "4s"]);
@@ -210,7 +211,7 @@ fn a_halt_in_a_drain_does_not_use_up_the_time_of_its_peers() {
     assert_eq!((counters.get("finished"), counters.get("drain_cut")), (1, 0));
 }
 
-/// case S2: the server itself owes nothing.
+/// case S2: the server has passed all bytes to the kernel.
 #[test]
 fn peers_whose_whole_echo_the_kernel_holds_are_closed_at_the_stall_timeout() {
     let name = abstract_name("kernel");
@@ -234,7 +235,7 @@ fn peers_whose_whole_echo_the_kernel_holds_are_closed_at_the_stall_timeout() {
     assert_eq!(daemon.counters().get("connections_open"), 1);
 }
 
-/// case S2: to go on sending is not to take.
+/// case S2: sending does not count as reading.
 #[test]
 fn a_peer_that_sends_now_and_then_and_never_reads_is_closed_at_the_stall_timeout() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--stall-timeout", "1s"]);
@@ -246,7 +247,8 @@ fn a_peer_that_sends_now_and_then_and_never_reads_is_closed_at_the_stall_timeout
     });
 }
 
-/// case S2: closed with a reset, a stalled connection leaves the kernel nothing to keep.
+/// case S2: the server closes a stalled connection with a reset, so the kernel keeps nothing for
+/// it.
 #[test]
 fn a_stalled_peer_sees_a_reset() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--stall-timeout", "500ms"]);

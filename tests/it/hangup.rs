@@ -1,4 +1,4 @@
-//! SIGHUP: a terminal that closes ends a program in good order, unless nohup(1) started it.
+//! SIGHUP: closing the terminal ends a program cleanly, unless nohup(1) started it.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Counters, Daemon, Process, WAIT_MAX, echo, resound, wait_until};
 
-/// The program as nohup(1) starts it.
+/// Returns a command that starts the program as nohup(1) does.
 fn under_nohup(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP && exec \"$@\"", "sh"]);
@@ -29,7 +29,7 @@ fn a_sighup_that_was_ignored_at_the_start_does_not_drain_a_server() {
     };
     let mut peer = connect();
     daemon.process.signal(Signal::HUP);
-    // A signal that comes later has been seen when the counters are there.
+    // When the counters are printed, the server has handled every earlier signal.
     assert_eq!(daemon.counters().get("connections_open"), 1);
     assert!(!daemon.process.stderr_text().contains("draining"));
     let other = connect();
@@ -44,7 +44,7 @@ fn a_sighup_that_was_ignored_at_the_start_does_not_drain_a_server() {
 }
 
 #[test]
-fn the_counters_can_be_asked_for_in_a_drain() {
+fn sigusr1_prints_the_counters_in_a_drain() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);
     let mut peer = TcpStream::connect(daemon.addr(0)).unwrap();
     peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -53,7 +53,7 @@ fn the_counters_can_be_asked_for_in_a_drain() {
     wait_until("the drain", || daemon.process.stderr_text().contains("draining"));
     assert_eq!(daemon.counters().get("tcp_messages_in"), 1);
     echo(&mut peer);
-    assert_eq!(daemon.counters().get("tcp_messages_in"), 2, "it goes on");
+    assert_eq!(daemon.counters().get("tcp_messages_in"), 2, "the drain continues");
     drop(peer);
     let ended = daemon.process.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
@@ -75,7 +75,7 @@ fn a_bench_under_nohup_runs_to_its_end() {
 }
 
 #[test]
-fn a_ping_ends_in_good_order_by_sighup_and_goes_on_under_nohup() {
+fn sighup_ends_a_ping_cleanly_but_not_under_nohup() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
     let endpoint = daemon.endpoints[0].clone();
     let mut command = resound();
@@ -95,7 +95,7 @@ fn a_ping_ends_in_good_order_by_sighup_and_goes_on_under_nohup() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
-/// case X9: the client's own file goes on SIGHUP as well, but for one that ignores it.
+/// case X9: SIGHUP also removes the client's socket file, unless the program ignores the signal.
 #[test]
 fn a_send_under_nohup_waits_for_its_answer() {
     let folder = tempfile::tempdir().unwrap();

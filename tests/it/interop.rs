@@ -1,4 +1,4 @@
-//! `resound serve`, spoken to by Python sockets, socat and OpenBSD nc.
+//! `resound serve` with clients from Python, socat and OpenBSD nc.
 
 mod ip;
 mod textbook;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Process, abstract_name, python, run, wait_until};
 
-/// An endpoint of every kind there is, those with a file in `folder`.
+/// Returns an endpoint of every kind, with files in `folder`.
 fn every_endpoint(folder: &Path) -> [String; 6] {
     [
         "tcp://127.0.0.1:0".to_owned(),
@@ -24,7 +24,8 @@ fn every_endpoint(folder: &Path) -> [String; 6] {
     ]
 }
 
-/// The name a client needs to be answered: a path for Unix datagrams, else none.
+/// Returns the name to which a client must bind to get an answer: a path for Unix datagrams,
+/// otherwise `None`.
 fn own_name(endpoint: &str, folder: &Path) -> Option<String> {
     endpoint.starts_with("unixgram:").then(|| {
         let count = std::fs::read_dir(folder).unwrap().count();
@@ -32,7 +33,7 @@ fn own_name(endpoint: &str, folder: &Path) -> Option<String> {
     })
 }
 
-/// What a script prints; it has to succeed.
+/// Runs a script, asserts that it succeeds, and returns its output.
 #[track_caller]
 fn python_prints<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> String {
     let mut command = python(script);
@@ -42,7 +43,7 @@ fn python_prints<S: AsRef<OsStr>>(script: &str, arguments: &[S]) -> String {
     ended.stdout_text()
 }
 
-/// What the textbook's client hears.
+/// Returns the answer that the textbook client gets.
 #[track_caller]
 fn ask(endpoint: &str, message: &str, folder: &Path) -> String {
     let mut arguments = vec![endpoint.to_owned(), message.to_owned()];
@@ -50,7 +51,7 @@ fn ask(endpoint: &str, message: &str, folder: &Path) -> String {
     python_prints("client.py", &arguments)
 }
 
-/// Writes to a program that stays open, and waits until it has printed the answer.
+/// Writes to a program that keeps running, and waits until it has printed the answer.
 #[track_caller]
 fn converse(command: Command, message: &[u8], answer: &[u8]) {
     let mut process = Process::start_with_stdin(command, Stdio::piped());

@@ -1,4 +1,4 @@
-//! How the program ends, and whom it must not wait for.
+//! How the program ends, and for which peers it must not wait.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -27,8 +27,8 @@ fn served_client(daemon: &Daemon) -> TcpStream {
     client
 }
 
-/// Signals a stopped process, so that what happens until it is continued is there already when it
-/// learns of the signal.
+/// Stops the process, does `meanwhile`, signals the process, and continues it. So everything in
+/// `meanwhile` precedes the signal.
 fn signal_after(daemon: &Daemon, signal: Signal, meanwhile: impl FnOnce()) {
     daemon.process.signal(Signal::STOP);
     let pid = daemon.process.pid();
@@ -67,7 +67,7 @@ fn drains_on(signal: Signal) {
     let mut open = served_client(&daemon);
     let mut queued = Vec::new();
     signal_after(&daemon, signal, || queued = (0..100).map(|_| client(&daemon)).collect());
-    // Only the end of listening is refused by name: until then a connect may still be queued.
+    // A connect is refused only after listening has ended; until then it may still be queued.
     wait_until("a refusal", || {
         TcpStream::connect_timeout(&daemon.addr(0), WAIT_MAX)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -98,7 +98,7 @@ fn a_peer_that_never_finishes_is_cut_at_the_drain_timeout() {
     assert_eq!(peer.read(&mut [0]).unwrap(), 0, "FIN, and not a reset");
 }
 
-/// case P1: whichever signals they are.
+/// case P1: for any two of the signals.
 #[test]
 fn a_second_signal_ends_a_drain_at_once() {
     for (first, second) in [
@@ -108,7 +108,7 @@ fn a_second_signal_ends_a_drain_at_once() {
         (Signal::HUP, Signal::HUP),
         (Signal::HUP, Signal::TERM),
     ] {
-        // Beyond what the test waits for, were the second signal not heeded.
+        // This is longer than the test waits, so the test fails if the second signal is ignored.
         let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);
         let _peer = served_client(&daemon);
         daemon.process.signal(first);
@@ -135,8 +135,8 @@ fn socket_files_are_removed_at_the_end() {
     datagram.send_to(b"ping", &packets).unwrap();
     assert_eq!(datagram.recv(&mut [0; 8]).unwrap(), 4);
 
-    // Listening ends with the drain, and the file with it. Datagrams are answered as long as the
-    // stream drains.
+    // Listening ends when the drain begins, and its file is removed. Datagrams are answered while
+    // the stream drains.
     daemon.process.signal(Signal::HUP);
     wait_until("the listener's file to go", || !stream.exists());
     echo(&mut peer);
@@ -147,9 +147,9 @@ fn socket_files_are_removed_at_the_end() {
     assert!(!packets.exists());
 }
 
-/// case S11: all that the server read comes back before FIN, although more is on its way.
+/// case S11: all bytes that the server read come back before FIN, although more are on the way.
 #[test]
-fn at_the_drain_deadline_a_peer_that_keeps_sending_gets_all_it_was_owed_and_fin() {
+fn at_the_drain_deadline_a_peer_that_keeps_sending_gets_its_whole_echo_and_fin() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--drain-timeout", "2s"]);
     let mut reader = served_client(&daemon);
     let mut writer = reader.try_clone().unwrap();
@@ -157,7 +157,7 @@ fn at_the_drain_deadline_a_peer_that_keeps_sending_gets_all_it_was_owed_and_fin(
     let sender = thread::spawn(move || {
         let mut chunk = [0; 10_000];
         let mut bytes = (0..=250_u8).cycle();
-        // Until the server has closed, or the reader.
+        // This continues until the server or the reader closes.
         loop {
             chunk.iter_mut().zip(&mut bytes).for_each(|(place, byte)| *place = byte);
             if writer.write_all(&chunk).is_err() {
@@ -179,7 +179,7 @@ fn at_the_drain_deadline_a_peer_that_keeps_sending_gets_all_it_was_owed_and_fin(
     assert_eq!(counters.get("tcp_bytes_out"), echoed, "all that was answered arrived");
 }
 
-/// `resound serve`, with a pipe for its stderr that is read when it has ended.
+/// Starts `resound serve` with a pipe as stderr, which the test reads after the end.
 fn serve_piped(arguments: &[&str], stdout: Stdio) -> (Guarded, io::PipeReader) {
     let (stderr, writer) = io::pipe().unwrap();
     let mut command = resound();
@@ -187,7 +187,7 @@ fn serve_piped(arguments: &[&str], stdout: Stdio) -> (Guarded, io::PipeReader) {
     (Guarded::spawn(command), stderr)
 }
 
-/// The exit code and the log of what has a few lines to say.
+/// Returns the exit code and the log of a process that prints only a few lines.
 #[track_caller]
 fn end_of((child, mut stderr): (Guarded, io::PipeReader)) -> (Option<i32>, String) {
     let status = child.wait();
@@ -196,9 +196,9 @@ fn end_of((child, mut stderr): (Guarded, io::PipeReader)) -> (Option<i32>, Strin
     (status.code(), log)
 }
 
-/// case P4: as in `serve | head -1`, by which a script learns the port.
+/// case P4: as in `serve | head -1`, with which a script reads the port.
 #[test]
-fn a_reader_that_leaves_after_the_listening_line_disturbs_nobody() {
+fn a_reader_that_closes_after_the_listening_line_does_not_disturb_the_server() {
     let endpoints = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "udp://127.0.0.1:0", "-1"];
     let mut served = serve_piped(&endpoints, Stdio::piped());
     let mut stdout = served.0.0.stdout.take().unwrap();
@@ -218,7 +218,7 @@ fn a_reader_that_leaves_after_the_listening_line_disturbs_nobody() {
 
 /// case P4
 #[test]
-fn with_stdout_closed_from_the_start_it_ends_quietly() {
+fn a_server_with_stdout_closed_from_the_start_ends_quietly() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let served = serve_piped(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "-q"], writer.into());
@@ -227,7 +227,7 @@ fn with_stdout_closed_from_the_start_it_ends_quietly() {
 
 /// case P4
 #[test]
-fn with_print_the_leaving_of_the_reader_is_a_quiet_end() {
+fn with_print_a_reader_that_closes_ends_the_server_quietly() {
     let mut served = serve_piped(&["udp://127.0.0.1:0", "--print", "-q"], Stdio::piped());
     let mut stdout = served.0.0.stdout.take().unwrap();
     let line = read_line(&mut stdout);
@@ -237,14 +237,15 @@ fn with_print_the_leaving_of_the_reader_is_a_quiet_end() {
     let printed = read_line(&mut stdout);
     assert!(printed.contains("one"), "{printed}");
     drop(stdout);
-    // The next message is printed to nobody.
+    // The next message is printed after the reader closed.
     client.send_to(b"two", addr).unwrap();
     let (code, log) = end_of(served);
     assert_eq!((code, log.lines().count()), (Some(0), 1), "{log}");
     assert_eq!(Counters::last_of(&log).get("udp_messages_in"), 2);
 }
 
-/// `resound serve` where no file may grow beyond a block, which is as good as a full disk.
+/// Returns a command that runs `resound serve` where no file may grow beyond a block, which has the
+/// effect of a full disk.
 fn with_small_files(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -S -f 1 && exec \"$@\"", "sh"]);
@@ -252,7 +253,7 @@ fn with_small_files(arguments: &[&str]) -> Command {
     command
 }
 
-/// What the log says of messages that were not printed.
+/// Returns the number of messages that were not printed, by the log.
 #[track_caller]
 fn lost_messages(log: &str) -> u64 {
     let (before, _) = log.split_once(" messages were not printed").expect(log);
@@ -284,14 +285,14 @@ fn print_to_a_full_disk_warns_once_a_second_and_counts_what_was_not_printed() {
     let warnings = ended.stderr.matches("cannot print to stdout").count() as u64;
     assert!((1..=elapsed_s + 1).contains(&warnings), "{warnings} in {elapsed_s} s");
     let lost = lost_messages(&ended.stderr);
-    // What of a batch still fitted the file is there, and counted as lost with its batch.
+    // The first part of a batch may fit in the file, and still counts as lost with its batch.
     let whole_lines = text().lines().filter(|line| line.ends_with(" ping")).count() as u64;
     assert!(lost <= messages && lost + whole_lines >= messages, "{lost} + {whole_lines}");
 }
 
-/// case P4: what waits for a reader that does not come is told at the end.
+/// case P4: messages that wait for a reader are counted at the end.
 #[test]
-fn messages_that_nobody_has_read_at_the_end_are_counted() {
+fn messages_that_are_unread_at_the_end_are_counted() {
     let mut served = serve_piped(&["udp://127.0.0.1:0", "--print"], Stdio::piped());
     let mut stdout = served.0.0.stdout.take().unwrap();
     let line = read_line(&mut stdout);
@@ -311,7 +312,7 @@ fn messages_that_nobody_has_read_at_the_end_are_counted() {
     drop(stdout);
 }
 
-/// A line, byte by byte, so that nothing after it is taken.
+/// Reads a line byte by byte, so that the bytes after it stay unread.
 fn read_line(source: &mut impl Read) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -321,22 +322,22 @@ fn read_line(source: &mut impl Read) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// A pipe without room, both ends.
+/// Returns both ends of a full pipe.
 fn full_pipe() -> (io::PipeReader, OwnedFd) {
     let (reader, mut writer) = io::pipe().unwrap();
     let flags = fcntl_getfl(writer.as_fd()).unwrap();
     fcntl_setfl(writer.as_fd(), flags | OFlags::NONBLOCK).unwrap();
     while writer.write(&[b'.'; 4096]).is_ok() {}
-    // Less than a page may be left.
+    // Less than a page of room may be left.
     while writer.write(b".").is_ok() {}
-    // What is set on one end holds for whoever inherits it.
+    // The flag applies to every process that inherits this end.
     fcntl_setfl(writer.as_fd(), flags).unwrap();
     (reader, writer.into())
 }
 
-/// case P4: stderr is a full pipe that nobody reads, and there is much to log.
+/// case P4: stderr is a full pipe without a reader, and the server logs much.
 #[test]
-fn a_full_stderr_holds_up_neither_the_echo_nor_the_end() {
+fn a_full_stderr_delays_neither_the_echo_nor_the_end() {
     let (_reader, writer) = full_pipe();
     let mut command = resound();
     command.args(["serve", "tcp://127.0.0.1:0", "-vv", "--stats", "1ms"]);
@@ -355,13 +356,13 @@ fn a_full_stderr_holds_up_neither_the_echo_nor_the_end() {
 }
 
 #[test]
-fn lines_of_the_log_that_were_lost_are_told_at_the_end() {
+fn lost_lines_of_the_log_are_counted_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let mut command = with_small_files(&["tcp://127.0.0.1:0", "--stats", "1ms"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&path).unwrap());
     let child = Guarded::spawn(command);
-    // As full as it gets, and some time later.
+    // Waits until the pipe is full, and some time longer.
     wait_until("a full log", || fs::metadata(&path).unwrap().len() >= 512);
     thread::sleep(Duration::from_millis(50));
     let pid = Pid::from_child(&child.0);

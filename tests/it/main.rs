@@ -1,7 +1,7 @@
-//! The program from outside: started as a process, spoken to by clients that share no code with
-//! it. One crate, so that there is one link.
+//! Tests of the program from outside. It runs as a process, and the clients share no code with it.
+//! All tests are in one crate, so that they are linked once.
 
-// Helpers are shared among the files of this crate; a failed unwrap is a failed test.
+// Helpers are shared among the files of this crate. A failed unwrap is a failed test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
 mod accept;

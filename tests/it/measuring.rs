@@ -1,4 +1,4 @@
-//! The scripts that measure: what they compute, and what they refuse.
+//! The measuring scripts: their results, and the arguments that they refuse.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ fn compare(arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn results_are_not_written_of_fewer_than_six_rounds() {
+fn results_of_fewer_than_six_rounds_are_not_written() {
     let ended = run(compare(&["--write", "--rounds", "5"]));
     assert_eq!(ended.code(), 2);
     assert!(ended.stderr.contains("--write needs at least --rounds 6"), "{}", ended.stderr);
@@ -26,8 +26,8 @@ fn results_of_one_suite_do_not_replace_those_of_all() {
     assert!(ended.stderr.contains("benches/RESULTS.md has all suites"), "{}", ended.stderr);
 }
 
-/// The interval encloses the median in at least 95 of 100 cases, and a narrower one does not. The
-/// probability is counted here over all ways in which values can lie below the median or not.
+/// The interval contains the median in at least 95 of 100 cases, and a narrower one does not. The
+/// test counts the probability over all ways in which values can lie below the median or not.
 #[test]
 fn the_interval_of_a_ratio_is_that_of_the_exact_sign_test() {
     const COUNT_MAX: u32 = 16;
@@ -45,7 +45,7 @@ fn the_interval_of_a_ratio_is_that_of_the_exact_sign_test() {
     assert_eq!(text.lines().count(), COUNT_MAX as usize, "{}", ended.stderr);
     for (count, line) in (1..=COUNT_MAX).zip(text.lines()) {
         let bounds: Vec<u32> = line.split(' ').map(|word| word.parse().unwrap()).collect();
-        // The values are 1 to `count`, so that each is its own rank.
+        // The values are 1 to `count`, so that each value is its rank.
         let encloses = |rank: u32| {
             let is_inside = |below: u32| below >= rank && below <= count - rank;
             let cases = 0..1_u32 << count;

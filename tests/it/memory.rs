@@ -1,4 +1,4 @@
-//! Resident memory, counted by the kernel: a figure of `benches/RESULTS.md`.
+//! Resident memory as the kernel counts it: a figure of `benches/RESULTS.md`.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -15,9 +15,10 @@ const BYTES_PER_CONNECTION_MAX: usize = 256;
 fn resident_bytes(daemon: &Daemon) -> usize {
     let pid = daemon.process.pid().as_raw_nonzero();
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    // All that is resident: whether a page of the program counts as private depends on who else
-    // runs it.
-    let resident = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("this line");
+    // This counts all resident pages, because whether a page of the program is private depends on
+    // the other processes that run it.
+    let resident =
+        rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("the line exists");
     let kib: usize = resident.trim().trim_end_matches(" kB").parse().unwrap();
     kib * 1024
 }
@@ -32,15 +33,15 @@ fn echo(stream: &mut TcpStream) {
 
 /// case S14
 #[test]
-fn an_idle_connection_costs_a_slot_and_no_buffer() {
+fn an_idle_connection_takes_a_slot_and_no_buffer() {
     let daemon = Daemon::start(&["-q", "tcp://127.0.0.1:0"]);
-    // The code and the shared buffers of an echo are there from the first one on.
+    // The first echo loads its code and allocates the shared buffers.
     echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
     let empty = resident_bytes(&daemon);
     let mut connections: Vec<TcpStream> =
         (0..CONNECTIONS).map(|_| TcpStream::connect(daemon.addr(0)).unwrap()).collect();
-    // The last one's echo tells that all before it are accepted; each has had its own, so that
-    // what an echo might leave behind is counted too.
+    // The last connection's echo shows that all earlier ones are accepted. Each connection had an
+    // echo, so that memory an echo might keep counts too.
     connections.iter_mut().for_each(echo);
     let full = resident_bytes(&daemon);
     assert_eq!(daemon.counters().get("connections_open"), CONNECTIONS as u64);
@@ -51,17 +52,19 @@ fn an_idle_connection_costs_a_slot_and_no_buffer() {
     assert!(each <= BYTES_PER_CONNECTION_MAX, "{each} bytes each");
 }
 
-/// A server that can have so many bytes more than it has when idle (setrlimit(2), RLIMIT_AS).
+/// Starts a server that may allocate only this many bytes more than it has when idle (setrlimit(2),
+/// RLIMIT_AS).
 fn short_of_memory(arguments: &[&str], bytes_more: u64) -> Daemon {
     let mut command = resound();
-    // With one arena, threads of the C library reserve no room of their own.
+    // With one arena, the C library reserves no memory for threads.
     command.arg("serve").args(arguments).env("MALLOC_ARENA_MAX", "1");
     let daemon = Daemon::start_command(command);
     echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
     let _ = daemon.counters();
     let pid = daemon.process.pid();
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("this line");
+    let size =
+        status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("the line exists");
     let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
     let bytes = Some(kib * 1024 + bytes_more);
     prlimit(Some(pid), Resource::As, Rlimit { current: bytes, maximum: bytes }).unwrap();
@@ -91,7 +94,7 @@ fn without_memory_a_peer_whose_echo_cannot_be_kept_is_closed_and_the_others_are_
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
-/// case S2: Unix datagram peers, each of which leaves its echo unread.
+/// case S2: Unix datagram peers that leave their echoes unread.
 #[test]
 fn without_memory_an_answer_that_cannot_be_kept_is_dropped_and_the_others_are_served() {
     const PEERS: usize = 40;
@@ -99,7 +102,7 @@ fn without_memory_an_answer_that_cannot_be_kept_is_dropped_and_the_others_are_se
     let folder = tempfile::tempdir().unwrap();
     let server = folder.path().join("server");
     let endpoint = format!("unixgram:{}", server.display());
-    // Less than may be held for all peers.
+    // Less than the bound for the held replies of all peers.
     let daemon = short_of_memory(&["tcp://127.0.0.1:0", &endpoint], 4 << 20);
     let mut peers = Vec::new();
     for number in 0..PEERS {
@@ -125,7 +128,7 @@ fn without_memory_for_more_connections_they_are_closed_and_the_others_are_served
     while closed < 100 {
         let mut client = TcpStream::connect(daemon.addr(0)).unwrap();
         client.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        // A client that is closed at once sees that at the write or at the read.
+        // A client that is closed at once gets the error from its write or its read.
         let _ = client.write_all(b"ping");
         match client.read(&mut [0; 4]) {
             Ok(4) => kept.push(client),
@@ -133,7 +136,7 @@ fn without_memory_for_more_connections_they_are_closed_and_the_others_are_served
             Err(error) if error.kind() == ErrorKind::ConnectionReset => closed += 1,
             other => panic!("{other:?}"),
         }
-        assert!(kept.len() < 20_000, "there is memory for all of them");
+        assert!(kept.len() < 20_000, "the memory sufficed for all of them");
     }
     kept.iter_mut().for_each(echo);
     for client in &kept {

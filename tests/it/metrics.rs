@@ -1,4 +1,4 @@
-//! `serve --metrics` from outside: what is told is what was counted, and to whom.
+//! `serve --metrics` from outside: the metrics equal the counts, and the requests that get them.
 
 mod limits;
 
@@ -20,11 +20,11 @@ use crate::support::{Daemon, WAIT_MAX, echo, python, resound, run, wait_until};
 /// A server with metrics.
 struct Observed {
     daemon: Daemon,
-    /// Of the metrics.
+    /// The address of the metrics.
     addr: SocketAddr,
 }
 
-/// What a client was answered.
+/// The response that a client received.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -50,14 +50,14 @@ impl Observed {
         command.env_remove("RUST_LOG");
         let daemon = Daemon::start_command(command);
         let mut addr = None;
-        // Lines of the log are written by a thread of their own.
+        // A separate thread writes the log.
         wait_until("the address of the metrics", || {
             let log = daemon.process.stderr_text();
             let url = log.split_once("metrics at http://");
             addr = url.and_then(|(_, rest)| rest.split_once("/metrics")?.0.parse().ok());
             addr.is_some()
         });
-        Observed { addr: addr.expect("it was waited for"), daemon }
+        Observed { addr: addr.expect("the wait above returns after a match"), daemon }
     }
 
     #[track_caller]
@@ -85,7 +85,7 @@ pub fn connect(addr: SocketAddr) -> TcpStream {
     client
 }
 
-/// Sends a request as it is and reads to the end.
+/// Sends a request unchanged and reads to the end.
 #[track_caller]
 fn ask(addr: SocketAddr, request: &str) -> Response {
     let mut client = connect(addr);
@@ -108,7 +108,7 @@ pub fn get(addr: SocketAddr, path: &str) -> Response {
     ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n"))
 }
 
-/// The samples of a page, by name and labels as they stand there.
+/// The samples of a page, by name and labels as the page has them.
 #[derive(Debug)]
 pub struct Metrics(BTreeMap<String, f64>);
 
@@ -128,14 +128,14 @@ impl Metrics {
         *self.0.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
-    /// Of all whose name and labels begin and contain these.
+    /// Sums the samples whose name and labels begin with `beginning` and contain `label`.
     fn sum(&self, beginning: &str, label: &str) -> f64 {
         let of = |name: &String| name.starts_with(beginning) && name.contains(label);
         self.0.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum()
     }
 }
 
-/// Some traffic on each transport: what is counted, and a stream that is reset.
+/// Makes traffic on each transport for every counter, and a stream that is reset.
 fn exchange_on(daemon: &Daemon, folder: &Path) {
     (0..3).for_each(|_| echo(&mut connect(daemon.addr(0))));
     let reset = connect(daemon.addr(0));
@@ -149,12 +149,12 @@ fn exchange_on(daemon: &Daemon, folder: &Path) {
         assert_eq!(client.recv(&mut [0; 600]).unwrap(), size);
     }
     echo(&mut UnixStream::connect(folder.join("stream")).unwrap());
-    // Without a name it cannot be answered.
+    // The server cannot answer a sender without a name.
     UnixDatagram::unbound().unwrap().send_to(b"who", folder.join("datagram")).unwrap();
 }
 
-/// The metric that a word of the `stats` line is told as, summed where that line sums.
-fn told(metrics: &Metrics, name: &str) -> f64 {
+/// Returns the metric for a name in the `stats` line, summed where that line sums.
+fn metric_for(metrics: &Metrics, name: &str) -> f64 {
     if name == "connections_open" {
         return metrics.get("resound_connections_open");
     }
@@ -182,7 +182,7 @@ fn told(metrics: &Metrics, name: &str) -> f64 {
 }
 
 #[test]
-fn every_count_of_the_last_line_is_told_with_the_same_value() {
+fn every_count_of_the_last_line_is_a_metric_with_the_same_value() {
     for threads in ["1", "2"] {
         let folder = tempfile::tempdir().unwrap();
         let unix = ["unix:", "unixgram:"].map(|scheme| {
@@ -194,9 +194,9 @@ fn every_count_of_the_last_line_is_told_with_the_same_value() {
         exchange_on(&observed.daemon, folder.path());
         wait_until("all to be counted", || {
             let metrics = observed.metrics();
-            told(&metrics, "connections_open") == 0.0
-                && told(&metrics, "accepted") == 5.0
-                && told(&metrics, "unnamed") == 1.0
+            metric_for(&metrics, "connections_open") == 0.0
+                && metric_for(&metrics, "accepted") == 5.0
+                && metric_for(&metrics, "unnamed") == 1.0
         });
         let metrics = observed.metrics();
         let ended = observed.daemon.stop();
@@ -205,23 +205,24 @@ fn every_count_of_the_last_line_is_told_with_the_same_value() {
         for word in line.unwrap().split(' ') {
             let (name, value) = word.split_once('=').unwrap();
             if name != "uptime_s" {
-                assert_eq!(told(&metrics, name), value.parse::<f64>().unwrap(), "{name}");
+                assert_eq!(metric_for(&metrics, name), value.parse::<f64>().unwrap(), "{name}");
                 words += 1;
             }
         }
-        // Each of the four has four of its traffic; the rest is what became of whom.
+        // Each of the four transports has four of its counts; the others are causes.
         assert!(words >= 1 + 4 * 4 + 3, "{line:?}");
     }
 }
 
 #[test]
-fn the_process_is_told_as_the_system_knows_it() {
+fn the_process_metrics_equal_the_values_of_the_system() {
     let observed = Observed::start(&["tcp://127.0.0.1:0", "--max-connections", "77"]);
     let pid = observed.daemon.process.pid().as_raw_nonzero();
     observed.assert_healthy();
     wait_until("the connections before to be gone, and no more than one since", || {
         let metrics = observed.metrics();
-        // This connection is open when it counts, and closed, or not yet, when we do.
+        // The connection of the scrape is open when the server counts, and may be closed when the
+        // test counts.
         let after = observed.descriptors() as f64;
         [0.0, 1.0].contains(&(metrics.get("process_open_fds") - after))
     });
@@ -244,13 +245,14 @@ fn the_process_is_told_as_the_system_knows_it() {
     assert_eq!(metrics.sum("resound_build_info{", env!("CARGO_PKG_VERSION")), 1.0);
 }
 
-/// A python that can import the library; where it must be there, that there is none is a failure.
+/// Returns a Python that can import the library. The test fails if it is missing where tools are
+/// required.
 fn python_with_library() -> Option<&'static str> {
     let can_import = |python: &&str| {
         let import = Command::new(python).args(["-c", "import prometheus_client"]).output();
         import.is_ok_and(|output| output.status.success())
     };
-    // Debian's package is its own python's, which need not be the first on the path.
+    // Debian's package belongs to Debian's Python, which may not be the first in PATH.
     let found = ["python3", "/usr/bin/python3"].into_iter().find(can_import);
     if found.is_none() {
         let is_required = std::env::var_os("RESOUND_REQUIRE_TOOLS").is_some();
@@ -264,7 +266,7 @@ fn python_with_library() -> Option<&'static str> {
 fn python_reads_both_formats_and_so_does_the_library_of_prometheus() {
     let observed = Observed::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--threads", "2"]);
     echo(&mut connect(observed.daemon.addr(0)));
-    // Nothing happens from here on but that the loops are asked.
+    // From here on, nothing happens except that the loops are asked for their counters.
     wait_until("the client's end", || observed.metrics().get("resound_connections_open") == 0.0);
     let url = format!("http://{}", observed.addr);
     let mut command = python("scrape.py");
@@ -284,12 +286,12 @@ fn python_reads_both_formats_and_so_does_the_library_of_prometheus() {
 }
 
 #[test]
-fn a_scrape_sees_all_that_was_answered_before_it() {
+fn a_scrape_includes_all_that_was_answered_before_it() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     let is_over = AtomicBool::new(false);
     let deadline = Instant::now() + WAIT_MAX;
     thread::scope(|scope| {
-        // So that there is always a question underway, which is older than the next echo.
+        // This keeps a request pending that is older than the next echo.
         let others = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) && Instant::now() < deadline {
                 observed.assert_healthy();
@@ -310,9 +312,9 @@ fn a_scrape_sees_all_that_was_answered_before_it() {
     });
 }
 
-/// A balancer must send no client to a port that is closed.
+/// A load balancer must not send clients to a closed port.
 #[test]
-fn a_drain_is_told_by_a_health_of_503_and_by_a_gauge() {
+fn a_drain_is_shown_by_a_health_of_503_and_by_a_gauge() {
     for flags in [&[][..], &["--threads", "2"]] {
         let endpoint = ["tcp://127.0.0.1:0", "--drain-timeout", "10m"];
         let observed = Observed::start(&[&endpoint, flags].concat());
@@ -331,7 +333,7 @@ fn a_drain_is_told_by_a_health_of_503_and_by_a_gauge() {
 }
 
 #[test]
-fn the_format_is_the_one_that_a_client_gives_the_greater_weight() {
+fn the_format_is_the_one_with_the_greater_weight_in_the_request() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     for (accept, kind) in [
         ("application/openmetrics-text;version=1.0.0;q=0,text/plain", "text/plain"),
@@ -347,7 +349,7 @@ fn the_format_is_the_one_that_a_client_gives_the_greater_weight() {
 }
 
 #[test]
-fn a_drain_is_observed_to_its_end_and_no_count_becomes_less() {
+fn a_drain_is_observed_to_its_end_and_no_count_decreases() {
     let arguments = ["--threads", "2", "--drain-timeout", "10m", "tcp://127.0.0.1:0"];
     let observed = Observed::start(&arguments);
     let mut clients: Vec<_> = (0..32).map(|_| connect(observed.daemon.addr(0))).collect();
@@ -369,7 +371,7 @@ fn a_drain_is_observed_to_its_end_and_no_count_becomes_less() {
     });
     assert_eq!(get(observed.addr, "/healthz").body, "draining\n");
     echo(&mut clients[0]);
-    // Open in the middle of a request: nothing that the process waits for.
+    // An unfinished request, for which the process does not wait.
     let mut pending = connect(observed.addr);
     pending.write_all(b"GET /metrics HTTP").unwrap();
     drop(clients);
@@ -379,7 +381,7 @@ fn a_drain_is_observed_to_its_end_and_no_count_becomes_less() {
 }
 
 #[test]
-fn stdout_has_one_line_an_endpoint_and_the_log_tells_where_the_metrics_are() {
+fn stdout_has_one_line_per_endpoint_and_the_log_names_the_address_of_the_metrics() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     let stdout = observed.daemon.process.stdout_text();
     assert_eq!(stdout, format!("listening tcp://{}\n", observed.daemon.addr(0)));
@@ -389,7 +391,7 @@ fn stdout_has_one_line_an_endpoint_and_the_log_tells_where_the_metrics_are() {
 }
 
 #[test]
-fn an_empty_host_is_every_interface_on_one_port_and_warned_of_once() {
+fn an_empty_host_is_every_interface_on_one_port_with_one_warning() {
     for (host_port, hosts) in [(":0", &["127.0.0.1", "[::1]"][..]), ("0.0.0.0:0", &["127.0.0.1"])] {
         let observed = Observed::start_at(host_port, &["tcp://127.0.0.1:0"]);
         for host in hosts {
@@ -403,7 +405,7 @@ fn an_empty_host_is_every_interface_on_one_port_and_warned_of_once() {
 }
 
 #[test]
-fn without_the_flag_there_is_no_thread_for_it() {
+fn without_the_flag_there_is_no_metrics_thread() {
     let threads = |daemon: &Daemon| {
         let tasks = format!("/proc/{}/task", daemon.process.pid().as_raw_nonzero());
         let tasks = fs::read_dir(tasks).unwrap();
@@ -414,12 +416,12 @@ fn without_the_flag_there_is_no_thread_for_it() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
     assert_eq!(threads(&daemon), 0);
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
-    // A thread takes its name once it runs.
+    // A thread sets its name when it starts to run.
     wait_until("its thread", || threads(&observed.daemon) == 1);
 }
 
 #[test]
-fn a_wrong_place_is_one_line_and_exit_2() {
+fn a_wrong_address_is_one_line_and_exit_code_2() {
     for wrong in
         ["", "9100", "localhost", "tcp://127.0.0.1:1", "127.0.0.1:65536", "unix:/a", "a b:1"]
     {
@@ -435,7 +437,7 @@ fn a_wrong_place_is_one_line_and_exit_2() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_before_anything_is_listened_on() {
+fn a_port_in_use_is_reported_before_the_server_listens() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let mut command = resound();

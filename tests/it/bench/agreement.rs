@@ -1,11 +1,12 @@
-//! What `bench` reports and what `serve` has counted are the same, to the message and the byte.
+//! The counts of `bench` and of `serve` agree, to the message and the byte.
 
 use serde_json::Value;
 
 use crate::bench::{count, every_endpoint, good_json, is_stream, run_bench};
 use crate::support::{Daemon, wait_until};
 
-/// What `bench` sent in all, the warm-up included, once nothing is left in flight.
+/// Returns the number of messages that `bench` sent, including the warm-up, and asserts that
+/// nothing is in flight at the end.
 #[track_caller]
 fn sent(document: &Value) -> u64 {
     let mut all = 0;
@@ -22,16 +23,16 @@ fn transport(endpoint: &str) -> &str {
     endpoint.split(':').next().unwrap()
 }
 
-/// No message is lost, however busy the machine.
+/// With this timeout no message is lost, even on a busy machine.
 const PATIENT: [&str; 3] = ["--warmup=100ms", "--timeout=50s", "-c4"];
 
 #[test]
-fn the_server_has_counted_what_was_sent_on_every_transport() {
+fn the_server_counts_what_bench_sends_on_every_transport() {
     for endpoint in every_endpoint("agree") {
         for load in [
             &["-n1000"][..],
             &["-t200ms", "-d4"],
-            // Fewer than a receive buffer holds, should the server not run in all that time.
+            // Fewer than a receive buffer holds, in case the server does not run in all that time.
             &["-t200ms", "-r500"],
             &["-t200ms", "-r500", "--arrival=poisson"],
             &["-n200", "-l", "3000"],
@@ -45,7 +46,7 @@ fn the_server_has_counted_what_was_sent_on_every_transport() {
             for direction in ["in", "out"] {
                 let counted = |what: &str| counters.get(&format!("{transport}_{what}_{direction}"));
                 assert_eq!(counted("bytes"), sent * length, "{endpoint} {load:?}");
-                // A stream's read is no message.
+                // The server counts no messages on streams.
                 let is_same = counted("messages") == sent || is_stream(&endpoint);
                 assert!(is_same, "{endpoint} {load:?}: {sent} {counters:?}");
             }
@@ -64,7 +65,7 @@ fn the_server_has_counted_what_was_sent_on_every_transport() {
 
 /// Each message is a connection.
 #[test]
-fn the_server_has_accepted_as_many_connections_as_were_made() {
+fn the_server_accepts_as_many_connections_as_bench_makes() {
     for endpoint in every_endpoint("connect").iter().filter(|endpoint| is_stream(endpoint)) {
         let daemon = Daemon::start(&[endpoint]);
         let common = ["--mode=connect", "--warmup=50ms", "--timeout=50s", "-c4"];
@@ -87,7 +88,7 @@ fn the_server_has_accepted_as_many_connections_as_were_made() {
     }
 }
 
-/// Fewer messages than connections: those without one send nothing.
+/// With fewer messages than connections, the other connections send nothing.
 #[test]
 fn one_message_over_many_connections_is_one_message() {
     for endpoint in every_endpoint("one") {
@@ -104,7 +105,7 @@ fn one_message_over_many_connections_is_one_message() {
 }
 
 #[test]
-fn a_server_in_this_very_process_answers_on_every_transport() {
+fn a_server_in_the_process_of_bench_answers_on_every_transport() {
     for transport in ["tcp", "udp", "unix", "unixgram"] {
         let common = ["--transport", transport, "-c4", "-n500", "--warmup=0", "--timeout=50s"];
         let document = good_json(&common);
@@ -118,14 +119,14 @@ fn a_server_in_this_very_process_answers_on_every_transport() {
     }
 }
 
-/// How many are due in a second is known; when each is, and so how many they are, is chance.
+/// The rate is known. The due times, and so the exact number, are random.
 #[test]
-fn random_arrivals_have_the_rate_that_was_asked_for() {
+fn random_arrivals_have_the_requested_rate() {
     let common = ["-c4", "-r1k", "-t1s", "--warmup=0", "--timeout=50s"];
     let fixed = good_json(&common);
     assert_eq!(count(&fixed, "/messages/sent"), 1_000);
     let poisson = good_json(&[&common[..], &["--arrival=poisson"]].concat());
-    // The seed is always the same, and five standard deviations are 160.
+    // The seed is fixed, and five standard deviations are 160.
     let sent = count(&poisson, "/messages/sent");
     assert!(sent.abs_diff(1_000) <= 160 && sent != 1_000, "{sent}");
     assert_eq!(poisson["options"]["meant"]["arrival"], "poisson");

@@ -1,5 +1,5 @@
-//! Servers, links and paths that go away in the middle of a run, and come back: the run goes on to
-//! its time, everything due is counted, and a run that did not happen does not pass.
+//! Servers, links and paths that fail during a run and come back. The run continues to its planned
+//! end, counts every due message, and does not pass if it could not measure.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::bench::{bench, bench_json, count, document, every_endpoint, is_stream, run_bench};
 use crate::support::{Daemon, Process, resound, run, unshare_network};
 
-/// A run that is longer than the server lives.
+/// A run that lasts longer than the server.
 const RUN: [&str; 5] = ["-c4", "-t2s", "--warmup=0", "--timeout=300ms", "-J"];
 
-/// Starts the run against a server of its own, and kills that once it has served.
+/// Starts the run against its own server, and kills the server after it has answered.
 #[track_caller]
 fn start_and_kill(endpoint: &str, arguments: &[&str]) -> (Process, String) {
     let daemon = Daemon::start(&[endpoint]);
@@ -34,13 +34,13 @@ fn share(document: &Value) -> f64 {
 
 /// case B4
 #[test]
-fn a_run_whose_server_dies_does_not_pass_in_either_loop() {
+fn a_run_whose_server_dies_does_not_pass_in_a_closed_or_an_open_loop() {
     for endpoint in every_endpoint("dies") {
         for load in [&[][..], &["-r2k"]] {
             let (run, _) = start_and_kill(&endpoint, load);
             let ended = run.wait();
             let found = document(&ended);
-            // An open loop offers every datagram, and what is refused is lost.
+            // An open loop sends every datagram, and a refused one is lost.
             let is_whole = !is_stream(&endpoint) && !load.is_empty();
             let (code, status) = if is_whole { (0, "ok") } else { (1, "partial") };
             assert_eq!((ended.code(), &found["status"]), (code, &status.into()), "{found:#}");
@@ -57,7 +57,7 @@ fn a_run_whose_server_dies_does_not_pass_in_either_loop() {
             }
             for assert in ["--assert=loss<10%", "--assert=rate>1900"] {
                 let arguments = [load, &[assert]].concat();
-                // What a closed loop over a fast transport achieves per second is not known.
+                // The rate of a closed loop over a fast transport is not known.
                 if assert.contains("rate") && load.is_empty() {
                     continue;
                 }
@@ -68,7 +68,7 @@ fn a_run_whose_server_dies_does_not_pass_in_either_loop() {
     }
 }
 
-/// case B4: the timeout of the messages is longer than what is left of the run.
+/// case B4: the timeout of a message is longer than the rest of the run.
 #[test]
 fn a_closed_loop_whose_server_falls_silent_does_not_pass() {
     for endpoint in every_endpoint("silent") {
@@ -92,7 +92,7 @@ fn a_closed_loop_whose_server_falls_silent_does_not_pass() {
 
 /// case B4
 #[test]
-fn with_reconnect_a_run_goes_on_through_a_restart_of_the_server() {
+fn with_reconnect_a_run_continues_after_a_restart_of_the_server() {
     for endpoint in every_endpoint("restarts").iter().filter(|endpoint| is_stream(endpoint)) {
         for load in [&["--reconnect"][..], &["--reconnect", "-r2k"]] {
             let (run, target) = start_and_kill(endpoint, load);
@@ -103,7 +103,7 @@ fn with_reconnect_a_run_goes_on_through_a_restart_of_the_server() {
             assert!(count(&found, "/elapsed_ns") >= 2_000_000_000, "{found:#}");
             assert_eq!(count(&found, "/flows/reconnected"), 4, "{found:#}");
             assert_eq!(count(&found, "/flows/opened"), 8, "{found:#}");
-            // The restart took more than 1 % of the time.
+            // The restart takes more than 1 % of the time.
             assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{found:#}");
             assert!((0.3..0.99).contains(&share(&found)), "{found:#}");
             if load.len() > 1 {
@@ -122,7 +122,7 @@ fn reconnect_is_refused_where_each_message_is_a_connection() {
     assert!(ended.stderr.contains("--reconnect"), "{}", ended.stderr);
 }
 
-/// case B10: a port that refuses answers at once.
+/// case B10: a closed port refuses at once.
 #[test]
 fn a_run_that_is_refused_does_not_wait_for_the_timeout() {
     let unserved = crate::support::UnservedPorts::new();
@@ -135,7 +135,7 @@ fn a_run_that_is_refused_does_not_wait_for_the_timeout() {
     }
 }
 
-/// A server behind a link that is down for a while.
+/// A shell script for a server behind a link that is down for some time.
 const LINK: &str = r#"
 set -eu
 ip link set lo up
@@ -166,10 +166,10 @@ exit $code
 
 /// case B4
 #[test]
-fn a_link_that_is_down_for_a_while_loses_messages_by_name_and_no_socket() {
+fn a_link_that_is_down_for_some_time_loses_messages_with_a_cause_and_no_socket() {
     let Some(unshare) = unshare_network() else { return };
-    // The timeout is shorter than the outage: a flow whose message was in flight when the link went
-    // down gives it up, sends the next one, and meets the error.
+    // The timeout is shorter than the outage. A flow with a message in flight when the link goes
+    // down gives that message up, sends the next one, and gets the error.
     for load in [&[][..], &["-r1k"], &["-r1k", "-d1"]] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(&unshare);

@@ -1,5 +1,5 @@
-//! Datagrams that go missing, come twice, come late, come in another order or come changed: how
-//! many did is known, and so is what is to be reported.
+//! Datagrams that are lost, duplicated, late, reordered or corrupted. The tests know how many, so
+//! they know the correct report.
 
 use serde_json::json;
 
@@ -8,16 +8,16 @@ use crate::bench::{
     run_bench,
 };
 
-/// The endpoints of the datagram transports.
+/// Returns the endpoints of the datagram transports.
 fn datagram_endpoints(tag: &str) -> Vec<String> {
     every_endpoint(tag).into_iter().filter(|endpoint| !is_stream(endpoint)).collect()
 }
 
-/// One socket, so that neighbours at the server are neighbours of the flow; deep enough that all
-/// that is lost is given up at the same time.
+/// One socket, so that consecutive messages at the server are consecutive in the flow. The depth
+/// makes all lost messages time out at the same moment.
 const FLOW: [&str; 5] = ["-c1", "-d32", "--warmup=0", "-n1000", "--timeout=2s"];
 
-/// case B3: 1 % of each.
+/// case B3: 1 % of each kind.
 #[test]
 fn lost_duplicated_and_swapped_answers_are_counted_exactly() {
     at_once(&datagram_endpoints("exact"), |endpoint| {
@@ -31,9 +31,9 @@ fn lost_duplicated_and_swapped_answers_are_counted_exactly() {
     });
 }
 
-/// case B3: each kind of trouble alone, in which nothing is to be counted as another kind.
+/// case B3: each fault alone; none counts as another.
 #[test]
-fn one_kind_of_trouble_is_not_taken_for_another() {
+fn each_fault_is_counted_only_as_itself() {
     for endpoint in datagram_endpoints("alone") {
         for (rule, expected) in [
             ("twice:10:0", [1_000, 1_000, 0, 0, 100, 0, 0]),
@@ -47,23 +47,24 @@ fn one_kind_of_trouble_is_not_taken_for_another() {
     }
 }
 
-/// case B3: with one message in flight, the server sees the next one only when the one before is
-/// given up. Only then it answers that one, and ahead of the newer.
+/// case B3: with one message in flight, the server receives the next message only after the client
+/// gave up the one before. Only then does it answer the old message, just before the new one.
 #[test]
-fn a_late_answer_is_counted_as_lost_and_late_and_answers_no_newer_message() {
+fn a_late_answer_is_counted_as_lost_and_late_and_does_not_answer_a_newer_message() {
     at_once(&every_endpoint("late"), |endpoint| {
         let judge = Judge::start(endpoint, &["late:0:20"]);
         let document =
             good_json(&[&judge.endpoint, "-c1", "-d1", "--warmup=0", "--timeout=1s", "-n200"]);
         assert_messages(&document, [200, 199, 1, 1, 0, 0, 0]);
-        // The late one's second is no round trip, and no other's is shortened or prolonged by it.
+        // The second that the late answer took is not in the round trips, and does not change any
+        // other round trip.
         assert_eq!(count(&document, "/latency_ns/count"), 199);
     });
 }
 
-/// case B7: the byte is of the message's own part, and of the number that the message is known by.
+/// case B7: a byte of the payload, and a byte of the number that identifies the message.
 #[test]
-fn one_wrong_byte_of_a_datagram_is_found_and_shown_and_ends_with_3() {
+fn one_wrong_byte_of_a_datagram_is_found_and_shown_and_the_exit_code_is_3() {
     for endpoint in datagram_endpoints("flip") {
         for offset in [40, 63, 12, 9, 0] {
             let rule = format!("flip:0:333:{offset}");
@@ -96,9 +97,9 @@ fn the_text_shows_where_the_first_difference_is() {
     }
 }
 
-/// What comes back is not looked at, so nothing of it is wrong.
+/// The content of echoes is not checked, so no echo counts as corrupted.
 #[test]
-fn without_verifying_a_server_that_corrupts_is_measured_all_the_same() {
+fn with_no_verify_a_server_that_corrupts_is_measured() {
     for endpoint in every_endpoint("unverified") {
         let judge = Judge::start(&endpoint, &["flip:1:0:40"]);
         let document = good_json(&[
@@ -116,7 +117,7 @@ fn without_verifying_a_server_that_corrupts_is_measured_all_the_same() {
     }
 }
 
-/// The number that tells messages apart does not fit into these: the counts hold all the same.
+/// These datagrams are too short for the number of the message. The counts must still be correct.
 #[test]
 fn the_shortest_datagrams_are_counted_exactly() {
     let with_endpoints = |length| datagram_endpoints("short").into_iter().zip([length; 2]);
@@ -130,7 +131,7 @@ fn the_shortest_datagrams_are_counted_exactly() {
     });
 }
 
-/// The longest that there are: 65,507 bytes of UDP over IPv4, and a Unix datagram beyond that.
+/// The longest datagrams: 65,507 bytes over UDP on IPv4, and a longer Unix datagram.
 #[test]
 fn the_longest_datagrams_come_back_whole() {
     let endpoints = datagram_endpoints("long");

@@ -1,5 +1,5 @@
-//! Servers that do not answer, go away, or were never there: counted by cause, the rest goes on,
-//! and the run ends on time.
+//! Servers that do not answer, that end, or that never existed. `bench` counts the failures by
+//! cause, continues with the other connections, and ends on time.
 
 use crate::bench::{
     Judge, assert_messages, at_once, bench_json, count, every_endpoint, good_json, is_stream,
@@ -7,7 +7,8 @@ use crate::bench::{
 };
 use crate::support::{UnservedPorts, abstract_name};
 
-/// The counts of connections, in the order opened, refused, reset, closed, timed out, failed here.
+/// Asserts the counts of connections, in the order opened, refused, reset, closed, timed out,
+/// failed locally.
 #[track_caller]
 fn assert_flows(document: &serde_json::Value, expected: [u64; 6]) {
     let names = ["opened", "refused", "reset", "closed", "timed_out", "failed_locally"];
@@ -15,9 +16,9 @@ fn assert_flows(document: &serde_json::Value, expected: [u64; 6]) {
     assert_eq!(found, expected, "{names:?}: {document:#}");
 }
 
-/// case B10: by number and by time; every message is given up at its time.
+/// case B10: limited by count and by time; every message is given up when its timeout expires.
 #[test]
-fn a_server_that_never_answers_is_given_up() {
+fn a_server_that_never_answers_does_not_hold_up_the_end() {
     let with_limits = |endpoint: String| {
         let by_count = (endpoint.clone(), vec!["-n6"]);
         let by_time = (endpoint.replace('@', "@time"), vec!["-t200ms"]);
@@ -43,7 +44,7 @@ fn a_server_that_never_answers_is_given_up() {
     });
 }
 
-/// case B10: the text says so too.
+/// case B10: the text reports it too.
 #[test]
 fn the_text_of_a_run_without_an_answer_says_that_none_came() {
     let judge = Judge::start("tcp://127.0.0.1:0", &["drop:1:0"]);
@@ -54,9 +55,9 @@ fn the_text_of_a_run_without_an_answer_says_that_none_came() {
     assert!(text.contains("2 sent, 0 received, 2 lost (100.00 %)"), "{text}");
 }
 
-/// case B4: the peer says no more to two of four.
+/// case B4: the peer closes two of four connections.
 #[test]
-fn connections_that_the_peer_closes_are_counted_and_the_rest_goes_on() {
+fn connections_that_the_peer_closes_are_counted_and_the_others_continue() {
     for endpoint in every_endpoint("closes").iter().filter(|endpoint| is_stream(endpoint)) {
         let judge = Judge::start(endpoint, &["close:0:100", "close:0:150"]);
         let common = ["-c4", "-n2000", "--warmup=0", "--timeout=50s", "--assert=closed==0"];
@@ -64,7 +65,8 @@ fn connections_that_the_peer_closes_are_counted_and_the_rest_goes_on() {
         assert_eq!(ended.code(), 99, "{document:#}");
         assert_eq!(document["status"], "ok");
         assert_flows(&document, [4, 0, 0, count(&document, "/flows/closed"), 0, 0]);
-        // Both may have been the same one, which had its last answers in one piece.
+        // Both rules may have applied to the same connection, if its last answers left in one
+        // write.
         assert!((1..=2).contains(&count(&document, "/flows/closed")), "{document:#}");
         assert!(count(&document, "/messages/received") >= 1_990, "{document:#}");
         assert_eq!(document["asserts"][0]["held"], false);
@@ -84,7 +86,7 @@ fn a_run_whose_every_connection_is_closed_ends_early_and_is_partial() {
         assert_eq!(document["status"], "partial");
         assert_flows(&document, [4, 0, 0, 4, 0, 0]);
         assert_eq!(count(&document, "/messages/in_flight_at_end"), 0);
-        // From then on one message a connection is answered.
+        // From then on the server answers one message per connection.
         let asserts = ["--assert=closed==0", "--assert=received==4"];
         let (ended, document) = bench_json(&[&common[..], &asserts, &[&judge.endpoint]].concat());
         assert_eq!(ended.code(), 99, "{document:#}");
@@ -95,14 +97,14 @@ fn a_run_whose_every_connection_is_closed_ends_early_and_is_partial() {
 
 /// case B4
 #[test]
-fn connections_that_the_peer_resets_are_counted_and_the_rest_goes_on() {
+fn connections_that_the_peer_resets_are_counted_and_the_others_continue() {
     for endpoint in every_endpoint("resets").iter().filter(|endpoint| is_stream(endpoint)) {
         let judge = Judge::start(endpoint, &["reset:0:100", "reset:0:200"]);
         let common = ["-c4", "-n2000", "--warmup=0", "--timeout=50s"];
         let document = good_json(&[&common[..], &[&judge.endpoint]].concat());
         assert_messages(&document, [2_000, 1_998, 2, 0, 0, 0, 0]);
         let of_kind = |kind: &str| count(&document, &format!("/flows/{kind}"));
-        // A Unix stream has no reset: closing is all there is.
+        // A Unix stream has no reset; the peer can only close it.
         let (reset, closed) = (of_kind("reset"), of_kind("closed"));
         assert_eq!(reset + closed, 2, "{document:#}");
         assert!(closed == 0 || !endpoint.starts_with("tcp:"), "{document:#}");
@@ -113,9 +115,10 @@ fn connections_that_the_peer_resets_are_counted_and_the_rest_goes_on() {
     }
 }
 
-/// case B4: two are served, of the others some were queued and are reset, some find nobody.
+/// case B4: the server accepts two connections. Of the others, queued ones are reset and later ones
+/// are refused.
 #[test]
-fn a_server_that_takes_some_and_refuses_others_is_measured_over_those_it_takes() {
+fn a_server_that_accepts_some_connections_and_refuses_others_is_measured_over_the_accepted_ones() {
     for endpoint in every_endpoint("some").iter().filter(|endpoint| is_stream(endpoint)) {
         let judge = Judge::start(endpoint, &["last:0:1"]);
         let common = ["-c6", "-n1000", "--warmup=0", "--timeout=50s"];
@@ -130,8 +133,8 @@ fn a_server_that_takes_some_and_refuses_others_is_measured_over_those_it_takes()
     }
 }
 
-/// case B4: connections that are messages: those that find nobody are lost, and tried on until the
-/// time is up.
+/// case B4: with one connection per message, a refused connection is a lost message, and the run
+/// tries again until its time is up.
 #[test]
 fn connections_refused_one_after_the_other_are_lost_messages() {
     let judge = Judge::start("tcp://127.0.0.1:0", &["last:0:5"]);
@@ -144,13 +147,13 @@ fn connections_refused_one_after_the_other_are_lost_messages() {
     assert_eq!(received + count(&document, "/messages/lost"), count(&document, "/messages/sent"));
 }
 
-/// case U8: the ICMP errors come once a datagram, and are told once a socket.
+/// case U8: an ICMP error comes for each datagram, and the kernel reports one per socket.
 #[test]
 fn a_udp_server_that_ends_is_refused_and_the_run_ends_on_time() {
     let judge = Judge::start("udp://127.0.0.1:0", &["end:0:20"]);
     let common = ["-c3", "-t1s", "--warmup=0", "--timeout=100ms"];
     let (ended, document) = bench_json(&[&common[..], &[&judge.endpoint]].concat());
-    // A closed loop rests while it is refused: it did not make its load.
+    // A closed loop pauses while it is refused, so it does not reach its load.
     assert_eq!((ended.code(), &document["status"]), (1, &"partial".into()), "{document:#}");
     assert_flows(&document, [3, 3, 0, 0, 0, 0]);
     assert!((1..=20).contains(&count(&document, "/messages/received")), "{document:#}");
@@ -169,7 +172,7 @@ fn a_unix_datagram_server_that_ends_is_refused() {
 }
 
 #[test]
-fn an_endpoint_that_nobody_has_is_refused_in_one_line() {
+fn an_unserved_endpoint_is_refused_in_one_line() {
     let unserved = UnservedPorts::new();
     let UnservedPorts { tcp, udp, .. } = &unserved;
     let endpoints = [

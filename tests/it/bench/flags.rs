@@ -1,12 +1,12 @@
-//! Flags: wrong ones, and what the right ones do.
+//! Flags of `bench`: wrong values, and the effect of right ones.
 
 use crate::bench::{Judge, bench, bench_json, count, good_json, run_bench};
 use crate::support::{Process, wait_until};
 
-/// case B12: exit 2, one line that names the thing and shows a right one, and with `-J` a document
-/// with the same line in it.
+/// case B12: exit code 2 and one line that names the fault and shows a right value. With `-J`, a
+/// document contains the same line.
 #[test]
-fn what_cannot_be_is_refused_in_one_line() {
+fn impossible_values_are_refused_in_one_line() {
     for (arguments, parts) in [
         (&["-c", "0"][..], ["'--connections <N>'", "such as"]),
         (&["-c", "-1"], ["'--connections <N>'", "such as"]),
@@ -68,9 +68,9 @@ fn what_cannot_be_is_refused_in_one_line() {
     }
 }
 
-/// case B12: what is far beyond every machine, and yet no mistake.
+/// case B12: values beyond any machine that are still valid.
 #[test]
-fn the_greatest_numbers_are_taken() {
+fn the_greatest_numbers_are_accepted() {
     let common = ["-c2", "-t30ms", "--warmup=0"];
     for greatest in ["-r18446744073709551615", "-n18446744073709551615", "-n18446744073g"] {
         let (ended, document) = bench_json(&[&common[..], &[greatest]].concat());
@@ -82,9 +82,9 @@ fn the_greatest_numbers_are_taken() {
     assert_eq!((ended.code(), count(&document, "/messages/received")), (0, 20));
 }
 
-/// case B12: too short a time for anything.
+/// case B12: times that are too short to send anything.
 #[test]
-fn the_shortest_times_end_in_good_order() {
+fn runs_with_the_shortest_times_end_cleanly() {
     for shortest in [&["-t1ns"][..], &["--timeout=1ns", "-n20"], &["--interval=1ns", "-n20"]] {
         let (ended, document) = bench_json(&[&["--warmup=0", "-c2"], shortest].concat());
         let received = count(&document, "/messages/received");
@@ -93,7 +93,7 @@ fn the_shortest_times_end_in_good_order() {
 }
 
 #[test]
-fn the_settings_of_a_run_are_kept_in_its_document() {
+fn the_document_contains_the_settings_of_the_run() {
     let document = good_json(&[
         "-c3",
         "--size=100",
@@ -121,14 +121,14 @@ fn the_settings_of_a_run_are_kept_in_its_document() {
     assert_eq!((&meant["nagle"], &meant["spin"]), (&true.into(), &0.into()));
     let typed = document["options"]["typed"].as_array().unwrap();
     assert_eq!((&typed[0], &typed[1], typed.len()), (&"bench".into(), &"-J".into(), 16));
-    // The text keeps what would move a terminal's cursor to itself.
+    // The text escapes characters that would move the cursor of a terminal.
     let ended = run_bench(&["-n10", "--warmup=0", "--label", "a\n\u{1b}[31mb"]);
     assert!(!ended.stdout_text().contains('\u{1b}'), "{}", ended.stdout_text());
 }
 
-/// On the first CPU, which every machine has, although not every process may use it.
+/// Uses the first CPU. Every machine has it, although not every process may use it.
 #[test]
-fn the_generator_runs_on_the_cpu_it_is_told() {
+fn the_generator_runs_on_the_requested_cpu() {
     let common = ["-n100", "--warmup=0", "--timeout=50s", "-A"];
     let (ended, document) = bench_json(&[&common[..], &["0"]].concat());
     if ended.code() == 0 {
@@ -141,14 +141,15 @@ fn the_generator_runs_on_the_cpu_it_is_told() {
 }
 
 #[test]
-fn asserts_that_hold_end_well_and_one_that_does_not_ends_with_99() {
+fn asserts_that_hold_exit_with_0_and_one_that_does_not_exits_with_99() {
     let held = ["--assert", "p50<1h", "--assert", "lost == 0", "--assert=loss<=0%"];
     let common = ["-n200", "--warmup=0", "--timeout=50s"];
     let document = good_json(&[&common[..], &held, &["--assert=received>=200"]].concat());
     let asserts = document["asserts"].as_array().unwrap();
     assert_eq!(asserts.len(), 4);
     assert!(asserts.iter().all(|assert| assert["held"] == true), "{asserts:?}");
-    // Too few samples lie beyond it: what has no value does not hold.
+    // Too few samples lie beyond this percentile, so it has no value, and the assertion does not
+    // hold.
     for broken in ["--assert=rate>1g", "--assert=p99.99<1h", "--assert=service.p50<1h"] {
         let (ended, document) = bench_json(&[&common[..], &held, &[broken]].concat());
         assert_eq!((ended.code(), &document["status"]), (99, &"ok".into()), "{broken}");
@@ -160,17 +161,17 @@ fn asserts_that_hold_end_well_and_one_that_does_not_ends_with_99() {
     }
 }
 
-/// What goes wrong on the way is worse than what was asked to be asserted.
+/// An error of the run takes precedence over a broken assertion.
 #[test]
-fn a_wrong_echo_comes_before_a_broken_assert() {
+fn a_wrong_echo_takes_precedence_over_a_broken_assert() {
     let judge = Judge::start("tcp://127.0.0.1:0", &["flip:0:3:40"]);
     let common = ["-c1", "-n10", "--warmup=0", "--assert=corrupted==0", &judge.endpoint];
     let (ended, document) = bench_json(&common);
     assert_eq!((ended.code(), &document["asserts"][0]["held"]), (3, &false.into()));
 }
 
-/// The memory of a run is taken at its beginning: four times as long a run has four times as many
-/// messages, and not as much memory.
+/// A run allocates its memory at the beginning. A run of four times the length has four times the
+/// messages, but not four times the memory.
 #[test]
 fn memory_does_not_grow_with_the_length_of_a_run() {
     let judge = Judge::start("udp://127.0.0.1:0", &["drop:10:5"]);
@@ -192,6 +193,6 @@ fn memory_does_not_grow_with_the_length_of_a_run() {
     };
     let (short_kib, long_kib): (u64, u64) = (peak_kib("-t500ms"), peak_kib("-t2s"));
     println!("{short_kib} KiB for half a second, {long_kib} KiB for two");
-    // Histograms of intervals wait to be shown: up to 16 of 300 KiB each.
+    // Up to 16 histograms of intervals, of 300 KiB each, wait to be shown.
     assert!(long_kib < short_kib + 6_144, "{short_kib} KiB, then {long_kib} KiB");
 }

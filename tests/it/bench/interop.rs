@@ -1,9 +1,10 @@
-//! `resound bench` against the echo services that others make of socat and ncat.
+//! `resound bench` against echo services made with socat and ncat.
 
 use crate::bench::{assert_messages, good_json, is_stream};
 use crate::support::services::{each_of_ncat, each_of_socat};
 
-/// Streams in any way; datagrams one at a time, which is how a cat(1) keeps them apart.
+/// Measures a service. Streams take any load. Datagrams are sent one at a time, because cat(1)
+/// ignores message boundaries.
 #[track_caller]
 fn assert_echoes(endpoint: &str, stream_load: &[&str]) {
     println!("{endpoint} {stream_load:?}");
@@ -21,8 +22,8 @@ fn socat_is_measured_on_every_transport() {
     });
 }
 
-/// It writes to its cat(1) what it has read before it reads on: more than the pipes hold would
-/// stop it.
+/// ncat writes all that it has read to cat(1) before it reads again, so more bytes than the pipes
+/// hold would block it.
 #[test]
 fn ncat_is_measured() {
     each_of_ncat("127.6.6.7", |endpoint| assert_echoes(endpoint, &["-c4", "-d4"]));

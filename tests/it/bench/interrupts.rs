@@ -1,4 +1,4 @@
-//! Ctrl-C: the run ends, and what was measured until then is reported.
+//! Ctrl-C ends the run, and `bench` reports what it has measured.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use crate::bench::{Judge, bench, count, document, every_endpoint};
 use crate::support::{Daemon, Process, wait_until};
 
-/// Far beyond what any of these runs takes.
+/// Much longer than any of these runs takes.
 const LONG: [&str; 3] = ["-t10m", "--warmup=0", "--timeout=50s"];
 
-/// Waits until the server has taken many more messages than these bytes.
+/// Waits until the server has received many more messages than these bytes.
 #[track_caller]
 fn wait_for_messages(daemon: &Daemon, transport: &str, before: u64) {
     wait_until("messages", || bytes_in(daemon, transport) > before + 64 * 100);
@@ -45,7 +45,7 @@ fn ctrl_c_ends_a_run_with_a_partial_report() {
     }
 }
 
-/// case B5: as `timeout` and service managers do it.
+/// case B5: by SIGTERM, which `timeout` and service managers send.
 #[test]
 fn the_text_of_a_terminated_run_says_that_it_is_partial() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
@@ -62,15 +62,15 @@ fn the_text_of_a_terminated_run_says_that_it_is_partial() {
     }
 }
 
-/// case B5: the first one waits a little for messages that are not answered any more, the second
-/// does not. They may come as one.
+/// case B5: after the first signal the run waits briefly for missing echoes. After the second it
+/// does not. Two signals may arrive as one.
 #[test]
-fn a_second_ctrl_c_ends_at_once_and_reports_all_the_same() {
+fn a_second_ctrl_c_ends_the_run_at_once_with_a_report() {
     for endpoint in ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"] {
         let judge = Judge::start(endpoint, &["drop:1:200"]);
         let arguments = ["-J", "-c1", "-d8", "--interval=10ms", &judge.endpoint];
         let run = Process::start(bench(&[&arguments[..], &LONG[..]].concat()));
-        // Lines go to stderr while stdout is for the document.
+        // Interval lines go to stderr, because stdout is for the document.
         wait_until("some intervals", || run.stderr_text().lines().count() > 30);
         run.signal(Signal::INT);
         run.signal(Signal::INT);
@@ -82,10 +82,10 @@ fn a_second_ctrl_c_ends_at_once_and_reports_all_the_same() {
     }
 }
 
-/// case B5: nothing was measured, since connecting takes as long as the peer likes.
+/// case B5: nothing was measured, because the peer does not accept the connection.
 #[test]
-fn ctrl_c_before_anything_is_an_error() {
-    // A backlog of none takes one connection or two; whoever comes then waits.
+fn ctrl_c_before_the_first_echo_is_an_error() {
+    // A backlog of 0 holds one or two connections. Later clients wait.
     let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
@@ -93,7 +93,7 @@ fn ctrl_c_before_anything_is_an_error() {
     listener.set_nonblocking(true).unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
     let run = Process::start(bench(&[&["-J", "-c10", &endpoint], &LONG[..]].concat()));
-    // It connects once its signals are watched.
+    // The program connects after it has installed its signal handlers.
     let mut accepted = None;
     wait_until("a connection", || {
         accepted = listener.accept().ok();
@@ -107,7 +107,7 @@ fn ctrl_c_before_anything_is_an_error() {
     assert_eq!(document["error"], "interrupted before an echo was measured");
 }
 
-/// case B5: what the warm-up sent is told, and counts for nothing.
+/// case B5: the messages of the warm-up are reported and do not count.
 #[test]
 fn ctrl_c_during_the_warm_up_is_an_error() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);

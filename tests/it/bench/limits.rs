@@ -1,14 +1,15 @@
-//! Limits that are not the server's: the generator's speed, this host's descriptors and ports.
+//! Limits other than the server: the speed of the generator, and the descriptors and ports of this
+//! host.
 
 use std::process::Command;
 
 use crate::bench::{bench, bench_json, count, document, run_bench};
 use crate::support::{Daemon, python, resound, run, tool, unshare_network};
 
-/// case B2: fifty million a second, over connections that wait for each echo and over sockets that
-/// do not.
+/// case B2: 50 million messages per second, over connections that wait for each echo and over
+/// sockets that do not.
 #[test]
-fn a_rate_beyond_all_reach_is_not_blamed_on_the_server() {
+fn an_unreachable_rate_is_not_blamed_on_the_server() {
     for transport in ["tcp", "udp"] {
         let common = ["--transport", transport, "-r50m", "-t100ms", "--warmup=0"];
         let arguments = [&common[..], &["--timeout=300ms", "--assert=rate>49m"]].concat();
@@ -50,7 +51,8 @@ fn too_few_descriptors_are_named_as_a_limit_of_this_client() {
     }
 }
 
-/// A host with a range of ephemeral ports, a server on it, and a run against that.
+/// A shell script for a host with few ephemeral ports, a server on it, and a run against that
+/// server.
 const FEW_PORTS: &str = r#"
 set -eu
 ip link set lo up
@@ -64,7 +66,7 @@ read -r _ < "$TMP/lines"
 "$0" bench tcp://127.0.0.1:7007 "$@"
 "#;
 
-/// case B6: half of the connections find no port; the rest goes on.
+/// case B6: half of the connections get no port; the others continue.
 #[test]
 fn too_few_ephemeral_ports_are_named_as_a_limit_of_this_client() {
     let Some(unshare) = unshare_network() else { return };
@@ -85,9 +87,9 @@ fn too_few_ephemeral_ports_are_named_as_a_limit_of_this_client() {
     assert!(warnings.contains("(times met: 50)"), "{warnings}");
 }
 
-/// case B6: connections that are closed keep their ports for a while.
+/// case B6: closed connections keep their ports for some time.
 #[test]
-fn ports_that_are_scarce_are_named_when_connections_are_what_is_measured() {
+fn scarce_ports_are_named_when_connections_are_measured() {
     let Some(unshare) = unshare_network() else { return };
     for (ports, are_scarce) in [("40000 40099", true), ("20000 60000", false)] {
         let folder = tempfile::tempdir().unwrap();
@@ -99,13 +101,13 @@ fn ports_that_are_scarce_are_named_when_connections_are_what_is_measured() {
         assert_eq!(count(&document, "/messages/received"), 60, "{document:#}");
         let warnings = document["warnings"].to_string();
         let are_named = warnings.contains("The ports may be the limit, and not the server");
-        // A busy machine may make them so slowly that ports come back meanwhile.
+        // A busy machine may connect so slowly that ports become free in time.
         let is_fast = document["rate"]["achieved"].as_f64().unwrap() >= 40.0;
         assert_eq!(are_named, are_scarce && is_fast, "{document:#}");
     }
 }
 
-/// The program where these calls are refused.
+/// Returns a command that runs the program where these system calls are refused.
 fn without(calls: &[libc::c_long], arguments: &[&str]) -> Command {
     let mut command = python("without_calls.py");
     let calls: Vec<_> = calls.iter().map(libc::c_long::to_string).collect();
@@ -113,9 +115,9 @@ fn without(calls: &[libc::c_long], arguments: &[&str]) -> Command {
     command
 }
 
-/// No flag asked for a CPU or for more descriptors: a run without them is still a run.
+/// No flag requests a CPU or more descriptors, so the run works without them.
 #[test]
-fn calls_that_only_make_things_better_end_no_run() {
+fn a_run_continues_if_optional_calls_are_refused() {
     let cpus = rustix::thread::sched_getaffinity(None).unwrap().count();
     for (call, warning) in [
         (libc::SYS_prlimit64, "the descriptor limit could not be raised"),
@@ -136,7 +138,7 @@ fn calls_that_only_make_things_better_end_no_run() {
 }
 
 #[test]
-fn a_server_whose_descriptor_limit_cannot_be_raised_serves_all_the_same() {
+fn a_server_whose_descriptor_limit_cannot_be_raised_still_serves() {
     let mut command = without(&[libc::SYS_prlimit64], &["serve", "tcp://127.0.0.1:0"]);
     command.env_remove("RUST_LOG");
     let daemon = Daemon::start_command(command);

@@ -1,4 +1,4 @@
-//! What is written where: lines of intervals, files, a terminal, and readers that leave.
+//! Where the output goes: interval lines, files, a terminal, and readers that close their end.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use crate::bench::{Judge, bench, bench_json, count, document, good_json, run_ben
 use crate::support::schema::{check_bench_document, check_definition};
 use crate::support::{Process, python, run, tool, wait_until};
 
-/// What another program reads from a result file.
+/// Returns what the libraries of other projects read from a result file.
 #[track_caller]
 fn read_result(path: &Path) -> Value {
     let mut command = python("read_result.py");
@@ -23,7 +23,7 @@ fn read_result(path: &Path) -> Value {
     serde_json::from_slice(&ended.stdout).unwrap()
 }
 
-/// A run in an open loop, whose result also goes to this file; its document.
+/// Runs an open loop that also writes its result to this file. Returns its document.
 #[track_caller]
 fn run_into(path: &Path) -> Value {
     let output = path.display().to_string();
@@ -38,7 +38,7 @@ fn a_json_file_is_the_document() {
     let document = run_into(&path);
     let written: Value = serde_json::from_reader(File::open(&path).unwrap()).unwrap();
     assert_eq!(written, document);
-    // Without -J, the text goes to stdout and the document to the file alone.
+    // Without -J, the text goes to stdout and only the file gets the document.
     let ended = run_bench(&["-n100", "--warmup=0", "-o", &path.display().to_string()]);
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
     assert!(ended.stdout_text().contains("round trip"));
@@ -68,7 +68,7 @@ fn a_csv_file_has_the_same_figures_in_one_row() {
     assert_eq!(typed, document["options"]["typed"]);
 }
 
-/// In microseconds.
+/// The file uses microseconds.
 #[test]
 fn an_hgrm_file_has_the_same_distribution() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,14 +81,14 @@ fn an_hgrm_file_has_the_same_distribution() {
     assert_eq!(rows.last().unwrap()[2], count(latency, "/count") as f64);
     let max_us = count(latency, "/max") as f64 / 1_000.0;
     assert!((table["summary"]["Max"].as_f64().unwrap() - max_us).abs() <= max_us / 500.0);
-    // The first row that half of all are not above.
+    // The first row that at least half of all samples do not exceed.
     let median = rows.iter().find(|row| row[1].as_f64().unwrap() >= 0.5).unwrap();
     let p50_us = count(latency, "/percentiles/50") as f64 / 1_000.0;
     assert!((median[0].as_f64().unwrap() - p50_us).abs() <= p50_us / 500.0, "{median} {p50_us}");
 }
 
 #[test]
-fn an_hlog_file_has_each_interval_and_they_add_up() {
+fn an_hlog_file_has_each_interval_and_their_sum_is_the_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.hlog");
     let output = path.display().to_string();
@@ -105,8 +105,8 @@ fn an_hlog_file_has_each_interval_and_they_add_up() {
     };
     if count(&document, "/generator/intervals_lost") == 0 {
         assert_eq!(sum(None), count(&document, "/latency_ns/count"));
-        // Echoes that come when the warm-up is over are in no interval: one a connection, and as
-        // many more as were due while a busy machine let the generator wait.
+        // Echoes of the warm-up that come after it are in no interval. There is one per connection,
+        // and more if a busy machine delayed the generator.
         let warmup = count(&document, "/warmup_messages/received");
         assert!(sum(Some("warmup")) <= warmup, "{log}");
     }
@@ -119,7 +119,7 @@ fn an_hlog_file_has_each_interval_and_they_add_up() {
 }
 
 #[test]
-fn a_stream_of_json_is_lines_of_intervals_and_the_document() {
+fn a_json_stream_is_one_line_per_interval_and_the_document() {
     let judge = Judge::start("udp://127.0.0.1:0", &["drop:7:5", "twice:9:4"]);
     let common = ["-c2", "-r500", "-t400ms", "--warmup=100ms", "--timeout=200ms"];
     let stream = ["--json-stream", "--interval=50ms", &judge.endpoint];
@@ -147,7 +147,7 @@ fn a_stream_of_json_is_lines_of_intervals_and_the_document() {
     assert_eq!(lines.last().unwrap()["interval"]["drain"], true, "{text}");
 }
 
-/// The drain is no part of an interval in which messages were sent.
+/// An interval in which messages were sent does not include the drain.
 #[test]
 fn the_drain_begins_an_interval_of_its_own_and_no_interval_is_empty() {
     for duration in ["-t150ms", "-t70ms"] {
@@ -166,7 +166,7 @@ fn the_drain_begins_an_interval_of_its_own_and_no_interval_is_empty() {
     }
 }
 
-/// A halt leaves no sliver of an interval behind it, which a plot would show as an outage.
+/// A halt is not followed by a very short interval, which a plot would show as an outage.
 #[test]
 fn an_interval_after_a_halt_has_a_length() {
     let arguments = ["-c2", "-r1k", "-t2s", "--warmup=0", "--interval=100ms", "--json-stream"];
@@ -179,7 +179,7 @@ fn an_interval_after_a_halt_has_a_length() {
     let text = ended.stdout_text();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let intervals: Vec<Value> = lines.filter_map(|line| line.get("interval").cloned()).collect();
-    // The last one ends with the run.
+    // The last interval ends with the run.
     let (_, others) = intervals.split_last().unwrap();
     for interval in others.iter().filter(|interval| interval["drain"] == false) {
         let length_ns = count(interval, "/end_ns") - count(interval, "/start_ns");
@@ -187,9 +187,9 @@ fn an_interval_after_a_halt_has_a_length() {
     }
 }
 
-/// Lines to where the text goes; with -J, stdout is the document's. Nobody asked for more.
+/// Interval lines go where the text goes. With -J, stdout is only for the document.
 #[test]
-fn lines_are_printed_into_a_pipe_when_they_are_asked_for_and_only_then() {
+fn interval_lines_are_printed_into_a_pipe_only_if_requested() {
     let common = ["-c2", "-t250ms", "--warmup=100ms", "--timeout=50s"];
     let is_line = |line: &&str| line.contains(" msg/s ") && line.contains(" lost ");
     let ended = run_bench(&[&common[..], &["--interval=50ms"]].concat());
@@ -205,16 +205,16 @@ fn lines_are_printed_into_a_pipe_when_they_are_asked_for_and_only_then() {
     assert!(ended.stderr.lines().all(|line| is_line(&line)) && !ended.stderr.is_empty());
 }
 
-/// Nothing of the warm-up is shown of a run that has none.
+/// A run without a warm-up prints no line about it.
 #[test]
-fn a_run_without_a_warm_up_has_no_line_of_one() {
+fn a_run_without_a_warm_up_prints_no_line_about_it() {
     let ended = run_bench(&["-c2", "-t100ms", "--warmup=0", "--interval=20ms"]);
     let text = ended.stdout_text();
     assert!(text.contains(" msg/s ") && !text.contains("warm-up  "), "{text}");
     assert!(text.contains("no warm-up"), "{text}");
 }
 
-/// A progress line on a terminal, and none of it left behind.
+/// A terminal gets a progress line, which is erased at the end.
 #[test]
 fn a_terminal_gets_a_progress_line_and_a_pipe_none() {
     let Some(script) = tool("script") else { return };
@@ -229,7 +229,7 @@ fn a_terminal_gets_a_progress_line_and_a_pipe_none() {
         assert_eq!(ended.code(), 0, "{}", ended.stdout_text());
         ended.stdout_text()
     };
-    // What is done of the run, and what is not.
+    // The done part of the run, and the rest.
     const BAR: [char; 2] = ['\u{2588}', '\u{2591}'];
     let both = on_terminal("");
     assert!(both.contains(BAR) && both.contains("round trip"), "{both:?}");
@@ -240,7 +240,7 @@ fn a_terminal_gets_a_progress_line_and_a_pipe_none() {
     assert!(!text.contains('\u{1b}'), "{text:?}");
 }
 
-/// case P4: as `| head -1` does it; a run that nobody hears of any more does not go on.
+/// case P4: the reader closes, as `| head -1` does; a run whose output has no reader ends.
 #[test]
 fn a_reader_that_leaves_is_a_quiet_end() {
     for arguments in [
@@ -257,7 +257,7 @@ fn a_reader_that_leaves_is_a_quiet_end() {
     }
 }
 
-/// case P4: its result is still wanted where it goes to a file.
+/// case P4: the file still needs the result.
 #[test]
 fn a_reader_that_leaves_does_not_end_a_run_into_a_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -275,7 +275,7 @@ fn a_reader_that_leaves_does_not_end_a_run_into_a_file() {
 }
 
 #[test]
-fn a_full_device_as_stdout_is_a_failure_of_one_line() {
+fn a_full_device_as_stdout_is_an_error_of_one_line() {
     for arguments in [&["-n100"][..], &["-J", "-n100"], &["--json-stream", "-n100"]] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let command = bench(&[&["-c2", "--warmup=0", "--timeout=50s"], arguments].concat());
@@ -286,11 +286,11 @@ fn a_full_device_as_stdout_is_a_failure_of_one_line() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_found_out_before_the_run() {
+fn a_file_that_cannot_be_written_is_reported_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["run.json", "run.csv", "run.hgrm", "run.hlog"] {
         let path = folder.path().join("no such folder").join(name).display().to_string();
-        // It would take longer than the test waits.
+        // The run would take longer than the test waits.
         let (ended, document) = bench_json(&["-t10m", "-o", &path]);
         let expected = format!("cannot write {path}: no such file or directory");
         assert_eq!((ended.code(), ended.stderr), (1, format!("resound: {expected}\n")));
@@ -301,7 +301,7 @@ fn a_file_that_cannot_be_written_is_found_out_before_the_run() {
 }
 
 #[test]
-fn a_full_disk_under_the_file_is_a_failure_that_names_it() {
+fn a_full_disk_is_an_error_that_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["run.json", "run.csv", "run.hgrm", "run.hlog"] {
         let path = folder.path().join(name);
@@ -310,19 +310,19 @@ fn a_full_disk_under_the_file_is_a_failure_that_names_it() {
         let ended = run_bench(&["-c2", "-t100ms", "--warmup=0", "-o", &path]);
         let expected = format!("resound: cannot write {path}: no space left on device\n");
         assert_eq!((ended.code(), &ended.stderr), (1, &expected));
-        assert!(ended.stdout_text().contains("round trip"), "the text is shown all the same");
+        assert!(ended.stdout_text().contains("round trip"), "the text is still printed");
     }
 }
 
-/// case B5: an interrupted run is written to its file as well.
+/// case B5: an interrupted run also writes its file.
 #[test]
-fn ctrl_c_leaves_a_whole_file() {
+fn ctrl_c_leaves_a_complete_file() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["run.json", "run.csv", "run.hgrm", "run.hlog"] {
         let path = folder.path().join(name);
         let common = ["-J", "-c2", "-t10m", "--warmup=0", "--interval=10ms", "-o"];
         let run = Process::start(bench(&[&common[..], &[&path.display().to_string()]].concat()));
-        // Intervals of a run with -J are shown on stderr.
+        // With -J, interval lines go to stderr.
         wait_until("some intervals", || run.stderr_text().lines().count() > 10);
         run.signal(Signal::INT);
         let ended = run.wait();

@@ -1,4 +1,4 @@
-//! Which servers `bench` reaches: all that `send` and `ping` reach, and never itself.
+//! `bench` reaches every server that `send` and `ping` reach, and never itself.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use crate::bench::{count, good_json};
 use crate::support::{Daemon, resound, run, unshare_network};
 
 #[test]
-fn an_ipv4_address_inside_an_ipv6_one_is_reached() {
+fn an_ipv4_mapped_ipv6_address_is_reached() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
     for endpoint in &daemon.endpoints {
         let mapped = endpoint.replace("127.0.0.1", "[::ffff:127.0.0.1]");
@@ -19,7 +19,7 @@ fn an_ipv4_address_inside_an_ipv6_one_is_reached() {
     }
 }
 
-/// A host where `localhost` is two addresses, the first of which has no server.
+/// A shell script for a host where `localhost` has two addresses, and no server uses the first.
 const TWO_ADDRESSES: &str = r#"
 set -eu
 ip link set lo up
@@ -36,7 +36,7 @@ done
 "#;
 
 #[test]
-fn a_name_with_several_addresses_means_the_first_that_is_served() {
+fn a_name_with_several_addresses_means_the_first_with_a_server() {
     let Some(unshare) = unshare_network() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(unshare);
@@ -49,8 +49,8 @@ fn a_name_with_several_addresses_means_the_first_that_is_served() {
     assert_eq!(ended.stderr.matches("100 received").count(), 2, "{}", ended.stderr);
 }
 
-/// A host with eleven ephemeral ports and no server: each client asks often enough that the kernel
-/// gives it the target's port several times.
+/// A shell script for a host with eleven ephemeral ports and no server. Each client connects so
+/// often that the kernel gives it the target's port several times.
 const NO_SERVER: &str = r#"
 set -u
 ip link set lo up
@@ -71,18 +71,19 @@ done
 "#;
 
 #[test]
-fn no_client_takes_itself_for_a_server_that_is_not_there() {
+fn no_client_takes_itself_for_an_absent_server() {
     let Some(unshare) = unshare_network() else { return };
     let mut command = Command::new(unshare);
     command.args(["-n", "bash", "-c", NO_SERVER]).arg(resound().get_program());
     let ended = run(command);
-    // For each host: `ping` and `bench` over TCP, the same over UDP, and `bench --mode connect`.
+    // For each host: `ping` and `bench` over TCP, both over UDP, and `bench --mode connect`.
     let of_host = ["0 received", "0", "0 received", "0", "0"];
     let lines: Vec<String> = ended.stdout_text().lines().map(str::to_owned).collect();
     assert_eq!(lines, of_host.repeat(2), "{}", ended.stderr);
 }
 
-/// The server has to reach and to write the files that `bench` is answered at, as those of `send`.
+/// A server of another user must be able to reach and write to the client's socket files, of
+/// `bench` as of `send`.
 #[test]
 fn a_unix_datagram_server_of_another_user_is_reached() {
     const OTHER_USER: u32 = 65_534;
@@ -93,7 +94,7 @@ fn a_unix_datagram_server_of_another_user_is_reached() {
     let folder = tempfile::tempdir().unwrap();
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), open).unwrap();
-    // The other user may not reach the program where it is built.
+    // The other user may lack access to the folder of the build.
     let program = folder.path().join("resound");
     std::fs::copy(resound().get_program(), &program).unwrap();
     let endpoint = format!("unixgram:{}", folder.path().join("echo").display());

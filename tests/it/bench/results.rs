@@ -1,4 +1,4 @@
-//! Result files that others keep: old results, several at once, FIFOs.
+//! Result files that already exist, several files at once, and FIFOs.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -32,7 +32,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_result_goes_to_every_file_that_is_named() {
+fn a_result_goes_to_every_named_file() {
     let folder = tempfile::tempdir().unwrap();
     let paths = [&NAMES[..], &["again.json", "again.hlog"]].concat();
     let paths: Vec<_> = paths.iter().map(|name| text_of(&folder.path().join(name))).collect();
@@ -59,7 +59,7 @@ fn a_result_goes_to_every_file_that_is_named() {
 }
 
 #[test]
-fn a_killed_run_leaves_the_old_result_and_nothing_beside_it() {
+fn a_killed_run_leaves_the_old_result_and_no_other_file() {
     let folder = tempfile::tempdir().unwrap();
     for name in NAMES {
         let path = folder.path().join(name);
@@ -92,7 +92,7 @@ fn a_run_that_measured_nothing_leaves_the_old_result() {
         assert_eq!(fs::read_to_string(&path).unwrap(), OLD, "{arguments:?}");
         fs::remove_file(&path).unwrap();
         assert_ne!(failed(), 0, "{arguments:?}");
-        // There is none to keep: what went wrong is told.
+        // There is no old result to keep, so the document with the error is written.
         let written: Value = serde_json::from_reader(File::open(&path).unwrap()).unwrap();
         check_bench_document(&written);
         assert_eq!(written["status"], "error");
@@ -121,7 +121,7 @@ fn a_fifo_is_opened_once_and_its_reader_gets_the_result() {
         fifo(&path);
         let common = ["-c2", "-n100", "--warmup=0", "-o"];
         let run = Process::start(bench(&[&common[..], &[&text_of(&path)]].concat()));
-        // The end of the file comes when the run has closed it.
+        // The reader sees the end of file when the run closes the FIFO.
         let mut reader = Command::new("cat");
         reader.arg(&path);
         let text = Process::start(reader).wait().stdout_text();
@@ -139,12 +139,12 @@ fn a_fifo_is_opened_once_and_its_reader_gets_the_result() {
 }
 
 #[test]
-fn a_signal_ends_a_wait_for_the_reader_of_a_fifo() {
+fn a_signal_ends_the_wait_for_the_reader_of_a_fifo() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.json");
     fifo(&path);
     let run = Process::start(bench(&["-n100", "-o", &text_of(&path)]));
-    // Where it waits in open(2) of a FIFO; a kernel may keep that to itself, and say 0.
+    // The kernel function in which open(2) of a FIFO waits. A kernel may hide it and report 0.
     let state = format!("/proc/{}/wchan", run.pid().as_raw_nonzero());
     wait_until("the wait", || {
         fs::read_to_string(&state).is_ok_and(|at| at == "0" || at.contains("wait_for_partner"))
@@ -154,7 +154,7 @@ fn a_signal_ends_a_wait_for_the_reader_of_a_fifo() {
 }
 
 #[test]
-fn a_result_that_goes_where_stdout_goes_is_added_to_it() {
+fn a_result_written_to_the_file_of_stdout_is_appended_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let (log, link) = (folder.path().join("log.txt"), folder.path().join("run.csv"));
     fs::write(&log, OLD).unwrap();

@@ -1,4 +1,4 @@
-//! A generator that is kept from running says so, and blames no one else for it.
+//! A generator that could not run reports this, and does not blame the server.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::bench::{at_once, bench, count, document, every_endpoint, good_json};
 use crate::support::{Daemon, Ended, Guarded, Process, resound, run, tool, wait_until};
 
-/// Longer than the timeout, so that a message would be lost if it aged meanwhile.
+/// Longer than the timeout, so that a message would be lost if its timeout ran during the halt.
 const HALT: Duration = Duration::from_millis(2_500);
 const HALTED_RUN: [&str; 4] = ["-t4s", "--warmup=0", "--timeout=2s", "-d16"];
 
-/// Halts the run as a paused machine does, once messages are under way.
+/// Halts the run, as a paused machine does, after the first messages.
 fn halted(daemon: &Daemon, transport: &str, arguments: &[&str]) -> (Ended, Duration) {
     let received = || daemon.counters().get(&format!("{transport}_bytes_in"));
     let before = received();
@@ -31,7 +31,7 @@ fn halted(daemon: &Daemon, transport: &str, arguments: &[&str]) -> (Ended, Durat
 
 /// case B15
 #[test]
-fn after_a_halt_all_echoes_are_read_before_a_message_is_lost_and_the_halt_is_told() {
+fn after_a_halt_all_echoes_are_read_before_a_message_is_lost_and_the_halt_is_reported() {
     at_once(&every_endpoint("halt"), |endpoint| {
         let daemon = Daemon::start(&[endpoint]);
         let transport = endpoint.split(':').next().unwrap();
@@ -43,7 +43,7 @@ fn after_a_halt_all_echoes_are_read_before_a_message_is_lost_and_the_halt_is_tol
                 assert_eq!(count(&document, &format!("/messages/{name}")), 0, "{document:#}");
             }
             assert_ne!(document["generator"]["verdict"], "ok", "{document:#}");
-            // A busy machine stops a process late.
+            // A busy machine may stop the process late.
             let told = Duration::from_nanos(count(&document, "/hiccups/longest_ns"));
             assert!(told > HALT / 2 && told <= longest, "{told:?} of {longest:?}");
             assert!(count(&document, "/hiccups/count") >= 1);
@@ -62,14 +62,14 @@ fn the_text_names_a_halt_with_its_length() {
     assert!(words.contains("the generator could not run for 2."), "{text}");
 }
 
-/// A cgroup with a CPU quota, version 1 or 2, that is removed when it is dropped.
+/// A cgroup, version 1 or 2, with a CPU quota. Dropping it removes the cgroup.
 struct Quota {
     folder: PathBuf,
     tasks: PathBuf,
 }
 
 impl Quota {
-    /// A fifth of a processor; `None` where this process may not make such a cgroup.
+    /// Makes a cgroup with a quota of one fifth of a CPU. Returns `None` if this process may not.
     fn new() -> Option<Quota> {
         let name = format!("resound-test-{}", std::process::id());
         let v1 = PathBuf::from("/sys/fs/cgroup/cpu");
@@ -88,7 +88,7 @@ impl Quota {
         Some(quota)
     }
 
-    /// What the kernel has counted since the cgroup was made.
+    /// Returns the throttled time that the kernel has counted since the cgroup was made.
     fn throttled_ns(&self) -> u64 {
         let stat = fs::read_to_string(self.folder.join("cpu.stat")).unwrap();
         let of = |name: &str, unit_ns: u64| {
@@ -120,7 +120,7 @@ fn a_generator_with_a_cpu_quota_is_starved_in_a_closed_and_in_an_open_loop() {
         command.args(load).arg(&daemon.endpoints[0]);
         let document = document(&run(command));
         assert_ne!(document["generator"]["verdict"], "ok", "{document:#}");
-        // On a busy machine the quota is hardly ever used up.
+        // On a busy machine the generator hardly ever uses up the quota.
         let throttled_ns = count(&document, "/hiccups/throttled_ns");
         assert!(throttled_ns <= quota.throttled_ns(), "{document:#}");
     }
@@ -128,7 +128,7 @@ fn a_generator_with_a_cpu_quota_is_starved_in_a_closed_and_in_an_open_loop() {
 
 /// case B14
 #[test]
-fn a_generator_that_shares_its_processor_with_a_busy_loop_is_not_ok() {
+fn a_generator_that_shares_its_cpu_with_a_busy_loop_is_not_ok() {
     let busy = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass";
     let cpus = rustix::thread::sched_getaffinity(None).unwrap();
     let cpu = (0..1024).find(|cpu| cpus.is_set(*cpu)).unwrap().to_string();
@@ -142,9 +142,9 @@ fn a_generator_that_shares_its_processor_with_a_busy_loop_is_not_ok() {
     }
 }
 
-/// case B14: what cannot be read is unknown, and 0 would be a lie.
+/// case B14: a value that cannot be read is unknown; 0 would be wrong.
 #[test]
-fn without_proc_what_it_would_tell_is_null_and_said() {
+fn without_proc_its_values_are_null_and_the_text_reports_that() {
     let (Some(unshare), Some(_)) = (tool("unshare"), tool("umount")) else { return };
     if !geteuid().is_root() {
         crate::support::skip("only root may make mount namespaces");

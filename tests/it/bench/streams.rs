@@ -1,4 +1,4 @@
-//! Echoes of a stream: in pieces, many at once, and with bytes in them that do not belong there.
+//! Echoes on streams: in pieces, many at once, and with foreign bytes among them.
 
 use serde_json::json;
 
@@ -6,17 +6,17 @@ use crate::bench::{
     Judge, assert_messages, bench_json, count, every_endpoint, good_json, is_stream, run_bench,
 };
 
-/// The endpoints of the stream transports.
+/// Returns the endpoints of the stream transports.
 fn stream_endpoints(tag: &str) -> Vec<String> {
     every_endpoint(tag).into_iter().filter(|endpoint| is_stream(endpoint)).collect()
 }
 
-/// No message is lost, however busy the machine.
+/// With this timeout no message is lost, even on a busy machine.
 const PATIENT: [&str; 2] = ["--warmup=0", "--timeout=50s"];
 
 /// case B7: in a message that takes many reads.
 #[test]
-fn one_wrong_byte_of_a_long_message_is_found_at_its_place() {
+fn one_wrong_byte_of_a_long_message_is_found_with_its_offset() {
     const LENGTH: usize = 100 << 10;
     for endpoint in stream_endpoints("flip") {
         for offset in [0, 65_536, 77_777, LENGTH - 1] {
@@ -35,7 +35,7 @@ fn one_wrong_byte_of_a_long_message_is_found_at_its_place() {
     }
 }
 
-/// case B7: several messages are wrong; the first is shown, each is counted once.
+/// case B7: several messages are wrong; the report shows the first and counts each once.
 #[test]
 fn every_wrong_message_is_counted_once() {
     for endpoint in stream_endpoints("flips") {
@@ -51,7 +51,7 @@ fn every_wrong_message_is_counted_once() {
 
 /// case B9
 #[test]
-fn echoes_in_pieces_of_odd_sizes_are_counted_right() {
+fn echoes_in_pieces_of_odd_sizes_are_counted_correctly() {
     for endpoint in stream_endpoints("pieces") {
         let judge = Judge::start(&endpoint, &["pieces:1:0"]);
         let common = ["-c2", "-d3", "-n500", &judge.endpoint];
@@ -61,9 +61,9 @@ fn echoes_in_pieces_of_odd_sizes_are_counted_right() {
     }
 }
 
-/// case B9: the server answers when it has 64, in one write.
+/// case B9: the server collects 64 messages and answers them in one write.
 #[test]
-fn many_echoes_in_one_read_are_counted_right() {
+fn many_echoes_in_one_read_are_counted_correctly() {
     for endpoint in stream_endpoints("gather") {
         let judge = Judge::start(&endpoint, &["gather:1:0:64"]);
         let common = ["-c1", "-d64", "-n6400", &judge.endpoint];
@@ -73,15 +73,15 @@ fn many_echoes_in_one_read_are_counted_right() {
     }
 }
 
-/// A server of another protocol says something first: every byte behind it is out of its place.
+/// A server of another protocol sends a greeting, so all bytes after it are shifted.
 #[test]
-fn a_greeting_is_no_echo() {
+fn a_greeting_is_not_an_echo() {
     for endpoint in stream_endpoints("greet") {
         let judge = Judge::start(&endpoint, &["greet:1:0:220 mail.example ESMTP"]);
         let common = ["-c1", "-d1", "-n20", &judge.endpoint];
         let (ended, document) = bench_json(&[&PATIENT[..], &common].concat());
         assert_eq!(ended.code(), 3, "{document:#}");
-        // Without a warm-up, what is said before the first message is of the measured time.
+        // Without a warm-up, bytes before the first message belong to the measured time.
         assert!(count(&document, "/messages/corrupted") >= 1, "{document:#}");
         assert_eq!(count(&document, "/warmup_messages/corrupted"), 0, "{document:#}");
         assert_eq!(count(&document, "/messages/received"), 20);
@@ -91,9 +91,9 @@ fn a_greeting_is_no_echo() {
     }
 }
 
-/// case B13: the exit code, the document and the text tell of the same bytes.
+/// case B13: the exit code, the document and the text agree.
 #[test]
-fn a_greeting_is_told_in_the_phase_in_which_it_came() {
+fn a_greeting_is_reported_in_the_phase_in_which_it_came() {
     for endpoint in stream_endpoints("phase") {
         for (warmup, phase) in [("--warmup=0", "messages"), ("--warmup=100ms", "warmup_messages")] {
             let common = ["-c4", "-n200", "--timeout=50s", warmup];
@@ -116,9 +116,9 @@ fn a_greeting_is_told_in_the_phase_in_which_it_came() {
     }
 }
 
-/// case B7: the warm-up is left out of the figures, and not of the verdict.
+/// case B7: the figures exclude the warm-up; the verdict includes it.
 #[test]
-fn a_wrong_byte_in_the_warm_up_ends_with_3() {
+fn a_wrong_byte_in_the_warm_up_exits_with_3() {
     for endpoint in every_endpoint("warm") {
         let judge = Judge::start(&endpoint, &["flip:0:0:40"]);
         let common = ["-c1", "-d1", "-n50", "--warmup=100ms", "--timeout=50s"];
@@ -130,7 +130,7 @@ fn a_wrong_byte_in_the_warm_up_ends_with_3() {
     }
 }
 
-/// A message in flight on each of many connections, each with its own numbers.
+/// Many connections have one message in flight each, with their own numbers.
 #[test]
 fn connections_are_not_mixed_up() {
     for endpoint in stream_endpoints("mixed") {

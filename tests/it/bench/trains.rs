@@ -1,4 +1,4 @@
-//! UDP messages that go in trains: counted from outside, refused by a path, and told in the report.
+//! UDP messages in trains: counted by strace, refused by a path, and shown in the report.
 
 use std::fs;
 use std::process::Command;
@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::bench::{Judge, assert_messages, bench, count, document, good_json, run_bench};
 use crate::support::{Daemon, resound, run, tool, unshare_network};
 
-/// Runs a load of so many messages under strace: calls that sent, as strace and as the report
-/// counted them.
+/// Runs a load of this many messages under strace. Returns the number of sending calls by strace's
+/// count, and the document.
 fn sends(endpoint: &str, messages: u64, flags: &[&str]) -> Option<(u64, Value)> {
     let strace = tool("strace")?;
     let folder = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ fn sends(endpoint: &str, messages: u64, flags: &[&str]) -> Option<(u64, Value)> 
 }
 
 #[test]
-fn at_depth_32_a_call_sends_many_messages_and_without_offload_one() {
+fn at_depth_32_a_call_sends_many_messages_and_with_no_offload_one() {
     const MESSAGES: u64 = 10_000;
     let daemon = Daemon::start(&["udp://127.0.0.1:0"]);
     let endpoint = &daemon.endpoints[0];
@@ -52,9 +52,9 @@ fn at_depth_32_a_call_sends_many_messages_and_without_offload_one() {
     assert_eq!(document["options"]["meant"]["no_offload"], true);
 }
 
-/// A server that answers one by one is asked no other questions than without trains.
+/// A server that answers one by one receives the same messages as without trains.
 #[test]
-fn a_judge_that_knows_of_no_trains_finds_each_message_in_its_own_datagram() {
+fn a_server_without_gro_finds_each_message_in_its_own_datagram() {
     for flags in [&[][..], &["--no-offload"]] {
         let judge = Judge::start("udp://127.0.0.1:0", &["drop:100:50", "flip:0:333:40"]);
         let common = ["-J", "-c1", "-d32", "--warmup=0", "-n1000", "--timeout=2s"];
@@ -66,7 +66,7 @@ fn a_judge_that_knows_of_no_trains_finds_each_message_in_its_own_datagram() {
 }
 
 #[test]
-fn the_text_tells_of_trains_where_they_are_in_use() {
+fn the_text_shows_trains_where_they_are_in_use() {
     let common = ["-c2", "-n500", "--warmup=0", "--timeout=50s", "--transport"];
     for (flags, is_told) in [
         (&["udp", "-d32"][..], true),
@@ -85,9 +85,10 @@ fn the_text_tells_of_trains_where_they_are_in_use() {
     assert!(document["trains"].is_null(), "a stream has none");
 }
 
-/// case U14: longer than the path takes unfragmented. They go singly, in fragments.
+/// case U14: the messages are longer than the path takes unfragmented, so they go singly and in
+/// fragments.
 #[test]
-fn a_path_that_takes_no_trains_gets_single_datagrams() {
+fn a_path_that_refuses_trains_gets_single_datagrams() {
     let Some(unshare) = unshare_network() else { return };
     let script = r#"ip link set lo mtu 1500 up; exec "$0" "$@""#;
     for (length, is_refused) in [("1400", false), ("2000", true)] {

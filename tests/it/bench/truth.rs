@@ -1,4 +1,4 @@
-//! Times: what the server knows of its own delays bounds what may be reported.
+//! Times: the delays that the server knows are bounds for the reported times.
 
 use std::iter;
 
@@ -7,21 +7,22 @@ use serde_json::Value;
 use crate::bench::{Judge, assert_messages, at_once, count, every_endpoint, good_json};
 use crate::support::Daemon;
 
-/// How many messages are measured, one at a time.
+/// The number of measured messages, sent one at a time.
 const MEASURED: usize = 100;
 
-/// What the server knows of the round trips of a lone client with one message in flight, each list
-/// in ascending order.
+/// The server's bounds for the round trips of a single client with one message in flight. Each list
+/// is in ascending order.
 struct Bounds {
-    /// From a message's arrival at the server to its answer's departure: no round trip is shorter.
+    /// The times from a message's arrival at the server to its answer's departure. No round trip is
+    /// shorter.
     least_ns: Vec<u64>,
-    /// From the departure of the answer before to the arrival of the message behind: the client
-    /// had not begun the one and had ended the other, so no round trip is longer.
+    /// The times from the departure of the previous answer to the arrival of the next message. The
+    /// round trips of both messages are outside this time, so no round trip is longer.
     most_ns: Vec<u64>,
 }
 
 impl Bounds {
-    /// Of the last messages, which are the measured ones.
+    /// Computes the bounds from the last messages, which are the measured ones.
     fn of(record: &Value) -> Bounds {
         let list = |name: &str| -> Vec<u64> {
             record[name].as_array().unwrap().iter().map(|time| time.as_u64().unwrap()).collect()
@@ -42,16 +43,16 @@ impl Bounds {
         Bounds { least_ns, most_ns }
     }
 
-    /// The bounds of the value at a percentile: that of the first sample that so many are not
-    /// above.
+    /// Returns the bounds of the value at a percentile, which is that of the first sample not
+    /// exceeded by this share.
     fn at(&self, percent: usize) -> (u64, u64) {
         let rank = (self.least_ns.len() * percent).div_ceil(100).max(1) - 1;
         (self.least_ns[rank], self.most_ns[rank])
     }
 }
 
-/// Each round trip lies between two times that the server took itself, on a busy machine too; on
-/// one that is not they are within 5 % of each other, and so is what is reported.
+/// Asserts that each round trip lies between two times that the server took itself, even on a busy
+/// machine. On an idle machine those are within 5 % of each other, so the reported value is too.
 #[track_caller]
 fn assert_between(endpoint: &str) {
     const ATTEMPTS: usize = 3;
@@ -67,7 +68,7 @@ fn assert_between(endpoint: &str) {
             let (least_ns, most_ns) = bounds.at(percent);
             let reported_ns = count(latency, path);
             println!("{endpoint} {path}: {least_ns} <= {reported_ns} <= {most_ns}");
-            // Within the three digits of the histogram.
+            // The histogram keeps three significant digits.
             let rounding_ns = reported_ns / 1_000 + 1;
             assert!(reported_ns + rounding_ns >= least_ns, "{endpoint} {path}");
             assert!(reported_ns <= most_ns + rounding_ns, "{endpoint} {path}");
@@ -99,8 +100,8 @@ fn times_over_unix_sockets_lie_between_what_the_server_saw_before_and_after() {
     }
 }
 
-/// Two of a thousand are late, so that p99.9 is one of them, with as many beyond it as a percentile
-/// takes.
+/// Two of a thousand answers are late, so that p99.9 is one of them, and as many samples lie beyond
+/// it as a percentile needs.
 #[test]
 fn a_few_late_answers_are_in_the_high_percentiles_and_not_in_the_low_ones() {
     const LATE_NS: u64 = 50_000_000;
@@ -112,16 +113,17 @@ fn a_few_late_answers_are_in_the_high_percentiles_and_not_in_the_low_ones() {
         let latency = &document["latency_ns"];
         assert!(count(latency, "/percentiles/99.9") >= LATE_NS, "{latency}");
         assert!(latency["percentiles"]["99.99"].is_null(), "one sample lies beyond it");
-        // Half of all are not below the median, and eight at a time went through the run.
+        // At least half of all samples are not below the median, and eight messages were in flight
+        // at a time.
         let elapsed_ns = count(&document, "/elapsed_ns");
         let p50_ns = count(latency, "/percentiles/50");
         assert!(p50_ns <= 8 * elapsed_ns / 6_000 * 1_001 / 1_000, "{latency}");
     }
 }
 
-/// In a closed loop the time of all round trips together is no longer than all flows had.
+/// In a closed loop the sum of all round trips is at most the sum of the times of all flows.
 #[test]
-fn all_round_trips_of_a_closed_loop_fit_into_the_time_it_took() {
+fn the_round_trips_of_a_closed_loop_fit_into_its_time() {
     for transport in ["tcp", "udp", "unix", "unixgram"] {
         let document = good_json(&["--transport", transport, "-c3", "-d2", "-n3000", "--warmup=0"]);
         let latency = &document["latency_ns"];
@@ -134,8 +136,8 @@ fn all_round_trips_of_a_closed_loop_fit_into_the_time_it_took() {
     }
 }
 
-/// case B1: what was due during a stall waited for its end; from the real send on, only the few
-/// messages under way did.
+/// case B1: messages that were due during the stall waited for its end. Measured from the actual
+/// send, only the few messages in flight did.
 #[test]
 fn a_stall_of_a_second_shows_in_the_response_time_and_not_in_the_service_time() {
     at_once(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"], |endpoint| {
@@ -152,10 +154,10 @@ fn a_stall_of_a_second_shows_in_the_response_time_and_not_in_the_service_time() 
     });
 }
 
-/// case B1: datagrams do not wait for one another's echoes, so none is held back by the stall.
+/// case B1: datagrams do not wait for each other's echoes, so the stall delays no send.
 #[test]
-fn a_stall_holds_no_datagram_back_and_shows_in_the_response_time() {
-    // All of them fit into the server's receive buffer.
+fn a_stall_delays_no_datagram_and_shows_in_the_response_time() {
+    // The server's receive buffer holds all of them.
     let judge = Judge::start("udp://127.0.0.1:0", &["wait:0:80:0.5"]);
     let common = ["-c5", "-r200", "-n240", "--warmup=0", "--timeout=50s"];
     let document = good_json(&[&common[..], &[&judge.endpoint]].concat());
@@ -165,48 +167,49 @@ fn a_stall_holds_no_datagram_back_and_shows_in_the_response_time() {
     assert!(count(&document, "/service_time_ns/max") >= 499_000_000, "{document:#}");
 }
 
-/// A server that takes 5 ms for each message, and many that wait for it: those whose echo comes
-/// behind the end are counted as messages, and not in the rate.
+/// The server takes 5 ms for each message, and many messages wait for it. Echoes after the planned
+/// end count as messages but not in the rate.
 #[test]
-fn echoes_behind_the_end_of_a_closed_loop_are_in_no_rate() {
+fn echoes_after_the_end_of_a_closed_loop_are_not_in_the_rate() {
     at_once(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"], |endpoint| {
         let judge = Judge::start(endpoint, &["wait:1:0:0.005"]);
         let common = ["-c20", "-d1", "-t300ms", "--warmup=0", "--timeout=50s"];
         let document = good_json(&[&common[..], &[&judge.endpoint]].concat());
         let elapsed_s = count(&document, "/elapsed_ns") as f64 / 1e9;
         let achieved = document["rate"]["achieved"].as_f64().unwrap();
-        // From the first to the last there is one wait fewer than echoes.
+        // There is one wait fewer than echoes between the first echo and the last.
         assert!(achieved * elapsed_s <= 200.0 * elapsed_s + 1.0, "{document:#}");
         let received = count(&document, "/messages/received");
         assert_eq!(received, count(&document, "/messages/sent"));
     });
 }
 
-/// Never faster than it is told: the last of 500 messages is due 499 steps behind the first, and
-/// none is sent before it is due.
+/// The loop is never faster than the requested rate: the last of 500 messages is due 499 steps
+/// after the first, and none is sent before it is due.
 #[test]
-fn an_open_loop_is_not_faster_than_it_was_asked_to_be() {
+fn an_open_loop_is_not_faster_than_the_requested_rate() {
     let judge = Judge::start("tcp://127.0.0.1:0", &[]);
     let common = ["-c4", "-r1k", "-n500", "--warmup=0", "--timeout=50s"];
     let document = good_json(&[&common[..], &[&judge.endpoint]].concat());
     assert!(document["rate"]["achieved"].as_f64().unwrap() <= 1_000.0);
-    // Nothing is sent before it is due, so what was due waited at least as long as what was sent.
+    // No message is sent before it is due, so the time from due is at least the time from the send.
     for path in ["/min", "/percentiles/50", "/percentiles/90", "/max", "/mean"] {
         let [response, service] =
             ["latency_ns", "service_time_ns"].map(|times| count(&document[times], path));
         assert!(response + response / 500 + 2 >= service, "{path}: {document:#}");
     }
-    // By the server's own clock: the first came no later behind its due time than any round trip.
+    // By the server's clock: the first message came no later after its due time than any round
+    // trip.
     let record = judge.record();
     let came = |index: usize| record["came_ns"][index].as_u64().unwrap();
     let span_ns = came(499) - came(0) + count(&document, "/latency_ns/max") / 999 * 1_000;
     assert!(span_ns >= 499_000_000, "{span_ns}");
 }
 
-/// A server that takes 5 ms for each message answers 200 a second at most. What was due and could
-/// not be sent in time is sent behind the planned end, which counts as measured then.
+/// A server that takes 5 ms for each message answers at most 200 per second. Messages that could
+/// not be sent in time are sent after the planned end, and that time then counts as measured.
 #[test]
-fn a_rate_that_the_server_cannot_take_is_not_reported_as_achieved() {
+fn a_rate_beyond_the_server_is_not_reported_as_achieved() {
     at_once(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"], |endpoint| {
         let judge = Judge::start(endpoint, &["wait:1:0:0.005"]);
         let common = ["-c1", "-d1", "-r5k", "-t300ms", "--warmup=0", "--timeout=500ms"];
@@ -214,16 +217,16 @@ fn a_rate_that_the_server_cannot_take_is_not_reported_as_achieved() {
         assert_eq!(document["rate"]["asked"], 5_000.0);
         let received = count(&document, "/messages/received") as f64;
         let achieved = document["rate"]["achieved"].as_f64().unwrap();
-        // From the first message to the last there is one wait fewer than messages.
+        // There is one wait fewer than messages between the first message and the last.
         assert!(achieved <= 200.0 * received / (received - 1.0), "{document:#}");
         assert!(count(&document, "/generator/held_back") > 0, "{document:#}");
         assert!(count(&document, "/latency_ns/max") > count(&document, "/service_time_ns/max"));
     });
 }
 
-/// The last message has its share of the time, as every other has.
+/// The last message gets its share of the time, as every other does.
 #[test]
-fn a_counted_open_loop_is_never_faster_than_it_was_asked_to_be() {
+fn a_counted_open_loop_is_never_faster_than_the_requested_rate() {
     let every = every_endpoint("counted");
     at_once(&every, |endpoint| {
         let daemon = Daemon::start(&[endpoint]);

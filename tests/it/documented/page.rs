@@ -1,17 +1,17 @@
-//! A page of Markdown, as far as the tests look at it.
+//! A simple parser for the parts of a Markdown page that the tests check.
 
 use std::collections::BTreeSet;
 
-/// What tests need of a page.
+/// The parts of a page that the tests check.
 pub struct Page {
     pub blocks: Vec<Block>,
-    /// Lines that look like commands and stand in no session, with their numbers.
+    /// Lines outside of sessions that look like commands, with their numbers.
     pub stray_commands: Vec<String>,
-    /// Targets of links within the project.
+    /// The targets of links within the project.
     pub links: Vec<String>,
-    /// What a link can name behind `#`.
+    /// The names of headings that a link can have after `#`.
     pub anchors: BTreeSet<String>,
-    /// Code within text and tables.
+    /// The code within text and tables.
     pub inline_code: Vec<String>,
 }
 
@@ -128,7 +128,7 @@ fn is_command(line: &str) -> bool {
         .any(|start| line.starts_with(start))
 }
 
-/// As GitHub makes it of a heading.
+/// Returns the anchor that GitHub derives from a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")

@@ -1,4 +1,4 @@
-//! Runs the commands of one block, and compares what they print with what the page shows.
+//! Runs the commands of one block, and compares their output with the page.
 
 use std::process::Command as System;
 use std::time::Instant;
@@ -9,21 +9,21 @@ use super::page::{Block, Command};
 use super::shape::{label, shape};
 use crate::support::{Process, WAIT_MAX, abstract_name};
 
-/// The messages of a run whose output the page does not show.
+/// The flags that end a run which would not end by itself and whose output the page does not show.
 const UNSHOWN_MESSAGES: &str = "-n 1000 --warmup 0s";
 
 /// A block that runs.
 struct Session {
     folder: tempfile::TempDir,
-    /// In front of every abstract name.
+    /// A prefix for every abstract name.
     name_prefix: String,
-    /// Endpoints and addresses of the page, and what they are here.
+    /// Endpoints and addresses of the page, with their replacements in this session.
     places: Vec<(String, String)>,
-    /// By number; none where one has ended.
+    /// Jobs by number; `None` for one that has ended.
     jobs: Vec<Option<Job>>,
 }
 
-/// A command that runs, with how far its output has been compared.
+/// A running command, and how much of its output has been compared.
 struct Job {
     process: Process,
     stdout_at: usize,
@@ -31,7 +31,7 @@ struct Job {
     is_report: bool,
 }
 
-/// Runs a block; an error tells the line and what differs.
+/// Runs a block. An error names the line and the difference.
 pub fn run(block: &Block) -> Result<(), String> {
     let mut session = Session {
         folder: tempfile::tempdir().unwrap(),
@@ -79,7 +79,7 @@ impl Session {
         self.await_end(job, after)
     }
 
-    /// `kill %1`, `kill -USR1 %1`: a signal to a job of the block.
+    /// Sends a signal to a job of the block: `kill %1`, `kill -USR1 %1`.
     fn kill(&mut self, words: &str, output: &[String]) -> Result<(), String> {
         let (signal, number) = match words.split_once(' ') {
             Some(("-USR1", number)) => (Signal::USR1, number),
@@ -97,7 +97,7 @@ impl Session {
         self.await_end(job, output)
     }
 
-    /// Waits for lines of a job that goes on, and learns its addresses from them.
+    /// Waits for lines of a job that continues, and takes its addresses from them.
     fn await_output(
         &mut self,
         job: &mut Job,
@@ -106,7 +106,7 @@ impl Session {
     ) -> Result<(), String> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
-            // Asked first: what it printed before its end is seen below.
+            // Checked first, so that the output below includes all that it printed before its end.
             let has_ended = !job.process.is_running();
             let (stdout, stderr) = (job.process.stdout_text(), job.process.stderr_text());
             let is_known = self.learn(learned, &stdout, &stderr);
@@ -120,14 +120,14 @@ impl Session {
                 }
                 Err(error) if has_ended || Instant::now() > deadline => return Err(error),
                 _ if has_ended || Instant::now() > deadline => {
-                    return Err(format!("it did not tell {learned:?}: {stdout}{stderr}"));
+                    return Err(format!("it did not print {learned:?}: {stdout}{stderr}"));
                 }
                 _ => std::thread::sleep(std::time::Duration::from_millis(5)),
             }
         }
     }
 
-    /// Waits for the end of a command and compares the rest of its output. One without an output
+    /// Waits for the end of a command and compares the rest of its output. A command without output
     /// on the page must succeed.
     fn await_end(&self, mut job: Job, output: &[String]) -> Result<(), String> {
         let deadline = Instant::now() + WAIT_MAX;
@@ -147,13 +147,14 @@ impl Session {
         let (stdout, stderr) = (self.lines(&stdout), self.lines(&stderr));
         let at = compare(output, &stdout, &stderr, (stdout_at, stderr_at), is_report)?;
         match stdout.get(at.0) {
-            Some(line) if !is_report => Err(format!("it printed as well: {line}")),
+            Some(line) if !is_report => Err(format!("it also printed: {line}")),
             _ => Ok(()),
         }
     }
 
-    /// The command with the places of this session. New places are bound to port 0; `learned` are
-    /// those that the command is to tell, in the order of its endpoints.
+    /// Replaces the addresses of the page in a command with those of this session. New addresses
+    /// are bound to port 0. `learned` are the addresses that the command prints, in the order of
+    /// its endpoints.
     fn localised(&mut self, text: &str, is_unshown: bool) -> (String, Vec<String>) {
         let mut learned = Vec::new();
         let mut text = text.to_owned();
@@ -193,7 +194,7 @@ impl Session {
         format!("{}/", self.folder.path().display())
     }
 
-    /// Takes the addresses that a server told. False while one is missing.
+    /// Takes the addresses that a server printed. Returns false while one is missing.
     fn learn(&mut self, learned: &[String], stdout: &str, stderr: &str) -> bool {
         let (metrics, endpoints): (Vec<_>, Vec<_>) =
             learned.iter().partition(|place| place.starts_with("http://"));
@@ -221,18 +222,18 @@ impl Session {
         }
     }
 
-    /// The lines of an output, with the places of the page.
+    /// Returns the lines of an output, with the addresses of the page.
     fn lines(&self, text: &str) -> Vec<String> {
         let text = text.replace(&self.tmp(), "/tmp/").replace(&self.name_prefix, "@");
         text.lines().map(str::to_owned).collect()
     }
 
-    /// A shell in the folder of this session that finds this build of the program.
+    /// Returns a shell in the folder of this session that finds this build of the program.
     fn shell(&self, text: &str) -> System {
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_resound"));
         let path = std::env::var("PATH").unwrap_or_default();
         let mut shell = System::new("bash");
-        // A lone command takes the place of the shell, and so gets its signals.
+        // A single command replaces the shell, and so receives its signals.
         let is_lone = text.starts_with("resound ") && !text.contains([';', '|', '<', '>']);
         let exec = if is_lone { "exec " } else { "set -o pipefail; " };
         shell.arg("-c").arg(format!("{exec}{text}")).current_dir(self.folder.path());
@@ -252,8 +253,8 @@ impl Job {
     }
 }
 
-/// Looks for each line of the page, in order: as the next line of stdout, or as a later one of
-/// stderr, where machines differ in what there is to log. Returns how far it has come.
+/// Looks for each line of the page, in order: as the next line of stdout, or as a later line of
+/// stderr, because the log differs among machines. Returns the position after the last match.
 fn compare(
     output: &[String],
     stdout: &[String],

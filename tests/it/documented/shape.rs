@@ -1,13 +1,13 @@
-//! The shape of an output: what stays the same from run to run.
+//! The shape of an output: the part that is the same in every run.
 
-/// Units of what is measured; which one is used depends on the value.
+/// Units of measured values. The unit depends on the value.
 const UNITS: &[&str] =
     &["ns", "us", "ms", "s", "k", "M", "B", "KiB", "MiB", "kB", "KB", "MB", "GB"];
 
-/// Columns of the first column of a report of `bench`.
+/// The width of the first column of a report of `bench`.
 const LABEL_COLUMNS: usize = 14;
 
-/// A line with `#` for each number, `U` for its unit and one space for several.
+/// Returns a line with `#` for each number, `U` for its unit, and one space for several.
 pub fn shape(line: &str) -> String {
     let mut shape = String::new();
     let mut rest = line;
@@ -20,7 +20,7 @@ pub fn shape(line: &str) -> String {
                 shape.push('U');
             }
         } else if let Some(after) = rest.strip_prefix("null") {
-            // In JSON: a percentile that has too few samples.
+            // In JSON, null is a percentile with too few samples.
             rest = after;
             shape.push('#');
         } else if first == ' ' {
@@ -34,7 +34,7 @@ pub fn shape(line: &str) -> String {
     shape
 }
 
-/// Behind the digits, and the points and commas between digits.
+/// Returns the text after the digits, and after the points and commas between digits.
 fn after_number(text: &str) -> &str {
     let bytes = text.as_bytes();
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -51,9 +51,9 @@ fn after_unit(text: &str) -> Option<&str> {
     UNITS.contains(&&text[..end]).then(|| &text[end..])
 }
 
-/// Of a line of a report of `bench`, its label: values and line breaks depend on the machine, and
-/// some labels are in capitals or not by their value. `None` for a line that continues another.
-/// An assertion and an interval are compared whole.
+/// Returns the label of a line of a report of `bench`. Values and line breaks depend on the
+/// machine, and the value decides whether some labels are in capitals. Returns `None` for a
+/// continued line. An assertion and an interval are compared whole.
 pub fn label(line: &str) -> Option<String> {
     if line.starts_with(&" ".repeat(LABEL_COLUMNS)) {
         None

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use crate::interop::{ask, python_prints};
 use crate::support::{Daemon, Ended, resound, run};
 
-/// `127.0.0.2` is there wherever all of 127.0.0.0/8 is, which is not so on every system.
+/// `127.0.0.2` exists where all of 127.0.0.0/8 is local, which some systems lack.
 fn has_second_loopback() -> bool {
     let found = UdpSocket::bind("127.0.0.2:0").is_ok();
     if !found {
@@ -22,7 +22,7 @@ fn has_ipv6() -> bool {
     found
 }
 
-/// cases U1, U2: and X5 as far as UDP has it, where the client is told of one byte too many.
+/// cases U1, U2: and X5 for UDP: the client's send of one byte too many fails.
 #[test]
 fn datagrams_of_every_size_come_back_whole() {
     let mut families = vec![("udp://127.0.0.1:0", 65_507)];
@@ -45,7 +45,7 @@ fn datagrams_of_every_size_come_back_whole() {
     }
 }
 
-/// case U10: a connected socket takes no answer from another address than the one it asked.
+/// case U10: a connected socket receives only from the address to which it sent.
 #[test]
 fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
     let clients = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
 }
 
 #[test]
-fn a_udp_endpoint_that_others_can_reach_is_warned_of_and_no_other_is() {
+fn only_a_udp_endpoint_that_other_hosts_can_reach_causes_a_warning() {
     let warns = |endpoint: &str| Daemon::start(&[endpoint]).stop().stderr.contains("reflects");
     assert!(warns("udp://0.0.0.0:0"));
     assert!(!warns("udp://127.0.0.1:0"));
@@ -99,7 +99,7 @@ fn the_two_wildcards_share_a_port_without_either_taking_the_others_clients() {
     }
     let clients = tempfile::tempdir().unwrap();
     for scheme in ["tcp", "udp"] {
-        // The second port is not ours to pick: somebody may have it in that family.
+        // The second port is not free to choose: another process may have it in that family.
         let started = (0..50).find_map(|_| {
             let four = Daemon::start(&["--reply", "four", &format!("{scheme}://0.0.0.0:0")]);
             let (_, port) = four.endpoints[0].rsplit_once(':').unwrap();
@@ -120,7 +120,7 @@ fn the_two_wildcards_share_a_port_without_either_taking_the_others_clients() {
     }
 }
 
-/// case U18: in one process.
+/// case U18: both in one process.
 #[test]
 fn the_two_wildcards_share_a_port_in_one_process() {
     if !has_ipv6() {
@@ -128,7 +128,8 @@ fn the_two_wildcards_share_a_port_in_one_process() {
     }
     let clients = tempfile::tempdir().unwrap();
     let started = (0..50).find_map(|_| {
-        // Free in both families a moment ago; without SO_REUSEADDR none is left in TIME_WAIT.
+        // The port was free in both families a moment ago. Without SO_REUSEADDR, none is left in
+        // TIME_WAIT.
         let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
         let every = ["tcp://0.0.0.0", "tcp://[::]", "udp://0.0.0.0", "udp://[::]"];
         let mut command = resound();
@@ -155,7 +156,7 @@ fn assert_port_in_use(ended: &Ended, endpoint: &str) {
 
 /// case U17
 #[test]
-fn a_second_server_on_a_port_is_refused_and_the_first_goes_on() {
+fn a_second_server_on_a_port_is_refused_and_the_first_continues() {
     let clients = tempfile::tempdir().unwrap();
     for scheme in ["tcp", "udp"] {
         let first = Daemon::start(&[format!("{scheme}://127.0.0.1:0")]);
@@ -174,10 +175,10 @@ fn a_second_server_on_a_port_is_refused_and_the_first_goes_on() {
     }
 }
 
-/// case U17: a socket that offers its port to others is not joined: half of its datagrams would
-/// come to us without a word to anybody.
+/// case U17: the server does not share a port that its owner offers to others. Otherwise it would
+/// silently take half of the owner's datagrams.
 #[test]
-fn a_port_that_its_owner_would_share_is_refused_as_well() {
+fn a_port_that_its_owner_would_share_is_refused() {
     use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
     let kinds = [("tcp", SocketType::STREAM), ("udp", SocketType::DGRAM)];

@@ -1,4 +1,4 @@
-//! The clients and servers that every introduction to sockets begins with.
+//! The clients and servers of introductions to socket programming.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::interop::{ask, every_endpoint, own_name, python_prints};
 use crate::support::{Daemon, Process, python, wait_until};
 
 #[test]
-fn clients_hear_their_own_words_on_every_transport() {
+fn clients_get_their_own_message_on_every_transport() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for endpoint in &daemon.endpoints {
@@ -21,7 +21,7 @@ fn clients_hear_their_own_words_on_every_transport() {
 }
 
 #[test]
-fn clients_hear_the_reply_that_was_set_on_every_transport() {
+fn clients_get_the_configured_reply_on_every_transport() {
     for reply in ["Hello from server!", "Are you talking to me?"] {
         let folder = tempfile::tempdir().unwrap();
         let mut arguments = vec!["--reply".to_owned(), reply.to_owned()];
@@ -29,7 +29,7 @@ fn clients_hear_the_reply_that_was_set_on_every_transport() {
         let daemon = Daemon::start(&arguments);
         for endpoint in &daemon.endpoints {
             let clients = tempfile::tempdir().unwrap();
-            // More than once: the reply is to each client, not to the first.
+            // The test asks twice, because every client gets the reply, not only the first.
             for message in ["hello", "hello again"] {
                 assert_eq!(ask(endpoint, message, clients.path()), reply, "{endpoint}");
             }
@@ -37,7 +37,7 @@ fn clients_hear_the_reply_that_was_set_on_every_transport() {
     }
 }
 
-/// The line that `--print` prints, once it is there, without the time, which is checked here.
+/// Waits for the line that `--print` prints, checks its time, and returns the rest.
 #[track_caller]
 fn printed(daemon: &Daemon, transport: &str, peer: &str) -> String {
     let mut text = None;
@@ -59,9 +59,9 @@ fn printed(daemon: &Daemon, transport: &str, peer: &str) -> String {
     text.expect("it was waited for")
 }
 
-/// case X1: senders without a name are heard, too.
+/// case X1: includes senders without a name.
 #[test]
-fn what_senders_say_is_printed_and_answered_with_nothing() {
+fn with_print_and_discard_messages_are_printed_and_not_answered() {
     let messages: [(&str, &[u8], &str); 5] = [
         ("plain", b"Are you talking to me?", "Are you talking to me?"),
         ("a line end", b"line\n", r"line\n"),
@@ -84,7 +84,7 @@ fn what_senders_say_is_printed_and_answered_with_nothing() {
             let text = printed(&daemon, transport, peer.trim_end());
             assert_eq!(text, expected, "{what} to {endpoint}");
         }
-        // The last one from a sender without a name.
+        // The last message is from a sender without a name.
         python_prints("sender.py", &[daemon.endpoints[5].as_str(), &hex]);
         assert_eq!(printed(&daemon, "unixgram", "unnamed"), expected, "{what}");
 
@@ -118,9 +118,9 @@ fn a_one_off_server_ends_well_after_one_client_on_every_transport() {
     }
 }
 
-/// case S3: the end that a client sends is not the end of its answer.
+/// case S3: the client's FIN does not end its answer.
 #[test]
-fn all_comes_back_to_a_client_that_has_shut_its_sending_side() {
+fn a_client_that_has_sent_fin_gets_all_of_its_echo() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for index in [0, 2, 4] {
@@ -135,7 +135,7 @@ fn all_comes_back_to_a_client_that_has_shut_its_sending_side() {
     assert_eq!(counters.get("reset"), 0);
 }
 
-/// case S12: what is checked is that every byte comes back alone, not how fast.
+/// case S12: checks that every byte comes back separately, not how fast.
 #[test]
 fn two_hundred_single_bytes_come_back_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn two_hundred_single_bytes_come_back_one_by_one() {
     assert_eq!(daemon.counters().get("tcp_messages_in"), 200);
 }
 
-/// case S13: the loop goes back to sleep with the out-of-band byte unread.
+/// case S13: the loop sleeps again with the out-of-band byte unread.
 #[test]
 fn an_out_of_band_byte_neither_stops_the_stream_nor_keeps_the_loop_awake() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
@@ -155,9 +155,9 @@ fn an_out_of_band_byte_neither_stops_the_stream_nor_keeps_the_loop_awake() {
     command.arg(&daemon.endpoints[0]);
     let mut client = Process::start_with_stdin(command, Stdio::piped());
     client.wait_for_line("marked");
-    // A loop that spins polls without sleeping, and is never seen asleep (S).
+    // A spinning loop polls without sleeping, so it is never seen in state S.
     wait_for_state(&daemon, 'S');
-    // All that is sent now makes one event, and one read stops short at the mark.
+    // All these bytes cause one event, and one read stops short at the mark.
     daemon.process.signal(Signal::STOP);
     wait_for_state(&daemon, 'T');
     client.stdin_mut().write_all(b"\n").unwrap();
@@ -168,7 +168,7 @@ fn an_out_of_band_byte_neither_stops_the_stream_nor_keeps_the_loop_awake() {
     assert_eq!(ended.stdout_text(), "marked\nqueued\ndone\n");
 }
 
-/// The letter that Linux has for what a process does, proc_pid_stat(5).
+/// Waits for a state of the process, as a letter of proc_pid_stat(5).
 #[track_caller]
 fn wait_for_state(daemon: &Daemon, state: char) {
     let stat = format!("/proc/{}/stat", daemon.process.pid().as_raw_nonzero());

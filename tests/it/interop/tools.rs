@@ -1,4 +1,4 @@
-//! socat and OpenBSD nc as clients, on every transport they know.
+//! socat and OpenBSD nc as clients, on every transport that they support.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::interop::converse;
 use crate::support::{Daemon, Process, abstract_name, run, tool, wait_until};
 
-/// nc, where it is OpenBSD's: others have the same name and other flags.
+/// Returns the path of nc if it is OpenBSD's. Other programs of this name have other flags.
 fn openbsd_nc() -> Option<PathBuf> {
     let path = tool("nc")?;
     let mut help = Command::new(&path);
@@ -26,7 +26,7 @@ fn command(tool: &PathBuf, arguments: &[&str]) -> Command {
     command
 }
 
-/// A megabyte in and out, the sending side shut after it.
+/// Sends and receives a megabyte; the client shuts down its sending direction after it.
 #[track_caller]
 fn stream_through(command: Command) {
     let sent: Vec<u8> = (0..1_u32 << 18).flat_map(u32::to_be_bytes).collect();
@@ -53,12 +53,12 @@ fn socat_gets_back_what_it_sent_over_streams() {
         format!("UNIX-CONNECT:{}", path.display()),
         format!("ABSTRACT-CONNECT:{}", &name[1..]),
     ] {
-        // -t: how long the other direction may last after the first has ended.
+        // -t: how long the second direction may last after the first has ended.
         stream_through(command(&socat, &["-t", "60", "-", &address]));
     }
 }
 
-/// case X2: an abstract sender among others.
+/// case X2: with an abstract sender among others.
 #[test]
 fn socat_gets_back_what_it_sent_as_datagrams() {
     let Some(socat) = tool("socat") else { return };
@@ -104,7 +104,7 @@ fn openbsd_nc_gets_back_what_it_sent_as_datagrams() {
     let daemon =
         Daemon::start(&["udp://127.0.0.1:0".to_owned(), format!("unixgram:{}", path.display())]);
     let port = daemon.addr(0).port().to_string();
-    // -w: it gives up after that long without a byte, which is not to happen here.
+    // -w: nc gives up after this time without a byte, which must not happen in this test.
     converse(command(&nc, &["-u", "-w60", "127.0.0.1", &port]), b"one way\n", b"one way\n");
     let (path, own_path) = (path.display().to_string(), own_path.display().to_string());
     converse(command(&nc, &["-uU", "-w60", "-s", &own_path, &path]), b"other\n", b"other\n");
@@ -118,7 +118,8 @@ fn openbsd_nc_ends_by_itself_when_no_more_datagrams_come() {
     let nc = command(&nc, &["-u", "-w1", "127.0.0.1", &port]);
     let ended = Process::start_with_input(nc, b"hello\n").wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    // Its second may have been over before the echo came; that the echo left is certain.
+    // Its one-second limit may expire before the echo arrives; the test checks that the echo was
+    // sent.
     assert!(matches!(ended.stdout_text().as_str(), "hello\n" | ""));
     wait_until("the echo to leave", || daemon.counters().get("udp_messages_out") == 1);
 }

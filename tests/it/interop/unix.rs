@@ -1,4 +1,4 @@
-//! Unix sockets: senders with and without a name, and the files that sockets leave.
+//! Unix sockets: senders with and without a name, and socket files.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::interop::{ask, python_prints};
 use crate::support::{Daemon, Ended, Process, WAIT_MAX, abstract_name, resound, run, wait_until};
 
-/// Both kinds of Unix socket, by scheme.
+/// The schemes of both kinds of Unix sockets.
 const SCHEMES: [&str; 2] = ["unix", "unixgram"];
 
 fn serve(endpoint: &str) -> Command {
@@ -21,7 +21,7 @@ fn serve(endpoint: &str) -> Command {
     command
 }
 
-/// Leaves a socket file whose socket is gone.
+/// Creates a socket file whose socket is closed.
 fn make_stale(scheme: &str, path: &Path) {
     match scheme {
         "unix" => drop(UnixListener::bind(path).unwrap()),
@@ -66,15 +66,15 @@ fn a_sender_without_a_name_is_counted_and_gets_no_answer() {
 
 /// case X2
 #[test]
-fn senders_with_an_abstract_name_are_answered_chosen_or_not() {
+fn senders_with_a_chosen_or_an_automatic_abstract_name_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&[
         format!("unixgram:{}/datagram", folder.path().display()),
         format!("unixgram:{}", abstract_name("named")),
     ]);
     for endpoint in &daemon.endpoints {
-        // The empty name lets Linux pick one. (An argument cannot hold the zero byte of a chosen
-        // one: the textbook's client is given that by a wrapper.)
+        // The empty name lets Linux choose one. An argument cannot contain the zero byte of a
+        // chosen abstract name, so a wrapper passes it to the textbook client.
         assert_eq!(python_prints("client.py", &[endpoint.as_str(), "picked", ""]), "picked");
         let name = abstract_name("chosen");
         let client = UnixDatagram::bind_addr(&abstract_addr(&name)).unwrap();
@@ -103,8 +103,8 @@ fn connect(client: &UnixDatagram, endpoint: &str) {
     }
 }
 
-/// cases U1, X5: an empty datagram is one too; one that no socket takes is the client's error,
-/// and the server never hears of it.
+/// cases U1, X5: an empty datagram counts as a datagram. A send that is too long fails in the
+/// client, and the server receives nothing.
 #[test]
 fn unix_datagrams_come_back_whole_and_one_too_big_is_the_senders_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ fn unix_datagrams_come_back_whole_and_one_too_big_is_the_senders_error() {
     assert_eq!(daemon.counters().get("truncated"), 0);
 }
 
-/// case X5: the client that comes with the server says it in words.
+/// case X5: the error of `send` names the cause.
 #[test]
 fn send_says_that_a_message_is_too_long_for_one_datagram() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,7 +165,7 @@ fn a_stale_socket_file_is_taken_over_whatever_its_kind() {
     }
 }
 
-/// case X6: killed, a server leaves its file; the next one takes it.
+/// case X6: a killed server leaves its file; the next server takes it over.
 #[test]
 fn the_file_of_a_killed_server_is_taken_over() {
     let clients = tempfile::tempdir().unwrap();
@@ -184,7 +184,7 @@ fn the_file_of_a_killed_server_is_taken_over() {
 
 /// case X6
 #[test]
-fn a_path_that_a_living_process_has_is_refused_by_name_and_left_to_it() {
+fn a_path_in_use_is_refused_and_left_to_its_owner() {
     let clients = tempfile::tempdir().unwrap();
     for owner_scheme in SCHEMES {
         let folder = tempfile::tempdir().unwrap();
@@ -198,13 +198,13 @@ fn a_path_that_a_living_process_has_is_refused_by_name_and_left_to_it() {
         assert_eq!(ask(&owner.endpoints[0], "mine", clients.path()), "mine");
         let counters = owner.counters();
         let messages = counters.get(&format!("{owner_scheme}_messages_in"));
-        assert_eq!(messages, 1, "the question whether it lives is no message");
+        assert_eq!(messages, 1, "the liveness check is not a message");
     }
 }
 
 /// case X6
 #[test]
-fn an_abstract_name_that_a_living_process_has_is_refused_by_name() {
+fn an_abstract_name_in_use_is_refused() {
     for scheme in SCHEMES {
         let endpoint = format!("{scheme}:{}", abstract_name("taken"));
         let _owner = Daemon::start(&[&endpoint]);
@@ -214,7 +214,7 @@ fn an_abstract_name_that_a_living_process_has_is_refused_by_name() {
 
 /// case X6
 #[test]
-fn what_is_not_a_socket_is_refused_and_never_deleted() {
+fn a_file_that_is_not_a_socket_is_refused_and_never_deleted() {
     for scheme in SCHEMES {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
@@ -234,7 +234,7 @@ fn what_is_not_a_socket_is_refused_and_never_deleted() {
 
 /// case X7
 #[test]
-fn of_two_servers_started_at_once_on_a_stale_path_exactly_one_wins() {
+fn exactly_one_of_two_servers_started_at_once_on_a_stale_path_wins() {
     let clients = tempfile::tempdir().unwrap();
     for round in 0..20 {
         let scheme = SCHEMES[round % 2];
@@ -261,7 +261,7 @@ fn of_two_servers_started_at_once_on_a_stale_path_exactly_one_wins() {
 
 /// case X8
 #[test]
-fn a_server_whose_path_was_replaced_leaves_its_successors_file_alone() {
+fn a_server_whose_path_was_replaced_leaves_the_new_file_alone() {
     let clients = tempfile::tempdir().unwrap();
     for scheme in SCHEMES {
         let folder = tempfile::tempdir().unwrap();
@@ -278,9 +278,9 @@ fn a_server_whose_path_was_replaced_leaves_its_successors_file_alone() {
     }
 }
 
-/// case X8: whatever has taken its place.
+/// case X8: for every kind of file in its place.
 #[test]
-fn a_file_put_in_the_place_of_a_socket_outlives_the_server() {
+fn a_file_that_replaced_the_socket_file_outlives_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo");
     let daemon = Daemon::start(&[format!("unix:{}", path.display())]);
@@ -290,7 +290,7 @@ fn a_file_put_in_the_place_of_a_socket_outlives_the_server() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
 
-/// case X9: 107 bytes are served, 108 are an error that tells the length.
+/// case X9: a path of 107 bytes is served; 108 bytes are an error that names the length.
 #[test]
 fn the_longest_path_is_served_and_a_longer_one_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -315,7 +315,7 @@ fn the_longest_path_is_served_and_a_longer_one_is_a_clear_error() {
 
 /// case X9
 #[test]
-fn a_clients_own_path_is_removed_by_signal_too() {
+fn a_signal_removes_the_clients_socket_file() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silent");
@@ -335,7 +335,11 @@ fn a_clients_own_path_is_removed_by_signal_too() {
         });
         client.signal(signal);
         let ended = client.wait();
-        assert_eq!(ended.status.signal(), Some(signal.as_raw()), "it ends as signals end programs");
+        assert_eq!(
+            ended.status.signal(),
+            Some(signal.as_raw()),
+            "the signal ends the program as usual"
+        );
         let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
@@ -343,7 +347,7 @@ fn a_clients_own_path_is_removed_by_signal_too() {
 
 /// case X9
 #[test]
-fn a_clients_own_path_is_removed_at_its_end_however_it_ends() {
+fn the_clients_socket_file_is_removed_however_the_client_ends() {
     let folder = tempfile::tempdir().unwrap();
     let silent_path = folder.path().join("silent");
     let _silent = UnixDatagram::bind(&silent_path).unwrap();
@@ -363,7 +367,8 @@ fn a_clients_own_path_is_removed_at_its_end_however_it_ends() {
     }
 }
 
-/// case X9: the client's own path lies in the temporary folder, which is named when it will not do.
+/// case X9: the client's socket file is in the temporary folder, which the error names if it is
+/// unsuitable.
 #[test]
 fn a_temporary_folder_that_holds_no_socket_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();

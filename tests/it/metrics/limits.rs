@@ -1,4 +1,4 @@
-//! Peers of the metrics that do not behave: none of them holds up another, nor the echo.
+//! Misbehaving clients of the metrics: none delays another client or the echo.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use super::{Observed, ask, connect, get, response_to};
 use crate::accept::{cpu_time, serve_with_limit};
 use crate::support::{WAIT_MAX, echo, wait_until};
 
-/// As `docs/operate.md` says.
+/// The bound in `docs/operate.md`.
 const CONNECTIONS_MAX: usize = 16;
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,7 +29,7 @@ fn assert_refused(observed: &Observed, request: &str, status: u16) {
 }
 
 #[test]
-fn what_is_no_request_for_a_page_is_answered_by_its_status() {
+fn wrong_requests_are_answered_with_their_status() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     for garbage in ["\0\n", "hello\r\n\r\n", "GET /metrics\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}"] {
         assert_refused(&observed, garbage, 400);
@@ -37,7 +37,7 @@ fn what_is_no_request_for_a_page_is_answered_by_its_status() {
     for path in ["/", "/metricss", "/metrics/", "/../metrics", "*"] {
         assert_refused(&observed, &format!("GET {path} HTTP/1.1\r\n\r\n"), 404);
     }
-    // With a body, which nobody reads before the answer is sent.
+    // The request has a body, which the server does not read before it answers.
     let body = "x".repeat(2_000);
     let head = "POST /metrics HTTP/1.1\r\nContent-Length: 2000\r\n\r\n";
     assert_refused(&observed, &format!("{head}{body}"), 405);
@@ -52,7 +52,7 @@ fn what_is_no_request_for_a_page_is_answered_by_its_status() {
 }
 
 #[test]
-fn old_clients_and_those_that_want_the_head_alone_are_served() {
+fn http_1_0_and_head_requests_are_served() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     assert!(ask(observed.addr, "GET /metrics HTTP/1.0\r\n\r\n").body.contains("resound_"));
     assert_eq!(get(observed.addr, "/healthz?verbose").body, "ok\n");
@@ -61,17 +61,17 @@ fn old_clients_and_those_that_want_the_head_alone_are_served() {
     assert_eq!((head.head, head.body.as_str()), (whole.head, ""));
     let head = ask(observed.addr, "HEAD / HTTP/1.1\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (404, ""));
-    // One request a connection, be there more behind it.
+    // The server answers one request per connection and ignores bytes after it.
     let twice = "GET /healthz HTTP/1.1\r\n\r\n".repeat(2);
     assert_eq!(ask(observed.addr, &twice).body, "ok\n");
-    // A client that has shut down its sending side has asked nevertheless.
+    // The server also answers a client that has shut down its sending direction.
     let mut client = connect(observed.addr);
     client.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(response_to(client).body, "ok\n");
 }
 
-/// Whether the server has ended this connection.
+/// Returns true if the server has ended this connection.
 fn has_ended(mut client: &TcpStream) -> bool {
     client.set_nonblocking(true).unwrap();
     let mut buf = [0; 65_536];
@@ -85,13 +85,13 @@ fn has_ended(mut client: &TcpStream) -> bool {
 }
 
 #[test]
-fn whoever_is_slow_or_silent_is_closed_at_the_deadline_and_others_are_served_meanwhile() {
+fn slow_and_silent_clients_are_closed_at_the_deadline_and_others_are_served_meanwhile() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     let before = observed.descriptors();
     let begun_at = Instant::now();
     let silent = connect(observed.addr);
     let mut slow = connect(observed.addr);
-    // Never reads its answer, and never leaves.
+    // This client never reads its answer and never closes.
     let mut deaf = connect(observed.addr);
     deaf.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
     let mut request = b"GET /metrics HTTP/1.1\r\nA: ".iter().chain(std::iter::repeat(&b'x'));
@@ -99,20 +99,20 @@ fn whoever_is_slow_or_silent_is_closed_at_the_deadline_and_others_are_served_mea
     wait_until("the end of the slow one", || {
         observed.assert_healthy();
         served += 1;
-        // Some hundred bytes in all, short of the bound of a head.
+        // A few hundred bytes in all, less than the bound of a request head.
         thread::sleep(Duration::from_millis(20));
         slow.write_all(&[*request.next().unwrap()]).is_err() || has_ended(&slow)
     });
     assert!(begun_at.elapsed() >= EXCHANGE_TIMEOUT, "{:?}", begun_at.elapsed());
     assert!(served > 1);
     wait_until("the end of the silent one", || has_ended(&silent));
-    // Still open here, and gone there.
+    // The connection is still open at the client and closed at the server.
     wait_until("the end of the deaf one", || observed.descriptors() <= before);
     observed.assert_healthy();
 }
 
 #[test]
-fn a_thousand_connections_at_once_take_no_more_places_than_there_are() {
+fn a_thousand_connections_at_once_take_no_more_places_than_exist() {
     const CONNECTIONS: usize = 1_000;
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     let mut client = connect(observed.daemon.addr(0));
@@ -123,16 +123,16 @@ fn a_thousand_connections_at_once_take_no_more_places_than_there_are() {
         open.push(connect(observed.addr));
         open.retain(|client| !has_ended(client));
         let descriptors = observed.descriptors();
-        // One waits for a place.
+        // One connection waits for a place.
         assert!(descriptors <= before + CONNECTIONS_MAX + 1, "{before}, then {descriptors}");
     }
     echo(&mut client);
-    // The others have yielded, one after the other.
-    wait_until("no more than there are places", || {
+    // The other connections yielded one after the other.
+    wait_until("no more than the number of places", || {
         open.retain(|client| !has_ended(client));
         open.len() <= CONNECTIONS_MAX
     });
-    // With the others still there: their deadline frees their places.
+    // The other connections stay open; their deadline frees their places.
     wait_until("a place", || {
         let mut client = connect(observed.addr);
         let mut answer = String::new();
@@ -144,14 +144,14 @@ fn a_thousand_connections_at_once_take_no_more_places_than_there_are() {
 
 /// case P7
 #[test]
-fn the_oldest_silent_connection_yields_its_place_and_is_told_so() {
+fn the_oldest_silent_connection_yields_its_place_and_gets_a_response() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     let before = observed.descriptors();
     let oldest = connect(observed.addr);
     wait_until("the first place to be taken", || observed.descriptors() == before + 1);
     let others: Vec<_> = (1..CONNECTIONS_MAX).map(|_| connect(observed.addr)).collect();
     wait_until("all places to be taken", || observed.descriptors() == before + CONNECTIONS_MAX);
-    assert!(!has_ended(&oldest), "full places alone end no connection");
+    assert!(!has_ended(&oldest), "a connection yields only to a new one");
     observed.assert_healthy();
     oldest.set_nonblocking(false).unwrap();
     let response = response_to(oldest);
@@ -159,9 +159,9 @@ fn the_oldest_silent_connection_yields_its_place_and_is_told_so() {
     assert!(others.iter().all(|other| !has_ended(other)), "one place was enough");
 }
 
-/// case P7: more silent clients than places, each of which comes back as soon as it is closed.
+/// case P7: more silent clients than places. Each reconnects as soon as it is closed.
 #[test]
-fn beside_silent_clients_that_always_come_back_every_probe_is_answered() {
+fn every_probe_is_answered_while_silent_clients_keep_reconnecting() {
     const SILENT: usize = 3 * CONNECTIONS_MAX;
     const PROBES: usize = 50;
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
@@ -187,13 +187,14 @@ fn beside_silent_clients_that_always_come_back_every_probe_is_answered() {
         };
         let healthy = (0..PROBES).filter(|_| is_healthy()).count();
         is_over.store(true, Ordering::Relaxed);
-        // On a machine so busy that a request comes long after its connection, that one yields too.
+        // On a very busy machine a request may come long after its connection, which then yields
+        // too.
         assert!(healthy > PROBES / 2, "{healthy} of {PROBES}");
     });
     observed.assert_healthy();
 }
 
-/// case P7: a client that goes on sending once it has its answer.
+/// case P7: a client that continues to send after its answer.
 #[test]
 fn a_client_that_never_stops_sending_is_cut_off_after_a_bounded_number_of_bytes() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
@@ -204,9 +205,9 @@ fn a_client_that_never_stops_sending_is_cut_off_after_a_bounded_number_of_bytes(
     let mut sent_bytes = 0;
     while let Ok(count) = client.write(&[b'x'; 1 << 16]) {
         sent_bytes += count;
-        assert!(sent_bytes < 1 << 30, "it reads without end");
+        assert!(sent_bytes < 1 << 30, "the server reads without limit");
     }
-    // What it has read, and what both socket buffers have taken.
+    // The bytes that the server read, and the bytes in both socket buffers.
     assert!(sent_bytes < 32 << 20, "{sent_bytes} bytes in {:?}", begun_at.elapsed());
     observed.assert_healthy();
 }
@@ -218,7 +219,8 @@ fn resets_at_any_point_of_an_exchange_leave_nothing_behind() {
     let request = b"GET /metrics HTTP/1.1\r\n\r\n";
     for round in 0..200 {
         let mut client = connect(observed.addr);
-        // A part of it, all of it, or nothing; and now and then some of the answer is read.
+        // The client sends a part of the request, all of it, or nothing, and sometimes reads a part
+        // of the answer.
         let _ = client.write_all(&request[..round % (request.len() + 1)]);
         if round % 3 == 0 && round % (request.len() + 1) == request.len() {
             let _ = client.read(&mut [0; 100]);
@@ -231,14 +233,14 @@ fn resets_at_any_point_of_an_exchange_leave_nothing_behind() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
-/// case A3, of the metrics: no descriptor is left, for a while.
+/// case A3, for the metrics: no descriptor is left for some time.
 #[test]
 fn without_descriptors_accepting_pauses_and_comes_back_by_itself() {
     let observed = Observed::start(&["tcp://127.0.0.1:0"]);
     let pid = Some(observed.daemon.process.pid());
     let mut echoed = connect(observed.daemon.addr(0));
     echo(&mut echoed);
-    // A new descriptor would have the lowest number that is free.
+    // A new descriptor gets the lowest free number.
     let folder = format!("/proc/{}/fd", observed.daemon.process.pid().as_raw_nonzero());
     let free = (0..).find(|number| !Path::new(&format!("{folder}/{number}")).exists());
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -252,15 +254,16 @@ fn without_descriptors_accepting_pauses_and_comes_back_by_itself() {
     let (begun_at, cpu_before) = (Instant::now(), cpu_time(process.pid()));
     wait_until("the next one, a second later", || warnings() > 1);
     let (elapsed, cpu) = (begun_at.elapsed(), cpu_time(process.pid()) - cpu_before);
-    assert!(cpu <= elapsed / 2, "{cpu:?} of CPU time in {elapsed:?}: it spins");
-    assert!(!has_ended(&client), "it waits");
+    assert!(cpu <= elapsed / 2, "{cpu:?} of CPU time in {elapsed:?}: the thread spins");
+    assert!(!has_ended(&client), "the client waits");
     prlimit(pid, Resource::Nofile, old).unwrap();
     client.set_nonblocking(false).unwrap();
     assert_eq!(response_to(client).body, "ok\n", "with no connection behind it");
     echo(&mut echoed);
 }
 
-/// case P5: of 100 descriptors the echo takes what its limit says, and leaves the metrics theirs.
+/// case P5: of 100 descriptors the echo takes only up to its limit, which reserves those of the
+/// metrics.
 #[test]
 fn with_all_connections_of_the_echo_open_there_are_descriptors_for_all_of_the_metrics() {
     let arguments = ["--metrics", "127.0.0.1:0", "tcp://127.0.0.1:0"];
@@ -280,14 +283,14 @@ fn with_all_connections_of_the_echo_open_there_are_descriptors_for_all_of_the_me
     let metrics = observed.metrics();
     assert_eq!(metrics.get("resound_connections_open"), most);
     let open = metrics.get("process_open_fds");
-    // For the pipes of bulk, the spare one, and what libraries open for a moment.
+    // For the pipes of bulk, the spare descriptor, and those that libraries open for a moment.
     assert!(open + 16.0 < 100.0, "{open} with {most} connections");
     let log = observed.daemon.process.stderr_text();
     assert!(!log.contains("cannot accept"), "{log}");
 }
 
 #[test]
-fn scraped_again_and_again_under_load_the_echo_goes_on() {
+fn the_echo_continues_under_load_while_it_is_scraped() {
     let observed = Observed::start(&["tcp://127.0.0.1:0", "--threads", "2"]);
     let addr = observed.daemon.addr(0);
     let scrapes = thread::scope(|scope| {

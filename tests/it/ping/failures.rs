@@ -1,12 +1,12 @@
-//! What no later probe could do better, and wrong command lines: one line, and with `-J` the
-//! document as well.
+//! Errors that later probes would meet as well, and wrong command lines. `ping` prints one line,
+//! and with `-J` also the document.
 
 use crate::ping::{PATIENT, assert_messages, document, every_endpoint, is_stream, ping};
 use crate::support::{Daemon, UnservedPorts, run};
 
-/// case U8: for `ping`, which says so and goes on.
+/// case U8: for `ping`, which reports it and continues.
 #[test]
-fn a_port_that_nobody_has_refuses_each_probe() {
+fn an_unserved_port_refuses_each_probe() {
     let unserved = UnservedPorts::new();
     let UnservedPorts { tcp, udp, .. } = &unserved;
     for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
@@ -48,9 +48,10 @@ fn a_unix_socket_that_is_stale_or_missing_is_named_with_each_probe() {
     }
 }
 
-/// Exit 1 at once, one line that ends so, and no probe. With `-J` the document says the same.
+/// Asserts an immediate exit with code 1, no probe, and one line that ends with the reason. With
+/// `-J` the document contains the same.
 #[track_caller]
-fn assert_hopeless(arguments: &[&str], endpoint: &str, reason: &str) {
+fn assert_ends_at_once(arguments: &[&str], endpoint: &str, reason: &str) {
     let ended = run(ping(&[arguments, &[endpoint]].concat()));
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     assert!(!ended.stdout_text().contains("seq="), "{}", ended.stdout_text());
@@ -70,7 +71,7 @@ fn assert_hopeless(arguments: &[&str], endpoint: &str, reason: &str) {
 #[test]
 fn a_host_that_does_not_exist_ends_it_at_once() {
     for endpoint in ["tcp://no-such-host.invalid:1", "udp://no-such-host.invalid:1"] {
-        assert_hopeless(&[PATIENT], endpoint, &format!("{endpoint}: no such host"));
+        assert_ends_at_once(&[PATIENT], endpoint, &format!("{endpoint}: no such host"));
     }
 }
 
@@ -80,13 +81,13 @@ fn a_socket_of_the_other_kind_ends_it_at_once() {
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for endpoint in daemon.endpoints.iter().filter(|endpoint| endpoint.starts_with("unix")) {
         let (scheme, name) = endpoint.split_once(':').unwrap();
-        // An abstract name is of one kind of socket; of the other nobody has it.
+        // An abstract name belongs to one kind of socket; the same name of the other kind is free.
         if name.starts_with('@') {
             continue;
         }
         let other = if scheme == "unix" { "unixgram" } else { "unix" };
         let reason = "(the socket there is of the other kind, stream or datagram)";
-        assert_hopeless(&[PATIENT], &format!("{other}:{name}"), reason);
+        assert_ends_at_once(&[PATIENT], &format!("{other}:{name}"), reason);
     }
 }
 
@@ -97,12 +98,12 @@ fn a_probe_longer_than_a_datagram_ends_it_at_once() {
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for endpoint in daemon.endpoints.iter().filter(|endpoint| !is_stream(endpoint)) {
         let reason = "message too long (1048576 bytes are too long for one datagram)";
-        assert_hopeless(&["-l", "1MiB", PATIENT], endpoint, reason);
+        assert_ends_at_once(&["-l", "1MiB", PATIENT], endpoint, reason);
     }
 }
 
 #[test]
-fn a_folder_where_no_file_can_be_answered_at_ends_it_at_once() {
+fn a_temporary_folder_that_holds_no_socket_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("unixgram:{}/datagram", folder.path().display());
     let _daemon = Daemon::start(&[&endpoint]);
@@ -110,12 +111,12 @@ fn a_folder_where_no_file_can_be_answered_at_ends_it_at_once() {
     command.env("TMPDIR", folder.path().join("missing"));
     let ended = run(command);
     assert_eq!((ended.code(), ended.stderr.lines().count()), (1, 1));
-    assert!(ended.stderr.contains("TMPDIR may name another folder"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("set TMPDIR to another folder"), "{}", ended.stderr);
 }
 
 /// case B12: for `ping`
 #[test]
-fn a_wrong_command_line_is_one_line_and_with_json_a_document_too() {
+fn a_wrong_command_line_is_one_line_and_with_json_also_a_document() {
     let endpoint = "tcp://127.0.0.1:1";
     let huge = "9".repeat(30);
     for (arguments, parts) in [

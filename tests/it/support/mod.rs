@@ -1,6 +1,6 @@
-//! Starting the program and its peers, with every wait bounded.
+//! Starts the program and its peers. Every wait is bounded.
 
-// Each test file uses a part of it.
+// Each test file uses a part of this module.
 #![allow(dead_code)]
 
 pub mod schema;
@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 pub use self::skips::skip;
 pub(crate) use self::wait::{WAIT_MAX, wait_until};
 
-/// One message on a stream, and its echo.
+/// Sends one message on a stream and reads its echo.
 #[track_caller]
 pub fn echo(client: &mut (impl Read + Write)) {
     client.write_all(b"ping").unwrap();
@@ -33,8 +33,8 @@ pub fn echo(client: &mut (impl Read + Write)) {
     assert_eq!(&answer, b"ping");
 }
 
-/// unshare(1), to make a network namespace with, and its interfaces by ip(8); `None`, and a word of
-/// it, where that takes tools or rights that are not there.
+/// Returns the path of unshare(1), which makes network namespaces. Returns `None` and records a
+/// skip if unshare, ip(8) or root rights are missing.
 pub fn unshare_network() -> Option<PathBuf> {
     let unshare = tool("unshare")?;
     tool("ip")?;
@@ -45,28 +45,31 @@ pub fn unshare_network() -> Option<PathBuf> {
     Some(unshare)
 }
 
-/// The built program.
+/// Returns a command that runs the built program.
 pub fn resound() -> Command {
     Command::new(env!("CARGO_BIN_EXE_resound"))
 }
 
-/// Flags that every server of these tests is to have: the same tests, served in another way.
+/// Returns flags for every server of these tests, so that the same tests can run with another
+/// configuration.
 pub fn serve_flags() -> Vec<String> {
     let flags = std::env::var("RESOUND_TEST_SERVE_FLAGS").unwrap_or_default();
     flags.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Python running one of the scripts in `tests/python`.
+/// Returns a command that runs a script in `tests/python`.
 pub fn python(script: &str) -> Command {
     let mut command = Command::new("python3");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    // Unbuffered: what it prints is waited for. The scripts leave no compiled copy beside them.
+    // -u: unbuffered, because tests wait for its output. -B: Python writes no compiled copy beside
+    // the script.
     command.args(["-u", "-B"]).arg(path);
     command
 }
 
-/// The path of a tool that not every machine has. Where `RESOUND_REQUIRE_TOOLS` is set, as in the
-/// project's checks, one that is missing is a failure; elsewhere it is said and the test skipped.
+/// Returns the path of a tool that some machines lack. If it is missing, the test fails where
+/// `RESOUND_REQUIRE_TOOLS` is set, as in the project's checks. Otherwise this records a skip and
+/// returns `None`.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let found =
@@ -78,15 +81,15 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// An abstract Unix name that no other test has, with its `@`.
+/// Returns an abstract Unix name, with its `@`, that no other test uses.
 pub fn abstract_name(tag: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("@resound-test-{}-{tag}-{count}", std::process::id())
 }
 
-/// Two ports that no other test gets, because sockets are bound to them, and that serve no client:
-/// the TCP socket does not listen, and the UDP socket is connected to another peer.
+/// Two ports that serve no client. No other test gets them, because sockets are bound to them: the
+/// TCP socket does not listen, and the UDP socket is connected to another peer.
 pub struct UnservedPorts {
     pub tcp: SocketAddr,
     pub udp: SocketAddr,
@@ -106,7 +109,7 @@ impl UnservedPorts {
     }
 }
 
-/// A running process with its output gathered in the background; killed when dropped.
+/// A running process. Threads collect its output. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -124,7 +127,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The exit code; -1 when a signal ended it.
+    /// Returns the exit code, or -1 if a signal ended the process.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
     }
@@ -135,13 +138,13 @@ impl Ended {
 }
 
 impl Process {
-    /// Starts a command with stdin from a pipe that is written `input` and closed.
+    /// Starts a command. Writes `input` to its stdin, a pipe, then closes it.
     pub fn start_with_input(command: Command, input: &[u8]) -> Process {
         let mut process = Process::start_with_stdin(command, Stdio::piped());
         let mut stdin = process.child.stdin.take().expect("stdin is a pipe");
         let input = input.to_vec();
-        // On a thread, since the process may not read it before it is read itself. A process that
-        // ends early closes the pipe, which is its right.
+        // This takes a thread, because the process may write output before it reads all its input.
+        // A process that ends early closes the pipe, which is allowed.
         process.readers.push(thread::spawn(move || {
             let _ = stdin.write_all(&input);
         }));
@@ -153,13 +156,13 @@ impl Process {
         Process::start_with_stdin(command, Stdio::null())
     }
 
-    /// Starts a command with the stdin given; stdout and stderr are gathered.
+    /// Starts a command with this stdin, and collects stdout and stderr.
     pub fn start_with_stdin(command: Command, stdin: Stdio) -> Process {
         Process::start_with(command, stdin, Stdio::piped())
     }
 
-    /// Starts a command with the stdin and stdout given; stderr is gathered, and so is stdout when
-    /// it is [`Stdio::piped`].
+    /// Starts a command with this stdin and stdout. Collects stderr, and also stdout if it is
+    /// [`Stdio::piped`].
     pub fn start_with(mut command: Command, stdin: Stdio, stdout: Stdio) -> Process {
         command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -173,17 +176,17 @@ impl Process {
         Process { child, stdout, stderr, readers }
     }
 
-    /// What it has printed to stdout so far, as it came.
+    /// Returns the bytes that it has printed to stdout so far.
     pub fn stdout_bytes(&self) -> Vec<u8> {
         self.stdout.lock().unwrap().clone()
     }
 
-    /// What it has printed to stdout so far.
+    /// Returns the text that it has printed to stdout so far.
     pub fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout.lock().unwrap()).into_owned()
     }
 
-    /// What it has printed to stderr so far.
+    /// Returns the text that it has printed to stderr so far.
     pub fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
@@ -192,7 +195,7 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// Whether it still runs.
+    /// Returns true while the process runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the child can be waited for").is_none()
     }
@@ -202,7 +205,7 @@ impl Process {
         self.child.stdin.take().expect("stdin is a pipe that was not taken")
     }
 
-    /// Its stdin, to write to while it runs; open until it ends.
+    /// Returns its stdin, which stays open until the process ends.
     pub fn stdin_mut(&mut self) -> &mut std::process::ChildStdin {
         self.child.stdin.as_mut().expect("stdin is a pipe that was not taken")
     }
@@ -217,7 +220,7 @@ impl Process {
         let mut found = None;
         wait_until(&format!("a line {prefix:?}"), || {
             let stdout = self.stdout_text();
-            // The last piece may be a line that is still being written.
+            // The last line may be incomplete.
             let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
             found = whole.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
             if found.is_none() && !self.is_running() {
@@ -225,10 +228,10 @@ impl Process {
             }
             found.is_some()
         });
-        found.expect("it was waited for")
+        found.expect("wait_until returns after a match")
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until the process ends by itself.
     #[track_caller]
     pub fn wait(mut self) -> Ended {
         wait_until("the end of a process", || !self.is_running());
@@ -248,7 +251,7 @@ impl Drop for Process {
     }
 }
 
-/// A child whose output the test sees to itself; killed when dropped.
+/// A child process whose output the test handles. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Guarded(pub Child);
 
@@ -257,7 +260,7 @@ impl Guarded {
         Guarded(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until the process ends by itself.
     #[track_caller]
     pub fn wait(mut self) -> ExitStatus {
         wait_until("the end of a process", || self.0.try_wait().unwrap().is_some());
@@ -291,7 +294,7 @@ pub fn run(command: Command) -> Ended {
 #[derive(Debug)]
 pub struct Daemon {
     pub process: Process,
-    /// The endpoints of its `listening` lines, in order.
+    /// The endpoints in its `listening` lines, in order.
     pub endpoints: Vec<String>,
 }
 
@@ -305,14 +308,15 @@ impl Daemon {
         Daemon::start_command(command)
     }
 
-    /// As [`Daemon::start`], for a command prepared by the caller.
+    /// Like [`Daemon::start`], for a command that the caller has prepared.
     #[track_caller]
     pub fn start_command(command: Command) -> Daemon {
         Daemon::try_start(command)
             .unwrap_or_else(|ended| panic!("serve ended: {}", ended.stderr.trim_end()))
     }
 
-    /// As [`Daemon::start_command`], but one that ends before it listens is handed back.
+    /// Like [`Daemon::start_command`], but returns a daemon that ends before it listens as an
+    /// error.
     #[track_caller]
     pub fn try_start(mut command: Command) -> Result<Daemon, Ended> {
         command.args(serve_flags());
@@ -324,7 +328,7 @@ impl Daemon {
         let mut process = Process::start(command);
         let mut endpoints = Vec::new();
         wait_until("the listening lines", || {
-            // Asked first: what it printed before its end is seen below.
+            // Checked first, so that the output below includes all that it printed before its end.
             let has_ended = !process.is_running();
             let stdout = process.stdout_text();
             let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -339,21 +343,22 @@ impl Daemon {
         }
     }
 
-    /// The address of the endpoint with this index (TCP or UDP, with an IP for a host).
+    /// Returns the address of the endpoint with this index, which must be TCP or UDP with an IP
+    /// address as host.
     #[track_caller]
     pub fn addr(&self, index: usize) -> SocketAddr {
         let (_, addr) = self.endpoints[index].split_once("://").expect("an IP endpoint");
         addr.parse().expect("an address")
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits until the process ends.
     #[track_caller]
     pub fn stop(self) -> Ended {
         self.process.signal(Signal::TERM);
         self.process.wait()
     }
 
-    /// Asks for the counters by SIGUSR1 and waits for the line.
+    /// Requests the counters by SIGUSR1 and waits for the line.
     #[track_caller]
     pub fn counters(&self) -> Counters {
         let lines = || self.process.stderr_text().matches("stats ").count();
@@ -366,12 +371,12 @@ impl Daemon {
     }
 }
 
-/// The words of a line of counters.
+/// The names and values of a line of counters.
 #[derive(Debug)]
 pub struct Counters(Vec<(String, String)>);
 
 impl Counters {
-    /// The last such line of a log.
+    /// Parses the last line of counters in a log.
     #[track_caller]
     pub fn last_of(log: &str) -> Counters {
         let line = log.lines().rev().find_map(|line| line.strip_prefix("stats "));
@@ -380,7 +385,7 @@ impl Counters {
         Counters(words.map(|word| pair(word).expect("name=value")).collect())
     }
 
-    /// The count of this name; what did not happen is not named.
+    /// Returns the count of this name. The line omits counts that are zero.
     pub fn get(&self, name: &str) -> u64 {
         let found = self.0.iter().find(|(other, _)| other == name);
         found.map_or(0, |(_, value)| value.parse().expect("a whole number"))

@@ -1,5 +1,5 @@
-//! Holds what the program prints as JSON against `src/report/schema.json`, by the few words of
-//! JSON Schema that it uses, and against what a schema cannot say.
+//! Checks the JSON that the program prints against `src/report/schema.json`, using the few keywords
+//! of JSON Schema in that file, and against rules that a schema cannot express.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 ///
 /// # Panics
 ///
-/// When anything is wrong with it, with all that is.
+/// Panics with the list of all violations, if there are any.
 #[track_caller]
 pub fn check_bench_document(document: &Value) {
     let found = bench_violations(document);
@@ -25,7 +25,7 @@ pub fn check_bench_document(document: &Value) {
 ///
 /// # Panics
 ///
-/// When anything is wrong with it, with all that is.
+/// Panics with the list of all violations, if there are any.
 #[track_caller]
 pub fn check_definition(name: &str, value: &Value) {
     let mut found = Vec::new();
@@ -33,7 +33,7 @@ pub fn check_definition(name: &str, value: &Value) {
     assert!(found.is_empty(), "{}\n{value:#}", found.join("\n"));
 }
 
-/// All that is wrong with a document.
+/// Returns all violations of a document.
 pub fn bench_violations(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check("document", &SCHEMA, document, &mut found);
@@ -50,7 +50,7 @@ pub fn bench_violations(document: &Value) -> Vec<String> {
         found.push("status is error, but error is null".to_owned());
     }
     if error.is_some_and(|error| error.contains('\n')) {
-        found.push("error is of several lines".to_owned());
+        found.push("error has several lines".to_owned());
     }
     for summary in [
         &document["latency_ns"],
@@ -58,13 +58,14 @@ pub fn bench_violations(document: &Value) -> Vec<String> {
         &document["generator"]["schedule_lag_ns"],
     ] {
         if summary["min"].as_u64() > summary["max"].as_u64() {
-            found.push(format!("the least is above the greatest: {summary}"));
+            found.push(format!("min is greater than max: {summary}"));
         }
     }
     found
 }
 
-/// Keys of a document that the schema does not name. They are allowed, and not documented.
+/// Returns the keys of a document that the schema does not name. Such keys are allowed but not
+/// documented.
 pub fn undocumented_keys(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
     gather_undocumented("document", &SCHEMA, document, &mut found);
@@ -78,7 +79,7 @@ fn resolved(schema: &Value) -> &Value {
     }
 }
 
-/// Adds what is wrong with `value` to `found`.
+/// Adds the violations of `value` to `found`.
 fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
     for (word, rule) in schema.as_object().unwrap() {
         match word.as_str() {
@@ -102,7 +103,10 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
                 }
             }
             "additionalProperties" => {
-                assert!(schema.get("properties").is_none(), "{path}: not both");
+                assert!(
+                    schema.get("properties").is_none(),
+                    "{path}: properties and additionalProperties at the same place"
+                );
                 for (key, value) in value.as_object().into_iter().flatten() {
                     check(&format!("{path}.{key}"), rule, value, found);
                 }
@@ -113,12 +117,13 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
                 }
             }
             "anyOf" => check_any(path, listed(rule), value, found),
-            other => panic!("{path}: the schema uses {other}, which is not known here"),
+            other => panic!("{path}: the schema uses {other}, which this check does not know"),
         }
     }
 }
 
-/// A rule that looks at the value alone. A limit holds for what is no number.
+/// Checks a rule that concerns only the value itself. A limit holds for every value that is not a
+/// number.
 fn holds(word: &str, rule: &Value, value: &Value) -> bool {
     let is_type = |name: &Value| has_type(name.as_str().unwrap(), value);
     match word {
@@ -134,7 +139,7 @@ fn listed(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Says what is wrong by the last of them: the others are null.
+/// Reports the violations of the last alternative, because the others are null.
 fn check_any(path: &str, schemas: &[Value], value: &Value, found: &mut Vec<String>) {
     let mut last = Vec::new();
     let holds = schemas.iter().any(|schema| {
@@ -156,7 +161,7 @@ fn has_type(name: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "array" => value.is_array(),
         "object" => value.is_object(),
-        other => panic!("{other} is no type of JSON Schema"),
+        other => panic!("{other} is not a type of JSON Schema"),
     }
 }
 

@@ -1,12 +1,13 @@
-//! The echo services that others make of socat and ncat, one after the other.
+//! Echo services made with socat and ncat, started one after the other.
 
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 
 use super::{Process, tool, wait_until};
 
-/// Shows `check` the endpoint of one of socat's on each transport, where socat is installed. Each
-/// datagram may start a cat(1), which sees no boundaries: several at once may come back as one.
+/// Calls `check` with the endpoint of a socat echo service on each transport, if socat is
+/// installed. Each datagram may start a cat(1), which ignores message boundaries: several datagrams
+/// at once may come back as one.
 #[track_caller]
 pub fn each_of_socat(mut check: impl FnMut(&str)) {
     let Some(socat) = tool("socat") else { return };
@@ -19,7 +20,7 @@ pub fn each_of_socat(mut check: impl FnMut(&str)) {
         ("unixgram", format!("UNIX-RECVFROM:{},fork", path("datagram"))),
     ] {
         let mut command = Command::new(&socat);
-        // Twice: it says where it listens.
+        // With -d twice, socat prints where it listens.
         command.args(["-d", "-d", &listen, "EXEC:cat"]);
         let server = Process::start(command);
         let mut endpoint = match scheme {
@@ -42,8 +43,9 @@ pub fn each_of_socat(mut check: impl FnMut(&str)) {
     }
 }
 
-/// Shows `check` the endpoint of one of ncat's on each of its transports, where ncat is installed.
-/// It does not say which port it was given: on a `host` that no other test uses one stays free.
+/// Calls `check` with the endpoint of an ncat echo service on each of its transports, if ncat is
+/// installed. ncat does not print the port that the kernel chose, so this chooses one: on a `host`
+/// that no other test uses, it stays free.
 #[track_caller]
 pub fn each_of_ncat(host: &str, mut check: impl FnMut(&str)) {
     let Some(ncat) = tool("ncat") else { return };

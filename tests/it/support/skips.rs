@@ -1,8 +1,8 @@
-//! Tests that cannot run here: noted, so that the end of `cargo test` can sum them up.
+//! Records tests that cannot run on this machine, so that the end of `cargo test` can list them.
 //!
-//! libtest keeps to itself what a passing test prints. The test target `skipped`, which cargo runs
-//! behind the others, prints what was noted under the process id that they all have for a parent:
-//! cargo's.
+//! libtest captures the output of a passing test. cargo runs the test target `skipped` after the
+//! others. It prints the records of its parent process, cargo, which is the parent of all test
+//! processes.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;
@@ -11,21 +11,21 @@ use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Where the tests of one `cargo test` note what they skip.
+/// Returns the file in which the tests of one `cargo test` record what they skip.
 pub fn notes() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skipped-{}", parent_id()))
 }
 
-/// Says that the running test skips something, and why.
+/// Records that the running test skips something, and why.
 ///
 /// # Panics
 ///
-/// When that cannot be noted: a test that did not run must not pass without a word.
+/// Panics if the record cannot be written, because a test that did not run must not pass silently.
 pub fn skip(reason: impl Display) {
     println!("skipped: {reason}");
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("{test}\t{reason}\n").replace('\n', " ").trim_end().to_owned() + "\n";
-    // One write for each line, since other tests write to the same file.
+    // Each line is one write, because other tests write to the same file.
     let mut file = OpenOptions::new().create(true).append(true).open(notes()).unwrap();
     file.write_all(line.as_bytes()).unwrap();
 }
