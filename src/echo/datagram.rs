@@ -250,16 +250,13 @@ impl PacketMover {
     ) {
         while !batch.queued().is_empty() {
             let limit = match &mut self.held {
-                Held::Socket(_) => {
-                    let is_allowed = |train: &&Train| self.trains.allows(train);
-                    match batch.queued().iter().take_while(is_allowed).count() {
-                        0 => {
-                            self.send_apart(None, batch, socket, readiness, work);
-                            continue;
-                        }
-                        allowed => allowed,
+                Held::Socket(_) => match self.allowed(batch.queued()) {
+                    0 => {
+                        self.send_apart(None, batch, socket, readiness, work);
+                        continue;
                     }
-                }
+                    allowed => allowed,
+                },
                 Held::Peers(held) => held.run_of_free_peers(batch, socket, work.now),
             };
             if limit == 0 {
@@ -311,6 +308,11 @@ impl PacketMover {
                 self.retry_by(at);
             }
         }
+    }
+
+    /// How many trains from the front of the line may leave as they are.
+    fn allowed(&self, line: &[Train]) -> usize {
+        line.iter().take_while(|train| self.trains.allows(train)).count()
     }
 
     /// Sends the first train of the line one by one: it was refused, or one like it was before.
