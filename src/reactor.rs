@@ -1,20 +1,21 @@
-//! The loop: when a source may run. It knows nothing of sockets or of what is done with them.
+//! The loop: it decides when a source may run. It does not know sockets or what they carry.
 //!
 //! One turn is **wait → mark → run**:
 //!
-//! 1. *Wait* is the only place the thread sleeps, at most until the first timer is due. Work left
-//!    over from the turn before forbids it.
-//! 2. *Mark* reads the events: each names a [`Key`], adds to the
-//!    [readiness](crate::Readiness) that the loop remembers of it, and claims its place on the
-//!    ready list. A timer that is due claims a place as well. No source is touched meanwhile, so no
-//!    event of a batch can reach the wrong tenant of a slot that the same batch freed.
-//! 3. *Run* gives each key on the list one bounded slice of its [`Handler`], and then passes on
-//!    what other threads have sent by a [`Handle`]. Only the loop inserts, registers and removes:
-//!    the handler answers with a [`Next`] and asks by its [`Context`].
+//! 1. *Wait* is the only place where the thread sleeps. It sleeps at most until the first timer is
+//!    due, and not at all if the previous turn left work.
+//! 2. *Mark* reads the events. Each event names a [`Key`]; the loop adds the event to the
+//!    [readiness](crate::Readiness) that it remembers for that key and puts the key on the ready
+//!    list. A timer that is due puts its key on the list as well. No source is touched in this
+//!    phase, so no event can reach the wrong source when the same batch frees a slot.
+//! 3. *Run* gives each key on the list one bounded slice of its [`Handler`]. Then it passes the
+//!    handler the messages that other threads sent through a [`Handle`]. Only the loop inserts,
+//!    registers and removes sources: the handler returns a [`Next`] and makes requests through its
+//!    [`Context`].
 //!
-//! The ready list is the one of epoll(7), "Possible pitfalls": epoll is edge-triggered here, so a
-//! source whose slice ends before `WouldBlock` has no second event coming, and comes back by the
-//! list, as a fresh event does.
+//! epoll is used edge-triggered. A source whose slice ends before `WouldBlock` gets no second
+//! event, so the loop keeps it on the ready list (epoll(7), "Possible pitfalls"). A new event takes
+//! the same path.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -26,7 +27,7 @@
 //! use resound::mio::Interest;
 //! use resound::reactor::{Handler, Next, Reactor, Source, SourceContext};
 //!
-//! /// Counts what arrives on a stream, and stops the loop at its end.
+//! /// Counts the bytes that arrive on a stream, and stops the loop at its end.
 //! struct Count(usize);
 //! struct Stream(UnixStream);
 //!
@@ -114,44 +115,45 @@ pub use self::sources::{Source, Sources};
 pub use self::spin::Spin;
 use self::spin::Spinning;
 
-/// Events fetched by one poll. Those beyond it are fetched by the next, in turn: epoll rotates its
-/// list. 1024 of them are 12 KiB and spread the cost of the call thin.
+/// Events that one poll fetches. The next poll fetches the rest, because epoll rotates its list.
+/// 1024 events take 12 KiB, and make the cost of the call per event small.
 const EVENTS_PER_POLL: usize = 1024;
 
-/// Messages that the handler receives in one turn: a flood of them leaves the sources their slices.
+/// Messages that the handler receives in one turn. The bound lets the sources run during a flood of
+/// messages.
 const MESSAGES_PER_TURN: usize = 256;
 
-/// Tokens the reactor keeps for itself; no [`Key`] packs to one (see `Key::INDEX_LIMIT`).
+/// Tokens that the reactor reserves. No [`Key`] packs to one of them (see `Key::INDEX_LIMIT`).
 const INBOX: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX >> 1);
 
-/// Whether the loop goes on.
+/// Whether the loop continues after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// There may be more to do.
+    /// The loop continues.
     Running,
-    /// [`Context::stop`] or a [`Handle`] ended it.
+    /// [`Context::stop`] or [`Handle::stop`] ended the loop.
     Stopped,
 }
 
-/// A single-threaded readiness loop that owns every source and asks its handler, statically known,
-/// what to do with each. See the [module](self) for how a turn goes.
+/// A single-threaded readiness loop. It owns every source and asks one statically known handler
+/// what to do with each. The [module](self) describes a turn.
 ///
 /// `S` is the handler's [`Source`](Handler::Source), `M` its [`Message`](Handler::Message).
 ///
-/// A reactor nests in another loop: its [descriptor](AsFd) is readable when a turn has events to
-/// read, [`next_timeout`](Reactor::next_timeout) says when a turn is due without one, and
-/// [`turn_timeout`](Reactor::turn_timeout) with [`Duration::ZERO`] does not sleep.
+/// A reactor can run inside another loop: its [descriptor](AsFd) is readable when a turn has events
+/// to read, [`next_timeout`](Reactor::next_timeout) returns when a turn is due without an event,
+/// and [`turn_timeout`](Reactor::turn_timeout) with [`Duration::ZERO`] does not sleep.
 #[derive(Debug)]
 pub struct Reactor<S, M = Infallible> {
     poll: Poll,
     events: Events,
     sources: Sources<S>,
     core: Core<S>,
-    /// When the handler's next tick is due; `None` waits for an event or a timer.
+    /// When the handler's next tick is due. With `None` the loop waits for an event or a timer.
     tick_at: Option<Instant>,
     spinning: Spinning,
-    /// While turns are measured.
+    /// Present while turns are measured.
     meter: Option<Meter>,
     inbox: Inbox<M>,
     #[cfg(debug_assertions)]
@@ -162,11 +164,11 @@ pub struct Reactor<S, M = Infallible> {
 }
 
 impl<S: Source, M> Reactor<S, M> {
-    /// Makes a reactor with no source.
+    /// Creates a reactor without sources.
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for the selector or for what wakes it.
+    /// Returns an error if the system has no descriptor left for the selector or its waker.
     pub fn new() -> io::Result<Reactor<S, M>> {
         let poll = Poll::new()?;
         let now = Instant::now();
@@ -175,7 +177,7 @@ impl<S: Source, M> Reactor<S, M> {
             sources: Sources::new(),
             core: Core::new(now),
             events: Events::with_capacity(EVENTS_PER_POLL),
-            // The first turn does not sleep: the handler has not said yet when its tick is due.
+            // The first turn does not sleep, because the handler has not yet returned a tick time.
             tick_at: Some(now),
             spinning: Spinning::new(now),
             meter: None,
@@ -188,106 +190,108 @@ impl<S: Source, M> Reactor<S, M> {
         })
     }
 
-    /// Takes a source in from outside the loop.
+    /// Inserts a source from outside the loop.
     ///
     /// # Errors
     ///
-    /// When the system will not register it; the source is closed then.
+    /// Returns an error and closes the source if the system refuses to register it.
     pub fn insert(&mut self, source: S) -> io::Result<Key> {
         let key = self.core.slots.claim(source.interest());
         self.store(key, source).map_err(|(_, error)| error)?;
         Ok(key)
     }
 
-    /// Takes a source out, which closes when it is dropped. `None` when it is gone already.
-    /// [`Handler::closed`] is not called.
+    /// Removes a source and returns it; dropping it closes it. Returns `None` if the source was
+    /// already removed. Does not call [`Handler::closed`].
     pub fn remove(&mut self, key: Key) -> Option<S> {
         self.core.slots.free(key);
         self.sources.remove(self.poll.registry(), key)
     }
 
-    /// As [`Context::wake`], from outside the loop.
+    /// Wakes a source from outside the loop; see [`Context::wake`].
     pub fn wake(&mut self, key: Key) {
         self.core.context().wake(key);
     }
 
-    /// As [`Context::wake_at`], from outside the loop.
+    /// Sets a source's timer from outside the loop; see [`Context::wake_at`].
     pub fn wake_at(&mut self, key: Key, at: Instant) {
         self.core.context().wake_at(key, at);
     }
 
-    /// As [`Context::set_timer`], from outside the loop: for the first time, say.
+    /// Sets the handler's own timer from outside the loop, for example for the first time; see
+    /// [`Context::set_timer`].
     pub fn set_timer(&mut self, at: Instant) {
         self.core.context().set_timer(at);
     }
 
-    /// The sources it holds.
+    /// Returns the sources of this reactor.
     pub fn sources(&self) -> &Sources<S> {
         &self.sources
     }
 
-    /// What the loop has counted since its start.
+    /// Returns the counts of the loop since its start.
     pub fn counts(&self) -> LoopCounts {
         self.core.counts
     }
 
-    /// A handle by which any thread can send messages to the handler and end the loop.
+    /// Returns a handle. With it any thread can send messages to the handler and end the loop.
     pub fn handle(&self) -> Handle<M> {
         self.inbox.handle()
     }
 
-    /// Ends the reactor, closes its sources, and returns the messages that were accepted and not
-    /// received. There are some when the handler stopped the loop, or when a poll failed.
+    /// Ends the reactor, closes its sources, and returns the messages that it accepted but the
+    /// handler did not receive. Messages can remain when the handler stopped the loop or a poll
+    /// failed.
     pub fn into_messages(mut self) -> VecDeque<M> {
         self.inbox.end()
     }
 
-    /// Sets how long it polls without sleeping. At first it sleeps at once.
+    /// Sets how long the loop polls without sleeping. The default is [`Spin::Never`].
     pub fn set_spin(&mut self, spin: Spin) {
         self.spinning.spin = spin;
     }
 
-    /// Sets whether turns are measured, for [`LoopCounts::measures`]. At first they are not: it
-    /// takes another look at the clock each turn.
+    /// Sets whether the loop measures its turns, for [`LoopCounts::measures`]. It does not by
+    /// default, because a measurement reads the clock once more per turn.
     pub fn measure_turns(&mut self, on: bool) {
         self.meter = on.then(|| Meter::new(&self.core.counts));
     }
 
-    /// Makes these signals events of the loop, given to [`Handler::signalled`]. Their default
-    /// action is off from here on, for the whole process.
+    /// Makes these signals events of the loop, which passes them to [`Handler::signalled`]. This
+    /// call disables their default action for the whole process.
     ///
     /// # Errors
     ///
-    /// When a signal cannot be caught (SIGKILL, SIGSTOP) or tells of a fault in the program
-    /// (SIGILL, SIGFPE, SIGSEGV), and when no descriptor is left.
+    /// Returns an error if a signal cannot be caught (SIGKILL, SIGSTOP), if it reports a fault in
+    /// the program (SIGILL, SIGFPE, SIGSEGV), or if no descriptor is left.
     #[cfg(feature = "signals")]
     pub fn watch_signals(&mut self, signals: &[i32]) -> io::Result<()> {
         self.signals = Some(signals::Signals::new(signals, self.poll.registry(), SIGNALS)?);
         Ok(())
     }
 
-    /// How long the next turn may sleep if no event comes: zero when work is left or a timer is
-    /// due, `None` when only an event brings work.
+    /// Returns how long the next turn may sleep if no event comes: zero if work is left or a timer
+    /// is due, `None` if only an event can bring work.
     pub fn next_timeout(&self) -> Option<Duration> {
         let has_work = self.has_work() || self.spinning.is_on(self.core.now);
         if has_work { Some(Duration::ZERO) } else { self.until_due(Instant::now()) }
     }
 
-    /// Turns until stopped.
+    /// Runs turns until the loop is stopped.
     ///
     /// # Errors
     ///
-    /// When the poll call itself fails. No error of a source ends the loop.
+    /// Returns an error if the poll call itself fails. An error of a source never ends the loop.
     pub fn run<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
         while self.turn(handler)? == Flow::Running {}
         Ok(())
     }
 
-    /// Waits for events, marks the sources that have work, runs each once.
+    /// Waits for events, marks the sources that have work, and runs each once.
     ///
     /// # Errors
     ///
-    /// When the poll call itself fails.
+    /// Returns an error if the poll call itself fails.
     pub fn turn<H: Handler<Source = S, Message = M>>(
         &mut self,
         handler: &mut H,
@@ -295,11 +299,11 @@ impl<S: Source, M> Reactor<S, M> {
         self.turn_within(handler, None)
     }
 
-    /// As [`turn`](Reactor::turn), and sleeps no longer than `timeout`.
+    /// Runs one [turn](Reactor::turn) that sleeps for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// When the poll call itself fails.
+    /// Returns an error if the poll call itself fails.
     pub fn turn_timeout<H: Handler<Source = S, Message = M>>(
         &mut self,
         handler: &mut H,
@@ -311,14 +315,15 @@ impl<S: Source, M> Reactor<S, M> {
 
 #[cfg(test)]
 impl<S, M> Reactor<S, M> {
-    /// Whether a source has a timer.
+    /// Returns true if at least one source has a timer.
     pub(crate) fn has_timer(&self) -> bool {
         self.core.slots.first_timer().is_some()
     }
 }
 
 impl<S, M> AsFd for Reactor<S, M> {
-    /// The selector, for another loop to watch: it is readable when a turn has events to read.
+    /// Returns the selector. Another loop can watch it: it is readable when a turn has events to
+    /// read.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }

@@ -1,4 +1,4 @@
-//! What a source can do now, as far as the loop knows: state that is remembered between turns.
+//! Remembered readiness: what the loop knows between turns about the I/O that a source can do.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -7,9 +7,9 @@ use mio::event::Event;
 
 /// The remembered readiness of one source.
 ///
-/// epoll is used edge-triggered: an event is delivered once, when something changes. So an event
-/// *sets* a bit here and only `WouldBlock`, seen by whoever did the I/O, *clears* it. Between the
-/// two the source is taken to be ready, in this turn or a later one.
+/// epoll is used edge-triggered: it delivers an event once, when something changes. An event
+/// therefore *sets* a bit, and only `WouldBlock` from the I/O call *clears* it. Until then the loop
+/// treats the source as ready, in this turn and in later ones.
 ///
 /// ```
 /// use resound::Readiness;
@@ -24,21 +24,21 @@ use mio::event::Event;
 pub struct Readiness(u8);
 
 impl Readiness {
-    /// Nothing is known to be possible.
+    /// No call is known to be worth trying.
     pub const NONE: Readiness = Readiness(0);
     /// A read, receive or accept is worth trying.
     pub const READABLE: Readiness = Readiness(1);
     /// A write or send is worth trying.
     pub const WRITABLE: Readiness = Readiness(1 << 1);
-    /// The peer sends no more: a read that returns 0 is still to come. Never cleared.
+    /// The peer sends no more. A read that returns 0 follows the last data. Never cleared.
     pub const READ_CLOSED: Readiness = Readiness(1 << 2);
-    /// Out-of-band data is about, at whose mark a read stops short although more is queued.
+    /// Out-of-band data is queued. A read stops short at its mark although more is queued.
     pub const URGENT: Readiness = Readiness(1 << 3);
 
-    /// Reads the readiness out of an event.
+    /// Returns the readiness that an event reports.
     ///
-    /// Errors and hang-ups set both directions: the system call that follows tells the cause (an
-    /// event with nothing but an error on a UDP socket has `is_readable() == false`).
+    /// Errors and hang-ups set both directions, because the next system call reports the cause. (An
+    /// event on a UDP socket with only an error has `is_readable() == false`.)
     pub fn from_event(event: &Event) -> Readiness {
         let mut readiness = Readiness::NONE;
         if event.is_readable() {
@@ -62,28 +62,28 @@ impl Readiness {
         readiness
     }
 
-    /// Adds what `other` has to what is known already.
+    /// Sets the bits of `other`.
     pub fn merge(&mut self, other: Readiness) {
         self.0 |= other.0;
     }
 
-    /// Whether every bit of `other` is set.
+    /// Returns true if every bit of `other` is set.
     pub fn contains(self, other: Readiness) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether a read, receive or accept is worth trying.
+    /// Returns true if a read, receive or accept is worth trying.
     pub fn is_readable(self) -> bool {
         self.contains(Readiness::READABLE)
     }
 
-    /// Whether a write or send is worth trying.
+    /// Returns true if a write or send is worth trying.
     pub fn is_writable(self) -> bool {
         self.contains(Readiness::WRITABLE)
     }
 
-    /// Tries a read, receive or accept if it is worth trying. `None` when nothing is there, which
-    /// `WouldBlock` says, and which clears the bit. An interrupted call is tried again.
+    /// Tries a read, receive or accept if it is worth trying. `WouldBlock` clears the bit and
+    /// returns `None`. Retries an interrupted call.
     ///
     /// ```
     /// use std::io::Read;
@@ -102,45 +102,46 @@ impl Readiness {
     ///
     /// # Errors
     ///
-    /// Any other error of the call.
+    /// Returns any error of the call except `WouldBlock` and `Interrupted`.
     pub fn try_read<T>(&mut self, call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
-        let tried = if self.is_readable() { until_blocked(call)? } else { None };
+        let tried = if self.is_readable() { retry_interrupted(call)? } else { None };
         if tried.is_none() {
             self.clear_readable();
         }
         Ok(tried)
     }
 
-    /// Tries a write or send if it is worth trying, as [`try_read`](Readiness::try_read) a read.
+    /// Tries a write or send if it is worth trying, like [`try_read`](Readiness::try_read).
     ///
     /// # Errors
     ///
-    /// Any error of the call but `WouldBlock` and `Interrupted`.
+    /// Returns any error of the call except `WouldBlock` and `Interrupted`.
     pub fn try_write<T>(&mut self, call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
-        let tried = if self.is_writable() { until_blocked(call)? } else { None };
+        let tried = if self.is_writable() { retry_interrupted(call)? } else { None };
         if tried.is_none() {
             self.clear_writable();
         }
         Ok(tried)
     }
 
-    /// To be called after `WouldBlock` from a read, and after a short read that
+    /// Clears the readable bit. Call it after `WouldBlock` from a read, and after a short read that
     /// [drained](Readiness::short_read_drains) the source.
     pub fn clear_readable(&mut self) {
         self.0 &= !(Readiness::READABLE.0 | Readiness::URGENT.0);
     }
 
-    /// To be called after `WouldBlock` from a write.
+    /// Clears the writable bit. Call it after `WouldBlock` from a write.
     pub fn clear_writable(&mut self) {
         self.0 &= !Readiness::WRITABLE.0;
     }
 
-    /// Whether a stream's read that did not fill its buffer has emptied the socket, so that the
-    /// next thing to arrive makes a new event and the read that would say `WouldBlock` can be
-    /// saved (epoll(7), question 9).
+    /// Returns true if a stream's read that did not fill its buffer has emptied the socket. New
+    /// data then causes a new event, so the read that would return `WouldBlock` is unnecessary
+    /// (epoll(7), question 9).
     ///
-    /// Not so when the peer has closed (the data and the FIN were one edge, and the read of 0 is
-    /// still to come), nor around an out-of-band mark, nor on systems where nobody promises it.
+    /// Returns false after the peer has closed, because data and FIN may share one edge and the
+    /// read of 0 is still to come. Also returns false near an out-of-band mark, and on systems that
+    /// do not guarantee this behaviour.
     pub fn short_read_drains(self) -> bool {
         cfg!(any(target_os = "linux", target_os = "android"))
             && !self.contains(Readiness::READ_CLOSED)
@@ -148,7 +149,8 @@ impl Readiness {
     }
 }
 
-fn until_blocked<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+/// Repeats the call while it is interrupted. Returns `None` for `WouldBlock`.
+fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_tried_while_it_is_worth_it_and_until_it_blocks() {
+    fn a_call_is_tried_until_it_blocks_and_not_again_before_an_event() {
         let mut results =
             vec![ErrorKind::WouldBlock, ErrorKind::BrokenPipe, ErrorKind::Interrupted];
         let mut calls = 0;
@@ -197,7 +199,7 @@ mod tests {
         let mut readiness = Readiness::READABLE;
         assert!(readiness.try_write(&mut call).unwrap().is_none(), "it is not writable");
         let failed = readiness.try_read(&mut call).unwrap_err();
-        assert_eq!(failed.kind(), ErrorKind::BrokenPipe, "behind the interrupted one");
+        assert_eq!(failed.kind(), ErrorKind::BrokenPipe, "the interrupted call is retried");
         assert!(readiness.is_readable());
         assert_eq!(readiness.try_read(&mut call).unwrap(), None);
         assert_eq!(readiness, Readiness::NONE);
@@ -207,7 +209,7 @@ mod tests {
         assert_eq!(calls, 4);
     }
 
-    /// case S4: data and FIN in one edge, so a short read is not the end of it.
+    /// case S4: data and FIN may share one edge, so a short read is not the last.
     #[test]
     fn a_short_read_drains_only_while_the_peer_may_still_send() {
         let linux = cfg!(any(target_os = "linux", target_os = "android"));
@@ -219,7 +221,7 @@ mod tests {
         assert!(readiness.contains(Readiness::READ_CLOSED));
     }
 
-    /// case S13: a read stops at the out-of-band mark although more is queued behind it.
+    /// case S13: a read stops at the out-of-band mark although more is queued after it.
     #[test]
     fn a_short_read_at_an_out_of_band_mark_does_not_drain() {
         let mut readiness = Readiness::READABLE;

@@ -1,8 +1,8 @@
-//! Mistakes of a handler that would leave its loop asleep for good, found in debug builds.
+//! Checks in debug builds for handler mistakes that would leave the loop asleep.
 //!
-//! Each of them is silent in itself: a source that blocks keeps the thread in its call, and a
+//! Each mistake is otherwise silent: a blocking source keeps the thread in its system call, and a
 //! source that was left readable gets no second event, because epoll is edge-triggered here. The
-//! checks cost system calls, so release builds have none of them.
+//! checks cost system calls, so release builds do without them.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -15,27 +15,27 @@ use super::key::Key;
 use super::sources::{Source, Sources};
 use crate::readiness::Readiness;
 
-/// Panics if a source would block: the handler's first call on it that finds nothing would then
-/// never return.
+/// Panics if a source is blocking, because a system call on it that finds nothing might never
+/// return.
 pub(super) fn assert_nonblocking(source: &impl AsFd) {
-    // What cannot be asked is not judged.
+    // A descriptor that cannot report its mode passes.
     let blocks = SockRef::from(source).nonblocking().is_ok_and(|is_nonblocking| !is_nonblocking);
     assert!(
         !blocks,
-        "a source blocks: set O_NONBLOCK before the reactor gets it, as by set_nonblocking(true)"
+        "a source blocks: set O_NONBLOCK before inserting it, for example by set_nonblocking(true)"
     );
 }
 
-/// Sources that a handler has left readable when it answered `Wait`.
+/// Sources that a handler left readable when it returned `Wait`.
 ///
-/// That alone is no mistake: the source may wait until it can write, or the handler may wake it. It
-/// is one if the loop goes to sleep without a deadline, and the source is readable then. A deadline
-/// excuses it: what is called then, a tick or the slice of another source, may wake the source.
+/// This alone is no mistake: the source may wait until it can write, or the handler may wake it. It
+/// is a mistake if the loop is about to sleep without a deadline and the source is still readable.
+/// A deadline excuses it, because a tick or the slice of another source may then wake the source.
 #[derive(Debug, Default)]
 pub(super) struct LeftReadable(Vec<Key>);
 
 impl LeftReadable {
-    /// Notes what a handler has left when it answered `Wait`.
+    /// Records whether a handler that returned `Wait` left its source readable.
     pub(super) fn note(&mut self, key: Key, interest: Interest, readiness: Readiness) {
         let waits_to_write = interest.is_writable() && !readiness.is_writable();
         let is_left = interest.is_readable() && readiness.is_readable() && !waits_to_write;
@@ -46,8 +46,8 @@ impl LeftReadable {
         }
     }
 
-    /// Panics if one of these sources is readable. Call it before the loop sleeps until an event
-    /// comes.
+    /// Panics if one of these sources is readable. The loop calls this before it sleeps without a
+    /// deadline.
     pub(super) fn assert_none_is_readable<S: Source>(&mut self, sources: &Sources<S>) {
         self.0.retain(|key| sources.get(*key).is_some());
         let lost = self
@@ -57,15 +57,15 @@ impl LeftReadable {
             .any(|source| !source.may_rest() && is_readable(source));
         assert!(
             !lost,
-            "a handler answered Next::Wait and left its source readable, so no event will come for \
-             it: read until WouldBlock and clear the readiness, answer Next::Again, or wake it"
+            "a handler returned Next::Wait and left its source readable, so no event will come for \
+             it: read until WouldBlock and clear the readiness, return Next::Again, or wake it"
         );
     }
 }
 
-/// Whether a read would find something now, as a poll of its own tells.
+/// Returns true if the source is readable now. A new selector reports the current state.
 fn is_readable(source: &impl AsFd) -> bool {
-    let ask = || {
+    let poll_once = || {
         let mut poll = Poll::new()?;
         let fd = source.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE)?;
@@ -73,6 +73,6 @@ fn is_readable(source: &impl AsFd) -> bool {
         poll.poll(&mut events, Some(Duration::ZERO))?;
         Ok::<_, std::io::Error>(events.iter().any(|event| event.is_readable()))
     };
-    // What cannot be asked is not judged.
-    ask().unwrap_or(false)
+    // A source that cannot be polled passes.
+    poll_once().unwrap_or(false)
 }

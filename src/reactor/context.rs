@@ -1,4 +1,4 @@
-//! What a handler may ask of the loop while it runs.
+//! The requests that a handler can make of the loop while it runs.
 
 use std::time::Instant;
 
@@ -6,24 +6,26 @@ use super::key::Key;
 use super::meter::LoopCounts;
 use super::slots::Slots;
 use super::sources::Source;
+use super::timers::earlier;
 use crate::readiness::Readiness;
 
-/// What a handler may ask of the loop, in a [tick](super::Handler::tick), a
+/// The handler's access to the loop in a [tick](super::Handler::tick), a
 /// [message](super::Handler::message), a [timer](super::Handler::timer_due) or a signal.
 ///
-/// Keys of dead sources are ignored everywhere, so a handler may keep a key without asking whether
-/// its source still lives.
+/// Every method ignores the key of a removed source, so a handler may keep a key without checking
+/// whether its source still exists.
 #[derive(Debug)]
 pub struct Context<'a, S, K = ()> {
     core: &'a mut Core<S>,
     key: K,
 }
 
-/// The context of one source, in its [slice](super::Handler::ready) and when it has
-/// [closed](super::Handler::closed): it has a [key](Context::key) besides.
+/// The context of one source, in its [slice](super::Handler::ready) and after it has
+/// [closed](super::Handler::closed). It also has the source's [key](Context::key).
 pub type SourceContext<'a, S> = Context<'a, S, Key>;
 
-/// All of a reactor that a context reaches: everything but the sources, because one may run.
+/// The part of a reactor that a context can reach: everything but the sources, because one of them
+/// is borrowed while it runs.
 #[derive(Debug)]
 pub(super) struct Core<S> {
     pub(super) slots: Slots,
@@ -32,9 +34,9 @@ pub(super) struct Core<S> {
     /// The handler's own timer.
     pub(super) timer: Option<Instant>,
     pub(super) is_stopped: bool,
-    /// Sources that have a slot, and are stored when the handler returns.
+    /// Sources that have a slot. The loop stores them when the handler returns.
     pub(super) inserted: Vec<(Key, S)>,
-    /// Sources that are closed when the handler returns.
+    /// Sources that the loop closes when the handler returns.
     pub(super) closing: Vec<Key>,
 }
 
@@ -52,38 +54,36 @@ impl<S> Core<S> {
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        match (self.slots.first_timer(), self.timer) {
-            (Some(of_source), Some(own)) => Some(of_source.min(own)),
-            (of_source, own) => of_source.or(own),
-        }
+        earlier(self.slots.first_timer(), self.timer)
     }
 
-    /// Whether there is nothing to carry out when a handler has returned: nearly always.
-    pub(super) fn is_settled(&self) -> bool {
-        self.inserted.is_empty() && self.closing.is_empty()
+    /// Returns true if the handler has requested an insertion or a close. Most calls request
+    /// neither.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.inserted.is_empty() || !self.closing.is_empty()
     }
 
-    /// For a call that belongs to no source.
+    /// Returns the context of a call that belongs to no source.
     pub(super) fn context(&mut self) -> Context<'_, S> {
         Context { core: self, key: () }
     }
 
-    /// For a call on account of this source.
+    /// Returns the context of a call that belongs to this source.
     pub(super) fn source_context(&mut self, key: Key) -> SourceContext<'_, S> {
         Context { core: self, key }
     }
 }
 
 impl<S> SourceContext<'_, S> {
-    /// The key of the source that runs, or that has just been closed.
+    /// Returns the key of the source that runs or has just closed.
     pub fn key(&self) -> Key {
         self.key
     }
 }
 
 impl<S: Source, K> Context<'_, S, K> {
-    /// Adds a source and returns its key, which names it from here on. The loop registers the
-    /// source when the call returns; if that fails, the source comes back by
+    /// Adds a source and returns its key, which is valid at once. The loop registers the source
+    /// when the handler returns. If that fails, the loop passes the source to
     /// [`Handler::closed`](super::Handler::closed).
     pub fn insert(&mut self, source: S) -> Key {
         let key = self.core.slots.claim(source.interest());
@@ -93,68 +93,68 @@ impl<S: Source, K> Context<'_, S, K> {
 }
 
 impl<S, K> Context<'_, S, K> {
-    /// The time of this turn, read once when its events arrived.
+    /// Returns the time of this turn, which the loop reads once when its events arrive.
     pub fn now(&self) -> Instant {
         self.core.now
     }
 
-    /// What the loop has counted since its start, this turn included so far. The
-    /// [measures](LoopCounts::measures) have only turns that are over.
+    /// Returns the counts of the loop since its start, including this turn so far. The
+    /// [measures](LoopCounts::measures) include only completed turns.
     pub fn counts(&self) -> &LoopCounts {
         &self.core.counts
     }
 
-    /// Gives a source a slice, in this turn or the next, with the readiness it has.
+    /// Gives a source a slice in this turn or the next, with its remembered readiness.
     ///
-    /// A woken source keeps the loop from sleeping. Two sources that wake each other after every
-    /// slice, or one that wakes itself, keep it busy for good. Wake a source only for something
-    /// that has changed.
+    /// The loop does not sleep while a woken source waits for its slice. Two sources that wake each
+    /// other in every slice, or one that wakes itself, therefore keep the loop busy. Wake a source
+    /// only when something has changed for it.
     pub fn wake(&mut self, key: Key) {
         self.core.slots.mark(key, Readiness::NONE);
     }
 
-    /// Closes a source when the call returns, as if it had answered
-    /// [`Next::Close`](super::Next::Close).
+    /// Closes a source when the handler returns, as [`Next::Close`](super::Next::Close) does.
     pub fn close(&mut self, key: Key) {
         if self.core.slots.get(key).is_some() {
             self.core.closing.push(key);
         }
     }
 
-    /// Sets the timer of a source: [wakes](Context::wake) it in the first turn at or after `at`.
+    /// Sets the timer of a source, which [wakes](Context::wake) it in the first turn at or after
+    /// `at`.
     ///
-    /// A source has one timer. Setting it again replaces the time, whether the new one is earlier
-    /// or later, so each setting fires at most once. A slice before that leaves the timer set. It
-    /// is gone with its source, and so never fires for the next tenant of the slot.
+    /// A source has one timer. Setting it again replaces the time with an earlier or a later one,
+    /// and each setting fires at most once. A slice before that time leaves the timer set. Closing
+    /// the source removes the timer, so it never fires for the next tenant of the slot.
     ///
-    /// Timers are as fine as the system's poll timeout: a millisecond.
+    /// The resolution is that of the poll timeout: one millisecond.
     pub fn wake_at(&mut self, key: Key, at: Instant) {
         self.core.slots.wake_at(key, at);
     }
 
-    /// Takes back the timer of a source.
+    /// Cancels the timer of a source.
     pub fn cancel_wake(&mut self, key: Key) {
         self.core.slots.cancel_wake(key);
     }
 
-    /// Sets the handler's own timer: calls [`Handler::timer_due`](super::Handler::timer_due) in the
-    /// first turn at or after `at`, once. There is one, too: setting it again replaces the time.
+    /// Sets the handler's own timer. It calls [`Handler::timer_due`](super::Handler::timer_due)
+    /// once, in the first turn at or after `at`. Setting it again replaces the time.
     pub fn set_timer(&mut self, at: Instant) {
         self.core.timer = Some(at);
     }
 
-    /// Takes back the handler's own timer.
+    /// Cancels the handler's own timer.
     pub fn cancel_timer(&mut self) {
         self.core.timer = None;
     }
 
-    /// As the loop has it for this source.
+    /// Returns the context that the loop would pass for this source.
     #[cfg(test)]
     pub(crate) fn of(&mut self, key: Key) -> SourceContext<'_, S> {
         self.core.source_context(key)
     }
 
-    /// When the first timer is due, of any source or of the handler.
+    /// Returns when the first timer of any source or of the handler is due.
     pub fn next_timer(&self) -> Option<Instant> {
         self.core.next_timer()
     }

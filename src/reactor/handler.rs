@@ -1,4 +1,4 @@
-//! What the loop asks of a handler, and what the handler answers.
+//! The methods that the loop calls on a handler, and the handler's answers.
 
 use std::io;
 use std::time::Instant;
@@ -7,24 +7,25 @@ use super::context::{Context, SourceContext};
 use super::sources::{Source, Sources};
 use crate::readiness::Readiness;
 
-/// What to do with each source of a [`Reactor`](super::Reactor).
+/// Decides what to do with each source of a [`Reactor`](super::Reactor).
 ///
-/// All methods run on the reactor's thread. They must not block and must not sleep: every other
-/// source waits meanwhile.
+/// All methods run on the reactor's thread. They must not block or sleep, because every other
+/// source waits until they return.
 pub trait Handler: Sized {
-    /// Everything this handler has in the reactor, usually an enum: one `match` a slice.
+    /// The type of everything that this handler keeps in the reactor. It is usually an enum, and
+    /// each slice has one `match` on it.
     type Source: Source;
 
-    /// What other threads [send](super::Handle::send) to this handler. A handler that receives
-    /// nothing says [`Infallible`](std::convert::Infallible).
+    /// The type of the messages that other threads [send](super::Handle::send) to this handler. A
+    /// handler without messages uses [`Infallible`](std::convert::Infallible).
     type Message;
 
     /// Gives a source one bounded slice of work.
     ///
-    /// `readiness` is what the loop remembers of the source. The handler clears a bit when it has
-    /// seen `WouldBlock`. A slice may come with nothing ready: when the key was
-    /// [woken](Context::wake), when its [timer](Context::wake_at) was due, when the system was
-    /// mistaken, or when a [spinning](super::Spin) loop tries a source instead of a poll.
+    /// `readiness` is the source's remembered readiness. The handler clears a bit after
+    /// `WouldBlock`. A slice may come with nothing ready: the key was [woken](Context::wake), its
+    /// [timer](Context::wake_at) was due, the system sent a spurious event, or a
+    /// [spinning](super::Spin) loop tries the source instead of polling.
     fn ready(
         &mut self,
         source: &mut Self::Source,
@@ -32,8 +33,8 @@ pub trait Handler: Sized {
         context: &mut SourceContext<'_, Self::Source>,
     ) -> Next;
 
-    /// Takes back a source that the loop has let go of. Dropping it closes it. The context's key is
-    /// the one that the source had; it names nothing any more.
+    /// Takes back a source that the loop has removed. Dropping it closes it. The context's key is
+    /// the key that the source had; it no longer names a source.
     fn closed(
         &mut self,
         source: Self::Source,
@@ -43,10 +44,11 @@ pub trait Handler: Sized {
         let _ = (source, cause, context);
     }
 
-    /// Called at the end of every turn, for policy that looks at all sources or at the turn.
-    /// Returns when it is called again at the latest; `None` sleeps until an event or a timer.
+    /// Called at the end of every turn, for policy that depends on all sources or on the turn.
+    /// Returns the latest time of the next call; with `None` the loop sleeps until an event or a
+    /// timer.
     ///
-    /// What is due at one moment is better a [timer](Context::set_timer).
+    /// For work that is due at one time, prefer a [timer](Context::set_timer).
     fn tick(
         &mut self,
         sources: &Sources<Self::Source>,
@@ -56,8 +58,8 @@ pub trait Handler: Sized {
         None
     }
 
-    /// Another thread has sent this by a [`Handle`](super::Handle). Called when the sources of the
-    /// turn have had their slices, and before [`tick`](Handler::tick).
+    /// Receives a message that another thread sent through a [`Handle`](super::Handle). Called
+    /// after the slices of the turn and before [`tick`](Handler::tick).
     fn message(
         &mut self,
         message: Self::Message,
@@ -67,9 +69,9 @@ pub trait Handler: Sized {
         let _ = (message, sources, context);
     }
 
-    /// The handler's own [timer](Context::set_timer) is due, and no longer set. Called when the
-    /// events are read and before any source runs; what it [wakes](Context::wake) runs in this
-    /// turn.
+    /// Called when the handler's own [timer](Context::set_timer) is due; the timer is no longer
+    /// set. The call comes after the events are read and before any source runs, so the sources
+    /// that it [wakes](Context::wake) run in this turn.
     fn timer_due(
         &mut self,
         sources: &Sources<Self::Source>,
@@ -78,9 +80,9 @@ pub trait Handler: Sized {
         let _ = (sources, context);
     }
 
-    /// A signal asked for by [`Reactor::watch_signals`](super::Reactor::watch_signals) has
-    /// arrived. Called when the events are read and before any source runs; what it
-    /// [wakes](Context::wake) runs in this turn.
+    /// Called when a signal that [`Reactor::watch_signals`](super::Reactor::watch_signals) names
+    /// has arrived. The call comes after the events are read and before any source runs, so the
+    /// sources that it [wakes](Context::wake) run in this turn.
     #[cfg(feature = "signals")]
     fn signalled(
         &mut self,
@@ -95,19 +97,20 @@ pub trait Handler: Sized {
 /// A handler's answer to a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing more to do before the next event. The handler has seen `WouldBlock` for all that the
-    /// source still wants, has set its [timer](Context::wake_at), or will
-    /// [wake](Context::wake) it: no event comes for what was left.
+    /// The source waits for its next event. The handler has seen `WouldBlock` for everything that
+    /// the source still wants, has set its [timer](Context::wake_at), or will [wake](Context::wake)
+    /// it. No event comes for data that the handler left unread.
     ///
-    /// Debug builds panic when the loop would sleep without a deadline while a source that was left
-    /// readable is readable, and [may not rest](Source::may_rest). They do not look while any timer
-    /// or [tick](Handler::tick) is pending, or the turn has a timeout, because what runs then may
-    /// wake the source. A handler with a steady timer is therefore never checked: run it once
-    /// without the timer.
+    /// Debug builds panic when the loop is about to sleep without a deadline while a source that a
+    /// handler left readable is still readable and [may not rest](Source::may_rest). They do not
+    /// check while a timer or [tick](Handler::tick) is pending or the turn has a timeout, because
+    /// the handler may wake the source at that time. A handler with a steady timer is therefore
+    /// never checked: run it once without the timer.
     Wait,
-    /// The slice is used up, work is left: to the back of the ready list, and no sleep before.
+    /// The slice is used up and work is left. The source goes to the back of the ready list, and
+    /// the loop does not sleep before its next slice.
     Again,
-    /// Remove the source and close it.
+    /// The loop removes the source and closes it.
     Close,
 }
 
@@ -115,8 +118,8 @@ pub enum Next {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Closed {
-    /// The handler answered [`Next::Close`], or called [`Context::close`].
+    /// The handler returned [`Next::Close`] or called [`Context::close`].
     ByHandler,
-    /// The system would not register it (out of memory, or of watches).
+    /// The system refused to register the source, because memory or epoll watches ran out.
     Unregistered(io::Error),
 }

@@ -1,4 +1,4 @@
-//! The one entry for other threads: they send messages to the handler, and end the loop.
+//! The only entry for other threads. Through it they send messages to the handler and end the loop.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::{Registry, Token, Waker};
 
-/// Messages that wait for the loop. A loop that leaves so many has hung or is overloaded: its
-/// senders learn of it, and memory stays bounded.
+/// Messages that can wait for the loop. A loop with this many has hung or is overloaded. The bound
+/// tells its senders so, and limits memory.
 const MESSAGES_MAX: usize = 1 << 16;
 
-/// By which any thread sends messages to the [`Handler`](super::Handler) of one reactor, and ends
-/// its loop. Clones reach the same reactor.
+/// A handle to a reactor. Any thread can use it to send messages to the reactor's
+/// [`Handler`](super::Handler) and to end its loop. Clones reach the same reactor.
 ///
-/// A handle keeps nothing alive: it may outlive its reactor.
+/// A handle does not keep its reactor alive, and may outlive it.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -31,7 +31,7 @@ const MESSAGES_MAX: usize = 1 << 16;
 /// #     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> { match self.0 {} }
 /// # }
 ///
-/// /// Adds up what other threads send.
+/// /// Adds up the numbers that other threads send.
 /// struct Sum(u64);
 ///
 /// impl Handler for Sum {
@@ -58,7 +58,7 @@ const MESSAGES_MAX: usize = 1 << 16;
 ///     let handle = handle.clone();
 ///     move || {
 ///         (1..=4).for_each(|number| handle.send(number).expect("the loop runs"));
-///         handle.stop(); // behind the messages
+///         handle.stop(); // takes effect after the messages
 ///     }
 /// });
 /// let mut sum = Sum(0);
@@ -71,25 +71,25 @@ const MESSAGES_MAX: usize = 1 << 16;
 /// ```
 pub struct Handle<M>(Arc<Shared<M>>);
 
-/// A message that was not accepted, given back.
+/// An error that returns a message the loop did not accept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<M> {
     /// The loop has been stopped, or its reactor is gone.
     Stopped(M),
-    /// 65,536 messages wait for the loop already.
+    /// 65,536 messages already wait for the loop.
     Full(M),
 }
 
-/// The reactor's side. Dropped, it ends the reception.
+/// The reactor's side. Dropping it ends reception.
 #[derive(Debug)]
 pub(super) struct Inbox<M> {
     shared: Arc<Shared<M>>,
-    /// A wake-up has come since the queue was last found empty.
+    /// A wake-up has come since the loop last found the queue empty.
     is_notified: bool,
-    /// A handle has stopped the loop, and every message sent before is received.
+    /// A handle has stopped the loop, and the handler has received every earlier message.
     is_stopped: bool,
-    /// The handler has stopped the loop, which may be run again.
+    /// The handler has stopped the loop, and the caller may run it again.
     is_paused: bool,
 }
 
@@ -106,19 +106,20 @@ struct Queue<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reception {
     Open,
-    /// Until the loop is run again.
+    /// Closed until the loop runs again.
     Paused,
     Ended,
 }
 
 impl<M> Shared<M> {
-    /// Nothing that holds the lock can panic half way.
+    /// Locks the queue. A poisoned lock is safe to use, because no holder panics part-way through a
+    /// change.
     fn lock(&self) -> MutexGuard<'_, Queue<M>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
-        // This fails only if the reactor is gone, and then no loop is left to wake.
+        // This fails only if the reactor is gone, so there is no loop to wake.
         let _ = self.waker.wake();
     }
 }
@@ -126,14 +127,14 @@ impl<M> Shared<M> {
 impl<M> Handle<M> {
     /// Sends a message, and wakes the loop if it sleeps. Does not block.
     ///
-    /// The handler receives each message once, and those of one thread in the order in which it
-    /// sent them.
+    /// The handler receives each message once. It receives the messages of one thread in the order
+    /// in which the thread sent them.
     ///
     /// # Errors
     ///
-    /// Gives the message back when the loop has stopped, when its reactor is gone, and when 65,536
-    /// messages wait. An accepted message that the loop does not come to receive is among
-    /// [`Reactor::into_messages`](super::Reactor::into_messages).
+    /// Returns the message if the loop has stopped, if its reactor is gone, or if 65,536 messages
+    /// wait. If the loop ends before it receives an accepted message,
+    /// [`Reactor::into_messages`](super::Reactor::into_messages) returns that message.
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         let mut queue = self.0.lock();
         if queue.reception != Reception::Open {
@@ -145,17 +146,17 @@ impl<M> Handle<M> {
         let was_empty = queue.messages.is_empty();
         queue.messages.push_back(message);
         drop(queue);
-        // Otherwise the sender that found the queue empty has woken the loop.
+        // If the queue was not empty, an earlier sender has woken the loop.
         if was_empty {
             self.0.wake();
         }
         Ok(())
     }
 
-    /// Ends the loop at the end of the turn that receives the last message sent before, and wakes
+    /// Ends the loop after the turn that receives the last message sent before this call, and wakes
     /// the loop if it sleeps.
     ///
-    /// A reactor that was stopped so stays stopped: a turn begun later ends at once.
+    /// The reactor stays stopped: a turn that begins later does not sleep and ends the loop again.
     ///
     /// ```
     /// # use resound::echo::{Options, Server};
@@ -165,7 +166,7 @@ impl<M> Handle<M> {
     /// let handle = reactor.handle();
     /// let server = std::thread::spawn(move || reactor.run(&mut Server::new(Options::default())));
     /// handle.stop();
-    /// handle.stop(); // as often as one likes
+    /// handle.stop(); // a second call has no effect
     /// server.join().expect("the loop does not panic")?;
     /// # Ok(())
     /// # }
@@ -188,40 +189,41 @@ impl<M> Inbox<M> {
         Handle(Arc::clone(&self.shared))
     }
 
-    /// A wake-up has come.
+    /// Records that a wake-up has come.
     pub(super) fn notify(&mut self) {
         self.is_notified = true;
     }
 
-    /// Whether there may be a message to receive. Asked each turn, hence without the lock.
+    /// Returns true if a message may wait. Takes no lock, because the loop asks in every turn.
     pub(super) fn is_notified(&self) -> bool {
         self.is_notified
     }
 
-    /// Whether a handle has stopped the loop, and every message sent before is received.
+    /// Returns true if a handle has stopped the loop and the handler has received every earlier
+    /// message.
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped
     }
 
-    /// The next message.
+    /// Takes the next message.
     pub(super) fn next(&mut self) -> Option<M> {
         let mut queue = self.shared.lock();
         let message = queue.messages.pop_front();
         if message.is_none() {
-            // The next sender finds the queue empty, and wakes the loop again.
+            // The next sender finds the queue empty and therefore wakes the loop again.
             self.is_notified = false;
             self.is_stopped = queue.reception == Reception::Ended;
         }
         message
     }
 
-    /// The handler has stopped the loop.
+    /// Closes reception, because the handler has stopped the loop.
     pub(super) fn pause(&mut self) {
         self.is_paused = true;
         self.change(Reception::Open, Reception::Paused);
     }
 
-    /// The loop runs again, if it was paused.
+    /// Opens reception again if it was paused.
     #[inline]
     pub(super) fn resume(&mut self) {
         if mem::take(&mut self.is_paused) {
@@ -236,7 +238,7 @@ impl<M> Inbox<M> {
         }
     }
 
-    /// Accepts no more messages, and takes out those that were not received.
+    /// Ends reception and returns the messages that the handler did not receive.
     pub(super) fn end(&mut self) -> VecDeque<M> {
         let mut queue = self.shared.lock();
         queue.reception = Reception::Ended;
@@ -246,13 +248,13 @@ impl<M> Inbox<M> {
 
 impl<M> Drop for Inbox<M> {
     fn drop(&mut self) {
-        // Dropped without the lock: a message may do as it likes in its own drop.
+        // `end` releases the lock first, because dropping a message may run any code.
         drop(self.end());
     }
 }
 
 impl<M> SendError<M> {
-    /// The message.
+    /// Returns the message.
     pub fn into_message(self) -> M {
         match self {
             SendError::Stopped(message) | SendError::Full(message) => message,
@@ -269,7 +271,7 @@ impl<M> fmt::Display for SendError<M> {
     }
 }
 
-// By hand, for messages that are not Debug or Clone themselves.
+// Derived impls would require messages that are Debug or Clone.
 
 impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,29 +1,29 @@
-//! The name of a source: its slot, and which of the slot's tenants is meant.
+//! The key of a source: its slot, and the generation that tells the slot's tenants apart.
 
 use std::fmt;
 
 use mio::Token;
 
-/// The bits of a token that hold the slot; the rest hold the generation. A reactor of 2^20 sources
-/// is beyond any descriptor limit a 32-bit system has.
+/// The bits of a token that hold the slot; the rest hold the generation. On a 32-bit system 2^20
+/// sources exceed every descriptor limit.
 const INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
 const GENERATION_MASK: usize = usize::MAX >> INDEX_BITS;
 
-/// Names one source for as long as it lives, and nothing after that.
+/// Names one source until it is removed, and no source after that.
 ///
-/// slab hands out the slot that was freed last first, so a slot alone does not name a source: the
-/// hang-up of a connection that is gone would reach the one that took its place. A key therefore
-/// carries a generation, a counter of insertions that wraps (after 2^32 of them on 64-bit
-/// systems, where a late event lives for one turn).
+/// slab reuses the slot that was freed last, so a slot alone does not name a source: a new
+/// connection would receive the hang-up of the closed one. A key therefore also holds a generation,
+/// which counts insertions. The generation wraps, on 64-bit systems after 2^32 insertions; a late
+/// event exists for one turn only.
 ///
-/// It is packed from the start: keys stand in lists, one a connection.
+/// A key takes one word, because lists hold one key per connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(usize);
 
 impl Key {
-    /// One above the highest slot a key can name. The last index of all is left to the tokens
-    /// that the reactor keeps for itself.
+    /// One above the highest slot that a key can name. The highest index of all is reserved for the
+    /// reactor's own tokens.
     pub(crate) const INDEX_LIMIT: usize = INDEX_MASK;
 
     pub(crate) fn new(index: usize, generation: usize) -> Key {
@@ -62,13 +62,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "does not fit a key")]
-    fn the_last_index_is_not_a_key() {
+    fn the_highest_index_is_not_a_key() {
         Key::new(Key::INDEX_LIMIT, 0);
     }
 
     proptest! {
         #[test]
-        fn a_key_survives_its_token(index in 0..Key::INDEX_LIMIT, generation: usize) {
+        fn a_key_converts_to_a_token_and_back(index in 0..Key::INDEX_LIMIT, generation: usize) {
             let key = Key::new(index, generation);
             prop_assert_eq!(Key::from_token(key.token()), key);
             prop_assert_eq!(key.index(), index);

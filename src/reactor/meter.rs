@@ -1,5 +1,5 @@
-//! What the loop counts, and what it measures of its turns if asked to: what each brought, and for
-//! how long it kept the thread busy.
+//! The counts of the loop, and its optional measurements of turns: how many events each turn
+//! brought, and how long it kept the thread busy.
 
 use std::time::{Duration, Instant};
 
@@ -10,32 +10,32 @@ use crate::units::duration_ns;
 pub struct LoopCounts {
     /// Turns.
     pub turns: u64,
-    /// Poll calls: one a turn, but for those that were [spared](super::Spin).
+    /// Poll calls: one per turn, except those that a [spinning](super::Spin) loop skips.
     pub polls: u64,
-    /// Events that reached a living source.
+    /// Events that reached a source.
     pub events: u64,
-    /// Late events whose source was gone.
+    /// Late events, whose source was gone.
     pub events_stale: u64,
     /// Slices given to handlers.
     pub slices: u64,
     /// Slices that ended with work left.
     pub slices_used_up: u64,
-    /// Of each turn that is over, if they are [measured](super::Reactor::measure_turns).
+    /// Measurements of completed turns, if [enabled](super::Reactor::measure_turns).
     pub measures: TurnMeasures,
 }
 
-/// What turns were like, of those since [`Reactor::measure_turns`](super::Reactor::measure_turns)
-/// that are over.
+/// Measurements of the turns that have completed since
+/// [`Reactor::measure_turns`](super::Reactor::measure_turns) enabled them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnMeasures {
-    /// Events that reached a living source in a turn.
+    /// Events per turn that reached a source.
     pub events: Histogram,
-    /// Nanoseconds from the moment a turn had its events until it was over: the time for which all
-    /// who were not served in it had to wait.
+    /// Nanoseconds from the end of a turn's poll to the end of the turn. A source without a slice
+    /// in that turn waits for this time.
     pub busy_ns: Histogram,
 }
 
-/// How often values occurred, by powers of two: in 264 bytes, and without allocating.
+/// A histogram with one bucket per power of two. It takes 264 bytes and never allocates.
 ///
 /// ```
 /// use resound::reactor::Histogram;
@@ -53,31 +53,31 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// For 0, for each power of two up to 2^29, and for what is above: in nanoseconds, everything
-    /// over half a second.
+    /// One bucket for 0, one for each power of two up to 2^29, and one for larger values. In
+    /// nanoseconds the last bucket holds everything above half a second.
     const BUCKETS: usize = 32;
 
     /// Counts a value.
     pub fn add(&mut self, value: u64) {
-        // The bits of the value before: 0 for 1, 1 for 2, 2 for 3 and 4, 3 for 5 to 8.
+        // The bit length of `value - 1`: 0 for 1, 1 for 2, 2 for 3 and 4, 3 for 5 to 8.
         let place =
             value.checked_sub(1).map_or(0, |before| 1 + (u64::BITS - before.leading_zeros()));
         self.counts[(place as usize).min(Histogram::BUCKETS - 1)] += 1;
         self.sum = self.sum.saturating_add(value);
     }
 
-    /// How many values there were.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Their sum.
+    /// Returns the sum of the values, or [`u64::MAX`] if it is larger.
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// How many values there were up to each bound and above the one before; the last bound is
-    /// [`u64::MAX`].
+    /// Returns each bucket as its upper bound and the number of values up to that bound and above
+    /// the previous one. The last bound is [`u64::MAX`].
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         let last = Histogram::BUCKETS - 1;
         let bound = move |place| match place {
@@ -89,10 +89,10 @@ impl Histogram {
     }
 }
 
-/// What the loop knows for measuring its turns.
+/// The state that the loop needs to measure its turns.
 #[derive(Debug)]
 pub(super) struct Meter {
-    /// As many as had been counted when the last turn was over.
+    /// [`LoopCounts::events`] at the end of the previous turn.
     events_before: u64,
 }
 
@@ -101,7 +101,7 @@ impl Meter {
         Meter { events_before: counts.events }
     }
 
-    /// A turn that had its events at `begun_at` is over.
+    /// Measures a turn that ends now and whose poll returned at `begun_at`.
     pub(super) fn end_turn(&mut self, counts: &mut LoopCounts, begun_at: Instant) {
         counts.measures.events.add(counts.events - self.events_before);
         self.events_before = counts.events;
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_is_counted_once_up_to_the_first_bound_that_is_not_below_it() {
+    fn every_value_is_counted_once_in_the_bucket_of_the_first_bound_that_reaches_it() {
         let bounds: Vec<u64> = Histogram::default().buckets().map(|(bound, _)| bound).collect();
         assert_eq!(bounds.len(), Histogram::BUCKETS);
         assert!(bounds.is_sorted() && bounds[1] == 1 && *bounds.last().unwrap() == u64::MAX);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_no_integer_holds_stays_at_the_largest() {
+    fn a_sum_that_overflows_saturates() {
         let mut histogram = Histogram::default();
         histogram.add(u64::MAX);
         histogram.add(u64::MAX);

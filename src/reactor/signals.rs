@@ -1,18 +1,18 @@
-//! Signals as events of the loop, by signal-hook's self-pipe.
+//! Signals as events of the loop, through the self-pipe of signal-hook.
 
 use std::fmt;
 use std::io;
 
 use mio::{Interest, Registry, Token};
 
-/// The signals one reactor watches.
+/// The signals that one reactor watches.
 pub(super) struct Signals(signal_hook_mio::v1_0::Signals);
 
 impl Signals {
     pub(super) fn new(signals: &[i32], registry: &Registry, token: Token) -> io::Result<Signals> {
-        // signal-hook panics for these, and its clean-up for the panic panics again.
+        // signal-hook panics for these, and its clean-up after the panic panics again.
         if signals.iter().any(|signal| signal_hook::consts::FORBIDDEN.contains(signal)) {
-            let message = "a signal that cannot be caught, or that tells of a fault";
+            let message = "a signal that cannot be caught, or that reports a fault";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let mut inner = signal_hook_mio::v1_0::Signals::new(signals)?;
@@ -20,7 +20,7 @@ impl Signals {
         Ok(Signals(inner))
     }
 
-    /// Those that arrived since it was last asked, each once.
+    /// Returns the signals that arrived since the last call, each once.
     pub(super) fn pending(&mut self) -> impl Iterator<Item = i32> {
         self.0.pending()
     }

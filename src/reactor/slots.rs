@@ -1,8 +1,8 @@
-//! What the loop knows of each source, apart from the source itself: its key, its readiness, its
-//! place on the ready list and its timer.
+//! The loop's state of each source: its key, its readiness, its place on the ready list and its
+//! timer.
 //!
-//! A handler's [`Context`](super::Context) changes these while one of the sources runs, so they lie
-//! apart from the sources.
+//! This state is stored apart from the sources, because a handler's [`Context`](super::Context)
+//! changes it while one of the sources runs.
 
 use std::collections::{TryReserveError, VecDeque};
 use std::time::Instant;
@@ -14,31 +14,31 @@ use super::key::Key;
 use super::timers::Timers;
 use crate::readiness::Readiness;
 
-/// Free slots that are kept for the handler's next call, which may insert so many before the loop
-/// can find that memory is missing.
+/// Free slots that the loop keeps for the handler's next call. One call may insert this many
+/// sources before the loop can detect that memory has run out.
 const SPARE_MIN: usize = 64;
 
-/// One slot for each source that lives, or that waits to be stored when the handler returns.
+/// One slot for each stored source, and for each inserted source that the loop has yet to store.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Slab<Slot>,
-    /// Keys that have work, each at most once; a source may have died since its key was put here.
+    /// Keys that have work, each at most once. The source of a key may be gone already.
     ready: VecDeque<Key>,
     timers: Timers,
-    /// Counts insertions, so that no two tenants of a slot share a key.
+    /// Counts insertions, so that two tenants of a slot have different keys.
     generation: usize,
 }
 
-/// 16 bytes: four share a cache line.
+/// The state of one source. It takes 16 bytes, so four slots share a cache line.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) key: Key,
-    /// What the selector was last told.
+    /// The interest that the selector was last given.
     pub(super) interest: Interest,
     pub(super) readiness: Readiness,
-    /// Whether the key is on the ready list.
+    /// The key is on the ready list.
     queued: bool,
-    /// Where its timer is in the heap, or [`Slot::NO_TIMER`].
+    /// The position of its timer in the heap, or [`Slot::NO_TIMER`].
     pub(super) timer: u32,
 }
 
@@ -56,7 +56,7 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot and names its new tenant.
+    /// Takes a free slot and returns the key of its new tenant.
     pub(super) fn claim(&mut self, interest: Interest) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let vacant = self.slots.vacant_entry();
@@ -66,26 +66,28 @@ impl Slots {
         key
     }
 
-    /// Has room for the sources that the handler's next call may insert, on the ready list too, so
-    /// that putting a key there does not allocate (but for the rare list that is full of the dead).
-    /// Memory that is missing costs the source that is inserted now, and not the process.
+    /// Makes room for the sources that the handler's next call may insert. It also makes room on
+    /// the ready list, so that marking a source does not allocate, except when the list is full of
+    /// removed keys. If memory runs out, only the source that is being inserted fails, not the
+    /// process.
     pub(super) fn make_room(&mut self) -> Result<(), TryReserveError> {
         if self.slots.capacity() - self.slots.len() >= SPARE_MIN {
             return Ok(());
         }
         let more = self.slots.len().max(SPARE_MIN);
         self.ready.try_reserve((self.slots.len() + more).saturating_sub(self.ready.len()))?;
-        // The slab aborts the process when it cannot grow. It finds what can be had here.
-        let mut as_much = Vec::<(usize, Slot)>::new();
-        as_much.try_reserve_exact(self.slots.len() + more)?;
-        // Looked at, so that the compiler does not leave the allocation out.
-        drop(std::hint::black_box(as_much));
+        // The slab aborts the process when it cannot grow, so this tries an allocation of the same
+        // size first.
+        let mut probe = Vec::<(usize, Slot)>::new();
+        probe.try_reserve_exact(self.slots.len() + more)?;
+        // `black_box` keeps the compiler from removing the allocation.
+        drop(std::hint::black_box(probe));
         self.slots.reserve_exact(more);
         Ok(())
     }
 
-    /// Frees a slot, and drops its timer; its key names nothing from here on. False when the key is
-    /// dead already.
+    /// Frees a slot and removes its timer. The key then names no source. Returns false if the slot
+    /// was already free.
     pub(super) fn free(&mut self, key: Key) -> bool {
         if self.get(key).is_none() {
             return false;
@@ -103,8 +105,8 @@ impl Slots {
         self.slots.get_mut(key.index()).filter(|slot| slot.key == key)
     }
 
-    /// Merges readiness and puts the key on the ready list, once. False when the key is dead: a
-    /// late event for a source that is gone.
+    /// Merges readiness and puts the key on the ready list, once. Returns false if the source is
+    /// gone, as it is for a late event.
     pub(super) fn mark(&mut self, key: Key, readiness: Readiness) -> bool {
         let Some(slot) = self.get_mut(key) else { return false };
         slot.readiness.merge(readiness);
@@ -115,22 +117,22 @@ impl Slots {
         true
     }
 
-    /// How many places the ready list has in use.
+    /// Returns the length of the ready list.
     pub(super) fn ready_len(&self) -> usize {
         self.ready.len()
     }
 
-    /// Takes the first key off the ready list, with what the loop remembers of its source. `None`
-    /// when the source has died on the list.
+    /// Takes the first key off the ready list and returns it with its remembered readiness. Returns
+    /// `None` if the source has been removed since its key was put on the list.
     pub(super) fn next_ready(&mut self) -> Option<(Key, Readiness)> {
         let key = self.ready.pop_front()?;
         let slot = self.get_mut(key)?;
-        debug_assert!(slot.queued, "{key:?} was on the ready list and not marked so");
+        debug_assert!(slot.queued, "{key:?} was on the ready list but not marked as queued");
         slot.queued = false;
         Some((key, slot.readiness))
     }
 
-    /// Marks the source at this time. Replaces the timer that it has.
+    /// Sets a timer that marks the source at this time. It replaces the source's earlier timer.
     pub(super) fn wake_at(&mut self, key: Key, at: Instant) {
         if self.get(key).is_some() {
             self.timers.set(key, at, &mut self.slots);
@@ -143,18 +145,18 @@ impl Slots {
         }
     }
 
-    /// When the first timer is due.
+    /// Returns when the first timer is due.
     pub(super) fn first_timer(&self) -> Option<Instant> {
         self.timers.first()
     }
 
-    /// Marks each source whose timer is due by `now`.
+    /// Marks each source with a timer that is due by `now`.
     #[inline]
     pub(super) fn mark_due(&mut self, now: Instant) {
         while self.timers.first().is_some_and(|at| at <= now) {
             if let Some(key) = self.timers.pop(&mut self.slots) {
                 let is_alive = self.mark(key, Readiness::NONE);
-                debug_assert!(is_alive, "the timer of {key:?} has outlived its source");
+                debug_assert!(is_alive, "the timer of {key:?} outlived its source");
             }
         }
     }
@@ -169,11 +171,12 @@ impl Slots {
         self.timers.len()
     }
 
-    /// Whether a slot is marked as queued exactly if its key is on the ready list, and each timer
-    /// is where its slot says. Looks at everything, and so only at few sources.
+    /// Returns true if the slots marked as queued are exactly those on the ready list, and each
+    /// timer is at its slot's position. The check visits every slot, so it runs only for few
+    /// sources.
     #[cfg(debug_assertions)]
     pub(super) fn is_consistent(&self) -> bool {
-        /// More would slow the tests that have thousands of sources.
+        /// A higher bound would slow the tests that have thousands of sources.
         const CHECKED_MAX: usize = 64;
         if self.slots.len() > CHECKED_MAX || self.ready.len() > CHECKED_MAX {
             return true;
@@ -237,7 +240,7 @@ mod tests {
 
     /// case L9
     #[test]
-    fn a_timer_of_a_source_that_is_gone_does_not_mark_the_next_tenant_of_its_slot() {
+    fn a_timer_of_a_removed_source_does_not_mark_the_next_tenant_of_its_slot() {
         let (mut slots, now) = (Slots::new(), Instant::now());
         let gone = claim(&mut slots);
         slots.wake_at(gone, now);
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn freeing_twice_frees_nothing_the_second_time() {
+    fn freeing_a_slot_twice_does_nothing_the_second_time() {
         let mut slots = Slots::new();
         let key = claim(&mut slots);
         assert!(slots.free(key));

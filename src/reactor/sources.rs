@@ -1,4 +1,4 @@
-//! The sources themselves, each in the place of its slot. Nothing else registers.
+//! The sources themselves, each at the index of its slot. Only this module registers sources.
 
 use std::collections::TryReserveError;
 use std::io;
@@ -9,37 +9,38 @@ use mio::{Interest, Registry};
 
 use super::key::Key;
 
-/// Something the reactor can hold: a descriptor that knows which readiness it waits for.
+/// Something that the reactor can hold: a descriptor, and the readiness that it waits for.
 ///
-/// The descriptor must not block (`O_NONBLOCK`), because a handler learns from `WouldBlock` that
-/// there is nothing more. Debug builds panic when one does.
+/// The descriptor must be non-blocking (`O_NONBLOCK`), because `WouldBlock` tells a handler that
+/// nothing more is ready. Debug builds panic if it blocks.
 ///
-/// A descriptor rather than mio's own `Source` trait: an enum of sources then has one `match` to
-/// write instead of three, and std's sockets are sources as they are.
+/// The trait builds on [`AsFd`] instead of mio's own `Source`: an enum of sources then needs one
+/// `match` instead of three, and the sockets of the standard library work unchanged.
 pub trait Source: AsFd {
-    /// What to be told of: both directions, unless the source says otherwise. Asked after every
-    /// slice; when the answer differs from the one before, the loop registers anew (and the system
-    /// reports at once what is already ready).
+    /// Returns the directions to watch; both by default. The loop asks after every slice. When the
+    /// answer changes, the loop registers the source again, and the system reports at once what is
+    /// already ready.
     ///
     /// Both directions suit a stream, which is then registered once. A datagram socket should ask
-    /// to be told of writability only while it has something to send: on Linux each datagram sent
-    /// makes it writable anew.
+    /// for writable events only while it has something to send, because on Linux every datagram
+    /// that it sends causes another writable event.
     fn interest(&self) -> Interest {
         Interest::READABLE | Interest::WRITABLE
     }
 
-    /// Whether the handler may answer [`Next::Wait`](super::Next::Wait) while the source is
-    /// readable, because it wakes the source at some later event of another: a listener rests so at
-    /// a connection limit. Debug builds take it for a mistake of any other source.
+    /// Returns true if the handler may return [`Next::Wait`](super::Next::Wait) while the source is
+    /// readable, because it wakes the source after an event of another source. An example is a
+    /// listener at its connection limit. Debug builds panic if a handler does so with any other
+    /// source.
     fn may_rest(&self) -> bool {
         false
     }
 }
 
-/// All sources of one reactor, each under its [`Key`].
+/// All sources of one reactor, by [`Key`].
 #[derive(Debug)]
 pub struct Sources<S> {
-    /// At the index of the source's slot.
+    /// Each source is at the index of its slot.
     places: Vec<Option<Stored<S>>>,
     len: usize,
 }
@@ -55,22 +56,22 @@ impl<S: Source> Sources<S> {
         Sources { places: Vec::new(), len: 0 }
     }
 
-    /// How many sources there are.
+    /// Returns the number of sources.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no source.
+    /// Returns true if there are no sources.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Every source with its key, in no particular order.
+    /// Returns every source with its key, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &S)> {
         self.places.iter().flatten().map(|stored| (stored.key, &stored.source))
     }
 
-    /// The source of this key, if it still lives.
+    /// Returns the source of this key, unless it has been removed.
     pub fn get(&self, key: Key) -> Option<&S> {
         let stored = self.places.get(key.index())?.as_ref()?;
         (stored.key == key).then_some(&stored.source)
@@ -81,7 +82,7 @@ impl<S: Source> Sources<S> {
         (stored.key == key).then_some(&mut stored.source)
     }
 
-    /// Registers a source and stores it; on failure it comes back with the reason.
+    /// Registers a source and stores it. On failure returns the source with the error.
     pub(super) fn store(
         &mut self,
         registry: &Registry,
@@ -96,7 +97,8 @@ impl<S: Source> Sources<S> {
         if let Err(error) = registry.register(&mut SourceFd(&fd), key.token(), interest) {
             return Err((source, error));
         }
-        // Behind the selector, which refuses what cannot be waited for at all, as a plain file.
+        // Checked after the registration, which refuses descriptors that epoll cannot watch, such
+        // as a plain file.
         #[cfg(debug_assertions)]
         super::checks::assert_nonblocking(&source);
         let before = self.places[key.index()].replace(Stored { key, source });
@@ -105,7 +107,7 @@ impl<S: Source> Sources<S> {
         Ok(())
     }
 
-    /// Has a place at this index. Memory that is missing costs one source, not the process.
+    /// Makes room for this index. If memory runs out, one source fails, not the process.
     fn make_room(&mut self, index: usize) -> Result<(), TryReserveError> {
         if index >= self.places.len() {
             self.places.try_reserve(index + 1 - self.places.len())?;
@@ -114,8 +116,8 @@ impl<S: Source> Sources<S> {
         Ok(())
     }
 
-    /// Tells the selector what a source now waits for.
-    pub(super) fn register_anew(
+    /// Changes the interest of a registered source.
+    pub(super) fn reregister(
         registry: &Registry,
         key: Key,
         source: &S,
@@ -125,12 +127,12 @@ impl<S: Source> Sources<S> {
         registry.reregister(&mut SourceFd(&fd), key.token(), interest)
     }
 
-    /// Deregisters a source and gives it back.
+    /// Deregisters a source and returns it.
     pub(super) fn remove(&mut self, registry: &Registry, key: Key) -> Option<S> {
         self.get(key)?;
         let Stored { source, .. } = self.places[key.index()].take()?;
         self.len -= 1;
-        // Closing the descriptor, which is next, deregisters as well: a failure changes nothing.
+        // A failure does not matter: closing the descriptor deregisters it as well.
         let _ = registry.deregister(&mut SourceFd(&source.as_fd().as_raw_fd()));
         Some(source)
     }

@@ -1,4 +1,4 @@
-//! Polling without sleeping, and sparing polls meanwhile.
+//! Spinning: the loop polls without sleeping, and skips some of these polls.
 
 use std::time::{Duration, Instant};
 
@@ -6,55 +6,57 @@ use mio::Events;
 
 use super::key::Key;
 
-/// Sources that are tried in place of a poll. A poll costs somewhat more than one receive that
-/// finds nothing, and tells of all sources at once.
+/// Hot sources that the loop tries instead of polling. A poll costs slightly more than one receive
+/// that finds nothing, and covers all sources, so more hot sources would cost more than they save.
 pub(super) const HOT_MAX: usize = 2;
 
-/// Turns without a poll between two with one: the others wait for some microseconds more where
-/// there is little to do, as do signals and the stop handle.
-pub(super) const POLLS_SPARED_MAX: u32 = 16;
+/// Turns without a poll between two polls. When the hot sources have little to do, the other
+/// sources, signals and messages wait some microseconds longer.
+pub(super) const POLLS_SKIPPED_MAX: u32 = 16;
 
-/// How long after a poll others are spared: where the hot sources have much to do, 16 turns are
-/// long. Nobody is to wait longer for the sake of spinning than a wake-up, which it saves, takes.
-const POLLS_SPARED_TIME_MAX: Duration = Duration::from_micros(50);
+/// How long after a poll the loop may skip the next. When the hot sources have much to do, 16 turns
+/// take long. Spinning saves a wake-up, so no source may wait longer for a poll than a wake-up
+/// takes.
+const POLLS_SKIPPED_TIME_MAX: Duration = Duration::from_micros(50);
 
-/// How long the loop polls without sleeping once nothing happens. A sleep costs a wake-up of some
-/// tens of microseconds when the next event comes; polling costs a processor.
+/// How long the loop polls without sleeping when no event comes. A sleep costs a wake-up of some
+/// tens of microseconds at the next event; polling uses a whole CPU.
 ///
-/// While it spins and events have come from one or two sources alone, it gives these their slices
-/// as if they were readable, and polls only once in a while: a poll that is spared is time that a
-/// ping-pong has not to wait.
+/// If the events of the last poll came from one or two sources only, a spinning loop gives these
+/// sources slices as if they were readable, and polls only now and then. Each skipped poll shortens
+/// the round trip of a ping-pong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spin {
-    /// It sleeps at once.
+    /// The loop sleeps at once.
     #[default]
     Never,
-    /// For this long after the last event.
+    /// The loop polls for this long after the last event, then sleeps.
     For(Duration),
-    /// It never sleeps.
+    /// The loop never sleeps.
     Always,
 }
 
-/// What the loop knows for its spinning.
+/// The state that the loop needs to spin.
 #[derive(Debug)]
 pub(super) struct Spinning {
     pub(super) spin: Spin,
-    /// When events last came.
+    /// When a poll last returned events.
     pub(super) event_at: Instant,
-    /// The sources of the last events, if they were few.
+    /// The sources of the last poll that returned events, if there were at most [`HOT_MAX`].
     hot: Vec<Key>,
-    /// When the last poll returned, and turns since then.
+    /// When the last poll returned.
     pub(super) polled_at: Instant,
-    spared: u32,
+    /// Polls skipped since then.
+    skipped: u32,
 }
 
 impl Spinning {
     pub(super) fn new(now: Instant) -> Spinning {
         let hot = Vec::with_capacity(HOT_MAX);
-        Spinning { spin: Spin::Never, event_at: now, hot, polled_at: now, spared: 0 }
+        Spinning { spin: Spin::Never, event_at: now, hot, polled_at: now, skipped: 0 }
     }
 
-    /// Whether not to sleep now.
+    /// Returns true if the loop must not sleep now.
     pub(super) fn is_on(&self, now: Instant) -> bool {
         match self.spin {
             Spin::Never => false,
@@ -63,29 +65,30 @@ impl Spinning {
         }
     }
 
-    /// The sources to try in place of a poll; none when it is time for one.
-    pub(super) fn guess(&mut self, now: Instant) -> &[Key] {
-        if self.hot.is_empty() || self.spared == POLLS_SPARED_MAX || !self.may_spare(now) {
-            self.spared = 0;
+    /// Returns the hot sources to try instead of polling, or none if the loop must poll.
+    pub(super) fn hot_instead_of_poll(&mut self, now: Instant) -> &[Key] {
+        if self.hot.is_empty() || self.skipped == POLLS_SKIPPED_MAX || !self.may_skip(now) {
+            self.skipped = 0;
             return &[];
         }
-        self.spared += 1;
+        self.skipped += 1;
         &self.hot
     }
 
-    fn may_spare(&self, now: Instant) -> bool {
+    fn may_skip(&self, now: Instant) -> bool {
         let is_fresh = match self.spin {
             Spin::Never => false,
-            // What is found without a poll is no event to poll any more: in the second half only
-            // polls look, so that a loop which is kept busy by guesses does not fall asleep.
+            // A source that is served without a poll leaves no event for the next poll, so
+            // `event_at` does not advance. In the second half of the time the loop therefore
+            // always polls, so that it does not fall asleep while its hot sources are busy.
             Spin::For(time) => now.saturating_duration_since(self.event_at) < time / 2,
             Spin::Always => true,
         };
-        is_fresh && now.saturating_duration_since(self.polled_at) < POLLS_SPARED_TIME_MAX
+        is_fresh && now.saturating_duration_since(self.polled_at) < POLLS_SKIPPED_TIME_MAX
     }
 
-    /// Learns from the events of a poll. Without any it is left to what it knows.
-    pub(super) fn learn(&mut self, events: &Events, now: Instant) {
+    /// Records the time and the sources of a poll's events. A poll without events changes nothing.
+    pub(super) fn note_events(&mut self, events: &Events, now: Instant) {
         if self.spin == Spin::Never || events.is_empty() {
             return;
         }
@@ -104,29 +107,30 @@ mod tests {
 
     const TIME: Duration = Duration::from_millis(1);
 
-    /// As after a poll that told of one source.
+    /// Returns the state after a poll with an event of one source.
     fn hot(spin: Spin, now: Instant) -> Spinning {
         Spinning { spin, hot: vec![Key::new(0, 1)], ..Spinning::new(now) }
     }
 
     #[test]
-    fn in_the_second_half_of_its_time_a_loop_polls_so_that_it_sees_what_keeps_it_awake() {
+    fn in_the_second_half_of_its_spin_time_a_loop_always_polls() {
         let start = Instant::now();
         let mut spinning = hot(Spin::For(TIME), start);
-        for (after, spares) in [(TIME / 2 - Duration::from_nanos(1), true), (TIME / 2, false)] {
+        for (after, skips) in [(TIME / 2 - Duration::from_nanos(1), true), (TIME / 2, false)] {
             let now = start + after;
             spinning.polled_at = now;
-            assert_eq!(spinning.guess(now).len(), usize::from(spares), "{after:?}");
+            let hot = spinning.hot_instead_of_poll(now);
+            assert_eq!(hot.len(), usize::from(skips), "{after:?}");
             assert!(spinning.is_on(now), "it does not sleep");
         }
     }
 
     #[test]
-    fn long_slices_of_hot_sources_do_not_keep_a_loop_from_polling() {
+    fn a_loop_polls_in_time_although_its_hot_sources_have_long_slices() {
         let start = Instant::now();
         let mut spinning = hot(Spin::Always, start);
-        assert_eq!(spinning.guess(start).len(), 1);
-        assert_eq!(spinning.guess(start + Duration::from_micros(50)).len(), 0);
-        assert_eq!(spinning.spared, 0, "counted anew after that poll");
+        assert_eq!(spinning.hot_instead_of_poll(start).len(), 1);
+        assert_eq!(spinning.hot_instead_of_poll(start + Duration::from_micros(50)).len(), 0);
+        assert_eq!(spinning.skipped, 0, "that poll resets the count");
     }
 }

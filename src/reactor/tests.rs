@@ -1,4 +1,4 @@
-//! The loop under small scripted handlers, on real sockets.
+//! Tests of the loop with small scripted handlers on real sockets.
 
 mod fairness;
 mod life;
@@ -23,19 +23,19 @@ use super::*;
 use crate::readiness::Readiness;
 use crate::testing::WAIT_MAX;
 
-/// One end of a socket pair, with the faults a test wants of it.
+/// One end of a socket pair, with the faults that a test needs.
 struct End {
     name: usize,
     stream: UnixStream,
     interest: Interest,
     may_rest: bool,
-    /// Shown to the selector in place of the stream: a plain file, which it refuses with EPERM
-    /// (epoll_ctl(2)), to be registered, to be registered anew and to be let go of.
+    /// A plain file that the selector sees instead of the stream. It refuses every call for the
+    /// file with EPERM (epoll_ctl(2)): register, reregister and deregister.
     refused: Option<File>,
 }
 
 impl End {
-    /// An end and the far end that a test writes to.
+    /// Returns an end and the far end, which the test writes to.
     fn pair(name: usize) -> (End, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
@@ -49,19 +49,19 @@ impl End {
         (end, far)
     }
 
-    /// An end that has something to read.
+    /// Returns an end that has one byte to read.
     fn ready(name: usize) -> (End, UnixStream) {
         let (end, far) = End::pair(name);
         (&far).write_all(b"x").unwrap();
         (end, far)
     }
 
-    /// From here on the selector refuses it.
+    /// Makes the selector refuse this end from now on.
     fn refuse(&mut self) {
         self.refused = Some(File::open(std::env::current_exe().unwrap()).unwrap());
     }
 
-    /// Reads to `WouldBlock`, as a handler that answers [`Next::Wait`] must.
+    /// Reads until `WouldBlock`, as a handler must before it returns [`Next::Wait`].
     fn drain(&mut self, readiness: &mut Readiness) -> usize {
         let mut buf = [0; 64];
         let mut bytes = 0;
@@ -92,27 +92,27 @@ impl AsFd for End {
     }
 }
 
-/// What became of a source, as its handler heard of it.
+/// How a source came back to its handler.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Closed(usize),
     Unregistered(usize, io::ErrorKind),
 }
 
-/// A handler whose slices are a closure, and which notes all else.
+/// A handler that runs a closure for each slice and records every other call.
 struct Script<F> {
     slice: F,
     fates: Vec<Fate>,
-    /// Sources to insert when one comes back.
+    /// Sources to insert, one each time that a source comes back.
     successors: Vec<End>,
     /// The sources that came back, kept open.
     kept: Vec<End>,
     ticks: usize,
-    /// What ticks return, the next one last; `None` when it is used up.
+    /// The return values of ticks, in reverse order; `None` after the last.
     deadlines: Vec<Instant>,
-    /// What it was sent, and in which turn.
+    /// Each received message, after the turn in which it came.
     messages: Vec<(u64, u32)>,
-    /// How often its own timer was due.
+    /// How often the handler's own timer was due.
     timers: usize,
     #[cfg(feature = "signals")]
     signals: Vec<i32>,
@@ -185,7 +185,7 @@ where
     }
 }
 
-/// A reactor that is stopped should a test sleep in it for [`WAIT_MAX`].
+/// Returns a reactor that stops after [`WAIT_MAX`], so that no test sleeps in it for longer.
 fn reactor() -> Reactor<End, u32> {
     let reactor = Reactor::new().unwrap();
     let stop = reactor.handle();
@@ -196,7 +196,7 @@ fn reactor() -> Reactor<End, u32> {
     reactor
 }
 
-/// One turn that does not end the loop.
+/// Runs one turn, and asserts that the loop continues.
 #[track_caller]
 fn turn<H: Handler<Source = End>>(reactor: &mut Reactor<End, H::Message>, handler: &mut H) {
     assert_eq!(reactor.turn(handler).unwrap(), Flow::Running);

@@ -1,8 +1,8 @@
-//! The timers of sources: a binary heap whose entries their slots point at.
+//! The timers of sources: a binary heap, and in each slot the position of its timer.
 //!
-//! A source has at most one timer, and a timer leaves the heap together with its source. So the
-//! heap is never longer than there are sources, and holds nothing stale: setting the timer of a
-//! connection anew with each message moves one entry and allocates nothing.
+//! A source has at most one timer, and closing the source removes its timer. The heap therefore has
+//! at most one entry per source and no stale entries. Setting the timer of a connection again with
+//! each message moves one entry and does not allocate.
 
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use slab::Slab;
 use super::key::Key;
 use super::slots::Slot;
 
-/// The heap; the timer that is due first is in front.
+/// The heap. The timer that is due first is at the front.
 ///
-/// Every method that takes `slots` keeps [`Slot::timer`] equal to the place of the slot's timer.
+/// Every method that takes `slots` keeps [`Slot::timer`] equal to the position of the slot's timer.
 #[derive(Debug, Default)]
 pub(super) struct Timers(Vec<Timer>);
 
@@ -24,12 +24,12 @@ struct Timer {
 }
 
 impl Timers {
-    /// When the first timer is due.
+    /// Returns when the first timer is due.
     pub(super) fn first(&self) -> Option<Instant> {
         self.0.first().map(|timer| timer.at)
     }
 
-    /// Sets the one timer of a living source.
+    /// Sets the timer of an existing source.
     pub(super) fn set(&mut self, key: Key, at: Instant, slots: &mut Slab<Slot>) {
         let timer = Timer { at, key };
         let place = match slots[key.index()].timer {
@@ -39,10 +39,10 @@ impl Timers {
             }
             place => place as usize,
         };
-        self.settle(place, timer, slots);
+        self.sift(place, timer, slots);
     }
 
-    /// Takes the timer of a living source away, if it has one.
+    /// Removes the timer of an existing source, if it has one.
     pub(super) fn cancel(&mut self, key: Key, slots: &mut Slab<Slot>) {
         let place = std::mem::replace(&mut slots[key.index()].timer, Slot::NO_TIMER);
         if place != Slot::NO_TIMER {
@@ -50,23 +50,23 @@ impl Timers {
         }
     }
 
-    /// Takes the first timer out.
+    /// Removes the first timer and returns its key.
     pub(super) fn pop(&mut self, slots: &mut Slab<Slot>) -> Option<Key> {
         let key = self.0.first()?.key;
         self.cancel(key, slots);
         Some(key)
     }
 
-    /// Fills the place of a removed timer with the last one.
+    /// Removes the timer at `place` and moves the last timer into the gap.
     fn remove(&mut self, place: usize, slots: &mut Slab<Slot>) {
         let Some(last) = self.0.pop() else { return };
         if place < self.0.len() {
-            self.settle(place, last, slots);
+            self.sift(place, last, slots);
         }
     }
 
-    /// Puts a timer, for which there is a hole at `place`, where it belongs.
-    fn settle(&mut self, mut place: usize, timer: Timer, slots: &mut Slab<Slot>) {
+    /// Moves the gap at `place` up or down the heap to the position of `timer`, and stores it.
+    fn sift(&mut self, mut place: usize, timer: Timer, slots: &mut Slab<Slot>) {
         while place > 0 && timer.at < self.0[(place - 1) / 2].at {
             let parent = (place - 1) / 2;
             self.put(place, self.0[parent], slots);
@@ -80,7 +80,7 @@ impl Timers {
         self.put(place, timer, slots);
     }
 
-    /// Where the child that is due first is.
+    /// Returns the position of the child that is due first.
     fn first_child(&self, place: usize) -> Option<usize> {
         let (left, right) = (2 * place + 1, 2 * place + 2);
         let children = left..self.0.len().min(right + 1);
@@ -90,8 +90,8 @@ impl Timers {
     fn put(&mut self, place: usize, timer: Timer, slots: &mut Slab<Slot>) {
         self.0[place] = timer;
         let slot = &mut slots[timer.key.index()];
-        debug_assert_eq!(slot.key, timer.key, "a timer has outlived its source");
-        slot.timer = u32::try_from(place).expect("sources are fewer than 2^32");
+        debug_assert_eq!(slot.key, timer.key, "a timer outlived its source");
+        slot.timer = u32::try_from(place).expect("there are fewer than 2^32 sources");
     }
 
     #[cfg(test)]
@@ -99,7 +99,7 @@ impl Timers {
         self.0.len()
     }
 
-    /// Whether slots and heap point at each other, and no timer is due before its parent.
+    /// Returns true if slots and heap agree and no timer is due before its parent.
     #[cfg(debug_assertions)]
     pub(super) fn is_consistent(&self, slots: &Slab<Slot>) -> bool {
         let is_pointed_at = |(place, timer): (usize, &Timer)| {
@@ -115,6 +115,14 @@ impl Timers {
     }
 }
 
+/// Returns the smaller of two values, or the only one, or `None`.
+pub(super) fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -126,7 +134,7 @@ mod tests {
     use super::super::slots::Slots;
     use super::*;
 
-    /// Few sources and few moments, so that equal ones are frequent.
+    /// Few sources and few times, so that equal ones are frequent.
     const SOURCES: usize = 12;
     const MOMENTS: u64 = 20;
 
@@ -139,11 +147,11 @@ mod tests {
         Cancel {
             source: usize,
         },
-        /// Close the source and give its slot to another.
+        /// Closes the source and gives its slot to another.
         Replace {
             source: usize,
         },
-        /// Time passes, and what is due is marked.
+        /// Lets time pass, and marks the sources of due timers.
         Pass {
             to: u64,
         },
@@ -159,7 +167,7 @@ mod tests {
         ]
     }
 
-    /// The keys on the ready list, taken off it.
+    /// Takes the keys off the ready list.
     fn marked(slots: &mut Slots) -> Vec<Key> {
         let mut keys: Vec<Key> =
             std::iter::from_fn(|| slots.next_ready()).map(|(key, _)| key).collect();
@@ -168,7 +176,7 @@ mod tests {
     }
 
     proptest! {
-        /// case L9: against a map from each living key to the moment it was last set to.
+        /// case L9: compares with a map from each existing key to the time last set for it.
         #[test]
         fn each_timer_fires_once_at_its_last_time_and_only_for_its_own_source(
             steps in prop::collection::vec(step(), 0..200),
@@ -185,7 +193,7 @@ mod tests {
                     Step::Set { source, at } => {
                         slots.wake_at(keys[source], moment(at));
                         model.insert(source, (keys[source], at));
-                        // The key of a dead source sets nothing.
+                        // The key of a removed source sets no timer.
                         if !keys.contains(&gone) {
                             slots.wake_at(gone, moment(0));
                         }
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_is_set_a_million_times_is_one_entry() {
+    fn a_timer_that_is_set_a_million_times_has_one_entry() {
         let (mut slots, now) = (Slots::new(), Instant::now());
         let key = slots.claim(Interest::READABLE);
         for later in 0..1_000_000 {

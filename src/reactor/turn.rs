@@ -5,26 +5,28 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::context::Core;
+use super::timers::earlier;
 use super::{
     Closed, Flow, Handler, INBOX, Key, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source, Sources,
 };
 use crate::readiness::Readiness;
 
 impl<S: Source, M> Reactor<S, M> {
+    /// Runs one turn, which sleeps for at most `sleep_max`.
     pub(super) fn turn_within<H: Handler<Source = S, Message = M>>(
         &mut self,
         handler: &mut H,
         sleep_max: Option<Duration>,
     ) -> io::Result<Flow> {
-        // Wait: for events, a timer or a message.
+        // Wait for events, a timer or a message.
         self.inbox.resume();
         self.wait(sleep_max)?;
 
-        // Mark: every source that has work.
+        // Mark every source that has work.
         self.mark();
 
-        // Run: each of them once, and whatever else the handler is called for.
-        self.run_calls(handler);
+        // Run each marked source once, and make the other calls of the handler.
+        self.run_signals_and_timer(handler);
         self.run_ready(handler);
         self.run_messages(handler);
         self.run_tick(handler);
@@ -34,10 +36,11 @@ impl<S: Source, M> Reactor<S, M> {
         Ok(self.flow())
     }
 
+    /// Polls for events. Sleeps only if no work is left and the loop does not spin.
     fn wait(&mut self, sleep_max: Option<Duration>) -> io::Result<()> {
         self.core.counts.turns += 1;
         let has_work = self.has_work();
-        if !has_work && self.guess() {
+        if !has_work && self.mark_hot() {
             self.events.clear();
             self.core.now = Instant::now();
             return Ok(());
@@ -45,8 +48,8 @@ impl<S: Source, M> Reactor<S, M> {
         let timeout = if has_work || self.spinning.is_on(self.core.now) {
             Some(Duration::ZERO)
         } else {
-            // From the turn's own time, which is late by what its slices took: those are short,
-            // and a poll timeout is rounded up to whole milliseconds in any case.
+            // Counted from the time of the previous turn, which its slices have made slightly old.
+            // Slices are short, and mio rounds a poll timeout up to whole milliseconds anyway.
             earlier(self.until_due(self.core.now), sleep_max)
         };
         #[cfg(debug_assertions)]
@@ -58,7 +61,7 @@ impl<S: Source, M> Reactor<S, M> {
         self.spinning.polled_at = self.core.now;
         self.core.counts.polls += 1;
         match polled {
-            // A signal came first. Leftovers, timers and messages are seen to as ever.
+            // A signal interrupted the poll. The rest of the turn runs as usual.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Ok(())
@@ -67,26 +70,27 @@ impl<S: Source, M> Reactor<S, M> {
         }
     }
 
-    /// Whether there is something to do that no event brings.
+    /// Returns true if there is work that no event announces.
     pub(super) fn has_work(&self) -> bool {
         self.core.slots.ready_len() > 0 || self.inbox.is_notified() || self.inbox.is_stopped()
     }
 
-    /// How long until the first timer or tick is due.
+    /// Returns the time until the first timer or tick is due.
     pub(super) fn until_due(&self, now: Instant) -> Option<Duration> {
         earlier(self.core.next_timer(), self.tick_at).map(|at| at.saturating_duration_since(now))
     }
 
-    /// While it spins: marks the few sources that may be readable instead of asking which are.
-    fn guess(&mut self) -> bool {
+    /// Marks the hot sources as readable, so that a spinning loop can skip a poll. Returns false if
+    /// the loop must poll.
+    fn mark_hot(&mut self) -> bool {
         let mut is_any_alive = false;
-        for key in self.spinning.guess(self.core.now) {
+        for key in self.spinning.hot_instead_of_poll(self.core.now) {
             is_any_alive |= self.core.slots.mark(*key, Readiness::READABLE);
         }
         is_any_alive
     }
 
-    /// Marks every source that an event names, or whose timer is due. Touches no source.
+    /// Marks every source that has an event or a due timer. Touches no source.
     fn mark(&mut self) {
         let Core { slots, counts, now, .. } = &mut self.core;
         for event in &self.events {
@@ -102,36 +106,36 @@ impl<S: Source, M> Reactor<S, M> {
                 }
             }
         }
-        self.spinning.learn(&self.events, *now);
+        self.spinning.note_events(&self.events, *now);
         slots.mark_due(*now);
         #[cfg(debug_assertions)]
         debug_assert!(slots.is_consistent(), "{slots:?}");
     }
 
-    /// Tells the handler of signals and of its own timer, before the sources run.
-    fn run_calls<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+    /// Passes signals and the handler's own timer to the handler, before any source runs.
+    fn run_signals_and_timer<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         if mem::take(&mut self.has_signal) {
             self.take_signals(handler);
         }
         if self.core.timer.is_some_and(|at| at <= self.core.now) {
             self.core.timer = None;
             handler.timer_due(&self.sources, &mut self.core.context());
-            self.carry_out(handler);
+            self.apply_requests(handler);
         }
     }
 
+    /// Gives each source on the ready list one slice.
     fn run_ready<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
-        // What joins the list from here on has its slice in the next turn.
+        // A key that joins the list during these slices runs in the next turn.
         for _ in 0..self.core.slots.ready_len() {
             if let Some((key, readiness)) = self.core.slots.next_ready() {
                 self.run_slice(handler, key, readiness);
-                self.carry_out(handler);
+                self.apply_requests(handler);
             }
         }
     }
 
-    /// Gives one source its slice, and brings the registration up to date with what it now waits
-    /// for.
+    /// Gives one source its slice, and registers it again if its interest has changed.
     #[inline]
     fn run_slice<H: Handler<Source = S, Message = M>>(
         &mut self,
@@ -140,7 +144,7 @@ impl<S: Source, M> Reactor<S, M> {
         mut readiness: Readiness,
     ) {
         let Some(source) = self.sources.get_mut(key) else {
-            debug_assert!(false, "{key:?} has a slot and no source");
+            debug_assert!(false, "{key:?} has a slot but no source");
             return;
         };
         let next = handler.ready(source, &mut readiness, &mut self.core.source_context(key));
@@ -154,7 +158,7 @@ impl<S: Source, M> Reactor<S, M> {
             slots.mark(key, Readiness::NONE);
         }
         let Some(slot) = slots.get_mut(key) else {
-            debug_assert!(false, "{key:?} has lost its slot while it ran");
+            debug_assert!(false, "{key:?} lost its slot while it ran");
             return;
         };
         slot.readiness = readiness;
@@ -165,12 +169,13 @@ impl<S: Source, M> Reactor<S, M> {
         }
         if mem::replace(&mut slot.interest, interest) != interest {
             let registry = self.poll.registry();
-            if let Err(error) = Sources::register_anew(registry, key, source, interest) {
+            if let Err(error) = Sources::reregister(registry, key, source, interest) {
                 self.close(handler, key, Closed::Unregistered(error));
             }
         }
     }
 
+    /// Passes the messages of other threads to the handler, up to [`MESSAGES_PER_TURN`].
     fn run_messages<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         if !self.inbox.is_notified() {
             return;
@@ -178,9 +183,9 @@ impl<S: Source, M> Reactor<S, M> {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = self.inbox.next() else { return };
             handler.message(message, &self.sources, &mut self.core.context());
-            self.carry_out(handler);
+            self.apply_requests(handler);
             if self.core.is_stopped {
-                // The others are for the caller, by `into_messages`.
+                // The caller can take the remaining messages with `into_messages`.
                 return;
             }
         }
@@ -188,9 +193,10 @@ impl<S: Source, M> Reactor<S, M> {
 
     fn run_tick<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         self.tick_at = handler.tick(&self.sources, &mut self.core.context());
-        self.carry_out(handler);
+        self.apply_requests(handler);
     }
 
+    /// Returns whether the loop continues after this turn.
     fn flow(&mut self) -> Flow {
         if mem::take(&mut self.core.is_stopped) {
             self.inbox.pause();
@@ -199,11 +205,12 @@ impl<S: Source, M> Reactor<S, M> {
         if self.inbox.is_stopped() { Flow::Stopped } else { Flow::Running }
     }
 
-    /// Stores and closes what the handler asked for, and what it asks for meanwhile.
+    /// Inserts and closes the sources that the handler requested, including the requests that it
+    /// makes in the calls from here.
     #[inline]
-    fn carry_out<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
-        while !self.core.is_settled() {
-            // First, so that a source that was inserted and closed by one call is there to close.
+    fn apply_requests<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        while self.core.has_requests() {
+            // Insertions come first, because one call may insert and close the same source.
             while let Some((key, source)) = self.core.inserted.pop() {
                 if let Err((source, error)) = self.store(key, source) {
                     let cause = Closed::Unregistered(error);
@@ -216,7 +223,8 @@ impl<S: Source, M> Reactor<S, M> {
         }
     }
 
-    /// Stores a source that has its slot; on failure the slot is free again.
+    /// Stores and registers a source that already has a slot. On failure frees the slot and returns
+    /// the source.
     pub(super) fn store(&mut self, key: Key, source: S) -> Result<(), (S, io::Error)> {
         let interest = source.interest();
         if self.core.slots.make_room().is_err() {
@@ -231,6 +239,7 @@ impl<S: Source, M> Reactor<S, M> {
         stored
     }
 
+    /// Removes a source and gives it back to the handler.
     fn close<H: Handler<Source = S, Message = M>>(
         &mut self,
         handler: &mut H,
@@ -248,17 +257,9 @@ impl<S: Source, M> Reactor<S, M> {
         for signal in signals.pending() {
             handler.signalled(signal, &self.sources, &mut self.core.context());
         }
-        self.carry_out(handler);
+        self.apply_requests(handler);
     }
 
     #[cfg(not(feature = "signals"))]
     fn take_signals<H: Handler<Source = S, Message = M>>(&mut self, _: &mut H) {}
-}
-
-/// The smaller of those that there are.
-fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }

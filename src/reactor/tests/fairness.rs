@@ -1,4 +1,4 @@
-//! Who has a slice when, and when the loop may sleep.
+//! Tests of which source gets a slice when, and of when the loop may sleep.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn a_slice_without_readiness_is_not_an_error() {
     assert_eq!(reactor.sources().len(), 2);
 }
 
-/// case L2: a poll that ends by its deadline brings no event.
+/// case L2: a poll that ends at its deadline brings no event.
 #[test]
 fn a_turn_without_an_event_is_an_ordinary_turn() {
     let (end, _far) = End::pair(1);
@@ -44,9 +44,9 @@ fn a_turn_without_an_event_is_an_ordinary_turn() {
     assert_eq!(reactor.counts().events, 0);
 }
 
-/// case L5: no deadline is set, so that a poll which sleeps would sleep for good.
+/// case L5: no deadline is set, so a poll that slept would never return.
 #[test]
-fn a_source_whose_slice_is_used_up_runs_again_without_a_sleep_behind_the_others() {
+fn a_source_whose_slice_is_used_up_runs_again_after_the_others_without_a_sleep() {
     let ends: Vec<_> = (0..3).map(End::ready).collect();
     let mut reactor = reactor();
     let mut fars = Vec::new();
@@ -64,20 +64,20 @@ fn a_source_whose_slice_is_used_up_runs_again_without_a_sleep_behind_the_others(
     }
     drop(script);
     let first_turn = ran[..3].to_vec();
-    assert_eq!(ran, first_turn.repeat(4), "each once a turn, in the same order");
+    assert_eq!(ran, first_turn.repeat(4), "each runs once per turn, in the same order");
     let counts = reactor.counts();
     assert_eq!((counts.slices, counts.slices_used_up), (12, 12));
 }
 
-/// case L5: events, wake-ups and the verdict itself all ask for the same place.
+/// case L5: an event, a wake-up and `Next::Again` all mark the same place on the list.
 #[test]
-fn a_source_has_one_slice_a_turn_however_often_it_is_asked_for() {
+fn a_source_gets_one_slice_per_turn_however_often_it_is_marked() {
     let (end, far) = End::ready(1);
     let mut slices = 0;
     let mut script = Script::new(|_: &mut End, _, context| {
         slices += 1;
         (0..5).for_each(|_| context.wake(context.key()));
-        // A new event for the next poll, besides.
+        // This also causes a new event for the next poll.
         (&far).write_all(b"x").unwrap();
         Next::Again
     });
@@ -90,9 +90,9 @@ fn a_source_has_one_slice_a_turn_however_often_it_is_asked_for() {
     assert_eq!(slices, 10);
 }
 
-/// case L6: by count. A flooding peer has one slice a turn, as each of the others has.
+/// case L6: by count. A flooding peer gets one slice per turn, as each other peer does.
 #[test]
-fn a_flooding_source_costs_each_other_source_one_of_its_slices_a_turn() {
+fn a_flooding_source_gets_as_many_slices_as_each_other_source() {
     const OTHERS: usize = 50;
     const TURNS: usize = 20;
     let mut reactor = reactor();
@@ -119,7 +119,7 @@ fn a_flooding_source_costs_each_other_source_one_of_its_slices_a_turn() {
 }
 
 #[test]
-fn a_key_woken_by_a_slice_runs_in_the_next_turn_and_without_a_sleep() {
+fn a_source_woken_by_a_slice_runs_in_the_next_turn_without_a_sleep() {
     let (busy, _far_busy) = End::ready(1);
     let (idle, _far_idle) = End::pair(2);
     let mut reactor = reactor();

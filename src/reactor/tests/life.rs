@@ -1,4 +1,4 @@
-//! Stopping, the clock, signals.
+//! Tests of stopping, the clock and signals.
 
 use std::process::{Command, Stdio};
 
@@ -21,12 +21,12 @@ fn stopping_from_many_threads_many_times_ends_the_loop_once() {
     let mut script = Script::new(|_: &mut End, _, _| panic!("nothing is ready"));
     reactor.run(&mut script).unwrap();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert_eq!(reactor.sources().len(), 1, "what is open stays with the reactor");
+    assert_eq!(reactor.sources().len(), 1, "the reactor keeps its sources");
 }
 
 /// case L7
 #[test]
-fn a_stop_before_the_loop_ends_its_first_turn_and_every_later_one() {
+fn a_stop_before_the_loop_begins_ends_its_first_turn_and_every_later_one() {
     let mut reactor = reactor();
     let stop = reactor.handle();
     stop.stop();
@@ -60,8 +60,8 @@ fn a_stop_by_the_handler_ends_one_run() {
     assert_eq!(reactor.counts().turns, 2);
 }
 
-/// case L8: after a slice that ran past a deadline the tick comes once, and the next poll sleeps
-/// until something happens: here, until it is stopped.
+/// case L8: after a slice that ran past a deadline the tick comes once. The next poll then sleeps
+/// until the loop is stopped.
 #[test]
 fn an_overdue_deadline_fires_once() {
     let (end, _far) = End::ready(1);
@@ -80,11 +80,11 @@ fn an_overdue_deadline_fires_once() {
     turn(&mut reactor, &mut script);
     assert!(script.ticks == 1 && deadline < Instant::now());
     turn(&mut reactor, &mut script);
-    assert_eq!(script.ticks, 2, "the overdue one");
+    assert_eq!(script.ticks, 2, "the overdue tick");
     let stopper = thread::spawn(move || stop.stop());
     assert_eq!(reactor.turn(&mut script).unwrap(), Flow::Stopped);
     stopper.join().unwrap();
-    assert_eq!(script.ticks, 3, "no burst of those that were missed");
+    assert_eq!(script.ticks, 3, "missed ticks do not come in a burst");
 }
 
 /// case L8
@@ -109,9 +109,9 @@ fn time_never_goes_backwards_between_slices() {
 const INTERRUPTIONS: usize = 3;
 const CHILD: &str = "RESOUND_TEST_INTERRUPTED_POLL";
 
-/// case L1: a process that is stopped and continued finds its poll interrupted, in whatever thread
-/// it sleeps (signal(7)), which a signal's handler does only in the thread the system picks. So
-/// this test runs itself as a process of its own, which it stops and continues.
+/// case L1: stopping and continuing a process interrupts the poll of every thread (signal(7)). A
+/// signal handler would interrupt only the thread that the system picks. The test therefore runs
+/// itself as a child process, and stops and continues the child.
 #[test]
 fn an_interrupted_poll_is_an_ordinary_turn() {
     if std::env::var_os(CHILD).is_some() {
@@ -136,7 +136,7 @@ fn an_interrupted_poll_is_an_ordinary_turn() {
         }
         if Instant::now() > deadline {
             child.kill().unwrap();
-            panic!("its poll was never interrupted");
+            panic!("the child's poll was never interrupted");
         }
     };
     let mut output = String::new();
@@ -145,18 +145,19 @@ fn an_interrupted_poll_is_an_ordinary_turn() {
     assert!(output.contains("1 passed"), "{output}");
 }
 
-/// With no event to come and deadlines an hour away, only interruptions end its polls.
+/// Runs a loop without events and with deadlines an hour away. Only interruptions end its polls.
 fn sleep_until_interrupted() {
     let (end, _far) = End::pair(1);
     let mut script = Script::new(|_: &mut End, _, _| panic!("nothing is ready"));
     let now = Instant::now();
     let later = now + Duration::from_secs(3600);
-    // The last of the interrupted turns says that it is late already: the next must not sleep.
+    // The tick of the last interrupted turn returns a time that is past, so the next turn does not
+    // sleep.
     script.deadlines = vec![now];
     script.deadlines.extend([later; INTERRUPTIONS]);
     let mut reactor = reactor();
     reactor.insert(end).unwrap();
-    // One that does not sleep, the interrupted ones, one by the deadline that is new.
+    // The first turn does not sleep, then come the interrupted turns, then the overdue tick.
     let turns = 1 + INTERRUPTIONS + 1;
     for _ in 0..turns {
         turn(&mut reactor, &mut script);
@@ -176,7 +177,7 @@ mod signals {
     use super::*;
 
     #[test]
-    fn a_watched_signal_reaches_the_handler_and_what_it_wakes_runs_in_that_turn() {
+    fn a_watched_signal_reaches_the_handler_and_the_sources_it_wakes_run_in_that_turn() {
         let (end, _far) = End::pair(1);
         let mut woken = 0;
         let mut script = Script::new(|_: &mut End, readiness: &mut Readiness, _| {
@@ -190,7 +191,7 @@ mod signals {
         turn(&mut reactor, &mut script);
         for times in 1..=3 {
             raise(SIGUSR2).unwrap();
-            // A signal is an event and an interruption: which comes first is the system's choice.
+            // A signal is both an event and an interruption, and either may come first.
             while script.signals.len() < times {
                 turn(&mut reactor, &mut script);
             }
@@ -201,7 +202,7 @@ mod signals {
     }
 
     #[test]
-    fn a_signal_that_came_before_the_loop_is_not_lost() {
+    fn a_signal_that_comes_before_the_loop_begins_is_not_lost() {
         let mut script = Script::new(|_: &mut End, _, _| Next::Wait);
         let mut reactor = reactor();
         reactor.watch_signals(&[SIGWINCH]).unwrap();

@@ -20,7 +20,7 @@ fn a_message_wakes_a_loop_that_sleeps() {
     assert_eq!(script.messages, [(2, 7)]);
 }
 
-/// case L10: the handles stop the loop behind their messages, so none may be left over.
+/// case L10: the stop comes after the messages, so the loop must receive all of them.
 #[test]
 fn messages_from_many_threads_arrive_once_each_and_in_order_per_sender() {
     const SENDERS: u32 = 8;
@@ -64,10 +64,10 @@ fn a_stopped_loop_gives_messages_back_and_receives_those_that_were_sent_before()
     assert_eq!(handle.send(5).unwrap_err().into_message(), 5);
 }
 
-/// case L10: a handler that stops the loop in the middle of its messages leaves the others to be
-/// received by a later run, or to be taken out.
+/// case L10: when a handler stops the loop between two messages, a later run receives the
+/// remaining ones, or the caller takes them out.
 #[test]
-fn messages_behind_a_stop_by_the_handler_are_received_later_or_taken_out() {
+fn messages_after_a_stop_by_the_handler_are_received_later_or_taken_out() {
     struct StopsAt(Vec<u32>);
     impl Handler for StopsAt {
         type Source = End;
@@ -94,7 +94,7 @@ fn messages_behind_a_stop_by_the_handler_are_received_later_or_taken_out() {
     (1..=5).for_each(|message| handle.send(message).unwrap());
     reactor.run(&mut handler).unwrap();
     assert_eq!(handler.0, [1, 2]);
-    assert_eq!(handle.send(6).unwrap_err(), SendError::Stopped(6), "it does not run");
+    assert_eq!(handle.send(6).unwrap_err(), SendError::Stopped(6), "the loop does not run");
     reactor.run(&mut handler).unwrap();
     assert_eq!(handler.0, [1, 2, 3, 4]);
     assert_eq!(reactor.into_messages(), [5]);
@@ -137,7 +137,7 @@ fn a_queue_that_is_full_gives_messages_back_until_the_loop_turns() {
     let mut script = Script::new(never);
     turn(&mut reactor, &mut script);
     handle.send(accepted).unwrap();
-    // What one turn leaves over forbids the next to sleep.
+    // A turn does not sleep while messages of the previous turn remain.
     while script.messages.len() <= accepted as usize {
         turn(&mut reactor, &mut script);
     }
@@ -149,7 +149,7 @@ fn a_queue_that_is_full_gives_messages_back_until_the_loop_turns() {
 }
 
 #[test]
-fn a_message_is_dropped_with_its_reactor_and_not_before() {
+fn a_message_that_is_not_received_is_dropped_with_its_reactor() {
     use std::sync::Arc;
     struct Holds;
     impl Handler for Holds {
@@ -173,5 +173,5 @@ fn a_message_is_dropped_with_its_reactor_and_not_before() {
     assert_eq!(Arc::strong_count(&message), 1, "received");
     handle.send(Arc::clone(&message)).unwrap();
     drop(reactor);
-    assert_eq!(Arc::strong_count(&message), 1, "a handle that is left keeps nothing alive");
+    assert_eq!(Arc::strong_count(&message), 1, "a handle keeps no message alive");
 }

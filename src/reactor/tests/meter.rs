@@ -1,24 +1,24 @@
-//! Measured turns. Times are compared with what has surely passed, never with what should suffice.
+//! Tests of measured turns. They compare a time only with a bound that holds on any machine.
 
 use super::*;
 
-fn drained(end: &mut End, readiness: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next {
+fn drain(end: &mut End, readiness: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next {
     end.drain(readiness);
     Next::Wait
 }
 
 #[test]
-fn turns_are_not_measured_unless_asked_for() {
+fn turns_are_not_measured_by_default() {
     let (end, _far) = End::ready(1);
     let mut reactor = reactor();
     reactor.insert(end).unwrap();
-    turn(&mut reactor, &mut Script::new(drained));
+    turn(&mut reactor, &mut Script::new(drain));
     assert_eq!(reactor.counts().events, 1);
     assert_eq!(reactor.counts().measures, TurnMeasures::default());
 }
 
 #[test]
-fn each_turn_is_measured_once_from_when_it_is_asked_for() {
+fn each_turn_is_measured_once_while_measuring_is_on() {
     let mut reactor = reactor();
     let mut fars = Vec::new();
     for number in 0..5 {
@@ -28,7 +28,7 @@ fn each_turn_is_measured_once_from_when_it_is_asked_for() {
     }
     let write = |count| fars.iter().take(count).for_each(|far| (&*far).write_all(b"x").unwrap());
     reactor.set_spin(Spin::For(WAIT_MAX));
-    let mut script = Script::new(drained);
+    let mut script = Script::new(drain);
     write(3);
     turn(&mut reactor, &mut script);
     reactor.measure_turns(true);
@@ -44,7 +44,7 @@ fn each_turn_is_measured_once_from_when_it_is_asked_for() {
     assert_eq!(seen, [(0, 1), (4, 1), (8, 1)]);
     reactor.measure_turns(false);
     turn(&mut reactor, &mut script);
-    assert_eq!(reactor.counts().measures, measures, "kept, and no more");
+    assert_eq!(reactor.counts().measures, measures, "kept but not extended");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_turn_is_busy_while_slices_run_and_not_while_it_sleeps() {
 }
 
 #[test]
-fn the_turn_that_answers_a_question_is_counted_and_not_measured_yet() {
+fn a_message_sees_its_turn_counted_but_not_yet_measured() {
     struct Counts(Vec<(u64, u64)>);
     impl Handler for Counts {
         type Source = End;

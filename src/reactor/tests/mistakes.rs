@@ -1,16 +1,16 @@
-//! Mistakes of a handler that debug builds find, and what only looks like one.
+//! Tests of the debug checks: handler mistakes that they find, and correct handlers that they pass.
 
 use std::time::Duration;
 
 use super::*;
 
-/// Reads one byte of two and answers `Wait`.
+/// Reads one byte of two and returns `Wait`.
 fn read_one(end: &mut End, _: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next {
     assert_eq!(end.stream.read(&mut [0]).unwrap(), 1);
     Next::Wait
 }
 
-/// A loop with an end that has two bytes to read.
+/// Returns a reactor with an end that has two bytes to read.
 fn with_two_bytes(prepare: impl FnOnce(&mut End)) -> (Reactor<End, u32>, Key, UnixStream) {
     let (mut end, far) = End::pair(1);
     prepare(&mut end);
@@ -20,13 +20,14 @@ fn with_two_bytes(prepare: impl FnOnce(&mut End)) -> (Reactor<End, u32>, Key, Un
     (reactor, key, far)
 }
 
-/// Long enough for a loop to fall asleep. One that is slower is judged less, and not wrongly.
+/// Long enough for a loop to fall asleep. If a loop takes longer, the test checks less but does not
+/// fail.
 const ASLEEP: Duration = Duration::from_millis(50);
 
-/// Longer than a loop takes to find a mistake on a busy machine.
+/// Longer than the loop needs to find a mistake on a busy machine.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// Stops a loop that would sleep for good.
+/// Stops a loop that would otherwise never wake.
 fn stop_after(reactor: &Reactor<End, u32>, time: Duration) {
     let stop = reactor.handle();
     thread::spawn(move || {
@@ -36,16 +37,16 @@ fn stop_after(reactor: &Reactor<End, u32>, time: Duration) {
 }
 
 #[test]
-#[should_panic(expected = "a source blocks: set O_NONBLOCK before the reactor gets it")]
-fn a_source_that_blocks_is_found_when_it_is_inserted() {
+#[should_panic(expected = "a source blocks: set O_NONBLOCK before inserting it")]
+fn a_blocking_source_is_found_when_it_is_inserted() {
     let (end, _far) = End::pair(1);
     end.stream.set_nonblocking(false).unwrap();
     let _ = reactor().insert(end);
 }
 
 #[test]
-#[should_panic(expected = "a source blocks: set O_NONBLOCK before the reactor gets it")]
-fn a_source_that_blocks_is_found_when_a_handler_inserts_it() {
+#[should_panic(expected = "a source blocks: set O_NONBLOCK before inserting it")]
+fn a_blocking_source_is_found_when_a_handler_inserts_it() {
     let (end, _far) = End::ready(1);
     let (blocking, _far) = End::pair(2);
     blocking.stream.set_nonblocking(false).unwrap();
@@ -63,18 +64,18 @@ fn a_source_that_blocks_is_found_when_a_handler_inserts_it() {
     let _ = reactor.run(&mut script);
 }
 
-/// Without the check the loop sleeps for good, with a byte to read.
+/// Without the check the loop would sleep without end, with a byte to read.
 #[test]
-#[should_panic(expected = "a handler answered Next::Wait and left its source readable")]
-fn a_handler_that_waits_before_it_has_read_all_is_found() {
+#[should_panic(expected = "a handler returned Next::Wait and left its source readable")]
+fn a_handler_that_waits_before_it_has_read_everything_is_found() {
     let (mut reactor, _, _far) = with_two_bytes(|_| ());
     stop_after(&reactor, HANGS);
     let _ = reactor.run(&mut Script::new(read_one));
 }
 
-/// Writable since its connection began, and for as long: no event comes for that either.
+/// The source stays writable from the start, so no writable event comes either.
 #[test]
-#[should_panic(expected = "a handler answered Next::Wait and left its source readable")]
+#[should_panic(expected = "a handler returned Next::Wait and left its source readable")]
 fn a_handler_that_waits_for_both_directions_is_found_too() {
     let both = Interest::READABLE.add(Interest::WRITABLE);
     let (mut reactor, _, _far) = with_two_bytes(|end| end.interest = both);
@@ -83,7 +84,7 @@ fn a_handler_that_waits_for_both_directions_is_found_too() {
 }
 
 #[test]
-fn a_handler_that_reads_to_the_end_without_clearing_has_left_nothing() {
+fn a_handler_that_reads_everything_without_clearing_the_readiness_passes() {
     let (mut reactor, _, _far) = with_two_bytes(|_| ());
     stop_after(&reactor, ASLEEP);
     let mut script =
@@ -94,7 +95,7 @@ fn a_handler_that_reads_to_the_end_without_clearing_has_left_nothing() {
     reactor.run(&mut script).unwrap();
 }
 
-/// As a stream that owes: it reads on once it has paid.
+/// A stream that owes an echo does this: it reads again after it has written.
 #[test]
 fn a_source_that_waits_to_write_may_be_left_readable() {
     let both = Interest::READABLE.add(Interest::WRITABLE);

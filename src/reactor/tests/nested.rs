@@ -1,8 +1,8 @@
-//! A reactor inside another loop, and what a handler may do to sources by their keys.
+//! Tests of a reactor inside another loop, and of what a handler can do with keys.
 
 use super::*;
 
-/// Whether the reactor's descriptor is readable now, as another loop would learn it.
+/// Returns true if another loop would see the reactor's descriptor as readable now.
 fn is_readable(reactor: &Reactor<End, u32>) -> bool {
     use mio::unix::SourceFd;
     use std::os::fd::AsRawFd;
@@ -59,12 +59,12 @@ fn a_turn_with_a_timeout_ends_after_it_without_an_event() {
     turn(&mut reactor, &mut script);
     let before = Instant::now();
     reactor.turn_timeout(&mut script, Duration::from_millis(10)).unwrap();
-    assert!(before.elapsed() >= Duration::from_millis(10), "it has slept");
+    assert!(before.elapsed() >= Duration::from_millis(10), "the loop slept");
     assert_eq!(script.ticks, 2);
 }
 
 #[test]
-fn an_inserted_source_is_known_by_its_key_to_the_same_call() {
+fn the_key_of_an_inserted_source_is_valid_in_the_same_call() {
     let (first, _far_first) = End::ready(1);
     let (mut new, mut far_new) = (Vec::new(), Vec::new());
     for name in 2..=4 {
@@ -105,7 +105,7 @@ fn a_source_closed_by_key_loses_its_place_on_the_list_and_comes_back_once() {
     let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
         ran.push(end.name);
         end.drain(readiness);
-        // The one that runs, which answers to wait, and the other one: each of them twice.
+        // Closes the running source, which returns `Wait`, and the other one, each twice.
         keys.iter().chain(&keys).for_each(|key| context.close(*key));
         Next::Wait
     });
@@ -125,9 +125,9 @@ fn a_source_closed_by_key_loses_its_place_on_the_list_and_comes_back_once() {
 }
 
 #[test]
-fn a_source_taken_out_from_outside_is_not_told_to_the_handler() {
+fn a_source_removed_from_outside_does_not_reach_the_handler() {
     let (end, _far) = End::ready(1);
-    let mut script = Script::new(|_: &mut End, _: &mut Readiness, _| panic!("it is gone"));
+    let mut script = Script::new(|_: &mut End, _: &mut Readiness, _| panic!("the source is gone"));
     let mut reactor = reactor();
     let key = reactor.insert(end).unwrap();
     reactor.wake(key);

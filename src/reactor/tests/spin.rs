@@ -1,5 +1,5 @@
-//! Polling without sleeping. A reactor that sleeps where it should not never ends its turn: no
-//! event comes, and no deadline is near.
+//! Tests of spinning. A reactor that sleeps by mistake never ends its turn, because no event comes
+//! and no deadline is near.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn never(_: &mut End, _: &mut Readiness, _: &mut SourceContext<'_, End>) -> Next
     panic!("nothing is ready")
 }
 
-/// A reactor that waits for an event which does not come; the far end is kept open.
+/// Returns a reactor with a source that gets no event, and the source's open far end.
 fn waiting(spin: Spin) -> (Reactor<End, u32>, UnixStream) {
     let (end, far) = End::pair(1);
     let mut reactor = reactor();
@@ -31,7 +31,7 @@ fn a_reactor_that_always_spins_never_sleeps() {
 }
 
 #[test]
-fn a_reactor_that_spins_for_a_time_does_not_sleep_before_it_is_over() {
+fn a_reactor_that_spins_for_a_time_does_not_sleep_before_the_time_is_over() {
     let (mut reactor, _far) = waiting(Spin::For(10 * WAIT_MAX));
     let mut script = Script::new(never);
     (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
@@ -39,20 +39,20 @@ fn a_reactor_that_spins_for_a_time_does_not_sleep_before_it_is_over() {
 }
 
 #[test]
-fn a_reactor_that_spins_for_a_time_sleeps_after_it_until_the_deadline_as_ever() {
+fn a_reactor_that_spins_for_a_time_then_sleeps_until_the_deadline() {
     let (mut reactor, _far) = waiting(Spin::For(Duration::from_millis(1)));
     let mut script = Script::new(never);
     let deadline = Instant::now() + Duration::from_millis(30);
     script.deadlines = vec![deadline; 2];
     turn(&mut reactor, &mut script);
-    // As if that long ago.
+    // Pretends that the last event came that long ago.
     reactor.spinning.event_at = reactor.core.now.checked_sub(Duration::from_millis(1)).unwrap();
     turn(&mut reactor, &mut script);
     assert!(reactor.core.now >= deadline, "it has slept");
 }
 
 #[test]
-fn an_event_begins_the_time_of_spinning_anew() {
+fn an_event_restarts_the_spin_time() {
     let (mut reactor, far) = waiting(Spin::For(10 * WAIT_MAX));
     let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, _| {
         end.drain(readiness);
@@ -68,14 +68,14 @@ fn an_event_begins_the_time_of_spinning_anew() {
 }
 
 #[test]
-fn a_reactor_that_spins_does_not_call_before_there_is_something_to_do() {
+fn a_spinning_reactor_gives_no_slice_before_an_event() {
     let (mut reactor, _far) = waiting(Spin::Always);
     let mut script = Script::new(never);
     (0..TURNS).for_each(|_| turn(&mut reactor, &mut script));
     assert_eq!(reactor.counts().slices, 0);
 }
 
-/// Two sources and their far ends.
+/// Returns a reactor with two sources, and their far ends.
 fn two(spin: Spin) -> (Reactor<End, u32>, [UnixStream; 2]) {
     let ((first, far_of_first), (second, far_of_second)) = (End::pair(1), End::pair(2));
     let mut reactor = reactor();
@@ -106,7 +106,7 @@ fn what_comes_to_the_source_of_the_last_event_is_found_without_a_poll() {
 }
 
 #[test]
-fn a_source_beside_the_hot_one_waits_for_a_bounded_number_of_turns() {
+fn a_source_that_is_not_hot_waits_for_a_bounded_number_of_turns() {
     let (mut reactor, [far, other]) = two(Spin::Always);
     let mut bytes = 0;
     let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, _| {
@@ -122,7 +122,7 @@ fn a_source_beside_the_hot_one_waits_for_a_bounded_number_of_turns() {
 }
 
 #[test]
-fn polls_are_not_spared_where_many_sources_are_hot_or_where_it_does_not_spin() {
+fn no_poll_is_skipped_with_many_hot_sources_or_without_spinning() {
     for (spin, sources) in [(Spin::Always, 3), (Spin::Never, 1)] {
         let mut reactor = reactor();
         reactor.set_spin(spin);

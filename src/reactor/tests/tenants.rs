@@ -1,4 +1,4 @@
-//! Who a slot belongs to: insertion, closing, reuse, interest.
+//! Tests of insertion, closing, the reuse of slots, and interest.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn a_source_inserted_by_a_slice_runs_in_a_later_turn() {
     assert_eq!(reactor.sources().len(), 2);
 }
 
-/// case A7: the source comes back to its handler, and the loop goes on.
+/// case A7: the source comes back to its handler, and the loop continues.
 #[test]
 fn a_source_that_cannot_be_registered_comes_back() {
     let (first, _far_first) = End::ready(1);
@@ -43,7 +43,7 @@ fn a_source_that_cannot_be_registered_comes_back() {
         }
         Next::Wait
     });
-    // What the handler asks for while it takes a source back is carried out as well.
+    // The loop also performs the requests that the handler makes in `closed`.
     script.successors.push(good);
     let mut reactor = reactor();
     reactor.insert(first).unwrap();
@@ -55,7 +55,7 @@ fn a_source_that_cannot_be_registered_comes_back() {
 }
 
 #[test]
-fn a_source_that_cannot_be_registered_from_outside_is_an_error_and_leaves_no_trace() {
+fn a_source_that_cannot_be_registered_from_outside_is_an_error_and_is_not_kept() {
     let (mut bad, _far) = End::pair(1);
     bad.refuse();
     let mut reactor = reactor();
@@ -64,9 +64,9 @@ fn a_source_that_cannot_be_registered_from_outside_is_an_error_and_leaves_no_tra
 }
 
 /// cases L3, L4: within one batch the first source closes, a new one takes its slot, and the second
-/// source wakes the key of the one that is gone. Nothing of that reaches the new tenant.
+/// source wakes the key of the closed one. The new tenant gets no slice from any of this.
 #[test]
-fn a_slot_that_is_reused_within_a_batch_receives_nothing_of_its_former_tenant() {
+fn the_new_tenant_of_a_slot_receives_nothing_meant_for_the_former_one() {
     let (first, _far_first) = End::ready(1);
     let (second, _far_second) = End::ready(2);
     let (tenant, far_tenant) = End::pair(3);
@@ -104,8 +104,8 @@ fn a_slot_that_is_reused_within_a_batch_receives_nothing_of_its_former_tenant() 
     assert!(ran == order || ran[..2] == [order[1], order[0]] && ran[2] == order[2], "{ran:?}");
 }
 
-/// case L3: an event that the system still delivers for a source that is gone is counted, and the
-/// new tenant of its slot does not hear of it.
+/// case L3: the loop counts an event that the system still delivers for a closed source, and does
+/// not pass it to the new tenant of the slot.
 #[test]
 fn a_late_event_for_a_reused_slot_is_counted_as_stale() {
     let (gone, far_gone) = End::ready(1);
@@ -113,7 +113,7 @@ fn a_late_event_for_a_reused_slot_is_counted_as_stale() {
     let mut ran = Vec::new();
     let mut script = Script::new(|end: &mut End, _, _| {
         ran.push(end.name);
-        // It is not deregistered, then.
+        // This makes the deregistration fail.
         end.refuse();
         Next::Close
     });
@@ -124,7 +124,7 @@ fn a_late_event_for_a_reused_slot_is_counted_as_stale() {
     let (tenant, _) = reactor.sources().iter().next().unwrap();
     assert_eq!(tenant.index(), gone.index(), "the slot is reused");
 
-    // The handler keeps the socket open and the selector still knows it under its old key.
+    // The handler keeps the socket open, and the selector still has it under its old key.
     (&far_gone).write_all(b"late").unwrap();
     turn(&mut reactor, &mut script);
     let counts = reactor.counts();
@@ -141,7 +141,7 @@ fn the_new_tenant_of_a_slot_does_not_inherit_a_place_on_the_ready_list() {
     let mut ran = Vec::new();
     let mut script = Script::new(|end: &mut End, _, _| {
         ran.push(end.name);
-        // Back on the list, and then closed, since its registration cannot be changed.
+        // `Again` puts it back on the list. Then it closes, because reregistering it fails.
         end.interest = Interest::READABLE.add(Interest::WRITABLE);
         end.refuse();
         Next::Again
@@ -176,9 +176,9 @@ fn a_source_that_wakes_itself_and_closes_is_closed_once() {
     assert_eq!(reactor.counts().slices, 1);
 }
 
-/// A registration that changes reports at once what is ready already.
+/// A changed registration reports at once what is already ready.
 #[test]
-fn a_change_of_interest_registers_anew() {
+fn a_change_of_interest_registers_the_source_again() {
     let (end, _far) = End::ready(1);
     let mut seen = Vec::new();
     let mut script = Script::new(|end: &mut End, readiness, context| {
@@ -194,12 +194,12 @@ fn a_change_of_interest_registers_anew() {
     reactor.insert(end).unwrap();
     reactor.run(&mut script).unwrap();
     drop(script);
-    // By the first registration nobody asked whether it is writable.
+    // The first registration did not ask for writable events.
     assert!(!seen[0].is_writable() && seen[1].is_writable(), "{seen:?}");
 }
 
 #[test]
-fn the_end_of_a_peer_arrives_as_a_read_that_is_closed() {
+fn the_end_of_a_peer_arrives_as_read_closed() {
     let (end, far) = End::ready(1);
     drop(far);
     let mut seen = Vec::new();

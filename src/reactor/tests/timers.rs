@@ -1,10 +1,10 @@
-//! Timers of sources and of the handler, on the loop. That they fire in time is a question of the
-//! clock: here it is only asked whether, how often and for which source they do.
+//! Tests of the timers of sources and of the handler. They check whether, how often and for which
+//! source a timer fires, not how punctual it is, because that depends on the machine.
 
 use super::*;
 
-/// A slice that reads all there is, and notes whose it was.
-fn noting(
+/// Returns a slice that reads everything and records the name of its source.
+fn recording(
     ran: &mut Vec<usize>,
 ) -> impl FnMut(&mut End, &mut Readiness, &mut SourceContext<'_, End>) -> Next {
     |end, readiness, _| {
@@ -22,12 +22,12 @@ fn a_timer_ends_the_sleep_of_the_loop_and_wakes_its_source_once() {
     let at = Instant::now() + Duration::from_millis(20);
     reactor.wake_at(key, at);
     let mut ran = Vec::new();
-    let mut script = Script::new(noting(&mut ran));
-    // One that does not sleep, and one by the timer. No event comes.
+    let mut script = Script::new(recording(&mut ran));
+    // The first turn does not sleep, the second sleeps until the timer. No event comes.
     turn(&mut reactor, &mut script);
     assert!(reactor.next_timeout().is_some_and(|timeout| timeout <= at - reactor.core.now));
     turn(&mut reactor, &mut script);
-    assert!(reactor.core.now >= at, "it has slept so long");
+    assert!(reactor.core.now >= at, "the loop slept until then");
     assert_eq!(reactor.next_timeout(), None);
     drop(script);
     assert_eq!(ran, [1]);
@@ -42,8 +42,8 @@ fn a_timer_that_is_set_again_fires_once_at_the_later_or_the_earlier_time() {
     let key = reactor.insert(end).unwrap();
     let now = Instant::now();
     let mut ran = Vec::new();
-    let mut script = Script::new(noting(&mut ran));
-    // Set to a time that is past, and put off before a turn could see it.
+    let mut script = Script::new(recording(&mut ran));
+    // Due already, then postponed before a turn could see it.
     reactor.wake_at(key, now);
     reactor.wake_at(key, now + WAIT_MAX);
     turn(&mut reactor, &mut script);
@@ -58,7 +58,7 @@ fn a_timer_that_is_set_again_fires_once_at_the_later_or_the_earlier_time() {
     assert_eq!(ran, [1]);
 }
 
-/// case L9: the tenant of the slot has its slice by its event, and none by the timer.
+/// case L9: the timer gives the next tenant of the slot no slice.
 #[test]
 fn a_timer_of_a_closed_source_does_not_wake_the_next_tenant_of_its_slot() {
     let (gone, _far_gone) = End::ready(1);
@@ -85,7 +85,7 @@ fn a_timer_of_a_closed_source_does_not_wake_the_next_tenant_of_its_slot() {
 }
 
 #[test]
-fn a_timer_that_is_taken_back_does_not_fire() {
+fn a_cancelled_timer_does_not_fire() {
     let (end, _far) = End::pair(1);
     let mut reactor = reactor();
     let key = reactor.insert(end).unwrap();
@@ -111,7 +111,7 @@ fn timers_that_are_long_overdue_wake_each_source_once_in_one_turn() {
         reactor.wake_at(key, now - Duration::from_millis(name as u64));
         fars.push(far);
     }
-    let mut script = Script::new(noting(&mut ran));
+    let mut script = Script::new(recording(&mut ran));
     reactor.set_timer(now);
     for _ in 0..3 {
         reactor.turn_timeout(&mut script, Duration::ZERO).unwrap();
@@ -119,11 +119,11 @@ fn timers_that_are_long_overdue_wake_each_source_once_in_one_turn() {
     assert_eq!(script.timers, 1);
     drop(script);
     let latest_first: Vec<usize> = (0..SOURCES).rev().collect();
-    assert_eq!(ran, latest_first, "by their times");
+    assert_eq!(ran, latest_first, "in the order of their times");
 }
 
 #[test]
-fn a_timer_set_by_a_slice_to_now_fires_in_the_next_turn_and_lets_the_others_run() {
+fn a_timer_that_a_slice_sets_to_now_fires_in_the_next_turn_and_lets_the_others_run() {
     let (busy, _far_busy) = End::ready(1);
     let (other, _far_other) = End::ready(2);
     let mut ran = Vec::new();
@@ -145,7 +145,7 @@ fn a_timer_set_by_a_slice_to_now_fires_in_the_next_turn_and_lets_the_others_run(
 }
 
 #[test]
-fn setting_timers_allocates_nothing_once_there_was_one_for_each_source() {
+fn setting_a_timer_again_does_not_allocate() {
     let mut reactor = reactor();
     let (mut fars, mut keys) = (Vec::new(), Vec::new());
     for name in 0..10 {
