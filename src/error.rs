@@ -1,9 +1,9 @@
-//! The one error type at the edges of the crate.
+//! The error type of the crate's public interface.
 
 use std::fmt;
 use std::io;
 
-/// What could not be done, to what, and why: one line for a person to act on.
+/// An error that names the operation, its object and the reason, in one line for a person.
 ///
 /// ```
 /// use std::io;
@@ -25,7 +25,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of the operation (a verb) on the object.
+    /// Creates an error of an operation (a verb) on an object.
     pub fn new(
         operation: &'static str,
         object: impl fmt::Display,
@@ -34,22 +34,22 @@ impl Error {
         Error { operation, object: object.to_string(), hint: None, source: source.into() }
     }
 
-    /// Adds what the reader may do about it.
+    /// Adds what the reader can do about it.
     pub fn hint(self, hint: impl Into<String>) -> Error {
         Error { hint: Some(hint.into()), ..self }
     }
 
-    /// The kind of the underlying error.
+    /// Returns the kind of the underlying error.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 
-    /// The reason alone, in the words of [`reason`].
+    /// Returns only the reason, in the words of [`reason`].
     pub fn reason(&self) -> String {
         reason(&self.source)
     }
 
-    /// The system's number of the underlying error, where it has one.
+    /// Returns the error number of the underlying error, if it comes from the system.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.source.raw_os_error()
     }
@@ -71,7 +71,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// The reason of an I/O error in the words of its manual page, without the error number.
+/// Returns the reason of an I/O error in the words of its manual page, without the error number.
 pub fn reason(error: &io::Error) -> String {
     let known = match error.kind() {
         io::ErrorKind::AddrInUse => "address in use",
@@ -91,7 +91,7 @@ pub fn reason(error: &io::Error) -> String {
         text.truncate(number);
     }
     match text.chars().next() {
-        // "Invalid argument" in the middle of a sentence; names like "IPv6" stay.
+        // "Invalid argument" stands in the middle of a sentence. Names such as "IPv6" stay.
         Some(first) if text.chars().nth(1).is_some_and(char::is_lowercase) => {
             first.to_lowercase().chain(text.chars().skip(1)).collect()
         }
@@ -111,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn what_would_block_has_not_timed_out() {
+    fn would_block_is_not_a_time_out() {
         let error = io::Error::from_raw_os_error(libc::EAGAIN);
         assert_eq!(reason(&error), "resource temporarily unavailable");
     }
 
     #[test]
-    fn the_number_and_the_kind_are_those_of_the_source() {
+    fn the_number_and_the_kind_come_from_the_source() {
         let error = Error::new("bind", "it", io::Error::from_raw_os_error(libc::EADDRINUSE));
         assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_with_words_of_its_own_keeps_them() {
+    fn an_error_with_its_own_message_keeps_it() {
         assert_eq!(
             reason(&io::Error::new(io::ErrorKind::NotFound, "no such host")),
             "no such host"

@@ -1,4 +1,4 @@
-//! What the tests beside the modules share.
+//! Helpers that the unit tests share.
 
 mod rig;
 mod socket;

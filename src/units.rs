@@ -1,8 +1,8 @@
-//! Numbers as people write them: `10k` messages, `64KiB` bytes, `200us`; and times as programs
-//! keep them, in whole nanoseconds.
+//! Parses counts, sizes and times as people write them (`10k` messages, `64KiB`, `200us`), and
+//! converts times to whole nanoseconds.
 //!
-//! One exact decimal parser with three tables. The crates that parse such numbers each lack one of
-//! the three readings (`k` as 1000 in a count and as 1024 in a size, fractions, `u64` range).
+//! One exact decimal parser uses three tables. Each crate that parses such numbers lacks one of
+//! these: `k` as 1000 in a count and as 1024 in a size, fractions, or the range of `u64`.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const SIZES: &[(&str, u64)] = &[
     ("gb", 1_000_000_000),
 ];
 
-/// A bare number is seconds, as in ping(8) and nc(1).
+/// A number without a unit is seconds, as in ping(8) and nc(1).
 const TIMES_NS: &[(&str, u64)] = &[
     ("", 1_000_000_000),
     ("ns", 1),
@@ -40,7 +40,7 @@ const TIMES_NS: &[(&str, u64)] = &[
 ///
 /// # Errors
 ///
-/// A sentence that says what was expected.
+/// Returns a sentence that says what was expected.
 pub fn parse_count(text: &str) -> Result<u64, String> {
     scaled(text, COUNTS)
         .ok_or_else(|| "expected a count such as 250, 10k or 2.5m (k = 1000)".to_owned())
@@ -50,28 +50,28 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// A sentence that says what was expected.
+/// Returns a sentence that says what was expected.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     scaled(text, SIZES)
         .ok_or_else(|| "expected a size such as 512, 64k, 64KiB or 1MiB (k = 1024)".to_owned())
 }
 
-/// Parses a time: `200us`, `1.5s`, `2m`; a bare number is seconds.
+/// Parses a time: `200us`, `1.5s`, `2m`. A number without a unit is seconds.
 ///
 /// # Errors
 ///
-/// A sentence that says what was expected.
+/// Returns a sentence that says what was expected.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     scaled(text, TIMES_NS)
         .map(Duration::from_nanos)
         .ok_or_else(|| "expected a time such as 200us, 1.5s or 2m".to_owned())
 }
 
-/// Parses a time as [`parse_time`] does, and refuses 0.
+/// Parses a time as [`parse_time`] does, but refuses 0.
 ///
 /// # Errors
 ///
-/// A sentence that says what was expected.
+/// Returns a sentence that says what was expected.
 pub fn parse_time_above_zero(text: &str) -> Result<Duration, String> {
     match parse_time(text)? {
         Duration::ZERO => Err("expected a time above 0, such as 200ms".to_owned()),
@@ -79,7 +79,7 @@ pub fn parse_time_above_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration in whole nanoseconds; one of more than 584 years is `u64::MAX`.
+/// Returns a duration in whole nanoseconds. A duration of more than 584 years gives `u64::MAX`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -93,8 +93,8 @@ pub fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A decimal number with one of the suffixes, exactly: what is not a whole number of the smallest
-/// unit, or is beyond a `u64`, is refused.
+/// Parses a decimal number with one of the suffixes, exactly. Returns `None` if the value is not a
+/// whole number of the smallest unit, or does not fit a `u64`.
 fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
     let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(number_end);
@@ -106,7 +106,7 @@ fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
     if whole.is_empty() || (has_point && fraction.is_empty()) {
         return None;
     }
-    // u128 holds any u64 scaled by any fraction of up to 18 digits.
+    // A `u128` holds any `u64` scaled by any fraction of up to 18 digits.
     const FRACTION_DIGITS_MAX: usize = 18;
     if fraction.len() > FRACTION_DIGITS_MAX || fraction.contains('.') {
         return None;
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn k_is_a_thousand_in_a_count_and_1024_in_a_size() {
+    fn k_is_1000_in_a_count_and_1024_in_a_size() {
         assert_eq!(parse_count("10k"), Ok(10_000));
         assert_eq!(parse_count("2.5m"), Ok(2_500_000));
         assert_eq!(parse_size("64k"), Ok(65_536));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_above_zero_is_any_time_but_none() {
+    fn a_time_above_zero_is_any_time_except_zero() {
         assert_eq!(parse_time_above_zero("1ns"), Ok(Duration::from_nanos(1)));
         for text in ["0", "0s", "0.0ms"] {
             assert!(parse_time_above_zero(text).unwrap_err().contains("above 0"), "{text}");
@@ -156,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused_with_an_example() {
+    fn a_text_that_is_not_a_number_is_refused_with_an_example() {
         for text in ["", "k", "-1", "+1", "1e3", "1 k", ".5", "5.", "1..2", "0x10", "1kk", "nan"] {
             assert!(parse_count(text).is_err(), "{text:?}");
             assert!(parse_size(text).is_err(), "{text:?}");
             assert!(parse_time(text).unwrap_err().contains("such as"), "{text:?}");
         }
         assert!(parse_count("0.5").is_err(), "half a message");
-        assert!(parse_time("99999999999d").is_err(), "beyond a u64 of nanoseconds");
+        assert!(parse_time("99999999999d").is_err(), "more nanoseconds than a u64 holds");
     }
 }

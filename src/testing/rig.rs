@@ -1,4 +1,4 @@
-//! A handler on a reactor of its own, which the test turns by hand.
+//! A rig: a handler on its own reactor, which the test turns step by step.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,30 +7,30 @@ use super::WAIT_MAX;
 use crate::reactor::{Closed, Context, Flow, Handler, Next, Reactor, SourceContext, Sources};
 use crate::readiness::Readiness;
 
-/// The longest sleep of a turn, so that a test can look at what it waits for.
+/// The longest sleep of a turn, so that a test can check its condition between turns.
 const SLEEP_MAX: Duration = Duration::from_millis(2);
 
-/// A handler that a rig turns.
+/// A handler that a rig can run.
 pub(crate) trait Tested: Handler {
     /// Every tick must return a deadline.
     const ALWAYS_HAS_DEADLINE: bool;
 
-    /// What a failed wait shows of it.
+    /// Returns the text that a failed wait prints.
     fn state(&self) -> String;
 }
 
-/// What a test has a handler do from inside the loop.
+/// A function that a test runs on a handler from inside the loop.
 type Request<H> =
     fn(&mut H, &Sources<<H as Handler>::Source>, &mut Context<'_, <H as Handler>::Source>);
 
-/// A handler that never sleeps for long.
+/// A wrapper around a handler that limits every sleep to [`SLEEP_MAX`].
 pub(crate) struct Restless<H: Handler> {
     pub(crate) inner: H,
-    /// When the handler itself asked to be called.
+    /// The deadline that the inner handler returned from its last tick.
     pub(crate) deadline: Option<Instant>,
-    /// How long it would sleep until then.
+    /// The time from that tick to the deadline.
     pub(crate) sleep: Option<Duration>,
-    /// Carried out at the end of the next turn.
+    /// Runs at the end of the next turn.
     pub(crate) request: Option<Request<H>>,
 }
 
@@ -86,12 +86,13 @@ impl<H: Tested> Handler for Restless<H> {
     }
 }
 
-/// The loop, and what the handler is bound to, if to anything.
+/// A reactor, its handler, and `bound`: what the handler listens on or connects to, if the test
+/// needs it.
 pub(crate) struct Rig<H: Handler, B = ()> {
     pub(crate) reactor: Reactor<H::Source, H::Message>,
     pub(crate) handler: Restless<H>,
     pub(crate) bound: B,
-    /// The handler has ended the loop, perhaps while the test waited for something else.
+    /// The handler has ended the loop, perhaps while the test awaited another condition.
     is_stopped: bool,
 }
 
@@ -119,7 +120,7 @@ impl<H: Tested, B> Rig<H, B> {
         while !condition(self) {
             assert!(Instant::now() < deadline, "{what}: {}", self.handler.inner.state());
             if self.turn() == Flow::Stopped {
-                // A peer may still see what the handler did last.
+                // A peer may still have to receive what the handler did last.
                 thread::sleep(SLEEP_MAX);
             }
         }
@@ -131,7 +132,7 @@ impl<H: Tested, B> Rig<H, B> {
         self.turn_until("the end of the loop", |rig| rig.is_stopped);
     }
 
-    /// Has the handler do something at the end of the next turn.
+    /// Runs one turn, and the request at its end.
     pub(crate) fn request(&mut self, request: Request<H>) -> Flow {
         self.handler.request = Some(request);
         self.turn()

@@ -1,4 +1,4 @@
-//! What a scripted stream can do of what only sockets can. Its pipes are the system's.
+//! Peeking and splicing for a scripted stream. The pipes are real ones of the system.
 
 use std::io::{self, ErrorKind};
 
@@ -16,7 +16,7 @@ impl Peek for ScriptedStream {
                 buf[..count].copy_from_slice(&bytes[..count]);
                 Ok(count)
             }
-            Some(Input::Echo(_)) => panic!("an echo is only read"),
+            Some(Input::Echo(_)) => panic!("an echo can only be read"),
             Some(Input::Fin) => Ok(0),
             Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(*number)),
             None => Err(ErrorKind::WouldBlock.into()),
@@ -24,7 +24,7 @@ impl Peek for ScriptedStream {
     }
 }
 
-/// Takes its inputs and outputs from where reads and writes take theirs.
+/// Uses the same scripted inputs and outputs as reads and writes.
 impl Splice for ScriptedStream {
     fn splice_in(&mut self, pipe: &Pipe, bytes_max: usize) -> io::Result<usize> {
         self.splices += 1;

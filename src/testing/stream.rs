@@ -1,20 +1,21 @@
-//! A stream whose every read and write is scripted.
+//! A stream that follows a script for every read and write.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
-/// What the next read gives.
+/// The result of the next read.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
-    /// Bytes of the peer's own. What does not fit the buffer is left for the next read.
+    /// Bytes that the peer sends. The next read returns what does not fit the buffer.
     Bytes(&'static [u8]),
     /// At most this many bytes of the echo.
     Echo(usize),
     Fin,
+    /// An error with this number.
     Fails(i32),
 }
 
-/// What the next write gives. At the end of the script every write takes all.
+/// The result of the next write. After the last one, every write takes all bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Output {
     Takes(usize),
@@ -25,12 +26,12 @@ pub(crate) enum Output {
 pub(crate) struct ScriptedStream {
     pub(crate) inputs: VecDeque<Input>,
     pub(crate) outputs: VecDeque<Output>,
-    /// At the end of the inputs, reads give what was written; without this they would block.
+    /// After the last input, reads return what was written. If false, they would block.
     pub(crate) echoes: bool,
     pub(crate) written: Vec<u8>,
-    /// Bytes of `written` that have been echoed.
+    /// Bytes of `written` that reads have returned.
     pub(crate) echoed: usize,
-    /// This byte of the whole echo is wrong.
+    /// The position in the whole echo of a byte that reads return corrupted.
     pub(crate) corrupted: Option<usize>,
     pub(crate) reads: usize,
     pub(crate) writes: usize,
@@ -53,7 +54,7 @@ impl ScriptedStream {
         Ok(count)
     }
 
-    /// How much of at most `bytes` bytes the next write takes.
+    /// Returns how many of `bytes` bytes the next write takes.
     pub(crate) fn take_output(&mut self, bytes: usize) -> io::Result<usize> {
         match self.outputs.pop_front() {
             Some(Output::Takes(count)) => Ok(count.min(bytes)),
@@ -62,7 +63,7 @@ impl ScriptedStream {
         }
     }
 
-    /// The next bytes of the peer's own, at most so many. `None` at the FIN.
+    /// Takes the next bytes that the peer sends, at most `bytes_max`. Returns `None` at the FIN.
     pub(crate) fn take_bytes(&mut self, bytes_max: usize) -> io::Result<Option<&'static [u8]>> {
         match self.inputs.pop_front() {
             Some(Input::Bytes(bytes)) => {
@@ -74,7 +75,7 @@ impl ScriptedStream {
             }
             Some(Input::Fin) => Ok(None),
             Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
-            Some(Input::Echo(_)) => panic!("an echo is only read"),
+            Some(Input::Echo(_)) => panic!("an echo can only be read"),
             None => Err(ErrorKind::WouldBlock.into()),
         }
     }

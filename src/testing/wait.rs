@@ -1,16 +1,16 @@
-//! Waiting for a condition, with one bound for all tests.
+//! Functions that wait for a condition, with one time limit for all tests.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No test waits longer than this for anything. It is far beyond what a busy machine needs.
+/// The longest time that a test waits for anything. It is far longer than a busy machine needs.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is an answer.
+/// Calls `answer` repeatedly until it returns a value.
 ///
 /// # Panics
 ///
-/// If there is none within [`WAIT_MAX`].
+/// Panics if it returns none within [`WAIT_MAX`].
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WAIT_MAX;
@@ -27,7 +27,7 @@ pub(crate) fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> 
 ///
 /// # Panics
 ///
-/// If it does not hold within [`WAIT_MAX`].
+/// Panics if it does not hold within [`WAIT_MAX`].
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
