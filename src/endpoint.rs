@@ -1,4 +1,4 @@
-//! Endpoints: where to listen and where to send, in one text form.
+//! Endpoints: the addresses to listen on and to send to, in one text form.
 
 mod lookup;
 mod resolved;
@@ -12,16 +12,16 @@ use std::str::FromStr;
 pub(crate) use self::lookup::look_up_timed_out;
 pub use self::resolved::ResolvedEndpoint;
 
-/// The port of an endpoint that names none. Echo is port 7 (RFC 862), which needs privilege.
+/// The default port. The port of echo is 7 (RFC 862), but binding it needs privilege.
 pub const DEFAULT_PORT: u16 = 7007;
 
-/// The longest path or abstract name of a Unix socket: `sun_path` of unix(7) less its last byte.
+/// The longest path or abstract name of a Unix socket: `sun_path` of unix(7) without its last byte.
 pub const UNIX_NAME_BYTES_MAX: usize = 107;
 
 /// The longest host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 
-/// One of the four ways in which bytes travel.
+/// One of the four transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// A TCP stream.
@@ -35,11 +35,11 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All four, in the order in which reports name them.
+    /// All transports, in the order in which reports name them.
     pub const ALL: [Transport; 4] =
         [Transport::Tcp, Transport::Udp, Transport::Unix, Transport::Unixgram];
 
-    /// Its name as in an endpoint.
+    /// Returns the scheme of the transport's endpoints.
     pub fn name(self) -> &'static str {
         match self {
             Transport::Tcp => "tcp",
@@ -49,19 +49,19 @@ impl Transport {
         }
     }
 
-    /// Whether bytes come without boundaries.
+    /// Returns true if the transport is a byte stream without message boundaries.
     pub fn is_stream(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Unix)
     }
 }
 
-/// A host and a port, the host not yet looked up.
+/// A host and a port, before the look-up of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
-    /// A name or an IP address (IPv6 without brackets, with its zone); empty means every
-    /// interface in both families to a listener, and loopback to a client.
+    /// A name or an IP address (IPv6 without brackets, with its zone). An empty host means every
+    /// interface of both families for a listener, and loopback for a client.
     pub host: String,
-    /// The port; 0 lets the system pick.
+    /// The port. With 0 the system picks one.
     pub port: u16,
 }
 
@@ -87,7 +87,7 @@ pub enum UnixName {
 impl fmt::Display for UnixName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Two slashes alone would be read as those of a scheme.
+            // The parser would read two slashes as part of the scheme, so this adds two.
             UnixName::Path(path) if path.as_os_str().as_encoded_bytes().starts_with(b"//") => {
                 write!(formatter, "//{}", path.display())
             }
@@ -97,12 +97,12 @@ impl fmt::Display for UnixName {
     }
 }
 
-/// Where to listen or where to send.
+/// An address to listen on or to send to.
 ///
 /// Text forms: `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`, the abstract
 /// `unix:@NAME` and `unixgram:@NAME`, and `unix:///abs/path`. `HOST` is an IPv4 address, an IPv6
-/// address in brackets (with a zone: `[fe80::1%eth0]`), a name, or empty. A bare `HOST:PORT` is
-/// TCP. A port left out is [`DEFAULT_PORT`].
+/// address in brackets (with a zone: `[fe80::1%eth0]`), a name, or empty. `HOST:PORT` without a
+/// scheme is TCP. The default port is [`DEFAULT_PORT`].
 ///
 /// ```
 /// use resound::endpoint::Endpoint;
@@ -128,7 +128,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// How bytes travel there.
+    /// Returns the transport of this endpoint.
     pub fn transport(&self) -> Transport {
         match self {
             Endpoint::Tcp(_) => Transport::Tcp,
@@ -151,7 +151,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What is wrong with the text of an endpoint; its message says what was expected, with an example.
+/// An error in the text of an endpoint. Its message says what was expected, with an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseEndpointError {
     wrong: String,
@@ -188,7 +188,7 @@ impl FromStr for Endpoint {
             let message = format!("the control character {control:?} in an endpoint");
             return Err(wrong(message, EXPECTED_ENDPOINT));
         }
-        // First, for "://" may stand in a path as well.
+        // Unix schemes come first, because a path may contain "://" as well.
         if let Some(name) = text.strip_prefix("unix:") {
             return Ok(Endpoint::Unix(unix_name(name)?));
         }
@@ -203,7 +203,7 @@ impl FromStr for Endpoint {
             };
         }
         if let Some(("tcp" | "udp", _)) = text.split_once(':') {
-            return Err(wrong("'//' is missing behind the scheme", EXPECTED_ENDPOINT));
+            return Err(wrong("'//' is missing after the scheme", EXPECTED_ENDPOINT));
         }
         if !text.contains(':') {
             return Err(wrong(
@@ -220,19 +220,19 @@ fn host_port(text: &str) -> Result<HostPort, ParseEndpointError> {
         return Err(wrong("no host and no port", EXPECTED_HOST));
     }
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((host, behind)) = rest.split_once(']') else {
+        let Some((host, after)) = rest.split_once(']') else {
             return Err(wrong("'[' without ']'", EXPECTED_HOST));
         };
-        let port = match behind.strip_prefix(':') {
+        let port = match after.strip_prefix(':') {
             Some(port) => Some(port),
-            None if behind.is_empty() => None,
-            None => return Err(wrong(format!("'{}' behind ']'", shown(behind)), EXPECTED_PORT)),
+            None if after.is_empty() => None,
+            None => return Err(wrong(format!("'{}' after ']'", shown(after)), EXPECTED_PORT)),
         };
         (ipv6_host(host)?, port)
     } else {
         let (host, port) = match text.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err(wrong("an IPv6 address outside brackets", EXPECTED_HOST));
+                return Err(wrong("an IPv6 address without brackets", EXPECTED_HOST));
             }
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
@@ -249,7 +249,7 @@ fn ipv6_host(text: &str) -> Result<String, ParseEndpointError> {
     };
     let bad_zone = |zone: &str| zone.is_empty() || zone.len() > HOST_BYTES_MAX || has_space(zone);
     if address.parse::<Ipv6Addr>().is_err() || zone.is_some_and(bad_zone) {
-        return Err(wrong(format!("'[{}]' is no IPv6 address", shown(text)), EXPECTED_HOST));
+        return Err(wrong(format!("'[{}]' is not an IPv6 address", shown(text)), EXPECTED_HOST));
     }
     Ok(text.to_owned())
 }
@@ -259,24 +259,24 @@ fn name_host(text: &str) -> Result<String, ParseEndpointError> {
         return Err(wrong(format!("a host of {} bytes", text.len()), EXPECTED_HOST));
     }
     if has_space(text) || text.contains(['/', '[', ']', '@', '?', '#', '%']) {
-        return Err(wrong(format!("'{}' is no host", shown(text)), EXPECTED_HOST));
+        return Err(wrong(format!("'{}' is not a host", shown(text)), EXPECTED_HOST));
     }
     Ok(text.to_owned())
 }
 
 fn parse_port(text: &str) -> Result<u16, ParseEndpointError> {
-    // u16's own parser also takes "+7".
+    // The parser of u16 also accepts "+7".
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits => Ok(port),
-        _ => Err(wrong(format!("'{}' is no port", shown(text)), EXPECTED_PORT)),
+        _ => Err(wrong(format!("'{}' is not a port", shown(text)), EXPECTED_PORT)),
     }
 }
 
 fn unix_name(text: &str) -> Result<UnixName, ParseEndpointError> {
     let text = match text.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
-        Some(_) => return Err(wrong("no absolute path behind '//'", EXPECTED_PATH)),
+        Some(_) => return Err(wrong("no absolute path after '//'", EXPECTED_PATH)),
         None => text,
     };
     let (bytes, name) = match text.strip_prefix('@') {
@@ -299,7 +299,7 @@ fn has_space(text: &str) -> bool {
     text.contains(char::is_whitespace)
 }
 
-/// What the user typed, cut to a length that fits a line.
+/// Returns what the user typed, cut to a length that fits a line.
 fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_form_is_understood() {
+    fn every_documented_form_parses() {
         for (text, canonical) in [
             ("tcp://127.0.0.1:80", "tcp://127.0.0.1:80"),
             ("udp://[::1]:0", "udp://[::1]:0"),
@@ -355,17 +355,17 @@ mod tests {
             ("http://localhost", "unknown scheme 'http'"),
             ("tcp:127.0.0.1:7", "'//' is missing"),
             ("tcp://", "no host and no port"),
-            ("tcp://a:b", "'b' is no port"),
-            ("tcp://a:", "'' is no port"),
-            ("tcp://a:65536", "'65536' is no port"),
-            ("tcp://a:+7", "'+7' is no port"),
-            ("tcp://::1:7", "outside brackets"),
+            ("tcp://a:b", "'b' is not a port"),
+            ("tcp://a:", "'' is not a port"),
+            ("tcp://a:65536", "'65536' is not a port"),
+            ("tcp://a:+7", "'+7' is not a port"),
+            ("tcp://::1:7", "without brackets"),
             ("tcp://[::1:7", "'[' without ']'"),
-            ("tcp://[::1]7", "'7' behind ']'"),
-            ("tcp://[nonsense]:7", "no IPv6 address"),
-            ("tcp://[fe80::1%]:7", "no IPv6 address"),
-            ("tcp://a b:7", "no host"),
-            ("udp://a/b:7", "no host"),
+            ("tcp://[::1]7", "'7' after ']'"),
+            ("tcp://[nonsense]:7", "not an IPv6 address"),
+            ("tcp://[fe80::1%]:7", "not an IPv6 address"),
+            ("tcp://a b:7", "not a host"),
+            ("udp://a/b:7", "not a host"),
             ("unix:", "no path"),
             ("unix:@", "no path"),
             ("unix://relative", "no absolute path"),

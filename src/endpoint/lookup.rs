@@ -1,4 +1,4 @@
-//! From the name of a host to its addresses, with the reason when there are none.
+//! The look-up of a host's addresses, with a precise reason when it fails.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,11 +11,11 @@ use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, getaddrinfo};
 use super::HostPort;
 
 impl HostPort {
-    /// The addresses to listen on. Blocks while a name is looked up.
+    /// Returns the addresses to listen on. Blocks during the look-up of a name.
     ///
     /// # Errors
     ///
-    /// As [`HostPort::connect_addrs`].
+    /// Returns the errors of [`HostPort::connect_addrs`].
     pub fn listen_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         if self.host.is_empty() {
             let every: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -24,26 +24,30 @@ impl HostPort {
         look_up(&self.host, self.port)
     }
 
-    /// The addresses to connect to, in the order to try. Blocks while a name is looked up.
+    /// Returns the addresses to connect to, in the order to try them. Blocks during the look-up of
+    /// a name.
     ///
     /// # Errors
     ///
-    /// `NotFound` when there is no such host, or no such interface behind the `%` of an IPv6
-    /// address. `InvalidInput` when a link-local address lacks its interface. `TimedOut` when the
-    /// name server did not answer, so that nothing is known of the name.
+    /// - `NotFound` if the host does not exist, or the interface after the `%` of an IPv6 address
+    ///   does not.
+    /// - `InvalidInput` if a link-local address lacks its interface.
+    /// - `TimedOut` if the name server did not answer; the host may still exist.
     pub fn connect_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         look_up(self.client_host(), self.port)
     }
 
-    /// As [`HostPort::connect_addrs`], for at most this time.
+    /// Returns the addresses to connect to, like [`HostPort::connect_addrs`], but waits for at most
+    /// `timeout`.
     ///
-    /// getaddrinfo(3) has no limit of its own, so it runs on a thread, which is left behind when
-    /// the time is over. Without a thread to be had, the resolver's own limits hold (`options
-    /// timeout` and `attempts` in resolv.conf(5)).
+    /// getaddrinfo(3) has no time limit, so it runs on a thread. When the time is over, the thread
+    /// continues and its result is dropped. If the system refuses a thread, the call runs on this
+    /// thread, and only the resolver's limits apply (`options timeout` and `attempts` in
+    /// resolv.conf(5)).
     ///
     /// # Errors
     ///
-    /// As [`HostPort::connect_addrs`]; `TimedOut` when the time is over.
+    /// Returns the errors of [`HostPort::connect_addrs`], and `TimedOut` when the time is over.
     pub fn connect_addrs_within(&self, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
         if !self.is_looked_up() {
             return self.connect_addrs();
@@ -51,7 +55,7 @@ impl HostPort {
         let (sender, found) = mpsc::channel();
         let host_port = self.clone();
         let look_up = move || {
-            // The caller no longer waits when this fails.
+            // This fails only if the caller no longer waits.
             let _ = sender.send(host_port.connect_addrs());
         };
         let Ok(thread) = thread::Builder::new().name("look-up".to_owned()).spawn(look_up) else {
@@ -63,11 +67,13 @@ impl HostPort {
                 addrs
             }
             Err(RecvTimeoutError::Timeout) => Err(look_up_timed_out()),
-            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the look-up has died")),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(io::Error::other("the look-up thread panicked"))
+            }
         }
     }
 
-    /// Whether a client has to ask for the host's addresses, which may block.
+    /// Returns true if a client must look up the host's addresses, which may block.
     pub fn is_looked_up(&self) -> bool {
         let (address, _) = split_zone(self.client_host());
         address.parse::<IpAddr>().is_err()
@@ -78,7 +84,7 @@ impl HostPort {
     }
 }
 
-/// The error of a look-up that took longer than the caller allows.
+/// Returns the error of a look-up that took longer than the caller allows.
 pub(crate) fn look_up_timed_out() -> io::Error {
     let words = "the look-up timed out: the name server did not answer";
     io::Error::new(io::ErrorKind::TimedOut, words)
@@ -87,12 +93,13 @@ pub(crate) fn look_up_timed_out() -> io::Error {
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = match resolve(host, port) {
         Ok(addrs) => addrs,
-        // Known without asking (RFC 6761, section 6.3): an empty root has no name server to ask.
+        // "localhost" always means loopback (RFC 6761, section 6.3). In an empty root directory
+        // getaddrinfo(3) finds no name server to ask.
         Err(_) if host.eq_ignore_ascii_case("localhost") => {
             let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             loopback.map(|ip| SocketAddr::new(ip, port)).to_vec()
         }
-        Err(error) => return Err(zone_error(host).unwrap_or_else(|| words(error))),
+        Err(error) => return Err(zone_error(host).unwrap_or_else(|| look_up_error(error))),
     };
     let mut addrs = Vec::new();
     let mut wrong = None;
@@ -114,22 +121,22 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    // One kind of socket, or each address comes once for each kind.
+    // Without a socket type each address would come once per type.
     let hints = AddrInfoHints { socktype: libc::SOCK_STREAM, ..AddrInfoHints::default() };
     let found = getaddrinfo(Some(host), None, Some(hints))?;
-    // An address of a family other than IP is none for us.
+    // This drops addresses of families other than IP.
     let addrs = found.filter_map(Result::ok).map(|info| info.sockaddr);
     Ok(addrs.map(|addr| with_port(addr, port)).collect())
 }
 
-/// A copy, which keeps the interface of a link-local address.
+/// Returns the address with another port. It keeps the interface of a link-local address.
 fn with_port(mut addr: SocketAddr, port: u16) -> SocketAddr {
     addr.set_port(port);
     addr
 }
 
-/// Why a look-up failed, by its code in getaddrinfo(3). std's own error has none of it.
-fn words(error: LookupError) -> io::Error {
+/// Converts the code of getaddrinfo(3) to an error. The error of the standard library has no code.
+fn look_up_error(error: LookupError) -> io::Error {
     let (kind, words) = match error.kind() {
         LookupErrorKind::NoName | LookupErrorKind::NoData => return no_such_host(),
         LookupErrorKind::Again => (io::ErrorKind::TimedOut, "the name server did not answer"),
@@ -144,7 +151,7 @@ fn no_such_host() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "no such host")
 }
 
-/// The address and the zone of `fe80::1%eth0`.
+/// Splits `fe80::1%eth0` into its address and zone.
 fn split_zone(host: &str) -> (&str, Option<&str>) {
     match host.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
@@ -152,8 +159,8 @@ fn split_zone(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Why an IPv6 address was not understood: getaddrinfo(3) says of a wrong zone that there is no
-/// such host.
+/// Returns the reason why the zone of an IPv6 address is wrong. getaddrinfo(3) reports only that
+/// the host does not exist.
 fn zone_error(host: &str) -> Option<io::Error> {
     let (address, zone) = split_zone(host);
     let (ip, zone) = (address.parse::<Ipv6Addr>().ok()?, zone?);
@@ -170,7 +177,7 @@ fn no_interface(zone: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("no interface {zone}"))
 }
 
-/// Whether a link-local address has an interface, and one that exists. connect(2) would say
+/// Checks that a link-local address names an existing interface. connect(2) would only report
 /// "invalid argument" or "network is unreachable".
 fn check_interface(addr: SocketAddr) -> io::Result<()> {
     let SocketAddr::V6(v6) = addr else { return Ok(()) };
@@ -183,7 +190,7 @@ fn check_interface(addr: SocketAddr) -> io::Result<()> {
             "a link-local address needs its interface, as in [fe80::1%eth0]",
         ));
     }
-    // A number is taken for an interface without a look. bind(2) does look.
+    // getaddrinfo(3) accepts any number as an interface; bind(2) checks it.
     match UdpSocket::bind(with_port(addr, 0)) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
             Err(no_interface(&v6.scope_id().to_string()))
@@ -192,8 +199,8 @@ fn check_interface(addr: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Whether the address is one of many links: unicast, or multicast of interface or link scope
-/// (RFC 4291, sections 2.5.6 and 2.7).
+/// Returns true if the address needs an interface, because every link may have it: unicast
+/// link-local, or multicast of interface or link scope (RFC 4291, sections 2.5.6 and 2.7).
 fn is_link_local(ip: Ipv6Addr) -> bool {
     let [first, ..] = ip.segments();
     ip.is_unicast_link_local() || matches!(first & 0xff0f, 0xff01 | 0xff02)
@@ -210,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_host_is_every_interface_to_a_listener() {
+    fn an_empty_host_means_every_interface_for_a_listener() {
         let address = HostPort { host: String::new(), port: 7 };
         let addrs: Vec<String> =
             address.listen_addrs().unwrap().iter().map(ToString::to_string).collect();
@@ -231,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_local_address_is_told_what_is_wrong_with_its_interface() {
+    fn the_error_of_a_link_local_address_says_what_is_wrong_with_its_interface() {
         let needed = "a link-local address needs its interface, as in [fe80::1%eth0]";
         for host in ["fe80::1", "febf::1", "ff02::1", "ff12::1", "ff01::1"] {
             assert_eq!(addrs(host), Err(needed.to_owned()), "{host}");
         }
         assert_eq!(addrs("fe80::1%nosuch"), Err("no interface nosuch".to_owned()));
         assert_eq!(addrs("ff02::1%nosuch"), Err("no interface nosuch".to_owned()));
-        // Far above the number of any interface that a test machine has.
+        // No test machine has an interface with this number.
         assert_eq!(addrs("fe80::1%999999"), Err("no interface 999999".to_owned()));
         let unlike = "only a link-local address has an interface, unlike 2001:db8::1";
         assert_eq!(addrs("2001:db8::1%nosuch"), Err(unlike.to_owned()));
@@ -255,13 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_look_up_is_told_from_a_name_that_does_not_exist() {
+    fn the_error_of_a_failed_look_up_differs_from_that_of_an_unknown_name() {
         for (code, kind, text) in [
             (libc::EAI_NONAME, io::ErrorKind::NotFound, "no such host"),
             (libc::EAI_AGAIN, io::ErrorKind::TimedOut, "the name server did not answer"),
             (libc::EAI_FAIL, io::ErrorKind::Other, "the name server refused to answer"),
         ] {
-            let error = words(LookupError::new(code));
+            let error = look_up_error(LookupError::new(code));
             let said = error.to_string();
             assert_eq!(
                 (error.kind(), said.trim_start_matches("the look-up failed: ")),

@@ -1,4 +1,4 @@
-//! Endpoints of any text: right ones, nearly right ones and none at all.
+//! Property tests: endpoints from valid, nearly valid and arbitrary text.
 
 use std::net::Ipv4Addr;
 
@@ -8,10 +8,10 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// The longest message: what was typed is shown in part.
+/// The longest error message. It shows at most a part of the input.
 const MESSAGE_BYTES_MAX: usize = 500;
 
-/// Pieces of endpoints, in any order; together with what has a meaning somewhere in one.
+/// Pieces of endpoints, and characters with a meaning in an endpoint or on a terminal.
 const PIECES: &[&str] = &[
     "tcp",
     "udp",
@@ -84,7 +84,7 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Endpoints as they are documented; of the Unix ones a few are none, as `unix:@`.
+/// Generates endpoints of the documented forms. A few Unix ones are invalid, such as `unix:@`.
 fn endpoint() -> impl Strategy<Value = String> {
     let scheme = select(vec!["tcp://", "udp://", ""]);
     let unix = select(vec!["unix:", "unixgram:", "unix://", "unixgram://"]);
@@ -94,7 +94,8 @@ fn endpoint() -> impl Strategy<Value = String> {
     ]
 }
 
-/// One place of a text changed: cut out, doubled, replaced by a piece, or the rest of it cut off.
+/// Changes a text at one position: removes, repeats or replaces a character, inserts a piece, or
+/// cuts off the rest.
 fn mutated((text, at, piece, kind): (String, Index, &str, u8)) -> String {
     let mut parts: Vec<String> = text.chars().map(String::from).collect();
     let place = at.index(parts.len() + 1);
@@ -140,7 +141,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
             let (what, example) = expected.split_once(", as in ").unwrap();
             prop_assert!(!what.is_empty());
             let example = example.split([' ', ',']).next().unwrap();
-            prop_assert!(example.parse::<Endpoint>().is_ok(), "{:?} is no example", example);
+            prop_assert!(example.parse::<Endpoint>().is_ok(), "{:?} does not parse", example);
         }
     }
     Ok(())
@@ -149,15 +150,15 @@ fn check(text: &str) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// case P6: what parses is printed as what parses to the same, and what does not is refused in
-    /// one short line that says what was expected.
+    /// case P6: a text that parses is printed as a text that parses to the same endpoint. Any other
+    /// text is refused in one short line that says what was expected.
     #[test]
     fn any_text_parses_or_is_refused_in_one_line(text in any_text()) {
         check(&text)?;
     }
 
     #[test]
-    fn every_host_and_port_of_the_documented_form_is_understood(
+    fn every_host_and_port_of_the_documented_form_parses(
         is_tcp: bool,
         host in host(),
         port: u16,
@@ -169,9 +170,9 @@ proptest! {
         prop_assert_eq!(text.parse::<Endpoint>(), Ok(expected));
     }
 
-    /// case X9: up to the longest, and whatever the path holds but control characters.
+    /// case X9: every length up to the longest, and every character except control characters.
     #[test]
-    fn every_absolute_path_is_understood(path in "(/[^\\x00\\p{Cc}/]{1,6}){1,6}") {
+    fn every_absolute_path_parses(path in "(/[^\\x00\\p{Cc}/]{1,6}){1,6}") {
         let fits = path.len() <= 107;
         for text in [format!("unix:{path}"), format!("unix://{path}")] {
             let parsed = text.parse::<Endpoint>();

@@ -1,4 +1,4 @@
-//! An endpoint whose host is looked up: what a socket can be connected to.
+//! Resolved endpoints: endpoints after the look-up of the host, to which a socket can connect.
 
 use std::fmt;
 use std::io;
@@ -9,21 +9,21 @@ use socket2::SockAddr;
 
 use super::{Endpoint, HostPort, Transport, UnixName};
 
-/// One address of an endpoint. The name of a host may have several.
+/// One address of an endpoint. A host name may have several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ResolvedEndpoint {
-    /// Of TCP.
+    /// A TCP address.
     Tcp(SocketAddr),
-    /// Of UDP.
+    /// A UDP address.
     Udp(SocketAddr),
-    /// Of a Unix stream socket.
+    /// The name of a Unix stream socket.
     Unix(UnixName),
-    /// Of a Unix datagram socket.
+    /// The name of a Unix datagram socket.
     Unixgram(UnixName),
 }
 
 impl ResolvedEndpoint {
-    /// How bytes travel there.
+    /// Returns the transport of this endpoint.
     pub fn transport(&self) -> Transport {
         match self {
             ResolvedEndpoint::Tcp(_) => Transport::Tcp,
@@ -33,7 +33,7 @@ impl ResolvedEndpoint {
         }
     }
 
-    /// The IP address and the port, if the transport has them.
+    /// Returns the IP address and the port, if the transport has them.
     pub fn ip_addr(&self) -> Option<SocketAddr> {
         match self {
             ResolvedEndpoint::Tcp(addr) | ResolvedEndpoint::Udp(addr) => Some(*addr),
@@ -41,7 +41,7 @@ impl ResolvedEndpoint {
         }
     }
 
-    /// The form that the system takes.
+    /// Converts to the socket address that system calls take.
     pub(crate) fn sock_addr(&self) -> io::Result<SockAddr> {
         match self {
             ResolvedEndpoint::Tcp(addr) | ResolvedEndpoint::Udp(addr) => Ok(SockAddr::from(*addr)),
@@ -50,7 +50,7 @@ impl ResolvedEndpoint {
     }
 }
 
-/// As the [`Endpoint`] of that address.
+/// Formats the address in the text form of an [`Endpoint`].
 impl fmt::Display for ResolvedEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.transport().name();
@@ -66,7 +66,8 @@ impl fmt::Display for ResolvedEndpoint {
 }
 
 impl UnixName {
-    /// The form that the system takes: an abstract name begins with a zero byte (unix(7)).
+    /// Converts to the socket address that system calls take. An abstract name begins with a zero
+    /// byte (unix(7)).
     pub(crate) fn sock_addr(&self) -> io::Result<SockAddr> {
         match self {
             UnixName::Path(path) => SockAddr::unix(path),
@@ -76,21 +77,22 @@ impl UnixName {
 }
 
 impl Endpoint {
-    /// The addresses to connect to, in the order to try; at least one. Blocks while a name is
-    /// looked up.
+    /// Returns the addresses to connect to, in the order to try them; at least one. Blocks during
+    /// the look-up of a name.
     ///
     /// # Errors
     ///
-    /// As [`HostPort::connect_addrs`].
+    /// Returns the errors of [`HostPort::connect_addrs`].
     pub fn resolve(&self) -> io::Result<Vec<ResolvedEndpoint>> {
         self.resolve_by(HostPort::connect_addrs)
     }
 
-    /// As [`Endpoint::resolve`], for at most this time.
+    /// Returns the addresses to connect to, like [`Endpoint::resolve`], but waits for at most
+    /// `timeout`.
     ///
     /// # Errors
     ///
-    /// As [`HostPort::connect_addrs_within`].
+    /// Returns the errors of [`HostPort::connect_addrs_within`].
     pub fn resolve_within(&self, timeout: Duration) -> io::Result<Vec<ResolvedEndpoint>> {
         self.resolve_by(|host_port| host_port.connect_addrs_within(timeout))
     }
@@ -110,7 +112,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether a client has to ask for the addresses of its host, which may block.
+    /// Returns true if a client must look up the addresses of the host, which may block.
     pub fn is_looked_up(&self) -> bool {
         match self {
             Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => host_port.is_looked_up(),
