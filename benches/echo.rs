@@ -1,19 +1,19 @@
-//! The echo server on its own thread and blocking clients on this one, for each transport, size of
-//! message and number of connections: `cargo bench --bench echo`.
+//! Measures the echo server with blocking clients, for each transport, message size and number of
+//! connections: `cargo bench --bench echo`. The server runs on its own thread.
 //!
 //! - `round_trip/TRANSPORT/SIZE/CONNECTIONS`: one message and its echo, on one connection after
-//!   the other. What the connections cost that are idle meanwhile is in it.
+//!   the other. The result includes the cost of the idle connections.
 //! - `throughput/TRANSPORT/SIZE/CONNECTIONS`: many messages in flight, see [`Clients::flight`]:
-//!   64, or one on each stream where that is more, and no more than 128 KiB on one stream or to
-//!   one datagram socket. As soon as some are echoed, as many are sent. Messages count for small
-//!   sizes and bytes for large ones: both are given.
+//!   64, or one on each stream if that is more, and at most 128 KiB on one stream or to one
+//!   datagram socket. When the client has received some echoes, it sends as many messages. The
+//!   result is in messages and in bytes: messages matter for small sizes, bytes for large ones.
 //!
-//! The longest UDP datagram is 65,507 bytes; it stands in for 64 KiB.
+//! The longest UDP datagram is 65,507 bytes; the benchmark uses it instead of 64 KiB.
 //!
-//! Each end has a CPU, where there are two, and shares it with the kernel and whatever else runs:
-//! the figures are of the pair, and a round trip is mostly two threads waking each other. The
-//! client makes a system call a message to send, and to receive one a message (datagrams) or one
-//! or a few a batch (streams): it is the limit as often as the server.
+//! With two CPUs, client and server have one each and share it with the kernel and other programs.
+//! The figures describe the pair, and a round trip is mostly two threads that wake each other. The
+//! client makes one system call per message to send. To receive, it makes one per datagram, or one
+//! or a few per batch on a stream. The client is therefore the limit as often as the server.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -91,7 +91,7 @@ fn throughput(criterion: &mut Criterion) {
     });
 }
 
-/// 96 measurements in three minutes.
+/// Settings with which the 96 measurements take three minutes.
 fn short() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))

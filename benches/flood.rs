@@ -1,8 +1,8 @@
-//! What one flooding peer costs the others: round trips of 63 ping-pong connections, alone and
-//! beside a peer that sends as fast as its echo lets it. `cargo bench --bench flood`.
+//! Measures what one flooding peer costs the others: the round trips of 63 ping-pong connections,
+//! alone and beside a peer that sends as fast as it receives its echo. Run it with
+//! `cargo bench --bench flood`.
 //!
-//! No criterion here: the question is for a high percentile of single round trips, which it does
-//! not give.
+//! It does not use criterion, which does not report high percentiles of single round trips.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -16,7 +16,7 @@ use resound::echo::{Options, Server, Service};
 
 const PING_PONG_PEERS: usize = 63;
 const ROUND_TRIPS: usize = 200_000;
-/// As a smoke test (`cargo test --benches`).
+/// The number for a smoke test (`cargo test --benches`).
 const ROUND_TRIPS_SMOKE: usize = 1_000;
 const MESSAGE_BYTES: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One round trip after the other, over all connections in turn, in nanoseconds.
+/// Measures one round trip after the other, on all connections in turn, in nanoseconds.
 fn round_trips_ns(addr: SocketAddr, count: usize) -> Vec<u64> {
     let mut peers: Vec<TcpStream> = (0..PING_PONG_PEERS).map(|_| connect(addr)).collect();
     let mut buf = [7; MESSAGE_BYTES];
@@ -43,7 +43,7 @@ fn round_trips_ns(addr: SocketAddr, count: usize) -> Vec<u64> {
     round_trips
 }
 
-/// Sends without waiting and takes the echo, on two threads, until told to stop.
+/// Sends without waiting and receives the echo, on two threads, until `stopped` is set.
 fn flood(addr: SocketAddr, stopped: &AtomicBool, bytes_echoed: &AtomicU64) {
     let stream = connect(addr);
     thread::scope(|scope| {
@@ -94,7 +94,7 @@ fn main() {
         scope.spawn(|| flood(addr, &stopped, &bytes_echoed));
         report("beside a flooding peer", round_trips_ns(addr, count));
         let rate = bytes_echoed.load(Ordering::Relaxed) as f64 / started_at.elapsed().as_secs_f64();
-        println!("the flood's echo       {:.0} MB/s meanwhile", rate / 1e6);
+        println!("the flood's echo       {:.0} MB/s", rate / 1e6);
         stopped.store(true, Ordering::Relaxed);
     });
     service.stop().unwrap();

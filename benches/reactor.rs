@@ -1,18 +1,19 @@
-//! The loop alone: `cargo bench --bench reactor`. Handler and sources do next to nothing, and no
-//! socket is read or written.
+//! Measures the loop alone: `cargo bench --bench reactor`. Handler and sources do almost nothing,
+//! and no socket is read or written.
 //!
-//! - `turn/again/N`: a turn in which N sources have a slice each, left over from the turn before.
-//!   Its poll call, with timeout zero, is in it: `0_sources` is that and the clock, and what is
-//!   above it is the cost of taking N keys off the ready list, running and marking them.
-//! - `turn/wake/N`: the same by [`Context::wake`], which a tick calls for each of the N.
-//! - `replace/N`: a turn that removes N sources and inserts as many. Each has an event first, from
-//!   its registration, and two epoll_ctl calls.
-//! - `event/N_ready/M_sources`: a byte is written into N pipes out of M sources, and a turn reads
-//!   them: two calls of each event are the pipe's, which `event/pipes_alone` has without a loop.
-//! - `wake_up/pipe`: a byte to a loop that sleeps on another CPU, and its answer: the floor under
-//!   every round trip.
+//! - `turn/again/N`: a turn in which N sources each have a slice that the previous turn left over.
+//!   The result includes the poll call with timeout zero. `0_sources` is this call and the clock;
+//!   the rest is the cost of taking N keys off the ready list, running and marking them.
+//! - `turn/wake/N`: the same, but a tick calls [`Context::wake`] for each of the N sources.
+//! - `replace/N`: a turn that removes N sources and inserts as many. Each source first has an event
+//!   from its registration, and costs two epoll_ctl calls.
+//! - `event/N_ready/M_sources`: a turn with M sources, N of which are pipes with one byte to read.
+//!   Each event includes the write and the read of its pipe, which `event/pipes_alone` measures
+//!   without a loop.
+//! - `wake_up/pipe`: a byte to a loop that sleeps on another CPU, and its answer. No round trip can
+//!   be shorter.
 //!
-//! Throughput is in slices (`turn`), in sources (`replace`) and in events.
+//! Throughput is in slices (`turn`), in sources (`replace`) and in events (`event`).
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -32,11 +33,11 @@ use resound::Readiness;
 use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source, SourceContext, Sources};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// A descriptor; no source of these benches needs more.
+/// A source that is only a descriptor.
 struct Fd(OwnedFd);
 
 impl Fd {
-    /// The reactor takes no descriptor that blocks.
+    /// Makes the descriptor non-blocking, as the reactor requires.
     fn new(fd: impl Into<OwnedFd>) -> Fd {
         let fd = fd.into();
         rustix::io::ioctl_fionbio(&fd, true).unwrap();
@@ -56,7 +57,7 @@ impl AsFd for Fd {
     }
 }
 
-/// Adds sources that never have an event: unbound sockets.
+/// Inserts sources that never have an event: unbound sockets.
 fn insert_idle(reactor: &mut Reactor<Fd>, count: usize) {
     for _ in 0..count {
         reactor.insert(Fd::new(UnixDatagram::unbound().unwrap())).unwrap();
@@ -67,14 +68,14 @@ fn name(count: usize) -> String {
     format!("{count}_source{}", if count == 1 { "" } else { "s" })
 }
 
-/// Every source has a slice in every turn.
+/// A handler that gives every source a slice in every turn.
 #[derive(Clone, Copy)]
 enum Busy {
-    /// Woken once.
+    /// The next tick wakes the sources once.
     Fresh,
-    /// Left over from the turn before.
+    /// The sources are left over from the previous turn.
     Again,
-    /// Woken by every tick.
+    /// Every tick wakes the sources.
     Wake,
 }
 
@@ -93,7 +94,7 @@ impl Handler for Busy {
         if matches!(self, Busy::Fresh) {
             *self = Busy::Again;
         }
-        // With no source at all, too, the next poll does not sleep.
+        // This keeps the next poll from sleeping when there are no sources.
         Some(context.now())
     }
 }
@@ -107,7 +108,7 @@ fn turn(criterion: &mut Criterion) {
             reactor.turn(&mut busy).unwrap();
             let slices_before = reactor.counts().slices;
             reactor.turn(&mut busy).unwrap();
-            assert_eq!(reactor.counts().slices - slices_before, count as u64, "a slice each");
+            assert_eq!(reactor.counts().slices - slices_before, count as u64, "one slice each");
 
             if count > 0 {
                 group.throughput(Throughput::Elements(count as u64));
@@ -118,7 +119,7 @@ fn turn(criterion: &mut Criterion) {
     }
 }
 
-/// Closes every source that is ready, and inserts it anew.
+/// Closes every ready source, and inserts it again.
 struct Replace;
 
 impl Handler for Replace {
@@ -138,7 +139,7 @@ fn replace(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("replace");
     for count in [1, 16, 256] {
         let mut reactor = Reactor::new().unwrap();
-        // Each has a byte that nobody reads, and so an event whenever it is registered.
+        // Each pipe has an unread byte, so its registration causes an event.
         let writers: Vec<PipeWriter> = (0..count)
             .map(|_| {
                 let (reader, mut writer) = pipe().unwrap();
@@ -150,7 +151,7 @@ fn replace(criterion: &mut Criterion) {
         reactor.turn(&mut Replace).unwrap();
         let events_before = reactor.counts().events;
         reactor.turn(&mut Replace).unwrap();
-        assert_eq!(reactor.counts().events - events_before, writers.len() as u64, "an event each");
+        assert_eq!(reactor.counts().events - events_before, writers.len() as u64, "one event each");
 
         group.throughput(Throughput::Elements(writers.len() as u64));
         let id = BenchmarkId::from_parameter(name(count));
@@ -158,7 +159,7 @@ fn replace(criterion: &mut Criterion) {
     }
 }
 
-/// Reads a byte and sends it on, if there is somebody to send it to.
+/// Reads a byte and writes it to the pipe, if there is one.
 struct PassOn(Option<PipeWriter>);
 
 impl Handler for PassOn {
@@ -172,7 +173,7 @@ impl Handler for PassOn {
         _: &mut SourceContext<'_, Fd>,
     ) -> Next {
         let mut buf = [0; 16];
-        // Short, so that the pipe is empty and need not say so.
+        // The read is short, so the pipe is empty and the handler may clear the readiness.
         assert_eq!(rustix::io::read(&*source, &mut buf).unwrap(), 1);
         readiness.clear_readable();
         if let Some(writer) = &mut self.0 {
@@ -207,7 +208,7 @@ fn event(criterion: &mut Criterion) {
             reactor.counts().events
         };
         let events_before = pass();
-        assert_eq!(pass() - events_before, ready as u64, "an event each");
+        assert_eq!(pass() - events_before, ready as u64, "one event each");
 
         group.throughput(Throughput::Elements(ready as u64));
         let id = BenchmarkId::new(format!("{ready}_ready"), name(count));
@@ -235,7 +236,8 @@ fn wake_up(criterion: &mut Criterion) {
     thread.join().unwrap();
 }
 
-/// For the 1,024 sources and their few neighbours: the soft limit is often 1,024.
+/// Raises the limit for the 1,024 sources and a few other descriptors. The soft limit is often
+/// 1,024.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,4 +1,4 @@
-//! An echo server on a thread of its own, and one thread's worth of blocking clients for it.
+//! An echo server on its own thread, and blocking clients that share one thread.
 
 mod cpus;
 
@@ -11,36 +11,36 @@ use std::time::Duration;
 use resound::echo::{Options, Server, Service};
 use resound::endpoint::Transport;
 
-/// A lost datagram or a lock-up must end the bench, not hang it.
+/// A lost datagram or a deadlock must end the benchmark instead of hanging it.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Messages in flight over all connections together; never less than one on each stream.
+/// Messages in flight on all connections together; at least one on each stream.
 const IN_FLIGHT_MESSAGES: usize = 64;
 
-/// Bytes in flight on one stream, or on all connections of the server's one datagram socket: less
-/// than the buffers hold, so that a client that sends while its echoes are unread never waits for a
-/// server that waits for it, and no datagram is lost.
+/// Bytes in flight on one stream, or on all connections to the server's one datagram socket. This
+/// is less than the buffers hold. A client that sends before it reads its echoes therefore never
+/// deadlocks with the server, and no datagram is lost.
 ///
-/// - A TCP stream starts with room for 80 KiB from client to server, 64 KiB in the server and
-///   80 KiB back (`tcp_rmem`, `tcp_wmem`), if nobody reads.
-/// - UDP and Unix sockets have 208 KiB. Of these 64 messages of 64 B take 52 KiB at the most, 64
-///   of 1 KiB 144 KiB and 8 of 16 KiB 162 KiB, with the system's overhead.
-/// - A Unix datagram server's queue takes 11 (`net.unix.max_dgram_qlen` and one) besides, and puts
-///   a client that fills it to sleep until there is room. That does no harm: the server always
-///   reads, because only its send buffer bounds replies to connected clients. They use less than
-///   the half that puts the buffer under pressure.
+/// - A TCP stream without a reader starts with room for 80 KiB from client to server, 64 KiB in the
+///   server and 80 KiB back (`tcp_rmem`, `tcp_wmem`).
+/// - UDP and Unix sockets have 208 KiB. With the system's overhead, 64 messages of 64 B take at
+///   most 52 KiB of these, 64 of 1 KiB take 144 KiB and 8 of 16 KiB take 162 KiB.
+/// - The queue of a Unix datagram server also has a limit of 11 messages
+///   (`net.unix.max_dgram_qlen` plus one), and a client that fills it sleeps until there is room.
+///   This is harmless, because the server always reads: only its send buffer limits replies to
+///   connected clients, and these use less than the half that puts the buffer under pressure.
 const IN_FLIGHT_BYTES: usize = 128 << 10;
 
-/// An echo server with one endpoint, on a thread and a CPU of its own. Dropping it ends both.
+/// An echo server with one endpoint, on its own thread and CPU. Dropping it ends the server.
 pub(crate) struct Embedded {
     transport: Transport,
     service: Service,
-    /// Where the sockets of Unix transports are.
+    /// The folder of the sockets of Unix transports.
     folder: tempfile::TempDir,
 }
 
 impl Embedded {
-    /// From here on this thread has a CPU of its own, too.
+    /// Starts the server. Also pins the calling thread to the clients' CPU.
     pub(crate) fn start(transport: Transport) -> Embedded {
         let folder = tempfile::tempdir().unwrap();
         let name = transport.name();
@@ -100,7 +100,7 @@ impl Embedded {
     }
 }
 
-/// One client's socket. Both calls block.
+/// The socket of one client. Both calls block.
 trait Peer {
     fn send(&self, message: &[u8]);
 
@@ -118,7 +118,7 @@ where
         (&self.0).write_all(message).unwrap();
     }
 
-    /// As many at once as have come: a stream's echoes need not be taken one a call.
+    /// Receives as many bytes per call as have come, because a stream has no message boundaries.
     fn receive(&self, echoes: &mut [u8], _: usize) {
         (&self.0).read_exact(echoes).unwrap();
     }
@@ -148,22 +148,22 @@ impl Peer for UnixDatagram {
     }
 }
 
-/// Connections that one thread sends and receives on, in turn.
+/// Connections that one thread uses in turn.
 pub(crate) struct Clients {
     transport: Transport,
     peers: Vec<Box<dyn Peer>>,
-    /// Counts batches, of which each goes to the next connection: those sent and those whose echo
-    /// has come.
+    /// Batches sent. Each goes to the next connection.
     sent: usize,
+    /// Batches received back.
     received: usize,
     echoes: Vec<u8>,
 }
 
-/// What is in flight in a measurement of throughput: batches, each on one connection.
+/// The messages in flight in a measurement of throughput: batches, each on one connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Flight {
     pub(crate) batches: usize,
-    /// Messages of a batch: sent by a call each, received by one call if the transport can.
+    /// Messages per batch. Each is sent by its own call; a stream receives them in one call.
     pub(crate) messages_each: usize,
 }
 
@@ -174,8 +174,8 @@ impl Clients {
         Clients { transport, peers, sent: 0, received: 0, echoes: vec![0; IN_FLIGHT_BYTES] }
     }
 
-    /// As many messages as may be, in two batches a connection where there are enough of them: the
-    /// server has work while one is received and replaced.
+    /// Returns the most messages that may be in flight. If they suffice, each connection has two
+    /// batches, so that the server has work while the client receives and replaces one.
     pub(crate) fn flight(&self, message_bytes: usize) -> Flight {
         let connections = self.peers.len();
         let fit = IN_FLIGHT_BYTES / message_bytes;
@@ -201,7 +201,8 @@ impl Clients {
         self.received += 1;
     }
 
-    /// One message and its echo on every connection, compared: what is measured is an echo.
+    /// Sends one message on every connection and compares its echo, so that the benchmark measures
+    /// echoes.
     pub(crate) fn check(&mut self, message_bytes: usize) {
         let mut message: Vec<u8> = (0..=250).cycle().take(message_bytes).collect();
         for number in 0..self.peers.len() {

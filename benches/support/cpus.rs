@@ -1,17 +1,19 @@
-//! Which CPU a thread runs on. Left to itself the system puts client and server now on one CPU and
-//! now on two, and a round trip takes twice as long in the one case as in the other.
+//! Pins threads to CPUs. Without this the system runs client and server sometimes on one CPU and
+//! sometimes on two, and a round trip takes twice as long in one case as in the other.
 
 use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The one of those this process may use, of which the client has the first.
+/// The place of the client's CPU among those that this process may use.
 pub(crate) const CLIENT: usize = 0;
+/// The place of the server's CPU.
 pub(crate) const SERVER: usize = 1;
 
-/// Keeps this thread, and those it starts, on a CPU. Where there are fewer than two, on any.
+/// Pins this thread, and threads that it starts later, to a CPU. Does nothing if the process may
+/// use only one.
 pub(crate) fn pin(place: usize) {
-    // Asked once, before any thread is pinned.
+    // Read once, before any thread is pinned.
     static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
     let allowed = ALLOWED.get_or_init(|| {
         let set = sched_getaffinity(None).unwrap();

@@ -1,12 +1,12 @@
 /*
- * A TCP client that moves bytes: one message in flight a connection, of any length, the next sent
- * when its echo is complete. Nothing is compared, so that it is light; every byte is counted.
+ * A TCP client that moves bytes. Each connection has one message of any length in flight, and sends
+ * the next when the echo is complete. The client counts every byte, and compares none to save CPU.
  *
  *     client_bulk IPV4:PORT CONNECTIONS BYTES SECONDS [MESSAGES]
  *
- * Non-blocking, edge-triggered: it writes and reads as far as it can at each event, for a long
- * message comes back while its end is still on the way. With MESSAGES, it ends when as many have
- * been sent and echoed, or after SECONDS.
+ * Sockets are non-blocking and edge-triggered. At each event the client writes and reads as far as
+ * it can, because a long message comes back before its end is sent. With MESSAGES, it ends when as
+ * many have been sent and echoed, or after SECONDS.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@ static const uint64_t MESSAGE_BYTES_MAX = 1 << 30;
 
 struct connection {
     int fd;
-    /* Of the message in flight. */
+    /* Bytes of the message in flight. */
     uint64_t unsent_bytes, unreceived_bytes;
 };
 
@@ -35,7 +35,7 @@ static struct {
     int connections;
     uint64_t bytes;
     double seconds;
-    /* 0: as many as it can until the time is over. */
+    /* 0 means no limit until the time is over. */
     uint64_t messages_max;
 } asked;
 
@@ -67,7 +67,7 @@ static void begin_message(struct connection *connection) {
     connection->unsent_bytes = connection->unreceived_bytes = asked.bytes;
 }
 
-/* Both return whether they came to the end of what is theirs to do. */
+/* Both functions return true if the message is complete in their direction. */
 
 static int send_rest(struct connection *connection) {
     while (connection->unsent_bytes > 0) {

@@ -1,19 +1,20 @@
 /*
- * A UDP client of an echo server: S connected sockets with D messages in flight each, one thread on
- * level-triggered epoll.
+ * A UDP client of an echo server: SOCKETS connected sockets with DEPTH messages in flight each, one
+ * thread on level-triggered epoll.
  *
  *     client_udp IPV4:PORT SOCKETS DEPTH BYTES SECONDS single|train [MESSAGES]
  *
- * single: a system call a message. Receives until there is nothing more, then sends as many.
- * train: one call for many. Sends with UDP_SEGMENT, as many at once as are in flight (64 and 65,507
- * bytes at most), receives with UDP_GRO; sends again when half a train or more has come back.
+ * single: one system call per message. Receives until there is nothing more, then sends as many.
+ * train: one system call for many messages. Sends with UDP_SEGMENT as many at once as may be in
+ * flight (at most 64, and 65,507 bytes), and receives with UDP_GRO. Sends again when at least half
+ * a train has come back.
  *
- * Every message begins with its number, and every echo must be of its length and have the number of
- * one in flight: others are strays, and do not count. One that a socket had no echo of while four
- * windows more were sent is lost, and replaced. A socket that hears nothing for 100 ms takes all it
- * has in flight for lost, and fills its window anew: a resend.
+ * Every message begins with its number. An echo must have the length of a message and the number of
+ * one in flight; any other datagram is a stray and does not count. A message without an echo is
+ * lost and replaced when its socket has sent four more windows. A socket that receives nothing for
+ * 100 ms counts all its messages in flight as lost and fills its window again: a resend.
  *
- * With MESSAGES, it ends when as many have been sent and answered, or after SECONDS.
+ * With MESSAGES, the client ends when as many have been sent and answered, or after SECONDS.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,14 +37,14 @@
 #define UDP_GRO 104
 #endif
 
-/* A train is cut at the first byte beyond what the receiver's buffer holds, hence 64 KiB. */
+/* The kernel cuts a train that exceeds the receiver's buffer, so the buffer has 64 KiB. */
 enum { BUF_BYTES = 64 << 10, PAYLOAD_BYTES_MAX = 65507, TRAIN_MAX = 64, DEPTH_MAX = 1 << 16 };
 enum { EVENTS_MAX = 256, WAIT_MS_MAX = 20, WINDOWS_UNTIL_LOST = 4 };
 static const double SILENCE_S = 0.1;
 
 struct peer {
     int fd;
-    /* Of those that are in flight, the number plus one in the place of the number; else 0. */
+    /* For each message in flight its number plus one, at the place of the number; otherwise 0. */
     uint64_t *places;
     uint64_t next_number;
     unsigned in_flight;
@@ -53,7 +54,7 @@ struct peer {
 static struct {
     unsigned sockets, depth, bytes, train;
     double seconds;
-    /* 0: as many as it can until the time is over. */
+    /* 0 means no limit until the time is over. */
     uint64_t messages_max;
 } asked;
 
@@ -78,7 +79,7 @@ static uint64_t *place(struct peer *peer, uint64_t number) {
     return &peer->places[number % ((uint64_t)asked.depth * WINDOWS_UNTIL_LOST)];
 }
 
-/* How many it may send: the free part of its window. */
+/* Returns how many messages the peer may send: the free part of its window. */
 static unsigned room(const struct peer *peer) {
     unsigned free_count = asked.depth - peer->in_flight;
     if (asked.messages_max == 0)
@@ -87,7 +88,7 @@ static unsigned room(const struct peer *peer) {
     return left < free_count ? (unsigned)left : free_count;
 }
 
-/* Writes the next `count` messages one behind the other; `sent_now` says that they have left. */
+/* Writes the next `count` messages one after the other. `sent_now` follows a successful send. */
 static void write_messages(struct peer *peer, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         uint64_t number = peer->next_number + i;
@@ -108,7 +109,7 @@ static void sent_now(struct peer *peer, unsigned count) {
     counts.sent += count;
 }
 
-/* Whether `count` messages left in one call; not when the send buffer is full. */
+/* Sends `count` messages in one call. Returns false if the send buffer is full. */
 static int send_call(struct peer *peer, unsigned count) {
     write_messages(peer, count);
     struct iovec slice = {.iov_base = sent_bytes, .iov_len = (size_t)count * asked.bytes};
@@ -139,7 +140,7 @@ static int send_call(struct peer *peer, unsigned count) {
 }
 
 static void fill_window(struct peer *peer) {
-    /* Half a train at least, so that trains do not fall to pieces; but the last may be short. */
+    /* Sends at least half a train, so that trains stay long. The last train may be shorter. */
     unsigned least = (asked.train + 1) / 2;
     if (asked.messages_max && asked.messages_max - counts.sent < least)
         least = 1;
@@ -186,7 +187,7 @@ static void end_silence(struct peer *peers, double now) {
             continue;
         peer->heard_at = now;
         if (peer->in_flight > 0) {
-            /* Those of a count are sent again in the place of the lost. */
+            /* With MESSAGES, this many are sent again. */
             counts.sent -= asked.messages_max ? peer->in_flight : 0;
             counts.lost += peer->in_flight;
             counts.resends++;

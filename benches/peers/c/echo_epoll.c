@@ -1,14 +1,15 @@
 /*
- * An echo server with nothing between it and the kernel.
+ * An echo server that calls the kernel directly.
  *
  *     echo_epoll tcp IPV4:PORT
  *     echo_epoll udp[-single] IPV4:PORT [RCVBUF_BYTES]
  *
- * TCP: one level-triggered epoll, one read and one write an echo, one buffer for all connections;
- * a connection that owes keeps what is left and does not read. Level-triggered is the cheaper here:
- * one read an event, where an edge would ask for a second one that finds nothing, or for a flag.
- * UDP: one blocking socket, which needs no epoll; datagrams are received and answered by the batch,
- * or (udp-single) one by one. RCVBUF_BYTES is as `resound serve --rcvbuf`.
+ * TCP: one level-triggered epoll, one read and one write per echo, one buffer for all connections.
+ * A connection with unsent bytes keeps them and does not read. Level-triggered epoll is cheaper
+ * here: it needs one read per event, while edge-triggered epoll needs a second read that finds
+ * nothing, or a flag.
+ * UDP: one blocking socket, which needs no epoll. The server receives and answers datagrams in
+ * batches, or (udp-single) one by one. RCVBUF_BYTES corresponds to `resound serve --rcvbuf`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,13 +23,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* As in resound. */
+/* The same values as in resound. */
 enum { BUF_BYTES = 64 << 10, BACKLOG = 4096 };
 enum { EVENTS_MAX = 1024, BATCH = 32, ACCEPT_PAUSE_US = 50 * 1000 };
 
 struct connection {
     int fd;
-    /* What is owed, while owed_end is above 0. */
+    /* Unsent bytes, if owed_end is above 0. */
     char *owed;
     size_t owed_start, owed_end;
 };
@@ -75,7 +76,7 @@ static int wait_for(int epoll, struct connection *connection, unsigned events) {
     return epoll_ctl(epoll, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
-/* Each function of a connection returns -1 when it is over. */
+/* Each of these functions returns -1 when the connection is over. */
 
 static int flush_owed(int epoll, struct connection *connection) {
     while (connection->owed_start < connection->owed_end) {
@@ -123,7 +124,8 @@ static void accept_all(int epoll, int listener) {
         if (fd < 0) {
             if (errno == EINTR || errno == ECONNABORTED)
                 continue;
-            /* No descriptor or memory: those queued stay so, and must not make the loop spin. */
+            /* No descriptor or memory is left. The pause keeps the queued connections from making
+             * the loop spin. */
             if (errno != EAGAIN)
                 usleep(ACCEPT_PAUSE_US);
             return;
@@ -152,7 +154,7 @@ static void serve_tcp(struct sockaddr_in addr) {
     if (bind(listener, (struct sockaddr *)&addr, sizeof addr) != 0 ||
         listen(listener, BACKLOG) != 0)
         die("bind");
-    /* The listener is the one without a connection. */
+    /* The event of the listener has no connection. */
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) != 0)
         die("epoll_ctl");
@@ -173,7 +175,7 @@ static void serve_tcp(struct sockaddr_in addr) {
     }
 }
 
-/* A receive buffer of 0 bytes is the system's. */
+/* With 0, the receive buffer keeps the system's default size. */
 static int bind_udp(struct sockaddr_in addr, int receive_buf_bytes) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (receive_buf_bytes > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buf_bytes,
@@ -190,7 +192,7 @@ static void serve_udp_singly(int fd) {
         struct sockaddr_in peer;
         socklen_t length = sizeof peer;
         ssize_t count = recvfrom(fd, buf, sizeof buf, 0, (struct sockaddr *)&peer, &length);
-        /* An error of either is of one datagram, which is given up. */
+        /* An error of either call concerns one datagram, which is dropped. */
         if (count >= 0)
             (void)!sendto(fd, buf, (size_t)count, MSG_NOSIGNAL, (struct sockaddr *)&peer, length);
     }
@@ -214,7 +216,7 @@ static void serve_udp_by_batch(int fd) {
             slices[i].iov_len = messages[i].msg_len;
         for (int sent = 0; sent < received;) {
             int count = sendmmsg(fd, messages + sent, (unsigned)(received - sent), MSG_NOSIGNAL);
-            /* An error is of the first datagram, which is given up. */
+            /* An error concerns the first datagram, which is dropped. */
             sent += count > 0 ? count : 1;
         }
     }

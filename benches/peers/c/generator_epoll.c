@@ -1,7 +1,7 @@
 /*
- * A generator that does nothing but the input and output: one message in flight a connection, the
- * next sent when its echo is complete. No comparing, no clock a message, no histogram: what is left
- * of a generator's speed when all that makes it useful is gone.
+ * A load generator that does only input and output. Each connection has one message in flight, and
+ * sends the next when the echo is complete. It compares nothing, reads no clock per message and has
+ * no histogram, so it shows the highest speed that a generator can reach.
  *
  *     generator_epoll IPV4:PORT CONNECTIONS BYTES SECONDS
  */
@@ -62,7 +62,7 @@ static struct connection *connect_all(int epoll, struct sockaddr_in addr, int co
     return connections;
 }
 
-/* Blocking sockets, read once an event: level-triggered, so that no read waits. */
+/* Sockets are blocking. epoll is level-triggered, and each event causes one read, which never waits. */
 static unsigned long run(int epoll, size_t bytes, double ends_at) {
     static struct epoll_event events[EVENTS_MAX];
     unsigned long messages = 0;

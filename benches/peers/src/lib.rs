@@ -1,5 +1,5 @@
-//! What the peers share: their command line, sockets with the settings that resound's have, and
-//! the line that says where they listen.
+//! Code that the peers share: the command line, sockets with resound's settings, and the line that
+//! announces the address.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -9,28 +9,29 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// Bytes of a receive buffer, as `SCRATCH_BYTES` of resound.
+/// The size of a receive buffer, equal to `SCRATCH_BYTES` of resound.
 pub const BUF_BYTES: usize = 64 << 10;
 
-/// As the default of `resound serve --backlog`.
+/// The default of `resound serve --backlog`.
 const BACKLOG: i32 = 4096;
 
-/// How long accepting pauses when there is no descriptor or memory for a connection: it stays
-/// queued, and the next try would fail at once.
+/// How long a peer stops accepting when no descriptor or memory is left. The connection stays
+/// queued, so another try would fail at once.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A bound socket of either kind, blocking.
+/// A bound socket of either transport, in blocking mode.
 pub enum Bound {
     Tcp(TcpListener),
     Udp(UdpSocket),
 }
 
-/// Binds as `tcp|udp ADDR [RCVBUF_BYTES]` on the command line asks, and prints one line once bound,
-/// in the form of `resound serve`. The receive buffer is of a UDP socket, as `--rcvbuf` there.
+/// Binds the socket that the command line `tcp|udp ADDR [RCVBUF_BYTES]` asks for, and then prints
+/// one line in the form of `resound serve`. The size of the receive buffer applies to UDP, like
+/// `--rcvbuf` there.
 ///
 /// # Errors
 ///
-/// A wrong command line, or that of binding.
+/// Returns an error if the command line is wrong or binding fails.
 pub fn bound_by_arguments() -> io::Result<Bound> {
     let mut arguments = std::env::args().skip(1);
     let (transport, addr) = (arguments.next(), arguments.next());
@@ -50,12 +51,12 @@ pub fn bound_by_arguments() -> io::Result<Bound> {
             announce("udp", socket.local_addr()?)?;
             Bound::Udp(socket)
         }
-        _ => return Err(usage("tcp|udp IP:PORT [RCVBUF_BYTES, of udp]")),
+        _ => return Err(usage("tcp|udp IP:PORT [RCVBUF_BYTES, only for udp]")),
     };
     Ok(bound)
 }
 
-/// The end of `main`: an error is one line on stderr.
+/// Prints an error as one line on stderr, and returns the exit code of `main`.
 pub fn exit_code(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,7 +67,7 @@ pub fn exit_code(result: io::Result<()>) -> ExitCode {
     }
 }
 
-/// The error of a wrong command line.
+/// Returns the error of a wrong command line.
 pub fn usage(arguments: &str) -> io::Error {
     let program = std::env::args().next().unwrap_or_default();
     io::Error::new(ErrorKind::InvalidInput, format!("usage: {program} {arguments}"))
@@ -86,7 +87,8 @@ fn announce(transport: impl Display, addr: SocketAddr) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Whether an error of accept(2) was of the one connection, so that the next is taken at once.
+/// Returns true if an error of accept(2) concerns only one connection, so that the next can be
+/// accepted at once.
 pub fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,5 +1,5 @@
-//! A generator of the plainest kind: a blocking thread a connection, one message in flight each,
-//! every echo compared with what was sent, every round trip in a histogram.
+//! A simple load generator: one blocking thread per connection, one message in flight on each. It
+//! compares every echo with its message and records every round trip in a histogram.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use resound_peers::{exit_code, usage};
 
-/// Round trips are recorded up to here, to three digits.
+/// The longest round trip that the histogram holds.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
 
-/// An echo that takes longer is an error: a lost one must not hang the comparison.
+/// An echo that takes longer is an error, because a lost echo must not hang the comparison.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 const STACK_BYTES: usize = 64 << 10;
@@ -27,7 +27,7 @@ struct Arguments {
     duration: Duration,
 }
 
-/// What one thread did.
+/// The result of one thread.
 struct Run {
     latency_ns: Histogram<u64>,
     started_at: Instant,
@@ -50,8 +50,8 @@ fn run() -> io::Result<()> {
     for run in &runs {
         latency_ns.add(&run.latency_ns).map_err(io::Error::other)?;
     }
-    // From the first send of all to the last echo, by the threads themselves: this one may get the
-    // CPU late.
+    // The time from the first send to the last echo, as the threads recorded it. This thread may
+    // get the CPU later.
     let started_at = runs.iter().map(|run| run.started_at).min();
     let ended_at = runs.iter().map(|run| run.ended_at).max();
     let elapsed = ended_at.zip(started_at).map(|(ended_at, started_at)| ended_at - started_at);
@@ -66,7 +66,7 @@ fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// A thread for each stream, all begun at once.
+/// Runs one thread per stream. All begin at the same time.
 fn run_all(streams: Vec<TcpStream>, arguments: &Arguments) -> io::Result<Vec<Run>> {
     let start = Barrier::new(streams.len());
     thread::scope(|scope| {
@@ -128,10 +128,7 @@ fn ping_pong(
         stream.write_all(&message)?;
         stream.read_exact(&mut echo)?;
         if echo != message {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "an echo differs from what was sent",
-            ));
+            return Err(io::Error::new(ErrorKind::InvalidData, "an echo differs from its message"));
         }
         let received_at = Instant::now();
         let nanoseconds = (received_at - sent_at).as_nanos() as u64;

@@ -1,4 +1,4 @@
-//! An echo server on monoio, which is io_uring: one thread, one task a connection.
+//! An echo server on monoio with io_uring: one thread, one task per connection.
 
 use std::io;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use resound_peers::{
     ACCEPT_PAUSE, BUF_BYTES, Bound, bound_by_arguments, exit_code, is_of_one_connection,
 };
 
-/// Receives in flight on the UDP socket. A ring pays by the batch: 16 take a quarter less CPU an
-/// echo than one, with 16 peers.
+/// Receives in flight on the UDP socket. A ring is cheaper with batches: with 16 peers, 16 receives
+/// take a quarter less CPU per echo than one.
 const UDP_TASKS: usize = 16;
 
 fn main() -> ExitCode {
@@ -22,10 +22,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    // The ring first: where the kernel refuses one, nothing has been announced.
+    // The ring comes first, so that nothing is announced if the kernel refuses one.
     let mut runtime = runtime()?;
     let bound = bound_by_arguments()?;
-    // The sockets stay blocking: io_uring waits for them itself, and answers EAGAIN otherwise.
+    // The sockets stay blocking: io_uring then waits for them, and would otherwise return EAGAIN.
     runtime.block_on(async {
         match bound {
             Bound::Tcp(listener) => serve(TcpListener::from_std(listener)?).await,
@@ -41,7 +41,8 @@ fn run() -> io::Result<()> {
     })
 }
 
-/// With the flags for a ring of one thread, which save interrupts, else (before Linux 6.0) without.
+/// Creates the runtime. The flags for a ring of one thread save interrupts. Linux before 6.0
+/// refuses them, so this retries without them.
 fn runtime() -> io::Result<Runtime<TimeDriver<IoUringDriver>>> {
     let builder = RuntimeBuilder::<IoUringDriver>::new;
     let mut ring = io_uring::IoUring::builder();
@@ -51,7 +52,7 @@ fn runtime() -> io::Result<Runtime<TimeDriver<IoUringDriver>>> {
         .enable_timer()
         .build()
         .or_else(|_| builder().enable_timer().build())
-        .map_err(|error| io::Error::new(error.kind(), format!("no io_uring here: {error}")))
+        .map_err(|error| io::Error::new(error.kind(), format!("no io_uring available: {error}")))
 }
 
 async fn serve(listener: TcpListener) -> io::Result<()> {
@@ -85,7 +86,7 @@ async fn answer(socket: Rc<UdpSocket>) {
         let (received, filled) = socket.recv_from(buf).await;
         buf = match received {
             Ok((_, peer)) => socket.send_to(filled, peer).await.1,
-            // Of one datagram.
+            // The error concerns one datagram.
             Err(_) => filled,
         };
         buf.clear();

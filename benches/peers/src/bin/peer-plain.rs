@@ -1,5 +1,5 @@
-//! An echo server on mio as its own examples have it: a call to receive each datagram and one to
-//! answer it, a read and a write each chunk, until there is nothing more.
+//! An echo server on mio, written as mio's examples are. It makes two calls per datagram, receive
+//! and send, and two per chunk of a stream, read and write, until nothing more is ready.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use slab::Slab;
 
 const EVENTS_PER_POLL: usize = 1024;
 
-/// Of the one socket that is bound. Connections have their places in the slab.
+/// The token of the bound socket. The token of a connection is its index in the slab.
 const BOUND: Token = Token(usize::MAX);
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn run() -> io::Result<()> {
     }
 }
 
-/// A poll call that a signal cut short saw no events.
+/// Waits for events. A poll that a signal interrupts returns none.
 fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
     match poll.poll(events, None) {
         Err(error) if error.kind() == ErrorKind::Interrupted => {
@@ -57,7 +57,7 @@ fn answer(mut poll: Poll, mut socket: UdpSocket) -> io::Result<()> {
             match socket.recv_from(&mut buf) {
                 Ok((count, peer)) => drop(socket.send_to(&buf[..count], peer)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // Of one datagram.
+                // The error concerns one datagram.
                 Err(_) => {}
             }
         }
@@ -66,7 +66,7 @@ fn answer(mut poll: Poll, mut socket: UdpSocket) -> io::Result<()> {
 
 struct Connection {
     stream: TcpStream,
-    /// What the peer has not taken yet. While there is any, nothing is read.
+    /// Bytes that the peer has yet to take. The server does not read while there are any.
     owed: Vec<u8>,
 }
 
@@ -112,7 +112,7 @@ fn accept_all(
     }
 }
 
-/// Echoes until there is nothing to read or no room to write; an error ends the connection.
+/// Echoes until there is nothing to read or no room to write. An error ends the connection.
 fn echo(connection: &mut Connection, buf: &mut [u8]) -> io::Result<()> {
     loop {
         while !connection.owed.is_empty() {
@@ -127,14 +127,14 @@ fn echo(connection: &mut Connection, buf: &mut [u8]) -> io::Result<()> {
         }
         let sent = unless_blocked(connection.stream.write(&buf[..count]))?.unwrap_or(0);
         connection.owed.extend_from_slice(&buf[sent..count]);
-        // A read that did not fill the buffer found all there was: an event tells of more.
+        // A short read emptied the socket, so new data causes a new event.
         if count < buf.len() && sent == count {
             return Ok(());
         }
     }
 }
 
-/// `None` where it would block.
+/// Returns `None` if the call would block.
 fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(count) => Ok(Some(count)),

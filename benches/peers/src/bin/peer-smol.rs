@@ -1,4 +1,4 @@
-//! An echo server on smol's executor on one thread, one task a connection.
+//! An echo server on smol's executor: one thread, one task per connection.
 
 use std::io;
 use std::net;
@@ -39,8 +39,8 @@ async fn serve(executor: &LocalExecutor<'_>, listener: Async<net::TcpListener>) 
 
 async fn echo(mut stream: Async<net::TcpStream>) -> io::Result<()> {
     stream.get_ref().set_nodelay(true)?;
-    // Not zeroed, so that only the pages that were received into are resident: `read` of
-    // `AsyncReadExt` would ask for zeroed bytes.
+    // The buffer is not zeroed, so only the pages that received data are resident. `read` of
+    // `AsyncReadExt` would require zeroed bytes.
     let mut buf = Vec::with_capacity(BUF_BYTES);
     loop {
         let receive = |stream: &net::TcpStream| {
@@ -57,7 +57,7 @@ async fn echo(mut stream: Async<net::TcpStream>) -> io::Result<()> {
 async fn answer(socket: Async<net::UdpSocket>) -> io::Result<()> {
     let mut buf = vec![0; BUF_BYTES];
     loop {
-        // An error is of one datagram.
+        // An error concerns one datagram.
         if let Ok((count, peer)) = socket.recv_from(&mut buf).await {
             let _ = socket.send_to(&buf[..count], peer).await;
         }

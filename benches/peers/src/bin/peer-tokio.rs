@@ -1,4 +1,4 @@
-//! An echo server on tokio's current-thread runtime, one task a connection.
+//! An echo server on tokio's current-thread runtime, with one task per connection.
 
 use std::io;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ async fn serve(listener: TcpListener) -> io::Result<()> {
 
 async fn echo(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    // Not zeroed, so that only the pages that were received into are resident.
+    // The buffer is not zeroed, so only the pages that received data are resident.
     let mut buf = Vec::with_capacity(BUF_BYTES);
     loop {
         if stream.read_buf(&mut buf).await? == 0 {
@@ -56,7 +56,7 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 async fn answer(socket: UdpSocket) -> io::Result<()> {
     let mut buf = vec![0; BUF_BYTES];
     loop {
-        // An error is of one datagram.
+        // An error concerns one datagram.
         if let Ok((count, peer)) = socket.recv_from(&mut buf).await {
             let _ = socket.send_to(&buf[..count], peer).await;
         }
