@@ -1,7 +1,7 @@
 //! A chat room: `cargo run --example chat`, then `nc 127.0.0.1 7071` in several terminals.
 //!
-//! Each line goes to every other member. The handler's own timer tells all of them from time to
-//! time how many they are.
+//! Each line goes to every other member. The handler's own timer regularly sends the number of
+//! members to all of them.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,7 +13,8 @@ use resound::Readiness;
 use resound::reactor::{Closed, Context, Handler, Key, Next, Reactor, SourceContext, Sources};
 use resound::socket::{Listener, SocketOptions, Stream};
 
-/// What a member may be owed, and how long its line may be: one that exceeds either is closed.
+/// The most bytes that a member may have yet to receive, and the longest line it may send. The room
+/// closes a member that exceeds either.
 const MEMBER_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -26,14 +27,14 @@ type Slice<'a> = SourceContext<'a, Source>;
 
 #[derive(Default)]
 pub(crate) struct Member {
-    /// The beginning of its next line.
+    /// The part of its next line that has come.
     line: Vec<u8>,
-    /// What others have said and the member has yet to receive.
+    /// Lines of others that the member has yet to receive.
     owed: Vec<u8>,
 }
 
 pub(crate) struct Room {
-    /// How often the members are told how many they are.
+    /// The time between two messages with the number of members.
     pub(crate) interval: Duration,
     pub(crate) members: HashMap<Key, Member>,
 }
@@ -46,22 +47,29 @@ impl Room {
         }
     }
 
-    /// `None` when the member has left, or does not keep to the limits.
-    fn talk(&mut self, to: &mut Stream, ready: &mut Readiness, at: &mut Slice<'_>) -> Option<Next> {
-        let (key, mut buf) = (at.key(), [0; 4096]);
+    /// Writes to a member and reads its lines. Returns `None` if it has left or exceeds a limit.
+    fn talk(
+        &mut self,
+        stream: &mut Stream,
+        readiness: &mut Readiness,
+        context: &mut Slice<'_>,
+    ) -> Option<Next> {
+        let (key, mut buf) = (context.key(), [0; 4096]);
         let member = self.members.get_mut(&key)?;
         while !member.owed.is_empty() {
-            let Some(count) = ready.try_write(|| to.write(&member.owed)).ok()? else { break };
+            let Some(count) = readiness.try_write(|| stream.write(&member.owed)).ok()? else {
+                break;
+            };
             member.owed.drain(..count);
         }
-        let Some(count) = ready.try_read(|| to.read(&mut buf)).ok()? else {
+        let Some(count) = readiness.try_read(|| stream.read(&mut buf)).ok()? else {
             return (member.owed.len() <= MEMBER_BYTES_MAX).then_some(Next::Wait);
         };
         member.line.extend_from_slice(&buf[..count]);
         let end = member.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
         let lines: Vec<u8> = member.line.drain(..end).collect();
         let is_within = count > 0 && member.line.len().max(member.owed.len()) <= MEMBER_BYTES_MAX;
-        self.say(Some(key), &lines, at);
+        self.say(Some(key), &lines, context);
         is_within.then_some(Next::Again)
     }
 }
@@ -70,10 +78,15 @@ impl Handler for Room {
     type Source = Source;
     type Message = Infallible;
 
-    fn ready(&mut self, of: &mut Source, ready: &mut Readiness, context: &mut Slice<'_>) -> Next {
-        match of {
-            Source::Member(stream) => self.talk(stream, ready, context).unwrap_or(Next::Close),
-            Source::Listener(listener) => match ready.try_read(|| listener.accept()) {
+    fn ready(
+        &mut self,
+        source: &mut Source,
+        readiness: &mut Readiness,
+        context: &mut Slice<'_>,
+    ) -> Next {
+        match source {
+            Source::Member(stream) => self.talk(stream, readiness, context).unwrap_or(Next::Close),
+            Source::Listener(listener) => match readiness.try_read(|| listener.accept()) {
                 Ok(Some((stream, _))) => {
                     let key = context.insert(Source::Member(stream));
                     self.members.insert(key, Member::default());

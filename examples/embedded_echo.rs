@@ -1,6 +1,6 @@
-//! An echo server inside a program of your own: `cargo run --example embedded_echo`.
+//! An echo server inside another program: `cargo run --example embedded_echo`.
 //!
-//! It runs on a thread until the program has what it wants, then is stopped.
+//! The server runs on a thread until the program stops it.
 
 use std::error::Error;
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
-//! A service that is not echo, on the same reactor: `cargo run --example line_count`.
+//! Another service than echo on the same reactor: `cargo run --example line_count`.
 //!
-//! It counts the lines of each connection, and tells the count when the client has shut down its
+//! It counts the lines of each connection, and sends the count when the client shuts down its
 //! sending side: `printf 'a\nb\n' | cargo run -- send tcp://127.0.0.1:7070` prints `2`.
 
 use std::convert::Infallible;
@@ -13,10 +13,10 @@ use resound::mio::Interest;
 use resound::reactor::{self, Handler, Next, Reactor, SourceContext};
 use resound::socket::{Listener, SocketOptions, Stream};
 
-/// Reads of one slice, so that one long text does not keep the others waiting.
+/// Reads per slice. The bound keeps one long text from delaying other clients.
 const READS_PER_SLICE: usize = 4;
 
-/// How long the listener rests when accepting fails, as without a free descriptor.
+/// The pause after accept fails, for example because no descriptor is free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 struct LineCount {
@@ -45,18 +45,18 @@ impl Handler for LineCount {
         };
         match sliced {
             Ok(next) => next,
-            // Edge-triggered: only a source that has seen WouldBlock may wait for an event.
+            // Events are edge-triggered, so a source may wait only after WouldBlock.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 readiness.clear_readable();
                 Next::Wait
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Next::Again,
             Err(_) if matches!(source, Source::Listener(_)) => {
-                // No event comes for what is queued already.
+                // No event comes for connections that are already queued.
                 context.wake_at(context.key(), context.now() + ACCEPT_RETRY);
                 Next::Wait
             }
-            // A client that is gone is its own affair.
+            // The error of one client does not affect the others.
             Err(_) => Next::Close,
         }
     }
@@ -73,7 +73,7 @@ impl LineCount {
         for _ in 0..READS_PER_SLICE {
             let count = stream.read(&mut self.scratch)?;
             if count == 0 {
-                // Some ten bytes into an empty send buffer always fit.
+                // An empty send buffer always has room for about ten bytes.
                 stream.write_all(format!("{lines}\n").as_bytes())?;
                 return Ok(Next::Close);
             }

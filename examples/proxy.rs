@@ -1,7 +1,7 @@
-//! A TCP proxy: `cargo run --example proxy` passes connections to 127.0.0.1:7070 on to :7007.
+//! A TCP proxy: `cargo run --example proxy` forwards connections from 127.0.0.1:7070 to :7007.
 //!
-//! The two ends of a connection are two sources of one loop. An end reads only when its partner has
-//! written all that it read before, so a slow receiver slows its sender down.
+//! The two ends of a connection are two sources of one loop. An end reads only after its partner
+//! has written everything that the end read before, so a slow receiver slows its sender down.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -16,25 +16,27 @@ pub(crate) enum Source {
     Listener(Listener),
     End(Stream),
 }
+
 type Context<'a> = SourceContext<'a, Source>;
-type Passed = io::Result<Next>;
-/// What one end has read for its partner.
+
+/// The bytes that one end has read for its partner.
 pub(crate) struct Direction {
     partner: Key,
     bytes: Vec<u8>,
     has_ended: bool,
     is_shut: bool,
 }
+
 pub(crate) struct Proxy {
     pub(crate) server: ResolvedEndpoint,
-    /// By the key of the end that reads.
+    /// Each direction by the key of its reading end.
     pub(crate) directions: HashMap<Key, Direction>,
 }
 
 impl Proxy {
     fn accept(&mut self, client: Stream, context: &mut Context<'_>) -> Next {
         let server = Stream::connect(&self.server, &SocketOptions::default());
-        // Without a server, this client loses its connection, and no other does.
+        // If the server refuses, only this client loses its connection.
         let Ok(server) = server else { return Next::Again };
         let [one, other] = [client, server].map(|end| context.insert(Source::End(end)));
         for (end, partner) in [(one, other), (other, one)] {
@@ -44,27 +46,34 @@ impl Proxy {
         Next::Again
     }
 
-    /// Writes what the partner has read, and reads for it. What moves wakes the partner.
-    fn pass(&mut self, end: &mut Stream, ready: &mut Readiness, on: &mut Context<'_>) -> Passed {
-        let (key, partner) = (on.key(), self.directions[&on.key()].partner);
+    /// Writes what the partner has read, then reads for the partner. Each wakes the partner.
+    fn pass(
+        &mut self,
+        end: &mut Stream,
+        readiness: &mut Readiness,
+        context: &mut Context<'_>,
+    ) -> io::Result<Next> {
+        let (key, partner) = (context.key(), self.directions[&context.key()].partner);
         let [Some(own), Some(other)] = self.directions.get_disjoint_mut([&key, &partner]) else {
             return Ok(Next::Close);
         };
         while !other.bytes.is_empty() {
-            let Some(count) = ready.try_write(|| end.write(&other.bytes))? else { break };
+            let Some(count) = readiness.try_write(|| end.write(&other.bytes))? else { break };
             other.bytes.drain(..count);
-            on.wake(partner);
+            context.wake(partner);
         }
-        if other.has_ended && !other.is_shut && other.bytes.is_empty() && ready.is_writable() {
+        if other.has_ended && !other.is_shut && other.bytes.is_empty() && readiness.is_writable() {
             end.shutdown_write()?;
             other.is_shut = true;
         }
         let mut buf = [0; 16 << 10];
         if own.bytes.is_empty() {
-            let Some(count) = ready.try_read(|| end.read(&mut buf))? else { return Ok(Next::Wait) };
+            let Some(count) = readiness.try_read(|| end.read(&mut buf))? else {
+                return Ok(Next::Wait);
+            };
             own.bytes.extend_from_slice(&buf[..count]);
             own.has_ended = count == 0;
-            on.wake(partner);
+            context.wake(partner);
         }
         Ok(if own.is_shut && other.is_shut { Next::Close } else { Next::Wait })
     }
@@ -74,10 +83,15 @@ impl Handler for Proxy {
     type Source = Source;
     type Message = std::convert::Infallible;
 
-    fn ready(&mut self, of: &mut Source, ready: &mut Readiness, context: &mut Context<'_>) -> Next {
-        match of {
-            Source::End(end) => self.pass(end, ready, context).unwrap_or(Next::Close),
-            Source::Listener(listener) => match ready.try_read(|| listener.accept()) {
+    fn ready(
+        &mut self,
+        source: &mut Source,
+        readiness: &mut Readiness,
+        context: &mut Context<'_>,
+    ) -> Next {
+        match source {
+            Source::End(end) => self.pass(end, readiness, context).unwrap_or(Next::Close),
+            Source::Listener(listener) => match readiness.try_read(|| listener.accept()) {
                 Ok(Some((client, _))) => self.accept(client, context),
                 Ok(None) => Next::Wait,
                 Err(_) => {
@@ -98,7 +112,7 @@ impl Handler for Proxy {
 
 impl reactor::Source for Source {
     fn may_rest(&self) -> bool {
-        true // until the partner has written
+        true // an end may stay readable until its partner has written
     }
 }
 

@@ -1,8 +1,8 @@
 //! A service that gets its work from another thread: `printf 'hello' | cargo run --example worker
-//! 127.0.0.1:7007` sends stdin to a server by a loop on a thread of its own, and prints the answer.
+//! 127.0.0.1:7007` sends stdin to a server and prints the answer. The loop has its own thread.
 //!
-//! A job is a message with a reply slot. The loop connects, sends the request, reads the response
-//! to its end and fills the slot; a job that takes too long ends by the timer of its source.
+//! A job is a message with a reply channel. The loop connects, sends the request, reads the
+//! response to its end and sends it back. The timer of a source ends a job that takes too long.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use resound::endpoint::ResolvedEndpoint;
 use resound::reactor::{Closed, Context, Handler, Next, Reactor, Source, SourceContext, Sources};
 use resound::socket::{SocketOptions, Stream};
 
-/// What another thread wants to have done.
+/// The work that another thread requests.
 pub(crate) struct Job {
     pub(crate) server: SocketAddr,
     pub(crate) request: Vec<u8>,
@@ -38,18 +38,20 @@ pub(crate) struct Running {
 pub(crate) struct Worker;
 
 impl Running {
-    /// Goes on as far as it can; true when the response is there.
-    fn advance(&mut self, ready: &mut Readiness) -> io::Result<bool> {
+    /// Sends and receives as far as it can. Returns true when the response is complete.
+    fn advance(&mut self, readiness: &mut Readiness) -> io::Result<bool> {
         while self.sent < self.job.request.len() {
             let rest = &self.job.request[self.sent..];
-            let Some(count) = ready.try_write(|| self.stream.write(rest))? else { break };
+            let Some(count) = readiness.try_write(|| self.stream.write(rest))? else { break };
             self.sent += count;
             if self.sent == self.job.request.len() {
                 self.stream.shutdown_write()?;
             }
         }
         let mut buf = [0; 4096];
-        let Some(count) = ready.try_read(|| self.stream.read(&mut buf))? else { return Ok(false) };
+        let Some(count) = readiness.try_read(|| self.stream.read(&mut buf))? else {
+            return Ok(false);
+        };
         self.response.extend_from_slice(&buf[..count]);
         Ok(count == 0)
     }
@@ -67,7 +69,7 @@ impl Handler for Worker {
                 let key = context.insert(Running { stream, job, until, sent, response, outcome });
                 context.wake_at(key, until);
             }
-            // The thread that gave the job may have lost its interest in it, here and below.
+            // Sending a reply fails if the requesting thread no longer waits, here and below.
             Err(error) => drop(job.reply.send(Err(io::Error::other(error)))),
         }
     }
@@ -75,25 +77,25 @@ impl Handler for Worker {
     fn ready(
         &mut self,
         running: &mut Running,
-        ready: &mut Readiness,
+        readiness: &mut Readiness,
         context: &mut SourceContext<'_, Running>,
     ) -> Next {
-        running.outcome = match running.advance(ready) {
+        running.outcome = match running.advance(readiness) {
             Ok(true) => Ok(()),
             Ok(false) if context.now() >= running.until => Err(ErrorKind::TimedOut.into()),
-            Ok(false) if ready.is_readable() => return Next::Again,
+            Ok(false) if readiness.is_readable() => return Next::Again,
             Ok(false) => return Next::Wait,
             Err(error) => Err(error),
         };
         Next::Close
     }
 
-    fn closed(&mut self, run: Running, cause: Closed, _: &mut SourceContext<'_, Running>) {
+    fn closed(&mut self, running: Running, cause: Closed, _: &mut SourceContext<'_, Running>) {
         let outcome = match cause {
             Closed::Unregistered(error) => Err(error),
-            _ => run.outcome,
+            _ => running.outcome,
         };
-        let _ = run.job.reply.send(outcome.map(|()| run.response));
+        let _ = running.job.reply.send(outcome.map(|()| running.response));
     }
 }
 

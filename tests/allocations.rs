@@ -1,4 +1,5 @@
-//! No allocation per message in steady state, on each transport: counted, not timed.
+//! Tests that the server does not allocate per message in the steady state, on each transport. They
+//! count allocations and measure no time.
 
 // A failed unwrap is a failed test.
 #![allow(clippy::unwrap_used)]
@@ -12,15 +13,16 @@ use allocation_counter::measure;
 use resound::echo::{Access, Cause, Options, Request, Server, Source};
 use resound::reactor::Reactor;
 
-/// Before counting: connections are accepted, lists have grown.
+/// Echoes before counting begins. The server has then accepted its connections, and its lists have
+/// their capacity.
 const WARM_UP_ECHOES: usize = 100;
 const ECHOES: usize = 10_000;
 const MESSAGE_BYTES: usize = 64;
-/// Turns an echo may take: one for each of accept, event and tick, and some to spare.
+/// Turns that an echo may take: one each for accept, event and tick, and a reserve.
 const TURNS_MAX: usize = 10;
 
-/// A server and its loop, turned by hand: server and client share this thread, on which
-/// allocations are counted.
+/// A server and its loop. The test turns the loop on its own thread, which is also the client's,
+/// and counts the allocations of this thread.
 struct Loop {
     reactor: Reactor<Source, Request>,
     server: Server,
@@ -33,14 +35,14 @@ impl Loop {
 
     fn serving_by(options: Options, endpoint: &str) -> (Loop, Option<std::net::SocketAddr>) {
         let mut reactor = Reactor::new().unwrap();
-        // Off by default; on, it does the more.
+        // Measuring is off by default. With it the loop does more work.
         reactor.measure_turns(true);
         let mut server = Server::new(options);
         let bound = server.listen(&mut reactor, &endpoint.parse().unwrap()).unwrap();
         (Loop { reactor, server }, bound.addrs.first().copied())
     }
 
-    /// Turns until as many messages are answered as were sent.
+    /// Turns until the server has answered `messages` messages in total.
     fn turn_until_answered(&mut self, messages: u64) {
         for _ in 0..TURNS_MAX {
             if self.server.counters().total_messages_out() >= messages {
@@ -76,19 +78,19 @@ impl Loop {
 }
 
 #[test]
-fn the_count_sees_an_allocation() {
+fn the_counter_counts_an_allocation() {
     assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
 }
 
 #[test]
-fn a_tcp_echo_allocates_nothing() {
+fn a_tcp_echo_does_not_allocate() {
     let (mut turned, addr) = Loop::serving("tcp://127.0.0.1:0");
     let client = TcpStream::connect(addr.unwrap()).unwrap();
     assert_eq!(turned.stream_allocations(client), 0);
 }
 
 #[test]
-fn a_unix_stream_echo_allocates_nothing() {
+fn a_unix_stream_echo_does_not_allocate() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let (mut turned, _) = Loop::serving(&format!("unix:{}", path.display()));
@@ -97,7 +99,7 @@ fn a_unix_stream_echo_allocates_nothing() {
 }
 
 #[test]
-fn a_udp_echo_allocates_nothing_on_one_address_or_on_every_one() {
+fn a_udp_echo_does_not_allocate_on_one_address_or_on_all() {
     for endpoint in ["udp://127.0.0.1:0", "udp://0.0.0.0:0"] {
         let (mut turned, addr) = Loop::serving(endpoint);
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -111,10 +113,10 @@ fn a_udp_echo_allocates_nothing_on_one_address_or_on_every_one() {
     }
 }
 
-/// case U15: what is sent as a train is received as one, answered as one, and taken apart for a
-/// client that takes none.
+/// case U15: the server receives each train as a train and answers with a train, which the kernel
+/// splits for a client without trains.
 #[test]
-fn an_echo_of_trains_allocates_nothing() {
+fn an_echo_of_a_train_does_not_allocate() {
     const DATAGRAMS: usize = 32;
     let (mut turned, addr) = Loop::serving("udp://127.0.0.1:0");
     let target = resound::endpoint::ResolvedEndpoint::Udp(addr.unwrap());
@@ -138,12 +140,12 @@ fn an_echo_of_trains_allocates_nothing() {
     assert_eq!(measure(|| echo(1_000)).count_total, 0);
 }
 
-/// case U11: whoever asks, and whether he is answered or not: every datagram has a source that was
-/// not seen before, and all that can be asked of it is.
+/// case U11: every two datagrams have a new source, and the server applies every check to them:
+/// access list, loop guard and rate limit.
 #[test]
-fn a_new_source_allocates_nothing_answered_or_refused_or_denied() {
+fn a_datagram_from_a_new_source_does_not_allocate_if_answered_limited_or_denied() {
     const SOURCES: u32 = 5_000;
-    /// Not one that the system picks: on another address that may be the server's as well.
+    /// A fixed port. The system might pick the server's port on another address.
     const CLIENT_PORT: u16 = 20_000;
     let networks = |texts: [&str; 2]| texts.map(|text| text.parse().unwrap());
     let options = Options {
@@ -158,7 +160,7 @@ fn a_new_source_allocates_nothing_answered_or_refused_or_denied() {
     let addr = addr.unwrap();
     let mut send_from = |ip: Ipv4Addr, port: u16| {
         let client = UdpSocket::bind((ip, port)).unwrap();
-        // The second is beyond the rate.
+        // The second datagram exceeds the rate limit.
         for _ in 0..2 {
             assert_eq!(client.send_to(&[7; MESSAGE_BYTES], addr).unwrap(), MESSAGE_BYTES);
         }
@@ -181,7 +183,7 @@ fn a_new_source_allocates_nothing_answered_or_refused_or_denied() {
 }
 
 #[test]
-fn a_unix_datagram_echo_allocates_nothing() {
+fn a_unix_datagram_echo_does_not_allocate() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let (mut turned, _) = Loop::serving(&format!("unixgram:{}", path.display()));

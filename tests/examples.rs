@@ -1,7 +1,7 @@
-//! The examples at work, each on a loop of its own beside clients and servers of the standard
+//! Tests of the examples. Each runs on its own loop, with clients and servers of the standard
 //! library.
 
-// A failed unwrap is a failed test. The examples' own `main` is not called here.
+// A failed unwrap is a failed test. The tests do not call the examples' `main`.
 #![allow(clippy::unwrap_used, dead_code)]
 
 #[path = "../examples/chat.rs"]
@@ -26,7 +26,7 @@ use resound::socket::{Listener, SocketOptions};
 
 use self::wait::WAIT_MAX;
 
-/// A loop on a thread; ended when dropped.
+/// A loop on a thread. Dropping it ends the loop.
 struct Running<M> {
     handle: Handle<M>,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -75,10 +75,10 @@ fn proxy_to(server: SocketAddr) -> (Running<std::convert::Infallible>, SocketAdd
     (Running::start(reactor, handler), addr)
 }
 
-/// The server reads nothing before the client has shut down, so both directions wait for each
-/// other's receiver on the way.
+/// The server writes nothing before it has read everything, and the client reads nothing before it
+/// has sent everything. Each direction must pass all bytes and then the end.
 #[test]
-fn the_proxy_passes_megabytes_both_ways_and_the_ends_behind_them() {
+fn the_proxy_passes_megabytes_and_the_end_in_both_directions() {
     const BYTES: usize = 8 << 20;
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_proxy, addr) = proxy_to(server.local_addr().unwrap());
@@ -102,14 +102,14 @@ fn the_proxy_passes_megabytes_both_ways_and_the_ends_behind_them() {
 }
 
 #[test]
-fn a_receiver_that_does_not_read_stops_the_sender_behind_the_proxy() {
+fn a_receiver_that_does_not_read_stops_the_sender_through_the_proxy() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_proxy, addr) = proxy_to(server.local_addr().unwrap());
     let mut client = connect(addr);
     let (mut far, _) = server.accept().unwrap();
     client.set_nonblocking(true).unwrap();
     let (mut sent, mut full_since, chunk) = (0, Instant::now(), vec![7; 64 << 10]);
-    // More than the buffers of four sockets hold: without back pressure it would all be taken.
+    // More than the buffers of four sockets hold. Only back pressure stops the proxy before that.
     const BYTES_MAX: usize = 1 << 30;
     while sent < BYTES_MAX && full_since.elapsed() < Duration::from_millis(500) {
         match client.write(&chunk) {
@@ -124,11 +124,11 @@ fn a_receiver_that_does_not_read_stops_the_sender_behind_the_proxy() {
     drop(client);
     far.set_read_timeout(Some(WAIT_MAX)).unwrap();
     let received = io::copy(&mut far, &mut io::sink()).unwrap();
-    assert_eq!(received, sent as u64, "and nothing of it is lost");
+    assert_eq!(received, sent as u64, "no byte is lost");
 }
 
 #[test]
-fn a_client_of_a_proxy_without_a_server_is_closed_and_the_next_one_as_well() {
+fn a_proxy_without_a_server_closes_each_client() {
     let unserved = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_proxy, addr) = proxy_to(unserved);
     for _ in 0..3 {
@@ -137,11 +137,11 @@ fn a_client_of_a_proxy_without_a_server_is_closed_and_the_next_one_as_well() {
     }
 }
 
-/// The next line that is not the room's own.
+/// Reads the next line of another member, and skips the room's own lines.
 fn line_from_others(member: &mut BufReader<TcpStream>) -> String {
     loop {
         let mut line = String::new();
-        assert!(member.read_line(&mut line).unwrap() > 0, "the member was put out");
+        assert!(member.read_line(&mut line).unwrap() > 0, "the room closed the connection");
         if !line.starts_with('*') {
             return line;
         }
@@ -149,7 +149,7 @@ fn line_from_others(member: &mut BufReader<TcpStream>) -> String {
 }
 
 #[test]
-fn members_of_the_chat_hear_each_other_in_order_and_the_timer_tells_how_many_they_are() {
+fn members_of_the_chat_receive_lines_in_order_and_the_timer_sends_their_number() {
     let (listener, addr) = listener();
     let mut reactor = Reactor::new().unwrap();
     reactor.insert(chat::Source::Listener(listener)).unwrap();
@@ -165,10 +165,10 @@ fn members_of_the_chat_hear_each_other_in_order_and_the_timer_tells_how_many_the
         }
     };
     members.iter_mut().for_each(|member| wait_for(member, "* 3 here\n"));
-    // More than once: the timer is set anew.
+    // A second time, because the handler sets the timer again.
     members.iter_mut().for_each(|member| wait_for(member, "* 3 here\n"));
     for number in 0..100 {
-        // In two pieces: a line is passed on when it is whole.
+        // In two pieces, because the room must pass on only complete lines.
         write!(members[0].get_mut(), "line ").unwrap();
         writeln!(members[0].get_mut(), "{number}").unwrap();
     }
@@ -182,7 +182,7 @@ fn members_of_the_chat_hear_each_other_in_order_and_the_timer_tells_how_many_the
 }
 
 #[test]
-fn the_worker_does_the_jobs_of_many_threads_and_gives_up_one_that_takes_too_long() {
+fn the_worker_does_jobs_of_many_threads_and_ends_a_job_that_takes_too_long() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
     thread::spawn(move || {
@@ -194,7 +194,7 @@ fn the_worker_does_the_jobs_of_many_threads_and_gives_up_one_that_takes_too_long
             stream.write_all(&request).unwrap();
         }
     });
-    // Its backlog takes connections, and nothing answers on them.
+    // The backlog accepts connections, but nothing answers on them.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_addr = silent.local_addr().unwrap();
     let worker = Running::start(Reactor::new().unwrap(), worker::Worker);
@@ -217,7 +217,7 @@ fn the_worker_does_the_jobs_of_many_threads_and_gives_up_one_that_takes_too_long
                 }
             });
         }
-        let late = ask(&worker.handle, silent_addr, "anybody?", Duration::from_millis(20));
+        let late = ask(&worker.handle, silent_addr, "no answer", Duration::from_millis(20));
         let error = late.recv_timeout(WAIT_MAX).unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     });

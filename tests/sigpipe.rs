@@ -1,8 +1,8 @@
-//! Case S7, for a process that has not switched SIGPIPE off.
+//! Case S7, for a process that does not ignore SIGPIPE.
 //!
-//! Rust's runtime ignores SIGPIPE, which would hide that a library raises it. Here a handler stands
-//! in its place: a send that raises the signal sets a flag. A test binary of its own, since a
-//! handler is the whole process's.
+//! Rust's runtime ignores SIGPIPE, which would hide that a library raises it. This test installs a
+//! signal handler instead, so a send that raises the signal sets a flag. The test has its own
+//! binary, because a signal handler applies to the whole process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,13 +25,13 @@ use signal_hook::consts::SIGPIPE;
 
 use self::wait::WAIT_MAX;
 
-/// Peers that close in the middle of their echo, of each kind.
+/// Peers per transport that close in the middle of their echo.
 const PEERS: usize = 50;
 
-/// And of those that send bulk: as many as there are pipes, at the least.
+/// Peers that send bulk: at least as many as the server has pipes.
 const BULK_PEERS: usize = 8;
 
-/// More than the buffers between the two ends hold at first, so that writes are pending.
+/// More than the buffers between the two ends hold at first, so that the server has pending writes.
 const MESSAGE_BYTES: usize = 1 << 20;
 
 trait Client: Read + Write {
@@ -50,7 +50,7 @@ impl Client for UnixStream {
     }
 }
 
-/// Sends as much as is taken, reads one byte of the echo at the most, and closes.
+/// Sends until a write blocks, reads at most one byte of the echo, and closes.
 fn close_in_the_middle_of_an_echo(mut client: impl Client) {
     client.set_nonblocking(true).unwrap();
     let message = vec![7; MESSAGE_BYTES];
@@ -65,18 +65,18 @@ fn close_in_the_middle_of_an_echo(mut client: impl Client) {
     let _ = client.read(&mut [0]);
 }
 
-/// How long a write that is stuck is waited for, to know that the other end is stuck as well.
+/// How long a blocked write waits before the test takes the other end to be blocked as well.
 const STUCK_AFTER: Duration = Duration::from_millis(200);
 
-/// Sends bulk without reading until all is stuck, then half-closes, which makes EPIPE of the reset
-/// that is sent for what was not read.
+/// Sends bulk without reading until a write is stuck, then half-closes and closes. The close sends
+/// a reset because of the unread bytes. After the half-close the server sees the reset as EPIPE.
 fn close_in_the_middle_of_bulk(mut client: TcpStream) {
     echo(client.try_clone().unwrap());
     client.set_write_timeout(Some(STUCK_AFTER)).unwrap();
     let message = vec![7; MESSAGE_BYTES];
     let deadline = Instant::now() + WAIT_MAX;
     while client.write(&message).is_ok() {
-        assert!(Instant::now() < deadline, "a peer that does not read is served for ever");
+        assert!(Instant::now() < deadline, "the server never stops reading");
     }
     client.shutdown(Shutdown::Write).unwrap();
 }
@@ -128,7 +128,7 @@ fn no_send_path_raises_sigpipe() {
     for _ in 0..BULK_PEERS {
         close_in_the_middle_of_bulk(tcp(addr));
     }
-    // The server goes on: and these come after the others in its queues.
+    // The server still works. These peers come after the others in its queues.
     echo(tcp(addr));
     echo(unix(&stream));
     #[cfg(feature = "program")]
@@ -162,12 +162,12 @@ fn send_to_a_peer_that_closed(path: &Path) {
     peer.join().unwrap();
 }
 
-/// A write of std's that is not told otherwise does raise it.
+/// Checks that a plain write of the standard library raises the signal.
 fn assert_the_flag_works(was_raised: &AtomicBool) {
     use std::os::fd::OwnedFd;
     let (near, far) = UnixStream::pair().unwrap();
     drop(far);
     let error = std::fs::File::from(OwnedFd::from(near)).write(b"x").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-    assert!(was_raised.swap(false, Ordering::SeqCst), "the flag is not set by SIGPIPE");
+    assert!(was_raised.swap(false, Ordering::SeqCst), "SIGPIPE did not set the flag");
 }

@@ -1,4 +1,4 @@
-//! The JSON document as the library writes it, and the checker that other tests rely on.
+//! Tests of the JSON document that the library writes, and of the checker that other tests use.
 
 use resound::measured::{
     Difference, Distribution, Environment, Interval, Messages, Outcome, RunResult, Times, Warning,
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::schema::{bench_violations, check_bench_document, check_definition, undocumented_keys};
 
-/// One that has all that a document can have.
+/// Returns a document with every optional part.
 fn full_document() -> Value {
     let mut report = RunResult::failed(vec!["bench".to_owned()], "refused");
     let mut distribution = Distribution::new();
@@ -43,7 +43,7 @@ fn a_run_that_could_not_start_has_a_valid_document() {
 }
 
 #[test]
-fn a_line_of_a_stream_is_in_the_schema() {
+fn an_interval_line_is_in_the_schema() {
     let messages = Messages { received: 3, ..Messages::default() };
     let mut latency = Distribution::new();
     latency.record(70_000);
@@ -82,7 +82,7 @@ fn a_missing_key_is_found_at_any_depth() {
 }
 
 #[test]
-fn what_is_wrong_is_found() {
+fn a_wrong_value_is_found() {
     let cases = [
         ("/version", json!(2)),
         ("/status", json!("fine")),
@@ -115,7 +115,7 @@ fn what_is_wrong_is_found() {
 }
 
 #[test]
-fn a_key_may_be_added() {
+fn an_added_key_is_valid() {
     let mut document = full_document();
     document["generator"]["mood"] = json!("bright");
     document["latency_ns"]["percentiles"]["42"] = Value::Null;

@@ -1,5 +1,5 @@
-//! The clients and the report as a library: calls in the test's own process, among them some that
-//! the program's flags do not allow.
+//! Tests of the clients and of the report as a library. Some calls use options that the program's
+//! flags do not allow.
 
 // A failed unwrap is a failed test.
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! `resound::ping` called with options that the program refuses.
+//! Tests of `resound::ping` with options that the program refuses.
 
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use resound::ping::{Event, Options, ping};
 
 #[test]
-fn a_library_call_with_nonsense_ends_too() {
+fn a_call_with_extreme_options_ends() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (stop, _stopper) = std::io::pipe().unwrap();
     let mut options = Options {
@@ -18,28 +18,28 @@ fn a_library_call_with_nonsense_ends_too() {
         length: 64,
         timeout: Duration::ZERO,
     };
-    let goes_on = |_: Event<'_>| ControlFlow::Continue(());
-    let outcome = ping(&options, stop.as_fd(), goes_on).unwrap();
+    let continues = |_: Event<'_>| ControlFlow::Continue(());
+    let outcome = ping(&options, stop.as_fd(), continues).unwrap();
     assert_eq!((outcome.messages.sent, outcome.messages.lost), (3, 3));
 
     options.length = 0;
-    assert!(ping(&options, stop.as_fd(), goes_on).is_err());
+    assert!(ping(&options, stop.as_fd(), continues).is_err());
 
-    // No sum of such times overflows; it is ended by the first event.
-    let forever =
+    // The sums of such times must not overflow. The first event ends the call.
+    let endless =
         Options { interval: Duration::MAX, timeout: Duration::MAX, length: 1, ..options.clone() };
     let breaks = |_: Event<'_>| ControlFlow::Break(());
-    let outcome = ping(&forever, stop.as_fd(), breaks).unwrap();
+    let outcome = ping(&endless, stop.as_fd(), breaks).unwrap();
     assert_eq!(outcome.messages.sent, 0);
     let echo = std::thread::spawn(move || {
-        // Behind those of the first run, whose probes are longer.
+        // The longer probes of the first run are still queued before it.
         let mut message = [0; 8];
         let mut received = || silent.recv_from(&mut message).unwrap();
         let (_, peer) = std::iter::repeat_with(&mut received).find(|(n, _)| *n == 1).unwrap();
         silent.send_to(&message[..1], peer).unwrap();
     });
-    let one = Options { count: Some(1), ..forever };
-    let outcome = ping(&one, stop.as_fd(), goes_on).unwrap();
+    let one = Options { count: Some(1), ..endless };
+    let outcome = ping(&one, stop.as_fd(), continues).unwrap();
     assert_eq!(outcome.messages.received, 1);
     assert!(outcome.has_come_back() && !outcome.is_cut_short);
     echo.join().unwrap();

@@ -1,4 +1,4 @@
-//! Lines as datagrams: what comes late for one, or refuses it, does not touch the next.
+//! Tests of lines as datagrams: a late answer or a refusal of one line does not affect the next.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
@@ -9,8 +9,8 @@ use std::time::Duration;
 use resound::send::{Event, Options, send};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
-/// One line a read. The client reads the next only when it is done with the one before, and so
-/// what happens first, in `before_line`, happens between the two.
+/// An input that gives one line per read. The client reads a line only after it has finished the
+/// previous one, so `before_line` runs between the two.
 struct Lines<F> {
     lines: VecDeque<&'static str>,
     before_line: F,
@@ -24,7 +24,7 @@ impl<F: FnMut(&str)> Read for Lines<F> {
     }
 }
 
-/// The answers to the lines, and how it ended.
+/// Sends the lines. Returns the answers and the outcome.
 fn ask(
     server: SocketAddr,
     timeout: Duration,
@@ -50,7 +50,7 @@ fn ask(
     (answers, outcome)
 }
 
-/// Answers the next datagram with itself.
+/// Echoes the next datagram.
 fn answer_next(server: &UdpSocket) {
     let mut message = [0; 64];
     let (length, peer) = server.recv_from(&mut message).unwrap();
@@ -58,24 +58,24 @@ fn answer_next(server: &UdpSocket) {
 }
 
 #[test]
-fn an_answer_that_comes_late_is_not_taken_for_the_next_lines() {
+fn a_late_answer_does_not_count_as_the_answer_to_the_next_line() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
     let timeout = Duration::from_millis(200);
     let (answers, outcome) = ask(addr, timeout, &["one\n", "two\n"], move |line| {
         if line == "two\n" {
-            // The first line was given up.
+            // The client has timed out on the first line. This answers it.
             answer_next(&server);
         }
     });
-    assert_eq!(answers, [""; 0], "the second is not answered");
+    assert_eq!(answers, [""; 0], "the server never answers the second line");
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
 /// case U8
 #[test]
-fn a_refused_line_does_not_hold_up_the_next() {
-    // An address that no other test uses, so that the port stays free while nobody has it.
+fn a_refused_line_does_not_delay_the_next() {
+    // No other test uses this address, so no other socket takes the port while it is free.
     let server = UdpSocket::bind("127.8.8.8:0").unwrap();
     let addr = server.local_addr().unwrap();
     drop(server);
@@ -90,9 +90,9 @@ fn a_refused_line_does_not_hold_up_the_next() {
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
-/// The program refuses so short a timeout; the library accepts it.
+/// The program refuses such a short timeout, but the library accepts it.
 #[test]
-fn a_library_call_without_time_ends_too() {
+fn a_call_with_a_timeout_of_a_nanosecond_ends() {
     for (scheme, kind) in [("tcp", SocketType::STREAM), ("udp", SocketType::DGRAM)] {
         let silent = socket(AddressFamily::INET, kind, None).unwrap();
         bind(&silent, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -108,7 +108,7 @@ fn a_library_call_without_time_ends_too() {
             reply: true,
             expect_echo: false,
         };
-        // Connecting may take longer than the millisecond that is waited at least.
+        // Connecting may take longer than one millisecond, the shortest wait.
         let error = send(&options, None, |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     }

@@ -1,4 +1,5 @@
-//! No allocation per message in steady state, on each transport: counted, not timed.
+//! Tests that the generator does not allocate per message in the steady state, on each transport.
+//! They count allocations and measure no time.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,14 @@ use resound::reactor::Spin;
 
 use super::*;
 
-/// Before counting: connections are made, lists have grown.
+/// Messages before counting begins. The flows then have their connections and the lists their
+/// capacity.
 const WARM_UP_MESSAGES: u64 = 1_000;
 const MESSAGES: u64 = 20_000;
 const LENGTH_BYTES: usize = 64;
 
-/// A server and a generator, each with its loop, turned by hand in turn: they share this thread, on
-/// which allocations are counted. Neither ever sleeps.
+/// A server and a generator, each with its loop. The test turns both loops on its own thread, whose
+/// allocations it counts. Neither loop sleeps.
 struct Pair {
     serving: Reactor<echo::Source, echo::Request>,
     server: Server,
@@ -44,7 +46,7 @@ impl Pair {
         Pair { serving, server, reactor, generator, transport, _folder: folder }
     }
 
-    /// Turns both until the server has answered so many messages in all.
+    /// Turns both loops until the server has answered `messages` messages in total.
     fn turn_until_answered(&mut self, messages: u64) {
         let bytes = messages * LENGTH_BYTES as u64;
         while self.server.counters()[self.transport].traffic.bytes_out < bytes {
@@ -53,10 +55,10 @@ impl Pair {
         }
     }
 
-    /// Turns either alone for a while, so that each flow has as many in flight as it ever may, and
-    /// every list the length it ever has.
+    /// Turns first the generator and then the server alone, so that each flow reaches its most
+    /// messages in flight and every list its greatest length.
     fn stall(&mut self) {
-        // At the rates below, some hundred messages are due in that time.
+        // At the rates below, some hundred messages are due in this time.
         const STALL: Duration = Duration::from_millis(20);
         let until = Instant::now() + STALL;
         while Instant::now() < until {
@@ -67,7 +69,7 @@ impl Pair {
         }
     }
 
-    /// Allocations from the message [`WARM_UP_MESSAGES`] to the message [`MESSAGES`].
+    /// Returns the allocations from message [`WARM_UP_MESSAGES`] to message [`MESSAGES`].
     fn allocations(&mut self) -> u64 {
         self.stall();
         self.stall();
@@ -77,7 +79,7 @@ impl Pair {
 }
 
 #[test]
-fn a_closed_loop_allocates_nothing_a_message_one_at_a_time_or_many() {
+fn a_closed_loop_does_not_allocate_per_message_at_any_depth() {
     for transport in Transport::ALL {
         for depth in [1, 16] {
             let allocations = Pair::new(transport, depth, None).allocations();
@@ -86,19 +88,19 @@ fn a_closed_loop_allocates_nothing_a_message_one_at_a_time_or_many() {
     }
 }
 
-/// More than the machine can do: a flow always has something due.
+/// The rate is higher than any machine reaches, so every flow always has a message due.
 #[test]
-fn an_open_loop_that_is_behind_allocates_nothing_a_message() {
+fn an_open_loop_that_is_behind_does_not_allocate_per_message() {
     for transport in Transport::ALL {
         let allocations = Pair::new(transport, 16, Some(1_000_000_000)).allocations();
         assert_eq!(allocations, 0, "{transport:?}");
     }
 }
 
-/// Less than the machine can do: flows wait in line for their time. How many are in flight hangs on
-/// the clock, so there may be no more than a list has room for from its first message on.
+/// The machine reaches this rate, so flows wait for the due times of their messages. The number in
+/// flight depends on the clock, so the depth is at most the first capacity of a list.
 #[test]
-fn an_open_loop_that_keeps_its_rate_allocates_nothing_a_message() {
+fn an_open_loop_that_keeps_its_rate_does_not_allocate_per_message() {
     for transport in Transport::ALL {
         let allocations = Pair::new(transport, 4, Some(30_000)).allocations();
         assert_eq!(allocations, 0, "{transport:?}");
@@ -106,7 +108,7 @@ fn an_open_loop_that_keeps_its_rate_allocates_nothing_a_message() {
 }
 
 #[test]
-fn to_record_a_latency_allocates_nothing() {
+fn recording_a_latency_does_not_allocate() {
     let mut distribution = Distribution::new();
     let recorded = measure(|| {
         for power in 0..64 {

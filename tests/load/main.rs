@@ -1,5 +1,5 @@
-//! The load generator against the echo server, and against peers that fail it. One crate, so that
-//! there is one link.
+//! Tests of the load generator with the echo server and with peers that fail. They share one crate,
+//! which needs one link step.
 
 // A failed unwrap is a failed test.
 #![allow(clippy::unwrap_used)]
@@ -19,7 +19,7 @@ use resound::load::{Generator, Observer, Options};
 use resound::measured::RunResult;
 use resound::reactor::Reactor;
 
-/// A server that is not running yet, its loop, and where it is.
+/// Returns a server that does not run yet, its reactor, and its address.
 fn server(
     transport: Transport,
     folder: &Path,
@@ -40,7 +40,7 @@ fn endpoint(transport: Transport, folder: &Path) -> Endpoint {
     endpoint.parse().unwrap()
 }
 
-/// Where a client finds the endpoint.
+/// Returns the endpoint with its bound address, for a client.
 fn resolved(endpoint: &Endpoint, addr: Option<SocketAddr>) -> ResolvedEndpoint {
     match endpoint {
         Endpoint::Tcp(_) => ResolvedEndpoint::Tcp(addr.unwrap()),
@@ -50,7 +50,7 @@ fn resolved(endpoint: &Endpoint, addr: Option<SocketAddr>) -> ResolvedEndpoint {
     }
 }
 
-/// A server on a thread of its own.
+/// A server on its own thread.
 struct Service {
     target: ResolvedEndpoint,
     service: Option<echo::Service>,
@@ -68,16 +68,16 @@ impl Service {
         Service { target, service: Some(service), folder }
     }
 
-    /// So many messages on so many flows, one in flight on each.
+    /// Returns the options of a run with `count` messages, one in flight on each flow.
     fn options(&self, count: u64, flows: u32) -> Options {
         Options { count: Some(count), ..self.endless(flows) }
     }
 
-    /// Messages without end.
+    /// Returns the options of a run without end.
     fn endless(&self, flows: u32) -> Options {
         Options {
             folder: Some(self.folder.path().to_owned()),
-            // A busy machine is no reason to lose a message.
+            // Long enough that no message is lost on a busy machine.
             timeout: std::time::Duration::from_secs(30),
             ..Options::closed_loop(self.target.clone(), flows)
         }
@@ -103,9 +103,9 @@ fn run_observed<O: Observer + Default>(options: Options, observer: O) -> (RunRes
     let mut generator = Generator::with_observer(options, observer);
     reactor.run(&mut generator).unwrap();
     let observer = std::mem::take(generator.observer_mut());
-    let findings = generator.finish();
-    let all = findings.messages;
+    let result = generator.finish();
+    let all = result.messages;
     assert_eq!(all.sent, all.received + all.lost + all.in_flight_at_end);
-    assert_eq!(findings.latency_ns.summary.count, all.received);
-    (findings, observer)
+    assert_eq!(result.latency_ns.summary.count, all.received);
+    (result, observer)
 }

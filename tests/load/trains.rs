@@ -1,5 +1,5 @@
-//! UDP datagrams that go and come in trains, over real sockets: those of a server that knows
-//! nothing of trains, and those of one that answers each by one.
+//! Tests of UDP trains over real sockets, with a server without trains and with a server that
+//! answers each train with a train.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::*;
 
 const LENGTH_BYTES: usize = 64;
 
-/// Answers the trains of one peer by trains, when it is told to look.
+/// A server that answers the trains of one peer with trains. The test calls it.
 struct TrainServer {
     socket: Datagram,
     has_peer: bool,
@@ -34,11 +34,11 @@ impl TrainServer {
         ResolvedEndpoint::Udp(self.socket.local_addr().unwrap())
     }
 
-    /// Answers what is there, and returns how many bytes that were.
+    /// Answers all queued datagrams, and returns their bytes.
     fn answer(&mut self) -> usize {
         let mut bytes = 0;
         if !self.has_peer {
-            // The first comes alone: trains are not asked for yet.
+            // The first datagram comes alone, because UDP_GRO is not yet on.
             let Ok((count, peer)) = self.socket.receive_from(&mut self.buf) else { return 0 };
             self.socket.send_to(&self.buf[..count], &peer).unwrap();
             self.join(&peer);
@@ -65,19 +65,19 @@ impl TrainServer {
     }
 }
 
-/// A load on one socket.
+/// Returns the options of a load on one socket.
 fn to(target: ResolvedEndpoint, count: u64, depth: usize) -> Options {
     Options {
         count: Some(count),
         in_flight_max: depth,
         length_bytes: LENGTH_BYTES,
-        // A busy machine is no reason to lose a message.
+        // Long enough that no message is lost on a busy machine.
         timeout: Duration::from_secs(30),
         ..Options::closed_loop(target, 1)
     }
 }
 
-/// Runs a load on a server that answers trains by trains.
+/// Runs a load on a server that answers trains with trains.
 fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usize) -> RunResult {
     let mut server = TrainServer::new();
     let options = change(to(server.target(), count, depth));
@@ -90,43 +90,43 @@ fn run_on_trains(change: impl FnOnce(Options) -> Options, count: u64, depth: usi
             }
         }
     });
-    let findings = run(options);
+    let result = run(options);
     is_over.store(true, Ordering::Relaxed);
     serving.join().unwrap();
-    findings
+    result
 }
 
 #[track_caller]
-fn all_of(findings: &RunResult, count: u64) -> Trains {
+fn all_of(result: &RunResult, count: u64) -> Trains {
     let expected = Messages { sent: count, received: count, ..Messages::default() };
-    assert_eq!((findings.messages, findings.first_difference.as_ref()), (expected, None));
-    let trains = findings.trains.unwrap();
+    assert_eq!((result.messages, result.first_difference.as_ref()), (expected, None));
+    let trains = result.trains.unwrap();
     assert_eq!((trains.sent, trains.received), (count, count));
     trains
 }
 
 /// case U13
 #[test]
-fn trains_that_are_answered_by_trains_come_back_whole() {
+fn trains_that_are_answered_with_trains_come_back_whole() {
     const COUNT: u64 = 20_000;
     let trains = all_of(&run_on_trains(|options| options, COUNT, 32), COUNT);
     assert!(trains.asked && !trains.refused);
     assert!(trains.sends <= COUNT / 8 && trains.receives <= COUNT / 8, "{trains:?}");
-    // Beyond what one train can carry, of datagrams and of bytes.
+    // These windows exceed the datagrams and the bytes that one train can hold.
     all_of(&run_on_trains(|options| options, COUNT, 200), COUNT);
     let long = |options| Options { length_bytes: 1_400, ..options };
     all_of(&run_on_trains(long, 5_000, 60), 5_000);
 }
 
 #[test]
-fn an_open_loop_goes_in_trains_where_it_is_behind_and_keeps_its_counts() {
+fn an_open_loop_that_is_behind_sends_trains_and_keeps_its_counts() {
     const COUNT: u64 = 20_000;
     let open = |options| Options { rate: Some(1_000_000_000), ..options };
-    let findings = run_on_trains(open, COUNT, 32);
-    let trains = all_of(&findings, COUNT);
+    let result = run_on_trains(open, COUNT, 32);
+    let trains = all_of(&result, COUNT);
     assert!(trains.sends <= COUNT / 4, "{trains:?}");
-    assert_eq!(findings.generator.schedule_lag_ns.unwrap().summary.count, COUNT);
-    assert_eq!(findings.service_time_ns.unwrap().summary.count, COUNT);
+    assert_eq!(result.generator.schedule_lag_ns.unwrap().summary.count, COUNT);
+    assert_eq!(result.service_time_ns.unwrap().summary.count, COUNT);
     let poisson = |options| Options {
         rate: Some(200_000),
         spacing: resound::load::Spacing::Poisson,
@@ -135,9 +135,9 @@ fn an_open_loop_goes_in_trains_where_it_is_behind_and_keeps_its_counts() {
     all_of(&run_on_trains(poisson, 5_000, 100), 5_000);
 }
 
-/// A server that was never told of trains finds datagrams, and its answers come one by one.
+/// A server without UDP_GRO receives single datagrams, and its answers come back one by one.
 #[test]
-fn a_server_that_knows_of_no_trains_finds_single_datagrams() {
+fn a_server_without_trains_receives_single_datagrams() {
     const COUNT: u64 = 5_000;
     for offload in [true, false] {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -160,23 +160,23 @@ fn a_server_that_knows_of_no_trains_finds_single_datagrams() {
 }
 
 #[test]
-fn messages_of_which_one_fills_a_datagram_go_alone() {
-    let findings = run_on_trains(|options| Options { length_bytes: 40_000, ..options }, 50, 2);
-    let trains = all_of(&findings, 50);
+fn messages_too_long_for_a_train_of_two_are_sent_alone() {
+    let result = run_on_trains(|options| Options { length_bytes: 40_000, ..options }, 50, 2);
+    let trains = all_of(&result, 50);
     assert_eq!((trains.sends, trains.refused), (50, false));
 }
 
 #[test]
-fn what_is_no_udp_has_no_trains() {
+fn transports_other_than_udp_have_no_trains() {
     for transport in [Transport::Tcp, Transport::Unix, Transport::Unixgram] {
         let service = Service::start(transport);
-        let findings = run(Options { in_flight_max: 8, ..service.options(100, 2) });
-        assert_eq!((findings.messages.received, findings.trains), (100, None));
+        let result = run(Options { in_flight_max: 8, ..service.options(100, 2) });
+        assert_eq!((result.messages.received, result.trains), (100, None));
     }
 }
 
 #[test]
-fn trains_allocate_nothing_a_message() {
+fn trains_do_not_allocate_per_message() {
     const MESSAGES: usize = 50_000;
     for rate in [None, Some(1_000_000_000)] {
         let mut server = TrainServer::new();
@@ -191,7 +191,7 @@ fn trains_allocate_nothing_a_message() {
                 bytes += server.answer();
             }
         };
-        // Until the connection is made and lists have grown.
+        // The connection is then open, and the lists have their capacity.
         turn_until_answered(5_000);
         let allocations = measure(|| turn_until_answered(MESSAGES)).count_total;
         assert_eq!(allocations, 0, "{rate:?}");

@@ -62,7 +62,7 @@ static struct connection *connect_all(int epoll, struct sockaddr_in addr, int co
     return connections;
 }
 
-/* Sockets are blocking. epoll is level-triggered, and each event causes one read, which never waits. */
+/* Sockets are blocking. epoll is level-triggered and each event causes one read, so none blocks. */
 static unsigned long run(int epoll, size_t bytes, double ends_at) {
     static struct epoll_event events[EVENTS_MAX];
     unsigned long messages = 0;
