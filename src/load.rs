@@ -1,15 +1,16 @@
-//! The load generator: what to do with the client's side of many connections at once.
+//! The load generator: the client side of many connections at once.
 //!
-//! A second [`Handler`] on the same [reactor](crate::reactor) that the echo server runs on. Each
-//! connection, or client socket, is a *flow*; a slice of a flow takes echoes in and sends what may
-//! be sent:
+//! A second [`Handler`] on the same [reactor](crate::reactor) as the echo server. Each connection,
+//! or client socket, is a *flow*. A slice of a flow receives echoes and then sends the messages
+//! that may be sent:
 //!
-//! - in a *closed loop*, a message for each that has come back, so many in flight;
-//! - in an *open loop*, each message when it is due by the clock. Its latency counts from that
-//!   moment, whatever held it up; the time from its real send stands beside it as service time.
+//! - In a *closed loop* a flow keeps a fixed number of messages in flight: each echo lets the next
+//!   message go.
+//! - In an *open loop* a message is sent when it is due by the clock. Its latency counts from the
+//!   due time, whatever delayed it. The time from the actual send is reported as service time.
 //!
-//! A run connects all flows, then sends: first the warm-up, which is counted apart, then what is
-//! measured, then nothing more, while the last echoes are waited for.
+//! A run has four phases. It connects all flows, sends the warm-up (counted apart), sends what is
+//! measured, and then sends nothing more and waits for the last echoes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,8 +37,9 @@
 //! # }
 //! ```
 //!
-//! Where to look: from when latency counts, `pacing.rs`; which message may be sent, `run.rs`; what
-//! an echo is taken for, `window.rs` (datagrams) and `stream.rs`; the phases, `phases.rs`.
+//! Where to look: `pacing.rs` decides from when latency counts, `run.rs` which message may be sent,
+//! `window.rs` (datagrams) and `stream.rs` which message an echo answers. `phases.rs` holds the
+//! phases.
 
 mod clock;
 mod datagram;
@@ -83,9 +85,10 @@ use crate::readiness::Readiness;
 use crate::socket::out_of_ports;
 use crate::units::duration_ns;
 
-/// Hears of a run while it goes on. Called on the loop's thread, so it must not block.
+/// Receives the figures of a run while it goes on. The loop calls it on its own thread, so it must
+/// not block.
 pub trait Observer {
-    /// So much was measured since the last time.
+    /// Receives the figures since the previous interval.
     fn interval(&mut self, interval: Interval) {
         drop(interval);
     }
@@ -93,34 +96,34 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// The load generator, to be run by a [`Reactor`](crate::reactor::Reactor) of [`Source`]s, which it
-/// stops at its end.
+/// The load generator. A [`Reactor`](crate::reactor::Reactor) of [`Source`]s runs it; the generator
+/// stops the reactor at the end of the run.
 #[derive(Debug)]
 pub struct Generator<O: Observer = ()> {
     options: Options,
     observer: O,
     run: Run,
     opener: Opener,
-    /// Who is due next, in an open loop.
+    /// Flows by the due time of their next message, in an open loop.
     line: DueLine,
     phases: Phases,
-    /// Something was done in this turn: it was no mere polling.
+    /// This turn did more than poll.
     has_worked: bool,
-    /// A connection was refused because there is no such socket file.
+    /// A connection was refused because its socket file does not exist.
     is_path_missing: bool,
-    /// What this host could not do: the first error of each kind, with how often it came.
+    /// Errors of this host: the first of each kind, and how often that kind occurred.
     failures: Vec<(Error, u64)>,
 }
 
 impl Generator {
-    /// A generator of this load, observed by nobody. Its time begins now.
+    /// Creates a generator of this load without an observer. The time of the run starts now.
     pub fn new(options: Options) -> Generator {
         Generator::with_observer(options, ())
     }
 }
 
 impl<O: Observer> Generator<O> {
-    /// A generator of this load that tells `observer` how it goes.
+    /// Creates a generator of this load that reports its intervals to `observer`.
     pub fn with_observer(options: Options, observer: O) -> Generator<O> {
         let clock = Clock::starting_at(Instant::now());
         Generator {
@@ -136,12 +139,12 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// Who hears of it.
+    /// Returns the observer.
     pub fn observer_mut(&mut self) -> &mut O {
         &mut self.observer
     }
 
-    /// A flow has come to its end: counts why.
+    /// Counts why a flow ended.
     fn count_ending(&mut self, flow: &Flow, cause: Closed) {
         let flows = &mut self.run.recorder.flows;
         match (&flow.ending, cause) {
@@ -158,7 +161,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// Counts an error of a call by its cause, and keeps it when it is this host's own.
+    /// Counts the error of a call by its cause, and keeps the error if this host caused it.
     fn count_failure(&mut self, operation: &'static str, error: io::Error) {
         self.is_path_missing |= error.kind() == ErrorKind::NotFound;
         let flows = &mut self.run.recorder.flows;
@@ -174,7 +177,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// A flow could not even be begun. Whether that was the peer's doing.
+    /// Counts a flow that could not be opened. Returns true if the peer refused it.
     fn count_open_failure(&mut self, error: Error) -> bool {
         self.is_path_missing |= error.kind() == ErrorKind::NotFound;
         if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) {
@@ -186,10 +189,11 @@ impl<O: Observer> Generator<O> {
         false
     }
 
-    /// What is to come of a flow whose connection is gone.
+    /// Decides what follows when the connection of a flow is gone.
     fn plan_next(&mut self, flow: &Flow, now_ns: u64) {
         if self.options.mode == Mode::Connect {
-            // Its answer has told since when the next may be begun.
+            // If the message was answered, `answered` has already noted since when the flow is
+            // free.
             let is_done = matches!(flow.ending, Some(Ending::Done));
             let again_ns = if is_done { now_ns } else { now_ns.saturating_add(RETRY_NS) };
             if !is_done {
@@ -208,7 +212,7 @@ impl<O: Observer> Generator<O> {
     }
 
     fn keep_failure(&mut self, error: Error) {
-        /// Kinds of errors that are kept; a host has only so many ways to fail.
+        /// Kinds of errors that are kept. A host can fail in few ways.
         const FAILURES_MAX: usize = 16;
         let same = |(other, _): &&mut (Error, u64)| other.raw_os_error() == error.raw_os_error();
         if let Some((_, times)) = self.failures.iter_mut().find(same) {
@@ -276,13 +280,14 @@ impl<O: Observer> Handler for Generator<O> {
         self.go_on(sources, context)
     }
 
-    /// The first one ends the run, and waits briefly for what is in flight; the next does not wait.
+    /// The first signal ends the run and waits briefly for messages in flight. The next one does
+    /// not wait.
     fn signalled(&mut self, _: i32, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         self.interrupt(sources, context);
     }
 }
 
-/// An error of the system has no more to it than its number and its kind.
+/// Copies an error. A system error consists of its number; any other keeps its kind and its text.
 fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
@@ -290,8 +295,8 @@ fn copy_of(error: &io::Error) -> io::Error {
     }
 }
 
-/// Whether the network, and no limit of this host, keeps a connection from its peer: routers and
-/// firewalls tell by ICMP.
+/// Returns true if the network, and not a limit of this host, keeps a connection from its peer.
+/// Routers and firewalls report that by ICMP.
 fn is_of_the_network(error: &io::Error) -> bool {
     matches!(
         LossCause::of(error),
@@ -299,13 +304,12 @@ fn is_of_the_network(error: &io::Error) -> bool {
     )
 }
 
-/// What the reader may do about an error of this host's own.
+/// Adds what the user can do about an error that this host caused.
 fn hinted(error: Error, length_bytes: usize) -> Error {
     match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => error.hint(out_of_ports()),
-        Some(libc::EMFILE | libc::ENFILE) => {
-            error.hint("this client is out of descriptors: ulimit -n, or fewer connections")
-        }
+        Some(libc::EMFILE | libc::ENFILE) => error
+            .hint("this client is out of descriptors: raise ulimit -n, or use fewer connections"),
         Some(libc::EMSGSIZE) => {
             error.hint(format!("{length_bytes} bytes are too long for one datagram"))
         }

@@ -1,6 +1,5 @@
-//! One datagram socket's part in the load: numbered messages, and echoes that are matched by their
-//! number. Over UDP, messages that may go together go as a train, and echoes that came as one are
-//! received so.
+//! One datagram socket of the load: it numbers messages and matches echoes by their number. Over
+//! UDP, messages that may be sent together leave as a train, and a received train is taken whole.
 
 mod errors;
 mod sending;
@@ -17,24 +16,25 @@ use crate::measured::LossCause;
 use crate::readiness::Readiness;
 use crate::socket::Datagram;
 
-/// Datagrams received in one slice; the train that goes beyond is taken whole. As many are sent in
-/// one: the time of a slice lies in the datagrams, each compared and recorded, more than in the
-/// calls.
+/// Datagrams received in one slice. A train that exceeds the number is still taken whole. A slice
+/// sends as many. Comparing and recording each datagram takes most of the time of a slice, more
+/// than the system calls.
 const RECEIVES_PER_SLICE: usize = 64;
 
-/// A corrupted echo is compared with so many of the latest messages under way to find its own.
+/// A corrupted echo is compared with this many of the latest messages in flight to find its own.
 const SEARCH_MAX: usize = 64;
 
-/// What a mover sends and receives by: a connected datagram socket, or a test's script.
+/// The socket of a mover: a connected datagram socket, or a test's script.
 pub(super) trait Wire {
     fn send(&self, bytes: &[u8]) -> io::Result<()>;
-    /// Sends datagrams of `segment_bytes`: all of them, or none.
+    /// Sends datagrams of `segment_bytes` each: all of them, or none.
     fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()>;
     fn receive(&self, buf: &mut [u8]) -> io::Result<usize>;
-    /// Receives a datagram or a train: its length, and that of its datagrams but the last.
+    /// Receives a datagram or a train. Returns its length, and the length of each datagram in it;
+    /// the last one may be shorter.
     fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)>;
-    /// Connects to the target anew, if a send that fails can mean that the peer is gone (Unix).
-    /// Over UDP it does nothing: there the error may be that of an earlier datagram, by ICMP.
+    /// Connects to the target again if a failed send can mean that the peer is gone (Unix). Does
+    /// nothing over UDP, where the error may concern an earlier datagram (ICMP).
     fn reconnect(&self, target: &ResolvedEndpoint) -> io::Result<()>;
 }
 
@@ -68,27 +68,28 @@ impl Wire for Datagram {
 pub(super) struct DatagramMover {
     flow: u32,
     window: Window,
-    /// Its socket gives trains whole, and may be given some.
+    /// The socket delivers trains (UDP_GRO) and may send some.
     takes_trains: bool,
-    /// A message that was begun and that the socket would not take yet.
+    /// A message that was begun and that the socket has not taken yet.
     unsent: Option<InFlight>,
-    /// The socket said that there is no room, and an event will say when there is.
+    /// The last send would block. A writable event follows.
     is_blocked: bool,
+    /// The peer refused a message, which is counted once per socket.
     was_refused: bool,
-    /// The socket ever took a message.
+    /// The socket has taken a message.
     has_sent: bool,
-    /// The last send failed, or the socket rests: it makes no load.
+    /// The last send failed, or the socket backs off: it makes no load.
     is_out: bool,
-    /// An error has lost messages, and none was answered since.
+    /// An error lost messages, and no message was answered since.
     has_failed: bool,
     /// In a closed loop: no message is begun before this time.
     rests_until_ns: u64,
-    /// The kernel has reported that messages with numbers below this one did not arrive, and why.
+    /// The kernel reported that messages with numbers below this one did not arrive, and why.
     reported: Option<(LossCause, u64)>,
 }
 
 impl DatagramMover {
-    /// That of a socket that may be told to give trains whole: `takes_trains`.
+    /// Creates the mover of one socket. `takes_trains`: the socket can deliver trains (UDP_GRO).
     pub(super) fn new(flow: u32, takes_trains: bool) -> DatagramMover {
         DatagramMover {
             flow,
@@ -105,12 +106,12 @@ impl DatagramMover {
         }
     }
 
-    /// Whether an event is to tell when the socket takes more.
+    /// Returns true while the mover waits for the socket to become writable.
     pub(super) fn wants_writable(&self) -> bool {
         self.is_blocked
     }
 
-    /// The message that waits for the socket to take it.
+    /// Returns the message that waits for the socket to take it.
     pub(super) fn held_up(&self) -> Option<InFlight> {
         self.unsent
     }
@@ -119,7 +120,7 @@ impl DatagramMover {
     ///
     /// # Errors
     ///
-    /// What makes the socket useless: a message that is too long for it.
+    /// Returns the error that makes the socket unusable: a message is too long for a datagram.
     pub(super) fn advance(
         &mut self,
         wire: &impl Wire,
@@ -130,15 +131,16 @@ impl DatagramMover {
         let has_received_all = self.receive(wire, readiness, run);
         let has_sent_all = self.send(wire, run)?;
         if self.reported.is_some() {
-            // What is queued is received first: it was answered before the error came.
+            // Receive what is queued first: the peer answered it before the error was reported.
             readiness.merge(Readiness::READABLE);
             return Ok(Step::Again);
         }
         Ok(if has_received_all && has_sent_all { Step::Wait } else { Step::Again })
     }
 
-    /// Receives until nothing is there, or nothing is expected: then whatever comes next, and what
-    /// is queued behind it, is met with the next answer. False when the slice was used up.
+    /// Receives until nothing is queued, or until no echo is expected. In the latter case a later
+    /// slice receives what is still queued, together with the next echo. Returns false if the slice
+    /// was used up.
     fn receive(&mut self, wire: &impl Wire, readiness: &mut Readiness, run: &mut Run) -> bool {
         let mut taken = 0;
         while taken < RECEIVES_PER_SLICE {
@@ -172,11 +174,12 @@ impl DatagramMover {
         !readiness.is_readable()
     }
 
-    /// Takes what one call has received, all of it at the same time, and returns how many datagrams
-    /// that were. An empty one is one, too.
+    /// Takes what one call received, all of it with the same time. Returns how many datagrams that
+    /// were; an empty datagram counts as one.
     fn take_all(&mut self, bytes: &[u8], segment_bytes: usize, run: &mut Run) -> usize {
         let now_ns = run.clock.now_ns();
-        // A train is many messages' work, and a reading of the clock a small part of it.
+        // For a train the next send reads the clock again: compared with its many messages that is
+        // cheap.
         let is_quick = bytes.len() <= QUICK_BYTES_MAX.min(segment_bytes);
         run.fresh_ns = is_quick.then_some(now_ns);
         let mut streak = Streak::starting_at(now_ns);
@@ -221,7 +224,7 @@ impl DatagramMover {
                 run.recorder.of(is_measured).duplicated += 1;
                 is_measured
             }
-            EchoKind::Unknown => unreachable!("a number that was identified was sent: {number}"),
+            EchoKind::Unknown => unreachable!("`identify` returns only sent numbers: {number}"),
         };
         if let Some(offset) = offset {
             let name = MessageName { flow: self.flow, number };
@@ -230,7 +233,7 @@ impl DatagramMover {
         }
     }
 
-    /// The message that a datagram echoes, and where it differs from it.
+    /// Returns the message that a datagram echoes, and where the datagram differs from it.
     fn identify(&self, bytes: &[u8], run: &Run) -> Option<(u64, Option<usize>)> {
         if bytes.is_empty() {
             return None;
@@ -244,7 +247,7 @@ impl DatagramMover {
         let difference = |number| self.difference(number, bytes, run);
         match number {
             Some(number) if difference(number).is_none() => Some((number, None)),
-            // One wrong byte may be one of the number: what comes closest is meant.
+            // The wrong byte may belong to the number, so the most similar message is taken.
             _ => {
                 let number = self.closest(bytes, number, run)?;
                 Some((number, difference(number)))
@@ -259,8 +262,9 @@ impl DatagramMover {
         differs.or((bytes.len() != run.length_bytes).then_some(length))
     }
 
-    /// The message that most bytes are of, if it is at least half of them: one under way, or that
-    /// which it names, which may have been answered or given up long ago.
+    /// Returns the message that shares most bytes with a datagram, if it shares at least half of
+    /// them. Candidates are the messages in flight and the one that the datagram names, which may
+    /// have been answered or given up long ago.
     fn closest(&self, bytes: &[u8], named: Option<u64>, run: &Run) -> Option<u64> {
         let length = bytes.len().min(run.length_bytes);
         let mut expected = vec![0; length];

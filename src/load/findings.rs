@@ -1,4 +1,4 @@
-//! What a run came to: the facts that every writer takes.
+//! The result of a run: the facts that every writer takes.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,8 +15,8 @@ use crate::measured::{
 use crate::reactor::Spin;
 
 impl<O: Observer> Generator<O> {
-    /// What the run came to. Call it once the reactor has stopped. The caller adds what it alone
-    /// knows: the command line, its label, where the generator ran.
+    /// Returns the result of the run. Call it after the reactor has stopped. The caller adds what
+    /// only it knows: the command line, its label, where the generator ran.
     pub fn finish(mut self) -> RunResult {
         let until_ns = self.measured_until_ns();
         let elapsed_ns = until_ns.saturating_sub(self.phases.measure_from_ns);
@@ -26,7 +26,8 @@ impl<O: Observer> Generator<O> {
         let received_in_time = self.received_in_time();
         let mut achieved = per_second(received_in_time, elapsed_ns);
         if let (Some(rate), Spacing::Fixed) = (self.options.rate, self.options.spacing) {
-            // Where the end cuts the last message's share of the time, all of it is counted still.
+            // If the end of the run cuts the last message's share of the time, the message still
+            // counts in full, so the quotient can exceed the rate.
             achieved = achieved.min(whole(rate));
         }
         let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
@@ -76,7 +77,7 @@ impl<O: Observer> Generator<O> {
         report
     }
 
-    /// The generator's own health, without the verdict on it.
+    /// Returns the generator's health, without the verdict on it.
     fn health(&self) -> GeneratorHealth {
         let (recorder, usage) = (&self.run.recorder, &self.phases.usage);
         let (cpu_ns, metered_ns) = (usage.cpu_ns(), usage.elapsed_ns());
@@ -101,15 +102,15 @@ impl<O: Observer> Generator<O> {
         let sent = recorder.measured.sent;
         match (self.options.rate, self.options.count, self.phases.ended_by) {
             (Some(_), ..) => self.run.unsent().saturating_add(recorder.never_taken),
-            // Begun, and never taken by a socket; or never begun, because the run ended before.
+            // Messages that no socket took, or that were never begun because the run ended early.
             (None, Some(count), EndedBy::Plan) if self.run.is_spent() => count.saturating_sub(sent),
             (None, Some(count), EndedBy::NoFlow | EndedBy::Silence) => count.saturating_sub(sent),
             _ => 0,
         }
     }
 
-    /// The end of the sending, which is later than planned where messages of an open loop were held
-    /// up; where the number of messages was the limit of a closed loop, the last echo.
+    /// Returns the end of sending. It is later than planned if messages of an open loop were
+    /// delayed. If the message count limited a closed loop, it is the time of the last echo.
     fn measured_until_ns(&self) -> u64 {
         let last_ns = match self.run.is_spent() && !self.run.is_open_loop() {
             true => self.run.recorder.echo_ns_last,
@@ -118,9 +119,9 @@ impl<O: Observer> Generator<O> {
         self.phases.end_ns.max(last_ns)
     }
 
-    /// Echoes that the achieved rate is made of. What was due in an open loop is what was asked
-    /// for, whenever it came back; the last echoes of a closed loop have no successors, and so no
-    /// rate.
+    /// Returns the number of echoes for the achieved rate. An open loop was asked for the messages
+    /// that were due, so each echo counts whenever it came. The last echoes of a closed loop let no
+    /// further messages go, so they do not count.
     fn received_in_time(&self) -> u64 {
         match self.options.rate.is_some() || self.run.is_spent() {
             true => self.run.recorder.measured.received,
@@ -164,7 +165,7 @@ impl<O: Observer> Generator<O> {
         (Status::Partial, Some(why))
     }
 
-    /// Why there is nothing to report.
+    /// Returns why the run measured nothing.
     fn why_nothing(&self, is_interrupted: bool) -> String {
         let measured = &self.run.recorder.measured;
         if is_interrupted {
@@ -205,14 +206,14 @@ impl<O: Observer> Generator<O> {
     }
 }
 
-/// Whether both ends are on this machine.
+/// Returns true if both ends are on this machine.
 fn is_local(target: &ResolvedEndpoint) -> bool {
     let is_own = |addr: SocketAddr| addr.ip().is_loopback() || is_own(addr).unwrap_or(false);
     target.ip_addr().is_none_or(is_own)
 }
 
-/// Whether an address is one of this machine's: then the system sends to it from itself. Nothing is
-/// sent to find out.
+/// Returns true if an address belongs to this machine: the kernel then picks the same address as
+/// the source. Connecting a UDP socket sends nothing.
 fn is_own(addr: SocketAddr) -> io::Result<bool> {
     let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
@@ -220,7 +221,7 @@ fn is_own(addr: SocketAddr) -> io::Result<bool> {
     Ok(socket.local_addr()?.ip() == addr.ip())
 }
 
-/// The counts at the end, when all that is neither answered nor lost is in flight.
+/// Completes the counts at the end: messages neither answered nor lost are in flight.
 fn settled(messages: Messages) -> Messages {
     let in_flight_at_end = messages.sent - messages.received - messages.lost;
     Messages { in_flight_at_end, ..messages }
@@ -231,12 +232,12 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// A count per second, by one division: the product of a rounded share is off in its last digit.
+/// Returns a count per second. A single division avoids the error of a rounded intermediate result.
 fn per_second(count: u64, time_ns: u64) -> f64 {
     if time_ns == 0 { 0.0 } else { whole(count) * 1e9 / whole(time_ns) }
 }
 
-/// 0 for nothing over nothing.
+/// Returns the share of `part` in `all`; 0 if `all` is 0.
 pub(super) fn ratio(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { whole(part) / whole(all) }
 }

@@ -1,46 +1,47 @@
-//! Hiccups: times in which the generator's thread was kept from running.
+//! Hiccups: times in which the generator's thread could not run.
 //!
-//! The loop knows how long it meant to sleep, and the system knows how much processor time the
-//! thread has used. What is left between two turns is time in which the thread could not run: the
-//! process was stopped, its virtual machine paused, its cgroup throttled, or other threads had the
-//! processor. Messages do not age in that time, because their echoes lay unread in the sockets.
+//! The loop knows how long it asked to sleep, and the system knows how much processor time the
+//! thread has used. The rest of the time between two turns is time in which the thread could not
+//! run: the process was stopped, its virtual machine paused, its cgroup throttled, or other threads
+//! had the processor. Messages do not age in that time, because their echoes may lie unread in the
+//! sockets.
 
 use std::collections::VecDeque;
 
 use super::thread_usage::thread_cpu_ns;
 use crate::measured::Hiccups;
 
-/// A shorter one is not counted: the scheduler gives a busy neighbour slices of some milliseconds,
-/// and [`ThreadUsage`](super::thread_usage::ThreadUsage) adds these waits up.
+/// A shorter hiccup is not counted: the scheduler gives a busy neighbour slices of some
+/// milliseconds, and [`ThreadUsage`](super::thread_usage::ThreadUsage) adds up these waits.
 const HICCUP_NS_MIN: u64 = 10_000_000;
 
-/// The loop sleeps no longer than this, so that a halt which begins in a sleep outlasts it. An idle
-/// loop wakes 50 times per second for it, which takes some 0.03 % of a processor.
+/// The longest sleep of the loop, so that a halt which starts in a sleep outlasts it. An idle loop
+/// wakes 50 times per second for this, which costs about 0.03 % of a processor.
 pub(super) const SLEEP_NS_MAX: u64 = 20_000_000;
 
 /// mio rounds a poll timeout up to a whole millisecond.
 const POLL_ROUNDING_NS: u64 = 1_000_000;
 
-/// The thread's processor time is read again after so many turns and so much time. That bounds
-/// both the processor time that may pass for that of one turn, and the cost: a fraction of a system
+/// Turns and time after which the thread's processor time is read again. They bound the processor
+/// time that can be mistaken for that of one turn. They also bound the cost: a fraction of a system
 /// call per turn.
 const TURNS_PER_READING: u32 = 16;
 const READING_NS: u64 = 2_000_000;
 
-/// Pauses that are remembered to age messages by: 25 s of a cgroup that is throttled 10 times per
+/// Pauses that are remembered when messages age: 25 s of a cgroup that is throttled 10 times per
 /// second.
 const PAUSES_MAX: usize = 256;
 
-/// Watches the loop of the thread that it is called on.
+/// Detects hiccups of the thread that it is called on.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// All time until then is accounted for.
+    /// All time before this is accounted for.
     accounted_ns: u64,
     /// How much of the time since then the loop may sleep.
     sleep_ns: u64,
-    /// How long the turn before took, its sleep included.
+    /// The length of the previous turn, including its sleep.
     turn_ns: u64,
-    /// A later time is not explained by sleep alone.
+    /// The time that sleep alone explains ends here.
     alarm_ns: u64,
     turns: u32,
     read_ns: u64,
@@ -62,7 +63,7 @@ impl Watch {
             accounted_ns: 0,
             sleep_ns: 0,
             turn_ns: 0,
-            // Until the first turn has ended, no time is known to be explained.
+            // Before the first turn has ended, there is nothing to compare with.
             alarm_ns: u64::MAX,
             turns: 0,
             read_ns: 0,
@@ -72,10 +73,11 @@ impl Watch {
         }
     }
 
-    /// A turn that began at `now_ns` ends, and the loop sleeps `sleep_ns` unless an event comes.
+    /// Notes the end of a turn that began at `now_ns`. The loop then sleeps for `sleep_ns` unless
+    /// an event comes.
     pub(super) fn end_turn(&mut self, now_ns: u64, sleep_ns: u64) {
         self.turn_ns = now_ns.saturating_sub(self.accounted_ns);
-        // A look within the turn has accounted for more.
+        // A check within the turn may have accounted for more.
         self.accounted_ns = self.accounted_ns.max(now_ns);
         self.sleep_ns = sleep_ns.saturating_add(POLL_ROUNDING_NS);
         self.alarm_ns = self.accounted_ns.saturating_add(self.sleep_ns + HICCUP_NS_MIN);
@@ -87,8 +89,8 @@ impl Watch {
         }
     }
 
-    /// Finds out whether the thread was kept from running until now. What it was kept from after
-    /// `measure_from_ns` is counted. Returns the length of the pause; 0 when there was none.
+    /// Checks whether the thread could not run for some time until now. Counts the part of that
+    /// time after `measure_from_ns`. Returns the length of the pause; 0 if there was none.
     #[inline]
     pub(super) fn look(&mut self, now_ns: u64, measure_from_ns: u64) -> u64 {
         if now_ns <= self.alarm_ns { 0 } else { self.account(now_ns, measure_from_ns) }
@@ -97,13 +99,13 @@ impl Watch {
     #[cold]
     fn account(&mut self, now_ns: u64, measure_from_ns: u64) -> u64 {
         let cpu_ns = thread_cpu_ns();
-        // What was used shortly before the turn counts as used in it.
+        // This includes time used shortly before the turn, since the last reading.
         let ran_ns = cpu_ns.saturating_sub(self.cpu_ns);
         let from_ns = self.accounted_ns;
         let unexplained_ns = (now_ns - from_ns).saturating_sub(ran_ns);
         let is_hiccup = unexplained_ns >= self.sleep_ns.saturating_add(HICCUP_NS_MIN);
-        // Where it began is not known. Without it, an event would have ended the sleep as it ended
-        // the one before.
+        // The start of the halt within the sleep is unknown. Without the halt, an event would have
+        // ended this sleep as early as it ended the previous one.
         let halted_ns = unexplained_ns.saturating_sub(self.sleep_ns.min(self.turn_ns));
         self.cpu_ns = cpu_ns;
         self.read_ns = now_ns;
@@ -126,7 +128,7 @@ impl Watch {
         now_ns - from_ns
     }
 
-    /// How much of the time from `from_ns` to `until_ns` the loop could not turn.
+    /// Returns how much of the time from `from_ns` to `until_ns` the loop could not run.
     pub(super) fn paused_ns(&self, from_ns: u64, until_ns: u64) -> u64 {
         let within =
             |pause: &Pause| pause.until_ns.min(until_ns).saturating_sub(pause.from_ns.max(from_ns));
@@ -134,12 +136,12 @@ impl Watch {
         later.map(within).sum()
     }
 
-    /// A measured message that was sent then is lost.
+    /// Counts a lost measured message if it was in flight during a pause.
     pub(super) fn lost(&mut self, sent_ns: u64) {
         self.found.lost += u64::from(self.paused_ns(sent_ns, u64::MAX) > 0);
     }
 
-    /// What was found since the measuring began.
+    /// Returns the hiccups since the measurement started.
     pub(super) fn found(&self) -> Hiccups {
         self.found
     }
@@ -151,7 +153,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A loop that turned at 980 ms and at 1 s, and means to sleep 20 ms.
+    /// Creates the detector of a loop that turned at 980 ms and at 1 s, and then sleeps for 20 ms.
     fn watch() -> Watch {
         let mut watch = Watch::new();
         watch.end_turn(980 * MS, 20 * MS);
@@ -168,20 +170,20 @@ mod tests {
 
     /// case B15
     #[test]
-    fn time_that_the_loop_neither_slept_nor_worked_is_a_hiccup_of_that_length() {
+    fn time_neither_slept_nor_worked_is_a_hiccup_of_that_length() {
         let mut watch = watch();
         assert_eq!(watch.look(2_220 * MS, 0), 1_220 * MS);
         let found = watch.found();
         assert_eq!(found.count, 1);
-        // The test itself has used some processor time since the watch was made.
+        // The test itself has used some processor time since it created the detector.
         assert!(found.longest_ns <= 1_200 * MS && found.longest_ns > 1_000 * MS, "{found:?}");
         assert_eq!(found.total_ns, found.longest_ns);
-        assert_eq!(watch.look(2_222 * MS, 0), 0, "it is accounted for");
+        assert_eq!(watch.look(2_222 * MS, 0), 0, "already accounted for");
     }
 
     /// case B15: the events of a busy loop would have ended its sleep at once.
     #[test]
-    fn a_hiccup_of_a_busy_loop_is_told_with_its_whole_length() {
+    fn a_hiccup_of_a_busy_loop_is_reported_with_its_whole_length() {
         let mut watch = watch();
         watch.end_turn(1_001 * MS, 20 * MS);
         watch.look(1_102 * MS, 0);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_the_thread_worked_is_no_hiccup() {
+    fn time_in_which_the_thread_worked_is_no_hiccup() {
         let mut watch = watch();
         let begun_ns = thread_cpu_ns();
         while thread_cpu_ns() < begun_ns + 15 * MS {}
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hiccup_of_the_warm_up_is_counted_from_its_end_on() {
+    fn a_hiccup_that_starts_in_the_warm_up_counts_from_the_measurement_on() {
         let mut watch = watch();
         watch.look(2_000 * MS, 1_900 * MS);
         assert_eq!(watch.found().longest_ns, 100 * MS);
@@ -211,7 +213,7 @@ mod tests {
 
     /// case B15
     #[test]
-    fn a_loss_is_the_hiccups_own_when_its_message_was_under_way_in_it() {
+    fn a_loss_is_due_to_a_hiccup_if_its_message_was_in_flight_then() {
         let mut watch = watch();
         watch.look(2_000 * MS, 0);
         watch.lost(1_999 * MS);
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_add_up_and_the_oldest_are_forgotten() {
+    fn pauses_add_up_and_the_oldest_are_dropped() {
         let mut watch = Watch::new();
         let count = 256 + 10;
         for second in 0..count {

@@ -1,18 +1,18 @@
-//! What a stream and a datagram socket have in common: messages in flight, of which the oldest is
-//! the first to be given up.
+//! What streams and datagram sockets have in common: messages in flight, and giving them up from
+//! the oldest on.
 
 use super::recorder::InFlight;
 use super::run::Run;
 use crate::measured::LossCause;
 
-/// What a slice ended with.
+/// How a slice ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// `WouldBlock`, or nothing to do, in each direction.
+    /// Each direction met `WouldBlock` or had nothing to do.
     Wait,
     /// The slice is used up.
     Again,
-    /// The peer has closed.
+    /// The peer closed the connection.
     Closed,
 }
 
@@ -20,13 +20,13 @@ pub(super) enum Step {
 pub(super) trait Mover {
     fn flow(&self) -> u32;
 
-    /// Messages in flight that are not given up.
+    /// Returns how many messages are in flight and not given up.
     fn in_flight(&self) -> usize;
 
-    /// The oldest of them.
+    /// Returns the oldest message in flight.
     fn oldest(&self) -> Option<InFlight>;
 
-    /// Notes that the oldest is given up.
+    /// Notes that the oldest message is given up.
     fn drop_oldest(&mut self);
 
     /// Takes the message that was begun and waits for the socket to take it.
@@ -34,14 +34,14 @@ pub(super) trait Mover {
         None
     }
 
-    /// Gives up what is overdue.
+    /// Gives up overdue messages.
     fn expire(&mut self, run: &mut Run, now_ns: u64) {
         while let Some(message) = self.oldest().filter(|oldest| run.is_overdue(*oldest, now_ns)) {
             self.give_up(message, LossCause::TimedOut, run, now_ns);
         }
     }
 
-    /// The connection or the socket is gone: so are its messages.
+    /// Gives up all messages, because the connection or the socket is gone.
     fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
         if let Some(message) = self.take_unsent() {
             run.recorder.not_taken(message);
@@ -51,7 +51,7 @@ pub(super) trait Mover {
         }
     }
 
-    /// Gives up the oldest message, which is this one.
+    /// Gives up the oldest message, which the caller passes as `message`.
     fn give_up(&mut self, message: InFlight, cause: LossCause, run: &mut Run, now_ns: u64) {
         self.drop_oldest();
         run.recorder.lost(message, cause, now_ns);
@@ -60,12 +60,12 @@ pub(super) trait Mover {
         }
     }
 
-    /// The echo of a message that was in flight has come. Returns whether it came in time; the
-    /// caller then counts it as received.
+    /// Records the echo of a message in flight. Returns true if it came in time; the caller then
+    /// counts it as received.
     fn answered(&mut self, message: InFlight, run: &mut Run, now_ns: u64) -> bool {
         let is_in_time = !run.is_too_late(message, now_ns);
         if !is_in_time {
-            // No slice came between the end of its time and its echo.
+            // No slice ran between the end of its timeout and its echo.
             run.recorder.lost(message, LossCause::TimedOut, now_ns);
             run.recorder.late(run.recorder.is_measured(message.intended_ns), now_ns);
         }

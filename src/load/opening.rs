@@ -1,4 +1,4 @@
-//! Making connections: many at once and none too many, again where it is worth it.
+//! Opening connections: at a limited rate, and again after a failure if the run allows it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -18,45 +18,47 @@ use crate::reactor::Context;
 use crate::socket::{Datagram, SocketOptions, Stream};
 use crate::units::duration_ns;
 
-/// Connections begun in one step, and the time between two steps. A server with a listen backlog
-/// of 128 accepts a step while the next is waited for: a burst beyond the backlog would wait for
-/// SYN retransmits of one second and more. 10,000 connections take 160 ms.
+/// Connections opened in one step, and the time between two steps. A server with a listen backlog
+/// of 128 accepts one step's connections while the generator waits for the next. A burst larger
+/// than the backlog would wait for SYN retransmits of one second and more. 10,000 connections take
+/// 160 ms.
 const OPENED_PER_STEP: u64 = 64;
 const STEP_NS: u64 = 1_000_000;
 
-/// A connection has at least this long: the system repeats a lost SYN after 1 s (tcp(7)).
+/// The shortest time that a connection has to be made: the kernel repeats a lost SYN after 1 s
+/// (tcp(7)).
 const CONNECT_TIMEOUT_NS_MIN: u64 = 3_000_000_000;
 
-/// Before what failed is tried again: no busy loop around a port that refuses.
+/// The pause before a failed operation is repeated, so that a port that refuses costs no busy loop.
 pub(super) const RETRY_NS: u64 = 10_000_000;
 
-/// The pause before a connection that ended is opened again: that of any retry at first, and twice
-/// the last one after each attempt that fails, or that ends without an echo. A server that is away
-/// for long is asked once per second by each connection.
+/// The pause before a connection that ended is opened again. The first pause is that of any retry.
+/// Each attempt that fails, or ends without an echo, doubles it. While a server is away for long,
+/// each connection tries once per second.
 const RECONNECT_NS_MIN: u64 = RETRY_NS;
 const RECONNECT_NS_MAX: u64 = 1_000_000_000;
 
-/// Makes flows, each at its time.
+/// Opens flows, each at its time.
 #[derive(Debug)]
 pub(super) struct Opener {
     target: ResolvedEndpoint,
     socket: SocketOptions,
     folder: Option<PathBuf>,
     wants_trains: bool,
-    /// A socket could not be told to give trains whole.
+    /// A socket does not support receiving trains (UDP_GRO).
     pub(super) are_trains_refused: bool,
     pub(super) connect_timeout_ns: u64,
-    /// Flows to open, by when.
+    /// Flows to open, by time.
     waiting: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Sockets made so far, to name their files.
+    /// Sockets created so far. The number names the file of a Unix datagram socket.
     made: u64,
-    /// When a connection was last begun, or the first was to be.
+    /// When the last flow was opened; before that, when the first was scheduled.
     begun_ns: u64,
-    /// By flow, if connections are opened again.
+    /// By flow; empty if connections are not opened again.
     reopenings: Vec<Reopening>,
 }
 
-/// What is known of a flow whose connection ended.
+/// The state of a flow whose connection ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reopening {
     /// The pause before the last attempt; 0 before the first.
@@ -65,12 +67,12 @@ struct Reopening {
     was_open: bool,
 }
 
-/// Why a flow was not made.
+/// Why a flow was not opened.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The peer's backlog is full (Unix): to be tried again soon.
+    /// The backlog of the peer is full (Unix). A later attempt can succeed.
     Later,
-    /// The system said no.
+    /// A call failed.
     Failed(Error),
 }
 
@@ -93,7 +95,7 @@ impl Opener {
         }
     }
 
-    /// Lines all flows up, a step's worth at a time.
+    /// Schedules the opening of all flows, a limited number per step.
     pub(super) fn line_up(&mut self, flows: u32, now_ns: u64) {
         self.begun_ns = now_ns;
         for flow in 0..flows {
@@ -101,35 +103,35 @@ impl Opener {
         }
     }
 
-    /// Lines a flow up.
+    /// Schedules the opening of a flow.
     pub(super) fn again(&mut self, flow: u32, at_ns: u64) {
         self.waiting.push(Reverse((at_ns, flow)));
     }
 
-    /// Whether connections that end are opened again.
+    /// Returns true if connections that end are opened again.
     pub(super) fn reopens(&self) -> bool {
         !self.reopenings.is_empty()
     }
 
-    /// Lines a flow up whose connection ended, or could not be opened again. `was_useful`: a
+    /// Schedules a flow whose connection ended or could not be opened again. `was_useful`: a
     /// message was answered on it.
     pub(super) fn reopen(&mut self, flow: u32, was_open: bool, was_useful: bool, now_ns: u64) {
         let Some(reopening) = self.reopenings.get_mut(flow as usize) else { return };
         reopening.was_open |= was_open;
         let before_ns = if was_useful { 0 } else { reopening.pause_ns };
         reopening.pause_ns = (before_ns * 2).clamp(RECONNECT_NS_MIN, RECONNECT_NS_MAX);
-        // Connections that ended together come back a step's worth at a time.
+        // Connections that ended together are opened again in steps, as at the start.
         let step_ns = u64::from(flow) / OPENED_PER_STEP * STEP_NS;
         let pause_ns = reopening.pause_ns + step_ns;
         self.again(flow, now_ns.saturating_add(pause_ns));
     }
 
-    /// When the next flow is to be opened.
+    /// Returns when the next flow must be opened.
     pub(super) fn first_ns(&self) -> Option<u64> {
         self.waiting.peek().map(|Reverse((at_ns, _))| *at_ns)
     }
 
-    /// Takes the next flow that is to be opened by now.
+    /// Takes the next flow that must be opened by `now_ns`.
     pub(super) fn next(&mut self, now_ns: u64) -> Option<u32> {
         let Reverse((at_ns, flow)) = *self.waiting.peek()?;
         if at_ns > now_ns {
@@ -139,17 +141,18 @@ impl Opener {
         Some(flow)
     }
 
-    /// Whether it is worth while to go on trying: somebody accepts, if not as fast.
+    /// Returns true while another attempt is worthwhile: a flow was opened recently, so the peer
+    /// still accepts, if slowly.
     fn has_hope(&self, now_ns: u64) -> bool {
         now_ns.saturating_sub(self.begun_ns) < self.connect_timeout_ns
     }
 
-    /// The generator was halted for so long: connections have that much more time.
+    /// Gives connections `paused_ns` more time, because the generator could not run for that long.
     pub(super) fn extend(&mut self, paused_ns: u64) {
         self.begun_ns = self.begun_ns.saturating_add(paused_ns);
     }
 
-    /// Begins to open a flow.
+    /// Starts to open a flow.
     pub(super) fn open(
         &mut self,
         flow: u32,
@@ -192,7 +195,7 @@ impl Opener {
 }
 
 impl<O: Observer> Generator<O> {
-    /// Opens the flows whose time has come.
+    /// Opens the flows that are scheduled by now.
     pub(super) fn open_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         while let Some(id) = self.opener.next(now_ns) {
             match self.opener.open(id, 0, now_ns) {
@@ -219,8 +222,8 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// Gives each open flow its part of the load; where connections are opened again and the server
-    /// took any, each other one as well.
+    /// Gives each open flow its part of the load. If connections are opened again and at least one
+    /// was opened, the flows that failed get a part too.
     pub(super) fn start_flows(&mut self, now_ns: u64, open: &[u32]) {
         let flows = self.options.connections;
         let measure_from_ns = self.phases.measure_from_ns;
@@ -236,11 +239,12 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// Begins to open connections again that ended.
+    /// Opens connections that ended again.
     pub(super) fn reopen_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         while let Some(id) = self.opener.next(now_ns) {
             self.has_worked = true;
-            // A message of before must not have the number of one on this connection.
+            // A message of the earlier connection must not share its number with one of this
+            // connection.
             let number = self.run.recorder.sent_in_all();
             match self.opener.open(id, number, now_ns) {
                 Ok(flow) => _ = context.insert(Source(flow)),
@@ -253,7 +257,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// Begins the connections of `Mode::Connect` that may be begun: each is a message.
+    /// Opens the connections of `Mode::Connect` that may start now: each is a message.
     pub(super) fn connect_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         while let Some(id) = self.opener.next(now_ns) {
             self.has_worked = true;
@@ -276,14 +280,15 @@ impl<O: Observer> Generator<O> {
                     context.insert(Source(flow));
                 }
                 Err(Failure::Later) => {
-                    // What is due meanwhile is late by the peer's fault.
+                    // The peer delays the messages that become due meanwhile, not the generator.
                     self.run.freed(id, now_ns + STEP_NS);
                     self.opener.again(id, now_ns + STEP_NS);
                 }
                 Err(Failure::Failed(error)) => {
                     let was_refused = self.count_open_failure(error);
                     if was_refused {
-                        // Refused at once, as others are later: a message without its echo.
+                        // A refusal by connect(2) counts like a later one: a message without an
+                        // echo.
                         let message = self.run.begin(id, intended_ns, begin_ns);
                         self.run.recorder.sent_and_lost(message, LossCause::Refused, begin_ns);
                     }

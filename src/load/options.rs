@@ -1,4 +1,4 @@
-//! What load to make.
+//! Which load to make.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,54 +12,54 @@ use crate::socket::SocketOptions;
 /// The load to make, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to.
+    /// The server.
     pub target: ResolvedEndpoint,
-    /// Connections, or client sockets; at least 1.
+    /// The number of connections or client sockets, at least 1.
     pub connections: u32,
-    /// Bytes a message; at least 1.
+    /// The length of each message, at least 1.
     pub length_bytes: usize,
-    /// Messages in flight on a connection, at most; at least 1.
+    /// The maximum number of messages in flight per connection, at least 1.
     pub in_flight_max: usize,
-    /// How long to measure; without it until `count` messages are sent.
+    /// How long to measure. If not set, the run ends when `count` messages are sent.
     pub duration: Option<Duration>,
-    /// How many messages to measure; without it until `duration` is over.
+    /// How many messages to measure. If not set, the run ends after `duration`.
     pub count: Option<u64>,
-    /// Messages a second in all, at least 1 (an open loop); without it each message waits for an
-    /// earlier one's echo (a closed loop).
+    /// Messages per second over all connections, at least 1 (an open loop). If not set, each
+    /// message waits for the echo of an earlier one (a closed loop).
     pub rate: Option<u64>,
     /// The spacing of an open loop.
     pub spacing: Spacing,
-    /// Whether a message is an echo, or a connection with one echo.
+    /// Whether a message is an echo on a lasting connection, or a connection with one echo.
     pub mode: Mode,
-    /// Open stream connections that end again, with growing pauses; what is due meanwhile is lost.
-    /// Without effect where each message is a connection, and on datagram sockets, which stay open
-    /// in any case.
+    /// Opens stream connections that end again, with growing pauses. Messages due in a pause are
+    /// lost. Has no effect if each message is a connection, nor on datagram sockets, which stay
+    /// open anyway.
     pub reconnect: bool,
-    /// How long to go on before measuring.
+    /// How long to send before the measurement starts.
     pub warmup: Duration,
-    /// When a message without its echo is lost.
+    /// How long to wait for an echo before its message counts as lost.
     pub timeout: Duration,
-    /// Compare every echo with what was sent.
+    /// Compares every echo with the message sent.
     pub verify: bool,
-    /// At which percentiles times are summed up.
+    /// The percentiles to report.
     pub percentiles: PercentileList,
-    /// How often to tell the observer.
+    /// The interval at which the observer receives figures.
     pub interval: Option<Duration>,
-    /// How long to poll without sleeping; without it as a rate needs it.
+    /// How long to poll without sleeping. If not set, as the rate requires.
     pub spin: Option<Spin>,
-    /// Let UDP messages of a connection that may have several in flight go together (`UDP_SEGMENT`)
-    /// and come together (`UDP_GRO`), where the system can.
+    /// Lets UDP messages of a flow with several in flight be sent together (`UDP_SEGMENT`) and
+    /// received together (`UDP_GRO`), if the system supports it.
     pub offload: bool,
     /// Settings of the sockets.
     pub socket: SocketOptions,
-    /// A folder for the socket files that Unix datagrams are answered to, which the caller
-    /// removes; without it the system picks abstract names, which only Linux has.
+    /// The folder for the socket files to which Unix datagrams are answered; the caller removes it.
+    /// If not set, the system picks abstract names, which only Linux has.
     pub folder: Option<PathBuf>,
 }
 
 impl Options {
-    /// A closed loop of 64-byte messages, one in flight a connection, measured from the first on.
-    /// Its `duration` or its `count` is still to be set: without both it goes on until it is
+    /// Creates options for a closed loop of 64-byte messages, one in flight per connection, without
+    /// a warm-up. Set `duration` or `count` too; without both the run goes on until it is
     /// interrupted.
     pub fn closed_loop(target: ResolvedEndpoint, connections: u32) -> Options {
         Options {
@@ -85,17 +85,18 @@ impl Options {
         }
     }
 
-    /// Whether datagrams are to go in trains: there are none of one message.
+    /// Returns true if UDP messages may leave in trains, which needs at least two messages in
+    /// flight.
     pub(super) fn asks_for_trains(&self) -> bool {
         self.offload && self.transport() == Transport::Udp && self.in_flight_max > 1
     }
 
-    /// Whether connections that end are opened again.
+    /// Returns true if connections that end are opened again.
     pub(super) fn reconnects(&self) -> bool {
         self.reconnect && self.mode == Mode::Echo && self.transport().is_stream()
     }
 
-    /// How bytes travel.
+    /// Returns the transport of the target.
     pub(super) fn transport(&self) -> Transport {
         self.target.transport()
     }

@@ -1,9 +1,9 @@
 //! When messages are due: the schedule of an open loop, and how to wait for it.
 //!
-//! Latency counts from the moment a message was *due*, whatever held it up, so a server that
-//! stalls cannot make its own record better by slowing the generator down (coordinated omission).
-//! Each flow has its own sequence of due times that depends on nothing but the start: what is due
-//! and not yet sent needs no memory, however long the stall.
+//! Latency counts from the moment a message was *due*, whatever delayed it. So a server that stalls
+//! cannot improve its figures by slowing the generator down (coordinated omission). Each flow has
+//! its own sequence of due times that depends only on the start. Messages that are due and not yet
+//! sent need no memory, however long the stall.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::reactor::Key;
 
-/// A poll timeout is rounded up to a whole millisecond by mio, and a wake-up takes some tens of
-/// microseconds: what is due sooner is waited for without sleeping.
+/// mio rounds a poll timeout up to a whole millisecond, and a wake-up takes some tens of
+/// microseconds. The loop does not sleep when the next message is due sooner than this.
 const SLEEP_MARGIN_NS: u64 = 1_100_000;
 
 const SECOND_NS: u128 = 1_000_000_000;
@@ -20,37 +20,38 @@ const SECOND_NS: u128 = 1_000_000_000;
 /// The spacing of an open loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spacing {
-    /// Message k is due at `start + k / rate`, on the flows in turn.
+    /// Message k is due at `start + k / rate`. The flows take the messages in turn.
     #[default]
     Fixed,
-    /// Independent arrivals with the same mean rate: each flow a Poisson process of its share.
+    /// Random due times with the same mean rate: each flow sends its share as a Poisson process.
     Poisson,
 }
 
-/// The due times of one flow, one after the other.
+/// The due times of one flow, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     rate: u64,
-    /// The flow's place among all, and how many there are.
+    /// The place of the flow among all flows, and their number.
     place: u64,
     flows: u64,
     start_ns: u64,
     /// Messages taken so far.
     taken: u64,
     due_ns: u64,
-    /// Of a Poisson process: the due time since the start, with its fraction.
+    /// For a Poisson process: its random numbers, and the due time since the start with its
+    /// fraction.
     random: Option<(fastrand::Rng, f64)>,
 }
 
 impl Schedule {
-    /// The share of flow `place` of `flows` in `rate` messages a second.
+    /// Creates the schedule of flow `place` of `flows` at `rate` messages per second in all.
     pub(super) fn new(
         rate: u64,
         spacing: Spacing,
         (place, flows): (u64, u64),
         start_ns: u64,
     ) -> Schedule {
-        // Runs repeat, flows differ.
+        // A fixed seed makes runs repeatable; each flow has its own.
         let random = (spacing == Spacing::Poisson)
             .then(|| (fastrand::Rng::with_seed(place.wrapping_add(1)), 0.0));
         let mut schedule = Schedule { rate, place, flows, start_ns, taken: 0, due_ns: 0, random };
@@ -58,7 +59,7 @@ impl Schedule {
         schedule
     }
 
-    /// When the next message is due.
+    /// Returns when the next message is due.
     pub(super) fn due_ns(&self) -> u64 {
         self.due_ns
     }
@@ -69,7 +70,8 @@ impl Schedule {
         self.due_ns = self.next_due();
     }
 
-    /// Drops what is due before this time. A Poisson process has no memory: it begins anew there.
+    /// Drops the messages due before this time. A Poisson process has no memory, so it restarts
+    /// there.
     pub(super) fn skip_to(&mut self, time_ns: u64) {
         if self.due_ns >= time_ns {
             return;
@@ -86,8 +88,8 @@ impl Schedule {
         self.due_ns = self.next_due();
     }
 
-    /// How many messages of a fixed schedule are due before this time: due times are a fraction's
-    /// whole part, so that is the fraction's ceiling.
+    /// Returns how many messages of a fixed schedule are due before this time. Due times are
+    /// fractions rounded down, so this is the fraction rounded up.
     fn index_at(&self, time_ns: u64) -> u64 {
         let since_start = u128::from(time_ns.saturating_sub(self.start_ns));
         let all = (since_start * u128::from(self.rate)).div_ceil(SECOND_NS);
@@ -95,8 +97,8 @@ impl Schedule {
         u64::try_from(own).unwrap_or(u64::MAX)
     }
 
-    /// How many of the messages not taken yet are due from `from_ns` to before `until_ns`; of a
-    /// Poisson process, how many are to be expected.
+    /// Returns how many of the messages not taken yet are due from `from_ns` to before `until_ns`;
+    /// for a Poisson process, the expected number.
     pub(super) fn due_between(&self, from_ns: u64, until_ns: u64) -> u64 {
         let first_ns = self.due_ns.max(from_ns);
         let Some(last_ns) = until_ns.checked_sub(1).filter(|last_ns| *last_ns >= first_ns) else {
@@ -112,8 +114,8 @@ impl Schedule {
         }
     }
 
-    /// How many of the messages not taken yet are due before this time, `most` at the most; none is
-    /// guessed.
+    /// Returns how many of the messages not taken yet are due before this time, `most` at the most.
+    /// The number is exact for both kinds of spacing.
     pub(super) fn due_before(&self, until_ns: u64, most: u64) -> u64 {
         if self.random.is_none() {
             return self.index_at(until_ns).saturating_sub(self.taken).min(most);
@@ -129,14 +131,14 @@ impl Schedule {
 
     fn next_due(&mut self) -> u64 {
         let since_start = match &mut self.random {
-            // From the start and the index alone: no error adds up.
+            // Computed from the start and the index alone, so errors do not accumulate.
             None => {
                 let index =
                     u128::from(self.place) + u128::from(self.taken) * u128::from(self.flows);
                 u64::try_from(index * SECOND_NS / u128::from(self.rate)).unwrap_or(u64::MAX)
             }
             Some((random, elapsed_ns)) => {
-                // 1 - [0, 1) is never 0, whose logarithm is none.
+                // 1 - [0, 1) is never 0, which has no logarithm.
                 let gap = -(1.0 - random.f64()).ln();
                 #[expect(clippy::cast_precision_loss, reason = "rates and flows are below 2^53")]
                 let mean_ns = 1e9 * self.flows as f64 / self.rate as f64;
@@ -154,7 +156,7 @@ impl Schedule {
     }
 }
 
-/// Which flow is due next. Each flow is in line at most once, with its own next due time.
+/// Orders the flows by their next due times. Each flow is queued at most once.
 #[derive(Debug, Default)]
 pub(super) struct DueLine {
     line: BinaryHeap<Reverse<(u64, u32)>>,
@@ -172,7 +174,7 @@ impl DueLine {
         DueLine { line: BinaryHeap::with_capacity(flows), seats: vec![Seat::default(); flows] }
     }
 
-    /// Puts a flow in line, unless it is.
+    /// Queues a flow unless it is queued.
     pub(super) fn enter(&mut self, flow: u32, key: Key, due_ns: u64) {
         let seat = &mut self.seats[flow as usize];
         seat.key = Some(key);
@@ -182,7 +184,7 @@ impl DueLine {
         }
     }
 
-    /// Takes the first flow out of the line if it is due.
+    /// Removes the first flow if it is due, and returns its key.
     pub(super) fn next_due(&mut self, now_ns: u64) -> Option<Key> {
         let Reverse((due_ns, flow)) = *self.line.peek()?;
         if due_ns > now_ns {
@@ -194,13 +196,13 @@ impl DueLine {
         seat.key
     }
 
-    /// When the first flow is due.
+    /// Returns when the first flow is due.
     pub(super) fn first_due_ns(&self) -> Option<u64> {
         self.line.peek().map(|Reverse((due_ns, _))| *due_ns)
     }
 }
 
-/// How long may be slept for something due: `None` when it is too near to sleep.
+/// Returns how long the loop may sleep until `due_ns`; `None` if that is too near to sleep.
 pub(super) fn sleep_for(due_ns: u64, now_ns: u64) -> Option<Duration> {
     let left_ns = due_ns.saturating_sub(now_ns);
     left_ns.checked_sub(SLEEP_MARGIN_NS).filter(|ns| *ns > 0).map(Duration::from_nanos)
@@ -226,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_schedule_is_the_start_and_whole_intervals() {
+    fn fixed_due_times_are_whole_intervals_after_the_start() {
         assert_eq!(dues(schedule(1_000, Spacing::Fixed, 0, 1), 3), [1_000, 1_001_000, 2_001_000]);
-        // Message k of all is message k / 3 of flow k mod 3.
+        // Message k of the run is message k / 3 of flow k mod 3.
         assert_eq!(dues(schedule(1_000, Spacing::Fixed, 2, 3), 2), [2_001_000, 5_001_000]);
     }
 
     #[test]
-    fn an_interval_that_is_no_whole_nanosecond_adds_up_no_error() {
+    fn an_interval_of_fractional_nanoseconds_accumulates_no_error() {
         let mut schedule = schedule(3, Spacing::Fixed, 0, 1);
         (0..3_000_000).for_each(|_| schedule.take());
         assert_eq!(schedule.due_ns(), 1_000 + 1_000_000 * 1_000_000_000);
@@ -241,25 +243,25 @@ mod tests {
 
     /// case B12
     #[test]
-    fn a_rate_beyond_any_clock_is_due_at_once() {
+    fn at_a_rate_finer_than_the_clock_every_message_is_due_at_once() {
         assert_eq!(dues(schedule(u64::MAX, Spacing::Fixed, 0, 1), 3), [1_000; 3]);
         assert_eq!(dues(schedule(u64::MAX, Spacing::Poisson, 0, 1), 3), [1_000; 3]);
     }
 
     #[test]
-    fn poisson_arrivals_have_the_rate_and_the_spread_of_their_law() {
+    fn poisson_gaps_have_the_mean_and_the_deviation_of_an_exponential_distribution() {
         const COUNT: usize = 100_000;
         let dues = dues(schedule(10_000, Spacing::Poisson, 4, 10), COUNT);
         let gaps: Vec<f64> = dues.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        // 10,000 a second on 10 flows: 1 ms between two of one flow.
+        // 10,000 per second on 10 flows: 1 ms on average between two messages of one flow.
         assert!((mean / 1e6 - 1.0).abs() < 0.02, "mean {mean}");
-        assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "exponential: spread equals mean");
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "deviation equals mean");
     }
 
     #[test]
-    fn what_is_skipped_is_not_due_and_what_follows_keeps_its_time() {
+    fn skipping_drops_earlier_messages_and_keeps_later_due_times() {
         for (place, flows) in [(0, 1), (2, 3)] {
             let mut skipped = schedule(3_000, Spacing::Fixed, place, flows);
             let mut taken = schedule(3_000, Spacing::Fixed, place, flows);
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_within_the_margin_is_not_slept_for() {
+    fn no_sleep_is_granted_within_the_margin_before_a_due_time() {
         assert_eq!(sleep_for(500, 1_000), None, "overdue");
         assert_eq!(sleep_for(SLEEP_MARGIN_NS, 0), None);
         assert_eq!(sleep_for(SLEEP_MARGIN_NS + 5, 0), Some(Duration::from_nanos(5)));
@@ -286,7 +288,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_due_in_a_time_is_counted_without_taking_it(
+        fn due_between_counts_the_messages_of_a_period_without_taking_them(
             rate in 1_u64..3_000_000,
             (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),
             taken in 0_usize..20,
@@ -305,9 +307,9 @@ mod tests {
             prop_assert_eq!(counted, expected);
         }
 
-        /// As many as are due, exactly, so that they may go together.
+        /// The number must be exact, because these messages may be sent together.
         #[test]
-        fn what_is_due_before_a_time_is_what_can_be_taken(
+        fn due_before_counts_exactly_the_messages_that_can_be_taken(
             rate in prop_oneof![1_u64..3_000_000, Just(5_000_000_000), Just(u64::MAX)],
             spacing in prop::sample::select(vec![Spacing::Fixed, Spacing::Poisson]),
             (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),

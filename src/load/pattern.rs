@@ -1,34 +1,34 @@
-//! What a message consists of: bytes that name the flow and the message, and that differ from any
-//! other message's.
+//! The bytes of a message. They name the flow and the message, and differ from the bytes of any
+//! other message.
 //!
 //! ```text
 //! 0        8       12                                  length
-//! | number |  flow | random bytes, from a place in the table that both decide …
+//! | number |  flow | random bytes, from a position in the table that both decide …
 //! ```
 //!
-//! The number comes first and its low byte before all: however short, a datagram names its message
-//! as far as its length allows. To make and to compare a message copies and compares a slice of the
-//! table, at the speed of memory.
+//! The number comes first, in little-endian order, so a short datagram still carries the low bytes
+//! of its number. Filling or comparing a message copies or compares a slice of the table, at the
+//! speed of memory.
 
-/// Of the table of random bytes. Two messages of a flow have the same body once in so many.
+/// The length of the table of random bytes. One in so many pairs of messages has the same body.
 const TABLE_BYTES: usize = 1 << 16;
 
-/// The bytes of the number.
+/// The length of the number.
 pub(super) const NUMBER_BYTES: usize = 8;
 
-/// The bytes of the number and of the flow.
+/// The length of the number and the flow.
 const HEADER_BYTES: usize = NUMBER_BYTES + 4;
 
 /// The table is the same in every run, so that runs can be compared.
 const SEED: u64 = 0x7265_736f_756e_6421;
 
-/// Makes messages and compares what came with what was sent.
+/// Fills messages, and compares received bytes with what was sent.
 #[derive(Debug)]
 pub(super) struct Pattern {
     table: Box<[u8]>,
 }
 
-/// A message by its flow and its number in it.
+/// A message: its flow, and its number within the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MessageName {
     pub(super) flow: u32,
@@ -44,7 +44,7 @@ impl Pattern {
 
     /// Writes the bytes of a message from `offset` on.
     pub(super) fn fill(&self, name: MessageName, mut offset: usize, mut target: &mut [u8]) {
-        // Nearly always the message is a short one, and whole.
+        // The common case: a short message, filled whole.
         if offset == 0 && target.len() >= HEADER_BYTES {
             let (start, behind) = target.split_at_mut(HEADER_BYTES);
             start.copy_from_slice(&header(name));
@@ -61,8 +61,8 @@ impl Pattern {
         }
     }
 
-    /// Where bytes that came differ first from those of a message from `offset` on, counted from
-    /// the beginning of the message.
+    /// Returns where received bytes first differ from those of a message from `offset` on, counted
+    /// from the start of the message.
     pub(super) fn difference(
         &self,
         name: MessageName,
@@ -89,14 +89,14 @@ impl Pattern {
         None
     }
 
-    /// One byte of a message.
+    /// Returns one byte of a message.
     pub(super) fn byte(&self, name: MessageName, offset: usize) -> u8 {
         let mut byte = [0];
         self.fill(name, offset, &mut byte);
         byte[0]
     }
 
-    /// The bytes of a message from `offset` to the end of its header or of the table.
+    /// Returns the bytes of a message from `offset` to the end of its header or of the table.
     fn run<'a>(
         &'a self,
         name: MessageName,
@@ -118,14 +118,14 @@ fn header(name: MessageName) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Where in the table the body of a message begins (Fibonacci hashing: its high bits).
+/// Returns where in the table the body of a message starts (Fibonacci hashing: the high bits).
 fn body_start(name: MessageName) -> usize {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mixed = (name.number ^ (u64::from(name.flow) << 40)).wrapping_mul(ODD);
     usize::from((mixed >> 48) as u16)
 }
 
-/// The number that a message of `length` bytes carries, and how many bits of it there was room for.
+/// Returns the number that these bytes of a message carry, and how many bits of it fit into them.
 pub(super) fn carried_number(bytes: &[u8]) -> (u64, u32) {
     let count = bytes.len().min(NUMBER_BYTES);
     let mut number = [0; NUMBER_BYTES];
@@ -133,14 +133,14 @@ pub(super) fn carried_number(bytes: &[u8]) -> (u64, u32) {
     (u64::from_le_bytes(number), 8 * u32::try_from(count).unwrap_or(0))
 }
 
-/// The latest number below `next` that ends in these bits, if there is one.
+/// Returns the latest number below `next` that ends in these low bits, if there is one.
 pub(super) fn whole_number(low: u64, bits: u32, next: u64) -> Option<u64> {
     if bits >= u64::BITS {
         return (low < next).then_some(low);
     }
     let period = 1_u64 << bits;
     let last = next.checked_sub(1)?;
-    // How far below the last number the one that ends so is.
+    // The distance from the last number down to the one with these low bits.
     let below = last.wrapping_sub(low) & (period - 1);
     last.checked_sub(below)
 }
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn the_number_comes_first_with_its_low_byte_before_all() {
+    fn the_number_comes_first_in_little_endian_order() {
         let pattern = Pattern::new();
         let bytes = message(&pattern, 0x0102_0304, 0x1122, 13);
         assert_eq!(bytes[..12], [0x22, 0x11, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1]);
     }
 
     #[test]
-    fn neighbours_have_other_bodies() {
+    fn consecutive_messages_have_different_bodies() {
         let pattern = Pattern::new();
         let body = |flow, number| message(&pattern, flow, number, 64)[HEADER_BYTES..].to_vec();
         assert_ne!(body(0, 0), body(0, 1));
@@ -173,19 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_short_number_is_the_latest_that_ends_so() {
+    fn a_truncated_number_means_the_latest_that_ends_in_its_bits() {
         assert_eq!(whole_number(0xff, 8, 0x1_00), Some(0xff));
         assert_eq!(whole_number(0x00, 8, 0x1_01), Some(0x100));
         assert_eq!(whole_number(0x01, 8, 0x1_01), Some(0x01));
         assert_eq!(whole_number(0x05, 8, 0x03), None, "no such number was sent");
-        assert_eq!(whole_number(0, 8, 0), None, "none was sent at all");
+        assert_eq!(whole_number(0, 8, 0), None, "no message was sent");
         assert_eq!(whole_number(7, 64, 8), Some(7));
         assert_eq!(whole_number(8, 64, 8), None);
     }
 
     proptest! {
         #[test]
-        fn pieces_make_the_same_message_as_the_whole(
+        fn a_message_filled_in_pieces_equals_the_whole(
             flow: u32,
             number: u64,
             length in 1_usize..200_000,
@@ -205,7 +205,7 @@ mod tests {
 
         /// case B7
         #[test]
-        fn one_wrong_byte_is_found_where_it_is(
+        fn one_wrong_byte_is_found_at_its_offset(
             flow: u32,
             number: u64,
             length in 1_usize..100_000,
@@ -222,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn a_message_names_itself_however_short(
+        fn a_message_of_any_length_carries_its_number(
             next in 1_u64..1_000_000,
             back in 0_u64..256,
             length in 1_usize..20,

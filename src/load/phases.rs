@@ -14,28 +14,28 @@ use crate::measured::{Flows, Messages, Mode};
 use crate::reactor::{Context, Sources};
 use crate::units::duration_ns;
 
-/// Overdue messages and slow connections are looked for this often in a timeout's length, within
-/// bounds: a millisecond is what a poll can wait, an eighth of a second what a person notices.
+/// How often per timeout the loop looks for overdue messages and slow connections, within bounds: a
+/// poll can wait no less than a millisecond, and a person notices an eighth of a second.
 const SWEEPS_PER_TIMEOUT: u64 = 8;
 const SWEEP_NS_MIN: u64 = 1_000_000;
 const SWEEP_NS_MAX: u64 = 125_000_000;
 
-/// Datagrams are listened for at least this long after the last was sent: a duplicate comes after
-/// its original, when nothing is missing any more.
+/// The shortest time to receive datagrams after the last was sent: a duplicate follows its
+/// original, when no echo is missing any more.
 const LINGER_NS: u64 = 100_000_000;
 
-/// What is overdue by more than this when the warm-up ends is dropped: sent first, it would take
-/// the place of what is measured. Less is what a turn or two leave.
+/// Messages overdue by more than this at the end of the warm-up are dropped. If they were sent
+/// first, they would delay the measured ones. A turn or two can leave a smaller backlog.
 const WARMUP_BACKLOG_NS: u64 = 10_000_000;
 
-/// Whoever interrupts does not want to wait.
+/// The longest drain after an interrupt, because the user does not want to wait.
 const INTERRUPTED_DRAIN_NS: u64 = 200_000_000;
 
-/// A run without a set duration ends when nothing has come back for so many timeouts, and for 10 s.
+/// A run without a duration ends when nothing was received for this many timeouts and for 10 s.
 const SILENCE_TIMEOUTS: u64 = 10;
 const SILENCE_NS_MIN: u64 = 10_000_000_000;
 
-/// Where a run is, and when it goes on.
+/// The phase of a run, and the times at which it goes on.
 #[derive(Debug)]
 pub(super) struct Phases {
     phase: Phase,
@@ -50,7 +50,7 @@ pub(super) struct Phases {
     interval_at_ns: u64,
     interval_before: (u64, Messages),
     pub(super) ended_by: EndedBy,
-    /// Messages that were due in the warm-up, and dropped at its end.
+    /// Messages due in the warm-up that were dropped at its end.
     pub(super) warmup_unsent: u64,
     pub(super) usage: ThreadUsage,
 }
@@ -58,16 +58,16 @@ pub(super) struct Phases {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     NotBegun,
-    /// Connections are made.
+    /// Connections are opened.
     Opening {
-        /// Flows of which it is not known yet whether they can be opened.
+        /// Flows that have neither opened nor failed yet.
         unsettled: u32,
     },
     Sending,
-    /// The last echoes are waited for.
+    /// The generator waits for the last echoes.
     Draining {
         until_ns: u64,
-        /// The drain has had its time: each flow has a last slice, to give up what is overdue.
+        /// The time of the drain is over. Each flow gets a last slice to give up overdue messages.
         is_last_turn: bool,
     },
     Over {
@@ -78,13 +78,13 @@ enum Phase {
 /// Why sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndedBy {
-    /// The time was up, or all messages sent.
+    /// The time was over, or all messages were sent.
     Plan,
-    /// By a signal.
+    /// A signal arrived.
     Interrupt,
-    /// No connection was left, or none could be made.
+    /// No connection was left, or none could be opened.
     NoFlow,
-    /// Nothing came back for long.
+    /// Nothing was received for a long time.
     Silence,
 }
 
@@ -108,19 +108,19 @@ impl Phases {
         }
     }
 
-    /// Whether messages are sent, of the warm-up or measured.
+    /// Returns true while messages are sent, in the warm-up or measured.
     pub(super) fn is_sending(&self) -> bool {
         self.phase == Phase::Sending
     }
 
-    /// Of one more flow it is known whether it can be opened.
+    /// Notes that one more flow has opened or failed.
     pub(super) fn settled(&mut self) {
         if let Phase::Opening { unsettled } = &mut self.phase {
             *unsettled = unsettled.saturating_sub(1);
         }
     }
 
-    /// How long was waited for the last echoes from `from_ns` on; 0 for a run that is not over.
+    /// Returns how long the run waited for the last echoes from `from_ns` on; 0 if it is not over.
     pub(super) fn drain_ns(&self, from_ns: u64) -> u64 {
         match self.phase {
             Phase::Over { at_ns } => at_ns.saturating_sub(from_ns),
@@ -130,7 +130,7 @@ impl Phases {
 }
 
 impl<O: Observer> Generator<O> {
-    /// The end of every turn.
+    /// Does the generator's work at the end of every turn.
     pub(super) fn go_on(
         &mut self,
         sources: &Sources<Source>,
@@ -141,7 +141,7 @@ impl<O: Observer> Generator<O> {
         self.phases.usage.note_turn(now_ns, std::mem::take(&mut self.has_worked));
         match self.phases.phase {
             Phase::NotBegun => self.begin(now_ns),
-            // What the turn before has opened is among the sources now.
+            // The reactor has registered the flows that the previous turn opened.
             Phase::Opening { unsettled: 0 } => self.start(now_ns, sources, context),
             Phase::Opening { .. } => self.open_some(now_ns, context),
             Phase::Sending => self.send_on(now_ns, sources, context),
@@ -154,12 +154,12 @@ impl<O: Observer> Generator<O> {
         Some(context.now() + Duration::from_nanos(sleep_ns))
     }
 
-    /// Accounts for the time before this turn. Called before anything is judged by the clock.
+    /// Accounts for the time before this turn. Call it before any decision by the clock.
     pub(super) fn note_pause(&mut self, now_ns: u64) {
         let measure_from_ns = self.run.recorder.measure_from_ns;
         let paused_ns = self.run.recorder.watch.look(now_ns, measure_from_ns);
         if paused_ns > 0 {
-            // Echoes and connections that came meanwhile are read before time runs out for them.
+            // Echoes and connections that arrived meanwhile are read before their time runs out.
             if let Phase::Draining { until_ns, .. } = &mut self.phases.phase {
                 *until_ns = until_ns.saturating_add(paused_ns);
             }
@@ -167,7 +167,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// All flows are to be opened; those of `Mode::Connect` are messages themselves.
+    /// Starts to open all flows. In `Mode::Connect` each flow is opened later, as a message.
     fn begin(&mut self, now_ns: u64) {
         self.opener.line_up(self.options.connections, now_ns);
         let is_connect = self.options.mode == Mode::Connect;
@@ -175,7 +175,7 @@ impl<O: Observer> Generator<O> {
         self.phases.phase = Phase::Opening { unsettled };
     }
 
-    /// Every flow is open or has failed: sending begins.
+    /// Starts to send: every flow is open or has failed.
     fn start(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         let is_connect = self.options.mode == Mode::Connect;
         let flows = self.options.connections;
@@ -198,7 +198,7 @@ impl<O: Observer> Generator<O> {
         sources.iter().for_each(|(key, _)| context.wake(key));
     }
 
-    /// A turn of the warm-up, or of what is measured.
+    /// Does the work of a turn in the warm-up or in the measurement.
     fn send_on(
         &mut self,
         now_ns: u64,
@@ -206,7 +206,7 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         if !self.phases.is_measuring && now_ns >= self.phases.measure_from_ns {
-            // What the warm-up has not told yet is told first, if there was one.
+            // The last interval of the warm-up comes first, if there was a warm-up.
             if self.phases.measure_from_ns > self.phases.start_ns {
                 self.tell_interval(now_ns, true);
             }
@@ -226,7 +226,7 @@ impl<O: Observer> Generator<O> {
             self.phases.interval_at_ns =
                 next_interval_ns(self.phases.interval_at_ns, interval_ns, now_ns);
         }
-        // All that were asked for are sent, and the last has had its share of the time.
+        // All requested messages are sent, and the last one had its share of the time.
         let is_counted_out =
             self.run.is_spent() && self.run.counted_end_ns().is_none_or(|end_ns| now_ns >= end_ns);
         if now_ns >= self.run.end_ns() || is_counted_out {
@@ -238,7 +238,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// When the warm-up or the measured time ends, as far as that is planned.
+    /// Returns when the warm-up or the measured time is planned to end.
     fn phase_end_ns(&self) -> u64 {
         match self.phases.is_measuring {
             true => self.run.end_ns().min(self.run.counted_end_ns().unwrap_or(u64::MAX)),
@@ -263,7 +263,7 @@ impl<O: Observer> Generator<O> {
         match self.options.mode {
             Mode::Echo if self.opener.reopens() && recorder.flows.opened > 0 => false,
             Mode::Echo => recorder.flows_open == 0,
-            // Nobody was ever there, though as often asked as there are flows.
+            // No connection was ever made in at least as many attempts as there are flows.
             Mode::Connect => {
                 let Flows { refused, reset, timed_out, unreachable, .. } = recorder.flows;
                 let failed =
@@ -279,7 +279,7 @@ impl<O: Observer> Generator<O> {
         self.options.duration.is_none() && self.run.age_ns(heard_ns, now_ns) > silence_ns
     }
 
-    /// Nothing more is sent than what was due before; the last echoes are waited for.
+    /// Ends sending and starts the drain. Only messages that were due before are still sent.
     fn end(
         &mut self,
         ended_by: EndedBy,
@@ -287,7 +287,7 @@ impl<O: Observer> Generator<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) {
-        // The drain begins an interval of its own.
+        // The drain is an interval of its own.
         self.tell_interval(now_ns, !self.phases.is_measuring);
         let phases = &mut self.phases;
         if phases.is_measuring {
@@ -302,16 +302,17 @@ impl<O: Observer> Generator<O> {
             EndedBy::Interrupt => INTERRUPTED_DRAIN_NS.min(self.run.timeout_ns),
             _ => self.run.timeout_ns,
         };
-        // From now, not from the turn's beginning: what was sent in this turn has its whole time.
+        // From now, not from the start of the turn: messages sent in this turn get their whole
+        // timeout.
         let until_ns = self.run.clock.now_ns().saturating_add(drain_ns);
         phases.phase = Phase::Draining { until_ns, is_last_turn: false };
         if ended_by != EndedBy::NoFlow || self.options.duration.is_none() {
-            // Without a flow, what was to be due until the planned end is unsent.
+            // If no flow is left, messages due until the planned end count as unsent.
             self.run.end_at(now_ns);
         }
         self.run.lose_due(now_ns);
         self.run.is_draining = true;
-        // Those that have stopped reading because nothing was missing read on.
+        // Flows that stopped reading because no echo was missing read on.
         sources.iter().for_each(|(key, _)| context.wake(key));
     }
 
@@ -324,7 +325,7 @@ impl<O: Observer> Generator<O> {
         self.wake_due(now_ns, context);
         let Phase::Draining { until_ns, is_last_turn } = &mut self.phases.phase else { return };
         let (is_over, has_had_its_time) = (*is_last_turn, now_ns >= *until_ns);
-        // What was sent before the end is overdue by now.
+        // Messages sent before the end are overdue by now.
         *is_last_turn |= has_had_its_time;
         let is_complete = self.run.recorder.in_flight() == 0
             && !self.run.has_backlog()
@@ -346,14 +347,14 @@ impl<O: Observer> Generator<O> {
         }
         let phases = &mut self.phases;
         if self.run.recorder.begun_ns_last > phases.end_ns {
-            // What was held up has been sent since: its cost is counted with it.
+            // Delayed messages were sent after the end, so their processor time counts too.
             phases.usage.stop(now_ns);
         }
         phases.phase = Phase::Over { at_ns: now_ns };
         context.stop();
     }
 
-    /// A signal has come.
+    /// Handles a signal: ends sending, or ends the run if it does not send.
     pub(super) fn interrupt(
         &mut self,
         sources: &Sources<Source>,

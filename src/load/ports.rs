@@ -1,23 +1,23 @@
-//! Whether the ephemeral ports of this host were the limit of a run that makes connections.
+//! Detects that the ephemeral ports of this host limited a run that opens connections.
 
 use crate::measured::RunResult;
 
-/// Two numbers: the first port, and the last (ip(7)).
+/// The file with two numbers: the first ephemeral port and the last (ip(7)).
 pub(super) const RANGE_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Linux's default range, 32768 to 60999.
 const PORTS_DEFAULT: u64 = 28_232;
 
-/// A closed connection keeps its port in TIME_WAIT for a minute. On loopback Linux gives the port
-/// out again after a second (`net.ipv4.tcp_tw_reuse`).
+/// A closed connection keeps its port in TIME_WAIT for a minute. On loopback Linux reuses the port
+/// after one second (`net.ipv4.tcp_tw_reuse`).
 const TIME_WAIT_S: f64 = 60.0;
 const TIME_WAIT_LOOPBACK_S: f64 = 1.0;
 
 /// From this share of the ports on, connect(2) spends its time searching: it tries every second
-/// port before the others, so that half of the range is soon taken.
+/// port before it tries the others, so that half of the range is soon taken.
 const TAKEN_SHARE_MIN: f64 = 0.35;
 
-/// What to say of a run that closed so many connections that ports were scarce.
+/// Returns the warning for a run that closed so many connections that ports were scarce.
 pub(super) fn warning(range: &str, report: &RunResult) -> Option<String> {
     let hold_s = if report.environment.loopback { TIME_WAIT_LOOPBACK_S } else { TIME_WAIT_S };
     scarcity(range, report.flows.opened, report.rate.achieved, hold_s)
@@ -30,7 +30,7 @@ fn scarcity(range: &str, opened: u64, rate: f64, hold_s: f64) -> Option<String> 
         format!(
             "ephemeral ports of this client were scarce: about {taken:.0} of {ports} were in \
              TIME_WAIT, where a closed connection keeps its port for {hold_s:.0} s, and connect(2) \
-             searches the longer for a free one. The ports may be the limit, and not the server: \
+             takes longer to find a free one. The ports may be the limit, not the server: \
              widen net.ipv4.ip_local_port_range"
         )
     })
@@ -47,19 +47,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_scarce_when_many_of_them_wait() {
+    fn ports_are_scarce_when_many_wait_in_time_wait() {
         const RANGE: &str = "32768\t60999\n";
         let said = |opened, rate, hold_s| scarcity(RANGE, opened, rate, hold_s).is_some();
         assert!(said(30_000, 14_100.0, TIME_WAIT_LOOPBACK_S));
         assert!(!said(30_000, 9_000.0, TIME_WAIT_LOOPBACK_S));
         assert!(said(30_000, 9_000.0, TIME_WAIT_S), "over a network a port waits for a minute");
-        assert!(!said(5_000, 20_000.0, TIME_WAIT_S), "a short run takes no more than it makes");
+        assert!(!said(5_000, 20_000.0, TIME_WAIT_S), "a run takes no more ports than it opens");
         assert!(scarcity("1024 65000", 50_000, 14_100.0, TIME_WAIT_LOOPBACK_S).is_none());
         assert!(scarcity("", 30_000, 14_100.0, TIME_WAIT_LOOPBACK_S).is_some(), "the default");
     }
 
     #[test]
-    fn a_range_is_counted_with_both_of_its_ends() {
+    fn the_range_of_ports_includes_both_ends() {
         assert_eq!(ports_in("32768\t60999\n"), Some(PORTS_DEFAULT));
         for text in ["", "1", "x y", "9 1"] {
             assert_eq!(ports_in(text), None, "{text:?}");

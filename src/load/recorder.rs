@@ -1,47 +1,47 @@
-//! What became of messages and connections, and how long echoes took.
+//! Counts what happened to messages and connections, and records how long echoes took.
 
 use super::hiccups::Watch;
 use crate::measured::{
     Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, Trains,
 };
 
-/// All counts and distributions of a run. Its memory is taken when it is made and does not grow.
+/// All counts and distributions of a run. Its memory is allocated once and does not grow.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// Messages due or sent from this time on are measured; those before are the warm-up's.
+    /// Messages intended from this time on are measured; earlier ones belong to the warm-up.
     pub(super) measure_from_ns: u64,
-    /// What comes before the measuring is the warm-up's; without a warm-up it is measured.
+    /// Events before this time belong to the warm-up. Without a warm-up they are measured.
     pub(super) has_warmup: bool,
     pub(super) measured: Messages,
     pub(super) warmup: Messages,
-    /// The lost among the measured, by cause.
+    /// Measured messages that were lost, by cause.
     pub(super) losses: Losses,
-    /// How long the measured messages that timed out were in flight, before the end.
+    /// How long measured messages that timed out were in flight, up to the end of sending.
     pub(super) lost_wait_ns: u64,
-    /// Measured messages that were begun, and that no socket took to the end.
+    /// Measured messages that were begun and that no socket took before the run ended.
     pub(super) never_taken: u64,
     pub(super) bytes: Bytes,
     bytes_warmup: Bytes,
     pub(super) flows: Flows,
     pub(super) flows_open: u64,
     pub(super) trains: Trains,
-    /// What kept the generator from running, as far as it is known by now.
+    /// Detects the times in which the generator could not run.
     pub(super) watch: Watch,
     pub(super) held_back: u64,
     pub(super) first_difference: Option<Difference>,
     /// When sending ends, or ended.
     pub(super) end_ns: u64,
-    /// Echoes of measured messages that came before that.
+    /// Echoes of measured messages received before `end_ns`.
     pub(super) received_by_end: u64,
     /// When the last measured message was begun.
     pub(super) begun_ns_last: u64,
-    /// When the last echo of a measured message came.
+    /// When the last echo of a measured message was received.
     pub(super) echo_ns_last: u64,
-    /// Whether any echo ever came, and when the last did.
+    /// When the last echo, or bytes that answer no message, were received.
     pub(super) heard_ns_last: Option<u64>,
     /// Response times since the last interval, of measured messages.
     latency: Distribution,
-    /// Of the intervals before.
+    /// Response times of measured messages in earlier intervals.
     latency_before: Distribution,
     /// Response times of the warm-up since the last interval.
     latency_warmup: Distribution,
@@ -80,44 +80,44 @@ impl Recorder {
         }
     }
 
-    /// Whether a message that was intended at this time is measured.
+    /// Returns true if a message that was intended at this time is measured.
     pub(super) fn is_measured(&self, intended_ns: u64) -> bool {
         intended_ns >= self.measure_from_ns
     }
 
-    /// Whether what comes now, and answers no message, is measured. A peer that speaks first does
-    /// so while connections are made.
+    /// Returns true if bytes that answer no message count as measured. A peer that speaks first
+    /// does so while connections are made; without a warm-up these bytes count as measured.
     fn is_measured_unasked(&self, now_ns: u64) -> bool {
         !self.has_warmup || self.is_measured(now_ns)
     }
 
-    /// Bytes have come that no message asked for.
+    /// Counts bytes that answer no message.
     pub(super) fn unasked(&mut self, difference: Difference, now_ns: u64) {
         self.heard_ns_last = Some(now_ns);
         self.differs(difference, self.is_measured_unasked(now_ns));
     }
 
-    /// The counts of a phase.
+    /// Returns a copy of the counts of the warm-up or of the measured messages.
     pub(super) fn of_phase(&self, is_measured: bool) -> Messages {
         if is_measured { self.measured } else { self.warmup }
     }
 
-    /// The counts that a message belongs to.
+    /// Returns the counts to which a message belongs.
     pub(super) fn of(&mut self, is_measured: bool) -> &mut Messages {
         if is_measured { &mut self.measured } else { &mut self.warmup }
     }
 
-    /// The bytes that a message's belong to.
+    /// Returns the byte counts to which a message belongs.
     fn bytes_of(&mut self, is_measured: bool) -> &mut Bytes {
         if is_measured { &mut self.bytes } else { &mut self.bytes_warmup }
     }
 
-    /// Bytes of a message that was intended at this time have been sent.
+    /// Counts sent bytes of a message that was intended at this time.
     pub(super) fn bytes_sent(&mut self, count: usize, intended_ns: u64) {
         self.bytes_of(self.is_measured(intended_ns)).sent += count as u64;
     }
 
-    /// Bytes of its echo, right or wrong, have come.
+    /// Counts received bytes of the echo of such a message, correct or not.
     pub(super) fn bytes_received(&mut self, count: usize, intended_ns: u64) {
         self.bytes_of(self.is_measured(intended_ns)).received += count as u64;
     }
@@ -126,12 +126,12 @@ impl Recorder {
         self.of(self.is_measured(intended_ns)).sent += 1;
     }
 
-    /// An echo that came in time.
+    /// Counts and records an echo that came in time.
     pub(super) fn received(&mut self, message: InFlight, now_ns: u64) {
         self.received_alike(message, 1, now_ns);
     }
 
-    /// So many echoes that came in time, and together, of messages that are alike.
+    /// Counts and records `count` echoes that were received together, of messages with equal times.
     fn received_alike(&mut self, message: InFlight, count: u64, now_ns: u64) {
         let latency_ns = now_ns.saturating_sub(message.intended_ns);
         self.heard_ns_last = Some(now_ns);
@@ -144,30 +144,30 @@ impl Recorder {
         self.received_by_end += if now_ns < self.end_ns { count } else { 0 };
         self.echo_ns_last = now_ns;
         self.latency.record_many(latency_ns, count);
-        // In a closed loop a message is meant to be sent when it is sent: one time tells both.
+        // In a closed loop a message is intended when it is sent, so both times are equal.
         if message.is_scheduled {
             self.service_time.record_many(now_ns.saturating_sub(message.sent_ns), count);
         }
     }
 
-    /// The echo of a message that was given up.
+    /// Counts the echo of a message that was given up.
     pub(super) fn late(&mut self, is_measured: bool, now_ns: u64) {
         self.heard_ns_last = Some(now_ns);
         self.of(is_measured).late += 1;
     }
 
-    /// A message that was refused when it was sent.
+    /// Counts a message that was refused when it was sent.
     pub(super) fn sent_and_lost(&mut self, message: InFlight, cause: LossCause, now_ns: u64) {
         self.sent(message.intended_ns);
         self.lost(message, cause, now_ns);
     }
 
-    /// Messages sent so far, of the warm-up and measured.
+    /// Returns the number of messages sent so far, in the warm-up and measured.
     pub(super) fn sent_in_all(&self) -> u64 {
         self.measured.sent + self.warmup.sent
     }
 
-    /// A message that was sent is lost, and is given up now.
+    /// Counts a sent message as lost; it is given up now.
     pub(super) fn lost(&mut self, message: InFlight, cause: LossCause, now_ns: u64) {
         if !self.is_measured(message.intended_ns) {
             self.warmup.lost += 1;
@@ -182,7 +182,7 @@ impl Recorder {
         }
     }
 
-    /// So many messages were due while their connection was gone: lost without having been sent.
+    /// Counts messages that were due while their connection was gone: lost without being sent.
     pub(super) fn lost_without_connection(&mut self, of_warmup: u64, measured: u64) {
         let messages = [(&mut self.warmup, of_warmup), (&mut self.measured, measured)];
         for (messages, count) in messages {
@@ -193,12 +193,12 @@ impl Recorder {
         *lost = lost.saturating_add(measured);
     }
 
-    /// A message was begun, and is given up before any socket took it.
+    /// Counts a message that was begun and is given up before any socket took it.
     pub(super) fn not_taken(&mut self, message: InFlight) {
         self.never_taken += u64::from(self.is_measured(message.intended_ns));
     }
 
-    /// A message of a closed loop waits because the socket takes no more.
+    /// Counts a message of a closed loop that waits because the socket takes no more.
     pub(super) fn waits_for_room(&mut self, now_ns: u64) {
         self.held_back += u64::from(self.is_measured(now_ns) && now_ns < self.end_ns);
     }
@@ -208,8 +208,9 @@ impl Recorder {
         self.first_difference.get_or_insert(difference);
     }
 
-    /// A scheduled message is begun. Its connection could have taken it from `free_ns` on: what
-    /// it is late beyond that is the generator's own doing.
+    /// Records how late a scheduled message is begun. Its connection could have taken it from
+    /// `free_ns` on: the generator itself causes only the delay after both that time and the due
+    /// time.
     pub(super) fn begun(&mut self, due_ns: u64, free_ns: u64, now_ns: u64) {
         if !self.is_measured(due_ns) {
             return;
@@ -218,13 +219,13 @@ impl Recorder {
         self.schedule_lag.record(now_ns.saturating_sub(due_ns.max(free_ns)));
     }
 
-    /// Messages that have neither come back nor been given up.
+    /// Returns the number of messages that are neither answered nor given up.
     pub(super) fn in_flight(&self) -> u64 {
         let of = |messages: &Messages| messages.sent - messages.received - messages.lost;
         of(&self.measured) + of(&self.warmup)
     }
 
-    /// Response times since the last interval, which are then among those before.
+    /// Returns the response times since the last interval, and moves them to the earlier ones.
     pub(super) fn take_interval(&mut self, is_warmup: bool) -> Distribution {
         let source = if is_warmup { &mut self.latency_warmup } else { &mut self.latency };
         let taken = source.clone();
@@ -235,13 +236,14 @@ impl Recorder {
         taken
     }
 
-    /// Values that were beyond their histograms. Call it after [`Tally::latency`].
+    /// Returns how many values exceeded the range of their histograms. Call it after
+    /// [`Recorder::latency`].
     pub(super) fn saturated_values(&self) -> u64 {
         let all = [&self.latency_before, &self.service_time, &self.schedule_lag];
         all.iter().map(|values| values.saturated()).sum()
     }
 
-    /// Response times of all measured messages.
+    /// Returns the response times of all measured messages.
     pub(super) fn latency(&mut self) -> &Distribution {
         self.latency_before.add(&self.latency);
         self.latency.clear();
@@ -249,20 +251,20 @@ impl Recorder {
     }
 }
 
-/// A message that has been sent, and not yet come back.
+/// A message that was sent and has not been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InFlight {
-    /// When it was due, or in a closed loop sent.
+    /// When it was due; in a closed loop, when it was sent.
     pub(super) intended_ns: u64,
     pub(super) sent_ns: u64,
     /// When a generator that is never late would have sent it.
     pub(super) ideal_ns: u64,
-    /// It had a due time: an open loop's.
+    /// It had a due time (open loop).
     pub(super) is_scheduled: bool,
 }
 
-/// Echoes in time that came together. Where one train is the echo of another, all messages have the
-/// same times: these are counted and recorded at once.
+/// Echoes that were received together and in time. Where one train is the echo of another, all its
+/// messages have equal times, so a streak counts and records them at once.
 #[derive(Debug)]
 pub(super) struct Streak {
     now_ns: u64,
@@ -270,7 +272,7 @@ pub(super) struct Streak {
 }
 
 impl Streak {
-    /// None yet of those that came now.
+    /// Creates an empty streak of echoes received at `now_ns`.
     pub(super) fn starting_at(now_ns: u64) -> Streak {
         Streak { now_ns, alike: None }
     }
@@ -285,7 +287,7 @@ impl Streak {
         }
     }
 
-    /// Counts what has not been counted yet.
+    /// Counts the echoes that have not been counted yet.
     pub(super) fn flush(&mut self, recorder: &mut Recorder) {
         if let Some((message, count)) = self.alike.take() {
             recorder.received_alike(message, count, self.now_ns);
@@ -300,13 +302,13 @@ mod tests {
     use super::*;
     use crate::measured::PercentileList;
 
-    /// A message of an open loop.
+    /// Creates a message of an open loop.
     fn message(intended_ns: u64, sent_ns: u64) -> InFlight {
         InFlight { intended_ns, sent_ns, ideal_ns: intended_ns, is_scheduled: true }
     }
 
     #[test]
-    fn what_was_due_before_the_measuring_is_in_no_figure_of_it() {
+    fn a_message_due_in_the_warm_up_enters_no_measured_figure() {
         let mut recorder = Recorder { measure_from_ns: 100, ..Recorder::new() };
         for intended_ns in [99, 100] {
             recorder.sent(intended_ns);
@@ -320,22 +322,22 @@ mod tests {
     }
 
     #[test]
-    fn before_the_start_all_is_of_the_warm_up() {
+    fn before_the_start_messages_count_as_warm_up() {
         let mut recorder = Recorder::new();
         recorder.sent(u64::MAX - 1);
         assert_eq!((recorder.warmup.sent, recorder.in_flight()), (1, 1));
     }
 
-    /// case B8: a clock that seems to go backwards is no panic.
+    /// case B8: a clock that seems to go backwards causes no panic.
     #[test]
-    fn an_echo_from_before_its_message_took_no_time() {
+    fn an_echo_earlier_than_its_message_has_latency_0() {
         let mut recorder = Recorder { measure_from_ns: 0, ..Recorder::new() };
         recorder.received(message(500, 600), 400);
         assert_eq!(recorder.latency().histogram().max(), 0);
     }
 
     #[test]
-    fn the_first_difference_is_kept_and_all_are_counted() {
+    fn the_first_difference_is_kept_and_every_one_is_counted() {
         let mut recorder = Recorder { measure_from_ns: 0, ..Recorder::new() };
         for message in [3, 1] {
             let message = Some(message);
@@ -347,11 +349,11 @@ mod tests {
     }
 
     proptest! {
-        // Each case adds up some dozens of histograms.
+        // Each case merges dozens of histograms.
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn the_intervals_together_are_the_total(
+        fn the_intervals_add_up_to_the_total(
             intervals in prop::collection::vec(
                 prop::collection::vec((0_u64..2_000, 0_u64..10_000_000_000), 0..40),
                 0..8,

@@ -1,4 +1,4 @@
-//! What all flows of a run share: the clock, the pattern, the counts, and the gate that says which
+//! What all flows of a run share: the clock, the pattern, the counts, and the decision which
 //! message may be begun.
 
 use super::clock::Clock;
@@ -10,20 +10,20 @@ use super::recorder::{InFlight, Recorder};
 use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
 
-/// Bytes written or read at once. Larger messages go in pieces; smaller ones, where a connection
-/// may have several in flight, together. No train of datagrams is longer.
+/// Bytes written or read at once. A larger message takes several calls. A connection that may have
+/// several small messages in flight moves them together. No train of datagrams is longer.
 const SCRATCH_BYTES: usize = 64 << 10;
 
-/// Bytes that are compared and recorded in a fraction of a microsecond, some twenty of the shortest
-/// messages among them.
+/// Bytes that are compared and recorded in a fraction of a microsecond. That holds for about twenty
+/// of the shortest messages.
 pub(super) const QUICK_BYTES_MAX: usize = 1_500;
 
-/// Shared by all flows; each slice of a flow has it for itself.
+/// The state that all flows share. Each slice of a flow borrows it exclusively.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) clock: Clock,
     pub(super) pattern: Pattern,
-    /// Holds one read, or one write.
+    /// The buffer of one read or one write.
     pub(super) scratch: Box<[u8]>,
     pub(super) recorder: Recorder,
     pub(super) outages: Outages,
@@ -32,42 +32,42 @@ pub(super) struct Run {
     pub(super) in_flight_max: usize,
     pub(super) timeout_ns: u64,
     pub(super) verify: bool,
-    /// Messages of before the end are waited for, and none is begun that was not due before it.
+    /// Sending has ended: only messages that were due before are begun, and echoes are awaited.
     pub(super) is_draining: bool,
-    /// The clock as the flow that runs has just read it, until something takes long.
+    /// The time that the running flow has just read, until something takes long.
     pub(super) fresh_ns: Option<u64>,
-    /// When the flow that has just run may begin its next message, if that is all it waits for.
+    /// When the flow that has just run may begin its next message, if it waits for nothing else.
     pub(super) not_before_ns: Option<u64>,
     is_sending: bool,
-    /// No message that is due, or in a closed loop sent, from then on is begun.
+    /// No message that is due (in a closed loop: sent) from this time on is begun.
     end_ns: u64,
     /// Measured messages that may still be begun.
     remaining: Option<u64>,
-    /// Measured messages that were asked for.
+    /// Measured messages that were requested.
     count: Option<u64>,
     rate: Option<(u64, Spacing)>,
-    /// One a flow in an open loop; a flow that could not be opened has none.
+    /// One per flow in an open loop; `None` for a flow that could not be opened.
     paces: Vec<Option<Pace>>,
 }
 
-/// The pace of one flow in an open loop.
+/// The schedule of one flow in an open loop, and whether the flow can follow it.
 #[derive(Debug)]
 struct Pace {
     schedule: Schedule,
-    /// Since when it could send if the generator were never late: the real time would let a late
-    /// message excuse all those behind it.
+    /// Since when the flow could send if the generator were never late. With the actual time, one
+    /// late message would excuse all messages behind it.
     ideal_free_ns: u64,
     stage: Stage,
 }
 
-/// Whether a flow can send what is due on it.
+/// Whether a flow can send the messages that are due on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It has its connection.
+    /// It is connected.
     Here,
-    /// Its connection is being opened again; what is due meanwhile is lost.
+    /// Its connection is opened again; messages due meanwhile are lost.
     Away,
-    /// It is gone for good; what is due is not sent.
+    /// It has ended and is not opened again; messages due on it are not sent.
     Retired,
 }
 
@@ -76,15 +76,15 @@ enum Stage {
 pub(super) enum Admission {
     /// Begin the message that is due at this time.
     Begin(u64),
-    /// Nothing before this time.
+    /// Begin nothing before this time.
     NotBefore(u64),
-    /// Nothing before an echo, or at all.
+    /// Begin nothing before an echo arrives, or nothing at all.
     Closed,
 }
 
 impl Run {
     pub(super) fn new(options: &Options, clock: Clock, timeout_ns: u64) -> Run {
-        // A datagram is received whole, with a byte more to tell a longer one.
+        // A datagram is received whole. One more byte reveals a longer one.
         let scratch_bytes = match options.transport().is_stream() {
             true => SCRATCH_BYTES,
             false => SCRATCH_BYTES.max(options.length_bytes) + 1,
@@ -115,13 +115,13 @@ impl Run {
         }
     }
 
-    /// The time for what is sent now. What was read a moment ago will do: it is earlier by the
+    /// Returns the time of a send. A reading made a moment ago is good enough: it is earlier by the
     /// fraction of a microsecond in which the echo was compared, to the generator's disadvantage.
     pub(super) fn send_ns(&mut self) -> u64 {
         self.fresh_ns.take().unwrap_or_else(|| self.clock.now_ns())
     }
 
-    /// Begins to send at `start_ns` on these flows (of which there are `flows` in all).
+    /// Starts to send at `start_ns` on the flows in `open`; there are `flows` in all.
     pub(super) fn start(&mut self, start_ns: u64, measure_from_ns: u64, open: &[u32], flows: u32) {
         self.is_sending = true;
         self.recorder.measure_from_ns = measure_from_ns;
@@ -138,7 +138,7 @@ impl Run {
         }
     }
 
-    /// Sends nothing that is due from now on.
+    /// Ends sending: no message due from `end_ns` on is sent.
     pub(super) fn end_at(&mut self, end_ns: u64) {
         self.end_ns = self.end_ns.min(end_ns);
         self.recorder.end_ns = self.end_ns;
@@ -148,13 +148,13 @@ impl Run {
         self.end_ns
     }
 
-    /// All measured messages that were asked for are begun.
+    /// Returns true if all requested messages are begun.
     pub(super) fn is_spent(&self) -> bool {
         self.remaining == Some(0)
     }
 
-    /// When an open loop with a count is over: `count / rate` after its beginning, because the last
-    /// message has its share of the time as every other has.
+    /// Returns when an open loop with a count is over: `count / rate` after its start, because the
+    /// last message has the same share of the time as every other.
     pub(super) fn counted_end_ns(&self) -> Option<u64> {
         let (count, (rate, _)) = (self.count?, self.rate?);
         let length_ns = (u128::from(count) * 1_000_000_000).div_ceil(u128::from(rate));
@@ -166,7 +166,7 @@ impl Run {
         self.rate.is_some()
     }
 
-    /// Whether a flow with so many messages in flight may begin another.
+    /// Returns whether a flow with `in_flight` messages in flight may begin another.
     pub(super) fn admission(&mut self, flow: u32, in_flight: usize, now_ns: u64) -> Admission {
         if !self.is_sending || in_flight >= self.in_flight_max {
             return Admission::Closed;
@@ -186,7 +186,7 @@ impl Run {
         Admission::Begin(due_ns)
     }
 
-    /// Takes the message that [`Run::admission`] has allowed.
+    /// Begins the message that [`Run::admission`] has allowed.
     #[inline(always)]
     pub(super) fn begin(&mut self, flow: u32, intended_ns: u64, now_ns: u64) -> InFlight {
         let pace = self.paces.get_mut(flow as usize).and_then(Option::as_mut);
@@ -204,8 +204,8 @@ impl Run {
         InFlight { intended_ns, sent_ns: now_ns, ideal_ns, is_scheduled }
     }
 
-    /// How many more messages may be begun at this moment, `most` at the most: as many times
-    /// [`Run::begin_next`] does what [`Run::admission`] would allow.
+    /// Returns how many more messages may be begun at this moment, `most` at the most. Calling
+    /// [`Run::begin_next`] that many times begins what [`Run::admission`] would allow one by one.
     pub(super) fn admissible(
         &self,
         flow: u32,
@@ -215,7 +215,7 @@ impl Run {
     ) -> usize {
         let most = most.min(self.in_flight_max.saturating_sub(in_flight)) as u64;
         let until_ns = self.end_ns.min(now_ns.saturating_add(1));
-        // How many are due before a time.
+        // The number of messages due before a time.
         let due = |until_ns| match self.paces.get(flow as usize) {
             Some(Some(pace)) if pace.stage == Stage::Here => {
                 pace.schedule.due_before(until_ns, most)
@@ -232,7 +232,7 @@ impl Run {
         usize::try_from(all.min(of_warmup + remaining)).unwrap_or(usize::MAX)
     }
 
-    /// Takes the next of the messages that [`Run::admissible`] has counted.
+    /// Begins the next of the messages that [`Run::admissible`] has counted.
     #[inline]
     pub(super) fn begin_next(&mut self, flow: u32, now_ns: u64) -> InFlight {
         let pace = self.paces.get(flow as usize).and_then(Option::as_ref);
@@ -240,12 +240,13 @@ impl Run {
         self.begin(flow, intended_ns, now_ns)
     }
 
-    /// A flow is gone for good, and its part of the schedule with it.
+    /// Notes that a flow has ended; its part of the schedule is not sent.
     pub(super) fn retire(&mut self, flow: u32, now_ns: u64) {
         self.leave(flow, Stage::Retired, now_ns);
     }
 
-    /// A flow's connection is gone and is opened again later: what is due meanwhile is lost.
+    /// Notes that a flow's connection is gone and is opened again later: what is due meanwhile is
+    /// lost.
     pub(super) fn disconnected(&mut self, flow: u32, now_ns: u64) {
         self.leave(flow, Stage::Away, now_ns);
     }
@@ -257,7 +258,7 @@ impl Run {
         }
     }
 
-    /// A flow has its connection, for the first time or `again`.
+    /// Notes that a flow is connected, for the first time or `again`.
     pub(super) fn connected(&mut self, flow: u32, again: bool, now_ns: u64) {
         let flows = &mut self.recorder.flows;
         flows.opened += 1;
@@ -273,7 +274,7 @@ impl Run {
         }
     }
 
-    /// Counts as lost what has been due until now on flows without a connection.
+    /// Counts messages as lost that were due until now on flows without a connection.
     pub(super) fn lose_due(&mut self, now_ns: u64) {
         (0..self.paces.len()).for_each(|flow| self.lose_due_of(flow, now_ns));
     }
@@ -293,14 +294,14 @@ impl Run {
         self.recorder.lost_without_connection(of_warmup, measured);
     }
 
-    /// Whether messages that were due before the end are still to be sent.
+    /// Returns true while messages that were due before the end are still to be sent.
     pub(super) fn has_backlog(&self) -> bool {
         let is_owed =
             |pace: &Pace| pace.stage == Stage::Here && pace.schedule.due_ns() < self.end_ns;
         !self.is_spent() && self.paces.iter().flatten().any(is_owed)
     }
 
-    /// Measured messages that were due before the end and were never begun.
+    /// Returns how many measured messages were due before the end and never begun.
     pub(super) fn unsent(&self) -> u64 {
         let from_ns = self.recorder.measure_from_ns;
         let unsent = |pace: &Pace| pace.schedule.due_between(from_ns, self.end_ns);
@@ -308,7 +309,7 @@ impl Run {
         due.min(self.remaining.unwrap_or(u64::MAX))
     }
 
-    /// Drops what was due before this time and is not sent; returns how many messages that were.
+    /// Drops unsent messages that were due before this time, and returns how many.
     pub(super) fn drop_backlog(&mut self, until_ns: u64) -> u64 {
         let mut dropped: u64 = 0;
         for pace in self.paces.iter_mut().flatten() {
@@ -318,28 +319,28 @@ impl Run {
         dropped
     }
 
-    /// A flow that could not take its messages, by the peer's doing, can from now on.
+    /// Notes that a flow can send from `now_ns` on, after its peer kept it from sending.
     pub(super) fn freed(&mut self, flow: u32, now_ns: u64) {
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
             pace.ideal_free_ns = now_ns;
         }
     }
 
-    /// A flow with as many messages in flight as it may have has one less: this one is answered.
+    /// Notes that an answer frees a flow that had as many messages in flight as allowed.
     pub(super) fn freed_by(&mut self, flow: u32, message: InFlight, now_ns: u64) {
         let service_ns = now_ns.saturating_sub(message.sent_ns);
         self.freed(flow, message.ideal_ns.saturating_add(service_ns));
     }
 
-    /// Whether a message that was sent then is lost by now. It does not age while the generator is
-    /// kept from running: its echo may have come in that time.
+    /// Returns true if a message is lost by now. It does not age while the generator cannot run,
+    /// because its echo may have arrived in that time.
     pub(super) fn is_overdue(&self, message: InFlight, now_ns: u64) -> bool {
         let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
         is_old && self.age_ns(message.sent_ns, now_ns) >= self.timeout_ns
     }
 
-    /// Whether the echo of this message comes too late, though the message was not given up. The
-    /// clock was read for this echo alone: the generator may have been halted since the turn began.
+    /// Returns true if the echo of a message that was not given up is too late. The clock was read
+    /// for this echo alone: the generator may have been halted since the turn started.
     #[inline]
     pub(super) fn is_too_late(&mut self, message: InFlight, now_ns: u64) -> bool {
         let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
@@ -352,20 +353,20 @@ impl Run {
         self.is_overdue(message, now_ns)
     }
 
-    /// How much of the time from `from_ns` to `now_ns` the loop could turn.
+    /// Returns how much of the time from `from_ns` to `now_ns` the loop could run.
     pub(super) fn age_ns(&self, from_ns: u64, now_ns: u64) -> u64 {
         let paused_ns = self.recorder.watch.paused_ns(from_ns, now_ns);
         now_ns.saturating_sub(from_ns).saturating_sub(paused_ns)
     }
 
-    /// Bytes have come that answer no message.
+    /// Counts bytes that answer no message.
     pub(super) fn unasked(&mut self, flow: u32, bytes: &[u8], now_ns: u64) {
         let (flow, received) = (u64::from(flow), bytes.first().copied());
         let difference = Difference { flow, message: None, offset: 0, sent: None, received };
         self.recorder.unasked(difference, now_ns);
     }
 
-    /// What to report of an echo that differs at `offset`, where `came` is what came there.
+    /// Describes how an echo differs at `offset`, where `came` was received.
     pub(super) fn difference(
         &self,
         name: MessageName,

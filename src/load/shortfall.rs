@@ -1,15 +1,16 @@
-//! How much of the load asked for was made, and why the rest was not.
+//! How much of the requested load was made, and why the rest was not.
 
 use super::findings::ratio;
 use super::{Generator, Observer};
 use crate::units::duration_ns;
 
-/// A run that made less of its load than this is partial: its figures are not those of what was
-/// asked.
+/// A run that made a smaller share of its load is partial, because its figures describe a smaller
+/// load than the requested one.
 pub(super) const LOAD_MADE_MIN: f64 = 0.99;
 
 impl<O: Observer> Generator<O> {
-    /// How long was to be measured. A count that was reached is all that was asked for.
+    /// Returns how long the measurement was planned to take; `None` if the requested count was
+    /// reached.
     pub(super) fn planned_ns(&self) -> Option<u64> {
         if self.run.is_spent() {
             return None;
@@ -22,7 +23,7 @@ impl<O: Observer> Generator<O> {
         self.options.duration.map(duration_ns).or_else(of_count)
     }
 
-    /// The share of the load that was made, of what was planned.
+    /// Returns the share of the planned load that was made.
     pub(super) fn load_made(&self, planned_ns: Option<u64>) -> f64 {
         let sent = self.run.recorder.measured.sent;
         match (self.options.rate, self.options.count) {
@@ -32,7 +33,7 @@ impl<O: Observer> Generator<O> {
         }
         let end_ns = self.run.end_ns();
         if end_ns == u64::MAX {
-            return 0.0; // it ended before it began to send
+            return 0.0; // the run ended before it started to send
         }
         let window_ns = end_ns.saturating_sub(self.phases.measure_from_ns);
         let silence = ratio(self.silent_ns_at_end(), window_ns).min(1.0);
@@ -43,8 +44,8 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// For how long before its end a closed loop heard no echo on any flow, nor in the drain. All
-    /// its messages were then in flight and lost, so that no more were sent.
+    /// Returns for how long before its end a closed loop received no echo on any flow, nor in the
+    /// drain. All its messages were then in flight and lost, so it sent no more.
     fn silent_ns_at_end(&self) -> u64 {
         let (recorder, end_ns) = (&self.run.recorder, self.run.end_ns());
         if self.run.is_open_loop() || recorder.measured.lost == 0 || end_ns == u64::MAX {
@@ -54,11 +55,11 @@ impl<O: Observer> Generator<O> {
         end_ns.saturating_sub(heard_ns)
     }
 
-    /// Why less load was made than was asked for, in one line.
+    /// Returns in one line why less load was made than requested.
     pub(super) fn why_less(&self, load_made: f64) -> String {
         let causes = match self.options.transport().is_stream() {
             true => self.ends_of_connections(),
-            // Sockets do not end, and a refusal is one of the losses.
+            // Datagram sockets do not end, and a refusal is among the losses.
             false => self.losses_with_a_reason(),
         };
         let causes = match causes.is_empty() {
@@ -90,14 +91,15 @@ impl<O: Observer> Generator<O> {
         losses.map(|(cause, count)| format!("messages lost, {cause}: {count}")).collect()
     }
 
-    /// What lost most of the messages that were sent, or could not be.
+    /// Returns the most frequent cause of lost messages that explains why nothing came back.
     pub(super) fn why_not_sent(&self) -> Option<&'static str> {
         let causes = self.run.recorder.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
         causes.max_by_key(|(_, count)| *count).map(|(cause, _)| cause)
     }
 }
 
-/// Whether a loss says nothing of why: the message, its echo or its connection was gone.
+/// Returns true if a cause of loss gives no reason: the message, its echo or its connection is
+/// gone.
 fn is_of_the_way(cause: &str) -> bool {
     matches!(cause, "timed out" | "connection gone")
 }

@@ -1,4 +1,4 @@
-//! The sources of a load generator: one connection or client socket each.
+//! The sources of a load generator: each is one connection or one client socket.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +15,7 @@ use crate::reactor;
 use crate::readiness::Readiness;
 use crate::socket::{Datagram, Stream};
 
-/// One source of a [`Generator`](super::Generator): made by it, held by its reactor.
+/// One source of a [`Generator`](super::Generator). The generator creates it, its reactor owns it.
 #[derive(Debug)]
 pub struct Source(pub(super) Flow);
 
@@ -25,13 +25,13 @@ pub(super) struct Flow {
     /// Its number, from 0.
     pub(super) id: u32,
     pub(super) kind: Kind,
-    /// It is not connected yet, and has until then.
+    /// When the attempt to connect is given up; `None` once the flow is connected.
     pub(super) connect_until_ns: Option<u64>,
-    /// When it was made.
+    /// When the flow was created.
     pub(super) made_ns: u64,
-    /// It had a connection before, which ended.
+    /// The flow had an earlier connection, which ended.
     pub(super) is_reopened: bool,
-    /// Why it is closed.
+    /// Why the flow is closed.
     pub(super) ending: Option<Ending>,
 }
 
@@ -41,12 +41,12 @@ pub(super) enum Kind {
     Datagram(Datagram, DatagramMover),
 }
 
-/// Why a flow came to its end.
+/// Why a flow ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// It has had its one echo.
+    /// It received its one echo, or gave its one message up.
     Done,
-    /// The peer closed.
+    /// The peer closed the connection.
     Closed,
     /// It was not connected in time.
     TimedOut,
@@ -57,16 +57,16 @@ pub(super) enum Ending {
 }
 
 impl Flow {
-    /// Whether it is connected and in use.
+    /// Returns true if the flow is connected.
     pub(super) fn is_open(&self) -> bool {
         self.connect_until_ns.is_none()
     }
 
-    /// Gives it a slice.
+    /// Runs one slice of the flow.
     ///
     /// # Errors
     ///
-    /// Why it is to be closed.
+    /// Returns why the flow must be closed.
     pub(super) fn advance(
         &mut self,
         readiness: &mut Readiness,
@@ -78,12 +78,12 @@ impl Flow {
                 Ok(true) => None,
                 Ok(false) => {
                     self.expire(run, now_ns);
-                    // Where the connection is part of a message, it has no longer than that has.
+                    // If the connection is part of a message, the message's timeout limits it too.
                     let has_time = self.has_time(until_ns, run, now_ns) && !self.is_over();
                     return if has_time { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
                 }
-                // Whom nobody listens to is refused (tcp(7)): who is reset was connected, if only
-                // to the backlog of a listener that has closed since.
+                // Without a listener the kernel reports a refusal (tcp(7)). A reset means that the
+                // connection was made, if only in the backlog of a listener that has closed since.
                 Err(error) if is_reset(&error) => Some(error),
                 Err(error) => return Err(Ending::NotConnected(error)),
             };
@@ -99,21 +99,21 @@ impl Flow {
             Kind::Datagram(socket, mover) => mover.advance(socket, readiness, run),
         };
         match step.map_err(Ending::Failed)? {
-            // The peer may close right behind its answer.
+            // The peer may close directly after its answer.
             _ if self.is_over() => Err(Ending::Done),
             Step::Closed => Err(Ending::Closed),
             step => Ok(step),
         }
     }
 
-    /// Whether its connection may still be made. As long as the generator was halted, nothing
-    /// could be heard of it.
+    /// Returns true while the connection may still be made. Time in which the generator could not
+    /// run does not count, because it could not notice the connection.
     fn has_time(&self, until_ns: u64, run: &Run, now_ns: u64) -> bool {
         now_ns < until_ns
             || run.age_ns(self.made_ns, now_ns) < until_ns.saturating_sub(self.made_ns)
     }
 
-    /// Gives up what is overdue.
+    /// Gives up overdue messages.
     fn expire(&mut self, run: &mut Run, now_ns: u64) {
         match &mut self.kind {
             Kind::Stream(_, mover) => mover.expire(run, now_ns),
@@ -129,7 +129,7 @@ impl Flow {
         }
     }
 
-    /// Whether it was for one message, which is answered or given up.
+    /// Returns true if the flow had a single message, which is answered or given up.
     fn is_over(&self) -> bool {
         match &self.kind {
             Kind::Stream(_, mover) => mover.is_over(),
@@ -137,8 +137,8 @@ impl Flow {
         }
     }
 
-    /// Whether something is to be done that no event brings: a message to be given up, a connection
-    /// that takes too long, a message held up.
+    /// Returns true if the flow needs a slice that no event triggers: a message is overdue, the
+    /// connection takes too long, or a message waits for the socket.
     pub(super) fn needs_slice(&self, run: &Run, now_ns: u64) -> bool {
         self.connect_until_ns.is_some_and(|until_ns| !self.has_time(until_ns, run, now_ns))
             || self.oldest().is_some_and(|message| run.is_overdue(message, now_ns))
@@ -152,12 +152,12 @@ impl Flow {
         }
     }
 
-    /// Whether a message that was begun waits for the socket to take it.
+    /// Returns true if a message that was begun waits for the socket to take it.
     pub(super) fn is_held_up(&self) -> bool {
         self.held_up().is_some()
     }
 
-    /// The message that was begun and waits for the socket to take it.
+    /// Returns the message that was begun and waits for the socket to take it.
     pub(super) fn held_up(&self) -> Option<InFlight> {
         match &self.kind {
             Kind::Stream(..) => None,
@@ -165,7 +165,7 @@ impl Flow {
         }
     }
 
-    /// Its messages are lost.
+    /// Counts the messages of a flow that ended as lost.
     pub(super) fn give_up_all(&mut self, run: &mut Run) {
         let cause = match &self.ending {
             Some(Ending::Done | Ending::Closed) => LossCause::Disconnected,
@@ -179,7 +179,7 @@ impl Flow {
         }
     }
 
-    /// Whether its connection was of use: a message was answered.
+    /// Returns true if a message was answered on this connection.
     pub(super) fn has_answered(&self) -> bool {
         match &self.kind {
             Kind::Stream(_, mover) => mover.has_answered(),
@@ -188,7 +188,7 @@ impl Flow {
     }
 }
 
-/// The peer has thrown the connection away.
+/// Returns true if an error says that the peer reset the connection.
 pub(super) fn is_reset(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,8 +1,6 @@
-//! One stream's part in the load: messages go out one behind the other, and their echoes come back
-//! in that order, in whatever pieces.
-//!
-//! No byte is kept: what was sent is made again from its number when it is compared, and so is what
-//! a full socket has not taken yet.
+//! One stream of the load: messages leave one behind the other, and their echoes come back in that
+//! order, in pieces of any size.  No message is stored. The mover generates its bytes again from
+//! its number to compare an echo, and to write what a full socket has not taken.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,38 +11,37 @@ use super::recorder::InFlight;
 use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use crate::readiness::Readiness;
 
-/// Reads of one slice, and writes: with the scratch buffer of 64 KiB a flow moves 256 KiB each way
-/// before the next has its turn.
+/// Reads and writes of one slice. With the scratch buffer of 64 KiB a flow moves 256 KiB each way
+/// before the next flow runs.
 const READS_PER_SLICE: usize = 4;
 const WRITES_PER_SLICE: usize = 4;
 
-/// Messages without their echo on one connection, given up or not, unless more are to be in flight
-/// at once. A server that answers nothing would otherwise be owed one more a timeout.
+/// Messages without their echo on one connection, given up or not, unless more may be in flight. A
+/// server that never answers would otherwise owe one more echo per timeout.
 const UNANSWERED_MAX: usize = 16_384;
 
 /// The state of one stream.
 #[derive(Debug)]
 pub(super) struct StreamMover {
     flow: u32,
-    /// Messages begun whose echo has not come whole, in order. The first `overdue` of them are
-    /// given up; their echoes, should they come, are late.
+    /// Messages whose echo is not complete, in order. The first `overdue` of them are given up; if
+    /// their echoes arrive, they are late.
     unanswered: VecDeque<InFlight>,
     overdue: usize,
-    /// Messages begun so far: the number of the next. The first had the number `first`.
+    /// The number of the next message. The first had the number `first`.
     begun: u64,
     first: u64,
-    /// How far writing is: the message, and its bytes that are written.
+    /// How far writing is: the message, and how many of its bytes are written.
     written: (u64, usize),
-    /// Bytes of the first unanswered message that have come back.
+    /// Echoed bytes of the first unanswered message.
     read_bytes: usize,
-    /// One of these bytes was wrong, and is counted.
+    /// One of these bytes was wrong, which is counted.
     is_corrupted: bool,
-    /// It has one message and no more.
+    /// The stream carries a single message.
     is_single: bool,
-    /// Bytes are coming that answer nothing, and are counted.
+    /// Bytes that answer no message are arriving, which is counted.
     has_excess: bool,
-    /// The peer had no room for more, or owed too many answers: what was due since then is late by
-    /// its fault.
+    /// The peer had no room, or owed too many answers: it delays the messages due since then.
     is_held_up: bool,
 }
 
@@ -65,18 +62,19 @@ impl StreamMover {
         }
     }
 
-    /// Begins its one message, before its connection is made: the connection is part of it.
+    /// Begins the single message before the connection is made, because the connection is part of
+    /// it.
     pub(super) fn begin_only(&mut self, message: InFlight, run: &mut Run) {
         self.begin(message, run);
         self.is_single = true;
     }
 
-    /// Whether its one message is answered or given up.
+    /// Returns true if the single message is answered or given up.
     pub(super) fn is_over(&self) -> bool {
         self.is_single && self.in_flight() == 0
     }
 
-    /// Whether a message was ever answered.
+    /// Returns true if a message was answered.
     pub(super) fn has_answered(&self) -> bool {
         self.begun - self.first > self.unanswered.len() as u64
     }
@@ -87,11 +85,11 @@ impl StreamMover {
         self.begun += 1;
     }
 
-    /// Moves bytes for one slice: takes echoes in, then sends what may be sent.
+    /// Moves bytes for one slice: receives echoes, then sends what may be sent.
     ///
     /// # Errors
     ///
-    /// What ended the stream: a reset, EPIPE, or `WriteZero` for a write that took nothing.
+    /// Returns what ended the stream: a reset, EPIPE, or `WriteZero` for a write that took nothing.
     pub(super) fn advance<T: Read + Write>(
         &mut self,
         stream: &mut T,
@@ -107,7 +105,7 @@ impl StreamMover {
         Ok(if rests { Step::Wait } else { Step::Again })
     }
 
-    /// Reads and compares; false at the end of the stream.
+    /// Reads and compares echoes. Returns false at the end of the stream.
     fn receive<T: Read>(
         &mut self,
         stream: &mut T,
@@ -140,7 +138,8 @@ impl StreamMover {
         Ok(true)
     }
 
-    /// Takes echoed bytes in: each belongs to the first message that is not answered whole.
+    /// Assigns echoed bytes to messages: each belongs to the first message whose echo is not
+    /// complete.
     fn take(&mut self, mut bytes: &[u8], now_ns: u64, run: &mut Run) {
         while !bytes.is_empty() {
             let Some(message) = self.unanswered.front().copied() else {
@@ -173,7 +172,7 @@ impl StreamMover {
         }
     }
 
-    /// The echo of the first message is whole.
+    /// Records the echo of the first message, which is complete.
     fn take_echo(&mut self, message: InFlight, now_ns: u64, run: &mut Run) {
         self.unanswered.pop_front();
         self.read_bytes = 0;
@@ -186,7 +185,8 @@ impl StreamMover {
         }
     }
 
-    /// Bytes that no message waits for: a greeting, or an echo come twice. Counted once a time.
+    /// Counts bytes that answer no message, a greeting or a repeated echo: once between two
+    /// messages.
     fn take_excess(&mut self, bytes: &[u8], now_ns: u64, run: &mut Run) {
         run.recorder.heard_ns_last = Some(now_ns);
         if !run.verify || self.has_excess {
@@ -196,7 +196,7 @@ impl StreamMover {
         run.unasked(self.flow, bytes, now_ns);
     }
 
-    /// The due time of the message that may be begun now.
+    /// Returns the intended time of the message that may be begun now.
     fn may_begin(&mut self, run: &mut Run, now_ns: u64) -> Option<u64> {
         if self.is_single {
             return None;
@@ -214,8 +214,8 @@ impl StreamMover {
         }
     }
 
-    /// Writes what is owed and what may be begun, together as far as the scratch buffer goes.
-    /// False when the slice was used up before that.
+    /// Writes unwritten bytes and the messages that may be begun, as many per call as the scratch
+    /// buffer holds. Returns false if the slice was used up before that.
     fn send<T: Write>(
         &mut self,
         stream: &mut T,
@@ -243,7 +243,7 @@ impl StreamMover {
                 }
                 Err(error) => return Err(error),
             }
-            // Depth one, the common case: there is nothing to look for.
+            // At depth one, the common case, nothing more can be begun.
             if self.in_flight() >= run.in_flight_max && self.written.0 == self.begun {
                 return Ok(true);
             }
@@ -251,14 +251,14 @@ impl StreamMover {
         Ok(!readiness.is_writable())
     }
 
-    /// Makes the next bytes to write; returns how many.
+    /// Fills the scratch buffer with the next bytes to write, and returns how many.
     fn fill(&mut self, run: &mut Run) -> usize {
         let mut filled = 0;
         let (mut number, mut offset) = self.written;
         let mut now_ns = None;
         while filled < run.scratch.len() {
             if number == self.begun {
-                // One reading of the clock a write: its messages leave together.
+                // One reading of the clock per write: its messages leave together.
                 let now_ns = *now_ns.get_or_insert_with(|| run.send_ns());
                 let Some(intended_ns) = self.may_begin(run, now_ns) else { break };
                 let message = run.begin(self.flow, intended_ns, now_ns);
@@ -274,12 +274,12 @@ impl StreamMover {
         filled
     }
 
-    /// Notes that so many bytes more are written.
+    /// Notes that `count` more bytes are written.
     fn advance_written(&mut self, mut count: usize, run: &mut Run) {
         while count > 0 {
             let (number, offset) = self.written;
             let now = count.min(run.length_bytes - offset);
-            // One that a stream of nonsense has answered before it was sent is of the present.
+            // Wrong bytes may have answered a message before it was sent; it counts as measured.
             let first = self.begun - self.unanswered.len() as u64;
             let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
             let message = at.and_then(|at| self.unanswered.get(at));

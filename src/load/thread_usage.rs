@@ -1,18 +1,18 @@
-//! What the generator's thread takes of a processor, and how long it has to wait for one.
+//! How much processor time the generator's thread uses, and how long it waits for a processor.
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::throttle::throttled_ns;
 
-/// A poll with nothing to do takes some microseconds at the most; what took longer was a sleep.
+/// A poll that finds nothing takes some microseconds; a longer turn included a sleep.
 const IDLE_POLL_NS_MAX: u64 = 100_000;
 
-/// Measures the thread that it is called on.
+/// Measures the calling thread.
 #[derive(Debug, Default)]
 pub(super) struct ThreadUsage {
     from: Reading,
     until: Reading,
-    /// Time of polling that found nothing, since the beginning.
+    /// Time spent in polls that found nothing, since the start.
     idle_ns: u64,
     turned_ns: u64,
     was_idle: bool,
@@ -35,7 +35,7 @@ struct Wait {
 }
 
 impl ThreadUsage {
-    /// Adds up the time of polling that found nothing: it is no work, though it costs a processor.
+    /// Adds up the time of polls that found nothing. It costs processor time, but it is not work.
     pub(super) fn note_turn(&mut self, now_ns: u64, has_worked: bool) {
         let passed_ns = now_ns.saturating_sub(self.turned_ns);
         if self.was_idle && passed_ns < IDLE_POLL_NS_MAX {
@@ -45,19 +45,19 @@ impl ThreadUsage {
         self.was_idle = !has_worked;
     }
 
-    /// The time of the last turn that was noted.
+    /// Returns the time of the last turn that was noted.
     #[cfg(test)]
     pub(super) fn turned_ns(&self) -> u64 {
         self.turned_ns
     }
 
-    /// Measures from now on.
+    /// Starts the measurement.
     pub(super) fn start(&mut self, now_ns: u64) {
         self.from = self.reading(now_ns);
         self.until = self.from;
     }
 
-    /// Measures until now, or until a later call.
+    /// Ends the measurement; a later call extends it.
     pub(super) fn stop(&mut self, now_ns: u64) {
         self.until = self.reading(now_ns);
     }
@@ -72,23 +72,23 @@ impl ThreadUsage {
         }
     }
 
-    /// How long was measured.
+    /// Returns how long the measurement took.
     pub(super) fn elapsed_ns(&self) -> u64 {
         self.until.at_ns.saturating_sub(self.from.at_ns)
     }
 
-    /// Processor time of work.
+    /// Returns the processor time spent on work.
     pub(super) fn cpu_ns(&self) -> u64 {
         let cpu_ns = self.until.cpu_ns.saturating_sub(self.from.cpu_ns);
         cpu_ns.saturating_sub(self.until.idle_ns.saturating_sub(self.from.idle_ns))
     }
 
-    /// How long the thread could have run and others did; `None` where the system does not say.
+    /// Returns how long the thread waited for a processor; `None` if the system does not report it.
     pub(super) fn waited_ns(&self) -> Option<u64> {
         Some(self.waited()?.waited_ns)
     }
 
-    /// The mean of that over the times the thread got a processor.
+    /// Returns the mean of these waits.
     pub(super) fn wait_ns_mean(&self) -> Option<u64> {
         let Wait { waited_ns, times } = self.waited()?;
         Some(waited_ns.checked_div(times).unwrap_or(0))
@@ -100,18 +100,18 @@ impl ThreadUsage {
         Some(Wait { waited_ns, times: until.times.saturating_sub(from.times) })
     }
 
-    /// How long the quota of the process's cgroup kept its threads from running.
+    /// Returns how long the CPU quota of the process's cgroup kept its threads from running.
     pub(super) fn throttled_ns(&self) -> Option<u64> {
         Some(self.until.throttled_ns?.saturating_sub(self.from.throttled_ns?))
     }
 }
 
-/// Processor time that the calling thread has used.
+/// Returns the processor time that the calling thread has used.
 pub(super) fn thread_cpu_ns() -> u64 {
     clock_ns(ClockId::ThreadCPUTime)
 }
 
-/// Processor time that all threads of this process have used.
+/// Returns the processor time that all threads of this process have used.
 pub(super) fn process_cpu_ns() -> u64 {
     clock_ns(ClockId::ProcessCPUTime)
 }
@@ -122,8 +122,8 @@ fn clock_ns(clock: ClockId) -> u64 {
     seconds_ns + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// How long this thread has waited on a run queue so far, and how often it ran: the second and the
-/// third field of proc_pid_schedstat(5).
+/// Reads how long this thread has waited on a run queue so far, and how often it ran: the second
+/// and the third field of proc_pid_schedstat(5).
 fn waited() -> Option<Wait> {
     waited_in(&std::fs::read_to_string("/proc/thread-self/schedstat").ok()?)
 }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn polling_that_found_nothing_is_no_work_and_sleeping_is_no_polling() {
+    fn a_poll_that_finds_nothing_is_idle_time_and_a_sleep_is_not() {
         let mut usage = ThreadUsage::default();
         usage.note_turn(1_000, false);
         usage.note_turn(3_000, false);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_the_system_does_not_tell_is_unknown_and_not_0() {
+    fn a_wait_that_the_system_does_not_report_is_unknown_and_not_0() {
         assert_eq!(waited_in("100 20 4\n"), Some(Wait { waited_ns: 20, times: 4 }));
         for text in ["", "100 20", "x y z"] {
             assert_eq!(waited_in(text), None, "{text:?}");
@@ -166,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_lies_between_start_and_stop() {
+    fn usage_is_measured_from_start_to_stop() {
         let mut usage = ThreadUsage::default();
         usage.start(1_000);
         assert_eq!((usage.elapsed_ns(), usage.cpu_ns()), (0, 0));
-        // Until the clock of this thread's processor time has moved.
+        // Work until the clock of this thread's processor time advances.
         let before_ns = thread_cpu_ns();
         while thread_cpu_ns() == before_ns {}
         usage.stop(5_000);

@@ -1,11 +1,11 @@
-//! For how long the CPU quota of this process's cgroup has kept its threads from running, as the
-//! kernel counts it (cgroup v1 and v2; `cpu.stat` in the kernel's cgroup-v2.rst).
+//! The time for which the CPU quota of this process's cgroup has kept its threads from running, as
+//! the kernel counts it (cgroup v1 and v2; `cpu.stat` in the kernel's cgroup-v2.rst).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Throttled time of the process's own cgroup so far, added up over its processors; `None` where
-/// there is no such cgroup, or where /proc or the cgroup's files cannot be read.
+/// Returns the throttled time of the process's own cgroup so far, summed over its processors;
+/// `None` if there is no such cgroup, or if /proc or the cgroup's files cannot be read.
 pub(super) fn throttled_ns() -> Option<u64> {
     throttled_under(Path::new("/"))
 }
@@ -17,8 +17,8 @@ fn throttled_under(root: &Path) -> Option<u64> {
     throttled_in(&stat.ok()?)
 }
 
-/// The folder that holds the cgroup's CPU files. A v1 hierarchy with the CPU controller has them
-/// even where a v2 hierarchy is mounted beside it.
+/// Returns the folder that holds the cgroup's CPU files. A v1 hierarchy with the CPU controller has
+/// them even if a v2 hierarchy is mounted too.
 fn folder_of(cgroups: &str, mounts: &str) -> Option<PathBuf> {
     let group_of = |is_own: fn(&str, &str) -> bool| {
         cgroups.lines().find_map(|line| {
@@ -45,7 +45,7 @@ fn folder_of(cgroups: &str, mounts: &str) -> Option<PathBuf> {
         .or_else(|| v2.and_then(|group| folder(group, &|kind, _| kind == "cgroup2")))
 }
 
-/// `throttled_usec` of v2, `throttled_time` (in nanoseconds) of v1.
+/// Reads `throttled_usec` (v2) or `throttled_time` (v1, in nanoseconds).
 fn throttled_in(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
@@ -82,7 +82,7 @@ mod tests {
 
     /// case B14
     #[test]
-    fn the_throttled_time_of_the_own_cgroup_is_read_in_both_versions() {
+    fn the_throttled_time_of_its_own_cgroup_is_read_in_both_versions() {
         let stat = "usage_usec 9\nnr_throttled 1\nthrottled_usec 2500\n";
         let found = machine("0::/a/b\n", V2, Some(("sys/fs/cgroup/a/b", stat)));
         assert_eq!(found, Some(2_500_000));

@@ -1,20 +1,21 @@
-//! What the reader of a run should know before quoting a figure.
+//! What the user should know before quoting a figure.
 
 use super::{Generator, Observer, ports};
 use crate::endpoint::Transport;
 use crate::measured::{Mode, RunResult, Warning};
 
 impl<O: Observer> Generator<O> {
-    /// What the reader should know before quoting a figure.
+    /// Returns what the user should know before quoting a figure.
     pub(super) fn warnings(&self, report: &RunResult) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
-        // What the error line says is not said again. That of an interrupted run says nothing else.
+        // A warning does not repeat the error line. The error line of an interrupted run explains
+        // nothing else.
         let is_told = |error: &String| report.error.as_ref() == Some(error);
         let failures = self.failures.iter().map(|(error, times)| (error.to_string(), times));
         for (error, times) in failures.filter(|(error, _)| !is_told(error)) {
             warn(format!(
-                "a limit of this client, not of the server: {error} (times met: {times})"
+                "a limit of this client, not of the server: {error} (occurrences: {times})"
             ));
         }
         let is_explained = report.error.is_some() && !report.is_interrupted;
@@ -22,15 +23,15 @@ impl<O: Observer> Generator<O> {
         if lost_flows > 0 && self.options.mode == Mode::Echo && !is_explained {
             let all = report.flows.opened;
             let then = match report.flows.reconnected {
-                0 => "their load was not made".to_owned(),
-                again => format!("{again} were opened again, and the load between was not made"),
+                0 => "the rest of their load was not made".to_owned(),
+                again => format!("{again} were opened again, and load due in between was not made"),
             };
             warn(format!("{lost_flows} of {all} connections ended early; {then}"));
         }
         if self.phases.warmup_unsent > 0 {
             let unsent = self.phases.warmup_unsent;
             warn(format!(
-                "{unsent} messages due in the warm-up were dropped at its end: it fell behind"
+                "{unsent} messages due in the warm-up were dropped at its end: sending fell behind"
             ));
         }
         self.warn_of_idle_flows(report, &mut warn);
@@ -40,17 +41,18 @@ impl<O: Observer> Generator<O> {
         }
         if report.generator.unsent > 0 && !is_explained {
             let unsent = report.generator.unsent;
-            warn(format!("{unsent} messages were never sent though due, and are in no percentile"));
+            warn(format!("{unsent} messages were due but never sent, and are in no percentile"));
         }
         warnings
     }
 
-    /// In a closed loop a lost message keeps its place in flight until it is given up, and a full
-    /// socket keeps places empty.
+    /// Warns if a closed loop had fewer messages in flight than its depth. A lost message occupies
+    /// its place until it is given up, and a full socket leaves places empty.
     fn warn_of_idle_flows(&self, report: &RunResult, warn: &mut impl FnMut(String)) {
-        /// Of all places, over all the time: less changes no figure that is read to a percent.
+        /// The share of all places over all the time. A smaller one changes no figure that is read
+        /// to a percent.
         const IDLE_SHARE_MIN: f64 = 0.01;
-        /// Between an echo and the next message, places are empty while the generator works.
+        /// Between an echo and the next message a place is empty while the generator works.
         const FILLED_SHARE_MIN: f64 = 0.9;
         if self.options.rate.is_some() {
             return;
@@ -66,7 +68,7 @@ impl<O: Observer> Generator<O> {
                  --timeout: the load was smaller by that"
             ));
         }
-        // Little's law: messages in flight are their rate times how long each is.
+        // Little's law: the messages in flight are their rate times the time that each takes.
         let echoes_ns = report.latency_ns.summary.mean as f64 * report.messages.received as f64;
         let filled = (echoes_ns + lost_ns) / all_ns;
         if report.generator.held_back > 0 && filled < FILLED_SHARE_MIN {
@@ -76,8 +78,8 @@ impl<O: Observer> Generator<O> {
                 _ => "a socket buffer was full (--sndbuf)",
             };
             warn(format!(
-                "the depth was not reached: {in_flight:.1} of {places:.0} messages were in flight \
-                 in the mean, because {full}"
+                "the depth was not reached: on average {in_flight:.1} of {places:.0} messages \
+                 were in flight, because {full}"
             ));
         }
     }

@@ -1,25 +1,25 @@
-//! Which datagrams are under way, and what an echo is that comes back: the answer in time, a late
-//! one, one more of the same, or out of order. All by number: a late answer never answers a newer
+//! The datagrams in flight of one socket, and what an echo is: the answer in time, a late answer, a
+//! duplicate, or out of order. Echoes are matched by number, so a late answer never answers a newer
 //! message.
 
 use std::collections::VecDeque;
 
 use super::recorder::InFlight;
 
-/// Messages whose fate is remembered beyond their answer, to tell a duplicate from a late answer.
-/// An echo from before that counts as late if any message sent later was given up.
+/// Messages whose fate is remembered after their answer, to tell a duplicate from a late answer. An
+/// echo of an older message counts as late if that message or a later one was given up.
 const HISTORY: usize = 1024;
 
-/// Bits of what is remembered of a message.
+/// Bits of the fate of a message.
 const ANSWERED: u8 = 1;
 const MEASURED: u8 = 1 << 1;
 
 /// The messages of one socket.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// By number, which is also by time.
+    /// Messages in flight by number, which is also the order of their times.
     outstanding: VecDeque<(u64, InFlight)>,
-    /// What is remembered of message n, at n modulo the history's length.
+    /// The fate of message n, at index n modulo the length.
     fates: Box<[u8; HISTORY]>,
     /// The number of the next message.
     next: u64,
@@ -34,21 +34,21 @@ pub(super) struct Window {
 /// What an echo is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EchoKind {
-    /// The answer. `is_overtaken`: one to a later message came before.
+    /// The answer in time.
     Answer {
-        /// What it answers.
+        /// The message that it answers.
         message: InFlight,
         /// The answer to a later message came before it.
         is_overtaken: bool,
     },
-    /// The answer to a message given up.
+    /// The answer to a message that was given up.
     Late {
-        /// Of a message that is measured.
+        /// The message is measured.
         is_measured: bool,
     },
-    /// An answer once more.
+    /// A repeated answer.
     Duplicate {
-        /// Of a message that is measured.
+        /// The message is measured.
         is_measured: bool,
     },
     /// No such message was sent.
@@ -67,27 +67,27 @@ impl Window {
         }
     }
 
-    /// The number of the next message.
+    /// Returns the number of the next message.
     pub(super) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// How many messages wait for their answer.
+    /// Returns how many messages wait for their answer.
     pub(super) fn len(&self) -> usize {
         self.outstanding.len()
     }
 
-    /// The messages that wait for their answer, the latest first.
+    /// Returns the numbers of the messages that wait for their answer, the latest first.
     pub(super) fn latest(&self) -> impl Iterator<Item = u64> {
         self.outstanding.iter().rev().map(|(number, _)| *number)
     }
 
-    /// The oldest message that waits for its answer.
+    /// Returns the oldest message that waits for its answer.
     pub(super) fn oldest(&self) -> Option<InFlight> {
         self.outstanding.front().map(|(_, message)| *message)
     }
 
-    /// The number of the oldest message that waits for its answer.
+    /// Returns the number of the oldest message that waits for its answer.
     pub(super) fn oldest_number(&self) -> Option<u64> {
         self.outstanding.front().map(|(number, _)| *number)
     }
@@ -102,7 +102,7 @@ impl Window {
         self.next += 1;
     }
 
-    /// Gives the oldest message up.
+    /// Gives up the oldest message.
     pub(super) fn give_up_oldest(&mut self) {
         if let Some((number, _)) = self.outstanding.pop_front() {
             self.given_up_max = Some(number);
@@ -110,7 +110,7 @@ impl Window {
     }
 
     fn position(&self, number: u64) -> Option<usize> {
-        // Nearly always the oldest is answered, or one with all between the two still under way.
+        // The common case: no message between the oldest and this one has been answered.
         let (oldest, _) = self.outstanding.front()?;
         let behind = usize::try_from(number.checked_sub(*oldest)?).ok()?;
         if self.outstanding.get(behind).is_some_and(|(found, _)| *found == number) {
@@ -119,15 +119,15 @@ impl Window {
         self.outstanding.binary_search_by_key(&number, |(number, _)| *number).ok()
     }
 
-    /// What must have become of a message of before all memory: one behind all that were given up
-    /// was answered. Of one before that it is not known; it counts as given up.
+    /// Returns the fate of a message that is too old for the history. If it is newer than every
+    /// message given up, it was answered. Otherwise its fate is unknown, and it counts as given up.
     fn forgotten_fate(&self, number: u64) -> u8 {
         let is_measured = self.measured_from.is_some_and(|from| number >= from);
         let is_answered = self.given_up_max.is_none_or(|max| number > max);
         (if is_measured { MEASURED } else { 0 }) | (if is_answered { ANSWERED } else { 0 })
     }
 
-    /// Notes that the echo of this message has come.
+    /// Records the echo of a message and returns what it is.
     pub(super) fn arrived(&mut self, number: u64) -> EchoKind {
         if number >= self.next {
             return EchoKind::Unknown;
@@ -142,7 +142,7 @@ impl Window {
         if let Some(at) = self.position(number) {
             let is_overtaken = self.answered_max.is_some_and(|max| number < max);
             self.answered_max = self.answered_max.max(Some(number));
-            // `remove` moves elements also where there is nothing to move.
+            // `remove(0)` moves elements, `pop_front` does not.
             let removed = match at {
                 0 => self.outstanding.pop_front(),
                 _ => self.outstanding.remove(at),
@@ -158,7 +158,7 @@ impl Window {
 }
 
 fn slot(number: u64) -> usize {
-    // The remainder is below the length, which is a usize.
+    // The remainder is below the length, which is a `usize`.
     #[expect(clippy::cast_possible_truncation, reason = "a remainder of a usize")]
     let slot = (number % HISTORY as u64) as usize;
     slot
@@ -187,7 +187,7 @@ mod tests {
 
     /// case B3
     #[test]
-    fn swapped_neighbours_are_one_answer_out_of_order() {
+    fn of_two_swapped_answers_one_is_out_of_order() {
         let mut window = window(3);
         assert_eq!(window.arrived(1), answer(false));
         assert_eq!(window.arrived(0), answer(true));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_from_before_all_memory_is_late_if_a_message_behind_it_was_given_up() {
+    fn an_echo_older_than_the_history_is_late_if_a_later_message_was_given_up() {
         let mut window = Window::new();
         window.sent(MESSAGE, false);
         (0..HISTORY + 2).for_each(|_| window.sent(MESSAGE, true));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_of_the_warm_up_stays_of_the_warm_up() {
+    fn an_echo_of_a_warm_up_message_counts_as_warm_up() {
         let mut window = Window::new();
         window.sent(MESSAGE, false);
         window.sent(MESSAGE, true);
@@ -239,7 +239,7 @@ mod tests {
     proptest! {
         /// case B3
         #[test]
-        fn whatever_comes_back_each_message_is_answered_once(
+        fn each_message_is_answered_once_in_any_order_of_echoes(
             arrivals in prop::collection::vec(0_u64..300, 0..600),
         ) {
             const SENT: u64 = 250;
@@ -257,7 +257,7 @@ mod tests {
                         duplicated += 1;
                     }
                     EchoKind::Unknown => unknown += 1,
-                    EchoKind::Late { .. } => prop_assert!(false, "none was given up"),
+                    EchoKind::Late { .. } => prop_assert!(false, "no message was given up"),
                 }
             }
             prop_assert_eq!(answered + duplicated + unknown, arrivals.len());

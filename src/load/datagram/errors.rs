@@ -1,5 +1,5 @@
-//! What the kernel reports of a socket's datagrams, and what becomes of them. No error ends a
-//! socket that has ever sent: the next message may find the way.
+//! Errors that the kernel reports for a datagram socket, and what follows from each. No error ends
+//! a socket that has ever sent, because the next message may reach the peer.
 
 use super::DatagramMover;
 use crate::load::mover::Mover;
@@ -9,15 +9,16 @@ use crate::load::run::Run;
 use crate::measured::LossCause;
 
 impl DatagramMover {
-    /// An earlier datagram did not arrive, by ICMP. The kernel keeps one such error for all that
-    /// were sent, and reports it before what is queued. So what is queued is received first, and
-    /// what is then unanswered is lost.
+    /// Notes that an earlier datagram did not arrive, as ICMP reported. The kernel keeps one such
+    /// error for all datagrams sent, and reports it before it delivers queued ones. So the mover
+    /// receives what is queued first; messages that are still unanswered then are lost.
     pub(super) fn report(&mut self, cause: LossCause, run: &mut Run) {
         self.count_refusal(cause, run);
         self.reported = Some((cause, self.window.next_number()));
     }
 
-    /// Gives up what the kernel has reported, once all that came before is received.
+    /// Gives up the messages that the noted error concerns, once everything queued before it is
+    /// received.
     pub(super) fn lose_reported(&mut self, run: &mut Run) {
         let Some((cause, below)) = self.reported.take() else { return };
         let now_ns = run.clock.now_ns();
@@ -32,9 +33,9 @@ impl DatagramMover {
         }
     }
 
-    /// The socket would not take a message, which is lost by that. In an open loop it makes no load
-    /// meanwhile, unless the peer refused the message: a Unix socket tells that at once, and UDP
-    /// after the send. The message was offered in both cases.
+    /// Counts a message as lost because the socket refused to send it. In an open loop the socket
+    /// then makes no load, unless the peer refused the message: a Unix socket reports that at once,
+    /// UDP only after the send. The message was offered in both cases.
     pub(super) fn lose_unsent(
         &mut self,
         message: InFlight,
@@ -56,9 +57,9 @@ impl DatagramMover {
         }
     }
 
-    /// In a closed loop, nothing but the error itself would hold the next message back. The first
-    /// error is followed by the next message at once, as a path that has just become narrower
-    /// takes it.
+    /// Makes a closed loop wait after an error, because nothing else would delay the next message.
+    /// The first error does not: the next message follows at once, because a path that has just
+    /// become narrower takes it.
     fn rest(&mut self, run: &mut Run, now_ns: u64) {
         if !std::mem::replace(&mut self.has_failed, true) {
             return;
@@ -72,14 +73,14 @@ impl DatagramMover {
         run.outages.begin(self.flow, now_ns);
     }
 
-    /// The socket makes its load again.
+    /// Notes that the socket makes its load again.
     pub(super) fn go_in(&mut self, run: &mut Run, now_ns: u64) {
         if std::mem::take(&mut self.is_out) {
             run.outages.end(self.flow, now_ns, run.end_ns());
         }
     }
 
-    /// Counts a socket that is refused once, however often it is.
+    /// Counts a refused socket, once per socket.
     fn count_refusal(&mut self, cause: LossCause, run: &mut Run) {
         if cause == LossCause::Refused && !self.was_refused {
             self.was_refused = true;
@@ -88,7 +89,7 @@ impl DatagramMover {
     }
 }
 
-/// Whether an error is the peer's refusal, and not a fault of this host or of the network.
+/// Returns true if an error is the peer's refusal, and not a fault of this host or the network.
 fn is_answer_of_peer(cause: LossCause) -> bool {
     matches!(cause, LossCause::Refused | LossCause::Disconnected)
 }

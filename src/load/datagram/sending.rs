@@ -1,5 +1,5 @@
-//! Sending: one message by one call, or where several may go and the socket takes trains, all of
-//! them (`UDP_SEGMENT`, udp(7)).
+//! Sending: one message per call, or a train where several may be sent and the socket supports it
+//! (`UDP_SEGMENT`, udp(7)).
 
 use std::io::{self, ErrorKind};
 
@@ -12,29 +12,29 @@ use crate::measured::LossCause;
 /// Datagrams sent in one slice: see [`RECEIVES_PER_SLICE`](super::RECEIVES_PER_SLICE).
 pub(super) const SENDS_PER_SLICE: usize = 64;
 
-/// Datagrams of one train: `UDP_MAX_SEGMENTS` of Linux before 6.9; later ones take 128.
+/// Datagrams of one train: `UDP_MAX_SEGMENTS` of Linux before 6.9. Later kernels take 128.
 pub(super) const TRAIN_MAX: usize = 64;
 
-/// Bytes of one train, whose headers are once in it: what a UDP datagram over IPv4 can carry.
+/// Bytes of one train, which has one set of headers: the payload limit of a UDP datagram over IPv4.
 pub(super) const TRAIN_BYTES_MAX: usize = 65_507;
 
-/// Errors that one send may meet before its message is lost. The kernel reports the error of an
-/// earlier datagram once, instead of the send; and a Unix socket whose peer has gone needs a send
-/// to find that out, and another for the peer that has come since.
+/// Errors after which a message is lost. The kernel reports the error of an earlier datagram once,
+/// instead of sending. A Unix socket whose peer is gone needs one send to learn that, and another
+/// for the peer that has replaced it.
 pub(super) const ERRORS_PER_SEND: usize = 3;
 
-/// What became of a send.
+/// The result of a send.
 enum SendResult {
-    /// The socket took so many messages.
+    /// The socket took this many messages.
     Taken(usize),
-    /// The socket takes nothing for now.
+    /// The send would block.
     NotNow,
     /// The message cannot be sent.
     Failed(LossCause),
 }
 
 impl DatagramMover {
-    /// Sends what may be sent. False when the slice was used up before that.
+    /// Sends what may be sent. Returns false if the slice was used up before that.
     pub(super) fn send(&mut self, wire: &impl Wire, run: &mut Run) -> io::Result<bool> {
         self.is_blocked = false;
         let mut sent = 0;
@@ -48,7 +48,7 @@ impl DatagramMover {
                 return Ok(true);
             }
             let (message, company) = match self.unsent {
-                // Alone: should there be no room for as many as before, there is for one.
+                // Sent alone: there may be room for one message where there was none for the train.
                 Some(message) => (InFlight { sent_ns: now_ns, ..message }, 0),
                 None => match run.admission(self.flow, self.window.len(), now_ns) {
                     Admission::Begin(intended_ns) => {
@@ -80,7 +80,7 @@ impl DatagramMover {
                 run.freed(self.flow, now_ns);
             }
             self.sent(message, run);
-            // Begun only now: what the socket had refused would not have been.
+            // Begun only now, because a train that the socket does not take must not begin them.
             for _ in 1..count {
                 let message = run.begin_next(self.flow, now_ns);
                 self.sent(message, run);
@@ -92,7 +92,7 @@ impl DatagramMover {
         Ok(false)
     }
 
-    /// Keeps a message that the socket does not take for now.
+    /// Keeps a message that the socket does not take now.
     fn keep(&mut self, message: InFlight, run: &mut Run) {
         if self.unsent.is_none() && !run.is_open_loop() {
             run.recorder.waits_for_room(message.sent_ns);
@@ -100,8 +100,8 @@ impl DatagramMover {
         self.unsent = Some(message);
     }
 
-    /// How many messages may go with one that has been begun, so that it is no more than `most` in
-    /// all: those that may be begun at this very moment.
+    /// Returns how many messages may join one that has been begun, at most `most` in all: those
+    /// that may be begun at this moment.
     fn company(&self, most: usize, now_ns: u64, run: &Run) -> usize {
         if !self.takes_trains || run.recorder.trains.refused {
             return 0;
@@ -116,8 +116,8 @@ impl DatagramMover {
         self.window.sent(message, run.recorder.is_measured(message.intended_ns));
     }
 
-    /// Sends the next messages by one call. The socket takes all of them, none for now, or the
-    /// first where trains turn out to be refused.
+    /// Sends the next messages by one call. The socket takes all of them or none, or only the first
+    /// if it turns out to refuse trains.
     fn send_some(
         &mut self,
         wire: &impl Wire,
@@ -146,15 +146,17 @@ impl DatagramMover {
                     run.recorder.trains.refused = true;
                     return self.send_some(wire, 1, run);
                 }
-                // Where the peer is gone, why there is no other is what counts.
+                // If the peer is gone, the error of connecting to its successor is the one that
+                // counts.
                 Err(error) => failure = wire.reconnect(&run.target).err().or(Some(error)),
             }
         }
         match failure {
             None => Ok(SendResult::NotNow),
-            // There may be memory for one, where there is none for all.
+            // There may be memory for one message where there is none for the train.
             Some(_) if count > 1 => self.send_some(wire, 1, run),
-            // A path that takes less than the message tells so of one that was sent before.
+            // EMSGSIZE can come from the path and concern an earlier message. Before any was sent,
+            // it means that the socket takes no message of this length.
             Some(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !self.has_sent => {
                 Err(error)
             }
@@ -162,7 +164,7 @@ impl DatagramMover {
         }
     }
 
-    /// A send that failed, and then did not, may have told of earlier datagrams.
+    /// Notes the error of a send that then succeeded, if it may concern earlier datagrams.
     fn report_past(&mut self, failure: Option<&io::Error>, run: &mut Run) {
         let cause = failure.map(LossCause::of).filter(|cause| is_of_the_past(*cause));
         if let Some(cause) = cause {
@@ -171,8 +173,8 @@ impl DatagramMover {
     }
 }
 
-/// Whether an error can be that of an earlier datagram: what ICMP tells (icmp(7)), or that the
-/// server of a Unix socket is gone. The others are of the one send.
+/// Returns true if an error can concern an earlier datagram: ICMP reported it (icmp(7)), or the
+/// server of a Unix socket is gone. Other errors concern only the send that failed.
 fn is_of_the_past(cause: LossCause) -> bool {
     matches!(
         cause,
@@ -192,8 +194,9 @@ fn send_together(wire: &impl Wire, bytes: &[u8], length: usize) -> io::Result<()
     }
 }
 
-/// Whether a train was refused for being one: messages longer than the path takes unfragmented, a
-/// device that makes no checksums. Should the reason be another, a single datagram meets it again.
+/// Returns true if the kernel can have refused a train as such: its messages are longer than the
+/// path takes unfragmented, or the device computes no checksums. If the reason is another, a single
+/// datagram meets the same error again.
 fn is_of_trains(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE))
 }

@@ -1,15 +1,15 @@
-//! The intervals that an observer is told of: where they begin and end.
+//! The intervals that an observer receives: where they start and end.
 
 use super::Phase;
 use crate::load::{Generator, Observer};
 use crate::measured::{Interval, Messages};
 
-/// What is left of a phase is told with the interval before it if it is shorter than this part of
-/// one; so short a drain is not told if nothing happened in it.
+/// The rest of a phase joins the interval before it if it is shorter than this part of an interval.
+/// A drain that short is not reported if nothing happened in it.
 pub(super) const SHORTEST_DIVISOR: u64 = 8;
 
 impl<O: Observer> Generator<O> {
-    /// Whether the interval of the drain has no time to speak of, and nothing happened in it.
+    /// Returns true if the interval of the drain is too short to report and nothing happened in it.
     pub(super) fn is_drain_void(&self, now_ns: u64) -> bool {
         let (start_ns, before) = self.phases.interval_before;
         let messages = self.run.recorder.of_phase(self.phases.is_measuring);
@@ -18,7 +18,7 @@ impl<O: Observer> Generator<O> {
         has_happened == Messages::default() && now_ns.saturating_sub(start_ns) < shortest_ns
     }
 
-    /// Tells the observer what came since the last time, if it is to be told.
+    /// Passes the figures since the last interval to the observer, if intervals are requested.
     pub(in crate::load) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
         let has_begun = !matches!(self.phases.phase, Phase::NotBegun | Phase::Opening { .. });
         let (start_ns, before) = self.phases.interval_before;
@@ -40,8 +40,8 @@ impl<O: Observer> Generator<O> {
     }
 }
 
-/// When the interval that begins now ends: at the next of the planned times, unless the generator
-/// was halted and that is near. An interval is never shorter than half of what was asked for.
+/// Returns when the interval that starts now ends. That is the next planned time, unless the
+/// generator was halted and that time is near: no interval is shorter than half of what was asked.
 pub(super) fn next_interval_ns(planned_ns: u64, interval_ns: u64, now_ns: u64) -> u64 {
     let least_ns = now_ns.saturating_add(interval_ns / 2);
     let missing_ns = least_ns.saturating_sub(planned_ns);
@@ -49,7 +49,7 @@ pub(super) fn next_interval_ns(planned_ns: u64, interval_ns: u64, now_ns: u64) -
     planned_ns.saturating_add(interval_ns.saturating_mul(skipped))
 }
 
-/// What came since. Those in flight are what has neither come back nor been given up.
+/// Returns the difference of two counts. Messages neither answered nor given up are in flight.
 fn since(now: Messages, before: Messages) -> Messages {
     Messages {
         sent: now.sent - before.sent,

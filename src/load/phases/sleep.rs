@@ -1,4 +1,4 @@
-//! How long the loop may sleep, and what no event would bring.
+//! How long the loop may sleep, and which flows need a slice that no event triggers.
 
 use super::{LINGER_NS, Phase};
 use crate::load::hiccups::SLEEP_NS_MAX;
@@ -10,7 +10,7 @@ use crate::reactor::{Context, Sources, Spin};
 use crate::units::duration_ns;
 
 impl<O: Observer> Generator<O> {
-    /// Gives a slice to flows that no event will bring.
+    /// Gives a slice to flows that need one and that no event triggers.
     pub(super) fn sweep(
         &mut self,
         now_ns: u64,
@@ -31,7 +31,7 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    /// How long the loop sleeps, if no event ends that.
+    /// Returns how long the loop sleeps unless an event comes.
     pub(super) fn next_sleep_ns(&self, now_ns: u64) -> u64 {
         let phases = &self.phases;
         let mut at_ns = phases.sweep_at_ns;
@@ -60,7 +60,7 @@ impl<O: Observer> Generator<O> {
         let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
         let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
         if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
-            // No other wake-up may sleep over it either.
+            // A sleep until another time must not extend beyond this one.
             let Some(sleep) = sleep_for(due_ns, now_ns) else { return 0 };
             at_ns = at_ns.min(now_ns.saturating_add(duration_ns(sleep)));
         } else {

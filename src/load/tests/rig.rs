@@ -1,4 +1,4 @@
-//! A generator on a reactor of its own, turned by hand, and servers of the standard library.
+//! A generator on its own reactor, which a test turns, and servers of the standard library.
 
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::measured::RunResult;
 use crate::reactor::Reactor;
 use crate::testing::{self, Tested};
 
-/// Notes what it is told.
+/// Keeps the intervals that it receives.
 #[derive(Debug, Default)]
 pub(in crate::load) struct Notes(pub(in crate::load) Vec<Interval>);
 
@@ -38,17 +38,17 @@ impl Rig {
         &self.handler.inner
     }
 
-    /// How long the generator itself wanted to sleep.
+    /// Returns how long the generator asked to sleep.
     pub(in crate::load) fn sleep(&self) -> Duration {
         self.handler.sleep.unwrap_or_default()
     }
 
-    /// A signal that comes at the end of the next turn, which this is.
+    /// Runs a turn, and signals the generator at its end.
     pub(in crate::load) fn signal(&mut self) {
         self.request(|generator, sources, context| generator.signalled(2, sources, context));
     }
 
-    /// Turns to the end of the run.
+    /// Runs turns until the run ends.
     #[track_caller]
     pub(in crate::load) fn finish(mut self) -> (RunResult, Vec<Interval>) {
         self.turn_until_stopped();
@@ -57,14 +57,14 @@ impl Rig {
     }
 }
 
-/// A UDP socket that does not answer by itself, and options to send to it.
+/// Returns a UDP socket that does not answer by itself, and options to send to it.
 pub(in crate::load) fn udp(flows: u32) -> (UdpSocket, Options) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
     (server, Options::closed_loop(target, flows))
 }
 
-/// A listener that does not accept by itself, and options to connect to it.
+/// Returns a listener that does not accept by itself, and options to connect to it.
 pub(in crate::load) fn tcp(flows: u32) -> (TcpListener, Options) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = ResolvedEndpoint::Tcp(listener.local_addr().unwrap());
