@@ -30,9 +30,9 @@
 //! let mut reactor = Reactor::new()?;
 //! let mut generator = Generator::new(options);
 //! reactor.run(&mut generator)?;
-//! let report = generator.finish();
-//! assert_eq!(report.messages.received, 1_000);
-//! assert_eq!(report.latency_ns.summary.count, 1_000);
+//! let result = generator.finish();
+//! assert_eq!(result.messages.received, 1_000);
+//! assert_eq!(result.latency_ns.summary.count, 1_000);
 //! # Ok(())
 //! # }
 //! ```
@@ -74,7 +74,7 @@ pub use self::source::Source;
 use self::clock::Clock;
 use self::mover::Step;
 use self::opening::{Opener, RETRY_NS};
-use self::pacing::DueLine;
+use self::pacing::DueQueue;
 use self::phases::Phases;
 use self::run::Run;
 use self::source::{Ending, Flow, is_reset};
@@ -105,7 +105,7 @@ pub struct Generator<O: Observer = ()> {
     run: Run,
     opener: Opener,
     /// Flows by the due time of their next message, in an open loop.
-    line: DueLine,
+    due_queue: DueQueue,
     phases: Phases,
     /// This turn did more than poll.
     has_worked: bool,
@@ -129,7 +129,7 @@ impl<O: Observer> Generator<O> {
         Generator {
             run: Run::new(&options, clock, duration_ns(options.timeout)),
             opener: Opener::new(&options),
-            line: DueLine::with_flows(options.connections as usize),
+            due_queue: DueQueue::with_flows(options.connections as usize),
             phases: Phases::new(&options),
             options,
             observer,
@@ -152,7 +152,7 @@ impl<O: Observer> Generator<O> {
             (Some(Ending::Closed), _) => flows.closed += 1,
             (Some(Ending::TimedOut), _) => flows.timed_out += 1,
             (Some(Ending::NotConnected(error) | Ending::Failed(error)), _) => {
-                let error = copy_of(error);
+                let error = copy_error(error);
                 let operation = if flow.is_open() { "go on with" } else { "connect to" };
                 self.count_failure(operation, error);
             }
@@ -169,7 +169,7 @@ impl<O: Observer> Generator<O> {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => flows.refused += 1,
             ErrorKind::TimedOut => flows.timed_out += 1,
             _ if is_reset(&error) => flows.reset += 1,
-            _ if is_of_the_network(&error) => flows.unreachable += 1,
+            _ if is_network_error(&error) => flows.unreachable += 1,
             _ => {
                 flows.failed_locally += 1;
                 self.keep_failure(Error::new(operation, &self.options.target, error));
@@ -197,15 +197,15 @@ impl<O: Observer> Generator<O> {
             let is_done = matches!(flow.ending, Some(Ending::Done));
             let again_ns = if is_done { now_ns } else { now_ns.saturating_add(RETRY_NS) };
             if !is_done {
-                self.run.freed(flow.id, again_ns);
+                self.run.note_free(flow.id, again_ns);
                 if !self.run.is_open_loop() {
                     self.run.outages.begin(flow.id, now_ns);
                 }
             }
-            self.opener.again(flow.id, again_ns);
+            self.opener.schedule(flow.id, again_ns);
         } else if self.opener.reopens() && self.phases.is_sending() {
             self.run.disconnected(flow.id, now_ns);
-            self.opener.reopen(flow.id, flow.is_open(), flow.has_answered(), now_ns);
+            self.opener.schedule_reopening(flow.id, flow.is_open(), flow.has_answered(), now_ns);
         } else {
             self.run.retire(flow.id, now_ns);
         }
@@ -218,7 +218,7 @@ impl<O: Observer> Generator<O> {
         if let Some((_, times)) = self.failures.iter_mut().find(same) {
             *times += 1;
         } else if self.failures.len() < FAILURES_MAX {
-            self.failures.push((hinted(error, self.options.length_bytes), 1));
+            self.failures.push((with_hint(error, self.options.length_bytes), 1));
         }
     }
 }
@@ -241,13 +241,13 @@ impl<O: Observer> Handler for Generator<O> {
         self.run.not_before_ns = None;
         let step = flow.advance(readiness, &mut self.run, now_ns);
         if flow.is_open() && !was_open {
-            self.phases.settled();
+            self.phases.flow_settled();
         }
         match step {
             Ok(Step::Again) => Next::Again,
             Ok(_) => {
                 if let Some(due_ns) = self.run.not_before_ns {
-                    self.line.enter(flow.id, context.key(), due_ns);
+                    self.due_queue.push(flow.id, context.key(), due_ns);
                 }
                 Next::Wait
             }
@@ -267,7 +267,7 @@ impl<O: Observer> Handler for Generator<O> {
         if flow.is_open() {
             self.run.recorder.flows_open -= 1;
         } else {
-            self.phases.settled();
+            self.phases.flow_settled();
         }
         self.plan_next(&flow, now_ns);
     }
@@ -277,7 +277,7 @@ impl<O: Observer> Handler for Generator<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
-        self.go_on(sources, context)
+        self.advance_run(sources, context)
     }
 
     /// The first signal ends the run and waits briefly for messages in flight. The next one does
@@ -288,7 +288,7 @@ impl<O: Observer> Handler for Generator<O> {
 }
 
 /// Copies an error. A system error consists of its number; any other keeps its kind and its text.
-fn copy_of(error: &io::Error) -> io::Error {
+fn copy_error(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
         None => io::Error::new(error.kind(), error.to_string()),
@@ -297,7 +297,7 @@ fn copy_of(error: &io::Error) -> io::Error {
 
 /// Returns true if the network, and not a limit of this host, keeps a connection from its peer.
 /// Routers and firewalls report that by ICMP.
-fn is_of_the_network(error: &io::Error) -> bool {
+fn is_network_error(error: &io::Error) -> bool {
     matches!(
         LossCause::of(error),
         LossCause::HostUnreachable | LossCause::NetworkUnreachable | LossCause::AccessDenied
@@ -305,7 +305,7 @@ fn is_of_the_network(error: &io::Error) -> bool {
 }
 
 /// Adds what the user can do about an error that this host caused.
-fn hinted(error: Error, length_bytes: usize) -> Error {
+fn with_hint(error: Error, length_bytes: usize) -> Error {
     match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => error.hint(out_of_ports()),
         Some(libc::EMFILE | libc::ENFILE) => error

@@ -7,7 +7,7 @@ mod sending;
 use std::io::{self, ErrorKind};
 
 use super::mover::{Mover, Step};
-use super::pattern::{MessageName, carried_number, whole_number};
+use super::pattern::{MessageId, carried_number, full_number};
 use super::recorder::{InFlight, Streak};
 use super::run::{QUICK_BYTES_MAX, Run};
 use super::window::{EchoKind, Window};
@@ -71,7 +71,7 @@ pub(super) struct DatagramMover {
     /// The socket delivers trains (UDP_GRO) and may send some.
     takes_trains: bool,
     /// A message that was begun and that the socket has not taken yet.
-    unsent: Option<InFlight>,
+    held: Option<InFlight>,
     /// The last send would block. A writable event follows.
     is_blocked: bool,
     /// The peer refused a message, which is counted once per socket.
@@ -79,13 +79,13 @@ pub(super) struct DatagramMover {
     /// The socket has taken a message.
     has_sent: bool,
     /// The last send failed, or the socket backs off: it makes no load.
-    is_out: bool,
+    is_in_outage: bool,
     /// An error lost messages, and no message was answered since.
     has_failed: bool,
     /// In a closed loop: no message is begun before this time.
-    rests_until_ns: u64,
+    backs_off_until_ns: u64,
     /// The kernel reported that messages with numbers below this one did not arrive, and why.
-    reported: Option<(LossCause, u64)>,
+    noted_error: Option<(LossCause, u64)>,
 }
 
 impl DatagramMover {
@@ -95,14 +95,14 @@ impl DatagramMover {
             flow,
             window: Window::new(),
             takes_trains,
-            unsent: None,
+            held: None,
             is_blocked: false,
             was_refused: false,
             has_sent: false,
-            is_out: false,
+            is_in_outage: false,
             has_failed: false,
-            rests_until_ns: 0,
-            reported: None,
+            backs_off_until_ns: 0,
+            noted_error: None,
         }
     }
 
@@ -112,8 +112,8 @@ impl DatagramMover {
     }
 
     /// Returns the message that waits for the socket to take it.
-    pub(super) fn held_up(&self) -> Option<InFlight> {
-        self.unsent
+    pub(super) fn held(&self) -> Option<InFlight> {
+        self.held
     }
 
     /// Receives and sends for one slice.
@@ -130,7 +130,7 @@ impl DatagramMover {
         run.fresh_ns = None;
         let has_received_all = self.receive(wire, readiness, run);
         let has_sent_all = self.send(wire, run)?;
-        if self.reported.is_some() {
+        if self.noted_error.is_some() {
             // Receive what is queued first: the peer answered it before the error was reported.
             readiness.merge(Readiness::READABLE);
             return Ok(Step::Again);
@@ -158,16 +158,16 @@ impl DatagramMover {
             run.scratch = scratch;
             match received {
                 Ok(_) if self.window.len() == 0 && !run.is_draining => {
-                    self.reported = None;
+                    self.noted_error = None;
                     return true;
                 }
                 Ok(_) => continue,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_readable();
-                    self.lose_reported(run);
+                    self.apply_noted_error(run);
                 }
-                Err(error) => self.report(LossCause::of(&error), run),
+                Err(error) => self.note_error(LossCause::of(&error), run),
             }
             taken += 1;
         }
@@ -203,7 +203,7 @@ impl DatagramMover {
 
     fn take(&mut self, bytes: &[u8], now_ns: u64, streak: &mut Streak, run: &mut Run) {
         let Some((number, offset)) = self.identify(bytes, run) else {
-            return run.unasked(self.flow, bytes, now_ns);
+            return run.unsolicited(self.flow, bytes, now_ns);
         };
         let is_measured = match self.window.arrived(number) {
             EchoKind::Answer { message, is_overtaken } => {
@@ -227,8 +227,8 @@ impl DatagramMover {
             EchoKind::Unknown => unreachable!("`identify` returns only sent numbers: {number}"),
         };
         if let Some(offset) = offset {
-            let name = MessageName { flow: self.flow, number };
-            let difference = run.difference(name, offset, bytes.get(offset).copied());
+            let id = MessageId { flow: self.flow, number };
+            let difference = run.difference(id, offset, bytes.get(offset).copied());
             run.recorder.differs(difference, is_measured);
         }
     }
@@ -240,7 +240,7 @@ impl DatagramMover {
         }
         let length = bytes.len().min(run.length_bytes);
         let (low, bits) = carried_number(&bytes[..length]);
-        let number = whole_number(low, bits, self.window.next_number());
+        let number = full_number(low, bits, self.window.next_number());
         if !run.verify {
             return number.map(|number| (number, None));
         }
@@ -257,8 +257,8 @@ impl DatagramMover {
 
     fn difference(&self, number: u64, bytes: &[u8], run: &Run) -> Option<usize> {
         let length = bytes.len().min(run.length_bytes);
-        let name = MessageName { flow: self.flow, number };
-        let differs = run.pattern.difference(name, 0, &bytes[..length]);
+        let id = MessageId { flow: self.flow, number };
+        let differs = run.pattern.difference(id, 0, &bytes[..length]);
         differs.or((bytes.len() != run.length_bytes).then_some(length))
     }
 
@@ -268,13 +268,14 @@ impl DatagramMover {
     fn closest(&self, bytes: &[u8], named: Option<u64>, run: &Run) -> Option<u64> {
         let length = bytes.len().min(run.length_bytes);
         let mut expected = vec![0; length];
-        let mut likeness = |number| {
-            run.pattern.fill(MessageName { flow: self.flow, number }, 0, &mut expected);
-            let same = expected.iter().zip(bytes).filter(|(sent, came)| sent == came).count();
+        let mut similarity = |number| {
+            run.pattern.fill(MessageId { flow: self.flow, number }, 0, &mut expected);
+            let same =
+                expected.iter().zip(bytes).filter(|(sent, received)| sent == received).count();
             (same, Some(number) == named, number)
         };
         let candidates = self.window.latest().take(SEARCH_MAX).chain(named);
-        let (same, _, number) = candidates.map(&mut likeness).max()?;
+        let (same, _, number) = candidates.map(&mut similarity).max()?;
         (same > 0 && same * 2 >= length).then_some(number)
     }
 }
@@ -296,8 +297,8 @@ impl Mover for DatagramMover {
         self.window.give_up_oldest();
     }
 
-    fn take_unsent(&mut self) -> Option<InFlight> {
-        self.unsent.take()
+    fn take_held(&mut self) -> Option<InFlight> {
+        self.held.take()
     }
 }
 

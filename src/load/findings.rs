@@ -22,13 +22,13 @@ impl<O: Observer> Generator<O> {
         let elapsed_ns = until_ns.saturating_sub(self.phases.measure_from_ns);
         let planned_ns = self.planned_ns();
         let load_made = self.load_made(planned_ns);
-        let (status, error) = self.verdict(load_made);
+        let (status, error) = self.status(load_made);
         let received_in_time = self.received_in_time();
         let mut achieved = per_second(received_in_time, elapsed_ns);
         if let (Some(rate), Spacing::Fixed) = (self.options.rate, self.options.spacing) {
             // If the end of the run cuts the last message's share of the time, the message still
             // counts in full, so the quotient can exceed the rate.
-            achieved = achieved.min(whole(rate));
+            achieved = achieved.min(to_f64(rate));
         }
         let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
         let over_planned = per_second(received_in_time, whole_ns).min(achieved);
@@ -39,7 +39,7 @@ impl<O: Observer> Generator<O> {
         let times = |values| Times::of(values, &self.options.percentiles);
         let phases = &self.phases;
         let warmup_end_ns = phases.measure_from_ns.min(phases.end_ns.max(phases.start_ns));
-        let mut report = RunResult {
+        let mut result = RunResult {
             status,
             error,
             endpoint: self.options.target.to_string(),
@@ -55,26 +55,26 @@ impl<O: Observer> Generator<O> {
             is_interrupted: phases.ended_by == EndedBy::Interrupt,
             warmup_ns: warmup_end_ns - phases.start_ns,
             drain_ns: phases.drain_ns(until_ns),
-            rate: Rate { asked: self.options.rate.map(whole), achieved, over_planned },
+            rate: Rate { asked: self.options.rate.map(to_f64), achieved, over_planned },
             bytes: recorder.bytes,
-            messages: settled(recorder.measured),
+            messages: with_in_flight(recorder.measured),
             losses: recorder.losses,
-            warmup_messages: settled(recorder.warmup),
+            warmup_messages: with_in_flight(recorder.warmup),
             flows: recorder.flows,
             trains: (self.options.transport() == Transport::Udp).then_some(recorder.trains),
             latency_ns: times(latency),
             service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
             hiccups: Hiccups {
                 throttled_ns: phases.usage.throttled_ns(),
-                ..recorder.watch.found()
+                ..recorder.hiccups.found()
             },
             generator,
             first_difference: recorder.first_difference.clone(),
             ..RunResult::default()
         };
-        report.generator.verdict = Verdict::of(&Signs::of(&report));
-        report.warnings = self.warnings(&report);
-        report
+        result.generator.verdict = Verdict::of(&Signs::of(&result));
+        result.warnings = self.warnings(&result);
+        result
     }
 
     /// Returns the generator's health, without the verdict on it.
@@ -103,7 +103,9 @@ impl<O: Observer> Generator<O> {
         match (self.options.rate, self.options.count, self.phases.ended_by) {
             (Some(_), ..) => self.run.unsent().saturating_add(recorder.never_taken),
             // Messages that no socket took, or that were never begun because the run ended early.
-            (None, Some(count), EndedBy::Plan) if self.run.is_spent() => count.saturating_sub(sent),
+            (None, Some(count), EndedBy::Plan) if self.run.is_count_reached() => {
+                count.saturating_sub(sent)
+            }
             (None, Some(count), EndedBy::NoFlow | EndedBy::Silence) => count.saturating_sub(sent),
             _ => 0,
         }
@@ -112,7 +114,7 @@ impl<O: Observer> Generator<O> {
     /// Returns the end of sending. It is later than planned if messages of an open loop were
     /// delayed. If the message count limited a closed loop, it is the time of the last echo.
     fn measured_until_ns(&self) -> u64 {
-        let last_ns = match self.run.is_spent() && !self.run.is_open_loop() {
+        let last_ns = match self.run.is_count_reached() && !self.run.is_open_loop() {
             true => self.run.recorder.echo_ns_last,
             false => self.run.recorder.begun_ns_last,
         };
@@ -123,7 +125,7 @@ impl<O: Observer> Generator<O> {
     /// that were due, so each echo counts whenever it came. The last echoes of a closed loop let no
     /// further messages go, so they do not count.
     fn received_in_time(&self) -> u64 {
-        match self.options.rate.is_some() || self.run.is_spent() {
+        match self.options.rate.is_some() || self.run.is_count_reached() {
             true => self.run.recorder.measured.received,
             false => self.run.recorder.received_by_end,
         }
@@ -138,18 +140,18 @@ impl<O: Observer> Generator<O> {
         }
     }
 
-    fn verdict(&self, load_made: f64) -> (Status, Option<String>) {
+    fn status(&self, load_made: f64) -> (Status, Option<String>) {
         let messages = &self.run.recorder.measured;
         let is_interrupted = self.phases.ended_by == EndedBy::Interrupt;
         if messages.received == 0 {
             let difference = self.run.recorder.first_difference.as_ref();
             let differs = |difference| format!("an echo differed from what was sent: {difference}");
-            let why = difference.map_or_else(|| self.why_nothing(is_interrupted), differs);
+            let why = difference.map_or_else(|| self.no_result_reason(is_interrupted), differs);
             return (Status::Error, Some(why));
         }
         let why = match self.phases.ended_by {
             EndedBy::Plan if load_made >= LOAD_MADE_MIN => return (Status::Ok, None),
-            EndedBy::Plan => self.why_less(load_made),
+            EndedBy::Plan => self.shortfall_reason(load_made),
             EndedBy::Interrupt => "interrupted".to_owned(),
             EndedBy::NoFlow => {
                 let flow =
@@ -166,7 +168,7 @@ impl<O: Observer> Generator<O> {
     }
 
     /// Returns why the run measured nothing.
-    fn why_nothing(&self, is_interrupted: bool) -> String {
+    fn no_result_reason(&self, is_interrupted: bool) -> String {
         let measured = &self.run.recorder.measured;
         if is_interrupted {
             return "interrupted before an echo was measured".to_owned();
@@ -198,7 +200,7 @@ impl<O: Observer> Generator<O> {
                 format!("cannot connect to {endpoint}: {words}")
             }
             (_, Some((_, words))) => format!("nothing came back from {endpoint}: {words}"),
-            (None, None) => match self.why_not_sent() {
+            (None, None) => match self.main_loss_cause() {
                 Some(cause) => format!("nothing came back from {endpoint}: {cause}"),
                 None => format!("nothing came back from {endpoint}"),
             },
@@ -222,22 +224,22 @@ fn is_own(addr: SocketAddr) -> io::Result<bool> {
 }
 
 /// Completes the counts at the end: messages neither answered nor lost are in flight.
-fn settled(messages: Messages) -> Messages {
+fn with_in_flight(messages: Messages) -> Messages {
     let in_flight_at_end = messages.sent - messages.received - messages.lost;
     Messages { in_flight_at_end, ..messages }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a last digit does not matter")]
-fn whole(count: u64) -> f64 {
+fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
 /// Returns a count per second. A single division avoids the error of a rounded intermediate result.
 fn per_second(count: u64, time_ns: u64) -> f64 {
-    if time_ns == 0 { 0.0 } else { whole(count) * 1e9 / whole(time_ns) }
+    if time_ns == 0 { 0.0 } else { to_f64(count) * 1e9 / to_f64(time_ns) }
 }
 
 /// Returns the share of `part` in `all`; 0 if `all` is 0.
 pub(super) fn ratio(part: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { whole(part) / whole(all) }
+    if all == 0 { 0.0 } else { to_f64(part) / to_f64(all) }
 }

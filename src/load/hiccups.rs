@@ -34,7 +34,7 @@ const PAUSES_MAX: usize = 256;
 
 /// Detects hiccups of the thread that it is called on.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct HiccupDetector {
     /// All time before this is accounted for.
     accounted_ns: u64,
     /// How much of the time since then the loop may sleep.
@@ -57,9 +57,9 @@ struct Pause {
     until_ns: u64,
 }
 
-impl Watch {
-    pub(super) fn new() -> Watch {
-        Watch {
+impl HiccupDetector {
+    pub(super) fn new() -> HiccupDetector {
+        HiccupDetector {
             accounted_ns: 0,
             sleep_ns: 0,
             turn_ns: 0,
@@ -92,7 +92,7 @@ impl Watch {
     /// Checks whether the thread could not run for some time until now. Counts the part of that
     /// time after `measure_from_ns`. Returns the length of the pause; 0 if there was none.
     #[inline]
-    pub(super) fn look(&mut self, now_ns: u64, measure_from_ns: u64) -> u64 {
+    pub(super) fn check(&mut self, now_ns: u64, measure_from_ns: u64) -> u64 {
         if now_ns <= self.alarm_ns { 0 } else { self.account(now_ns, measure_from_ns) }
     }
 
@@ -154,84 +154,84 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     /// Creates the detector of a loop that turned at 980 ms and at 1 s, and then sleeps for 20 ms.
-    fn watch() -> Watch {
-        let mut watch = Watch::new();
-        watch.end_turn(980 * MS, 20 * MS);
-        watch.end_turn(1_000 * MS, 20 * MS);
-        watch
+    fn detector() -> HiccupDetector {
+        let mut detector = HiccupDetector::new();
+        detector.end_turn(980 * MS, 20 * MS);
+        detector.end_turn(1_000 * MS, 20 * MS);
+        detector
     }
 
     #[test]
     fn a_sleep_that_ends_in_time_is_no_hiccup() {
-        let mut watch = watch();
-        assert_eq!(watch.look(1_000 * MS + 31 * MS, 0), 0);
-        assert_eq!(watch.found(), Hiccups::default());
+        let mut detector = detector();
+        assert_eq!(detector.check(1_000 * MS + 31 * MS, 0), 0);
+        assert_eq!(detector.found(), Hiccups::default());
     }
 
     /// case B15
     #[test]
     fn time_neither_slept_nor_worked_is_a_hiccup_of_that_length() {
-        let mut watch = watch();
-        assert_eq!(watch.look(2_220 * MS, 0), 1_220 * MS);
-        let found = watch.found();
+        let mut detector = detector();
+        assert_eq!(detector.check(2_220 * MS, 0), 1_220 * MS);
+        let found = detector.found();
         assert_eq!(found.count, 1);
         // The test itself has used some processor time since it created the detector.
         assert!(found.longest_ns <= 1_200 * MS && found.longest_ns > 1_000 * MS, "{found:?}");
         assert_eq!(found.total_ns, found.longest_ns);
-        assert_eq!(watch.look(2_222 * MS, 0), 0, "already accounted for");
+        assert_eq!(detector.check(2_222 * MS, 0), 0, "already accounted for");
     }
 
     /// case B15: the events of a busy loop would have ended its sleep at once.
     #[test]
     fn a_hiccup_of_a_busy_loop_is_reported_with_its_whole_length() {
-        let mut watch = watch();
-        watch.end_turn(1_001 * MS, 20 * MS);
-        watch.look(1_102 * MS, 0);
-        let found = watch.found();
+        let mut detector = detector();
+        detector.end_turn(1_001 * MS, 20 * MS);
+        detector.check(1_102 * MS, 0);
+        let found = detector.found();
         assert!(found.longest_ns <= 100 * MS && found.longest_ns > 80 * MS, "{found:?}");
     }
 
     #[test]
     fn time_in_which_the_thread_worked_is_no_hiccup() {
-        let mut watch = watch();
+        let mut detector = detector();
         let begun_ns = thread_cpu_ns();
         while thread_cpu_ns() < begun_ns + 15 * MS {}
-        assert_eq!(watch.look(1_000 * MS + 36 * MS, 0), 0);
-        assert_eq!(watch.found().count, 0);
+        assert_eq!(detector.check(1_000 * MS + 36 * MS, 0), 0);
+        assert_eq!(detector.found().count, 0);
     }
 
     #[test]
     fn a_hiccup_that_starts_in_the_warm_up_counts_from_the_measurement_on() {
-        let mut watch = watch();
-        watch.look(2_000 * MS, 1_900 * MS);
-        assert_eq!(watch.found().longest_ns, 100 * MS);
-        watch.end_turn(2_000 * MS, 0);
-        watch.look(3_000 * MS, u64::MAX);
-        assert_eq!(watch.found().count, 1, "nothing is measured yet");
-        assert_eq!(watch.paused_ns(2_500 * MS, 4_000 * MS), 500 * MS, "and messages do not age");
+        let mut detector = detector();
+        detector.check(2_000 * MS, 1_900 * MS);
+        assert_eq!(detector.found().longest_ns, 100 * MS);
+        detector.end_turn(2_000 * MS, 0);
+        detector.check(3_000 * MS, u64::MAX);
+        assert_eq!(detector.found().count, 1, "nothing is measured yet");
+        assert_eq!(detector.paused_ns(2_500 * MS, 4_000 * MS), 500 * MS, "and messages do not age");
     }
 
     /// case B15
     #[test]
     fn a_loss_is_due_to_a_hiccup_if_its_message_was_in_flight_then() {
-        let mut watch = watch();
-        watch.look(2_000 * MS, 0);
-        watch.lost(1_999 * MS);
-        watch.lost(2_000 * MS);
-        assert_eq!(watch.found().lost, 1);
+        let mut detector = detector();
+        detector.check(2_000 * MS, 0);
+        detector.lost(1_999 * MS);
+        detector.lost(2_000 * MS);
+        assert_eq!(detector.found().lost, 1);
     }
 
     #[test]
     fn pauses_add_up_and_the_oldest_are_dropped() {
-        let mut watch = Watch::new();
+        let mut detector = HiccupDetector::new();
         let count = 256 + 10;
         for second in 0..count {
-            watch.end_turn(second * 1_000 * MS, 0);
-            watch.look(second * 1_000 * MS + 500 * MS, 0);
+            detector.end_turn(second * 1_000 * MS, 0);
+            detector.check(second * 1_000 * MS + 500 * MS, 0);
         }
-        assert_eq!(watch.paused_ns((count - 2) * 1_000 * MS, u64::MAX), 1_000 * MS);
-        assert_eq!(watch.paused_ns(0, u64::MAX), 256 * 500 * MS);
-        assert_eq!(watch.paused_ns(0, 0), 0);
-        assert_eq!(watch.found().count, count);
+        assert_eq!(detector.paused_ns((count - 2) * 1_000 * MS, u64::MAX), 1_000 * MS);
+        assert_eq!(detector.paused_ns(0, u64::MAX), 256 * 500 * MS);
+        assert_eq!(detector.paused_ns(0, 0), 0);
+        assert_eq!(detector.found().count, count);
     }
 }

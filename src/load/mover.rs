@@ -30,7 +30,7 @@ pub(super) trait Mover {
     fn drop_oldest(&mut self);
 
     /// Takes the message that was begun and waits for the socket to take it.
-    fn take_unsent(&mut self) -> Option<InFlight> {
+    fn take_held(&mut self) -> Option<InFlight> {
         None
     }
 
@@ -43,7 +43,7 @@ pub(super) trait Mover {
 
     /// Gives up all messages, because the connection or the socket is gone.
     fn give_up_all(&mut self, cause: LossCause, run: &mut Run) {
-        if let Some(message) = self.take_unsent() {
+        if let Some(message) = self.take_held() {
             run.recorder.not_taken(message);
         }
         while let Some(message) = self.oldest() {
@@ -56,7 +56,7 @@ pub(super) trait Mover {
         self.drop_oldest();
         run.recorder.lost(message, cause, now_ns);
         if self.in_flight() + 1 == run.in_flight_max {
-            run.freed(self.flow(), now_ns);
+            run.note_free(self.flow(), now_ns);
         }
     }
 
@@ -70,7 +70,7 @@ pub(super) trait Mover {
             run.recorder.late(run.recorder.is_measured(message.intended_ns), now_ns);
         }
         if self.in_flight() + 1 == run.in_flight_max {
-            run.freed_by(self.flow(), message, now_ns);
+            run.note_free_after(self.flow(), message, now_ns);
         }
         is_in_time
     }

@@ -49,9 +49,9 @@ pub(super) struct Opener {
     pub(super) are_trains_refused: bool,
     pub(super) connect_timeout_ns: u64,
     /// Flows to open, by time.
-    waiting: BinaryHeap<Reverse<(u64, u32)>>,
+    scheduled: BinaryHeap<Reverse<(u64, u32)>>,
     /// Sockets created so far. The number names the file of a Unix datagram socket.
-    made: u64,
+    created: u64,
     /// When the last flow was opened; before that, when the first was scheduled.
     begun_ns: u64,
     /// By flow; empty if connections are not opened again.
@@ -69,9 +69,9 @@ struct Reopening {
 
 /// Why a flow was not opened.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum OpenError {
     /// The backlog of the peer is full (Unix). A later attempt can succeed.
-    Later,
+    Busy,
     /// A call failed.
     Failed(Error),
 }
@@ -85,8 +85,8 @@ impl Opener {
             wants_trains: options.asks_for_trains(),
             are_trains_refused: false,
             connect_timeout_ns: duration_ns(options.timeout).max(CONNECT_TIMEOUT_NS_MIN),
-            waiting: BinaryHeap::with_capacity(options.connections as usize),
-            made: 0,
+            scheduled: BinaryHeap::with_capacity(options.connections as usize),
+            created: 0,
             begun_ns: 0,
             reopenings: match options.reconnects() {
                 true => vec![Reopening::default(); options.connections as usize],
@@ -96,16 +96,16 @@ impl Opener {
     }
 
     /// Schedules the opening of all flows, a limited number per step.
-    pub(super) fn line_up(&mut self, flows: u32, now_ns: u64) {
+    pub(super) fn schedule_all(&mut self, flows: u32, now_ns: u64) {
         self.begun_ns = now_ns;
         for flow in 0..flows {
-            self.again(flow, now_ns + u64::from(flow) / OPENED_PER_STEP * STEP_NS);
+            self.schedule(flow, now_ns + u64::from(flow) / OPENED_PER_STEP * STEP_NS);
         }
     }
 
     /// Schedules the opening of a flow.
-    pub(super) fn again(&mut self, flow: u32, at_ns: u64) {
-        self.waiting.push(Reverse((at_ns, flow)));
+    pub(super) fn schedule(&mut self, flow: u32, at_ns: u64) {
+        self.scheduled.push(Reverse((at_ns, flow)));
     }
 
     /// Returns true if connections that end are opened again.
@@ -115,7 +115,13 @@ impl Opener {
 
     /// Schedules a flow whose connection ended or could not be opened again. `was_useful`: a
     /// message was answered on it.
-    pub(super) fn reopen(&mut self, flow: u32, was_open: bool, was_useful: bool, now_ns: u64) {
+    pub(super) fn schedule_reopening(
+        &mut self,
+        flow: u32,
+        was_open: bool,
+        was_useful: bool,
+        now_ns: u64,
+    ) {
         let Some(reopening) = self.reopenings.get_mut(flow as usize) else { return };
         reopening.was_open |= was_open;
         let before_ns = if was_useful { 0 } else { reopening.pause_ns };
@@ -123,27 +129,27 @@ impl Opener {
         // Connections that ended together are opened again in steps, as at the start.
         let step_ns = u64::from(flow) / OPENED_PER_STEP * STEP_NS;
         let pause_ns = reopening.pause_ns + step_ns;
-        self.again(flow, now_ns.saturating_add(pause_ns));
+        self.schedule(flow, now_ns.saturating_add(pause_ns));
     }
 
     /// Returns when the next flow must be opened.
     pub(super) fn first_ns(&self) -> Option<u64> {
-        self.waiting.peek().map(|Reverse((at_ns, _))| *at_ns)
+        self.scheduled.peek().map(|Reverse((at_ns, _))| *at_ns)
     }
 
     /// Takes the next flow that must be opened by `now_ns`.
     pub(super) fn next(&mut self, now_ns: u64) -> Option<u32> {
-        let Reverse((at_ns, flow)) = *self.waiting.peek()?;
+        let Reverse((at_ns, flow)) = *self.scheduled.peek()?;
         if at_ns > now_ns {
             return None;
         }
-        self.waiting.pop();
+        self.scheduled.pop();
         Some(flow)
     }
 
     /// Returns true while another attempt is worthwhile: a flow was opened recently, so the peer
     /// still accepts, if slowly.
-    fn has_hope(&self, now_ns: u64) -> bool {
+    fn may_retry(&self, now_ns: u64) -> bool {
         now_ns.saturating_sub(self.begun_ns) < self.connect_timeout_ns
     }
 
@@ -158,21 +164,21 @@ impl Opener {
         flow: u32,
         first_number: u64,
         now_ns: u64,
-    ) -> Result<Flow, Failure> {
+    ) -> Result<Flow, OpenError> {
         let target = &self.target;
-        self.made += 1;
-        let made = if self.target.transport().is_stream() {
+        self.created += 1;
+        let result = if self.target.transport().is_stream() {
             Stream::connect(target, &self.socket)
                 .map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
         } else {
-            let own = self.folder.as_ref().map(|folder| folder.join(format!("{}", self.made)));
+            let own = self.folder.as_ref().map(|folder| folder.join(format!("{}", self.created)));
             Datagram::connect(target, own.as_deref(), &self.socket).map(|socket| {
                 let takes_trains = self.wants_trains && socket.receive_trains(true).is_ok();
                 self.are_trains_refused |= self.wants_trains && !takes_trains;
                 Kind::Datagram(socket, DatagramMover::new(flow, takes_trains))
             })
         };
-        match made {
+        match result {
             Ok(kind) => {
                 self.begun_ns = now_ns;
                 let until_ns = now_ns.saturating_add(self.connect_timeout_ns);
@@ -188,8 +194,8 @@ impl Opener {
                     ending: None,
                 })
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Failure::Later),
-            Err(error) => Err(Failure::Failed(error)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(OpenError::Busy),
+            Err(error) => Err(OpenError::Failed(error)),
         }
     }
 }
@@ -203,20 +209,20 @@ impl<O: Observer> Generator<O> {
                     self.run.recorder.trains.refused |= self.opener.are_trains_refused;
                     if flow.is_open() {
                         self.run.connected(id, false, now_ns);
-                        self.phases.settled();
+                        self.phases.flow_settled();
                     }
                     context.insert(Source(flow));
                 }
-                Err(Failure::Later) if self.opener.has_hope(now_ns) => {
-                    self.opener.again(id, now_ns + STEP_NS);
+                Err(OpenError::Busy) if self.opener.may_retry(now_ns) => {
+                    self.opener.schedule(id, now_ns + STEP_NS);
                 }
-                Err(Failure::Later) => {
+                Err(OpenError::Busy) => {
                     self.run.recorder.flows.timed_out += 1;
-                    self.phases.settled();
+                    self.phases.flow_settled();
                 }
-                Err(Failure::Failed(error)) => {
+                Err(OpenError::Failed(error)) => {
                     self.count_open_failure(error);
-                    self.phases.settled();
+                    self.phases.flow_settled();
                 }
             }
         }
@@ -235,7 +241,7 @@ impl<O: Observer> Generator<O> {
         let open: HashSet<u32> = open.iter().copied().collect();
         for flow in all.into_iter().filter(|flow| !open.contains(flow)) {
             self.run.disconnected(flow, now_ns);
-            self.opener.reopen(flow, false, false, now_ns);
+            self.opener.schedule_reopening(flow, false, false, now_ns);
         }
     }
 
@@ -248,10 +254,10 @@ impl<O: Observer> Generator<O> {
             let number = self.run.recorder.sent_in_all();
             match self.opener.open(id, number, now_ns) {
                 Ok(flow) => _ = context.insert(Source(flow)),
-                Err(Failure::Later) => self.opener.reopen(id, false, false, now_ns),
-                Err(Failure::Failed(error)) => {
+                Err(OpenError::Busy) => self.opener.schedule_reopening(id, false, false, now_ns),
+                Err(OpenError::Failed(error)) => {
                     self.count_open_failure(error);
-                    self.opener.reopen(id, false, false, now_ns);
+                    self.opener.schedule_reopening(id, false, false, now_ns);
                 }
             }
         }
@@ -265,7 +271,7 @@ impl<O: Observer> Generator<O> {
             let intended_ns = match self.run.admission(id, 0, begin_ns) {
                 Admission::Begin(intended_ns) => intended_ns,
                 Admission::NotBefore(due_ns) => {
-                    self.opener.again(id, due_ns);
+                    self.opener.schedule(id, due_ns);
                     continue;
                 }
                 Admission::Closed => continue,
@@ -279,12 +285,12 @@ impl<O: Observer> Generator<O> {
                     }
                     context.insert(Source(flow));
                 }
-                Err(Failure::Later) => {
+                Err(OpenError::Busy) => {
                     // The peer delays the messages that become due meanwhile, not the generator.
-                    self.run.freed(id, now_ns + STEP_NS);
-                    self.opener.again(id, now_ns + STEP_NS);
+                    self.run.note_free(id, now_ns + STEP_NS);
+                    self.opener.schedule(id, now_ns + STEP_NS);
                 }
-                Err(Failure::Failed(error)) => {
+                Err(OpenError::Failed(error)) => {
                     let was_refused = self.count_open_failure(error);
                     if was_refused {
                         // A refusal by connect(2) counts like a later one: a message without an
@@ -295,8 +301,8 @@ impl<O: Observer> Generator<O> {
                     if !was_refused || !self.run.is_open_loop() {
                         self.run.outages.begin(id, now_ns);
                     }
-                    self.run.freed(id, now_ns + RETRY_NS);
-                    self.opener.again(id, now_ns + RETRY_NS);
+                    self.run.note_free(id, now_ns + RETRY_NS);
+                    self.opener.schedule(id, now_ns + RETRY_NS);
                 }
             }
         }

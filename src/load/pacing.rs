@@ -158,47 +158,47 @@ impl Schedule {
 
 /// Orders the flows by their next due times. Each flow is queued at most once.
 #[derive(Debug, Default)]
-pub(super) struct DueLine {
-    line: BinaryHeap<Reverse<(u64, u32)>>,
-    seats: Vec<Seat>,
+pub(super) struct DueQueue {
+    queue: BinaryHeap<Reverse<(u64, u32)>>,
+    entries: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Seat {
+struct Entry {
     key: Option<Key>,
-    is_in_line: bool,
+    is_queued: bool,
 }
 
-impl DueLine {
-    pub(super) fn with_flows(flows: usize) -> DueLine {
-        DueLine { line: BinaryHeap::with_capacity(flows), seats: vec![Seat::default(); flows] }
+impl DueQueue {
+    pub(super) fn with_flows(flows: usize) -> DueQueue {
+        DueQueue { queue: BinaryHeap::with_capacity(flows), entries: vec![Entry::default(); flows] }
     }
 
     /// Queues a flow unless it is queued.
-    pub(super) fn enter(&mut self, flow: u32, key: Key, due_ns: u64) {
-        let seat = &mut self.seats[flow as usize];
-        seat.key = Some(key);
-        if !seat.is_in_line {
-            seat.is_in_line = true;
-            self.line.push(Reverse((due_ns, flow)));
+    pub(super) fn push(&mut self, flow: u32, key: Key, due_ns: u64) {
+        let entry = &mut self.entries[flow as usize];
+        entry.key = Some(key);
+        if !entry.is_queued {
+            entry.is_queued = true;
+            self.queue.push(Reverse((due_ns, flow)));
         }
     }
 
     /// Removes the first flow if it is due, and returns its key.
     pub(super) fn next_due(&mut self, now_ns: u64) -> Option<Key> {
-        let Reverse((due_ns, flow)) = *self.line.peek()?;
+        let Reverse((due_ns, flow)) = *self.queue.peek()?;
         if due_ns > now_ns {
             return None;
         }
-        self.line.pop();
-        let seat = &mut self.seats[flow as usize];
-        seat.is_in_line = false;
-        seat.key
+        self.queue.pop();
+        let entry = &mut self.entries[flow as usize];
+        entry.is_queued = false;
+        entry.key
     }
 
     /// Returns when the first flow is due.
     pub(super) fn first_due_ns(&self) -> Option<u64> {
-        self.line.peek().map(|Reverse((due_ns, _))| *due_ns)
+        self.queue.peek().map(|Reverse((due_ns, _))| *due_ns)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Pattern {
 
 /// A message: its flow, and its number within the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MessageName {
+pub(super) struct MessageId {
     pub(super) flow: u32,
     pub(super) number: u64,
 }
@@ -43,16 +43,16 @@ impl Pattern {
     }
 
     /// Writes the bytes of a message from `offset` on.
-    pub(super) fn fill(&self, name: MessageName, mut offset: usize, mut target: &mut [u8]) {
+    pub(super) fn fill(&self, id: MessageId, mut offset: usize, mut target: &mut [u8]) {
         // The common case: a short message, filled whole.
         if offset == 0 && target.len() >= HEADER_BYTES {
             let (start, behind) = target.split_at_mut(HEADER_BYTES);
-            start.copy_from_slice(&header(name));
+            start.copy_from_slice(&header(id));
             (offset, target) = (HEADER_BYTES, behind);
         }
         while !target.is_empty() {
             let mut header = [0; HEADER_BYTES];
-            let source = self.run(name, offset, &mut header);
+            let source = self.run(id, offset, &mut header);
             let count = source.len().min(target.len());
             let (now, later) = target.split_at_mut(count);
             now.copy_from_slice(&source[..count]);
@@ -65,63 +65,64 @@ impl Pattern {
     /// from the start of the message.
     pub(super) fn difference(
         &self,
-        name: MessageName,
+        id: MessageId,
         mut offset: usize,
-        mut came: &[u8],
+        mut received: &[u8],
     ) -> Option<usize> {
         if offset == 0
-            && let Some((start, behind)) = came.split_first_chunk()
-            && *start == header(name)
+            && let Some((start, behind)) = received.split_first_chunk()
+            && *start == header(id)
         {
-            (offset, came) = (HEADER_BYTES, behind);
+            (offset, received) = (HEADER_BYTES, behind);
         }
-        while !came.is_empty() {
+        while !received.is_empty() {
             let mut header = [0; HEADER_BYTES];
-            let source = self.run(name, offset, &mut header);
-            let count = source.len().min(came.len());
-            if source[..count] != came[..count] {
-                let same = source.iter().zip(came).take_while(|(sent, came)| sent == came);
+            let source = self.run(id, offset, &mut header);
+            let count = source.len().min(received.len());
+            if source[..count] != received[..count] {
+                let same =
+                    source.iter().zip(received).take_while(|(sent, received)| sent == received);
                 return Some(offset + same.count());
             }
             offset += count;
-            came = &came[count..];
+            received = &received[count..];
         }
         None
     }
 
     /// Returns one byte of a message.
-    pub(super) fn byte(&self, name: MessageName, offset: usize) -> u8 {
+    pub(super) fn byte(&self, id: MessageId, offset: usize) -> u8 {
         let mut byte = [0];
-        self.fill(name, offset, &mut byte);
+        self.fill(id, offset, &mut byte);
         byte[0]
     }
 
     /// Returns the bytes of a message from `offset` to the end of its header or of the table.
     fn run<'a>(
         &'a self,
-        name: MessageName,
+        id: MessageId,
         offset: usize,
         header: &'a mut [u8; HEADER_BYTES],
     ) -> &'a [u8] {
         if offset < HEADER_BYTES {
-            *header = self::header(name);
+            *header = self::header(id);
             return &header[offset..];
         }
-        &self.table[(body_start(name) + offset - HEADER_BYTES) % TABLE_BYTES..]
+        &self.table[(body_start(id) + offset - HEADER_BYTES) % TABLE_BYTES..]
     }
 }
 
-fn header(name: MessageName) -> [u8; HEADER_BYTES] {
+fn header(id: MessageId) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
-    header[..NUMBER_BYTES].copy_from_slice(&name.number.to_le_bytes());
-    header[NUMBER_BYTES..].copy_from_slice(&name.flow.to_le_bytes());
+    header[..NUMBER_BYTES].copy_from_slice(&id.number.to_le_bytes());
+    header[NUMBER_BYTES..].copy_from_slice(&id.flow.to_le_bytes());
     header
 }
 
 /// Returns where in the table the body of a message starts (Fibonacci hashing: the high bits).
-fn body_start(name: MessageName) -> usize {
+fn body_start(id: MessageId) -> usize {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mixed = (name.number ^ (u64::from(name.flow) << 40)).wrapping_mul(ODD);
+    let mixed = (id.number ^ (u64::from(id.flow) << 40)).wrapping_mul(ODD);
     usize::from((mixed >> 48) as u16)
 }
 
@@ -134,7 +135,7 @@ pub(super) fn carried_number(bytes: &[u8]) -> (u64, u32) {
 }
 
 /// Returns the latest number below `next` that ends in these low bits, if there is one.
-pub(super) fn whole_number(low: u64, bits: u32, next: u64) -> Option<u64> {
+pub(super) fn full_number(low: u64, bits: u32, next: u64) -> Option<u64> {
     if bits >= u64::BITS {
         return (low < next).then_some(low);
     }
@@ -153,7 +154,7 @@ mod tests {
 
     fn message(pattern: &Pattern, flow: u32, number: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        pattern.fill(MessageName { flow, number }, 0, &mut bytes);
+        pattern.fill(MessageId { flow, number }, 0, &mut bytes);
         bytes
     }
 
@@ -174,13 +175,13 @@ mod tests {
 
     #[test]
     fn a_truncated_number_means_the_latest_that_ends_in_its_bits() {
-        assert_eq!(whole_number(0xff, 8, 0x1_00), Some(0xff));
-        assert_eq!(whole_number(0x00, 8, 0x1_01), Some(0x100));
-        assert_eq!(whole_number(0x01, 8, 0x1_01), Some(0x01));
-        assert_eq!(whole_number(0x05, 8, 0x03), None, "no such number was sent");
-        assert_eq!(whole_number(0, 8, 0), None, "no message was sent");
-        assert_eq!(whole_number(7, 64, 8), Some(7));
-        assert_eq!(whole_number(8, 64, 8), None);
+        assert_eq!(full_number(0xff, 8, 0x1_00), Some(0xff));
+        assert_eq!(full_number(0x00, 8, 0x1_01), Some(0x100));
+        assert_eq!(full_number(0x01, 8, 0x1_01), Some(0x01));
+        assert_eq!(full_number(0x05, 8, 0x03), None, "no such number was sent");
+        assert_eq!(full_number(0, 8, 0), None, "no message was sent");
+        assert_eq!(full_number(7, 64, 8), Some(7));
+        assert_eq!(full_number(8, 64, 8), None);
     }
 
     proptest! {
@@ -194,13 +195,13 @@ mod tests {
             let pattern = Pattern::new();
             let whole = message(&pattern, flow, number, length);
             let cut = cut.index(length);
-            let name = MessageName { flow, number };
+            let id = MessageId { flow, number };
             let mut pieces = vec![0; length];
             let (first, second) = pieces.split_at_mut(cut);
-            pattern.fill(name, cut, second);
-            pattern.fill(name, 0, first);
+            pattern.fill(id, cut, second);
+            pattern.fill(id, 0, first);
             prop_assert!(pieces == whole);
-            prop_assert_eq!(pattern.difference(name, cut, &whole[cut..]), None);
+            prop_assert_eq!(pattern.difference(id, cut, &whole[cut..]), None);
         }
 
         /// case B7
@@ -216,9 +217,9 @@ mod tests {
             let mut bytes = message(&pattern, flow, number, length);
             let at = at.index(length);
             bytes[at] ^= flip;
-            let name = MessageName { flow, number };
-            prop_assert_eq!(pattern.difference(name, 0, &bytes), Some(at));
-            prop_assert_eq!(pattern.byte(name, at), bytes[at] ^ flip);
+            let id = MessageId { flow, number };
+            prop_assert_eq!(pattern.difference(id, 0, &bytes), Some(at));
+            prop_assert_eq!(pattern.byte(id, at), bytes[at] ^ flip);
         }
 
         #[test]
@@ -230,7 +231,7 @@ mod tests {
             let number = (next - 1).saturating_sub(back);
             let bytes = message(&Pattern::new(), 3, number, length);
             let (low, bits) = carried_number(&bytes);
-            prop_assert_eq!(whole_number(low, bits, next), Some(number));
+            prop_assert_eq!(full_number(low, bits, next), Some(number));
         }
     }
 }

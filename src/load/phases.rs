@@ -70,7 +70,7 @@ enum Phase {
         /// The time of the drain is over. Each flow gets a last slice to give up overdue messages.
         is_last_turn: bool,
     },
-    Over {
+    Done {
         at_ns: u64,
     },
 }
@@ -114,7 +114,7 @@ impl Phases {
     }
 
     /// Notes that one more flow has opened or failed.
-    pub(super) fn settled(&mut self) {
+    pub(super) fn flow_settled(&mut self) {
         if let Phase::Opening { unsettled } = &mut self.phase {
             *unsettled = unsettled.saturating_sub(1);
         }
@@ -123,7 +123,7 @@ impl Phases {
     /// Returns how long the run waited for the last echoes from `from_ns` on; 0 if it is not over.
     pub(super) fn drain_ns(&self, from_ns: u64) -> u64 {
         match self.phase {
-            Phase::Over { at_ns } => at_ns.saturating_sub(from_ns),
+            Phase::Done { at_ns } => at_ns.saturating_sub(from_ns),
             _ => 0,
         }
     }
@@ -131,7 +131,7 @@ impl Phases {
 
 impl<O: Observer> Generator<O> {
     /// Does the generator's work at the end of every turn.
-    pub(super) fn go_on(
+    pub(super) fn advance_run(
         &mut self,
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
@@ -140,24 +140,24 @@ impl<O: Observer> Generator<O> {
         self.note_pause(now_ns);
         self.phases.usage.note_turn(now_ns, std::mem::take(&mut self.has_worked));
         match self.phases.phase {
-            Phase::NotBegun => self.begin(now_ns),
+            Phase::NotBegun => self.begin_opening(now_ns),
             // The reactor has registered the flows that the previous turn opened.
-            Phase::Opening { unsettled: 0 } => self.start(now_ns, sources, context),
+            Phase::Opening { unsettled: 0 } => self.begin_sending(now_ns, sources, context),
             Phase::Opening { .. } => self.open_some(now_ns, context),
-            Phase::Sending => self.send_on(now_ns, sources, context),
-            Phase::Draining { .. } => self.drain_on(now_ns, sources, context),
-            Phase::Over { .. } => {}
+            Phase::Sending => self.continue_sending(now_ns, sources, context),
+            Phase::Draining { .. } => self.continue_drain(now_ns, sources, context),
+            Phase::Done { .. } => {}
         }
         self.sweep(now_ns, sources, context);
         let sleep_ns = self.next_sleep_ns(now_ns);
-        self.run.recorder.watch.end_turn(now_ns, sleep_ns);
+        self.run.recorder.hiccups.end_turn(now_ns, sleep_ns);
         Some(context.now() + Duration::from_nanos(sleep_ns))
     }
 
     /// Accounts for the time before this turn. Call it before any decision by the clock.
     pub(super) fn note_pause(&mut self, now_ns: u64) {
         let measure_from_ns = self.run.recorder.measure_from_ns;
-        let paused_ns = self.run.recorder.watch.look(now_ns, measure_from_ns);
+        let paused_ns = self.run.recorder.hiccups.check(now_ns, measure_from_ns);
         if paused_ns > 0 {
             // Echoes and connections that arrived meanwhile are read before their time runs out.
             if let Phase::Draining { until_ns, .. } = &mut self.phases.phase {
@@ -168,15 +168,20 @@ impl<O: Observer> Generator<O> {
     }
 
     /// Starts to open all flows. In `Mode::Connect` each flow is opened later, as a message.
-    fn begin(&mut self, now_ns: u64) {
-        self.opener.line_up(self.options.connections, now_ns);
+    fn begin_opening(&mut self, now_ns: u64) {
+        self.opener.schedule_all(self.options.connections, now_ns);
         let is_connect = self.options.mode == Mode::Connect;
         let unsettled = if is_connect { 0 } else { self.options.connections };
         self.phases.phase = Phase::Opening { unsettled };
     }
 
     /// Starts to send: every flow is open or has failed.
-    fn start(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
+    fn begin_sending(
+        &mut self,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
         let is_connect = self.options.mode == Mode::Connect;
         let flows = self.options.connections;
         let open: Vec<u32> = match is_connect {
@@ -199,7 +204,7 @@ impl<O: Observer> Generator<O> {
     }
 
     /// Does the work of a turn in the warm-up or in the measurement.
-    fn send_on(
+    fn continue_sending(
         &mut self,
         now_ns: u64,
         sources: &Sources<Source>,
@@ -208,7 +213,7 @@ impl<O: Observer> Generator<O> {
         if !self.phases.is_measuring && now_ns >= self.phases.measure_from_ns {
             // The last interval of the warm-up comes first, if there was a warm-up.
             if self.phases.measure_from_ns > self.phases.start_ns {
-                self.tell_interval(now_ns, true);
+                self.report_interval(now_ns, true);
             }
             self.phases.is_measuring = true;
             let until_ns = self.phases.measure_from_ns.saturating_sub(WARMUP_BACKLOG_NS);
@@ -221,20 +226,20 @@ impl<O: Observer> Generator<O> {
             let interval_ns = self.phases.interval_ns.unwrap_or(u64::MAX);
             let left_ns = self.phase_end_ns().saturating_sub(now_ns);
             if left_ns == 0 || left_ns >= interval_ns / SHORTEST_DIVISOR {
-                self.tell_interval(now_ns, !self.phases.is_measuring);
+                self.report_interval(now_ns, !self.phases.is_measuring);
             }
             self.phases.interval_at_ns =
                 next_interval_ns(self.phases.interval_at_ns, interval_ns, now_ns);
         }
         // All requested messages are sent, and the last one had its share of the time.
-        let is_counted_out =
-            self.run.is_spent() && self.run.counted_end_ns().is_none_or(|end_ns| now_ns >= end_ns);
+        let is_counted_out = self.run.is_count_reached()
+            && self.run.counted_end_ns().is_none_or(|end_ns| now_ns >= end_ns);
         if now_ns >= self.run.end_ns() || is_counted_out {
-            self.end(EndedBy::Plan, now_ns, sources, context);
+            self.begin_drain(EndedBy::Plan, now_ns, sources, context);
         } else if self.has_no_flow() {
-            self.end(EndedBy::NoFlow, now_ns, sources, context);
+            self.begin_drain(EndedBy::NoFlow, now_ns, sources, context);
         } else if self.is_silent(now_ns) {
-            self.end(EndedBy::Silence, now_ns, sources, context);
+            self.begin_drain(EndedBy::Silence, now_ns, sources, context);
         }
     }
 
@@ -252,7 +257,7 @@ impl<O: Observer> Generator<O> {
         } else if self.opener.reopens() && self.phases.is_sending() {
             self.reopen_some(now_ns, context);
         }
-        while let Some(key) = self.line.next_due(now_ns) {
+        while let Some(key) = self.due_queue.next_due(now_ns) {
             self.has_worked = true;
             context.wake(key);
         }
@@ -280,7 +285,7 @@ impl<O: Observer> Generator<O> {
     }
 
     /// Ends sending and starts the drain. Only messages that were due before are still sent.
-    fn end(
+    fn begin_drain(
         &mut self,
         ended_by: EndedBy,
         now_ns: u64,
@@ -288,14 +293,14 @@ impl<O: Observer> Generator<O> {
         context: &mut Context<'_, Source>,
     ) {
         // The drain is an interval of its own.
-        self.tell_interval(now_ns, !self.phases.is_measuring);
+        self.report_interval(now_ns, !self.phases.is_measuring);
         let phases = &mut self.phases;
         if phases.is_measuring {
             phases.usage.stop(now_ns);
         }
         phases.ended_by = ended_by;
         phases.end_ns = now_ns.min(self.run.end_ns());
-        if let Some(end_ns) = self.run.counted_end_ns().filter(|_| self.run.is_spent()) {
+        if let Some(end_ns) = self.run.counted_end_ns().filter(|_| self.run.is_count_reached()) {
             phases.end_ns = phases.end_ns.min(end_ns.max(self.run.recorder.begun_ns_last));
         }
         let drain_ns = match ended_by {
@@ -316,7 +321,7 @@ impl<O: Observer> Generator<O> {
         sources.iter().for_each(|(key, _)| context.wake(key));
     }
 
-    fn drain_on(
+    fn continue_drain(
         &mut self,
         now_ns: u64,
         sources: &Sources<Source>,
@@ -329,28 +334,33 @@ impl<O: Observer> Generator<O> {
         *is_last_turn |= has_had_its_time;
         let is_complete = self.run.recorder.in_flight() == 0
             && !self.run.has_backlog()
-            && !sources.iter().any(|(_, source)| source.0.is_held_up())
+            && !sources.iter().any(|(_, source)| source.0.has_held())
             && (self.options.transport().is_stream() || now_ns >= self.phases.end_ns + LINGER_NS);
         if is_complete || is_over {
-            self.over(now_ns, sources, context);
+            self.finish_run(now_ns, sources, context);
         } else if has_had_its_time {
             sources.iter().for_each(|(key, _)| context.wake(key));
         }
     }
 
-    fn over(&mut self, now_ns: u64, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
-        for message in sources.iter().filter_map(|(_, source)| source.0.held_up()) {
+    fn finish_run(
+        &mut self,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        for message in sources.iter().filter_map(|(_, source)| source.0.held()) {
             self.run.recorder.not_taken(message);
         }
-        if !self.is_drain_void(now_ns) {
-            self.tell_interval(now_ns, !self.phases.is_measuring);
+        if !self.is_drain_empty(now_ns) {
+            self.report_interval(now_ns, !self.phases.is_measuring);
         }
         let phases = &mut self.phases;
         if self.run.recorder.begun_ns_last > phases.end_ns {
             // Delayed messages were sent after the end, so their processor time counts too.
             phases.usage.stop(now_ns);
         }
-        phases.phase = Phase::Over { at_ns: now_ns };
+        phases.phase = Phase::Done { at_ns: now_ns };
         context.stop();
     }
 
@@ -362,18 +372,18 @@ impl<O: Observer> Generator<O> {
     ) {
         let now_ns = self.run.clock.ns(context.now());
         match self.phases.phase {
-            Phase::Sending => self.end(EndedBy::Interrupt, now_ns, sources, context),
-            Phase::Over { .. } => {}
+            Phase::Sending => self.begin_drain(EndedBy::Interrupt, now_ns, sources, context),
+            Phase::Done { .. } => {}
             Phase::NotBegun | Phase::Opening { .. } => {
                 self.phases.ended_by = EndedBy::Interrupt;
                 self.phases.end_ns = now_ns;
                 self.phases.start_ns = now_ns;
                 self.phases.measure_from_ns = now_ns;
-                self.over(now_ns, sources, context);
+                self.finish_run(now_ns, sources, context);
             }
             Phase::Draining { .. } => {
                 self.phases.ended_by = EndedBy::Interrupt;
-                self.over(now_ns, sources, context);
+                self.finish_run(now_ns, sources, context);
             }
         }
     }

@@ -18,9 +18,9 @@ const TIME_WAIT_LOOPBACK_S: f64 = 1.0;
 const TAKEN_SHARE_MIN: f64 = 0.35;
 
 /// Returns the warning for a run that closed so many connections that ports were scarce.
-pub(super) fn warning(range: &str, report: &RunResult) -> Option<String> {
-    let hold_s = if report.environment.loopback { TIME_WAIT_LOOPBACK_S } else { TIME_WAIT_S };
-    scarcity(range, report.flows.opened, report.rate.achieved, hold_s)
+pub(super) fn warning(range: &str, result: &RunResult) -> Option<String> {
+    let hold_s = if result.environment.loopback { TIME_WAIT_LOOPBACK_S } else { TIME_WAIT_S };
+    scarcity(range, result.flows.opened, result.rate.achieved, hold_s)
 }
 
 fn scarcity(range: &str, opened: u64, rate: f64, hold_s: f64) -> Option<String> {

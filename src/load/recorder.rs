@@ -1,6 +1,6 @@
 //! Counts what happened to messages and connections, and records how long echoes took.
 
-use super::hiccups::Watch;
+use super::hiccups::HiccupDetector;
 use crate::measured::{
     Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, Trains,
 };
@@ -26,7 +26,7 @@ pub(super) struct Recorder {
     pub(super) flows_open: u64,
     pub(super) trains: Trains,
     /// Detects the times in which the generator could not run.
-    pub(super) watch: Watch,
+    pub(super) hiccups: HiccupDetector,
     pub(super) held_back: u64,
     pub(super) first_difference: Option<Difference>,
     /// When sending ends, or ended.
@@ -64,7 +64,7 @@ impl Recorder {
             flows: Flows::default(),
             flows_open: 0,
             trains: Trains::default(),
-            watch: Watch::new(),
+            hiccups: HiccupDetector::new(),
             held_back: 0,
             first_difference: None,
             end_ns: u64::MAX,
@@ -87,14 +87,14 @@ impl Recorder {
 
     /// Returns true if bytes that answer no message count as measured. A peer that speaks first
     /// does so while connections are made; without a warm-up these bytes count as measured.
-    fn is_measured_unasked(&self, now_ns: u64) -> bool {
+    fn is_unsolicited_measured(&self, now_ns: u64) -> bool {
         !self.has_warmup || self.is_measured(now_ns)
     }
 
     /// Counts bytes that answer no message.
-    pub(super) fn unasked(&mut self, difference: Difference, now_ns: u64) {
+    pub(super) fn unsolicited(&mut self, difference: Difference, now_ns: u64) {
         self.heard_ns_last = Some(now_ns);
-        self.differs(difference, self.is_measured_unasked(now_ns));
+        self.differs(difference, self.is_unsolicited_measured(now_ns));
     }
 
     /// Returns a copy of the counts of the warm-up or of the measured messages.
@@ -174,7 +174,7 @@ impl Recorder {
             return;
         }
         self.measured.lost += 1;
-        self.watch.lost(message.sent_ns);
+        self.hiccups.lost(message.sent_ns);
         *self.losses.of_mut(cause) += 1;
         if cause == LossCause::TimedOut {
             let waited_ns = now_ns.min(self.end_ns).saturating_sub(message.sent_ns);

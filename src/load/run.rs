@@ -5,7 +5,7 @@ use super::clock::Clock;
 use super::options::Options;
 use super::outages::Outages;
 use super::pacing::{Schedule, Spacing};
-use super::pattern::{MessageName, Pattern};
+use super::pattern::{MessageId, Pattern};
 use super::recorder::{InFlight, Recorder};
 use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
@@ -57,16 +57,16 @@ struct Pace {
     /// Since when the flow could send if the generator were never late. With the actual time, one
     /// late message would excuse all messages behind it.
     ideal_free_ns: u64,
-    stage: Stage,
+    state: FlowState,
 }
 
 /// Whether a flow can send the messages that are due on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum FlowState {
     /// It is connected.
-    Here,
+    Connected,
     /// Its connection is opened again; messages due meanwhile are lost.
-    Away,
+    Disconnected,
     /// It has ended and is not opened again; messages due on it are not sent.
     Retired,
 }
@@ -134,7 +134,7 @@ impl Run {
             let place = (place, open.len() as u64);
             let schedule = Schedule::new(rate, spacing, place, start_ns);
             self.paces[*flow as usize] =
-                Some(Pace { schedule, ideal_free_ns: start_ns, stage: Stage::Here });
+                Some(Pace { schedule, ideal_free_ns: start_ns, state: FlowState::Connected });
         }
     }
 
@@ -149,7 +149,7 @@ impl Run {
     }
 
     /// Returns true if all requested messages are begun.
-    pub(super) fn is_spent(&self) -> bool {
+    pub(super) fn is_count_reached(&self) -> bool {
         self.remaining == Some(0)
     }
 
@@ -172,11 +172,11 @@ impl Run {
             return Admission::Closed;
         }
         let due_ns = match self.paces.get(flow as usize) {
-            Some(Some(pace)) if pace.stage == Stage::Here => pace.schedule.due_ns(),
+            Some(Some(pace)) if pace.state == FlowState::Connected => pace.schedule.due_ns(),
             Some(_) => return Admission::Closed,
             None => now_ns,
         };
-        if due_ns >= self.end_ns || (self.is_spent() && self.recorder.is_measured(due_ns)) {
+        if due_ns >= self.end_ns || (self.is_count_reached() && self.recorder.is_measured(due_ns)) {
             return Admission::Closed;
         }
         if due_ns > now_ns {
@@ -217,7 +217,7 @@ impl Run {
         let until_ns = self.end_ns.min(now_ns.saturating_add(1));
         // The number of messages due before a time.
         let due = |until_ns| match self.paces.get(flow as usize) {
-            Some(Some(pace)) if pace.stage == Stage::Here => {
+            Some(Some(pace)) if pace.state == FlowState::Connected => {
                 pace.schedule.due_before(until_ns, most)
             }
             Some(_) => 0,
@@ -242,34 +242,34 @@ impl Run {
 
     /// Notes that a flow has ended; its part of the schedule is not sent.
     pub(super) fn retire(&mut self, flow: u32, now_ns: u64) {
-        self.leave(flow, Stage::Retired, now_ns);
+        self.stop_flow(flow, FlowState::Retired, now_ns);
     }
 
     /// Notes that a flow's connection is gone and is opened again later: what is due meanwhile is
     /// lost.
     pub(super) fn disconnected(&mut self, flow: u32, now_ns: u64) {
-        self.leave(flow, Stage::Away, now_ns);
+        self.stop_flow(flow, FlowState::Disconnected, now_ns);
     }
 
-    fn leave(&mut self, flow: u32, stage: Stage, now_ns: u64) {
+    fn stop_flow(&mut self, flow: u32, state: FlowState, now_ns: u64) {
         self.outages.begin(flow, now_ns);
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
-            pace.stage = stage;
+            pace.state = state;
         }
     }
 
-    /// Notes that a flow is connected, for the first time or `again`.
-    pub(super) fn connected(&mut self, flow: u32, again: bool, now_ns: u64) {
+    /// Notes that a flow is connected, for the first time or again (`is_reopened`).
+    pub(super) fn connected(&mut self, flow: u32, is_reopened: bool, now_ns: u64) {
         let flows = &mut self.recorder.flows;
         flows.opened += 1;
-        flows.reconnected += u64::from(again);
+        flows.reconnected += u64::from(is_reopened);
         self.recorder.flows_open += 1;
         self.outages.end(flow, now_ns, self.end_ns);
         self.lose_due_of(flow as usize, now_ns);
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize)
-            && pace.stage == Stage::Away
+            && pace.state == FlowState::Disconnected
         {
-            pace.stage = Stage::Here;
+            pace.state = FlowState::Connected;
             pace.ideal_free_ns = now_ns;
         }
     }
@@ -283,7 +283,7 @@ impl Run {
         let until_ns = now_ns.min(self.end_ns);
         let from_ns = self.recorder.measure_from_ns;
         let Some(Some(pace)) = self.paces.get_mut(flow) else { return };
-        if pace.stage != Stage::Away {
+        if pace.state != FlowState::Disconnected {
             return;
         }
         let of_warmup = pace.schedule.due_between(0, until_ns.min(from_ns));
@@ -296,9 +296,10 @@ impl Run {
 
     /// Returns true while messages that were due before the end are still to be sent.
     pub(super) fn has_backlog(&self) -> bool {
-        let is_owed =
-            |pace: &Pace| pace.stage == Stage::Here && pace.schedule.due_ns() < self.end_ns;
-        !self.is_spent() && self.paces.iter().flatten().any(is_owed)
+        let is_owed = |pace: &Pace| {
+            pace.state == FlowState::Connected && pace.schedule.due_ns() < self.end_ns
+        };
+        !self.is_count_reached() && self.paces.iter().flatten().any(is_owed)
     }
 
     /// Returns how many measured messages were due before the end and never begun.
@@ -320,16 +321,16 @@ impl Run {
     }
 
     /// Notes that a flow can send from `now_ns` on, after its peer kept it from sending.
-    pub(super) fn freed(&mut self, flow: u32, now_ns: u64) {
+    pub(super) fn note_free(&mut self, flow: u32, now_ns: u64) {
         if let Some(Some(pace)) = self.paces.get_mut(flow as usize) {
             pace.ideal_free_ns = now_ns;
         }
     }
 
     /// Notes that an answer frees a flow that had as many messages in flight as allowed.
-    pub(super) fn freed_by(&mut self, flow: u32, message: InFlight, now_ns: u64) {
+    pub(super) fn note_free_after(&mut self, flow: u32, message: InFlight, now_ns: u64) {
         let service_ns = now_ns.saturating_sub(message.sent_ns);
-        self.freed(flow, message.ideal_ns.saturating_add(service_ns));
+        self.note_free(flow, message.ideal_ns.saturating_add(service_ns));
     }
 
     /// Returns true if a message is lost by now. It does not age while the generator cannot run,
@@ -344,41 +345,41 @@ impl Run {
     #[inline]
     pub(super) fn is_too_late(&mut self, message: InFlight, now_ns: u64) -> bool {
         let is_old = now_ns.saturating_sub(message.sent_ns) >= self.timeout_ns;
-        is_old && self.is_overdue_after_look(message, now_ns)
+        is_old && self.is_overdue_after_check(message, now_ns)
     }
 
     #[cold]
-    fn is_overdue_after_look(&mut self, message: InFlight, now_ns: u64) -> bool {
-        self.recorder.watch.look(now_ns, self.recorder.measure_from_ns);
+    fn is_overdue_after_check(&mut self, message: InFlight, now_ns: u64) -> bool {
+        self.recorder.hiccups.check(now_ns, self.recorder.measure_from_ns);
         self.is_overdue(message, now_ns)
     }
 
     /// Returns how much of the time from `from_ns` to `now_ns` the loop could run.
     pub(super) fn age_ns(&self, from_ns: u64, now_ns: u64) -> u64 {
-        let paused_ns = self.recorder.watch.paused_ns(from_ns, now_ns);
+        let paused_ns = self.recorder.hiccups.paused_ns(from_ns, now_ns);
         now_ns.saturating_sub(from_ns).saturating_sub(paused_ns)
     }
 
     /// Counts bytes that answer no message.
-    pub(super) fn unasked(&mut self, flow: u32, bytes: &[u8], now_ns: u64) {
+    pub(super) fn unsolicited(&mut self, flow: u32, bytes: &[u8], now_ns: u64) {
         let (flow, received) = (u64::from(flow), bytes.first().copied());
         let difference = Difference { flow, message: None, offset: 0, sent: None, received };
-        self.recorder.unasked(difference, now_ns);
+        self.recorder.unsolicited(difference, now_ns);
     }
 
-    /// Describes how an echo differs at `offset`, where `came` was received.
+    /// Describes how an echo differs at `offset`, where `received` was received.
     pub(super) fn difference(
         &self,
-        name: MessageName,
+        id: MessageId,
         offset: usize,
-        came: Option<u8>,
+        received: Option<u8>,
     ) -> Difference {
         Difference {
-            flow: u64::from(name.flow),
-            message: Some(name.number),
+            flow: u64::from(id.flow),
+            message: Some(id.number),
             offset: offset as u64,
-            sent: (offset < self.length_bytes).then(|| self.pattern.byte(name, offset)),
-            received: came,
+            sent: (offset < self.length_bytes).then(|| self.pattern.byte(id, offset)),
+            received,
         }
     }
 }

@@ -12,7 +12,7 @@ impl<O: Observer> Generator<O> {
     /// Returns how long the measurement was planned to take; `None` if the requested count was
     /// reached.
     pub(super) fn planned_ns(&self) -> Option<u64> {
-        if self.run.is_spent() {
+        if self.run.is_count_reached() {
             return None;
         }
         let of_count = || {
@@ -27,7 +27,7 @@ impl<O: Observer> Generator<O> {
     pub(super) fn load_made(&self, planned_ns: Option<u64>) -> f64 {
         let sent = self.run.recorder.measured.sent;
         match (self.options.rate, self.options.count) {
-            (None, Some(_)) if self.run.is_spent() => return 1.0,
+            (None, Some(_)) if self.run.is_count_reached() => return 1.0,
             (None, Some(count)) if planned_ns.is_none() => return ratio(sent, count).min(1.0),
             _ => {}
         }
@@ -56,7 +56,7 @@ impl<O: Observer> Generator<O> {
     }
 
     /// Returns in one line why less load was made than requested.
-    pub(super) fn why_less(&self, load_made: f64) -> String {
+    pub(super) fn shortfall_reason(&self, load_made: f64) -> String {
         let causes = match self.options.transport().is_stream() {
             true => self.ends_of_connections(),
             // Datagram sockets do not end, and a refusal is among the losses.
@@ -87,19 +87,21 @@ impl<O: Observer> Generator<O> {
     }
 
     fn losses_with_a_reason(&self) -> Vec<String> {
-        let losses = self.run.recorder.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
+        let losses =
+            self.run.recorder.losses.named().filter(|(cause, _)| !is_without_reason(cause));
         losses.map(|(cause, count)| format!("messages lost, {cause}: {count}")).collect()
     }
 
     /// Returns the most frequent cause of lost messages that explains why nothing came back.
-    pub(super) fn why_not_sent(&self) -> Option<&'static str> {
-        let causes = self.run.recorder.losses.named().filter(|(cause, _)| !is_of_the_way(cause));
+    pub(super) fn main_loss_cause(&self) -> Option<&'static str> {
+        let causes =
+            self.run.recorder.losses.named().filter(|(cause, _)| !is_without_reason(cause));
         causes.max_by_key(|(_, count)| *count).map(|(cause, _)| cause)
     }
 }
 
 /// Returns true if a cause of loss gives no reason: the message, its echo or its connection is
 /// gone.
-fn is_of_the_way(cause: &str) -> bool {
+fn is_without_reason(cause: &str) -> bool {
     matches!(cause, "timed out" | "connection gone")
 }

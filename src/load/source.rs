@@ -79,7 +79,7 @@ impl Flow {
                 Ok(false) => {
                     self.expire(run, now_ns);
                     // If the connection is part of a message, the message's timeout limits it too.
-                    let has_time = self.has_time(until_ns, run, now_ns) && !self.is_over();
+                    let has_time = self.has_time(until_ns, run, now_ns) && !self.is_finished();
                     return if has_time { Ok(Step::Wait) } else { Err(Ending::TimedOut) };
                 }
                 // Without a listener the kernel reports a refusal (tcp(7)). A reset means that the
@@ -100,7 +100,7 @@ impl Flow {
         };
         match step.map_err(Ending::Failed)? {
             // The peer may close directly after its answer.
-            _ if self.is_over() => Err(Ending::Done),
+            _ if self.is_finished() => Err(Ending::Done),
             Step::Closed => Err(Ending::Closed),
             step => Ok(step),
         }
@@ -130,9 +130,9 @@ impl Flow {
     }
 
     /// Returns true if the flow had a single message, which is answered or given up.
-    fn is_over(&self) -> bool {
+    fn is_finished(&self) -> bool {
         match &self.kind {
-            Kind::Stream(_, mover) => mover.is_over(),
+            Kind::Stream(_, mover) => mover.is_finished(),
             Kind::Datagram(..) => false,
         }
     }
@@ -142,7 +142,7 @@ impl Flow {
     pub(super) fn needs_slice(&self, run: &Run, now_ns: u64) -> bool {
         self.connect_until_ns.is_some_and(|until_ns| !self.has_time(until_ns, run, now_ns))
             || self.oldest().is_some_and(|message| run.is_overdue(message, now_ns))
-            || self.is_held_up()
+            || self.has_held()
     }
 
     fn oldest(&self) -> Option<InFlight> {
@@ -153,15 +153,15 @@ impl Flow {
     }
 
     /// Returns true if a message that was begun waits for the socket to take it.
-    pub(super) fn is_held_up(&self) -> bool {
-        self.held_up().is_some()
+    pub(super) fn has_held(&self) -> bool {
+        self.held().is_some()
     }
 
     /// Returns the message that was begun and waits for the socket to take it.
-    pub(super) fn held_up(&self) -> Option<InFlight> {
+    pub(super) fn held(&self) -> Option<InFlight> {
         match &self.kind {
             Kind::Stream(..) => None,
-            Kind::Datagram(_, mover) => mover.held_up(),
+            Kind::Datagram(_, mover) => mover.held(),
         }
     }
 

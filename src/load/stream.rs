@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
 use super::mover::{Mover, Step};
-use super::pattern::MessageName;
+use super::pattern::MessageId;
 use super::recorder::InFlight;
 use super::run::{Admission, QUICK_BYTES_MAX, Run};
 use crate::readiness::Readiness;
@@ -42,7 +42,7 @@ pub(super) struct StreamMover {
     /// Bytes that answer no message are arriving, which is counted.
     has_excess: bool,
     /// The peer had no room, or owed too many answers: it delays the messages due since then.
-    is_held_up: bool,
+    is_delayed_by_peer: bool,
 }
 
 impl StreamMover {
@@ -58,7 +58,7 @@ impl StreamMover {
             is_corrupted: false,
             is_single: false,
             has_excess: false,
-            is_held_up: false,
+            is_delayed_by_peer: false,
         }
     }
 
@@ -70,7 +70,7 @@ impl StreamMover {
     }
 
     /// Returns true if the single message is answered or given up.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.is_single && self.in_flight() == 0
     }
 
@@ -101,8 +101,8 @@ impl StreamMover {
             return Ok(Step::Closed);
         }
         let has_sent_all = self.send(stream, readiness, run)?;
-        let rests = !readiness.is_readable() && has_sent_all;
-        Ok(if rests { Step::Wait } else { Step::Again })
+        let is_idle = !readiness.is_readable() && has_sent_all;
+        Ok(if is_idle { Step::Wait } else { Step::Again })
     }
 
     /// Reads and compares echoes. Returns false at the end of the stream.
@@ -161,13 +161,13 @@ impl StreamMover {
         }
     }
 
-    fn compare(&mut self, came: &[u8], message: InFlight, run: &mut Run) {
+    fn compare(&mut self, received: &[u8], message: InFlight, run: &mut Run) {
         let number = self.begun - self.unanswered.len() as u64;
-        let name = MessageName { flow: self.flow, number };
-        if let Some(offset) = run.pattern.difference(name, self.read_bytes, came) {
+        let id = MessageId { flow: self.flow, number };
+        if let Some(offset) = run.pattern.difference(id, self.read_bytes, received) {
             self.is_corrupted = true;
-            let byte = came[offset - self.read_bytes];
-            let difference = run.difference(name, offset, Some(byte));
+            let byte = received[offset - self.read_bytes];
+            let difference = run.difference(id, offset, Some(byte));
             run.recorder.differs(difference, run.recorder.is_measured(message.intended_ns));
         }
     }
@@ -193,7 +193,7 @@ impl StreamMover {
             return;
         }
         self.has_excess = true;
-        run.unasked(self.flow, bytes, now_ns);
+        run.unsolicited(self.flow, bytes, now_ns);
     }
 
     /// Returns the intended time of the message that may be begun now.
@@ -202,11 +202,11 @@ impl StreamMover {
             return None;
         }
         if self.unanswered.len() >= UNANSWERED_MAX.max(run.in_flight_max) {
-            self.is_held_up = true;
+            self.is_delayed_by_peer = true;
             return None;
         }
-        if std::mem::take(&mut self.is_held_up) {
-            run.freed(self.flow, now_ns);
+        if std::mem::take(&mut self.is_delayed_by_peer) {
+            run.note_free(self.flow, now_ns);
         }
         match run.admission(self.flow, self.in_flight(), now_ns) {
             Admission::Begin(intended_ns) => Some(intended_ns),
@@ -236,7 +236,7 @@ impl StreamMover {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_writable();
-                    self.is_held_up = true;
+                    self.is_delayed_by_peer = true;
                     if !run.is_open_loop() && self.in_flight() < run.in_flight_max {
                         run.recorder.waits_for_room(run.clock.now_ns());
                     }
@@ -266,8 +266,8 @@ impl StreamMover {
                 self.has_excess = false;
             }
             let count = (run.length_bytes - offset).min(run.scratch.len() - filled);
-            let name = MessageName { flow: self.flow, number };
-            run.pattern.fill(name, offset, &mut run.scratch[filled..filled + count]);
+            let id = MessageId { flow: self.flow, number };
+            run.pattern.fill(id, offset, &mut run.scratch[filled..filled + count]);
             filled += count;
             (number, offset) = (number + 1, 0);
         }

@@ -11,9 +11,13 @@ use crate::measured::Messages;
 pub(super) const TIMEOUT_NS: u64 = 1_000_000;
 
 /// Returns the options of a run that a test feeds by hand; its target does not exist.
-pub(super) fn of_no_target(transport: Transport, length_bytes: usize, depth: usize) -> Options {
+pub(super) fn options_without_target(
+    transport: Transport,
+    length_bytes: usize,
+    depth: usize,
+) -> Options {
     let addr = ([127, 0, 0, 1], 9).into();
-    let name = UnixName::Abstract("nobody".to_owned());
+    let name = UnixName::Abstract("absent".to_owned());
     let target = match transport {
         Transport::Tcp => ResolvedEndpoint::Tcp(addr),
         Transport::Udp => ResolvedEndpoint::Udp(addr),
@@ -47,7 +51,7 @@ fn a_connection_that_is_reset_before_the_generator_checks_it_counts_as_opened() 
     rig.turn_until("the connection is begun", |rig| !rig.reactor.sources().is_empty());
     assert_eq!(rig.generator().run.recorder.flows.opened, 0, "not checked yet");
     drop(listener);
-    let (findings, _) = rig.finish();
-    let flows = findings.flows;
+    let (result, _) = rig.finish();
+    let flows = result.flows;
     assert_eq!((flows.opened, flows.reset, flows.refused, flows.failed_locally), (1, 1, 0, 0));
 }

@@ -14,7 +14,7 @@ pub(super) struct ThreadUsage {
     until: Reading,
     /// Time spent in polls that found nothing, since the start.
     idle_ns: u64,
-    turned_ns: u64,
+    last_turn_ns: u64,
     was_idle: bool,
 }
 
@@ -37,18 +37,18 @@ struct Wait {
 impl ThreadUsage {
     /// Adds up the time of polls that found nothing. It costs processor time, but it is not work.
     pub(super) fn note_turn(&mut self, now_ns: u64, has_worked: bool) {
-        let passed_ns = now_ns.saturating_sub(self.turned_ns);
+        let passed_ns = now_ns.saturating_sub(self.last_turn_ns);
         if self.was_idle && passed_ns < IDLE_POLL_NS_MAX {
             self.idle_ns += passed_ns;
         }
-        self.turned_ns = now_ns;
+        self.last_turn_ns = now_ns;
         self.was_idle = !has_worked;
     }
 
     /// Returns the time of the last turn that was noted.
     #[cfg(test)]
-    pub(super) fn turned_ns(&self) -> u64 {
-        self.turned_ns
+    pub(super) fn last_turn_ns(&self) -> u64 {
+        self.last_turn_ns
     }
 
     /// Starts the measurement.

@@ -6,23 +6,23 @@ use crate::measured::{Mode, RunResult, Warning};
 
 impl<O: Observer> Generator<O> {
     /// Returns what the user should know before quoting a figure.
-    pub(super) fn warnings(&self, report: &RunResult) -> Vec<Warning> {
+    pub(super) fn warnings(&self, result: &RunResult) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
         // A warning does not repeat the error line. The error line of an interrupted run explains
         // nothing else.
-        let is_told = |error: &String| report.error.as_ref() == Some(error);
+        let is_told = |error: &String| result.error.as_ref() == Some(error);
         let failures = self.failures.iter().map(|(error, times)| (error.to_string(), times));
         for (error, times) in failures.filter(|(error, _)| !is_told(error)) {
             warn(format!(
                 "a limit of this client, not of the server: {error} (occurrences: {times})"
             ));
         }
-        let is_explained = report.error.is_some() && !report.is_interrupted;
-        let lost_flows = report.flows.reset + report.flows.closed;
+        let is_explained = result.error.is_some() && !result.is_interrupted;
+        let lost_flows = result.flows.reset + result.flows.closed;
         if lost_flows > 0 && self.options.mode == Mode::Echo && !is_explained {
-            let all = report.flows.opened;
-            let then = match report.flows.reconnected {
+            let all = result.flows.opened;
+            let then = match result.flows.reconnected {
                 0 => "the rest of their load was not made".to_owned(),
                 again => format!("{again} were opened again, and load due in between was not made"),
             };
@@ -34,13 +34,13 @@ impl<O: Observer> Generator<O> {
                 "{unsent} messages due in the warm-up were dropped at its end: sending fell behind"
             ));
         }
-        self.warn_of_idle_flows(report, &mut warn);
+        self.warn_of_idle_flows(result, &mut warn);
         if self.options.mode == Mode::Connect && self.options.transport() == Transport::Tcp {
             let range = std::fs::read_to_string(ports::RANGE_FILE).unwrap_or_default();
-            ports::warning(&range, report).into_iter().for_each(&mut warn);
+            ports::warning(&range, result).into_iter().for_each(&mut warn);
         }
-        if report.generator.unsent > 0 && !is_explained {
-            let unsent = report.generator.unsent;
+        if result.generator.unsent > 0 && !is_explained {
+            let unsent = result.generator.unsent;
             warn(format!("{unsent} messages were due but never sent, and are in no percentile"));
         }
         warnings
@@ -48,7 +48,7 @@ impl<O: Observer> Generator<O> {
 
     /// Warns if a closed loop had fewer messages in flight than its depth. A lost message occupies
     /// its place until it is given up, and a full socket leaves places empty.
-    fn warn_of_idle_flows(&self, report: &RunResult, warn: &mut impl FnMut(String)) {
+    fn warn_of_idle_flows(&self, result: &RunResult, warn: &mut impl FnMut(String)) {
         /// The share of all places over all the time. A smaller one changes no figure that is read
         /// to a percent.
         const IDLE_SHARE_MIN: f64 = 0.01;
@@ -57,8 +57,8 @@ impl<O: Observer> Generator<O> {
         if self.options.rate.is_some() {
             return;
         }
-        let places = report.connections as f64 * report.depth as f64;
-        let all_ns = places * report.elapsed_ns.max(1) as f64;
+        let places = result.connections as f64 * result.depth as f64;
+        let all_ns = places * result.elapsed_ns.max(1) as f64;
         let lost_ns = self.run.recorder.lost_wait_ns as f64;
         let share = (lost_ns / all_ns).min(1.0);
         if share >= IDLE_SHARE_MIN {
@@ -69,9 +69,9 @@ impl<O: Observer> Generator<O> {
             ));
         }
         // Little's law: the messages in flight are their rate times the time that each takes.
-        let echoes_ns = report.latency_ns.summary.mean as f64 * report.messages.received as f64;
+        let echoes_ns = result.latency_ns.summary.mean as f64 * result.messages.received as f64;
         let filled = (echoes_ns + lost_ns) / all_ns;
-        if report.generator.held_back > 0 && filled < FILLED_SHARE_MIN {
+        if result.generator.held_back > 0 && filled < FILLED_SHARE_MIN {
             let in_flight = filled * places;
             let full = match self.options.transport() {
                 Transport::Unixgram => "the server's queue was full (net.unix.max_dgram_qlen)",

@@ -121,7 +121,7 @@ impl Window {
 
     /// Returns the fate of a message that is too old for the history. If it is newer than every
     /// message given up, it was answered. Otherwise its fate is unknown, and it counts as given up.
-    fn forgotten_fate(&self, number: u64) -> u8 {
+    fn assumed_fate(&self, number: u64) -> u8 {
         let is_measured = self.measured_from.is_some_and(|from| number >= from);
         let is_answered = self.given_up_max.is_none_or(|max| number > max);
         (if is_measured { MEASURED } else { 0 }) | (if is_answered { ANSWERED } else { 0 })
@@ -134,7 +134,7 @@ impl Window {
         }
         let is_remembered = self.next - number <= HISTORY as u64;
         let fate = &self.fates[slot(number)];
-        let before = if is_remembered { *fate } else { self.forgotten_fate(number) };
+        let before = if is_remembered { *fate } else { self.assumed_fate(number) };
         if is_remembered {
             self.fates[slot(number)] |= ANSWERED;
         }

@@ -12,15 +12,15 @@ impl DatagramMover {
     /// Notes that an earlier datagram did not arrive, as ICMP reported. The kernel keeps one such
     /// error for all datagrams sent, and reports it before it delivers queued ones. So the mover
     /// receives what is queued first; messages that are still unanswered then are lost.
-    pub(super) fn report(&mut self, cause: LossCause, run: &mut Run) {
+    pub(super) fn note_error(&mut self, cause: LossCause, run: &mut Run) {
         self.count_refusal(cause, run);
-        self.reported = Some((cause, self.window.next_number()));
+        self.noted_error = Some((cause, self.window.next_number()));
     }
 
     /// Gives up the messages that the noted error concerns, once everything queued before it is
     /// received.
-    pub(super) fn lose_reported(&mut self, run: &mut Run) {
-        let Some((cause, below)) = self.reported.take() else { return };
+    pub(super) fn apply_noted_error(&mut self, run: &mut Run) {
+        let Some((cause, below)) = self.noted_error.take() else { return };
         let now_ns = run.clock.now_ns();
         let mut is_any_lost = false;
         while self.window.oldest_number().is_some_and(|number| number < below) {
@@ -29,14 +29,14 @@ impl DatagramMover {
             is_any_lost = true;
         }
         if is_any_lost && !run.is_open_loop() {
-            self.rest(run, now_ns);
+            self.back_off(run, now_ns);
         }
     }
 
     /// Counts a message as lost because the socket refused to send it. In an open loop the socket
     /// then makes no load, unless the peer refused the message: a Unix socket reports that at once,
     /// UDP only after the send. The message was offered in both cases.
-    pub(super) fn lose_unsent(
+    pub(super) fn lose_at_send(
         &mut self,
         message: InFlight,
         cause: LossCause,
@@ -44,38 +44,38 @@ impl DatagramMover {
         now_ns: u64,
     ) {
         self.count_refusal(cause, run);
-        if self.unsent.take().is_some() {
-            run.freed(self.flow, now_ns);
+        if self.held.take().is_some() {
+            run.note_free(self.flow, now_ns);
         }
         run.recorder.sent_and_lost(message, cause, now_ns);
         if !run.is_open_loop() {
-            self.rest(run, now_ns);
-        } else if is_answer_of_peer(cause) {
-            self.go_in(run, now_ns);
+            self.back_off(run, now_ns);
+        } else if is_refusal_by_peer(cause) {
+            self.end_outage(run, now_ns);
         } else {
-            self.go_out(run, now_ns);
+            self.begin_outage(run, now_ns);
         }
     }
 
     /// Makes a closed loop wait after an error, because nothing else would delay the next message.
     /// The first error does not: the next message follows at once, because a path that has just
     /// become narrower takes it.
-    fn rest(&mut self, run: &mut Run, now_ns: u64) {
+    fn back_off(&mut self, run: &mut Run, now_ns: u64) {
         if !std::mem::replace(&mut self.has_failed, true) {
             return;
         }
-        self.rests_until_ns = now_ns.saturating_add(RETRY_NS);
-        self.go_out(run, now_ns);
+        self.backs_off_until_ns = now_ns.saturating_add(RETRY_NS);
+        self.begin_outage(run, now_ns);
     }
 
-    fn go_out(&mut self, run: &mut Run, now_ns: u64) {
-        self.is_out = true;
+    fn begin_outage(&mut self, run: &mut Run, now_ns: u64) {
+        self.is_in_outage = true;
         run.outages.begin(self.flow, now_ns);
     }
 
     /// Notes that the socket makes its load again.
-    pub(super) fn go_in(&mut self, run: &mut Run, now_ns: u64) {
-        if std::mem::take(&mut self.is_out) {
+    pub(super) fn end_outage(&mut self, run: &mut Run, now_ns: u64) {
+        if std::mem::take(&mut self.is_in_outage) {
             run.outages.end(self.flow, now_ns, run.end_ns());
         }
     }
@@ -90,6 +90,6 @@ impl DatagramMover {
 }
 
 /// Returns true if an error is the peer's refusal, and not a fault of this host or the network.
-fn is_answer_of_peer(cause: LossCause) -> bool {
+fn is_refusal_by_peer(cause: LossCause) -> bool {
     matches!(cause, LossCause::Refused | LossCause::Disconnected)
 }

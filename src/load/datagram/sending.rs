@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 
 use super::{DatagramMover, Wire};
-use crate::load::pattern::MessageName;
+use crate::load::pattern::MessageId;
 use crate::load::recorder::InFlight;
 use crate::load::run::{Admission, Run};
 use crate::measured::LossCause;
@@ -39,33 +39,33 @@ impl DatagramMover {
         self.is_blocked = false;
         let mut sent = 0;
         while sent < SENDS_PER_SLICE {
-            if self.unsent.is_none() && self.window.len() >= run.in_flight_max {
+            if self.held.is_none() && self.window.len() >= run.in_flight_max {
                 return Ok(true);
             }
             let now_ns = run.send_ns();
-            if now_ns < self.rests_until_ns {
-                run.not_before_ns = Some(self.rests_until_ns);
+            if now_ns < self.backs_off_until_ns {
+                run.not_before_ns = Some(self.backs_off_until_ns);
                 return Ok(true);
             }
-            let (message, company) = match self.unsent {
+            let (message, companions) = match self.held {
                 // Sent alone: there may be room for one message where there was none for the train.
                 Some(message) => (InFlight { sent_ns: now_ns, ..message }, 0),
                 None => match run.admission(self.flow, self.window.len(), now_ns) {
                     Admission::Begin(intended_ns) => {
                         let message = run.begin(self.flow, intended_ns, now_ns);
-                        (message, self.company(SENDS_PER_SLICE - sent, now_ns, run))
+                        (message, self.companions(SENDS_PER_SLICE - sent, now_ns, run))
                     }
                     _ => return Ok(true),
                 },
             };
-            let count = match self.send_some(wire, 1 + company, run) {
+            let count = match self.send_some(wire, 1 + companions, run) {
                 Ok(SendResult::Taken(count)) => count,
                 Ok(SendResult::NotNow) => {
                     self.keep(message, run);
                     return Ok(true);
                 }
                 Ok(SendResult::Failed(cause)) => {
-                    self.lose_unsent(message, cause, run, now_ns);
+                    self.lose_at_send(message, cause, run, now_ns);
                     sent += 1;
                     continue;
                 }
@@ -75,9 +75,9 @@ impl DatagramMover {
                 }
             };
             self.has_sent = true;
-            self.go_in(run, now_ns);
-            if self.unsent.take().is_some() {
-                run.freed(self.flow, now_ns);
+            self.end_outage(run, now_ns);
+            if self.held.take().is_some() {
+                run.note_free(self.flow, now_ns);
             }
             self.sent(message, run);
             // Begun only now, because a train that the socket does not take must not begin them.
@@ -94,15 +94,15 @@ impl DatagramMover {
 
     /// Keeps a message that the socket does not take now.
     fn keep(&mut self, message: InFlight, run: &mut Run) {
-        if self.unsent.is_none() && !run.is_open_loop() {
+        if self.held.is_none() && !run.is_open_loop() {
             run.recorder.waits_for_room(message.sent_ns);
         }
-        self.unsent = Some(message);
+        self.held = Some(message);
     }
 
     /// Returns how many messages may join one that has been begun, at most `most` in all: those
     /// that may be begun at this moment.
-    fn company(&self, most: usize, now_ns: u64, run: &Run) -> usize {
+    fn companions(&self, most: usize, now_ns: u64, run: &Run) -> usize {
         if !self.takes_trains || run.recorder.trains.refused {
             return 0;
         }
@@ -127,22 +127,22 @@ impl DatagramMover {
         let length = run.length_bytes;
         let bytes = &mut run.scratch[..count * length];
         for (number, target) in (self.window.next_number()..).zip(bytes.chunks_exact_mut(length)) {
-            run.pattern.fill(MessageName { flow: self.flow, number }, 0, target);
+            run.pattern.fill(MessageId { flow: self.flow, number }, 0, target);
         }
         let mut failure = None;
         for _ in 0..ERRORS_PER_SEND {
             match send_together(wire, &run.scratch[..count * length], length) {
                 Ok(()) => {
-                    self.report_past(failure.as_ref(), run);
+                    self.note_earlier_error(failure.as_ref(), run);
                     return Ok(SendResult::Taken(count));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.report_past(failure.as_ref(), run);
+                    self.note_earlier_error(failure.as_ref(), run);
                     self.is_blocked = true;
                     return Ok(SendResult::NotNow);
                 }
-                Err(error) if count > 1 && is_of_trains(&error) => {
+                Err(error) if count > 1 && is_refusal_of_trains(&error) => {
                     run.recorder.trains.refused = true;
                     return self.send_some(wire, 1, run);
                 }
@@ -165,17 +165,17 @@ impl DatagramMover {
     }
 
     /// Notes the error of a send that then succeeded, if it may concern earlier datagrams.
-    fn report_past(&mut self, failure: Option<&io::Error>, run: &mut Run) {
-        let cause = failure.map(LossCause::of).filter(|cause| is_of_the_past(*cause));
+    fn note_earlier_error(&mut self, failure: Option<&io::Error>, run: &mut Run) {
+        let cause = failure.map(LossCause::of).filter(|cause| may_concern_earlier_datagram(*cause));
         if let Some(cause) = cause {
-            self.report(cause, run);
+            self.note_error(cause, run);
         }
     }
 }
 
 /// Returns true if an error can concern an earlier datagram: ICMP reported it (icmp(7)), or the
 /// server of a Unix socket is gone. Other errors concern only the send that failed.
-fn is_of_the_past(cause: LossCause) -> bool {
+fn may_concern_earlier_datagram(cause: LossCause) -> bool {
     matches!(
         cause,
         LossCause::Refused
@@ -197,6 +197,6 @@ fn send_together(wire: &impl Wire, bytes: &[u8], length: usize) -> io::Result<()
 /// Returns true if the kernel can have refused a train as such: its messages are longer than the
 /// path takes unfragmented, or the device computes no checksums. If the reason is another, a single
 /// datagram meets the same error again.
-fn is_of_trains(error: &io::Error) -> bool {
+fn is_refusal_of_trains(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE))
 }

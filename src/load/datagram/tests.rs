@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::load::Options;
 use crate::load::clock::Clock;
-use crate::load::tests::{TIMEOUT_NS, messages, of_no_target, run_of};
+use crate::load::tests::{TIMEOUT_NS, messages, options_without_target, run_of};
 use crate::measured::Messages;
 
 mod corruption;
@@ -15,24 +15,24 @@ mod trains;
 // A number, so that a changed bound fails a test.
 const ERRORS_PER_SEND: usize = 3;
 
-/// Bytes, and how many of them are a datagram.
+/// Bytes, and the length of each datagram in them.
 type Train = (Vec<u8>, usize);
 
-/// A wire whose every call is scripted.
+/// A wire whose calls are scripted.
 #[derive(Debug, Default)]
 struct Script {
     is_unix: bool,
     reconnects: Cell<usize>,
-    /// What connecting anew fails with.
+    /// The error of a reconnect.
     reconnect_failure: Cell<Option<i32>>,
-    /// What the next sends fail with; then they succeed.
+    /// The errors of the next sends; later sends succeed.
     failures: RefCell<VecDeque<i32>>,
     sent: RefCell<Vec<Vec<u8>>>,
-    /// What more than one datagram at once fails with.
+    /// The error of sending a train.
     train_failure: Cell<Option<i32>>,
     /// How many datagrams each send took.
     trains: RefCell<Vec<usize>>,
-    /// What the next receives give; then nothing is there.
+    /// The results of the next receives; later ones would block.
     arriving: RefCell<VecDeque<Result<Train, i32>>>,
     sends: Cell<usize>,
     receives: Cell<usize>,
@@ -55,7 +55,7 @@ impl Wire for Script {
 
     fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
         let (count, segment_bytes) = self.receive_train(buf)?;
-        assert!(count <= segment_bytes, "a train where none is taken");
+        assert!(count <= segment_bytes, "a train, but the mover takes none");
         Ok(count)
     }
 
@@ -90,7 +90,7 @@ impl Script {
     }
 }
 
-/// One socket with all that a slice of it needs.
+/// One socket with everything that its slices need.
 struct Scene {
     mover: DatagramMover,
     wire: Script,
@@ -99,14 +99,14 @@ struct Scene {
 }
 
 impl Scene {
-    /// A UDP socket in a closed loop.
+    /// Creates a UDP socket in a closed loop.
     fn new(length_bytes: usize, depth: usize) -> Scene {
-        Scene::of(&of_no_target(Transport::Udp, length_bytes, depth))
+        Scene::of(&options_without_target(Transport::Udp, length_bytes, depth))
     }
 
-    /// The same without trains.
+    /// Creates one without trains.
     fn without_trains(length_bytes: usize, depth: usize) -> Scene {
-        let options = of_no_target(Transport::Udp, length_bytes, depth);
+        let options = options_without_target(Transport::Udp, length_bytes, depth);
         Scene::of(&Options { offload: false, ..options })
     }
 
@@ -119,7 +119,7 @@ impl Scene {
         }
     }
 
-    /// A scene whose next sends fail so.
+    /// Makes the next sends fail with these errors.
     fn failing(mut self, failures: &[i32]) -> Scene {
         self.wire.failures = RefCell::new(failures.iter().copied().collect());
         self
@@ -131,7 +131,7 @@ impl Scene {
         self
     }
 
-    /// A slice with what is remembered, as a wake gives it.
+    /// Runs a slice with the remembered readiness, as after a wake.
     fn woken(&mut self) -> io::Result<Step> {
         let now_ns = self.run.clock.now_ns();
         self.run.not_before_ns = None;
@@ -139,13 +139,13 @@ impl Scene {
         self.mover.advance(&self.wire, &mut self.readiness, &mut self.run)
     }
 
-    /// A slice after a readable event.
+    /// Runs a slice after a readable event.
     fn slice(&mut self) -> io::Result<Step> {
         self.readiness.merge(Readiness::READABLE);
         self.woken()
     }
 
-    /// A slice after a readable event that must go well.
+    /// Runs a slice after a readable event, which must not fail.
     fn step(&mut self) -> Step {
         self.slice().unwrap()
     }
@@ -154,23 +154,23 @@ impl Scene {
         self.train_arrives(bytes, bytes.len());
     }
 
-    /// A train of datagrams of this length arrives, the last perhaps shorter.
+    /// Queues a train of datagrams of this length; the last may be shorter.
     fn train_arrives(&mut self, bytes: &[u8], segment_bytes: usize) {
         self.wire.arriving.get_mut().push_back(Ok((bytes.to_vec(), segment_bytes)));
     }
 
-    /// The echoes of these messages arrive as one train.
+    /// Queues the echoes of these messages as one train.
     fn echo_train(&mut self, numbers: &[usize]) {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| self.sent(*number)).collect();
         self.train_arrives(&bytes, self.run.length_bytes);
     }
 
-    /// The echoes of these messages arrive.
+    /// Queues the echoes of these messages.
     fn echo(&mut self, numbers: &[usize]) {
         numbers.iter().for_each(|number| self.arrives(&self.sent(*number)));
     }
 
-    /// An echo arrives with a byte changed.
+    /// Queues an echo with one byte changed.
     fn echo_wrong(&mut self, number: usize, at: usize) {
         let mut bytes = self.sent(number);
         bytes[at] ^= 0x40;
@@ -187,17 +187,17 @@ impl Scene {
         assert_eq!(self.run.recorder.in_flight(), self.mover.window.len() as u64);
     }
 
-    /// The messages that were sent, by the numbers in them.
+    /// Returns the numbers in the messages that were sent.
     fn numbers(&self) -> Vec<u64> {
         self.wire.sent.borrow().iter().map(|bytes| carried_number(bytes).0).collect()
     }
 
-    /// How many datagrams each send took.
+    /// Returns how many datagrams each send took.
     fn trains(&self) -> Vec<usize> {
         self.wire.trains.borrow().clone()
     }
 
-    /// Where the first wrong byte was: the message and the offset.
+    /// Returns the message and the offset of the first wrong byte.
     fn difference(&self) -> Option<(Option<u64>, u64)> {
         let difference = self.run.recorder.first_difference.as_ref()?;
         Some((difference.message, difference.offset))
@@ -205,7 +205,7 @@ impl Scene {
 }
 
 #[test]
-fn each_echo_lets_the_next_message_go_with_a_receive_and_a_send() {
+fn each_echo_costs_one_receive_and_one_send_of_the_next_message() {
     let mut scene = Scene::new(64, 1);
     scene.woken().unwrap();
     for number in 0..50 {
@@ -218,7 +218,7 @@ fn each_echo_lets_the_next_message_go_with_a_receive_and_a_send() {
 }
 
 #[test]
-fn no_more_are_in_flight_than_may_be() {
+fn no_more_messages_are_in_flight_than_the_depth() {
     let mut scene = Scene::new(64, 10);
     assert_eq!(scene.step(), Step::Wait);
     scene.assert_counts(messages(10, 0, 0));
@@ -229,7 +229,7 @@ fn no_more_are_in_flight_than_may_be() {
 
 /// case L5
 #[test]
-fn a_slice_ends_after_so_many_datagrams_each_way_and_says_that_it_goes_on() {
+fn a_slice_ends_at_its_bound_of_datagrams_each_way_and_asks_for_another() {
     let mut scene = Scene::without_trains(64, 1_000);
     assert_eq!((scene.step(), scene.wire.sends.get()), (Step::Again, 64));
     while scene.woken().unwrap() == Step::Again {}
@@ -241,7 +241,7 @@ fn a_slice_ends_after_so_many_datagrams_each_way_and_says_that_it_goes_on() {
 }
 
 #[test]
-fn a_dropped_datagram_is_lost_when_its_time_is_over_and_another_goes() {
+fn a_dropped_datagram_is_lost_after_its_timeout_and_the_next_is_sent() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.echo(&[1]);
@@ -268,7 +268,7 @@ fn a_late_answer_never_answers_a_newer_message() {
 }
 
 #[test]
-fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
+fn an_answer_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
     let mut scene = Scene::new(64, 1);
     scene.step();
     scene.echo(&[0, 0]);
@@ -281,7 +281,7 @@ fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between()
 
 /// case B3
 #[test]
-fn an_answer_that_comes_twice_is_one_answer_and_one_duplicate() {
+fn a_repeated_answer_is_one_answer_and_one_duplicate() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.echo(&[0, 0, 0, 1]);
@@ -289,15 +289,15 @@ fn an_answer_that_comes_twice_is_one_answer_and_one_duplicate() {
     scene.assert_counts(Messages { duplicated: 2, ..messages(4, 2, 0) });
 }
 
-/// case B3: reading stops when nothing is expected, and what is queued is read with the next.
+/// case B3: reading stops when no echo is expected, and a later slice reads what is queued.
 #[test]
-fn a_duplicate_behind_the_last_answer_is_met_with_the_next_one_or_in_the_drain() {
+fn a_duplicate_behind_the_last_answer_is_read_with_the_next_one_or_in_the_drain() {
     let mut scene = Scene::new(64, 1);
     scene.step();
     scene.echo(&[0, 0]);
     assert_eq!(scene.step(), Step::Wait);
     scene.assert_counts(messages(2, 1, 0));
-    assert!(scene.readiness.is_readable(), "what was not read is remembered");
+    assert!(scene.readiness.is_readable(), "the queued echo is remembered");
     scene.echo(&[1, 1]);
     scene.step();
     scene.assert_counts(Messages { duplicated: 1, ..messages(3, 2, 0) });
@@ -311,7 +311,7 @@ fn a_duplicate_behind_the_last_answer_is_met_with_the_next_one_or_in_the_drain()
 
 /// case B3
 #[test]
-fn swapped_answers_are_both_answers_and_one_is_out_of_order() {
+fn swapped_answers_both_count_and_one_is_out_of_order() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.echo(&[1, 0]);
@@ -320,7 +320,7 @@ fn swapped_answers_are_both_answers_and_one_is_out_of_order() {
 }
 
 #[test]
-fn an_interrupted_call_is_made_again() {
+fn an_interrupted_call_is_repeated() {
     let mut scene = Scene::new(64, 1).failing(&[libc::EINTR, libc::EINTR]);
     scene.step();
     scene.wire.arriving.get_mut().push_back(Err(libc::EINTR));
@@ -330,8 +330,8 @@ fn an_interrupted_call_is_made_again() {
 }
 
 #[test]
-fn in_an_open_loop_a_datagram_goes_when_it_is_due_and_not_before() {
-    let options = of_no_target(Transport::Udp, 64, 100);
+fn in_an_open_loop_a_datagram_is_sent_when_it_is_due_and_not_before() {
+    let options = options_without_target(Transport::Udp, 64, 100);
     let mut scene = Scene::of(&Options { rate: Some(1_000_000), ..options });
     scene.step();
     assert_eq!(scene.run.not_before_ns, Some(1_000));
@@ -344,8 +344,8 @@ fn in_an_open_loop_a_datagram_goes_when_it_is_due_and_not_before() {
 
 /// case B1
 #[test]
-fn what_was_due_while_too_many_were_in_flight_is_held_back() {
-    let options = of_no_target(Transport::Udp, 64, 1);
+fn a_message_due_while_the_flow_is_at_its_depth_counts_as_held_back() {
+    let options = options_without_target(Transport::Udp, 64, 1);
     let mut scene = Scene::of(&Options { rate: Some(1_000_000), ..options });
     scene.step();
     scene.at(10_000).step();
@@ -355,7 +355,7 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back() {
     scene.assert_counts(messages(2, 1, 0));
     let lag = scene.run.recorder.schedule_lag.histogram();
     assert_eq!((scene.run.recorder.held_back, lag.len()), (1, 2));
-    assert!(lag.max() <= 1, "the generator was late for none: {}", lag.max());
+    assert!(lag.max() <= 1, "the generator was late for no message: {}", lag.max());
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub(super) const SHORTEST_DIVISOR: u64 = 8;
 
 impl<O: Observer> Generator<O> {
     /// Returns true if the interval of the drain is too short to report and nothing happened in it.
-    pub(super) fn is_drain_void(&self, now_ns: u64) -> bool {
+    pub(super) fn is_drain_empty(&self, now_ns: u64) -> bool {
         let (start_ns, before) = self.phases.interval_before;
         let messages = self.run.recorder.of_phase(self.phases.is_measuring);
         let has_happened = Messages { in_flight_at_end: 0, ..since(messages, before) };
@@ -19,7 +19,7 @@ impl<O: Observer> Generator<O> {
     }
 
     /// Passes the figures since the last interval to the observer, if intervals are requested.
-    pub(in crate::load) fn tell_interval(&mut self, now_ns: u64, is_warmup: bool) {
+    pub(in crate::load) fn report_interval(&mut self, now_ns: u64, is_warmup: bool) {
         let has_begun = !matches!(self.phases.phase, Phase::NotBegun | Phase::Opening { .. });
         let (start_ns, before) = self.phases.interval_before;
         if self.phases.interval_ns.is_none() || !has_begun || now_ns == start_ns {

@@ -36,10 +36,10 @@ impl<O: Observer> Generator<O> {
         let phases = &self.phases;
         let mut at_ns = phases.sweep_at_ns;
         match phases.phase {
-            Phase::NotBegun | Phase::Over { .. } | Phase::Opening { unsettled: 0 } => return 0,
+            Phase::NotBegun | Phase::Done { .. } | Phase::Opening { unsettled: 0 } => return 0,
             Phase::Opening { .. } => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
             Phase::Sending => {
-                if self.run.is_spent() {
+                if self.run.is_count_reached() {
                     at_ns = at_ns.min(self.run.counted_end_ns().unwrap_or(u64::MAX));
                 }
                 if !phases.is_measuring {
@@ -58,7 +58,7 @@ impl<O: Observer> Generator<O> {
         let is_opening =
             self.options.mode == Mode::Connect || (self.opener.reopens() && phases.is_sending());
         let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
-        let due_ns = self.line.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
+        let due_ns = self.due_queue.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
         if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
             // A sleep until another time must not extend beyond this one.
             let Some(sleep) = sleep_for(due_ns, now_ns) else { return 0 };

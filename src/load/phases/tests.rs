@@ -1,4 +1,4 @@
-//! The phases of a run: how it begins, when it sleeps, and how it ends.
+//! The phases of a run: how it starts, when it sleeps, and how it ends.
 
 use std::io::{Read, Write};
 
@@ -19,14 +19,14 @@ fn with_timeout(timeout: Duration, options: Options) -> Options {
     Options { timeout, ..options }
 }
 
-/// case B10: waited for as long as a message may take, and so lost.
+/// case B10: the run waits for the message's timeout, and the message is then lost.
 #[test]
 fn a_message_that_is_never_answered_is_lost_when_the_drain_ends() {
     let (_deaf, options) = udp(3);
     let rig = Rig::new(with_timeout(300 * MILLISECOND, of_count(3, options)));
-    let (findings, _) = rig.finish();
-    assert_eq!(findings.messages, messages(3, 0, 3));
-    assert_eq!((findings.status, findings.flows.opened), (Status::Error, 3));
+    let (result, _) = rig.finish();
+    assert_eq!(result.messages, messages(3, 0, 3));
+    assert_eq!((result.status, result.flows.opened), (Status::Error, 3));
 }
 
 /// case B10: the same for a stream.
@@ -34,14 +34,14 @@ fn a_message_that_is_never_answered_is_lost_when_the_drain_ends() {
 fn a_stream_that_never_answers_loses_its_messages_when_the_drain_ends() {
     let (deaf, options) = tcp(2);
     let options = Options { in_flight_max: 4, ..of_count(7, options) };
-    let (findings, _) = Rig::new(with_timeout(50 * MILLISECOND, options)).finish();
-    assert_eq!(findings.messages, messages(7, 0, 7));
+    let (result, _) = Rig::new(with_timeout(50 * MILLISECOND, options)).finish();
+    assert_eq!(result.messages, messages(7, 0, 7));
     drop(deaf);
 }
 
-/// A poll that is to return at once, again and again, costs a processor.
+/// Repeated polls that return at once would cost a processor.
 #[test]
-fn while_nothing_is_due_no_turn_asks_for_the_next_at_once() {
+fn no_poll_returns_at_once_while_nothing_is_due() {
     let (_deaf, options) = udp(2);
     let mut rig = Rig::new(with_timeout(400 * MILLISECOND, of_count(2, options)));
     rig.turn_until("both are sent", |rig| rig.generator().run.recorder.in_flight() == 2);
@@ -52,8 +52,8 @@ fn while_nothing_is_due_no_turn_asks_for_the_next_at_once() {
     }
 }
 
-/// A sweep, an interval or the like that comes a moment before a message is due must not sleep
-/// over it: a poll sleeps whole milliseconds.
+/// A sleep that ends for a sweep or an interval shortly before a due time must not outlast it: a
+/// poll sleeps whole milliseconds.
 #[test]
 fn no_sleep_of_an_open_loop_ends_within_the_last_millisecond_before_a_message_is_due() {
     let (_deaf, options) = udp(1);
@@ -69,28 +69,28 @@ fn no_sleep_of_an_open_loop_ends_within_the_last_millisecond_before_a_message_is
     while rig.generator().run.recorder.measured.sent < 10 {
         rig.turn();
         let generator = rig.generator();
-        let Some(due_ns) = generator.line.first_due_ns() else { continue };
+        let Some(due_ns) = generator.due_queue.first_due_ns() else { continue };
         let sleep = rig.sleep();
-        let left_ns = due_ns.saturating_sub(generator.phases.usage.turned_ns());
+        let left_ns = due_ns.saturating_sub(generator.phases.usage.last_turn_ns());
         assert!(sleep.is_zero() || duration_ns(sleep + MILLISECOND) < left_ns, "{sleep:?}");
     }
 }
 
 #[test]
-fn a_datagram_that_the_socket_will_not_take_is_waited_for_before_the_end() {
+fn the_run_waits_for_the_echo_of_its_last_datagram_before_it_ends() {
     let (server, options) = udp(1);
     let mut rig = Rig::new(of_count(1, options));
     rig.turn_until("it is sent", |rig| rig.generator().run.recorder.in_flight() == 1);
     let mut buf = [0; 64];
     let (length, from) = server.recv_from(&mut buf).unwrap();
     server.send_to(&buf[..length], from).unwrap();
-    let (findings, _) = rig.finish();
-    assert_eq!(findings.messages, messages(1, 1, 0));
+    let (result, _) = rig.finish();
+    assert_eq!(result.messages, messages(1, 1, 0));
 }
 
 /// case B4: a server may close as soon as it has answered.
 #[test]
-fn a_connection_that_is_closed_behind_its_answer_has_done_its_work() {
+fn a_connection_closed_directly_after_its_answer_counts_as_answered() {
     let (listener, options) = tcp(1);
     listener.set_nonblocking(true).unwrap();
     let options = of_count(5, Options { mode: Mode::Connect, ..options });
@@ -105,21 +105,21 @@ fn a_connection_that_is_closed_behind_its_answer_has_done_its_work() {
         stream.set_nonblocking(true).unwrap();
         let mut buf = [0; 64];
         rig.turn_until("it sends", |_| stream.read(&mut buf).is_ok());
-        // Both are there before the next turn looks.
+        // The answer and the end both arrive before the next turn.
         stream.write_all(&buf).unwrap();
         drop(stream);
         let is_answered =
             |rig: &mut Rig| rig.generator().run.recorder.measured.received == answered + 1;
         rig.turn_until("it hears the answer", is_answered);
     }
-    let (findings, _) = rig.finish();
-    assert_eq!((findings.messages, findings.flows.closed), (messages(5, 5, 0), 0));
-    assert_eq!(findings.flows.opened, 5);
+    let (result, _) = rig.finish();
+    assert_eq!((result.messages, result.flows.closed), (messages(5, 5, 0), 0));
+    assert_eq!(result.flows.opened, 5);
 }
 
-/// The turn in which the measuring begins tells of the warm-up, and may tell of what is measured.
+/// The turn that starts the measurement reports the warm-up, and may report a measured interval.
 #[test]
-fn intervals_add_up_to_the_totals_also_where_one_ends_with_the_warm_up() {
+fn intervals_add_up_to_the_totals_even_if_one_ends_with_the_warm_up() {
     let (server, options) = udp(4);
     server.set_nonblocking(true).unwrap();
     let options = Options {
@@ -135,32 +135,32 @@ fn intervals_add_up_to_the_totals_also_where_one_ends_with_the_warm_up() {
             server.send_to(&buf[..length], from).unwrap();
         }
     }
-    let (findings, intervals) = rig.finish();
+    let (result, intervals) = rig.finish();
     let of = |is_warmup| intervals.iter().filter(move |interval| interval.is_warmup == is_warmup);
     let sum = |count: fn(&Interval) -> u64| of(false).map(count).sum::<u64>();
     assert!(of(true).count() > 0 && of(false).count() > 1);
-    assert_eq!(sum(|interval| interval.messages.sent), findings.messages.sent);
-    assert_eq!(sum(|interval| interval.messages.received), findings.messages.received);
-    assert_eq!(sum(|interval| interval.latency.count()), findings.latency_ns.summary.count);
+    assert_eq!(sum(|interval| interval.messages.sent), result.messages.sent);
+    assert_eq!(sum(|interval| interval.messages.received), result.messages.received);
+    assert_eq!(sum(|interval| interval.latency.count()), result.latency_ns.summary.count);
     assert!(intervals.windows(2).all(|pair| pair[0].end_ns == pair[1].start_ns));
 }
 
-/// The time of a turn, and so of an interval, may come twice.
+/// Two turns, and so two intervals, can have the same time.
 #[test]
-fn an_interval_without_time_loses_no_count() {
+fn an_interval_of_no_length_loses_no_count() {
     let (_deaf, options) = udp(1);
     let mut generator = Rig::new(Options { interval: Some(MILLISECOND), ..options }).handler.inner;
     generator.phases.phase = Phase::Sending;
     generator.run.recorder.measured.sent = 3;
-    generator.tell_interval(0, false);
-    generator.tell_interval(1_000, false);
+    generator.report_interval(0, false);
+    generator.report_interval(1_000, false);
     let sent: u64 = generator.observer.0.iter().map(|told| told.messages.sent).sum();
     assert_eq!(sent, 3);
 }
 
 /// case B5
 #[test]
-fn an_interrupted_run_is_partial_and_tells_what_it_has() {
+fn an_interrupted_run_is_partial_and_reports_what_it_has() {
     let (server, options) = udp(1);
     let mut rig = Rig::new(options);
     rig.turn_until("it sends", |rig| rig.generator().run.recorder.in_flight() == 1);
@@ -169,18 +169,15 @@ fn an_interrupted_run_is_partial_and_tells_what_it_has() {
     server.send_to(&buf[..length], from).unwrap();
     rig.turn_until("it hears", |rig| rig.generator().run.recorder.measured.received == 1);
     rig.signal();
-    let (findings, _) = rig.finish();
-    assert_eq!(
-        (findings.status, findings.error.as_deref()),
-        (Status::Partial, Some("interrupted"))
-    );
-    assert_eq!((findings.messages.received, findings.messages.sent), (1, 2));
-    assert_eq!(findings.messages.in_flight_at_end, 1, "it had no time to be lost");
+    let (result, _) = rig.finish();
+    assert_eq!((result.status, result.error.as_deref()), (Status::Partial, Some("interrupted")));
+    assert_eq!((result.messages.received, result.messages.sent), (1, 2));
+    assert_eq!(result.messages.in_flight_at_end, 1, "it had no time to be lost");
 }
 
 /// case B5
 #[test]
-fn a_second_signal_waits_for_nothing_and_a_signal_may_come_in_any_phase() {
+fn a_second_signal_waits_for_nothing_and_a_signal_may_arrive_in_any_phase() {
     for turns in 0..6 {
         let (_deaf, options) = udp(1);
         let mut rig = Rig::new(Options { interval: Some(MILLISECOND), ..options });
@@ -191,13 +188,13 @@ fn a_second_signal_waits_for_nothing_and_a_signal_may_come_in_any_phase() {
             generator.signalled(2, sources, context);
             generator.signalled(2, sources, context);
         });
-        let (findings, intervals) = rig.finish();
-        assert_eq!((findings.status, findings.messages.received), (Status::Error, 0));
+        let (result, intervals) = rig.finish();
+        assert_eq!((result.status, result.messages.received), (Status::Error, 0));
         assert!(intervals.iter().all(|interval| interval.end_ns > interval.start_ns));
     }
 }
 
-/// case B10: the backlog of a Unix listener is full, and nobody accepts.
+/// case B10: the backlog of a Unix listener is full, and the server does not accept.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_unix_listener_that_never_accepts_is_given_up() {
@@ -210,9 +207,9 @@ fn a_unix_listener_that_never_accepts_is_given_up() {
     let options = of_count(10, Options::closed_loop(target, 3));
     let mut rig = Rig::new(with_timeout(MILLISECOND, options));
     rig.handler.inner.opener.connect_timeout_ns = 20_000_000;
-    let (findings, _) = rig.finish();
-    assert_eq!((findings.flows.opened, findings.flows.timed_out), (1, 2));
-    let all = findings.messages;
+    let (result, _) = rig.finish();
+    assert_eq!((result.flows.opened, result.flows.timed_out), (1, 2));
+    let all = result.messages;
     assert_eq!((all.received, all.sent), (0, all.lost));
 }
 

@@ -4,17 +4,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::endpoint::Transport;
-use crate::load::tests::of_no_target;
+use crate::load::tests::options_without_target;
 
 fn closed_loop(depth: usize) -> Options {
-    of_no_target(Transport::Tcp, 8, depth)
+    options_without_target(Transport::Tcp, 8, depth)
 }
 
 fn open_loop(rate: u64, depth: usize) -> Options {
     Options { rate: Some(rate), ..closed_loop(depth) }
 }
 
-/// A run that is not started.
+/// Creates a run that is not started.
 fn new(options: &Options) -> Run {
     Run::new(options, Clock::stopped_at(0), 1_000)
 }
@@ -25,7 +25,7 @@ fn started(options: &Options, measure_from_ns: u64, open: &[u32], flows: u32) ->
     run
 }
 
-/// Begins what may be begun, and counts it; false when nothing may.
+/// Begins a message if one may be begun, and counts it. Returns false otherwise.
 fn begin(run: &mut Run, flow: u32, now_ns: u64) -> bool {
     let Admission::Begin(intended_ns) = run.admission(flow, 0, now_ns) else { return false };
     let message = run.begin(flow, intended_ns, now_ns);
@@ -34,15 +34,15 @@ fn begin(run: &mut Run, flow: u32, now_ns: u64) -> bool {
 }
 
 #[test]
-fn nothing_is_begun_before_the_start() {
+fn no_message_is_begun_before_the_start() {
     let mut run = new(&closed_loop(1));
     assert_eq!(run.admission(0, 0, 5), Admission::Closed);
     run.start(7, 7, &[0], 1);
-    assert_eq!(run.admission(0, 0, 9), Admission::Begin(9), "due when it is asked for");
+    assert_eq!(run.admission(0, 0, 9), Admission::Begin(9), "due at the time of the call");
 }
 
 #[test]
-fn no_more_are_in_flight_than_the_depth() {
+fn no_more_messages_are_in_flight_than_the_depth() {
     let mut run = started(&closed_loop(3), 0, &[0], 1);
     assert_eq!(run.admission(0, 2, 5), Admission::Begin(5));
     assert_eq!(run.admission(0, 3, 5), Admission::Closed);
@@ -50,29 +50,29 @@ fn no_more_are_in_flight_than_the_depth() {
 }
 
 #[test]
-fn a_count_is_begun_and_no_more_on_however_many_flows() {
+fn exactly_the_requested_count_is_begun_on_any_number_of_flows() {
     let flows: Vec<u32> = (0..10).collect();
     for count in [0, 1, 9, 10, 11, 100] {
         let options = Options { count: Some(count), ..closed_loop(1) };
         let mut run = started(&options, 0, &flows, 10);
         let begun = (0..200).filter(|turn| begin(&mut run, turn % 10, 5)).count();
-        assert_eq!((begun as u64, run.is_spent()), (count, true));
+        assert_eq!((begun as u64, run.is_count_reached()), (count, true));
     }
 }
 
 #[test]
-fn a_count_is_of_measured_messages_alone() {
+fn the_count_covers_measured_messages_only() {
     let options = Options { count: Some(3), ..closed_loop(1) };
     let mut run = started(&options, 100, &[0], 1);
     assert_eq!((0..50).filter(|now_ns| begin(&mut run, 0, *now_ns)).count(), 50);
-    assert!(!run.is_spent());
+    assert!(!run.is_count_reached());
     assert_eq!((100..150).filter(|now_ns| begin(&mut run, 0, *now_ns)).count(), 3);
     assert_eq!((run.recorder.warmup.sent, run.recorder.measured.sent), (50, 3));
 }
 
-/// A message is of the warm-up or measured by when it was due, not by when it could be sent.
+/// The due time decides whether a message belongs to the warm-up, not the time of its send.
 #[test]
-fn what_was_due_in_the_warm_up_stays_of_the_warm_up_though_it_goes_later() {
+fn a_message_due_in_the_warm_up_belongs_to_it_even_if_it_is_sent_later() {
     let options = Options { count: Some(2), ..open_loop(1_000_000, 9) };
     let mut run = started(&options, 5_000, &[0], 1);
     assert_eq!((0..20).filter(|_| begin(&mut run, 0, 50_000)).count(), 7);
@@ -81,19 +81,19 @@ fn what_was_due_in_the_warm_up_stays_of_the_warm_up_though_it_goes_later() {
 }
 
 #[test]
-fn nothing_that_is_due_from_the_end_on_is_begun() {
+fn no_message_due_from_the_end_on_is_begun() {
     let mut run = started(&closed_loop(1), 0, &[0], 1);
     run.end_at(1_000);
     assert_eq!(run.admission(0, 0, 999), Admission::Begin(999));
     assert_eq!(run.admission(0, 0, 1_000), Admission::Closed);
     run.end_at(5_000);
-    assert_eq!(run.end_ns(), 1_000, "an end does not move away");
+    assert_eq!(run.end_ns(), 1_000, "the end does not move to a later time");
     run.end_at(3);
     assert_eq!(run.end_ns(), 3);
 }
 
 #[test]
-fn in_an_open_loop_the_end_cuts_by_due_time_and_not_by_the_clock() {
+fn in_an_open_loop_the_end_applies_to_due_times_and_not_to_the_clock() {
     let mut run = started(&open_loop(1_000_000, 9), 0, &[0], 1);
     run.end_at(2_500);
     assert!(run.has_backlog());
@@ -104,7 +104,7 @@ fn in_an_open_loop_the_end_cuts_by_due_time_and_not_by_the_clock() {
 }
 
 #[test]
-fn what_is_not_due_yet_says_when_it_is() {
+fn a_flow_whose_message_is_not_due_yet_reports_its_due_time() {
     let mut run = started(&open_loop(1_000, 9), 0, &[0, 1], 2);
     assert_eq!(run.admission(1, 0, 999_999), Admission::NotBefore(1_000_000));
     assert_eq!(run.not_before_ns, Some(1_000_000));
@@ -112,7 +112,7 @@ fn what_is_not_due_yet_says_when_it_is() {
 }
 
 #[test]
-fn a_schedule_is_shared_by_the_flows_that_are_open() {
+fn the_open_flows_share_the_schedule() {
     let mut run = started(&open_loop(1_000, 9), 0, &[1, 3], 4);
     assert_eq!(run.admission(0, 0, u64::MAX - 1), Admission::Closed, "it was never opened");
     let dues = |run: &mut Run, flow| {
@@ -125,22 +125,22 @@ fn a_schedule_is_shared_by_the_flows_that_are_open() {
 }
 
 #[test]
-fn a_retired_flow_has_no_backlog_and_begins_nothing() {
+fn a_retired_flow_has_no_backlog_and_begins_no_message() {
     let mut run = started(&open_loop(1_000, 9), 0, &[0, 1], 2);
     run.end_at(1_000_000_000);
     run.retire(0, 0);
     assert_eq!(run.admission(0, 0, 5), Admission::Closed);
-    assert!(run.has_backlog(), "the other's");
+    assert!(run.has_backlog(), "the backlog of the other flow");
     run.retire(1, 0);
     assert!(!run.has_backlog());
     run.retire(1, 0);
     run.retire(99, 0);
-    run.freed(99, 5);
+    run.note_free(99, 5);
 }
 
 /// case B12
 #[test]
-fn a_rate_without_end_has_a_backlog_only_until_the_count_is_begun() {
+fn at_an_unlimited_rate_the_backlog_ends_when_the_count_is_begun() {
     let options = Options { count: Some(5), ..open_loop(u64::MAX, 9) };
     let mut run = started(&options, 0, &[0], 1);
     assert!(run.has_backlog());
@@ -149,17 +149,17 @@ fn a_rate_without_end_has_a_backlog_only_until_the_count_is_begun() {
 }
 
 #[test]
-fn only_what_was_due_before_the_flow_was_free_is_held_back() {
+fn only_messages_due_before_the_flow_was_free_are_held_back() {
     let mut run = started(&open_loop(1_000_000, 1), 0, &[0], 1);
     begin(&mut run, 0, 0);
-    run.freed(0, 3_000);
+    run.note_free(0, 3_000);
     (0..4).for_each(|_| assert!(begin(&mut run, 0, 10_000)));
     assert_eq!(run.recorder.held_back, 2, "due at 1,000 and 2,000");
     let lag = run.recorder.schedule_lag.histogram();
-    assert_eq!((lag.len(), lag.max() / 10), (5, 700), "at 3,000 it was free");
+    assert_eq!((lag.len(), lag.max() / 10), (5, 700), "the flow was free at 3,000");
 }
 
-/// case B2: the generator sleeps through ten due times. None of them excuses the next.
+/// case B2: the generator oversleeps ten due times. No late message excuses the next.
 #[test]
 fn a_late_message_does_not_excuse_those_behind_it() {
     let mut run = started(&open_loop(1_000_000, 1), 0, &[0], 1);
@@ -168,48 +168,48 @@ fn a_late_message_does_not_excuse_those_behind_it() {
         let Admission::Begin(due_ns) = run.admission(0, 0, now_ns) else { panic!("{number}") };
         let message = run.begin(0, due_ns, now_ns);
         now_ns += 10;
-        run.freed_by(0, message, now_ns);
+        run.note_free_after(0, message, now_ns);
     }
     assert_eq!(run.recorder.held_back, 0, "each is answered before the next is due");
     let lag = run.recorder.schedule_lag.histogram();
-    assert!(lag.len() == 8 && lag.min() >= 3_000, "10,070 - 7,000 is the least: {}", lag.min());
+    assert!(lag.len() == 8 && lag.min() >= 3_000, "at least 10,070 - 7,000: {}", lag.min());
 }
 
-/// case B1: the server sleeps through ten due times. The generator is late for none of them.
+/// case B1: the server stalls for ten due times. The generator is late for none of them.
 #[test]
-fn a_late_answer_is_not_the_generators_fault() {
+fn a_late_answer_does_not_make_the_generator_late() {
     let mut run = started(&open_loop(1_000_000, 1), 0, &[0], 1);
     let first = run.begin(0, 0, 0);
     let mut now_ns = 10_000;
-    run.freed_by(0, first, now_ns);
+    run.note_free_after(0, first, now_ns);
     for number in 1..8 {
         let Admission::Begin(due_ns) = run.admission(0, 0, now_ns) else { panic!("{number}") };
         let message = run.begin(0, due_ns, now_ns);
         now_ns += 10;
-        run.freed_by(0, message, now_ns);
+        run.note_free_after(0, message, now_ns);
     }
     assert_eq!(run.recorder.held_back, 7);
     assert!(run.recorder.schedule_lag.histogram().max() <= 1);
 }
 
 #[test]
-fn a_message_is_overdue_after_its_timeout_and_not_before() {
+fn a_message_is_overdue_at_its_timeout_and_not_before() {
     let run = new(&closed_loop(1));
     let message = InFlight { intended_ns: 0, sent_ns: 500, ideal_ns: 500, is_scheduled: false };
     assert!(!run.is_overdue(message, 1_499) && run.is_overdue(message, 1_500));
-    assert!(!run.is_overdue(message, 0), "a clock read before it was sent");
+    assert!(!run.is_overdue(message, 0), "the clock was read before the send");
 }
 
 #[test]
-fn a_datagram_is_received_whole_with_room_to_tell_a_longer_one() {
-    let of = |transport, length| new(&of_no_target(transport, length, 1)).scratch.len();
+fn a_datagram_is_received_whole_with_room_to_detect_a_longer_one() {
+    let of = |transport, length| new(&options_without_target(transport, length, 1)).scratch.len();
     assert_eq!(of(Transport::Udp, 65_507), (64 << 10) + 1);
     assert_eq!(of(Transport::Unixgram, 200_000), 200_001);
     assert_eq!(of(Transport::Tcp, 10_000_000), 64 << 10);
 }
 
 #[test]
-fn the_longest_timeout_never_comes() {
+fn the_longest_timeout_never_expires() {
     let options = Options { timeout: Duration::MAX, ..closed_loop(1) };
     let run = crate::load::tests::run_of(&options);
     let message = InFlight { intended_ns: 0, sent_ns: 0, ideal_ns: 0, is_scheduled: false };
@@ -218,7 +218,7 @@ fn the_longest_timeout_never_comes() {
 
 proptest! {
     #[test]
-    fn whoever_asks_whenever_a_count_is_begun_exactly(
+    fn exactly_the_count_is_begun_for_any_order_and_times_of_requests(
         asks in prop::collection::vec((0_u32..5, 0_u64..200), 0..300),
         count in 0_u64..50,
         warmup_ns in 0_u64..2_000,
@@ -232,18 +232,18 @@ proptest! {
             begin(&mut run, flow, now_ns);
         }
         prop_assert!(run.recorder.measured.sent <= count);
-        prop_assert_eq!(run.is_spent(), run.recorder.measured.sent == count);
-        // All that is left is begun once it is due, and then no more.
+        prop_assert_eq!(run.is_count_reached(), run.recorder.measured.sent == count);
+        // The rest is begun once it is due, and then no more.
         while (0..5).any(|flow| begin(&mut run, flow, u64::MAX - 1)) {}
         prop_assert_eq!(run.recorder.measured.sent, count);
-        prop_assert!(run.is_spent());
+        prop_assert!(run.is_count_reached());
     }
 }
 
 proptest! {
-    /// What may go together is what would go one by one.
+    /// A train must contain exactly the messages that would be sent one by one.
     #[test]
-    fn as_many_are_admissible_as_are_admitted_one_after_the_other(
+    fn admissible_counts_the_messages_that_admission_allows_one_by_one(
         rate in prop::option::of(prop_oneof![1_u64..5_000_000, Just(u64::MAX)]),
         is_poisson: bool,
         count in prop::option::of(0_u64..40),
@@ -276,7 +276,7 @@ proptest! {
 }
 
 #[test]
-fn a_counted_open_loop_takes_the_count_over_the_rate() {
+fn a_counted_open_loop_takes_count_divided_by_rate() {
     let end_ns = |rate, count| {
         let options = Options { count: Some(count), ..open_loop(rate, 1) };
         started(&options, 1_000, &[0], 1).counted_end_ns()

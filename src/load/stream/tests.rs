@@ -4,7 +4,7 @@ use super::*;
 use crate::endpoint::Transport;
 use crate::load::Options;
 use crate::load::clock::Clock;
-use crate::load::tests::{TIMEOUT_NS, messages, of_no_target, run_of};
+use crate::load::tests::{TIMEOUT_NS, messages, options_without_target, run_of};
 use crate::measured::Messages;
 use crate::testing::Input::{self, Bytes, Echo};
 use crate::testing::Output::{self, Takes};
@@ -21,7 +21,7 @@ const WRITES_PER_SLICE: usize = 4;
 const NO_INPUT: Input = Input::Fails(libc::EAGAIN);
 const NO_ROOM: Output = Output::Fails(libc::EAGAIN);
 
-/// One stream with all that a slice of it needs.
+/// One stream with everything that its slices need.
 struct Scene {
     mover: StreamMover,
     /// An echo server at the other end.
@@ -31,9 +31,9 @@ struct Scene {
 }
 
 impl Scene {
-    /// A stream in a closed loop.
+    /// Creates a stream in a closed loop.
     fn new(length_bytes: usize, depth: usize) -> Scene {
-        Scene::of(&of_no_target(Transport::Tcp, length_bytes, depth))
+        Scene::of(&options_without_target(Transport::Tcp, length_bytes, depth))
     }
 
     fn of(options: &Options) -> Scene {
@@ -61,7 +61,7 @@ impl Scene {
         self
     }
 
-    /// A slice with what is remembered, as a wake gives it.
+    /// Runs a slice with the remembered readiness, as after a wake.
     fn woken(&mut self) -> io::Result<Step> {
         let now_ns = self.run.clock.now_ns();
         self.run.not_before_ns = None;
@@ -69,14 +69,14 @@ impl Scene {
         self.mover.advance(&mut self.peer, &mut self.readiness, &mut self.run)
     }
 
-    /// A slice after an event for both directions.
+    /// Runs a slice after an event for both directions.
     fn slice(&mut self) -> io::Result<Step> {
         self.readiness.merge(Readiness::READABLE);
         self.readiness.merge(Readiness::WRITABLE);
         self.woken()
     }
 
-    /// A slice after an event that must go well.
+    /// Runs a slice after an event, which must not fail.
     fn step(&mut self) -> Step {
         self.slice().unwrap()
     }
@@ -88,18 +88,18 @@ impl Scene {
         assert_eq!(self.run.recorder.in_flight(), self.mover.in_flight() as u64);
     }
 
-    /// The whole of some messages.
+    /// Returns the bytes of these messages.
     fn bytes(&self, numbers: Range<u64>) -> Vec<u8> {
         let length = self.run.length_bytes;
         let message = |number| {
             let mut bytes = vec![0; length];
-            self.run.pattern.fill(MessageName { flow: 0, number }, 0, &mut bytes);
+            self.run.pattern.fill(MessageId { flow: 0, number }, 0, &mut bytes);
             bytes
         };
         numbers.flat_map(message).collect()
     }
 
-    /// Where the first wrong byte was: the message and the offset.
+    /// Returns the message and the offset of the first wrong byte.
     fn difference(&self) -> Option<(Option<u64>, u64)> {
         let difference = self.run.recorder.first_difference.as_ref()?;
         Some((difference.message, difference.offset))
@@ -114,11 +114,11 @@ fn at_depth_one_each_echo_lets_the_next_message_go() {
         scene.assert_counts(sent, sent - 1, 0);
     }
     assert_eq!(scene.peer.written, scene.bytes(0..99));
-    assert_eq!((scene.peer.writes, scene.peer.reads), (99, 99), "a call for each");
+    assert_eq!((scene.peer.writes, scene.peer.reads), (99, 99), "one call each");
 }
 
 #[test]
-fn at_a_depth_of_many_messages_leave_together_and_no_more_than_it() {
+fn at_a_larger_depth_messages_leave_together_up_to_the_depth() {
     let mut scene = Scene::new(10, 7);
     assert_eq!(scene.step(), Step::Wait);
     scene.assert_counts(7, 0, 0);
@@ -159,7 +159,7 @@ fn many_echoes_in_one_read_are_counted_one_by_one() {
 
 /// case S1
 #[test]
-fn a_message_that_was_cut_by_a_full_socket_goes_on_where_it_was_cut() {
+fn a_message_that_a_full_socket_cut_continues_where_it_was_cut() {
     let mut scene = Scene::new(64, 2).outputs(&[Takes(70), NO_ROOM, Takes(1), NO_ROOM]);
     assert_eq!(scene.step(), Step::Wait);
     assert!(!scene.readiness.is_writable());
@@ -180,12 +180,12 @@ fn a_socket_without_room_is_not_written_to_before_an_event() {
     assert_eq!(scene.woken().unwrap(), Step::Wait);
     assert_eq!(scene.peer.writes, 1);
     scene.step();
-    assert_eq!(scene.peer.written, scene.bytes(0..4), "nothing is sent twice or left out");
+    assert_eq!(scene.peer.written, scene.bytes(0..4), "no byte is repeated or left out");
 }
 
-/// case L5: endless room and endless echoes.
+/// case L5: the socket always has room and always delivers echoes.
 #[test]
-fn a_slice_ends_after_so_many_reads_and_writes_and_says_that_it_goes_on() {
+fn a_slice_ends_at_its_bound_of_reads_and_writes_and_asks_for_another() {
     let mut scene = Scene::new(1, 100_000).outputs(&[Takes(1); 100]);
     assert_eq!(scene.step(), Step::Again);
     assert_eq!(scene.peer.writes, WRITES_PER_SLICE);
@@ -197,7 +197,7 @@ fn a_slice_ends_after_so_many_reads_and_writes_and_says_that_it_goes_on() {
 }
 
 #[test]
-fn messages_longer_than_the_scratch_buffer_go_and_come_in_pieces() {
+fn messages_longer_than_the_scratch_buffer_are_sent_and_received_in_pieces() {
     const LENGTH: usize = 200_001;
     let mut scene = Scene::new(LENGTH, 3);
     while scene.run.recorder.measured.received < 10 {
@@ -208,7 +208,7 @@ fn messages_longer_than_the_scratch_buffer_go_and_come_in_pieces() {
     assert!(scene.mover.in_flight() <= 3);
 }
 
-/// case S9: a read that fills the buffer exactly is not the last.
+/// case S9: a read that fills the buffer exactly may not be the last.
 #[test]
 fn a_read_that_fills_the_buffer_is_followed_by_another() {
     let mut scene = Scene::new(8, 2);
@@ -216,12 +216,12 @@ fn a_read_that_fills_the_buffer_is_followed_by_another() {
     scene.step();
     let reads = scene.peer.reads;
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!(scene.peer.reads, reads + 2, "only WouldBlock could tell that it was all");
+    assert_eq!(scene.peer.reads, reads + 2, "only WouldBlock says that the socket is drained");
 }
 
 /// case B7
 #[test]
-fn a_wrong_byte_is_found_with_its_message_and_its_place() {
+fn a_wrong_byte_is_reported_with_its_message_and_its_offset() {
     for (at, place) in [(0, (0, 0)), (7, (0, 7)), (30, (1, 10)), (59, (2, 19)), (64, (3, 4))] {
         let mut scene = Scene::new(20, 2);
         scene.peer.corrupted = Some(at);
@@ -262,7 +262,7 @@ fn without_verification_no_byte_is_compared() {
 
 /// case B7: a greeting.
 #[test]
-fn bytes_that_answer_nothing_are_counted_once_a_time() {
+fn bytes_that_answer_no_message_are_counted_once_between_two_messages() {
     let mut scene = Scene::new(8, 1).inputs(&[Bytes(b"220 he"), NO_INPUT]);
     scene.run.is_draining = true;
     scene.run.end_at(0);
@@ -275,9 +275,9 @@ fn bytes_that_answer_nothing_are_counted_once_a_time() {
     assert_eq!(scene.difference(), Some((None, 0)));
 }
 
-/// case B3: an echo that comes twice is not taken for that of the next message.
+/// case B3: a repeated echo is not taken for that of the next message.
 #[test]
-fn an_echo_come_twice_is_no_answer_to_the_next_message() {
+fn a_repeated_echo_does_not_answer_the_next_message() {
     let mut scene = Scene::new(8, 1);
     scene.step();
     let twice = scene.bytes(0..1).repeat(2);
@@ -287,8 +287,8 @@ fn an_echo_come_twice_is_no_answer_to_the_next_message() {
 }
 
 #[test]
-fn in_an_open_loop_a_message_goes_when_it_is_due_and_not_before() {
-    let options = of_no_target(Transport::Tcp, 8, 100);
+fn in_an_open_loop_a_message_is_sent_when_it_is_due_and_not_before() {
+    let options = options_without_target(Transport::Tcp, 8, 100);
     let mut scene = Scene::of(&Options { rate: Some(1_000_000), ..options });
     for now_ns in [0, 999] {
         assert_eq!(scene.at(now_ns).step(), Step::Wait);
@@ -297,7 +297,7 @@ fn in_an_open_loop_a_message_goes_when_it_is_due_and_not_before() {
     scene.at(3_500).step();
     scene.assert_counts(4, 1, 0);
     assert_eq!(scene.run.not_before_ns, Some(4_000));
-    // They are as late as they are: 2,500, 1,500 and 500 ns after their time.
+    // They are 2,500, 1,500 and 500 ns late.
     let lag = scene.run.recorder.schedule_lag.histogram();
     assert_eq!((lag.min(), lag.max() / 10, lag.len()), (0, 250, 4));
     assert_eq!(scene.run.recorder.held_back, 0);

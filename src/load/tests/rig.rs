@@ -10,17 +10,17 @@ use crate::testing::{self, Tested};
 
 /// Keeps the intervals that it receives.
 #[derive(Debug, Default)]
-pub(in crate::load) struct Notes(pub(in crate::load) Vec<Interval>);
+pub(in crate::load) struct KeptIntervals(pub(in crate::load) Vec<Interval>);
 
-impl Observer for Notes {
+impl Observer for KeptIntervals {
     fn interval(&mut self, interval: Interval) {
         self.0.push(interval);
     }
 }
 
-pub(in crate::load) type Rig = testing::Rig<Generator<Notes>>;
+pub(in crate::load) type Rig = testing::Rig<Generator<KeptIntervals>>;
 
-impl Tested for Generator<Notes> {
+impl Tested for Generator<KeptIntervals> {
     const ALWAYS_HAS_DEADLINE: bool = true;
 
     fn state(&self) -> String {
@@ -30,11 +30,11 @@ impl Tested for Generator<Notes> {
 
 impl Rig {
     pub(in crate::load) fn new(options: Options) -> Rig {
-        let generator = Generator::with_observer(options, Notes::default());
+        let generator = Generator::with_observer(options, KeptIntervals::default());
         Rig::of(Reactor::new().unwrap(), generator, ())
     }
 
-    pub(in crate::load) fn generator(&self) -> &Generator<Notes> {
+    pub(in crate::load) fn generator(&self) -> &Generator<KeptIntervals> {
         &self.handler.inner
     }
 

@@ -1,13 +1,13 @@
-//! Datagrams that are not what was sent: which message is meant, if any, and where it differs.
+//! Corrupted datagrams: which message they answer, if any, and where they differ from it.
 
 use super::*;
 
-/// The length of the number and of the flow, which come first.
+/// The length of the number and the flow, which come first.
 const HEADER: usize = 12;
 
 /// case B7
 #[test]
-fn a_wrong_byte_is_found_with_its_message_and_its_place() {
+fn a_wrong_byte_is_reported_with_its_message_and_its_offset() {
     for at in [HEADER, 40, 99] {
         let mut scene = Scene::new(100, 3);
         scene.step();
@@ -21,7 +21,7 @@ fn a_wrong_byte_is_found_with_its_message_and_its_place() {
 
 /// case B7: the message is found by its body.
 #[test]
-fn a_wrong_byte_of_the_number_or_of_the_flow_takes_no_other_message_for_its_own() {
+fn a_wrong_byte_in_the_header_does_not_answer_another_message() {
     for at in 0..HEADER {
         let mut scene = Scene::new(64, 3);
         scene.step();
@@ -35,7 +35,7 @@ fn a_wrong_byte_of_the_number_or_of_the_flow_takes_no_other_message_for_its_own(
 
 /// case B7
 #[test]
-fn an_echo_cut_short_is_an_answer_that_differs_where_it_ends() {
+fn a_truncated_echo_is_an_answer_that_differs_where_it_ends() {
     for length in [1, 8, HEADER, 63] {
         let mut scene = Scene::new(64, 2);
         scene.step();
@@ -51,7 +51,7 @@ fn an_echo_cut_short_is_an_answer_that_differs_where_it_ends() {
 
 /// case B7
 #[test]
-fn an_echo_with_more_behind_it_is_an_answer_that_differs_where_it_should_end() {
+fn an_echo_with_extra_bytes_is_an_answer_that_differs_where_it_should_end() {
     for extra in [1, 5, 100_000] {
         let mut scene = Scene::new(64, 2);
         scene.step();
@@ -67,7 +67,7 @@ fn an_echo_with_more_behind_it_is_an_answer_that_differs_where_it_should_end() {
 }
 
 #[test]
-fn a_datagram_of_no_message_is_counted_and_answers_none() {
+fn a_datagram_unlike_any_message_is_counted_and_answers_none() {
     for length in [0, 1, 64, 1_000] {
         let mut scene = Scene::new(64, 3);
         scene.step();
@@ -78,9 +78,10 @@ fn a_datagram_of_no_message_is_counted_and_answers_none() {
     }
 }
 
-/// case B3: its number names it, though it is given up and another under way has a header like it.
+/// case B3: the number names it, although the message is given up and one in flight has a similar
+/// header.
 #[test]
-fn a_late_answer_that_is_corrupted_never_answers_a_newer_message() {
+fn a_corrupted_late_answer_never_answers_a_newer_message() {
     for length in [13, 16, 24, 64] {
         let mut scene = Scene::new(length, 1);
         scene.step();
@@ -92,9 +93,9 @@ fn a_late_answer_that_is_corrupted_never_answers_a_newer_message() {
     }
 }
 
-/// case B3: the same for an echo cut short, and for one that came before.
+/// case B3: the same for a truncated echo, and for one that was received before.
 #[test]
-fn a_duplicate_that_is_cut_short_never_answers_a_newer_message() {
+fn a_truncated_duplicate_never_answers_a_newer_message() {
     for length in [13, 16, 64] {
         let mut scene = Scene::new(length, 1);
         scene.step();
@@ -107,9 +108,9 @@ fn a_duplicate_that_is_cut_short_never_answers_a_newer_message() {
     }
 }
 
-/// However short, a message has its number as far as its length allows.
+/// A message shorter than the number carries the low bytes of it.
 #[test]
-fn very_short_messages_are_matched_by_what_there_is_of_their_number() {
+fn very_short_messages_are_matched_by_the_low_bytes_of_their_number() {
     for length in 1..=HEADER {
         let mut scene = Scene::new(length, 3);
         scene.step();
@@ -127,14 +128,14 @@ fn very_short_messages_are_matched_by_what_there_is_of_their_number() {
 }
 
 #[test]
-fn without_verification_an_answer_is_taken_by_its_number_alone() {
+fn without_verification_an_answer_is_matched_by_its_number_alone() {
     let mut scene = Scene::new(64, 2);
     scene.run.verify = false;
     scene.step();
     scene.echo_wrong(1, 30);
     scene.arrives(&[0xaa; 64]);
     scene.step();
-    // The other names a number that was never sent.
+    // The second datagram names a number that was never sent.
     scene.assert_counts(Messages { corrupted: 1, ..messages(3, 1, 0) });
     assert_eq!(scene.difference(), Some((None, 0)));
 }

@@ -1,4 +1,4 @@
-//! A wire that drops, doubles, swaps and corrupts: all counts come out as it did.
+//! A wire that drops, duplicates, swaps and corrupts: all counts match what it did.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,9 +11,9 @@ enum Fate {
     Echoed,
     Dropped,
     Doubled,
-    /// It changes places with the message sent next, if that is under way.
+    /// It changes places with the message sent next, if that is in flight.
     Swapped,
-    /// A byte of it, counted around it.
+    /// One byte is wrong, at this index modulo the length.
     Corrupted(usize),
 }
 
@@ -27,7 +27,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// The numbers of what arrives of these messages, in order, each with what it has become.
+/// Returns the numbers of the messages that arrive, in order, each with its fate.
 fn arriving(numbers: std::ops::Range<usize>, fates: &[Fate]) -> Vec<(usize, Fate)> {
     let mut order: Vec<usize> = numbers.collect();
     for at in 1..order.len() {
@@ -43,8 +43,8 @@ fn arriving(numbers: std::ops::Range<usize>, fates: &[Fate]) -> Vec<(usize, Fate
 }
 
 impl Scene {
-    /// The bytes of what arrives of a message.
-    fn arrival(&self, (number, fate): (usize, Fate)) -> Vec<u8> {
+    /// Returns the bytes that arrive for a message.
+    fn arriving_bytes(&self, (number, fate): (usize, Fate)) -> Vec<u8> {
         let mut bytes = self.sent(number);
         if let Fate::Corrupted(at) = fate {
             let at = at % bytes.len();
@@ -54,7 +54,7 @@ impl Scene {
     }
 }
 
-/// What the counts must be, by a model of the whole: each message is answered by its first echo.
+/// Computes the expected counts by a model: the first echo answers its message.
 fn expected(order: &[(usize, Fate)], count: usize) -> Messages {
     let mut answered = std::collections::BTreeSet::new();
     let mut expected = Messages { sent: count as u64, ..Messages::default() };
@@ -75,7 +75,7 @@ fn expected(order: &[(usize, Fate)], count: usize) -> Messages {
 proptest! {
     /// cases B3 B7
     #[test]
-    fn each_count_is_what_the_wire_did(
+    fn each_count_matches_what_the_wire_did(
         fates in vec(fate(), 1..200),
         depth in 1_usize..20,
         length in 32_usize..200,
@@ -90,7 +90,7 @@ proptest! {
         trains in vec(1_usize..70, 1..5),
     ) {
         let count = fates.len();
-        let options = of_no_target(Transport::Udp, length, depth);
+        let options = options_without_target(Transport::Udp, length, depth);
         let options = Options { count: Some(count as u64), offload, ..options };
         let mut scene = Scene::of(&options).failing(&failures);
         scene.wire.train_failure.set(train_failure);
@@ -104,26 +104,26 @@ proptest! {
             let arrived = arriving(seen..sent, &fates);
             let mut rest = &arrived[..];
             while !rest.is_empty() {
-                // Those that come together, if trains are taken.
+                // How many arrive as one train, if trains are received.
                 let together = match scene.mover.takes_trains {
                     true => trains.next().unwrap().min(rest.len()),
                     false => 1,
                 };
                 let bytes: Vec<u8> =
-                    rest[..together].iter().flat_map(|arrival| scene.arrival(*arrival)).collect();
+                    rest[..together].iter().flat_map(|fate| scene.arriving_bytes(*fate)).collect();
                 scene.train_arrives(&bytes, length);
                 rest = &rest[together..];
             }
             seen = sent;
             order.extend(arrived);
-            scene.run.is_draining = scene.run.is_spent();
-            if !scene.wire.arriving.borrow().is_empty() || scene.mover.held_up().is_some() {
+            scene.run.is_draining = scene.run.is_count_reached();
+            if !scene.wire.arriving.borrow().is_empty() || scene.mover.held().is_some() {
                 continue;
             }
             if seen == count && scene.mover.window.len() == 0 {
                 break;
             }
-            // Those that were dropped are all that is under way.
+            // Only dropped messages are in flight.
             now_ns += TIMEOUT_NS;
             scene.at(now_ns);
         }
@@ -135,9 +135,9 @@ proptest! {
         prop_assert!(scene.trains().iter().all(|train| *train <= depth));
     }
 
-    /// case B3: whatever arrives whenever, the counts add up and nothing panics.
+    /// case B3: the counts add up, whatever arrives at any time.
     #[test]
-    fn sent_is_received_and_lost_and_in_flight_whatever_arrives(
+    fn sent_equals_received_plus_lost_plus_in_flight_whatever_arrives(
         turns in vec((vec((0_usize..50, 0_usize..30, any::<u8>()), 0..6), 0..TIMEOUT_NS), 1..60),
         length in 1_usize..30,
         depth in 1_usize..300,
@@ -163,7 +163,7 @@ proptest! {
                     None => scene.arrives(&bytes),
                 }
             }
-            // Taken apart somewhere, which need not be where the messages end.
+            // The train is split anywhere, not only where messages end.
             if let Some(segment_bytes) = segment_bytes.filter(|_| depth > 1) {
                 scene.train_arrives(&together, segment_bytes);
             }

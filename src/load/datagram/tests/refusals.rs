@@ -1,26 +1,26 @@
-//! What a socket does not take: for now, at all, or because nobody was there.
+//! Messages that a socket does not take: for now, or at all, or because the peer is gone.
 
 use super::*;
 
 const RETRY_NS: u64 = 10_000_000;
 
 #[test]
-fn a_message_that_the_socket_has_no_room_for_is_kept_and_goes_under_its_number() {
+fn a_message_without_room_in_the_socket_is_held_and_keeps_its_number() {
     let mut scene = Scene::new(64, 3).failing(&[libc::EAGAIN, libc::EAGAIN]);
     assert_eq!(scene.step(), Step::Wait);
-    assert!(scene.mover.wants_writable() && scene.mover.held_up().is_some());
+    assert!(scene.mover.wants_writable() && scene.mover.held().is_some());
     scene.assert_counts(messages(0, 0, 0));
     assert_eq!(scene.at(5).step(), Step::Wait);
     assert!(scene.mover.wants_writable(), "still no room");
     scene.at(9).step();
-    assert!(!scene.mover.wants_writable() && scene.mover.held_up().is_none());
+    assert!(!scene.mover.wants_writable() && scene.mover.held().is_none());
     scene.assert_counts(messages(3, 0, 0));
     assert_eq!(scene.numbers(), [0, 1, 2]);
     assert_eq!(scene.mover.oldest().map(|message| message.sent_ns), Some(9));
 }
 
 #[test]
-fn a_full_socket_in_the_middle_of_a_slice_leaves_the_rest_for_later() {
+fn a_socket_that_fills_up_within_a_slice_sends_the_rest_later() {
     let mut scene = Scene::new(64, 4);
     scene.step();
     scene.echo(&[0, 1, 2, 3]);
@@ -32,7 +32,7 @@ fn a_full_socket_in_the_middle_of_a_slice_leaves_the_rest_for_later() {
 }
 
 #[test]
-fn a_message_kept_beyond_the_end_is_still_sent() {
+fn a_message_held_at_the_end_is_still_sent() {
     let mut scene = Scene::new(64, 1).failing(&[libc::EAGAIN]);
     scene.step();
     scene.run.end_at(0);
@@ -43,8 +43,8 @@ fn a_message_kept_beyond_the_end_is_still_sent() {
 
 /// case B2
 #[test]
-fn what_was_due_while_the_socket_had_no_room_is_held_back() {
-    let options = of_no_target(Transport::Udp, 64, 1_000);
+fn messages_due_while_the_socket_has_no_room_count_as_held_back() {
+    let options = options_without_target(Transport::Udp, 64, 1_000);
     let open = Options { rate: Some(1_000_000), ..options };
     let mut scene = Scene::of(&open).failing(&[libc::EAGAIN]);
     scene.step();
@@ -56,9 +56,9 @@ fn what_was_due_while_the_socket_had_no_room_is_held_back() {
     assert_eq!((first.intended_ns, first.sent_ns), (0, 50_000), "as old as its due time");
 }
 
-/// case U8: an ICMP message tells of an earlier datagram.
+/// case U8: an ICMP message concerns an earlier datagram.
 #[test]
-fn a_refusal_met_by_a_udp_send_is_of_earlier_datagrams_and_this_one_goes() {
+fn a_refusal_reported_by_a_udp_send_concerns_earlier_datagrams_and_this_one_is_sent() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.echo(&[0]);
@@ -71,10 +71,10 @@ fn a_refusal_met_by_a_udp_send_is_of_earlier_datagrams_and_this_one_goes() {
     assert_eq!(scene.run.recorder.losses.refused, 1);
 }
 
-/// case U8: the first refusal is followed by the next message at once, and each further one by a
+/// case U8: the next message follows the first refusal at once, and each further refusal after a
 /// pause, so that a port without a server costs no processor.
 #[test]
-fn a_udp_socket_that_is_refused_for_ever_counts_once_and_rests_between_messages() {
+fn a_udp_socket_that_is_always_refused_counts_once_and_backs_off_between_messages() {
     let mut scene = Scene::new(64, 1);
     let mut refuse = |now_ns| {
         scene.wire.arriving.get_mut().push_back(Err(libc::ECONNREFUSED));
@@ -88,12 +88,12 @@ fn a_udp_socket_that_is_refused_for_ever_counts_once_and_rests_between_messages(
     assert_eq!(refuse(20 + RETRY_NS), (messages(3, 0, 2), None));
     assert_eq!((scene.run.recorder.flows.refused, scene.run.recorder.losses.refused), (1, 2));
     let out = 1.0 - scene.run.outages.up_share(2 * RETRY_NS);
-    assert!((out - 0.5).abs() < 1e-3, "it rested for {out} of the time");
+    assert!((out - 0.5).abs() < 1e-3, "it backed off for {out} of the time");
 }
 
 /// case U8
 #[test]
-fn what_is_queued_behind_a_refusal_is_received_and_what_then_is_unanswered_is_lost() {
+fn echoes_queued_behind_a_refusal_are_received_and_unanswered_messages_are_lost() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.wire.arriving.get_mut().push_back(Err(libc::ECONNREFUSED));
@@ -105,7 +105,7 @@ fn what_is_queued_behind_a_refusal_is_received_and_what_then_is_unanswered_is_lo
 
 /// case B4
 #[test]
-fn any_error_of_the_network_loses_what_is_under_way_and_never_the_socket() {
+fn a_network_error_loses_the_messages_in_flight_and_never_the_socket() {
     let errors = [
         (libc::ENETUNREACH, "network unreachable"),
         (libc::EHOSTUNREACH, "host unreachable"),
@@ -125,7 +125,7 @@ fn any_error_of_the_network_loses_what_is_under_way_and_never_the_socket() {
 
 /// case B4: in an open loop the next message is tried when it is due.
 #[test]
-fn a_message_that_cannot_be_sent_is_lost_by_name_and_the_next_is_tried() {
+fn a_message_that_cannot_be_sent_is_lost_by_cause_and_the_next_is_tried() {
     let errors = [
         libc::ENETUNREACH,
         libc::EHOSTUNREACH,
@@ -138,7 +138,7 @@ fn a_message_that_cannot_be_sent_is_lost_by_name_and_the_next_is_tried() {
     ];
     for number in errors {
         for is_unix in [false, true] {
-            let options = of_no_target(Transport::Udp, 64, 100);
+            let options = options_without_target(Transport::Udp, 64, 100);
             let options = Options { rate: Some(1_000_000), offload: false, ..options };
             let mut scene = Scene::of(&options).failing(&[number; 2 * ERRORS_PER_SEND]);
             scene.wire.is_unix = is_unix;
@@ -146,14 +146,14 @@ fn a_message_that_cannot_be_sent_is_lost_by_name_and_the_next_is_tried() {
             scene.assert_counts(messages(6, 0, 2));
             let losses = scene.run.recorder.losses;
             assert_eq!(losses.named().map(|(_, count)| count).collect::<Vec<_>>(), [2]);
-            assert_eq!(scene.numbers(), [0, 1, 2, 3], "the next take the free numbers");
+            assert_eq!(scene.numbers(), [0, 1, 2, 3], "later messages use the free numbers");
         }
     }
 }
 
-/// The error of the one send says nothing of what is under way.
+/// The error concerns only the send, not the messages in flight.
 #[test]
-fn an_error_of_this_host_that_passes_loses_nothing() {
+fn a_temporary_error_of_this_host_loses_nothing() {
     for number in [libc::ENOBUFS, libc::EPERM, libc::ENETDOWN] {
         let mut scene = Scene::new(64, 1);
         scene.step();
@@ -164,9 +164,9 @@ fn an_error_of_this_host_that_passes_loses_nothing() {
     }
 }
 
-/// case B4: a closed loop has nothing but the error to hold it back.
+/// case B4: in a closed loop nothing but the error delays the next message.
 #[test]
-fn a_closed_loop_that_cannot_send_rests() {
+fn a_closed_loop_that_cannot_send_backs_off() {
     let mut scene = Scene::new(64, 1).failing(&[libc::ENETUNREACH; 3 * ERRORS_PER_SEND]);
     assert_eq!(scene.step(), Step::Wait);
     scene.assert_counts(messages(2, 0, 2));
@@ -178,9 +178,9 @@ fn a_closed_loop_that_cannot_send_rests() {
     assert_eq!(scene.run.recorder.losses.network_unreachable, 3);
 }
 
-/// case X4: at a Unix socket a refusal says that the server is gone. Another may be at its path.
+/// case X4: over a Unix socket a refusal says that the server is gone. Its path may have a new one.
 #[test]
-fn a_unix_socket_whose_server_is_gone_is_connected_to_the_next_one() {
+fn a_unix_socket_whose_server_is_gone_connects_to_the_next_one() {
     let mut scene = Scene::new(64, 1);
     scene.wire.is_unix = true;
     scene.step();
@@ -199,7 +199,7 @@ fn a_unix_socket_whose_server_is_gone_is_connected_to_the_next_one() {
     assert_eq!(scene.run.recorder.measured.received, 2);
 }
 
-/// No path, but the socket itself, refuses the first message for its length: all others as well.
+/// The socket, not the path, refuses the first message for its length, so it would refuse all.
 #[test]
 fn a_message_too_long_for_a_datagram_ends_the_flow() {
     let mut scene = Scene::new(64, 1).failing(&[libc::EMSGSIZE; ERRORS_PER_SEND]);
@@ -208,7 +208,7 @@ fn a_message_too_long_for_a_datagram_ends_the_flow() {
 }
 
 #[test]
-fn a_receive_that_fails_leaves_the_buffer_to_the_others() {
+fn a_failed_receive_keeps_the_scratch_buffer() {
     let mut scene = Scene::new(64, 3);
     let length = scene.run.scratch.len();
     scene.wire.arriving.get_mut().push_back(Err(libc::ENOTCONN));

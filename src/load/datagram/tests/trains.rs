@@ -1,16 +1,16 @@
-//! Several datagrams by one call: what goes together, what comes together, and what the system
-//! does not take together.
+//! Several datagrams per call: which ones are sent together, which are received together, and which
+//! trains the system refuses.
 
 use super::*;
 
-/// An open loop with a message due every microsecond.
+/// Creates an open loop with a message due every microsecond.
 fn open_loop(depth: usize) -> Scene {
-    let options = of_no_target(Transport::Udp, 64, depth);
+    let options = options_without_target(Transport::Udp, 64, depth);
     Scene::of(&Options { rate: Some(1_000_000), ..options })
 }
 
 #[test]
-fn what_may_be_in_flight_goes_by_one_call_and_what_is_freed_by_a_train_by_another() {
+fn the_whole_depth_leaves_by_one_call_and_a_received_train_frees_another() {
     let mut scene = Scene::new(64, 32);
     assert_eq!(scene.step(), Step::Wait);
     scene.echo_train(&(0..20).collect::<Vec<_>>());
@@ -23,7 +23,7 @@ fn what_may_be_in_flight_goes_by_one_call_and_what_is_freed_by_a_train_by_anothe
 }
 
 #[test]
-fn a_train_is_no_longer_than_a_datagram_may_be_and_than_the_system_takes() {
+fn a_train_is_bounded_by_the_length_of_a_datagram_and_by_the_kernel() {
     for (length, depth, expected) in [
         (64, 65, &[64, 1][..]),
         (1_400, 60, &[46, 14]),
@@ -41,7 +41,7 @@ fn a_train_is_no_longer_than_a_datagram_may_be_and_than_the_system_takes() {
 
 /// case L5
 #[test]
-fn a_slice_ends_after_as_many_datagrams_in_trains_as_alone() {
+fn a_slice_has_the_same_bound_of_datagrams_in_trains_as_without() {
     let mut scene = Scene::new(64, 200);
     assert_eq!((scene.step(), scene.trains()), (Step::Again, vec![64]));
     while scene.woken().unwrap() == Step::Again {}
@@ -53,9 +53,9 @@ fn a_slice_ends_after_as_many_datagrams_in_trains_as_alone() {
 }
 
 #[test]
-fn without_offload_and_at_a_unix_socket_each_goes_alone() {
-    let udp = of_no_target(Transport::Udp, 64, 8);
-    let unix = of_no_target(Transport::Unixgram, 64, 8);
+fn without_offload_and_over_unix_sockets_each_message_is_sent_alone() {
+    let udp = options_without_target(Transport::Udp, 64, 8);
+    let unix = options_without_target(Transport::Unixgram, 64, 8);
     for options in [Options { offload: false, ..udp }, unix] {
         let mut scene = Scene::of(&options);
         scene.step();
@@ -64,9 +64,9 @@ fn without_offload_and_at_a_unix_socket_each_goes_alone() {
     }
 }
 
-/// Nothing waits for company, and nothing goes before it is due.
+/// No message waits for others, and none is sent before it is due.
 #[test]
-fn in_an_open_loop_what_is_due_by_now_goes_together() {
+fn in_an_open_loop_the_messages_due_by_now_leave_together() {
     let mut scene = open_loop(100);
     for (now_ns, expected) in
         [(0, &[1][..]), (999, &[1]), (4_000, &[1, 4]), (70_000, &[1, 4, 64, 2])]
@@ -77,27 +77,27 @@ fn in_an_open_loop_what_is_due_by_now_goes_together() {
     }
     assert_eq!(scene.run.not_before_ns, Some(71_000));
     let lag = scene.run.recorder.schedule_lag.histogram();
-    assert_eq!((lag.len(), lag.max()), (71, 65_023), "from the time that each was due");
+    assert_eq!((lag.len(), lag.max()), (71, 65_023), "counted from each due time");
     let oldest = scene.mover.oldest().unwrap();
     assert_eq!((oldest.intended_ns, oldest.sent_ns), (0, 0));
 }
 
 #[test]
-fn no_train_goes_beyond_the_count_or_the_end() {
-    let options = of_no_target(Transport::Udp, 64, 30);
+fn no_train_exceeds_the_count_or_the_end() {
+    let options = options_without_target(Transport::Udp, 64, 30);
     let mut scene = Scene::of(&Options { count: Some(7), ..options });
     scene.step();
     assert_eq!(scene.trains(), [7]);
-    assert!(scene.run.is_spent());
+    assert!(scene.run.is_count_reached());
     let mut scene = open_loop(100);
     scene.run.end_at(5_000);
     scene.at(9_000).step();
     assert_eq!(scene.trains(), [5]);
 }
 
-/// case U13: the last one may be shorter, and each is compared as it came.
+/// case U13: the last one may be shorter, and each is compared as received.
 #[test]
-fn a_train_is_taken_apart_at_its_own_segments_with_a_shorter_last_one() {
+fn a_received_train_is_split_into_its_segments_with_a_shorter_last_one() {
     let mut scene = Scene::new(64, 4);
     scene.step();
     let mut bytes: Vec<u8> = (0..3).flat_map(|number| scene.sent(number)).collect();
@@ -108,9 +108,9 @@ fn a_train_is_taken_apart_at_its_own_segments_with_a_shorter_last_one() {
     assert_eq!(scene.difference(), Some((Some(2), 20)));
 }
 
-/// case U13: a server that cuts or joins messages is found out.
+/// case U13: a server that cuts or joins messages is detected.
 #[test]
-fn segments_of_another_length_than_the_messages_are_echoes_that_differ() {
+fn segments_of_another_length_than_the_messages_are_corrupted_echoes() {
     for (segment_bytes, corrupted, at) in [(40, 4, 40), (100, 2, 64), (1_000, 1, 64)] {
         let mut scene = Scene::new(64, 3);
         scene.step();
@@ -126,7 +126,7 @@ fn segments_of_another_length_than_the_messages_are_echoes_that_differ() {
 }
 
 #[test]
-fn an_empty_datagram_is_one_echo_of_no_message_and_no_end_of_the_others() {
+fn an_empty_datagram_is_one_corrupted_echo_and_does_not_end_the_slice() {
     let mut scene = Scene::new(64, 3);
     scene.step();
     scene.arrives(&[]);
@@ -143,7 +143,7 @@ fn late_duplicated_and_swapped_echoes_in_a_train_are_counted_as_such() {
     scene.step();
     scene.at(TIMEOUT_NS).step();
     scene.assert_counts(messages(12, 0, 6));
-    // Two late ones, one of them twice, then two that are swapped, and one twice.
+    // Two late echoes, one of them twice; then two swapped ones, and one twice.
     scene.echo_train(&[0, 1, 0, 7, 6, 8, 8, 9]);
     scene.at(TIMEOUT_NS + 5).step();
     let expected = Messages { late: 2, duplicated: 2, reordered: 1, ..messages(16, 4, 6) };
@@ -154,7 +154,7 @@ fn late_duplicated_and_swapped_echoes_in_a_train_are_counted_as_such() {
 
 /// case B3
 #[test]
-fn a_train_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
+fn a_train_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
     let mut scene = Scene::new(64, 5);
     scene.step();
     scene.echo_train(&[0, 1, 2, 3, 4]);
@@ -166,7 +166,7 @@ fn a_train_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
 
 /// case B7
 #[test]
-fn a_wrong_byte_in_a_train_is_found_with_its_message_and_its_place() {
+fn a_wrong_byte_in_a_train_is_reported_with_its_message_and_its_offset() {
     for (wrong, at) in [(0, 0), (0, 63), (3, 9), (3, 40), (7, 63)] {
         let mut scene = Scene::new(64, 8);
         scene.step();
@@ -180,25 +180,25 @@ fn a_wrong_byte_in_a_train_is_found_with_its_message_and_its_place() {
 }
 
 #[test]
-fn of_a_train_that_there_is_no_room_for_the_first_is_kept_and_goes_alone_before_the_others() {
+fn the_first_message_of_a_train_without_room_is_held_and_sent_alone_before_the_others() {
     let mut scene = Scene::new(64, 5).failing(&[libc::EAGAIN, libc::EAGAIN]);
     assert_eq!(scene.step(), Step::Wait);
-    assert!(scene.mover.wants_writable() && scene.mover.held_up().is_some());
+    assert!(scene.mover.wants_writable() && scene.mover.held().is_some());
     scene.assert_counts(messages(0, 0, 0));
     assert_eq!(scene.run.recorder.begun_ns_last, 0);
     scene.at(5).step();
-    assert!(scene.mover.wants_writable() && scene.mover.held_up().is_some(), "still no room");
+    assert!(scene.mover.wants_writable() && scene.mover.held().is_some(), "still no room");
     scene.at(9).step();
-    assert!(scene.mover.held_up().is_none());
+    assert!(scene.mover.held().is_none());
     assert_eq!((scene.trains(), scene.numbers()), (vec![1, 4], vec![0, 1, 2, 3, 4]));
     scene.assert_counts(messages(5, 0, 0));
     assert_eq!(scene.mover.oldest().map(|message| message.sent_ns), Some(9));
     assert!(!scene.run.recorder.trains.refused);
 }
 
-/// No memory for a whole train is no reason to send nothing.
+/// Without memory for a train, messages are still sent alone.
 #[test]
-fn trains_that_never_find_memory_do_not_hold_up_the_messages() {
+fn lack_of_memory_for_trains_does_not_block_the_messages() {
     let mut scene = Scene::new(64, 3);
     scene.wire.train_failure.set(Some(libc::ENOBUFS));
     while scene.run.recorder.measured.sent < 3 {
@@ -207,9 +207,9 @@ fn trains_that_never_find_memory_do_not_hold_up_the_messages() {
     assert_eq!((scene.trains(), scene.numbers()), (vec![1; 3], vec![0, 1, 2]));
 }
 
-/// case B2: those that were due with one that found no room were held up by the same.
+/// case B2: the messages due with a held one waited for the same room.
 #[test]
-fn what_was_due_while_there_was_no_room_for_a_train_is_held_back() {
+fn messages_due_while_there_is_no_room_for_a_train_count_as_held_back() {
     let mut scene = open_loop(1_000).failing(&[libc::EAGAIN]);
     scene.at(4_000).step();
     scene.assert_counts(messages(0, 0, 0));
@@ -217,29 +217,29 @@ fn what_was_due_while_there_was_no_room_for_a_train_is_held_back() {
     scene.at(50_000).step();
     scene.assert_counts(messages(51, 0, 0));
     assert_eq!(scene.trains(), [1, 50]);
-    // All but the first, which had been begun, and the last, which is due just then.
+    // All but the first, which had been begun, and the last, which is due at this moment.
     assert_eq!(scene.run.recorder.held_back, 49);
 }
 
 /// case U8
 #[test]
-fn a_refusal_met_by_a_train_is_of_an_earlier_datagram_and_the_train_goes() {
+fn a_refusal_reported_by_a_train_concerns_an_earlier_datagram_and_the_train_is_sent() {
     let mut scene = Scene::new(64, 9).failing(&[libc::ECONNREFUSED, libc::EINTR]);
     while scene.step() == Step::Again {}
     assert_eq!((scene.trains(), scene.run.recorder.flows.refused), (vec![9], 1));
     assert!(!scene.run.recorder.trains.refused);
 }
 
-/// case U14: longer than the path takes, or no checksums made by the device.
+/// case U14: the messages are longer than the path takes, or the device computes no checksums.
 #[test]
-fn where_trains_are_refused_the_messages_go_alone_for_good() {
+fn after_a_refused_train_all_messages_are_sent_alone() {
     for error in [libc::EINVAL, libc::EIO, libc::EMSGSIZE] {
         let mut scene = Scene::new(64, 4);
         scene.wire.train_failure.set(Some(error));
         assert_eq!(scene.step(), Step::Wait);
         assert_eq!((scene.trains(), scene.wire.sends.get()), (vec![1; 4], 5));
         assert!(scene.run.recorder.trains.refused);
-        // Trains are still received, and even if they could be sent now, they are not tried.
+        // Trains are still received. None is sent again, even if the system would take it now.
         scene.wire.train_failure.set(None);
         scene.echo_train(&[0, 1, 2, 3]);
         scene.step();
@@ -249,9 +249,9 @@ fn where_trains_are_refused_the_messages_go_alone_for_good() {
     }
 }
 
-/// case U14: what is wrong with each of them is not wrong with the train.
+/// case U14: the error concerns each message, not the train.
 #[test]
-fn a_length_that_is_refused_alone_as_well_ends_the_flow() {
+fn a_length_that_is_refused_without_a_train_too_ends_the_flow() {
     let mut scene = Scene::new(64, 3).failing(&[libc::EMSGSIZE; 1 + ERRORS_PER_SEND]);
     assert_eq!(scene.slice().unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
     scene.assert_counts(messages(0, 0, 0));

@@ -1,4 +1,4 @@
-//! What ends a stream, and what does not.
+//! Errors that end a stream, and errors that do not.
 
 use super::*;
 use crate::measured::LossCause;
@@ -12,7 +12,7 @@ fn a_write_that_takes_nothing_ends_the_stream() {
 
 /// case S8
 #[test]
-fn an_interrupted_read_or_write_is_tried_again_in_the_same_slice() {
+fn an_interrupted_read_or_write_is_repeated_in_the_same_slice() {
     let interrupted = Output::Fails(libc::EINTR);
     let mut scene = Scene::new(8, 1).outputs(&[interrupted, Takes(3), interrupted]);
     assert_eq!(scene.step(), Step::Wait);
@@ -22,9 +22,9 @@ fn an_interrupted_read_or_write_is_tried_again_in_the_same_slice() {
     scene.assert_counts(2, 1, 0);
 }
 
-/// case S8: signals in plenty cost a stream its slice, but nothing that it had to do.
+/// case S8: many signals use up a slice, but none of its work is lost.
 #[test]
-fn a_slice_of_nothing_but_interruptions_comes_again() {
+fn a_slice_of_interruptions_only_is_followed_by_another() {
     let mut scene = Scene::new(8, 1).outputs(&[Output::Fails(libc::EINTR); WRITES_PER_SLICE]);
     assert_eq!(scene.step(), Step::Again);
     assert_eq!(scene.woken().unwrap(), Step::Wait);
@@ -37,7 +37,7 @@ fn a_slice_of_nothing_but_interruptions_comes_again() {
 
 /// case B4
 #[test]
-fn what_came_before_the_end_of_the_stream_is_counted() {
+fn echoes_before_the_end_of_the_stream_are_counted() {
     let mut scene = Scene::new(8, 3);
     scene.step();
     scene.peer.inputs.extend([Echo(20), Input::Fin]);
@@ -50,7 +50,7 @@ fn what_came_before_the_end_of_the_stream_is_counted() {
 
 /// case B4
 #[test]
-fn a_reset_ends_the_stream_whether_it_reads_or_writes() {
+fn a_reset_ends_the_stream_on_a_read_and_on_a_write() {
     for number in [libc::ECONNRESET, libc::EPIPE, libc::ETIMEDOUT] {
         let mut scene = Scene::new(8, 2);
         scene.step();
@@ -75,9 +75,9 @@ fn giving_up_all_twice_counts_once() {
     scene.assert_counts(5, 0, 5);
 }
 
-/// case S8: the scratch buffer is in its place after a slice that failed.
+/// case S8: the scratch buffer is back in its place after a slice that failed.
 #[test]
-fn a_failed_read_leaves_the_buffer_to_the_others() {
+fn a_failed_read_keeps_the_scratch_buffer() {
     let mut scene = Scene::new(8, 1).inputs(&[Input::Fails(libc::ECONNRESET)]);
     let length = scene.run.scratch.len();
     assert!(scene.slice().is_err());
@@ -85,30 +85,30 @@ fn a_failed_read_leaves_the_buffer_to_the_others() {
 }
 
 #[test]
-fn a_connection_of_one_message_is_over_with_its_echo() {
+fn a_connection_of_one_message_is_finished_with_its_echo() {
     let mut scene = Scene::new(8, 1);
     let message = scene.run.begin(0, 0, 0);
     scene.mover.begin_only(message, &mut scene.run);
-    assert!(!scene.mover.is_over());
+    assert!(!scene.mover.is_finished());
     scene.at(5).step();
     scene.peer.inputs.push_back(Echo(7));
     scene.step();
-    assert!(!scene.mover.is_over());
+    assert!(!scene.mover.is_finished());
     scene.at(9).step();
-    assert!(scene.mover.is_over());
+    assert!(scene.mover.is_finished());
     scene.assert_counts(1, 1, 0);
-    assert_eq!(scene.run.recorder.latency().histogram().max(), 9, "the connecting is part of it");
+    assert_eq!(scene.run.recorder.latency().histogram().max(), 9, "with the time to connect");
     scene.step();
-    assert_eq!(scene.peer.written, scene.bytes(0..1), "one and no more");
+    assert_eq!(scene.peer.written, scene.bytes(0..1), "one message only");
 }
 
 #[test]
-fn a_connection_of_one_message_is_over_when_the_message_is_given_up() {
+fn a_connection_of_one_message_is_finished_when_the_message_is_given_up() {
     let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT, NO_INPUT]);
     let message = scene.run.begin(0, 0, 0);
     scene.mover.begin_only(message, &mut scene.run);
     scene.step();
     scene.at(TIMEOUT_NS).step();
-    assert!(scene.mover.is_over());
+    assert!(scene.mover.is_finished());
     scene.assert_counts(1, 0, 1);
 }

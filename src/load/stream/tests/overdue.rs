@@ -1,8 +1,8 @@
-//! Messages whose echo does not come in time, and what an open loop makes of it.
+//! Messages whose echo does not come in time, and how an open loop counts them.
 
 use super::*;
 
-/// A scene whose peer has not answered the first message in time.
+/// Creates a scene whose peer has not answered the first messages in time.
 fn with_one_lost(depth: usize) -> Scene {
     let mut scene = Scene::new(8, depth).inputs(&[NO_INPUT, NO_INPUT]);
     scene.step();
@@ -11,7 +11,7 @@ fn with_one_lost(depth: usize) -> Scene {
 }
 
 #[test]
-fn a_message_is_lost_when_its_time_is_over_and_not_a_moment_before() {
+fn a_message_is_lost_at_its_timeout_and_not_before() {
     let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT, NO_INPUT]);
     scene.step();
     scene.at(TIMEOUT_NS - 1).step();
@@ -29,13 +29,13 @@ fn a_late_answer_never_answers_a_newer_message() {
     scene.peer.inputs.push_back(Echo(8));
     scene.at(TIMEOUT_NS + 10).step();
     assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(2, 0, 1) });
-    // The answer to the second is its own: 20 ns after it was sent.
+    // The second message gets its own answer, 20 ns after it was sent.
     scene.at(TIMEOUT_NS + 20).step();
     assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(3, 1, 1) });
     assert_eq!(scene.run.recorder.latency().histogram().max(), 20);
 }
 
-/// case B3: a late answer that comes in pieces between answers in time.
+/// case B3: a late answer arrives in pieces, between answers in time.
 #[test]
 fn a_late_answer_in_pieces_is_late_once() {
     let mut scene = with_one_lost(2);
@@ -50,10 +50,10 @@ fn a_late_answer_in_pieces_is_late_once() {
 }
 
 #[test]
-fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between() {
+fn an_answer_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
     let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT]);
     scene.step();
-    // As when the turn began before the time was over, and the read came after it.
+    // As in a turn that started before the timeout and read the echo after it.
     scene.at(TIMEOUT_NS);
     scene.readiness.merge(Readiness::READABLE);
     scene.mover.advance(&mut scene.peer, &mut scene.readiness, &mut scene.run).unwrap();
@@ -63,7 +63,7 @@ fn an_answer_that_is_too_late_is_lost_and_late_though_nobody_looked_in_between()
 
 /// case B7
 #[test]
-fn a_late_answer_is_compared_as_well() {
+fn a_late_answer_is_compared_too() {
     let mut scene = with_one_lost(1);
     scene.peer.corrupted = Some(3);
     scene.step();
@@ -71,9 +71,9 @@ fn a_late_answer_is_compared_as_well() {
     assert_eq!((scene.run.recorder.measured.late, scene.run.recorder.measured.corrupted), (1, 1));
 }
 
-/// A server that never answers is not sent messages without end.
+/// A server that never answers does not receive messages without limit.
 #[test]
-fn messages_without_an_answer_are_bounded() {
+fn the_number_of_unanswered_messages_is_bounded() {
     let mut scene = Scene::new(1, 1);
     for turn in 0..16_384 + 100 {
         scene.peer.inputs.push_back(NO_INPUT);
@@ -87,8 +87,8 @@ fn messages_without_an_answer_are_bounded() {
 }
 
 #[test]
-fn a_timeout_of_nothing_loses_every_message_and_ends() {
-    let options = of_no_target(Transport::Tcp, 8, 4);
+fn with_a_timeout_of_0_every_message_is_lost_and_every_slice_ends() {
+    let options = options_without_target(Transport::Tcp, 8, 4);
     let mut scene = Scene::of(&Options { timeout: std::time::Duration::ZERO, ..options });
     for _ in 0..10 {
         scene.step();
@@ -98,15 +98,15 @@ fn a_timeout_of_nothing_loses_every_message_and_ends() {
     scene.assert_counts(measured.sent, 0, measured.sent - scene.mover.in_flight() as u64);
 }
 
-/// An open loop of one message a microsecond, so many in flight.
+/// Creates an open loop of one message per microsecond.
 fn open_loop(depth: usize) -> Scene {
-    let options = of_no_target(Transport::Tcp, 8, depth);
+    let options = options_without_target(Transport::Tcp, 8, depth);
     Scene::of(&Options { rate: Some(1_000_000), ..options })
 }
 
 /// case B1
 #[test]
-fn what_was_due_while_too_many_were_in_flight_is_held_back_and_as_old_as_its_due_time() {
+fn a_message_due_while_the_flow_is_at_its_depth_is_held_back_and_as_old_as_its_due_time() {
     let mut scene = open_loop(1).inputs(&[NO_INPUT, NO_INPUT]);
     scene.step();
     scene.at(10_000).step();
@@ -117,15 +117,15 @@ fn what_was_due_while_too_many_were_in_flight_is_held_back_and_as_old_as_its_due
     scene.at(11_000).step();
     assert_eq!(scene.run.recorder.held_back, 2, "those due at 1,000 and at 2,000");
     let lag = scene.run.recorder.schedule_lag.histogram();
-    assert!(lag.len() == 3 && lag.max() <= 1, "the generator was late for none");
+    assert!(lag.len() == 3 && lag.max() <= 1, "the generator was late for no message");
     assert_eq!(scene.run.recorder.latency().histogram().max() / 10, 1_000);
     assert_eq!(scene.run.recorder.service_time.histogram().max() / 10, 1_000, "the first's own");
     assert_eq!(scene.run.recorder.service_time.histogram().min(), 1_000);
 }
 
-/// case B2: a peer that does not take what is due holds it back; the generator does not.
+/// case B2: the peer, which does not take the messages, holds them back; the generator does not.
 #[test]
-fn what_was_due_while_the_socket_had_no_room_is_held_back() {
+fn messages_due_while_the_socket_has_no_room_count_as_held_back() {
     let mut scene = open_loop(1_000).outputs(&[NO_ROOM]).inputs(&[NO_INPUT, NO_INPUT]);
     scene.step();
     assert_eq!(scene.run.recorder.schedule_lag.count(), 1);
@@ -134,12 +134,12 @@ fn what_was_due_while_the_socket_had_no_room_is_held_back() {
     scene.step();
     scene.assert_counts(51, 0, 0);
     let lag = &scene.run.recorder.schedule_lag;
-    assert!(lag.histogram().max() <= 1, "{} ns late by nobody's fault here", lag.histogram().max());
+    assert!(lag.histogram().max() <= 1, "{} ns late without a cause", lag.histogram().max());
     assert_eq!(scene.run.recorder.held_back, 49);
 }
 
 #[test]
-fn what_was_due_before_the_end_is_sent_after_it_and_nothing_else() {
+fn after_the_end_only_messages_due_before_it_are_sent() {
     let mut scene = open_loop(1).inputs(&[NO_INPUT, NO_INPUT]);
     scene.step();
     scene.at(2_500).step();
@@ -150,5 +150,5 @@ fn what_was_due_before_the_end_is_sent_after_it_and_nothing_else() {
     }
     scene.assert_counts(3, 3, 0);
     assert!(!scene.run.has_backlog());
-    assert_eq!(scene.run.not_before_ns, None, "no more is to come");
+    assert_eq!(scene.run.not_before_ns, None, "no message follows");
 }
