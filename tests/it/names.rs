@@ -1,5 +1,5 @@
-//! Names and addresses: a failed look-up, a missing family, a missing interface, a port that is
-//! still held. Each is named as what it is, on every command.
+//! Names and addresses: a failed lookup, a missing family, a missing interface, a port that is
+//! still in use. Every command names the actual cause.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use rustix::process::Signal;
 
 use crate::support::{Ended, Process, python, resound, run, unshare_network, wait_until};
 
-/// The commands that look an endpoint up, with arguments before and behind the endpoint that let
-/// each end soon.
+/// The commands that look up an endpoint, with arguments before and after the endpoint with which
+/// each ends soon.
 const COMMANDS: [(&str, &[&str]); 4] = [
     ("send", &["x"]),
     ("ping", &["-c1"]),
@@ -20,7 +20,7 @@ const COMMANDS: [(&str, &[&str]); 4] = [
     ("serve", &["--drain-timeout=1s"]),
 ];
 
-/// The program, run with these arguments where names cannot be looked up.
+/// Returns a command that runs the program where names cannot be looked up.
 fn without_names(unshare: &Path, behaviour: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(unshare);
     let script = python("name_server.py");
@@ -29,7 +29,7 @@ fn without_names(unshare: &Path, behaviour: &str, arguments: &[&str]) -> Command
     command
 }
 
-/// Exit 1, and a last line of stderr that ends with the reason, behind the endpoint.
+/// Asserts exit code 1, and a last line of stderr that ends with the endpoint and the reason.
 #[track_caller]
 fn assert_reason(ended: &Ended, endpoint: &str, reason: &str) {
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
@@ -38,9 +38,9 @@ fn assert_reason(ended: &Ended, endpoint: &str, reason: &str) {
     assert!(line.ends_with(&format!("{endpoint}: {reason}")), "{line:?} lacks {reason:?}");
 }
 
-/// The resolver's own limits are minutes here, so the limit of the command ended the look-up.
+/// The resolver's own limits are minutes here, so the limit of the command must end the lookup.
 #[test]
-fn the_limit_of_a_command_holds_for_the_look_up_of_a_name() {
+fn the_timeout_of_a_command_covers_the_lookup_of_a_name() {
     let Some(unshare) = unshare_network() else { return };
     let reason = "the look-up timed out: the name server did not answer";
     for endpoint in ["tcp://nowhere.example:7", "udp://nowhere.example:7"] {
@@ -63,9 +63,9 @@ fn the_limit_of_a_command_holds_for_the_look_up_of_a_name() {
     }
 }
 
-/// What is not known of a name is not said of it.
+/// The error does not claim that the name does not exist.
 #[test]
-fn a_look_up_that_failed_is_told_from_a_name_that_does_not_exist() {
+fn a_failed_lookup_differs_from_a_name_that_does_not_exist() {
     let Some(unshare) = unshare_network() else { return };
     let reason = "the look-up failed: the name server did not answer";
     for endpoint in ["tcp://nowhere.example:7", "udp://nowhere.example:7"] {
@@ -82,7 +82,7 @@ fn a_look_up_that_failed_is_told_from_a_name_that_does_not_exist() {
 }
 
 #[test]
-fn a_signal_ends_a_look_up_at_once() {
+fn a_signal_ends_a_lookup_at_once() {
     let Some(unshare) = unshare_network() else { return };
     let program = fs::canonicalize(resound().get_program()).unwrap();
     for (name, others) in COMMANDS {
@@ -94,14 +94,14 @@ fn a_signal_ends_a_look_up_at_once() {
             let executable = format!("/proc/{}/exe", process.pid().as_raw_nonzero());
             wait_until("the program", || fs::read_link(&executable).is_ok_and(|is| is == program));
             process.signal(signal);
-            // Far sooner than the resolver gives up.
+            // Much earlier than the resolver's own limit.
             process.wait();
         }
     }
 }
 
 #[test]
-fn a_link_local_address_without_an_interface_or_with_a_wrong_one_is_told_so() {
+fn a_link_local_address_with_a_missing_or_wrong_interface_is_refused_with_the_cause() {
     let needed = "a link-local address needs its interface, as in [fe80::1%eth0]";
     for (host, reason) in [
         ("fe80::1", needed),
@@ -122,8 +122,8 @@ fn a_link_local_address_without_an_interface_or_with_a_wrong_one_is_told_so() {
     }
 }
 
-/// A shell on a host of its own with IPv6 switched off, as containers have it; `None` without the
-/// tools.
+/// Returns a command: a shell on its own host with IPv6 disabled, as in some containers. Returns
+/// `None` if tools are missing.
 fn without_ipv6(arguments: &[&str]) -> Option<Command> {
     let mut command = Command::new(unshare_network()?);
     let script = "ip link set lo up; echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; exec \"$@\"";
@@ -132,7 +132,7 @@ fn without_ipv6(arguments: &[&str]) -> Option<Command> {
 }
 
 #[test]
-fn a_machine_without_ipv6_is_not_said_to_be_out_of_ports() {
+fn a_machine_without_ipv6_is_not_reported_as_out_of_ports() {
     for scheme in ["tcp", "udp"] {
         for host in ["[::1]:7305", "[2001:db8::1]:7305"] {
             let endpoint = format!("{scheme}://{host}");
@@ -153,9 +153,9 @@ fn a_machine_without_ipv6_is_not_said_to_be_out_of_ports() {
     }
 }
 
-/// What the other address answered tells more than that there is no IPv6.
+/// The error of the other address says more than the missing IPv6.
 #[test]
-fn a_name_of_both_families_is_refused_where_one_is_missing_and_nothing_listens() {
+fn a_name_of_both_families_is_refused_if_one_family_is_missing_and_nothing_listens() {
     for scheme in ["tcp", "udp"] {
         let endpoint = format!("{scheme}://localhost:7305");
         for (name, others) in COMMANDS.into_iter().filter(|(name, _)| *name != "serve") {
@@ -169,7 +169,8 @@ fn a_name_of_both_families_is_refused_where_one_is_missing_and_nothing_listens()
     }
 }
 
-/// A host with four ephemeral ports, all of which one client has, and then one more client.
+/// A shell script for a host with four ephemeral ports, which one client uses, and then one more
+/// client.
 const FEW_PORTS: &str = r#"
 ip link set lo up
 echo 50000 50003 >/proc/sys/net/ipv4/ip_local_port_range
@@ -183,7 +184,7 @@ done
 "$0" bench "$1://127.0.0.1:7" -c 8 -n 1000 --warmup 0
 "#;
 
-/// case B6: for UDP, Linux says that it would block.
+/// case B6: over UDP, Linux fails with EAGAIN ("would block").
 #[test]
 fn too_few_ports_are_named_over_tcp_and_udp() {
     let Some(unshare) = unshare_network() else { return };
@@ -197,8 +198,8 @@ fn too_few_ports_are_named_over_tcp_and_udp() {
     }
 }
 
-/// A port of this machine that nothing has but a connection in TIME_WAIT: its server closed first,
-/// and had not set SO_REUSEADDR.
+/// Returns a port that only a connection in TIME_WAIT uses: its server closed first and had not set
+/// SO_REUSEADDR.
 fn port_in_time_wait() -> SocketAddr {
     let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -207,7 +208,7 @@ fn port_in_time_wait() -> SocketAddr {
     let mut client = std::net::TcpStream::connect(addr).unwrap();
     drop(rustix::net::accept(&listener).unwrap());
     drop(listener);
-    // The server's FIN, and then the client's.
+    // The server sends FIN first, then the client.
     assert_eq!(std::io::Read::read(&mut client, &mut [0]).unwrap(), 0);
     drop(client);
     addr
@@ -215,7 +216,7 @@ fn port_in_time_wait() -> SocketAddr {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_port_that_only_old_connections_have_is_named_as_that() {
+fn a_port_used_only_by_old_connections_is_reported_as_such() {
     let addr = port_in_time_wait();
     let mut command = resound();
     command.args(["serve", &format!("tcp://{addr}")]);
@@ -224,7 +225,7 @@ fn a_port_that_only_old_connections_have_is_named_as_that() {
                   frees it within a minute)";
     assert_reason(&ended, &format!("tcp://{addr}"), reason);
 
-    // A listener on the port is another matter, whatever else is there.
+    // A listener on the port is a different cause, even with such connections.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let mut command = resound();

@@ -1,4 +1,5 @@
-//! Two hosts on one machine: network namespaces that the test makes, joined by a veth pair.
+//! Two hosts on one machine: the test makes two network namespaces and connects them by a veth
+//! pair.
 
 use std::process::{Command, Stdio};
 
@@ -6,8 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Daemon, Process, python, resound, run, tool, unshare_network, wait_until};
 
-/// Prepares the server's side (`v0`) in its own namespace, the client's (`v1`) in that of a
-/// sleeping process whose number is printed, and becomes the server.
+/// A shell script that prepares the server's end (`v0`) in its own namespace, and the client's end
+/// (`v1`) in the namespace of a sleeping process, whose number it prints. Then it becomes the
+/// server.
 const SERVER: &str = r#"
 set -eu
 if [ -n "${KEEPALIVE_SECONDS-}" ]; then
@@ -37,7 +39,7 @@ echo "peer $peer"
 exec "$0" serve "$@"
 "#;
 
-/// A client host, whose namespace ends with its process.
+/// A client host. Its namespace ends with its process.
 struct ClientHost(Pid);
 
 impl Drop for ClientHost {
@@ -46,13 +48,14 @@ impl Drop for ClientHost {
     }
 }
 
-/// Starts the server with these arguments on a host of its own; `None` where that takes rights or
-/// tools that are not there.
+/// Starts the server with these arguments on its own host. Returns `None` if rights or tools are
+/// missing.
 fn two_hosts(arguments: &[&str]) -> Option<(Daemon, ClientHost)> {
     two_hosts_with(arguments, "")
 }
 
-/// As [`two_hosts`]. The server's system has keepalive times of so many seconds, unless empty.
+/// Like [`two_hosts`]. Sets the keepalive times of the server's system to this many seconds, unless
+/// it is empty.
 fn two_hosts_with(arguments: &[&str], keepalive_seconds: &str) -> Option<(Daemon, ClientHost)> {
     let unshare = unshare_network()?;
     tool("nsenter")?;
@@ -64,14 +67,15 @@ fn two_hosts_with(arguments: &[&str], keepalive_seconds: &str) -> Option<(Daemon
     Some((daemon, ClientHost(Pid::from_raw(peer).expect("a process"))))
 }
 
-/// A command that is run on a client host.
+/// Returns a command that runs a program on a client host.
 fn on(host: &ClientHost) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["-t", &host.0.as_raw_nonzero().to_string(), "-n"]);
     command
 }
 
-/// Has a client host's connected UDP sockets ask at each address.
+/// Sends from connected UDP sockets of a client host to each address, and asserts that the answers
+/// arrive.
 fn ask(host: &ClientHost, port: &str, addresses: &[&str]) {
     let mut command = on(host);
     let client = python("ask_connected.py");
@@ -82,7 +86,7 @@ fn ask(host: &ClientHost, port: &str, addresses: &[&str]) {
 
 /// case U10: the second address of an interface, and link-local IPv6 with its scope.
 #[test]
-fn an_answer_leaves_from_the_address_that_was_asked_on_a_host_with_several() {
+fn a_host_with_several_addresses_answers_from_the_address_of_the_request() {
     let Some((daemon, client)) = two_hosts(&["udp://:0"]) else { return };
     let port = daemon.endpoints[0].rsplit(':').next().unwrap();
     ask(&client, port, &["10.9.0.1", "10.9.0.2", "fe80::a%v1"]);
@@ -91,10 +95,10 @@ fn an_answer_leaves_from_the_address_that_was_asked_on_a_host_with_several() {
     assert!(ended.stderr.contains("can be reached from other hosts"), "{}", ended.stderr);
 }
 
-/// case U14: datagrams that are fragmented on this path cannot leave in a train, which the kernel
-/// refuses for real (EINVAL, the device's MTU being 1,500); those of 1,200 bytes and less can.
+/// case U14: the kernel refuses trains of datagrams that must be fragmented on this path (EINVAL,
+/// the MTU of the device is 1,500). Datagrams of at most 1,200 bytes can go in trains.
 #[test]
-fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_in_trains() {
+fn answers_longer_than_the_mtu_leave_one_by_one_and_shorter_ones_in_trains() {
     let Some((daemon, client)) = two_hosts(&["udp://10.9.0.1:0"]) else { return };
     let port = daemon.endpoints[0].rsplit(':').next().unwrap();
     let pid = daemon.process.pid().as_raw_nonzero().to_string();
@@ -112,12 +116,13 @@ fn answers_longer_than_the_path_takes_at_once_leave_one_by_one_and_shorter_ones_
     assert_eq!(ended.code(), 0);
     let refused = ended.stderr.split("train_refused=").nth(1).expect("a count of refusals");
     let refused: u32 = refused.split_whitespace().next().unwrap().parse().unwrap();
-    // Those of the first burst, in which no answer had told yet; not those of every burst.
+    // The kernel refuses only trains of the first burst, before the server has learned the limit,
+    // not trains of every burst.
     assert!((1..=10).contains(&refused), "{}", ended.stderr);
 }
 
-/// The one peer of a server with these flags vanishes: the cable is gone, and with it the peer's
-/// host, so that neither FIN nor reset ever comes. Its connection must end by `cause`.
+/// The only peer of a server with these flags vanishes: the cable and the peer's host are removed,
+/// so neither FIN nor reset ever comes. Asserts that the connection ends by `cause`.
 #[track_caller]
 fn vanishes(flags: &[&str], system_keepalive_seconds: &str, cause: &str) {
     let arguments = [&["tcp://10.9.0.1:0"], flags].concat();
@@ -146,14 +151,14 @@ fn a_peer_whose_host_vanished_is_reaped_by_the_idle_timeout() {
     vanishes(&["--idle-timeout", "1s"], "", "idle");
 }
 
-/// case S10: also where no timeout of the server's own would end it.
+/// case S10: also if none of the server's own timeouts ends it.
 #[test]
 fn a_peer_whose_host_vanished_is_reaped_by_keepalive() {
     vanishes(&["--keepalive", "1s"], "", "timed_out");
 }
 
-/// case S10: the default takes the times of the system where these find out sooner.
+/// case S10: the default uses the times of the system if they find the loss sooner.
 #[test]
-fn a_peer_whose_host_vanished_is_reaped_by_the_times_of_the_system_if_they_are_shorter() {
+fn a_peer_whose_host_vanished_is_reaped_by_shorter_keepalive_times_of_the_system() {
     vanishes(&[], "1", "timed_out");
 }

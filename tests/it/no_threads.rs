@@ -1,4 +1,4 @@
-//! Where the system grants no more threads: the limit is named, and a daemon keeps its log.
+//! The system grants no more threads: errors name the limit, and a daemon still writes its log.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,14 +12,14 @@ use tempfile::TempDir;
 
 use crate::support::{Daemon, Ended, Process, resound, tool, wait_until};
 
-/// The program where a user without any other process can reach it.
+/// A copy of the program that a user without other processes can run.
 struct Lonely {
     folder: TempDir,
     prlimit: PathBuf,
 }
 
 impl Lonely {
-    /// `None`, and a word of it, where that takes tools or rights that are not there.
+    /// Returns `None` and records a skip if tools or rights are missing.
     fn new() -> Option<Lonely> {
         let prlimit = tool("prlimit")?;
         if !geteuid().is_root() {
@@ -34,9 +34,9 @@ impl Lonely {
         Some(Lonely { folder, prlimit })
     }
 
-    /// The program as a user that may have one thread, which is the main one.
+    /// Returns a command that runs the program as a user that may have one thread, the main thread.
     fn command(&self, arguments: &[&str]) -> Command {
-        // The limit counts by user: no two of these commands share one.
+        // The limit counts per user, so each command gets its own user.
         static USERS: AtomicU32 = AtomicU32::new(0);
         let user = 1 << 20 | std::process::id() << 6 | USERS.fetch_add(1, Ordering::Relaxed);
         let mut command = Command::new(&self.prlimit);
@@ -51,7 +51,7 @@ impl Lonely {
 }
 
 #[test]
-fn a_thread_that_cannot_be_had_is_named_with_its_limits() {
+fn a_refused_thread_is_reported_with_the_limits_that_apply() {
     let Some(lonely) = Lonely::new() else { return };
     for arguments in [
         &["bench", "-n", "10", "--warmup", "0"][..],
@@ -68,7 +68,7 @@ fn a_thread_that_cannot_be_had_is_named_with_its_limits() {
     }
 }
 
-/// It looks names up and connects on its only thread.
+/// `ping` looks up names and connects on its only thread.
 #[test]
 fn ping_does_without_a_thread() {
     let Some(lonely) = Lonely::new() else { return };
@@ -90,7 +90,7 @@ fn ping_does_without_a_thread() {
     assert!(!text.contains("threads") && !text.contains("timed out"), "{text}");
 }
 
-/// case P4: what the daemon says comes out, and the loop writes no more than there is room for.
+/// case P4: the log is complete, and the loop writes no more than the pipe has room for.
 #[test]
 fn a_daemon_without_the_thread_of_its_log_writes_the_log_itself() {
     let Some(lonely) = Lonely::new() else { return };

@@ -1,4 +1,4 @@
-//! Peers that vanish, stall, reset or are gone: each ends alone.
+//! Peers that vanish, stall, reset or close. Each ends without an effect on the others.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -28,12 +28,12 @@ fn echo(client: &mut TcpStream) {
     assert_eq!(&answer, b"ping");
 }
 
-/// case S10: the peer keeps its socket open and sends nothing, as one that vanished.
+/// case S10: the peer keeps its socket open and sends nothing, like one that vanished.
 #[test]
 fn the_idle_timeout_reaps_a_silent_peer() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--idle-timeout", "200ms"]);
     let mut peer = client(&daemon);
-    // It may be reaped before its first message on a busy machine, which is as good.
+    // On a busy machine the peer may be reaped before its first message, which is also correct.
     let _ = peer.write_all(b"ping");
     let mut rest = Vec::new();
     let end = peer.read_to_end(&mut rest);
@@ -52,7 +52,7 @@ fn the_stall_timeout_ends_a_peer_that_never_reads_and_no_other() {
     stalled.set_nonblocking(true).unwrap();
     let chunk = [0; 65_536];
     wait_until("the stall", || {
-        // Until both directions are full, and then until it is closed.
+        // The peer sends until both directions are full, then waits for the close.
         while stalled.write(&chunk).is_ok() {}
         daemon.process.stderr_text().contains("tcp: connection closed: stalled")
     });
@@ -78,7 +78,7 @@ fn a_reset_is_counted_and_leaves_the_other_peers_untouched() {
     assert_eq!(daemon.counters().get("connections_open"), 3);
 }
 
-/// case S6: a reset with an echo on its way and more of it owed.
+/// case S6: the peer resets during an echo, with more of it pending.
 #[test]
 fn a_reset_in_the_middle_of_an_echo_leaves_the_other_peers_untouched() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
@@ -118,11 +118,11 @@ fn udp_echo(client: &UdpSocket, server: SocketAddr) {
     assert_eq!(client.recv(&mut buf).unwrap(), 4);
 }
 
-/// cases U8, U9: the clients are gone when the server wakes up to answer them, and the system
-/// refuses its answers by ICMP. (A server's socket that is not connected never sees the error; how
-/// one that does goes on is tested in the library.)
+/// cases U8, U9: the clients are gone when the server answers, and the system refuses the answers
+/// by ICMP. The unconnected socket of the server never reports the error. Library tests check a
+/// connected one.
 #[test]
-fn udp_clients_that_are_gone_before_their_answer_disturb_nobody() {
+fn udp_clients_that_are_gone_before_their_answer_do_not_disturb_others() {
     let mut daemon = Daemon::start(&["udp://127.0.0.1:0"]);
     let server = daemon.addr(0);
     let other = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -139,10 +139,10 @@ fn udp_clients_that_are_gone_before_their_answer_disturb_nobody() {
     assert!(daemon.process.is_running());
 }
 
-/// case U16: the server sleeps while more comes than its buffer holds, and is told what was lost
-/// with the next datagram that it does get.
+/// case U16: the server is stopped while more datagrams come than its buffer holds. The kernel
+/// reports the loss with the next datagram that the server receives.
 #[test]
-fn what_a_full_receive_buffer_has_lost_is_in_the_counters() {
+fn the_losses_of_a_full_receive_buffer_are_counted() {
     const SENT: u64 = 500;
     let daemon = Daemon::start(&["udp://127.0.0.1:0", "--rcvbuf", "4k", "--discard"]);
     let server = daemon.addr(0);
@@ -163,10 +163,10 @@ fn what_a_full_receive_buffer_has_lost_is_in_the_counters() {
     assert_eq!(counters.get("overflowed"), SENT - long);
 }
 
-/// case X3: one that does not read holds up nobody and keeps no CPU busy. When it does read, it
-/// gets its answers in order, as many as were kept for it.
+/// case X3: a peer that does not read delays no other peer and uses no CPU time. When it reads, it
+/// gets as many answers as were kept for it, in order.
 #[test]
-fn a_unix_peer_that_does_not_read_is_kept_for_up_to_a_bound_and_holds_up_nobody() {
+fn answers_for_a_unix_peer_that_does_not_read_are_bounded_and_delay_no_other_peer() {
     const SENT: u8 = 200;
     let folder = tempfile::tempdir().unwrap();
     let server = folder.path().join("server");
@@ -177,7 +177,8 @@ fn a_unix_peer_that_does_not_read_is_kept_for_up_to_a_bound_and_holds_up_nobody(
         client.set_write_timeout(Some(WAIT_MAX)).unwrap();
         client
     };
-    // Not connected: the queue of a receiver that is connected to its sender has no limit.
+    // The client is not connected, because the queue of a receiver that is connected to its sender
+    // has no limit.
     let (deaf, other) = (client("deaf"), client("other"));
     for number in 0..SENT {
         deaf.send_to(&[number], &server).unwrap();
@@ -191,7 +192,11 @@ fn a_unix_peer_that_does_not_read_is_kept_for_up_to_a_bound_and_holds_up_nobody(
         thread::sleep(Duration::from_millis(5));
     }
     let cpu = cpu_time(daemon.process.pid()) - cpu_before;
-    assert!(cpu <= begun.elapsed() / 2, "{cpu:?} of CPU time in {:?}: it spins", begun.elapsed());
+    assert!(
+        cpu <= begun.elapsed() / 2,
+        "{cpu:?} of CPU time in {:?}: the loop spins",
+        begun.elapsed()
+    );
     let dropped = daemon.counters().get("answer_backlog_full");
     assert!((1..u64::from(SENT)).contains(&dropped), "{:?}", daemon.counters());
     for number in 0..u64::from(SENT) - dropped {
@@ -202,7 +207,7 @@ fn a_unix_peer_that_does_not_read_is_kept_for_up_to_a_bound_and_holds_up_nobody(
     assert_eq!(deaf.recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
-/// case U3: the sender's buffer holds more than usual, and the server's does not.
+/// case U3: the sender's buffer holds more than the default, and the server's does not.
 #[test]
 fn a_unix_datagram_beyond_the_buffer_is_counted_and_never_answered_short() {
     const TOO_LONG_BYTES: usize = 300 << 10;
@@ -224,15 +229,15 @@ fn a_unix_datagram_beyond_the_buffer_is_counted_and_never_answered_short() {
     client.send_to(b"small", &server).unwrap();
     let mut answer = [0; 512];
     let count = client.recv(&mut answer).unwrap();
-    assert_eq!(&answer[..count], b"small", "the first answer is that to the second datagram");
+    assert_eq!(&answer[..count], b"small", "the first answer is for the second datagram");
     let counters = daemon.counters();
     assert_eq!((counters.get("truncated"), counters.get("unixgram_messages_out")), (1, 1));
     client.set_nonblocking(true).unwrap();
     assert_eq!(client.recv(&mut answer).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
-/// case U5: in a network whose loopback is slow, so that the small send buffer of the server is
-/// full of answers that wait their turn.
+/// case U5: the loopback of this network is slow, so the small send buffer of the server fills with
+/// waiting answers.
 #[test]
 fn udp_answers_that_would_block_are_kept_in_order_and_none_is_sent_twice() {
     let tools = ["unshare", "nsenter", "ip", "tc"];
@@ -259,7 +264,7 @@ fn udp_answers_that_would_block_are_kept_in_order_and_none_is_sent_twice() {
     let mut inside = Command::new("nsenter");
     inside.args(["-n", "-t", &daemon.process.pid().as_raw_nonzero().to_string()]);
     inside.arg(client.get_program()).args(client.get_args());
-    // Together they fit the receive buffer of a socket that is not read meanwhile.
+    // Together the answers fit in the receive buffer of a socket that does not read yet.
     let count = 60;
     inside.args(["127.0.0.1", "7007", &count.to_string(), "1000"]);
     let ended = run(inside);

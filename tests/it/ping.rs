@@ -1,4 +1,4 @@
-//! `resound ping`, answered by the daemon and by servers that are faulty in known ways.
+//! `resound ping` with the daemon, and with servers that have known faults.
 
 mod failures;
 mod faults;
@@ -22,7 +22,7 @@ fn ping(arguments: &[&str]) -> Command {
     command
 }
 
-/// An endpoint of every kind that a server has, those with a file in `folder`.
+/// Returns an endpoint of every kind, with files in `folder`.
 fn every_endpoint(folder: &Path) -> [String; 6] {
     [
         "tcp://127.0.0.1:0".to_owned(),
@@ -38,7 +38,7 @@ fn is_stream(endpoint: &str) -> bool {
     endpoint.starts_with("tcp:") || endpoint.starts_with("unix:")
 }
 
-/// A server that is faulty in known ways, for messages of 64 bytes.
+/// A server with known faults, for messages of 64 bytes.
 struct Faulty {
     process: Process,
     endpoint: String,
@@ -55,20 +55,20 @@ impl Faulty {
     }
 }
 
-/// The one document on stdout.
+/// Parses the single document on stdout.
 #[track_caller]
 fn document(ended: &Ended) -> Value {
     let text = ended.stdout_text();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
 }
 
-/// A count of the document's messages.
+/// Returns a count of the document's messages.
 #[track_caller]
 fn count(document: &Value, name: &str) -> u64 {
     document["messages"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {document}"))
 }
 
-/// Asserts of these counts, and that all others are 0.
+/// Asserts these counts, and that all others are 0.
 #[track_caller]
 fn assert_messages(document: &Value, expected: &[(&str, u64)]) {
     let messages = document["messages"].as_object().unwrap();
@@ -81,7 +81,7 @@ fn assert_messages(document: &Value, expected: &[(&str, u64)]) {
     assert_eq!(latencies, Some(count(document, "received")), "{document}");
 }
 
-/// A line with its time left out.
+/// Removes the time from a line.
 fn without_time(line: &str) -> String {
     let Some((before, time)) = line.split_once("time=") else { return line.to_owned() };
     let mut words = time.split(' ');
@@ -130,7 +130,7 @@ fn quiet_leaves_the_header_and_the_summary() {
 }
 
 #[test]
-fn a_document_has_every_key_and_no_line_beside_it() {
+fn with_json_stdout_is_only_a_document_with_every_key() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for endpoint in &daemon.endpoints {
@@ -152,7 +152,8 @@ fn a_document_has_every_key_and_no_line_beside_it() {
             let latency = &document["latency_ns"];
             let [min, mean, max] = ["min", "mean", "max"].map(|key| latency[key].as_u64().unwrap());
             assert!(0 < min && min <= mean && mean <= max, "{document}");
-            // At least ten samples lie beyond the median of twenty, and beyond no higher one.
+            // With twenty samples, ten lie beyond the median, and fewer beyond every higher
+            // percentile.
             assert!(latency["percentiles"]["50"].as_u64().unwrap() >= min, "{document}");
             assert_eq!(latency["percentiles"]["90"], Value::Null, "{document}");
         }
@@ -171,7 +172,7 @@ fn a_percentile_is_printed_when_ten_samples_lie_beyond_it() {
     }
 }
 
-/// case S9: lengths about those of reads and packets, and of less than a number.
+/// case S9: lengths near the sizes of reads and packets, and lengths shorter than a number.
 #[test]
 fn probes_of_every_length_come_back_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,9 +190,9 @@ fn probes_of_every_length_come_back_whole() {
     }
 }
 
-/// More than a byte can number.
+/// More probes than one byte can number.
 #[test]
-fn probes_of_one_byte_are_told_apart_for_as_long_as_they_can_be() {
+fn probes_of_one_byte_are_told_apart_as_far_as_possible() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
     for endpoint in &daemon.endpoints {
         let ended = run(ping(&["-J", "-c", "1k", "-i", "0", "-l", "1", PATIENT, endpoint]));
@@ -200,7 +201,7 @@ fn probes_of_one_byte_are_told_apart_for_as_long_as_they_can_be() {
 }
 
 #[test]
-fn without_a_count_it_goes_on_to_ctrl_c_and_then_sums_up() {
+fn without_a_count_it_continues_until_ctrl_c_and_prints_the_summary() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for endpoint in &daemon.endpoints {

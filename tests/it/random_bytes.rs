@@ -1,7 +1,8 @@
-//! Random bytes to the running program, as streams, as datagrams and as arguments: an echo, or a
-//! clear error.
+//! Sends random bytes to the running program, as streams, datagrams and arguments. It must echo
+//! them or print a clear error.
 //!
-//! A few megabytes of each; `RESOUND_FUZZ_MIB` says how many in all, and `PROPTEST_RNG_SEED` which.
+//! The default is a few megabytes of each. `RESOUND_FUZZ_MIB` sets the total, and
+//! `PROPTEST_RNG_SEED` the seed.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -12,29 +13,29 @@ use std::thread;
 
 use crate::support::{Daemon, WAIT_MAX, resound, run};
 
-/// Bytes in all, when nobody says how many.
+/// The default total.
 const MIB_DEFAULT: usize = 10;
 
-/// Written or read at once at the most.
+/// The largest single write or read.
 const CHUNK_BYTES_MAX: usize = 100_000;
 
-/// What UDP carries over IPv4.
+/// The largest UDP payload over IPv4.
 const DATAGRAM_BYTES_MAX: usize = 65_507;
 
-/// Datagrams under way at once, and their bytes: what the smallest usual buffers hold.
+/// The datagrams in flight at once, and their bytes: the smallest usual buffers hold them.
 const WINDOW_MAX: usize = 8;
 const WINDOW_BYTES_MAX: usize = DATAGRAM_BYTES_MAX;
 
-/// One argument, below the system's limit of 128 KiB.
+/// The longest argument, below the system's limit of 128 KiB.
 const ARGUMENT_BYTES_MAX: usize = 100_000;
 
-/// Bytes of a share of all, in hundredths.
+/// Returns the bytes of a share of the total, in hundredths.
 fn share_bytes(hundredths: usize) -> usize {
     let mib = std::env::var("RESOUND_FUZZ_MIB").ok().map(|text| text.parse().expect("a number"));
     (mib.unwrap_or(MIB_DEFAULT) << 20) * hundredths / 100
 }
 
-/// xorshift64, from the seed of the environment and one of the test's own.
+/// xorshift64, seeded with the environment's seed and the test's own.
 #[derive(Clone)]
 struct Random(u64);
 
@@ -42,7 +43,7 @@ impl Random {
     fn new(stream: u64) -> Random {
         let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|text| text.parse().ok());
         let seed: u64 = seed.unwrap_or(0x2545_f491_4f6c_dd1d);
-        // Never 0, where it would stay.
+        // The state must not be 0, because xorshift64 then stays at 0.
         Random((seed ^ stream).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -57,7 +58,7 @@ impl Random {
         usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    /// From 0 to `max`, small ones as often as large ones.
+    /// Returns a length from 0 to `max`, small ones as often as large ones.
     fn length(&mut self, max: usize) -> usize {
         let bits = self.below(usize::BITS as usize - max.leading_zeros() as usize + 1);
         self.below(1 << bits).min(max)
@@ -73,7 +74,7 @@ impl Random {
     }
 }
 
-/// Writes chunks of random bytes and holds what comes back against the same bytes, made anew.
+/// Writes chunks of random bytes and compares the echo with the same bytes, generated again.
 /// Returns the number of chunks.
 fn feed_stream<T: Read + Write + Send>(
     mut reader: T,
@@ -110,11 +111,11 @@ fn feed_stream<T: Read + Write + Send>(
         }
         write.join().unwrap()
     });
-    assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "nothing follows but the end");
+    assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "the stream ends after the echo");
     chunks
 }
 
-/// Sends datagrams of any length, a few at a time, and holds each answer against what was sent.
+/// Sends datagrams of any length, a few at a time, and compares each answer with its datagram.
 fn feed_datagrams(
     send: impl Fn(&[u8]),
     receive: impl Fn(&mut [u8]) -> usize,
@@ -143,7 +144,7 @@ fn feed_datagrams(
     datagrams
 }
 
-/// What the script that runs this with many bytes counts.
+/// Prints counts for the script that runs these tests with many bytes.
 fn tell(what: &str, cases: usize, bytes: usize) {
     println!("\n{what}: {cases} cases, {} MiB", bytes >> 20);
 }
@@ -203,7 +204,7 @@ fn random_datagrams_come_back() {
     tell("datagrams", datagrams, 2 * bytes);
 }
 
-/// case P6: many long arguments at once; `bad_input` has one in every place.
+/// case P6: many long arguments at once. `bad_input` has one at every place.
 #[test]
 fn random_arguments_are_refused_in_one_short_line() {
     let mut random = Random::new(5);
@@ -215,22 +216,22 @@ fn random_arguments_are_refused_in_one_short_line() {
         for _ in 0..=random.below(10) {
             let length = 1 + random.length(ARGUMENT_BYTES_MAX);
             let mut argument = random.bytes(length);
-            // An argument ends at a zero byte. Every other one is text.
+            // An argument ends at a zero byte. Every second argument is text.
             let is_text = random.below(2) == 0;
             argument.retain(|byte| *byte != 0);
             argument.iter_mut().filter(|_| is_text).for_each(|byte| *byte = *byte & 0x7f | 1);
-            // What begins as an endpoint of this kind is one, if it is short enough.
+            // A short text that begins like an endpoint of this kind is a valid one.
             let prefix = ["", "tcp://", "udp://[", "-", "--", "p99<"][random.below(6)];
             argument.splice(..0, prefix.bytes());
             left = left.saturating_sub(argument.len());
             command.arg(OsString::from_vec(argument));
         }
-        // Random letters may make a flag, but no command line that starts something.
+        // Random letters may form a flag, but not a command line that starts a server.
         command.arg("--frobnicate");
         let ended = run(command);
         runs += 1;
         let Some(line) = ended.stderr.strip_prefix("resound: ") else {
-            // A flag that asks for the help, or for the version.
+            // The flag may be that of the help or of the version.
             assert!(ended.code() == 0 && ended.stderr.is_empty(), "{:?}", ended.stderr);
             continue;
         };

@@ -1,7 +1,6 @@
-//! `--sandbox`: what it forbids, asked from outside, and that serving goes on.
+//! `--sandbox`: what it forbids, tested from outside, and that the server still serves.
 //!
-//! That all the other tests pass with it on is for `scripts/check.sh`, which runs some of them
-//! again with `RESOUND_TEST_SERVE_FLAGS=--sandbox`.
+//! `scripts/check.sh` runs some of the other tests again with `RESOUND_TEST_SERVE_FLAGS=--sandbox`.
 
 pub mod forbidden;
 
@@ -18,7 +17,7 @@ use crate::support::{
     Daemon, WAIT_MAX, abstract_name, echo, python, resound, run, serve_flags, wait_until,
 };
 
-/// A sandboxed server, unless that is how all of these tests' servers are.
+/// Starts a sandboxed server. Adds no flag if all servers of these tests are sandboxed.
 fn sandboxed(arguments: &[&str]) -> Daemon {
     let mut command = resound();
     command.arg("serve").args(arguments).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
@@ -28,11 +27,11 @@ fn sandboxed(arguments: &[&str]) -> Daemon {
     Daemon::start_command(command)
 }
 
-/// What the log says took effect.
-fn said(daemon: &Daemon) -> String {
-    wait_until("the word of the sandbox", || {
+/// Waits until the sandbox has logged what took effect, and returns the log.
+fn sandbox_log(daemon: &Daemon) -> String {
+    wait_until("the log of the sandbox", || {
         let log = daemon.process.stderr_text();
-        // Behind it comes what stays, which is written along with it.
+        // The line about the remaining rights is part of the same write.
         log.lines().any(|line| line.contains("INFO sandbox: no new privileges"))
     });
     daemon.process.stderr_text()
@@ -43,13 +42,13 @@ pub fn threads(pid: Pid) -> Vec<String> {
     tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// How many threads there are, of which every one has a filter, and can gain no privileges.
+/// Returns the number of threads, and asserts that each has a filter and no new privileges.
 #[track_caller]
 pub fn confined_threads(pid: Pid) -> usize {
     let mut count = 0;
     for thread in threads(pid) {
         let path = format!("/proc/{}/task/{thread}/status", pid.as_raw_nonzero());
-        // The log's thread comes and goes.
+        // The log's thread starts and ends as needed.
         let Ok(status) = fs::read_to_string(path) else { continue };
         for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
             assert!(status.lines().any(|other| other == line), "{line} is not in {status}");
@@ -65,7 +64,7 @@ fn tcp(daemon: &Daemon) -> TcpStream {
     peer
 }
 
-/// One datagram and its answer, of a peer that is bound and knows whom to ask.
+/// Sends one datagram from a bound, connected peer and reads the answer.
 #[track_caller]
 fn ask(peer: &UnixDatagram) {
     peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -77,7 +76,7 @@ fn abstract_addr(name: &str) -> SocketAddr {
     SocketAddr::from_abstract_name(name.trim_start_matches('@')).unwrap()
 }
 
-/// Datagrams by path and by abstract name, in each of the four pairings.
+/// Sends datagrams in each of the four pairings of paths and abstract names.
 #[track_caller]
 fn ask_by_every_name(folder: &std::path::Path, name: &str) {
     for to_path in [true, false] {
@@ -95,7 +94,7 @@ fn ask_by_every_name(folder: &std::path::Path, name: &str) {
 }
 
 #[test]
-fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
+fn all_transports_are_served_on_confined_threads_and_the_server_ends_cleanly() {
     let folder = tempfile::tempdir().unwrap();
     let (stream, datagram) = (folder.path().join("stream"), folder.path().join("datagram"));
     let name = abstract_name("served");
@@ -110,7 +109,7 @@ fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
         "--print",
         "--stats=20ms",
     ]);
-    let log = said(&daemon);
+    let log = sandbox_log(&daemon);
     let removal = format!("removal in {}", folder.path().display());
     for part in ["no new privileges, landlock (ABI ", &removal, "seccomp ("] {
         assert!(log.contains(part), "{part:?} is not in {log}");
@@ -137,7 +136,8 @@ fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
         fs::read_to_string(format!("/proc/{}/task/{thread}/comm", pid.as_raw_nonzero())).ok()
     });
     assert!(names.into_iter().any(|name| name == "loop-1\n"), "threads can be named");
-    // Both loops, the log's thread and that which prints: it is gone a moment after its last line.
+    // Two loops, the log's thread and the printing thread. The log's thread ends shortly after its
+    // last line.
     wait_until("four threads", || {
         echo(&mut tcp(&daemon));
         confined_threads(pid) >= 4
@@ -148,15 +148,15 @@ fn all_transports_are_served_on_confined_threads_and_the_end_is_a_good_one() {
     drop(peer);
     let ended = daemon.process.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    assert!(!datagram.exists(), "that of the datagrams goes with the last stream");
+    assert!(!datagram.exists(), "the datagram socket's file is removed with the last stream");
     assert!(ended.stdout_text().contains(" ping\n"), "it prints");
     assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
 }
 
 #[test]
-fn the_rights_that_a_server_keeps_are_said() {
+fn the_rights_that_a_server_keeps_are_logged() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
-    let log = said(&daemon);
+    let log = sandbox_log(&daemon);
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let has_rights = !status.contains("CapPrm:\t0000000000000000");
     let user = rustix::process::geteuid();
@@ -165,15 +165,15 @@ fn the_rights_that_a_server_keeps_are_said() {
     assert_eq!(capabilities, has_rights || user.is_root(), "{log}");
 }
 
-/// Sends without reading until all is stuck.
+/// Sends without reading until the socket takes no more.
 fn send_until_stuck(peer: &mut TcpStream) {
     peer.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
     let is_stuck = (0..1_000).any(|_| peer.write(&[7; 1 << 20]).is_err());
-    assert!(is_stuck, "a peer that does not read is served for ever");
+    assert!(is_stuck, "a peer that does not read is served without limit");
 }
 
 #[test]
-fn bulk_is_spliced_and_quiet_peers_are_dismissed() {
+fn bulk_is_spliced_and_idle_peers_are_closed() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0", "--idle-timeout=1s"]);
     send_until_stuck(&mut tcp(&daemon));
     wait_until("splices", || daemon.counters().get("tcp_bytes_spliced") > 0);
@@ -183,9 +183,9 @@ fn bulk_is_spliced_and_quiet_peers_are_dismissed() {
     assert_eq!(daemon.stop().code(), 0);
 }
 
-/// The spare descriptor is a reader of /dev/null, which is opened again each time it was used.
+/// The spare descriptor is /dev/null, opened for reading. The server opens it again after each use.
 #[test]
-fn without_descriptors_one_client_after_the_other_is_shed() {
+fn without_descriptors_clients_are_shed_one_after_the_other() {
     sheds_again_and_again(sandboxed(&["tcp://127.0.0.1:0"]));
 }
 
@@ -208,9 +208,9 @@ fn sheds_again_and_again(daemon: Daemon) {
 }
 
 #[test]
-fn the_thread_of_the_log_starts_again_when_there_is_something_to_say() {
+fn the_thread_of_the_log_starts_again_when_there_is_a_line_to_write() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
-    said(&daemon);
+    sandbox_log(&daemon);
     for _ in 0..2 {
         wait_until("the thread's end", || threads(daemon.process.pid()).len() == 1);
         assert_eq!(daemon.counters().get("connections_open"), 0);
@@ -220,7 +220,7 @@ fn the_thread_of_the_log_starts_again_when_there_is_something_to_say() {
 
 /// case X8
 #[test]
-fn a_file_that_has_taken_the_place_of_the_socket_file_stays() {
+fn a_file_that_replaced_the_socket_file_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let daemon = sandboxed(&[&format!("unix:{}", path.display())]);
@@ -231,11 +231,11 @@ fn a_file_that_has_taken_the_place_of_the_socket_file_stays() {
 }
 
 #[test]
-fn a_server_that_cannot_start_says_why_as_without_the_sandbox() {
+fn a_server_that_cannot_start_reports_the_same_cause_as_without_the_sandbox() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
     let mut command = resound();
     command.args(["serve", "--sandbox", &daemon.endpoints[0]]);
-    // A reason to warn before anything is bound.
+    // This flag causes a warning before the server binds.
     command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
     let ended = run(command);
     assert_eq!(ended.code(), 1);

@@ -1,4 +1,4 @@
-//! `resound send`, answered by Python servers.
+//! `resound send` with Python servers.
 
 mod echoes;
 mod failures;
@@ -11,10 +11,10 @@ use rustix::process::Signal;
 
 use crate::support::{Ended, Process, abstract_name, python, resound, wait_until};
 
-/// What the servers that answer with a fixed line say.
+/// The answer of the servers that answer with a fixed line.
 const LINE: &str = "Are you talking to me?\n";
 
-/// A Python server, until it is dropped.
+/// A Python server. It runs until it is dropped.
 struct Server {
     process: Process,
     endpoint: String,
@@ -30,7 +30,7 @@ impl Server {
         Server { process, endpoint }
     }
 
-    /// Ctrl-C, and the lines it has printed behind `ready`.
+    /// Sends SIGINT, and returns the lines that the server printed after `ready`.
     #[track_caller]
     fn stop(self) -> Vec<String> {
         self.process.signal(Signal::INT);
@@ -40,7 +40,7 @@ impl Server {
     }
 }
 
-/// An endpoint of every kind that a server has, those with a file in `folder`.
+/// Returns an endpoint of every kind, with files in `folder`.
 fn every_endpoint(folder: &Path) -> [String; 6] {
     [
         "tcp://127.0.0.1:0".to_owned(),
@@ -58,7 +58,8 @@ fn send(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end. Unless a time is given, no silence of a busy machine is taken for the end.
+/// Runs `send` to its end. Without a timeout in the arguments, uses one that is long enough for a
+/// busy machine.
 #[track_caller]
 fn run_send(arguments: &[&str], input: &[u8]) -> Ended {
     let patient = ["--timeout=50s"];
@@ -67,7 +68,7 @@ fn run_send(arguments: &[&str], input: &[u8]) -> Ended {
     Process::start_with_input(command, input).wait()
 }
 
-/// A clean end: this on stdout, nothing on stderr.
+/// Asserts success, this text on stdout, and nothing on stderr.
 #[track_caller]
 fn assert_answered(ended: &Ended, answer: &str) {
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
@@ -83,7 +84,7 @@ fn an_echo_comes_back_exactly_on_every_transport() {
             let ended = run_send(&[&server.endpoint, message], b"");
             assert_answered(&ended, message);
         }
-        // A word that begins with a hyphen is a flag, mistyped or not, unless it is said not to be.
+        // A word that begins with a hyphen is a flag, even a mistyped one, unless `--` precedes it.
         let ended = run_send(&[&server.endpoint, "--", "-x"], b"");
         assert_answered(&ended, "-x");
         let ended = run_send(&[&server.endpoint], b"from stdin");
@@ -115,7 +116,7 @@ fn verbose_names_the_peer_on_stderr() {
 }
 
 #[test]
-fn stdin_is_sent_one_datagram_a_line_and_answered_one_by_one() {
+fn stdin_is_sent_as_one_datagram_per_line_and_answered_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()).iter().filter(|e| !is_stream(e)) {
         let lines = b"one\ntwo\n\n\xff\x00three\nno end";
@@ -139,10 +140,10 @@ fn is_stream(endpoint: &str) -> bool {
     endpoint.starts_with("tcp:") || endpoint.starts_with("unix:")
 }
 
-/// The receiver of many a textbook: it replaces the file that an earlier one left, prints what it
-/// hears, and removes its file at Ctrl-C.
+/// The receiver of many textbooks: it replaces the file of an earlier one, prints what it receives,
+/// and removes its file at Ctrl-C.
 #[test]
-fn a_unix_receiver_that_only_prints_is_sent_to_again_after_it_was_killed() {
+fn a_unix_receiver_that_only_prints_works_again_after_it_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("receiver");
     let endpoint = format!("unixgram:{}", path.display());
@@ -162,9 +163,9 @@ fn a_unix_receiver_that_only_prints_is_sent_to_again_after_it_was_killed() {
     assert!(!path.exists());
 }
 
-/// An answer that does not come is told at the end; the lines behind it are sent all the same.
+/// A missing answer is reported at the end; the lines after it are still sent.
 #[test]
-fn a_datagram_without_an_answer_does_not_hold_up_the_next() {
+fn a_datagram_without_an_answer_does_not_stop_the_next() {
     let receiver = Server::start("udp://127.0.0.1:0", "print");
     let ended = run_send(&["--timeout", "50ms", &receiver.endpoint], b"one\ntwo\n");
     assert_eq!(ended.code(), 1);

@@ -1,4 +1,4 @@
-//! Flags of `serve` that set something, and what is said of it.
+//! Flags of `serve` that set options, and the log lines about them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ fn echo(daemon: &Daemon) -> TcpStream {
     client
 }
 
-/// A daemon whose log level depends on no variable of the test's own environment.
+/// Starts a daemon whose log level does not depend on the environment of the tests.
 fn start(arguments: &[&str], rust_log: Option<&str>) -> Daemon {
     let mut command = resound();
     command.arg("serve").args(arguments).env_remove("RUST_LOG");
@@ -33,7 +33,8 @@ fn start(arguments: &[&str], rust_log: Option<&str>) -> Daemon {
     Daemon::start_command(command)
 }
 
-/// The log of a daemon that had one client, who was cut off, and was then ended.
+/// Returns the log of a daemon that had one client, which reset its connection, and was then
+/// stopped.
 fn whole_log(arguments: &[&str], rust_log: Option<&str>) -> String {
     let mut with_endpoint = vec!["tcp://127.0.0.1:0"];
     with_endpoint.extend(arguments);
@@ -42,7 +43,8 @@ fn whole_log(arguments: &[&str], rust_log: Option<&str>) -> String {
     let mut other = echo(&daemon);
     SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop(client);
-    // Its end is seen when the reset, which came before, has been.
+    // The reset precedes this client's messages, so when the server has ended this client it has
+    // seen the reset.
     other.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(other.read(&mut [0]).unwrap(), 0);
     let ended = daemon.stop();
@@ -59,7 +61,7 @@ fn the_counters_are_printed_at_exit() {
 }
 
 #[test]
-fn quiet_leaves_out_the_information_and_not_the_counters() {
+fn quiet_omits_the_information_but_not_the_counters() {
     for flags in [&["-q"][..], &["-qq"], &["-q", "--stats", "1h"]] {
         let log = whole_log(flags, None);
         assert_eq!(log.lines().count(), 1, "{flags:?}: {log}");
@@ -90,7 +92,7 @@ fn rust_log_overrides_the_flags() {
 }
 
 #[test]
-fn an_empty_rust_log_is_none_and_a_wrong_one_is_ignored_with_a_warning() {
+fn an_empty_rust_log_counts_as_unset_and_a_wrong_one_is_ignored_with_a_warning() {
     let warning = "RUST_LOG is ignored";
     let log = whole_log(&[], Some(""));
     assert!(log.contains("INFO") && log.contains("draining") && !log.contains(warning), "{log}");
@@ -117,14 +119,14 @@ fn a_signal_prints_the_counters_once() {
         assert_eq!(daemon.counters().get("accepted"), times);
         assert_eq!(daemon.process.stderr_text().matches("stats ").count() as u64, times);
     }
-    // Counters by signal come whatever the log level.
+    // Counters requested by a signal are printed at every log level.
     let daemon = start(&["tcp://127.0.0.1:0", "-qq"], None);
     daemon.process.signal(Signal::USR1);
     wait_until("the counters", || daemon.process.stderr_text().contains("connections_open=0"));
 }
 
 #[test]
-fn what_the_kernel_granted_is_logged() {
+fn the_values_that_the_kernel_granted_are_logged() {
     let names = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
     let name = names.split_whitespace().next().unwrap();
     let arguments = ["--backlog", "77", "--rcvbuf", "64KiB", "--sndbuf", "32k", "--congestion"];
@@ -134,14 +136,14 @@ fn what_the_kernel_granted_is_logged() {
     let _client = echo(&daemon);
     wait_until("the log", || daemon.process.stderr_text().matches("granted").count() == 2);
     let log = daemon.process.stderr_text();
-    // Linux doubles what it is asked for.
+    // Linux doubles the requested size.
     let sizes = "rcvbuf=131072 sndbuf=65536";
     assert!(log.contains(&format!("granted backlog=77 {sizes} congestion={name}\n")), "{log}");
     assert!(log.contains(&format!("granted {sizes}\n")), "{log}");
 }
 
 #[test]
-fn what_only_tcp_has_is_not_said_of_unix_sockets_and_warned_of_without_tcp() {
+fn options_of_tcp_are_not_logged_for_unix_sockets_and_cause_a_warning_without_tcp() {
     let names = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
     let name = names.split_whitespace().next().unwrap();
     let endpoint = format!("unix:{}", abstract_name("congestion"));
@@ -162,7 +164,7 @@ fn what_only_tcp_has_is_not_said_of_unix_sockets_and_warned_of_without_tcp() {
 }
 
 #[test]
-fn a_backlog_beyond_the_systems_own_is_cut_and_said() {
+fn a_backlog_beyond_the_limit_of_the_system_is_reduced_with_a_log_line() {
     let daemon = start(&["tcp://127.0.0.1:0", "--backlog", "1m"], None);
     let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let granted = format!("granted backlog={}\n", somaxconn.trim());
@@ -178,9 +180,9 @@ fn an_unknown_congestion_control_is_refused_by_name() {
     assert!(ended.stderr.contains("bogus") && ended.stderr.contains("this system has"));
 }
 
-/// The mode holds whatever the umask.
+/// The umask does not change the mode.
 #[test]
-fn socket_files_have_the_mode_asked_for() {
+fn socket_files_have_the_requested_mode() {
     let folder = tempfile::tempdir().unwrap();
     for (name, flags, expected) in [
         ("default", &[][..], 0o600),
@@ -202,7 +204,7 @@ fn socket_files_have_the_mode_asked_for() {
     }
 }
 
-/// In a network of its own, where the default port is free.
+/// This runs in its own network namespace, where the default port is free.
 #[test]
 fn without_an_endpoint_it_serves_tcp_and_udp_on_loopback() {
     if tool("unshare").is_none() || tool("nsenter").is_none() || tool("ip").is_none() {

@@ -1,4 +1,4 @@
-//! The standard streams of every command: ones that do not block, and ones that take no more.
+//! The standard streams of every command: non-blocking ones, and ones that take no more.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Daemon, Ended, Guarded, Process, WAIT_MAX, echo, resound, run, wait_until};
 
-/// The arguments of a client, behind which comes the server's endpoint.
+/// Returns a command for a client: these arguments, then the server's endpoint.
 type Arguments = &'static [&'static str];
 
 fn command(arguments: Arguments, server: &Daemon) -> Command {
@@ -20,12 +20,12 @@ fn command(arguments: Arguments, server: &Daemon) -> Command {
     command
 }
 
-/// A full pipe whose writing end does not block, and how many bytes fill it.
+/// Returns a full pipe whose writing end does not block, and the number of bytes in it.
 fn full_pipe() -> (PipeReader, PipeWriter, usize) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     fcntl_setfl(writer.as_fd(), fcntl_getfl(&writer).unwrap() | OFlags::NONBLOCK).unwrap();
     let mut bytes = 0;
-    // Less than a page may be left when a page finds no room.
+    // When a page finds no room, there may still be room for less than a page.
     for piece in [[b'.'; 4096].as_slice(), b"."] {
         while let Ok(count) = writer.write(piece) {
             bytes += count;
@@ -34,7 +34,7 @@ fn full_pipe() -> (PipeReader, PipeWriter, usize) {
     (reader, writer, bytes)
 }
 
-/// Whether a thread of a process is in poll(2).
+/// Returns true if a thread of the process is in poll(2).
 fn polls(pid: Pid) -> bool {
     let folder = format!("/proc/{}/task", pid.as_raw_nonzero());
     let is_poll = |number: i64| {
@@ -53,14 +53,14 @@ fn polls(pid: Pid) -> bool {
     })
 }
 
-/// Waits until a program waits for a stream.
+/// Waits until a program waits for a stream by poll(2).
 #[track_caller]
 fn wait_until_it_polls(child: &mut Guarded) {
     let pid = Pid::from_child(&child.0);
     wait_until("a wait for the stream", || polls(pid) || child.0.try_wait().unwrap().is_some());
 }
 
-/// Runs a client whose stdout is full and does not block, and reads it once the client waits.
+/// Runs a client whose stdout is full and does not block, and starts to read once the client waits.
 #[track_caller]
 fn stdout_of(arguments: Arguments, input: &[u8], server: &Daemon) -> (String, Option<i32>) {
     let (mut reader, writer, filled_bytes) = full_pipe();
@@ -122,7 +122,7 @@ fn help_waits_for_a_stdout_that_does_not_block() {
 }
 
 #[test]
-fn a_complaint_waits_for_a_stderr_that_does_not_block() {
+fn an_error_message_waits_for_a_stderr_that_does_not_block() {
     let (mut reader, writer, filled_bytes) = full_pipe();
     let mut command = resound();
     command.arg("nonsense").stdout(Stdio::null()).stderr(writer);
@@ -153,7 +153,7 @@ fn send_waits_for_a_stdin_that_does_not_block() {
     }
 }
 
-/// case P4: the wait is the thread's that prints, and not the loop's.
+/// case P4: the printing thread waits, not the loop.
 #[test]
 fn serve_prints_every_message_to_a_stdout_that_does_not_block() {
     const MESSAGES: usize = 100;
@@ -192,7 +192,7 @@ fn serve_prints_every_message_to_a_stdout_that_does_not_block() {
 
 /// case P4
 #[test]
-fn serve_logs_all_to_a_stderr_that_does_not_block_and_goes_on_meanwhile() {
+fn serve_logs_all_to_a_stderr_that_does_not_block_and_serves_meanwhile() {
     let (mut reader, writer, filled_bytes) = full_pipe();
     let mut command = resound();
     command.args(["serve", "tcp://127.0.0.1:0", "--stats", "1ms"]).env_remove("RUST_LOG");
@@ -216,7 +216,7 @@ fn serve_logs_all_to_a_stderr_that_does_not_block_and_goes_on_meanwhile() {
     assert_eq!(child.wait().code(), Some(0));
 }
 
-/// Every command with a result on stdout.
+/// The commands with a result on stdout.
 const RESULTS: &[Arguments] = &[
     &["ping", "-c", "1"],
     &["ping", "-c", "1", "-J"],
@@ -235,9 +235,9 @@ fn with_message(arguments: Arguments, server: &Daemon) -> Command {
     command
 }
 
-/// Asserts that the loss of stdout is told on stderr in one line.
+/// Asserts that one line on stderr reports the loss of stdout.
 #[track_caller]
-fn assert_told(ended: &Ended, reason: &str, what: Arguments) {
+fn assert_reported(ended: &Ended, reason: &str, what: Arguments) {
     assert_eq!(ended.code(), 1, "{what:?}: {}", ended.stderr);
     let line = format!("resound: cannot write to stdout: {reason}\n");
     assert!(ended.stderr.ends_with(&line), "{what:?}: {}", ended.stderr);
@@ -245,27 +245,27 @@ fn assert_told(ended: &Ended, reason: &str, what: Arguments) {
 }
 
 #[test]
-fn a_result_that_finds_the_disk_full_is_told_as_lost() {
+fn a_result_lost_to_a_full_disk_is_reported() {
     let server = Daemon::start(&["tcp://127.0.0.1:0"]);
     let full = || File::options().write(true).open("/dev/full").unwrap().into();
     for arguments in RESULTS {
         let command = with_message(arguments, &server);
         let ended = Process::start_with(command, Stdio::null(), full()).wait();
-        assert_told(&ended, "no space left on device", arguments);
+        assert_reported(&ended, "no space left on device", arguments);
     }
     for arguments in [&["--help"][..], &["serve", "--help"], &["--version"]] {
         let mut command = resound();
         command.args(arguments);
         let ended = Process::start_with(command, Stdio::null(), full()).wait();
-        assert_told(&ended, "no space left on device", arguments);
+        assert_reported(&ended, "no space left on device", arguments);
     }
     let mut command = resound();
     command.args(["serve", "-q", "tcp://127.0.0.1:0"]);
     let ended = Process::start_with(command, Stdio::null(), full()).wait();
-    assert_told(&ended, "no space left on device", &["serve"]);
+    assert_reported(&ended, "no space left on device", &["serve"]);
 }
 
-/// A command where no file may grow beyond a number of blocks of 512 bytes.
+/// Returns a command for which no file may grow beyond a number of blocks of 512 bytes.
 fn limited(command: &Command, blocks: u32) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", &format!("ulimit -f {blocks} && exec \"$@\""), "sh"]);
@@ -274,19 +274,19 @@ fn limited(command: &Command, blocks: u32) -> Command {
 }
 
 #[test]
-fn a_result_that_meets_the_file_size_limit_is_told_as_lost() {
+fn a_result_lost_to_the_file_size_limit_is_reported() {
     let server = Daemon::start(&["tcp://127.0.0.1:0"]);
     let folder = tempfile::tempdir().unwrap();
     for arguments in RESULTS {
         let command = with_message(arguments, &server);
         let file = File::create(folder.path().join("stdout")).unwrap();
         let process = Process::start_with(limited(&command, 0), Stdio::null(), file.into());
-        assert_told(&process.wait(), "file too large", arguments);
+        assert_reported(&process.wait(), "file too large", arguments);
     }
 }
 
 #[test]
-fn a_file_that_meets_the_file_size_limit_is_named_and_the_result_is_printed() {
+fn a_result_file_at_the_file_size_limit_is_named_and_the_result_is_printed() {
     let server = Daemon::start(&["tcp://127.0.0.1:0"]);
     let folder = tempfile::tempdir().unwrap();
     for ending in ["json", "csv", "hgrm", "hlog"] {
@@ -301,9 +301,9 @@ fn a_file_that_meets_the_file_size_limit_is_named_and_the_result_is_printed() {
     }
 }
 
-/// What `send -v` says of its peer is asked for, and so is a loss.
+/// The user requested the line of `send -v` about the peer, so losing it is an error.
 #[test]
-fn a_peer_that_cannot_be_named_on_stderr_is_a_failure() {
+fn a_verbose_line_that_cannot_be_written_to_stderr_is_an_error() {
     let server = Daemon::start(&["tcp://127.0.0.1:0"]);
     let mut command = command(&["send", "-v"], &server);
     let full = File::options().write(true).open("/dev/full").unwrap();
@@ -311,7 +311,8 @@ fn a_peer_that_cannot_be_named_on_stderr_is_a_failure() {
     assert_eq!(Guarded::spawn(command).wait().code(), Some(1));
 }
 
-/// The runtime puts /dev/null where a standard stream is closed, so that no socket gets its number.
+/// Rust's runtime opens /dev/null for each closed standard stream, so that no socket gets its
+/// number.
 #[test]
 fn with_standard_streams_closed_at_the_start_every_command_works() {
     let server = Daemon::start(&["tcp://127.0.0.1:0"]);
@@ -324,7 +325,7 @@ fn with_standard_streams_closed_at_the_start_every_command_works() {
     let endpoint = server.endpoints[0].as_str();
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("run.json").display().to_string();
-    // A result that has no other place than stdout is lost.
+    // A result that goes only to stdout is lost.
     for (program, arguments, code) in [
         ("ping", &["-c", "1", endpoint][..], 1),
         ("bench", &["-n", "10", "--warmup", "0", endpoint], 1),
@@ -361,7 +362,7 @@ fn run_closed(redirection: &str, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn a_result_that_finds_stdout_closed_at_the_start_is_not_lost_without_a_word() {
+fn a_result_lost_to_a_stdout_closed_at_the_start_is_reported() {
     let server = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.json");
@@ -386,7 +387,7 @@ fn a_result_that_finds_stdout_closed_at_the_start_is_not_lost_without_a_word() {
         assert_eq!(complaints.collect::<Vec<_>>(), expected, "{arguments:?}");
     }
     fs::remove_file(&path).unwrap();
-    // The result is elsewhere, or there is none.
+    // The result goes elsewhere, or there is none.
     for arguments in [
         &["bench", "-n10", "--warmup=0", "--interval=1ms", &output, tcp][..],
         &["send", "--no-reply", udp, "hello"],
@@ -397,7 +398,7 @@ fn a_result_that_finds_stdout_closed_at_the_start_is_not_lost_without_a_word() {
     let document = fs::read(&path).unwrap();
     let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
     assert_eq!(document["messages"]["received"], 10);
-    // A stdout that the caller opened at /dev/null takes all.
+    // A stdout that the caller opened as /dev/null takes everything.
     for redirection in [">/dev/null", "1<>/dev/null"] {
         let ended = run_closed(redirection, &["ping", "-c1", tcp]);
         assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{redirection}");

@@ -1,4 +1,5 @@
-//! Life under a service manager: sockets that it passes on, and what it is told.
+//! `resound serve` under a service manager: the sockets that it passes, and the notifications that
+//! it gets.
 
 mod notify;
 mod sockets;
@@ -13,7 +14,8 @@ use std::process::Command;
 
 use crate::support::{Guarded, WAIT_MAX, python, resound, serve_flags};
 
-/// `resound serve` under a manager that passes these sockets (see `tests/python/manager.py`).
+/// Returns a command: a manager that passes these sockets to `resound serve` (see
+/// `tests/python/manager.py`).
 fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
     let mut command = python("manager.py");
     command.args(sockets).arg("--").arg(resound().get_program()).arg("serve").args(arguments);
@@ -21,7 +23,8 @@ fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-/// What a server that cannot start logs to a socket, told that the journal is this one or another.
+/// Returns what a server that cannot start logs to a socket, which `JOURNAL_STREAM` names as the
+/// journal or not.
 fn log_to_socket(is_journal: bool) -> String {
     let (mut near, far) = UnixStream::pair().unwrap();
     near.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -40,7 +43,7 @@ fn log_to_socket(is_journal: bool) -> String {
 }
 
 #[test]
-fn lines_for_the_journal_leave_the_time_to_it_and_all_others_begin_with_it() {
+fn log_lines_begin_with_the_time_except_in_the_journal() {
     let log = log_to_socket(true);
     assert!(log.trim_start().starts_with("INFO at most "), "{log}");
     let log = log_to_socket(false);

@@ -1,4 +1,4 @@
-//! Echoes that are late, doubled, out of order, damaged or not there at all.
+//! Echoes that are late, duplicated, out of order, damaged or missing.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::ping::{Faulty, PATIENT, assert_messages, count, document, every_endpo
 use crate::ping::{ping, without_time};
 use crate::support::{Process, run};
 
-/// Shorter than the faults' consequences would take on a busy machine, but those of the probes that
-/// do get their echoes are not held against it.
+/// Short, so that faults take little time. On a busy machine other probes may time out as well, and
+/// the tests allow that.
 const SHORT: &str = "--timeout=300ms";
 
-/// The document of four probes of every endpoint, each of which has a server with these faults.
+/// Probes a server with these faults four times on every endpoint. Returns the documents.
 #[track_caller]
 fn documents(faults: &[&str], arguments: &[&str], folder: &Path) -> Vec<(String, Value)> {
     let with_server = |endpoint: String| {
@@ -26,7 +26,7 @@ fn documents(faults: &[&str], arguments: &[&str], folder: &Path) -> Vec<(String,
     every_endpoint(folder).map(with_server).into()
 }
 
-/// The lines about probes, without times.
+/// Returns the endpoint and the lines about probes, without times.
 #[track_caller]
 fn lines(faults: &[&str], endpoint: &str, arguments: &[&str]) -> (String, Vec<String>) {
     let server = Faulty::start(endpoint, faults);
@@ -38,7 +38,7 @@ fn lines(faults: &[&str], endpoint: &str, arguments: &[&str]) -> (String, Vec<St
 
 /// case B3
 #[test]
-fn a_duplicate_is_shown_and_counted_apart() {
+fn a_duplicate_is_shown_and_counted_separately() {
     let folder = tempfile::tempdir().unwrap();
     let paced = ["-i", "1ms", PATIENT];
     for (endpoint, document) in documents(&["duplicate:2"], &paced, folder.path()) {
@@ -56,7 +56,7 @@ fn a_duplicate_is_shown_and_counted_apart() {
 
 /// case B3
 #[test]
-fn an_echo_behind_the_next_ones_is_shown_and_counted_as_out_of_order() {
+fn an_echo_after_that_of_the_next_probe_is_shown_and_counted_as_out_of_order() {
     let folder = tempfile::tempdir().unwrap();
     let paced = ["-i", "1ms", PATIENT];
     for (endpoint, document) in documents(&["swap:2"], &paced, folder.path()) {
@@ -72,10 +72,10 @@ fn an_echo_behind_the_next_ones_is_shown_and_counted_as_out_of_order() {
     }
 }
 
-/// case B7: for `ping`: wherever the byte is, in the number too, the echo is told from others; and
-/// something came back.
+/// case B7: for `ping`: whichever byte is wrong, also in the number, the probe of the echo is
+/// found, and the echo counts as received.
 #[test]
-fn a_damaged_echo_is_said_with_the_place_and_counted() {
+fn a_damaged_echo_is_shown_with_the_offset_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     for index in [0, 7, 8, 63] {
         let fault = format!("corrupt:2:{index}");
@@ -102,14 +102,14 @@ fn a_datagram_too_short_or_too_long_is_damaged() {
     }
 }
 
-/// Echoes later in the stream no longer begin where they should, and all would be taken for
-/// damaged for ever.
+/// The later echoes in the stream are shifted, so without a new connection all would count as
+/// damaged.
 #[test]
-fn a_stream_that_lost_a_byte_is_given_up_for_a_new_one() {
+fn a_stream_that_lost_a_byte_is_replaced_by_a_new_connection() {
     let server = Faulty::start("tcp://127.0.0.1:0", &["shorten:1"]);
     let mut process = Process::start(ping(&["-i", "400ms", SHORT, &server.endpoint]));
     process.wait_for_line(&format!("{}: out of step", server.endpoint));
-    // None is damaged any more. The first may be slow, and then the next is waited for.
+    // No later echo is damaged. The first may be slow, and then the test waits for the next.
     let is_whole = |line: &str| line.contains("time=") && !line.contains('(');
     crate::support::wait_until("a whole echo", || {
         let stdout = process.stdout_text();
@@ -131,9 +131,9 @@ fn an_echo_in_pieces_is_one_echo() {
 }
 
 #[test]
-fn a_probe_without_its_echo_is_shown_as_lost_and_holds_up_no_other() {
+fn a_probe_without_its_echo_is_shown_as_lost_and_delays_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    // All at once, since each takes two seconds.
+    // All run at once, because each takes two seconds.
     let started = every_endpoint(folder.path()).map(|endpoint| {
         let server = Faulty::start(&endpoint, &["drop:2"]);
         let command = ping(&["-c", "4", "-i", "1ms", "-W", "2s", &server.endpoint]);
@@ -152,9 +152,10 @@ fn a_probe_without_its_echo_is_shown_as_lost_and_holds_up_no_other() {
     }
 }
 
-/// case B3: it is lost by then, and stays so; the server gives the echo when that was said.
+/// case B3: the probe is lost by then and stays lost. The server sends the echo after `ping` has
+/// printed the loss.
 #[test]
-fn a_late_echo_is_shown_as_late_and_answers_no_newer_probe() {
+fn a_late_echo_is_shown_as_late_and_does_not_answer_a_newer_probe() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Faulty::start(&endpoint, &["hold:1"]);
@@ -174,7 +175,7 @@ fn a_late_echo_is_shown_as_late_and_answers_no_newer_probe() {
 
 /// case B10: for `ping`
 #[test]
-fn a_server_that_never_answers_is_given_up_in_time() {
+fn a_run_without_any_answer_ends_in_time() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Faulty::start(&endpoint, &["mute"]);
@@ -197,9 +198,9 @@ fn a_server_that_never_answers_is_given_up_in_time() {
     }
 }
 
-/// A time that would be rounded down to none elsewhere, and none is for ever.
+/// Some system calls round such a short timeout down to 0, which means no timeout.
 #[test]
-fn the_shortest_times_end() {
+fn runs_with_the_shortest_timeouts_end() {
     let server = Faulty::start("udp://127.0.0.1:0", &["mute"]);
     for time in ["1ns", "1us", "100us"] {
         let ended = run(ping(&["-J", "-c3", "-i", time, "-W", time, &server.endpoint]));
@@ -209,10 +210,10 @@ fn the_shortest_times_end() {
 
 /// case B4: for `ping`
 #[test]
-fn a_connection_that_ends_is_said_and_made_anew() {
+fn a_connection_that_ends_is_reported_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()).iter().filter(|e| is_stream(e)) {
-        // Python's servers of Unix sockets cannot reset.
+        // Servers of Unix sockets in Python cannot reset.
         let faults = [("close:2", "closed by the peer"), ("reset:2", "reset")];
         for (fault, reason) in &faults[..if endpoint.starts_with("tcp:") { 2 } else { 1 }] {
             let (endpoint, lines) = lines(&[fault], endpoint, &["-c4", "-i0", PATIENT]);
@@ -223,10 +224,10 @@ fn a_connection_that_ends_is_said_and_made_anew() {
     }
 }
 
-/// A server that is no echo server: the run ends in time, and answers that are no echo are no
-/// success.
+/// The server is not an echo server: the run ends in time, and answers that are not echoes are not
+/// a success.
 #[test]
-fn a_greeting_or_a_fixed_answer_is_no_echo() {
+fn a_greeting_or_a_fixed_answer_is_not_an_echo() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Faulty::start(&endpoint, &["line"]);
@@ -243,16 +244,16 @@ fn a_greeting_or_a_fixed_answer_is_no_echo() {
         if is_stream(&endpoint) {
             let server = Faulty::start(&endpoint, &["greet"]);
             let ended = run(ping(&["-c2", "-i", "10ms", PATIENT, &server.endpoint]));
-            // The second echo may be whole: behind the greeting the stream is in step.
+            // The second echo may be intact, because the stream is in step after the greeting.
             assert_eq!(ended.stderr, "");
             assert!(ended.stdout_text().contains("corrupted"), "{}", ended.stdout_text());
         }
     }
 }
 
-/// case B7: for `ping`: a script that reads the exit code alone is not told that all is well.
+/// case B7: for `ping`: the exit code must not report success to a script.
 #[test]
-fn a_run_of_which_every_answer_was_damaged_is_no_success_and_one_whole_echo_makes_it_one() {
+fn a_run_with_only_damaged_answers_fails_and_one_intact_echo_makes_it_a_success() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         for (probes, code) in [("1", 1), ("2", 0)] {
@@ -273,8 +274,8 @@ fn a_peer_that_never_stops_sending_floods_neither_the_run_nor_the_screen() {
         let ended = run(ping(&["-c4", "-i", "10ms", SHORT, &server.endpoint]));
         assert_eq!(ended.stderr, "");
         let stdout = ended.stdout_text();
-        // Lines for a probe's fate, for what is no echo of any, and for a connection that is given
-        // up, and those around them.
+        // Lines for the result of each probe, for bytes that belong to no probe, for a connection
+        // that is given up, and the header and the summary.
         assert!(stdout.lines().count() <= 4 * 4 + 6, "{stdout}");
         assert!(stdout.contains("\n4 probes sent, "), "{stdout}");
     }

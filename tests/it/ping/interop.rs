@@ -1,4 +1,4 @@
-//! `resound ping` against the echo services that others make of socat and ncat.
+//! `resound ping` against echo services made with socat and ncat.
 
 use crate::ping::{PATIENT, assert_messages, document, ping};
 use crate::support::run;
@@ -7,7 +7,8 @@ use crate::support::services::{each_of_ncat, each_of_socat};
 #[track_caller]
 fn assert_echoes(endpoint: &str) {
     println!("{endpoint}");
-    // One after the other: cat(1) sees no boundaries, and makes one of datagrams that come at once.
+    // One probe after the other, because cat(1) ignores boundaries and merges datagrams that come
+    // at once.
     let ended = run(ping(&["-J", "-c", "20", "-i", "0", PATIENT, endpoint]));
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
     assert_messages(&document(&ended), &[("sent", 20), ("received", 20)]);

@@ -1,4 +1,4 @@
-//! Services that come and go, and the end of a run by a signal or by whoever reads it.
+//! Services that start and stop, and the end of a run by a signal or by a closed output.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use crate::ping::{Faulty, PATIENT, assert_messages, count, document, every_endpoint, ping};
 use crate::support::{Daemon, Process, WAIT_MAX, run, wait_until};
 
-/// As [`every_endpoint`], with ports that stay free while nobody has them: on an address that no
-/// other test uses.
+/// Like [`every_endpoint`], with ports that stay free while no server uses them, because they are
+/// on an address that no other test uses.
 fn every_fixed_endpoint(folder: &Path) -> Vec<String> {
     let tcp = TcpListener::bind("127.7.7.7:0").unwrap().local_addr().unwrap();
     let udp = UdpSocket::bind("127.7.7.7:0").unwrap().local_addr().unwrap();
@@ -24,7 +24,7 @@ fn every_fixed_endpoint(folder: &Path) -> Vec<String> {
     endpoints.to_vec()
 }
 
-/// Waits until the process has printed so many lines that contain this.
+/// Waits until the process has printed this many lines that contain `what`.
 #[track_caller]
 fn wait_for(process: &mut Process, what: &str, times: usize) {
     wait_until(what, || {
@@ -33,10 +33,10 @@ fn wait_for(process: &mut Process, what: &str, times: usize) {
     });
 }
 
-/// cases U8, X4: for `ping`, which goes on when it is refused, and finds a service that is there
+/// cases U8, X4: for `ping`, which continues when it is refused and finds a service that starts
 /// again.
 #[test]
-fn a_service_is_waited_for_and_waited_for_again() {
+fn probes_find_a_service_that_starts_and_one_that_restarts() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_fixed_endpoint(folder.path()) {
         println!("{endpoint}");
@@ -47,7 +47,7 @@ fn a_service_is_waited_for_and_waited_for_again() {
         let daemon = Daemon::start(&[&endpoint]);
         wait_for(&mut process, "time=", 2);
 
-        // Killed, it leaves its file, which nobody has then.
+        // The killed server leaves its file, at which no server listens.
         daemon.process.signal(Signal::KILL);
         daemon.process.wait();
         let refused = process.stdout_text().matches("refused").count();
@@ -63,16 +63,19 @@ fn a_service_is_waited_for_and_waited_for_again() {
     }
 }
 
-/// As ping(8) does it. stdout has what it would have without, so that a document stays one.
+/// SIGQUIT does the same in ping(8). The output on stdout does not change, so that a document stays
+/// complete.
 #[test]
-fn a_sigquit_prints_the_figures_so_far_to_stderr_and_the_run_goes_on() {
+fn a_sigquit_prints_the_figures_so_far_to_stderr_and_the_run_continues() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&every_endpoint(folder.path()));
     for endpoint in &daemon.endpoints {
         for json in [None, Some("-J"), Some("-q")] {
             let arguments = [PATIENT, "-i", "1ms", endpoint].into_iter().chain(json);
             let process = Process::start(ping(&arguments.collect::<Vec<_>>()));
-            wait_until("the handler, before which the signal ends it", || catches_quit(&process));
+            wait_until("the handler, without which the signal ends the program", || {
+                catches_quit(&process)
+            });
             wait_until("a line with an answer", || {
                 process.signal(Signal::QUIT);
                 let stderr = process.stderr_text();
@@ -94,7 +97,7 @@ fn a_sigquit_prints_the_figures_so_far_to_stderr_and_the_run_goes_on() {
     }
 }
 
-/// Whether the process has a handler for SIGQUIT (proc_pid_status(5), SigCgt).
+/// Returns true if the process has a handler for SIGQUIT (proc_pid_status(5), SigCgt).
 fn catches_quit(process: &Process) -> bool {
     let path = format!("/proc/{}/status", process.pid().as_raw_nonzero());
     let status = std::fs::read_to_string(path).unwrap();
@@ -103,7 +106,7 @@ fn catches_quit(process: &Process) -> bool {
     caught & (1 << (Signal::QUIT.as_raw() - 1)) != 0
 }
 
-/// Nothing is lost by it: the first probe as well gets to the address that is served.
+/// No probe is lost: even the first one reaches the address with a server.
 #[test]
 fn a_name_with_several_addresses_is_tried_at_each() {
     let addrs: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs("localhost:1").unwrap().collect();
@@ -130,9 +133,9 @@ fn serve(endpoint: &str) -> std::process::Command {
     command
 }
 
-/// The last probes leave although the first are not answered yet.
+/// The last probes are sent although the first are not answered yet.
 #[test]
-fn probes_leave_when_they_are_due_however_long_answers_take() {
+fn probes_are_sent_when_due_however_long_answers_take() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(WAIT_MAX)).unwrap();
     let endpoint = format!("udp://{}", server.local_addr().unwrap());
@@ -158,7 +161,7 @@ fn ctrl_c_before_the_count_is_reached_leaves_a_partial_document() {
         let mut command = ping(&["-J", "-c", "1m", "-i", "1ms", PATIENT, &server.endpoint]);
         command.env("TMPDIR", folder.path());
         let process = Process::start(command);
-        wait_for_seconds_worth(&process);
+        wait_for_a_few_probes(&process);
         process.signal(Signal::INT);
         let ended = process.wait();
         assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
@@ -171,8 +174,9 @@ fn ctrl_c_before_the_count_is_reached_leaves_a_partial_document() {
     }
 }
 
-/// It prints nothing before its end: its processor time tells that it has got going.
-fn wait_for_seconds_worth(process: &Process) {
+/// Waits until it has sent some probes. It prints nothing before its end, but each probe makes it
+/// sleep, which the kernel counts as a context switch.
+fn wait_for_a_few_probes(process: &Process) {
     let path = format!("/proc/{}/task", process.pid().as_raw_nonzero());
     let switches = || {
         let status = std::fs::read_to_string(format!("{path}/../status")).unwrap_or_default();
@@ -184,7 +188,7 @@ fn wait_for_seconds_worth(process: &Process) {
 
 /// case X9
 #[test]
-fn the_file_that_it_is_answered_at_is_removed_at_every_end() {
+fn the_clients_socket_file_is_removed_at_every_end() {
     let folder = tempfile::tempdir().unwrap();
     let own = tempfile::tempdir().unwrap();
     let endpoint = format!("unixgram:{}/datagram", folder.path().display());
@@ -207,9 +211,9 @@ fn the_file_that_it_is_answered_at_is_removed_at_every_end() {
     }
 }
 
-/// SYNs that are dropped, or a Unix connect that blocks: the backlog is full.
+/// The backlog is full, so SYNs are dropped and a Unix connect blocks.
 #[test]
-fn a_connection_that_is_not_made_is_given_up_in_time_and_at_ctrl_c() {
+fn connecting_ends_at_the_timeout_and_at_ctrl_c() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("full");
     let unix = UnixListener::bind(&path).unwrap();
@@ -241,9 +245,10 @@ fn a_connection_that_is_not_made_is_given_up_in_time_and_at_ctrl_c() {
     }
 }
 
-/// The peer reads nothing: the sockets' buffers fill, and what finds no room has its time as well.
+/// The peer reads nothing, so the sockets' buffers fill. The timeout also applies to probes that
+/// find no room.
 #[test]
-fn a_peer_that_never_reads_is_given_up_in_time() {
+fn a_run_against_a_peer_that_never_reads_ends_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
     let ended = run(ping(&["-J", "-c3", "-i1ms", "-l16MiB", "-W300ms", &endpoint]));
@@ -251,13 +256,13 @@ fn a_peer_that_never_reads_is_given_up_in_time() {
     assert_messages(&document(&ended), &[("sent", 3), ("lost", 3)]);
 }
 
-/// case P4: by the same rule as ever: something came back, or nothing did.
+/// case P4: the exit code still depends on whether any echo came back.
 #[test]
 fn a_closed_stdout_is_a_quiet_end() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         for (fault, arguments, code) in [
-            // Closed before the header, it ends there.
+            // A stdout that is closed before the header ends the run there.
             ("mute", &[][..], 1),
             ("mute", &["-J", "-c1", "-W1ms"], 1),
             ("pieces", &["-J", "-c1"], 0),
@@ -274,7 +279,7 @@ fn a_closed_stdout_is_a_quiet_end() {
     }
 }
 
-/// case P4: as `| head -1` does it, and then a few lines later.
+/// case P4: the reader closes after one line, as `| head -1` does, or after several lines.
 #[test]
 fn a_stdout_read_in_part_is_a_quiet_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -296,7 +301,7 @@ fn a_stdout_read_in_part_is_a_quiet_end() {
 }
 
 #[test]
-fn a_full_device_as_stdout_is_a_failure_of_one_line() {
+fn a_full_device_as_stdout_is_an_error_of_one_line() {
     let daemon = Daemon::start(&["udp://127.0.0.1:0"]);
     for arguments in [&["-c1"][..], &["-c1", "-J"], &["-c1", "-q"]] {
         let full = File::options().write(true).open("/dev/full").unwrap();

@@ -1,7 +1,8 @@
-//! What fails in the sandbox: another process has the server's threads make the calls.
+//! System calls that fail in the sandbox. Another process makes the server's threads execute them
+//! by ptrace(2).
 //!
-//! Each of them without the sandbox as well, where it does not fail so: the results are the
-//! sandbox's. Whatever succeeds there is harmless.
+//! Each call is also made without the sandbox, where it does not fail in this way, so the results
+//! come from the sandbox. Calls that succeed there are harmless.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +16,9 @@ use crate::support::{
     Daemon, Process, abstract_name, echo, python, resound, serve_flags, wait_until,
 };
 
-/// By the script, where the system does not let one process trace another.
+/// The exit code of the script if the system forbids tracing.
 const NOT_PERMITTED: i32 = 77;
-/// And when there is no such thread any more.
+/// The exit code if the thread has ended.
 const GONE: i32 = 78;
 
 const EPERM: i64 = -1;
@@ -25,21 +26,21 @@ const EINTR: i64 = -4;
 pub const EACCES: i64 = -13;
 const ENOSYS: i64 = -38;
 
-/// What is asked, the call and its arguments, and the result in the sandbox.
+/// A description, the call with its arguments, and the expected result in the sandbox.
 type Asked = (&'static str, Value, i64);
 
-/// Has a thread of a server make these calls, and returns what they have returned; nothing if the
-/// thread is gone. `None` where it cannot be done.
+/// Makes a thread of a server execute these calls, and returns their results, or no results if the
+/// thread has ended. Returns `None` if tracing is impossible.
 pub fn make_calls(daemon: &Daemon, thread: &str, calls: &Value) -> Option<Vec<i64>> {
     if !cfg!(target_arch = "x86_64") {
-        crate::support::skip("the script knows the registers of x86_64 alone");
+        crate::support::skip("the script supports only x86_64");
         return None;
     }
     let mut command = python("make_calls.py");
     command.args([&daemon.process.pid().as_raw_nonzero().to_string(), thread]);
     let ended = Process::start_with_input(command, calls.to_string().as_bytes()).wait();
     if ended.code() == NOT_PERMITTED {
-        crate::support::skip("no process may trace another here");
+        crate::support::skip("tracing is forbidden on this system");
         return None;
     }
     if ended.code() == GONE {
@@ -57,7 +58,7 @@ fn main_thread(daemon: &Daemon) -> String {
     daemon.process.pid().as_raw_nonzero().to_string()
 }
 
-/// An address of TCP on this host, as bind and connect take it.
+/// Returns a TCP address on this host in the form that bind and connect take.
 fn tcp_addr(port: u16) -> String {
     let [high, low] = port.to_be_bytes();
     let bytes = [2, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -68,7 +69,7 @@ fn text(path: &Path) -> String {
     path.as_os_str().as_bytes().iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// Files: `ours` is the folder of the socket file, `other` is not.
+/// Calls on files. `ours` is the folder of the socket file, `other` is another folder.
 fn files(ours: &Path, other: &Path) -> Vec<Asked> {
     let (cwd, create) = (libc::AT_FDCWD, libc::O_WRONLY | libc::O_CREAT);
     let open = |path: &str, flags: i32| json!([libc::SYS_openat, cwd, path, flags, 0o600]);
@@ -108,7 +109,8 @@ fn sockets() -> Vec<Asked> {
     ]
 }
 
-/// The descriptor of a server's TCP listener, by the inode that /proc/net/tcp tells of its port.
+/// Returns the descriptor of a server's TCP listener, found by the inode of its port in
+/// /proc/net/tcp.
 fn listener_of(daemon: &Daemon) -> i32 {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let port = format!(":{:04X}", daemon.addr(0).port());
@@ -126,10 +128,10 @@ fn listener_of(daemon: &Daemon) -> i32 {
     link.expect("its descriptor").file_name().to_str().unwrap().parse().unwrap()
 }
 
-/// A listener that was shut down for reading would be an unconnected socket, from which sendto(2)
-/// connects by MSG_FASTOPEN, unseen by landlock.
+/// A listener that is shut down for reading becomes an unconnected socket. sendto(2) with
+/// MSG_FASTOPEN would connect it, which landlock does not see.
 #[test]
-fn a_listener_stays_one_and_connects_to_nobody() {
+fn a_listener_stays_a_listener_and_cannot_connect() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
     said(&daemon);
     let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -152,7 +154,8 @@ fn a_listener_stays_one_and_connects_to_nobody() {
     assert_eq!(daemon.stop().code(), 0);
 }
 
-/// Processes and memory. The flags of clone are of those that no kernel takes: it makes nothing.
+/// Calls on processes and memory. The flags of clone are invalid in every kernel, so the call
+/// creates nothing.
 fn processes(own_pid: i32) -> Vec<Asked> {
     let exec = libc::PROT_READ | libc::PROT_EXEC;
     let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -180,8 +183,8 @@ fn processes(own_pid: i32) -> Vec<Asked> {
     ]
 }
 
-/// Those that a kernel without the sandbox may refuse just so, by its own settings or to whoever is
-/// not root.
+/// Calls that a kernel may refuse in the same way without the sandbox, by its settings or without
+/// root rights.
 const MAYBE_REFUSED: &[&str] = &["bpf", "io_uring", "chroot", "mount", "a socket to the kernel"];
 
 #[track_caller]
@@ -198,17 +201,17 @@ fn new_threads(daemon: &Daemon, known: &BTreeSet<String>) -> Vec<String> {
 }
 
 #[test]
-fn what_serving_does_not_take_is_refused() {
+fn calls_that_serving_does_not_need_are_refused() {
     let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = ours.path().join("s").display().to_string();
-    // The log's thread has always something to write: it is the first that is started.
+    // The log's thread starts first, because there is always a line to write.
     let arguments = ["tcp://127.0.0.1:0", &format!("unix:{path}"), "--threads=2", "--stats=5ms"];
     let daemon = sandboxed(&arguments);
     let pid = daemon.process.pid().as_raw_nonzero().get();
     let mut asked = files(ours.path(), other.path());
     asked.extend(sockets());
     asked.extend(processes(pid));
-    // On every thread: landlock is each one's own.
+    // The test covers every thread, because landlock applies per thread.
     let mut threads_asked = BTreeSet::new();
     while threads_asked.len() < 3 {
         wait_until("a thread more", || !new_threads(&daemon, &threads_asked).is_empty());
@@ -235,7 +238,7 @@ fn what_serving_does_not_take_is_refused() {
 }
 
 #[test]
-fn what_serving_takes_is_allowed() {
+fn calls_that_serving_needs_are_allowed() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
     said(&daemon);
     let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -248,7 +251,7 @@ fn what_serving_takes_is_allowed() {
         [libc::SYS_munmap, { "result": 2 }, 4096],
         [libc::SYS_getrandom, "12345678", 8, 0],
         [libc::SYS_sched_yield],
-        // There is none to go on with.
+        // It fails with EINTR, because there is no interrupted call to restart.
         [libc::SYS_restart_syscall],
     ]);
     let Some(mut results) = make_calls(&daemon, &main_thread(&daemon), &calls) else { return };
@@ -256,7 +259,7 @@ fn what_serving_takes_is_allowed() {
     assert!(results.iter().all(|result| *result >= 0), "{results:?}");
 }
 
-/// `resound serve --sandbox` where these calls are missing.
+/// Starts `resound serve --sandbox` where the kernel lacks these calls.
 fn on_an_older_kernel(missing: &[c_long], endpoints: &[&str]) -> Daemon {
     let mut command = python("without_calls.py");
     let missing: Vec<_> = missing.iter().map(c_long::to_string).collect();
@@ -269,23 +272,23 @@ fn on_an_older_kernel(missing: &[c_long], endpoints: &[&str]) -> Daemon {
 }
 
 #[test]
-fn without_landlock_calls_are_restricted_and_it_is_said() {
+fn without_landlock_calls_are_still_restricted_with_a_warning() {
     let daemon = on_an_older_kernel(&[libc::SYS_landlock_create_ruleset], &["tcp://127.0.0.1:0"]);
     let log = said(&daemon);
     assert!(log.contains("WARN sandbox: no landlock: this kernel does not have it"), "{log}");
     assert!(log.contains("INFO sandbox: no new privileges, seccomp ("), "{log}");
-    // Where nothing says which files, none is opened.
+    // Without landlock no rule limits which files, so seccomp forbids opening any.
     let calls = json!([[libc::SYS_openat, libc::AT_FDCWD, "/dev/null", libc::O_RDONLY]]);
     if let Some(results) = make_calls(&daemon, &main_thread(&daemon), &calls) {
         assert_eq!(results, [EPERM]);
     }
-    // The spare descriptor is another one then.
+    // Without /dev/null, the spare descriptor is of another kind.
     super::sheds_again_and_again(daemon);
 }
 
-/// And what landlock forbids where seccomp does not come before it.
+/// These are the calls that landlock forbids and seccomp otherwise forbids first.
 #[test]
-fn without_seccomp_files_and_tcp_are_restricted_and_it_is_said() {
+fn without_seccomp_files_and_tcp_are_still_restricted_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("unix:{}", folder.path().join("s").display());
     let daemon = on_an_older_kernel(&[libc::SYS_seccomp], &["tcp://127.0.0.1:0", &endpoint]);
@@ -312,7 +315,7 @@ fn without_seccomp_files_and_tcp_are_restricted_and_it_is_said() {
 }
 
 #[test]
-fn without_either_it_serves_and_says_so() {
+fn without_landlock_and_seccomp_it_serves_with_a_warning() {
     let missing = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];
     let daemon = on_an_older_kernel(&missing, &["tcp://127.0.0.1:0"]);
     let log = said(&daemon);
@@ -322,9 +325,9 @@ fn without_either_it_serves_and_says_so() {
     assert_eq!(daemon.stop().code(), 0);
 }
 
-/// A service manager is told by datagrams of a Unix socket that is made for it.
+/// The server notifies a service manager by datagrams from a Unix socket that it makes for this.
 #[test]
-fn with_a_service_manager_sockets_to_tell_it_can_be_made_and_no_others() {
+fn with_a_service_manager_only_sockets_for_notifications_can_be_made() {
     let mut command = resound();
     command.args(["serve", "tcp://127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", abstract_name("manager"));

@@ -1,13 +1,13 @@
-//! Answers that are no echo, or a part of one: what is said unasked, and `--expect-echo`.
+//! Answers that are not an echo, or only a part of one: the default warnings, and `--expect-echo`.
 
 use std::process::Stdio;
 
 use crate::send::{LINE, Server, assert_answered, every_endpoint, is_stream, run_send, send};
 use crate::support::{Daemon, Process};
 
-/// A script that reads stdout alone would take the beginning of an answer for all of it.
+/// A script that reads only stdout would otherwise take the beginning of an answer for all of it.
 #[test]
-fn an_answer_cut_by_a_reset_is_a_failure_and_what_came_is_printed() {
+fn an_answer_cut_by_a_reset_is_an_error_and_the_received_part_is_printed() {
     let server = Server::start("tcp://127.0.0.1:0", "part-and-reset");
     for arguments in [&[server.endpoint.as_str()][..], &["--expect-echo", &server.endpoint]] {
         for _ in 0..20 {
@@ -20,9 +20,10 @@ fn an_answer_cut_by_a_reset_is_a_failure_and_what_came_is_printed() {
     }
 }
 
-/// The reset comes in the middle of the client's input. Its writer or its reader sees it first.
+/// The reset comes while the client sends its input. Either its writer or its reader gets the error
+/// first.
 #[test]
-fn a_reset_while_input_is_being_sent_is_a_failure_for_writer_and_reader() {
+fn a_reset_while_input_is_being_sent_is_an_error_for_writer_and_reader() {
     let server = Server::start("tcp://127.0.0.1:0", "reset");
     let input = vec![b'x'; 8 << 20];
     for _ in 0..20 {
@@ -33,7 +34,7 @@ fn a_reset_while_input_is_being_sent_is_a_failure_for_writer_and_reader() {
 }
 
 #[test]
-fn an_echo_that_ends_early_is_said_without_being_asked() {
+fn an_echo_that_ends_early_is_reported_without_a_flag() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()).iter().filter(|e| is_stream(e)) {
         for (behaviour, ended_how) in
@@ -53,9 +54,9 @@ fn an_echo_that_ends_early_is_said_without_being_asked() {
     }
 }
 
-/// What begins otherwise than the message was never meant to be its echo.
+/// An answer that begins differently from the message was not meant as an echo.
 #[test]
-fn an_answer_that_is_no_echo_is_none_of_the_clients_business() {
+fn an_answer_that_is_not_an_echo_causes_no_warning() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()).iter().filter(|e| is_stream(e)) {
         let server = Server::start(endpoint, "line");
@@ -120,7 +121,7 @@ fn with_expect_echo_every_datagram_is_compared_and_the_first_that_differs_is_nam
 }
 
 #[test]
-fn with_expect_echo_a_peer_that_closes_without_an_answer_is_a_failure() {
+fn with_expect_echo_a_peer_that_closes_without_an_answer_is_an_error() {
     let server = Server::start("tcp://127.0.0.1:0", "print");
     let ended = run_send(&["--expect-echo", &server.endpoint, "abc"], b"");
     let difference = "3 of 3 bytes are missing at the end";

@@ -1,4 +1,4 @@
-//! What may go wrong, each by its name on one line, and what is no failure.
+//! Errors, each reported with its cause on one line, and events that are not errors.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use crate::send::{Server, every_endpoint, is_stream, run_send, send};
 use crate::support::{Ended, Process, UnservedPorts, run};
 
-/// Exit 1, and one line that names the endpoint and ends with the reason.
+/// Asserts exit code 1, and one line that names the endpoint and ends with the reason.
 #[track_caller]
 fn assert_failed(ended: &Ended, endpoint: &str, reason: &str) {
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
@@ -17,9 +17,9 @@ fn assert_failed(ended: &Ended, endpoint: &str, reason: &str) {
     assert!(line.contains(&format!(" {endpoint}: {reason}")), "{line:?} lacks {reason:?}");
 }
 
-/// case U8: for UDP, the ICMP error names it.
+/// case U8: over UDP, the kernel reports it by the ICMP error.
 #[test]
-fn a_port_that_nobody_has_is_refused() {
+fn an_unserved_port_is_refused() {
     let unserved = UnservedPorts::new();
     let UnservedPorts { tcp, udp, .. } = &unserved;
     for endpoint in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
@@ -71,7 +71,7 @@ fn a_reset_is_named() {
     }
 }
 
-/// case B10: for `send`; the peer takes what it is sent and says nothing.
+/// case B10: for `send`; the peer receives the message and sends nothing.
 #[test]
 fn a_peer_that_hangs_is_given_up_on_every_transport() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ fn a_peer_that_hangs_is_given_up_on_every_transport() {
     }
 }
 
-/// The sockets' buffers fill; then no byte moves in either direction.
+/// The sockets' buffers fill, then no byte moves in either direction.
 #[test]
 fn a_peer_that_never_reads_a_large_input_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ fn a_closed_stdout_is_a_quiet_end() {
     }
 }
 
-/// case P4: as `| head` does it, after a first piece.
+/// case P4: the reader closes after a first part, as `| head` does.
 #[test]
 fn an_answer_read_in_part_is_a_quiet_end() {
     let server = Server::start("tcp://127.0.0.1:0", "echo");
@@ -125,7 +125,7 @@ fn an_answer_read_in_part_is_a_quiet_end() {
     let mut stdin = client.stdin();
     let pump = std::thread::spawn(move || {
         let piece = [b'x'; 65_536];
-        // Until the client is gone.
+        // The server sends until the client is gone.
         while io::Write::write_all(&mut stdin, &piece).is_ok() {}
     });
     io::Read::read_exact(&mut reader, &mut [0; 1]).unwrap();
@@ -136,7 +136,7 @@ fn an_answer_read_in_part_is_a_quiet_end() {
 }
 
 #[test]
-fn a_full_device_as_stdout_is_a_failure_of_one_line() {
+fn a_full_device_as_stdout_is_an_error_of_one_line() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Server::start(&endpoint, "echo");
@@ -149,11 +149,11 @@ fn a_full_device_as_stdout_is_a_failure_of_one_line() {
 }
 
 #[test]
-fn a_stdin_that_cannot_be_read_is_a_failure_of_one_line() {
+fn a_stdin_that_cannot_be_read_is_an_error_of_one_line() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         let server = Server::start(&endpoint, "echo");
-        // A folder can be opened, and not read.
+        // A folder can be opened but not read.
         let stdin = File::open(folder.path()).unwrap();
         let command = send(&["--timeout", "200ms", &server.endpoint]);
         let ended = Process::start_with_stdin(command, stdin.into()).wait();
@@ -162,9 +162,10 @@ fn a_stdin_that_cannot_be_read_is_a_failure_of_one_line() {
     }
 }
 
-/// case B12: for `send`: a time too short to wait for is refused, not waited for without end.
+/// case B12: for `send`: a timeout that is too short is refused, and does not become an unlimited
+/// wait.
 #[test]
-fn a_time_of_next_to_nothing_is_refused() {
+fn a_timeout_of_nearly_zero_is_refused() {
     for time in ["0", "100ns"] {
         let ended = run(send(&["--timeout", time, "tcp://127.0.0.1:1", "x"]));
         assert_eq!((ended.code(), ended.stderr.lines().count()), (2, 1), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Streams: the end of input, the tail of the answer, early closes.
+//! Streams: the end of input, the rest of the answer, early closes.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ fn every_stream(folder: &std::path::Path) -> Vec<String> {
     endpoints
 }
 
-/// Bytes in no obvious order.
+/// Returns bytes without an obvious pattern.
 fn bytes_of(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut next = || {
@@ -37,7 +37,7 @@ fn eight_megabytes_of_stdin_come_back_exactly() {
     }
 }
 
-/// cases B11, S3: the program at both ends.
+/// cases B11, S3: with the program at both ends.
 #[test]
 fn eight_megabytes_of_stdin_come_back_from_resound_serve() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,9 +50,9 @@ fn eight_megabytes_of_stdin_come_back_from_resound_serve() {
     }
 }
 
-/// case B11: an answer that begins when the input has ended.
+/// case B11: the answer begins when the input has ended.
 #[test]
-fn the_tail_is_read_after_the_sending_side_was_shut() {
+fn an_answer_after_the_end_of_the_input_is_read() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_stream(folder.path()) {
         let server = Server::start(&endpoint, "digest");
@@ -64,7 +64,7 @@ fn the_tail_is_read_after_the_sending_side_was_shut() {
     }
 }
 
-/// Input that comes piece by piece is answered piece by piece.
+/// Input that comes in parts is answered in parts.
 #[test]
 fn an_answer_is_printed_while_stdin_is_still_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ fn an_answer_is_printed_while_stdin_is_still_open() {
     }
 }
 
-/// A peer that closes ends the client, although its stdin never ends.
+/// If the peer closes, the client ends, although its stdin never ends.
 #[test]
 fn a_peer_that_closes_ends_a_client_whose_stdin_is_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -93,8 +93,8 @@ fn a_peer_that_closes_ends_a_client_whose_stdin_is_open() {
     }
 }
 
-/// The end of the answer says nothing of the other direction. Many times: the answer's
-/// end comes before the first byte is sent, or behind it.
+/// The end of the answer does not end the other direction. The test runs many times, because the
+/// end of the answer may come before or after the first byte is sent.
 #[test]
 fn a_server_that_ends_its_answer_first_still_gets_the_message() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ fn input_that_comes_after_the_end_of_the_answer_is_sent() {
 
         let input = vec![b'x'; 8 << 20];
         assert_answered(&run_send(&[&server.endpoint], &input), LINE);
-        // The last line is long, and printed in pieces.
+        // The last line is long, and the server prints it in parts.
         wait_until("the inputs", || {
             let printed = server.process.stdout_text();
             printed.lines().count() == 3 && printed.ends_with("'\n")
@@ -135,14 +135,15 @@ fn input_that_comes_after_the_end_of_the_answer_is_sent() {
     }
 }
 
-/// The server closes with the message unread, so the kernel sends a reset behind its answer. The
-/// client prints all that came, and cannot tell whether it is whole.
+/// The server closes with the message unread, so the kernel sends a reset after its answer. The
+/// client prints all that it received, and cannot tell whether that is the whole answer.
 #[test]
-fn a_reset_behind_the_answer_of_a_server_that_never_reads_is_a_failure() {
+fn a_reset_after_the_answer_of_a_server_that_never_reads_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_stream(folder.path()) {
         let server = Server::start(&endpoint, "unread-line");
-        // Many times: reset and end of the writing come in either order.
+        // The test runs many times, because the reset may come before or after the end of the
+        // writing.
         for _ in 0..20 {
             for (message, input) in [(Some("hello"), ""), (None, "hello")] {
                 let arguments: Vec<&str> =
@@ -165,7 +166,7 @@ fn without_shutdown_the_peer_does_not_see_an_end() {
         assert_answered(&run_send(&["--no-shutdown", &line.endpoint, "hello"], b""), LINE);
         line.stop();
 
-        // It answers at the end that it is not told of.
+        // The server answers only at the end of the stream, which it does not see.
         let digest = Server::start(&endpoint, "digest");
         let ended =
             run_send(&["--no-shutdown", "--timeout", "200ms", &digest.endpoint, "hello"], b"");
@@ -175,7 +176,7 @@ fn without_shutdown_the_peer_does_not_see_an_end() {
 }
 
 #[test]
-fn without_reply_all_is_sent_and_nothing_waited_for() {
+fn with_no_reply_all_is_sent_without_waiting_for_an_answer() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_stream(folder.path()) {
         let server = Server::start(&endpoint, "print");

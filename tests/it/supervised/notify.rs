@@ -1,4 +1,4 @@
-//! What is told by `NOTIFY_SOCKET`, and whom nothing waits for.
+//! The notifications to `NOTIFY_SOCKET`, and a manager that does not read them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,11 +15,11 @@ use rustix::process::Signal;
 use super::passed;
 use crate::support::{Daemon, Process, WAIT_MAX, abstract_name, echo, resound, wait_until};
 
-/// A manager's end, which hears.
+/// The manager's socket, which receives the notifications.
 pub(super) struct Manager(UnixDatagram);
 
 impl Manager {
-    /// Bound to a name such as `NOTIFY_SOCKET` has.
+    /// Binds to a name in the form of `NOTIFY_SOCKET`.
     pub(super) fn new(name: &str) -> Manager {
         let addr = match name.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name).unwrap(),
@@ -30,9 +30,9 @@ impl Manager {
         Manager(socket)
     }
 
-    /// The lines of the next message.
+    /// Receives the next message and returns its lines.
     #[track_caller]
-    fn hear(&self) -> Vec<String> {
+    fn receive(&self) -> Vec<String> {
         let mut buf = [0; 8192];
         let length = self.0.recv(&mut buf).expect("a message");
         let text = str::from_utf8(&buf[..length]).unwrap();
@@ -40,14 +40,14 @@ impl Manager {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// The message with such a line; others before it are passed over, and returned beside it.
+    /// Waits for a message with such a line. Returns it, and the lines of the messages before it.
     #[track_caller]
     pub(super) fn wait_for(&self, prefix: &str) -> (Vec<String>, Vec<String>) {
         let deadline = Instant::now() + WAIT_MAX;
         let mut before = Vec::new();
         loop {
             assert!(Instant::now() < deadline, "{prefix} after {before:?}");
-            let message = self.hear();
+            let message = self.receive();
             if message.iter().any(|line| line.starts_with(prefix)) {
                 return (message, before);
             }
@@ -55,7 +55,7 @@ impl Manager {
         }
     }
 
-    /// What is queued, and nothing that is still to come.
+    /// Returns the queued messages without waiting for more.
     fn rest(&self) -> Vec<String> {
         self.0.set_nonblocking(true).unwrap();
         let mut lines = Vec::new();
@@ -67,7 +67,7 @@ impl Manager {
     }
 }
 
-/// `resound serve`, told of a manager at `name`.
+/// Returns a command for `resound serve` with a manager at `name`.
 fn serve(name: &str, arguments: &[&str]) -> Command {
     let mut command = resound();
     command.arg("serve").args(arguments).env("NOTIFY_SOCKET", name).env_remove("RUST_LOG");
@@ -81,42 +81,43 @@ fn client(daemon: &Daemon) -> TcpStream {
     client
 }
 
-/// cases P1, P3: from the first line to the last.
+/// cases P1, P3: from the start to the end.
 #[test]
-fn a_manager_at_a_path_or_an_abstract_name_is_told_of_the_whole_life() {
+fn a_manager_at_a_path_or_an_abstract_name_gets_every_notification() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify").to_str().unwrap().to_owned();
     thread::scope(|scope| {
         for name in [path, abstract_name("notify")] {
-            scope.spawn(move || tells_of_its_whole_life(&name));
+            scope.spawn(move || sends_every_notification(&name));
         }
     });
 }
 
 #[track_caller]
-fn tells_of_its_whole_life(name: &str) {
+fn sends_every_notification(name: &str) {
     let manager = Manager::new(name);
     let (mut stdout, writer) = io::pipe().unwrap();
     let command = serve(name, &["tcp://127.0.0.1:0", "-q", "--drain-timeout", "10m"]);
     let process = Process::start_with(command, Stdio::null(), writer.into());
-    assert_eq!(manager.hear(), ["READY=1"]);
-    // By then it has said where it listens.
+    assert_eq!(manager.receive(), ["READY=1"]);
+    // The server prints where it listens before it sends READY=1.
     fcntl_setfl(&stdout, OFlags::NONBLOCK).unwrap();
     let mut buf = [0; 256];
     let length = stdout.read(&mut buf).expect("the line is there");
     let line = str::from_utf8(&buf[..length]).unwrap().trim_end();
     let endpoint = line.strip_prefix("listening ").unwrap().to_owned();
-    assert_eq!(manager.hear(), [format!("STATUS=serving {endpoint}: 0 connections")]);
+    assert_eq!(manager.receive(), [format!("STATUS=serving {endpoint}: 0 connections")]);
 
     let daemon = Daemon { process, endpoints: vec![endpoint.clone()] };
     let mut open = client(&daemon);
-    assert_eq!(manager.hear(), [format!("STATUS=serving {endpoint}: 1 connections")]);
+    assert_eq!(manager.receive(), [format!("STATUS=serving {endpoint}: 1 connections")]);
     daemon.process.signal(Signal::TERM);
-    // As it begins to drain: the peer is still there. Longer than a manager waits by itself.
+    // The drain begins and the peer is still connected. The drain may take longer than a manager
+    // waits by default.
     let draining = ["STOPPING=1", "STATUS=draining", "EXTEND_TIMEOUT_USEC=605000000"];
     assert_eq!(manager.wait_for("STOPPING").0, draining);
     echo(&mut open);
-    assert_eq!(manager.hear(), ["STATUS=draining: 1 connections"]);
+    assert_eq!(manager.receive(), ["STATUS=draining: 1 connections"]);
     drop(open);
     let ended = daemon.process.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
@@ -124,9 +125,9 @@ fn tells_of_its_whole_life(name: &str) {
     assert!(manager.rest().iter().all(|line| line.starts_with("STATUS=draining")));
 }
 
-/// case P1: an end that is no drain.
+/// case P1: an end without a drain.
 #[test]
-fn the_end_of_one_off_is_told_as_well() {
+fn the_manager_is_notified_of_the_end_of_one_off() {
     let name = abstract_name("notify");
     let manager = Manager::new(&name);
     let daemon = Daemon::start_command(serve(&name, &["tcp://127.0.0.1:0", "-1"]));
@@ -139,7 +140,7 @@ fn the_end_of_one_off_is_told_as_well() {
 }
 
 #[test]
-fn a_service_that_cannot_start_is_not_ready() {
+fn a_service_that_cannot_start_does_not_report_ready() {
     let name = abstract_name("notify");
     let manager = Manager::new(&name);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,15 +151,15 @@ fn a_service_that_cannot_start_is_not_ready() {
 }
 
 #[test]
-fn it_is_ready_with_passed_sockets_too() {
+fn a_service_with_passed_sockets_reports_ready() {
     let name = abstract_name("notify");
     let manager = Manager::new(&name);
     let mut command = passed(&["tcp=127.0.0.1"], &[]);
     command.env("NOTIFY_SOCKET", &name);
     let mut process = Process::start(command);
-    assert_eq!(manager.hear(), ["READY=1"]);
+    assert_eq!(manager.receive(), ["READY=1"]);
     let endpoint = process.wait_for_line("listening ");
-    assert_eq!(manager.hear(), [format!("STATUS=serving {endpoint}: 0 connections")]);
+    assert_eq!(manager.receive(), [format!("STATUS=serving {endpoint}: 0 connections")]);
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), 0);
 }
@@ -170,7 +171,7 @@ fn a_wrong_notify_socket_is_ignored_with_one_warning() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     File::create(path("file")).unwrap();
     let _stream = UnixListener::bind(path("stream")).unwrap();
-    // Nobody has it any more.
+    // This socket is closed.
     drop(UnixDatagram::bind(path("stale")).unwrap());
     let wrong = [
         path("missing"),
@@ -199,9 +200,9 @@ fn a_wrong_notify_socket_is_ignored_with_one_warning() {
     }
 }
 
-/// case P3: and there is no thread for it.
+/// case P3: and there is no notifying thread.
 #[test]
-fn without_a_manager_nothing_is_said_and_no_thread_is_there() {
+fn without_a_manager_there_are_no_notifications_and_no_thread() {
     for name in [None, Some("")] {
         let mut command = serve("", &["tcp://127.0.0.1:0"]);
         command.env_remove("NOTIFY_SOCKET").envs(name.map(|name| ("NOTIFY_SOCKET", name)));
@@ -221,7 +222,7 @@ fn without_a_manager_nothing_is_said_and_no_thread_is_there() {
     }
 }
 
-/// A manager whose queue is full.
+/// Returns a manager whose queue is full.
 fn deaf(name: &str) -> Manager {
     let manager = Manager::new(name);
     let addr = manager.0.local_addr().unwrap();
@@ -233,7 +234,7 @@ fn deaf(name: &str) -> Manager {
 
 /// case P3
 #[test]
-fn a_manager_that_does_not_read_holds_up_neither_the_echo_nor_the_end() {
+fn a_manager_that_does_not_read_delays_neither_the_echo_nor_the_end() {
     let name = abstract_name("notify");
     let manager = deaf(&name);
     let mut command = serve(&name, &["tcp://127.0.0.1:0"]);
@@ -252,7 +253,7 @@ fn a_manager_that_does_not_read_holds_up_neither_the_echo_nor_the_end() {
 }
 
 #[test]
-fn a_manager_that_reads_late_is_told_all_the_same() {
+fn a_manager_that_reads_late_gets_every_notification() {
     let name = abstract_name("notify");
     let manager = deaf(&name);
     let daemon = Daemon::start_command(serve(&name, &["tcp://127.0.0.1:0"]));
@@ -261,13 +262,14 @@ fn a_manager_that_reads_late_is_told_all_the_same() {
     wait_until("the drain", || daemon.process.stderr_text().contains("draining"));
     let (ready, before) = manager.wait_for("READY=1");
     assert_eq!(ready, ["READY=1"]);
-    assert!(before.iter().all(|line| line == "noise"), "what was owed comes in order");
-    assert_eq!(manager.hear()[0], "STOPPING=1");
+    assert!(before.iter().all(|line| line == "noise"), "the notifications come in order");
+    assert_eq!(manager.receive()[0], "STOPPING=1");
     drop(open);
     assert_eq!(daemon.process.wait().code(), 0);
 }
 
-/// `sh`, which becomes the service: the process number is known before the service starts.
+/// Returns a command: `sh`, which becomes the service, so that the process number is known before
+/// the service starts.
 fn watched(name: &str, pid: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("WATCHDOG_PID={pid} exec \"$@\""), "sh"]);
@@ -277,7 +279,7 @@ fn watched(name: &str, pid: &str) -> Command {
 }
 
 #[test]
-fn the_watchdog_is_told_again_and_again_while_every_loop_turns_and_in_the_drain() {
+fn the_watchdog_is_notified_repeatedly_while_every_loop_turns_and_in_the_drain() {
     let name = abstract_name("notify");
     let manager = Manager::new(&name);
     let daemon = Daemon::start_command(watched(&name, "$$"));
@@ -295,7 +297,7 @@ fn the_watchdog_is_told_again_and_again_while_every_loop_turns_and_in_the_drain(
 }
 
 #[test]
-fn the_watchdog_of_another_process_or_none_is_not_told() {
+fn without_a_watchdog_for_this_process_there_are_no_watchdog_notifications() {
     let commands = [("1", "100000"), ("$$", "0"), ("$$", "x"), ("$$", "")];
     for (pid, usec) in commands {
         let name = abstract_name("notify");
@@ -304,7 +306,7 @@ fn the_watchdog_of_another_process_or_none_is_not_told() {
         command.env("WATCHDOG_USEC", usec);
         let daemon = Daemon::start_command(command);
         manager.wait_for("STATUS");
-        // Some intervals, had it been told.
+        // This time is several watchdog intervals long.
         thread::sleep(Duration::from_millis(300));
         daemon.process.signal(Signal::TERM);
         let (_, before) = manager.wait_for("STOPPING");

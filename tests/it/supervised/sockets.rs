@@ -15,7 +15,7 @@ use crate::support::{
     Daemon, Ended, Process, WAIT_MAX, abstract_name, echo, python, resound, run, tool, wait_until,
 };
 
-/// A daemon that was passed these sockets, and has told of so many.
+/// Starts a daemon with these passed sockets, and waits for this number of `listening` lines.
 #[track_caller]
 fn start(sockets: &[&str], arguments: &[&str], endpoints: usize) -> Daemon {
     let mut process = Process::start(passed(sockets, arguments));
@@ -23,7 +23,7 @@ fn start(sockets: &[&str], arguments: &[&str], endpoints: usize) -> Daemon {
     Daemon { process, endpoints }
 }
 
-/// The endpoints of its last `listening` lines, when all so many are there.
+/// Returns the endpoints in its last `listening` lines once all expected lines are printed.
 #[track_caller]
 fn listening(process: &mut Process, expected: usize) -> Vec<String> {
     let mut endpoints = Vec::new();
@@ -62,7 +62,7 @@ fn ask_datagram(to: impl Into<SocketAddr>) {
     assert_eq!(socket.recv(&mut buf).unwrap(), 4);
 }
 
-/// A client's socket with a name to answer to.
+/// Returns a client's socket that is bound to a name, so that it can be answered.
 fn unix_client() -> UnixDatagram {
     let name = abstract_name("client");
     let own = UnixAddr::from_abstract_name(&name[1..]).unwrap();
@@ -83,7 +83,7 @@ fn ask_unix(to: &UnixAddr) {
     echo(&mut peer);
 }
 
-/// Whether this descriptor of a process does not block, and is closed when it becomes another.
+/// Returns whether this descriptor of the process is non-blocking, and whether it is close-on-exec.
 fn flags(daemon: &Daemon, number: usize) -> (bool, bool) {
     let pid = daemon.process.pid().as_raw_nonzero();
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
@@ -135,12 +135,12 @@ fn streams_and_datagrams_of_ip_and_unix_are_served_and_their_files_stay() {
     }
     let ended = daemon.stop();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    assert!(path("stream").exists() && path("packets").exists(), "they are the manager's");
+    assert!(path("stream").exists() && path("packets").exists(), "the files are the manager's");
 }
 
-/// case P2: by a manager that is not ours.
+/// case P2: with systemd's own tool as the manager.
 #[test]
-fn a_socket_of_systemds_own_tool_is_served() {
+fn a_socket_passed_by_systemds_tool_is_served() {
     let Some(activate) = tool("systemd-socket-activate") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stream");
@@ -153,7 +153,7 @@ fn a_socket_of_systemds_own_tool_is_served() {
         peer = UnixStream::connect(&path).ok();
         peer.is_some()
     });
-    // It becomes the service when somebody comes.
+    // The tool becomes the service when a client connects.
     let mut peer = peer.unwrap();
     peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
     echo(&mut peer);
@@ -166,9 +166,9 @@ fn a_socket_of_systemds_own_tool_is_served() {
     assert!(path.exists());
 }
 
-/// cases P2, U10: on a socket that takes both families, bound to every interface.
+/// cases P2, U10: on a socket of both families that is bound to every interface.
 #[test]
-fn on_a_socket_of_both_families_answers_leave_from_the_address_that_was_asked() {
+fn a_socket_of_both_families_answers_from_the_address_of_the_request() {
     let daemon = start(&["udp=::"], &[], 1);
     let port = addr(&daemon.endpoints[0]).port().to_string();
     assert_eq!(daemon.endpoints[0], format!("udp://[::]:{port}"));
@@ -176,7 +176,7 @@ fn on_a_socket_of_both_families_answers_leave_from_the_address_that_was_asked() 
     command.args([&port, "127.0.0.1", "127.0.0.2", "127.9.8.7", "::1"]);
     let ended = run(command);
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout_text(), ended.stderr);
-    // And so do trains, of both families.
+    // This also holds for trains of both families.
     let pid = daemon.process.pid().as_raw_nonzero().to_string();
     for host in ["127.0.0.3", "::1"] {
         let mut command = python("trains.py");
@@ -191,7 +191,7 @@ fn on_a_socket_of_both_families_answers_leave_from_the_address_that_was_asked() 
 
 /// case P2
 #[test]
-fn endpoints_that_are_asked_for_are_served_beside_passed_sockets() {
+fn endpoints_in_the_arguments_are_served_with_passed_sockets() {
     let mut command = passed(&["tcp=127.0.0.1", "udp=127.0.0.1"], &["udp://127.0.0.1:0"]);
     command.env("LISTEN_FDNAMES", "web:");
     let mut process = Process::start(command);
@@ -205,17 +205,17 @@ fn endpoints_that_are_asked_for_are_served_beside_passed_sockets() {
     assert!(ended.stderr.contains(" was passed as descriptor 4\n"), "{}", ended.stderr);
 }
 
-/// What is said of sockets that cannot be served: one line.
 #[track_caller]
 /// case U19
 #[test]
-fn a_reply_on_a_passed_socket_that_other_hosts_can_reach_is_warned_of() {
+fn a_reply_on_a_passed_socket_that_other_hosts_can_reach_causes_a_warning() {
     for (socket, is_warned) in [("udp=0.0.0.0", true), ("udp=127.0.0.1", false)] {
         let ended = start(&[socket], &["--reply", "a long reply"], 1).stop();
         assert_eq!(ended.stderr.contains("amplifies"), is_warned, "{}", ended.stderr);
     }
 }
 
+/// Returns the single error line about sockets that cannot be served.
 fn refused(sockets: &[&str]) -> String {
     let Ended { status, stdout, stderr } = run(passed(sockets, &["-q", "udp://127.0.0.1:0"]));
     assert_eq!((status.code(), stdout), (Some(1), Vec::new()), "{sockets:?}: {stderr}");
@@ -225,7 +225,7 @@ fn refused(sockets: &[&str]) -> String {
 
 /// case P2
 #[test]
-fn a_socket_of_a_wrong_kind_is_refused_by_its_number_and_what_it_is() {
+fn a_socket_of_a_wrong_kind_is_refused_with_its_number_and_kind() {
     const EXPECTED: &str =
         " (expected a listening TCP or Unix socket, or a bound UDP or Unix datagram socket)";
     let folder = tempfile::tempdir().unwrap();
@@ -248,14 +248,14 @@ fn a_socket_of_a_wrong_kind_is_refused_by_its_number_and_what_it_is() {
 
 /// case P2
 #[test]
-fn a_descriptor_that_is_no_socket_is_refused_by_its_number_and_what_it_is() {
+fn a_descriptor_that_is_not_a_socket_is_refused_with_its_number_and_kind() {
     let expected = "serve descriptor 4: it is /dev/null, and not a socket";
     assert_eq!(refused(&["tcp=127.0.0.1", "file=/dev/null"]), expected);
     let message = refused(&["tcp=127.0.0.1", "pipe="]);
     assert!(message.starts_with("serve descriptor 4: it is pipe:["), "{message}");
     let not_open = "serve descriptor 4: it is not open";
     assert_eq!(refused(&["tcp=127.0.0.1", "closed=", "udp=127.0.0.1"]), not_open);
-    // More than is there.
+    // A count that exceeds the passed descriptors.
     assert_eq!(refused(&["--count", "2", "tcp=127.0.0.1"]), not_open);
     assert_eq!(refused(&["--count", "1000000", "tcp=127.0.0.1"]), not_open);
     for count in ["-1", "x", "1x", "0x1", "2000000", "99999999999999999999"] {
@@ -268,7 +268,7 @@ fn a_descriptor_that_is_no_socket_is_refused_by_its_number_and_what_it_is() {
 
 /// case P2
 #[test]
-fn sockets_that_are_not_for_this_process_are_left_alone_and_it_is_said() {
+fn sockets_for_another_process_are_ignored_with_a_log_line() {
     for (pid, whose) in [
         ("1", "LISTEN_PID is 1, "),
         ("x", "LISTEN_PID is x, "),
@@ -287,10 +287,10 @@ fn sockets_that_are_not_for_this_process_are_left_alone_and_it_is_said() {
 }
 
 #[test]
-fn with_several_loops_passed_sockets_live_on_the_first_and_it_is_said() {
+fn with_several_loops_the_first_serves_the_passed_sockets_with_a_warning() {
     let daemon =
         start(&["tcp=127.0.0.1", "udp=127.0.0.1"], &["--threads", "2", "tcp://127.0.0.1:0"], 3);
-    // More than one loop would get by the spread of the system's own.
+    // So many that the system's distribution would give some to a second loop.
     (0..8).for_each(|_| ask_stream(addr(&daemon.endpoints[0])));
     (0..8).for_each(|_| ask_datagram(addr(&daemon.endpoints[1])));
     let ended = daemon.stop();
@@ -300,8 +300,8 @@ fn with_several_loops_passed_sockets_live_on_the_first_and_it_is_said() {
     assert!(ended.stderr.contains("--threads 2 without effect"), "{}", ended.stderr);
 }
 
-/// case P1: a prober's datagrams are answered as long as the process has peers, on whichever loop
-/// they are. The sockets are the first loop's.
+/// case P1: a prober's datagrams are answered while the process has peers on any loop. The first
+/// loop has the sockets.
 #[test]
 fn passed_datagram_sockets_answer_until_the_last_stream_of_a_drain_is_done() {
     const PEERS: usize = 12;
@@ -339,7 +339,7 @@ fn passed_datagram_sockets_answer_until_the_last_stream_of_a_drain_is_done() {
     }
 }
 
-/// A manager that keeps its sockets, and starts the service on them again and again.
+/// A manager that keeps its sockets and starts the service on them repeatedly.
 struct Manager {
     process: Process,
     starts: usize,
@@ -371,7 +371,7 @@ impl Manager {
     }
 }
 
-/// case P2: nothing that comes while no service runs is lost.
+/// case P2: connections and datagrams that arrive while no service runs are not lost.
 #[test]
 fn the_next_service_on_the_same_sockets_serves_what_was_queued_before() {
     let folder = tempfile::tempdir().unwrap();
@@ -392,7 +392,7 @@ fn the_next_service_on_the_same_sockets_serves_what_was_queued_before() {
         open.set_read_timeout(Some(WAIT_MAX)).unwrap();
         echo(&mut open);
         kill_process(pid, Signal::TERM).unwrap();
-        // In the drain peers are served, and the sockets stay the manager's.
+        // During the drain the peers are served, and the manager keeps the sockets.
         echo(&mut open);
         drop(open);
         manager.wait_for_end();
@@ -400,7 +400,7 @@ fn the_next_service_on_the_same_sockets_serves_what_was_queued_before() {
     }
 }
 
-/// Clients of a service that does not run. Returns what waits for their answers.
+/// Sends from clients while no service runs. Returns a function that waits for their answers.
 fn queue(tcp: SocketAddr, udp: SocketAddr, folder: &Path) -> impl FnOnce() + use<> {
     let mut stream = TcpStream::connect(tcp).unwrap();
     stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -429,7 +429,7 @@ fn queue(tcp: SocketAddr, udp: SocketAddr, folder: &Path) -> impl FnOnce() + use
 }
 
 #[test]
-fn one_off_serves_one_of_what_is_queued_and_leaves_the_rest() {
+fn one_off_serves_one_queued_client_and_leaves_the_others() {
     let mut manager = Manager::new(&["tcp=127.0.0.1", "udp=127.0.0.1"], &["-1"]);
     let (_, endpoints) = manager.start(2);
     ask_stream(addr(&endpoints[0]));

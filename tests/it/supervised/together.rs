@@ -1,4 +1,4 @@
-//! All that a service can be asked for, at once: none of it gets into the way of another.
+//! All features of a service at once: none disturbs another.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,12 +13,13 @@ use crate::sandbox::forbidden::{EACCES, make_calls};
 use crate::sandbox::{confined_threads, threads};
 use crate::support::{Daemon, Process, WAIT_MAX, abstract_name, echo, serve_flags, wait_until};
 
-/// Two loops, two threads for the metrics, one for the manager. Those that write come and go.
+/// Two loops, two threads for the metrics, one for the manager. The writing threads start and end
+/// as needed.
 const THREADS_LASTING: usize = 5;
 
-/// A service with everything, and those who have it in view.
+/// A service with all features, and the tools that observe it.
 struct Service {
-    /// On passed sockets first, TCP and UDP, and then on its own.
+    /// The endpoints are first the passed sockets, TCP and UDP, then its own.
     daemon: Daemon,
     manager: Manager,
     metrics: SocketAddr,
@@ -40,7 +41,7 @@ fn start() -> Service {
     let (mut endpoints, mut metrics) = (Vec::new(), None);
     wait_until("where it listens", || {
         let (stdout, log) = (process.stdout_text(), process.stderr_text());
-        // All of them in one write.
+        // All lines come in one write.
         let lines = stdout.lines().filter_map(|line| line.strip_prefix("listening "));
         endpoints = lines.map(str::to_owned).collect();
         let url = log.split_once("metrics at http://");
@@ -48,10 +49,10 @@ fn start() -> Service {
         endpoints.len() == 4 && stdout.ends_with('\n') && metrics.is_some()
     });
     let daemon = Daemon { process, endpoints };
-    Service { daemon, manager, metrics: metrics.expect("it was waited for") }
+    Service { daemon, manager, metrics: metrics.expect("the wait above returns after a match") }
 }
 
-/// Landlock is each thread's own: whoever was started too early may still open this.
+/// Landlock applies per thread: a thread that started too early could still open this file.
 #[track_caller]
 fn assert_files_are_out_of_reach(daemon: &Daemon) {
     let calls = json!([[libc::SYS_openat, libc::AT_FDCWD, "/etc/passwd", libc::O_RDONLY]]);
@@ -63,7 +64,7 @@ fn assert_files_are_out_of_reach(daemon: &Daemon) {
 
 /// cases P1, P2, P3
 #[test]
-fn a_watched_and_scraped_service_in_the_sandbox_serves_passed_sockets_beside_its_own() {
+fn a_watched_and_scraped_service_in_the_sandbox_serves_passed_sockets_and_its_own() {
     let Service { daemon, manager, metrics } = start();
     manager.wait_for("READY=1");
     let addrs = [0, 2].map(|index| daemon.addr(index));
@@ -75,7 +76,7 @@ fn a_watched_and_scraped_service_in_the_sandbox_serves_passed_sockets_beside_its
         peer.send_to(b"ping", daemon.addr(index)).unwrap();
         assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 4);
     }
-    // Inside, /proc/self is still there to be told of.
+    // In the sandbox, the metrics can still read /proc/self.
     let page = Metrics::of(&get(metrics, "/metrics").body);
     assert_eq!(page.get("resound_connections_open"), 16.0);
     let pid = daemon.process.pid();
@@ -87,7 +88,7 @@ fn a_watched_and_scraped_service_in_the_sandbox_serves_passed_sockets_beside_its
     assert!(confined_threads(pid) >= THREADS_LASTING);
     assert_files_are_out_of_reach(&daemon);
 
-    // Who hangs in the middle of a request keeps nobody from the end.
+    // An unfinished request does not delay the end.
     let _pending = connect(metrics);
     daemon.process.signal(Signal::TERM);
     manager.wait_for("STOPPING=1");
