@@ -16,7 +16,7 @@ const PEERS: usize = 64;
 const ROUNDS: usize = 600;
 const MESSAGE_BYTES: usize = 64;
 
-/// One message in flight for each of the peers: all are sent, then all answers are taken.
+/// Exchanges one message per peer and round: all peers send, then all receive.
 fn ping_pong<P>(rounds: usize, peers: &mut [P], send: impl Fn(&mut P), receive: impl Fn(&mut P)) {
     for _ in 0..rounds {
         peers.iter_mut().for_each(&send);
@@ -29,18 +29,19 @@ fn ping_pong_streams<S: Read + Write>(rounds: usize, peers: &mut [S]) {
     ping_pong(rounds, peers, send, |peer| peer.read_exact(&mut [0; MESSAGE_BYTES]).unwrap());
 }
 
-/// Counts the calls of two servers' lives: of one whose peers come and go, and of one whose peers
-/// are echoed to as well. The difference, divided by the echoes, is what an echo takes.
+/// Counts the system calls of two servers over their lifetime. The peers of one only connect and
+/// disconnect; the peers of the other also exchange messages. The difference, divided by the
+/// echoes, is the cost of one echo.
 fn calls_per_echo(endpoint: &str, client: impl Fn(&Daemon, usize)) -> Option<f64> {
     let strace = tool("strace")?;
     let idle = calls(&strace, endpoint, |daemon| client(daemon, 0));
     let busy = calls(&strace, endpoint, |daemon| client(daemon, ROUNDS));
     let calls_per_echo = (busy - idle) / (PEERS * ROUNDS) as f64;
-    println!("{endpoint}: {calls_per_echo:.3} system calls an echo");
+    println!("{endpoint}: {calls_per_echo:.3} system calls per echo");
     Some(calls_per_echo)
 }
 
-/// Ends the server that strace has started.
+/// Stops the server that strace started.
 fn terminate_traced(daemon: &Daemon) {
     let tracer = daemon.process.pid().as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap();
@@ -49,13 +50,13 @@ fn terminate_traced(daemon: &Daemon) {
     kill_process(server, Signal::TERM).unwrap();
 }
 
-/// All calls of a server's life.
+/// Counts all system calls of a server over its lifetime.
 fn calls(strace: &Path, endpoint: &str, client: impl FnOnce(&Daemon)) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let summary = folder.path().join("summary");
     let mut command = Command::new(strace);
     let program = resound();
-    // Without the log's thread, which writes when it likes: the loop's thread is traced alone.
+    // This traces only the loop's thread, because the log's thread writes at irregular times.
     command.args(["-c", "-o"]).arg(&summary).arg(program.get_program());
     command.args(["serve", "-q", endpoint]);
     let daemon = Daemon::start_command(command);
@@ -70,8 +71,8 @@ fn calls(strace: &Path, endpoint: &str, client: impl FnOnce(&Daemon)) -> f64 {
     total.split_whitespace().nth(3).expect("calls").parse().unwrap()
 }
 
-/// Calls of splice in a server's life, whose one peer sends as much as it takes, and reads only
-/// when it takes no more, until so many bytes are counted under this name.
+/// Counts the splice calls of a server. Its only peer sends until the socket is full, and only then
+/// reads, until the counter of this name has reached this number of bytes.
 fn splices(strace: &Path, options: &[&str], (name, bytes): (&str, u64)) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
@@ -89,7 +90,7 @@ fn splices(strace: &Path, options: &[&str], (name, bytes): (&str, u64)) -> usize
             let _ = peer.read(&mut buf);
         }
         let log = daemon.process.stderr_text();
-        // The last line may be on its way.
+        // The last line may be incomplete.
         let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.contains(&counted) && Counters::last_of(whole).get(name) >= bytes
     });
@@ -159,7 +160,7 @@ fn a_unix_datagram_echo_shares_its_calls_with_the_others_of_its_batch() {
     let path = folder.path().join("s");
     let calls = calls_per_echo(&format!("unixgram:{}", path.display()), |_, rounds| {
         let connect = |number| {
-            // Each life's peers under names of their own.
+            // The peers of each server have their own names.
             let name = folder.path().join(format!("{rounds}-{number}"));
             let peer = UnixDatagram::bind(name).unwrap();
             peer.connect(&path).unwrap();
@@ -174,6 +175,7 @@ fn a_unix_datagram_echo_shares_its_calls_with_the_others_of_its_batch() {
             peer.recv(&mut [0; MESSAGE_BYTES]).unwrap();
         });
     });
-    // The server's queue holds 10 or so of them (net.unix.max_dgram_qlen), and its batch no more.
+    // The server's queue holds about 10 of them (net.unix.max_dgram_qlen), so a batch holds no
+    // more.
     assert!(calls.is_none_or(|calls| calls <= 2.1), "{calls:?}");
 }

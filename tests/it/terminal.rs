@@ -1,5 +1,5 @@
-//! What is shown on a terminal: as wide as that is, without colors where none are wanted, each
-//! fault once, and the figures that count where they are seen.
+//! The output on a terminal: its width, no colors where they are unwanted, each error once, and the
+//! important figures last.
 
 use std::net::UdpSocket;
 use std::process::Command;
@@ -9,8 +9,8 @@ use crate::support::{Ended, UnservedPorts, python, resound, run};
 /// The rows of a terminal of the usual size.
 const ROWS: usize = 24;
 
-/// The program on a terminal of so many columns, without a variable of the test's own environment
-/// that would change what it shows.
+/// Returns a command that runs the program on a terminal of this width, without variables of the
+/// tests' environment that would change the output.
 fn on_terminal(columns: usize, arguments: &[&str]) -> Command {
     let mut command = python("terminal.py");
     command.args([columns.to_string(), ROWS.to_string()]);
@@ -22,17 +22,17 @@ fn on_terminal(columns: usize, arguments: &[&str]) -> Command {
     command
 }
 
-/// The lines that stay on the screen: a progress line is erased before what follows it.
+/// Returns the lines that stay on the screen. A progress line is erased before the text after it.
 #[track_caller]
 fn screen(ended: &Ended) -> Vec<String> {
     let shown = ended.stdout_text();
     let last = |line: &str| line.rsplit("\x1b[2K").next().unwrap_or_default().to_owned();
     let lines: Vec<_> = shown.split('\n').map(|line| last(line.trim_end_matches('\r'))).collect();
-    assert_eq!(lines.last().map(String::as_str), Some(""), "the last line is ended");
+    assert_eq!(lines.last().map(String::as_str), Some(""), "the last line ends with a line break");
     lines[..lines.len() - 1].to_vec()
 }
 
-/// A run that has all parts of a report that are common, and ends soon.
+/// A short run whose report has all common parts.
 const OPEN_LOOP: &[&str] = &["-r2k", "-n1k", "-c4", "--warmup=200ms", "--assert=p99<1ns"];
 
 #[test]
@@ -55,9 +55,9 @@ fn a_report_fits_the_terminal_and_its_result_is_on_the_last_screen() {
     }
 }
 
-/// `COLUMNS` asks for less than the terminal has.
+/// `COLUMNS` is less than the width of the terminal.
 #[test]
-fn a_report_is_no_wider_than_asked() {
+fn a_report_is_no_wider_than_columns() {
     let mut command = on_terminal(80, &[&["bench"], OPEN_LOOP].concat());
     command.env("COLUMNS", "50");
     for line in screen(&run(command)) {
@@ -65,9 +65,9 @@ fn a_report_is_no_wider_than_asked() {
     }
 }
 
-/// What a program reads does not depend on the terminal of the user.
+/// Output for programs does not depend on the user's terminal.
 #[test]
-fn a_report_in_a_pipe_is_as_wide_as_ever_and_says_its_result_once() {
+fn a_report_in_a_pipe_has_the_default_width_and_shows_its_result_once() {
     let mut command = resound();
     command.arg("bench").args(OPEN_LOOP).env("COLUMNS", "40");
     let ended = run(command);
@@ -97,9 +97,9 @@ fn a_refused_connect_shows_one_line() {
     assert_eq!((ended.stdout_text().as_str(), ended.stderr), ("", format!("{refused}\n")));
 }
 
-/// Both stdout and stderr lead to the terminal, and each has its reason to tell of the fault.
+/// Both stdout and stderr are the terminal, and each would report the error.
 #[test]
-fn a_fault_of_a_run_with_a_report_is_told_once() {
+fn an_error_of_a_run_with_a_report_is_shown_once() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("udp://{}", silent.local_addr().unwrap());
     let arguments = ["bench", "-n1", "-c1", "--warmup=0", "--timeout=50ms", &endpoint];
@@ -110,7 +110,7 @@ fn a_fault_of_a_run_with_a_report_is_told_once() {
     assert_eq!((ended.code(), told.len()), (1, 1), "{lines:?}");
     assert!(lines.last().unwrap().starts_with("ERROR "), "{lines:?}");
 
-    // In a pipe stderr tells it: a reader of the report alone finds it there, too.
+    // With stdout in a pipe, stderr shows the error, and the report contains it too.
     let mut command = resound();
     command.args(arguments);
     let ended = run(command);
@@ -118,7 +118,7 @@ fn a_fault_of_a_run_with_a_report_is_told_once() {
     assert_eq!(ended.stdout_text().matches(fault).count(), 1);
 }
 
-/// Whether anything was shown in a color, or in bold or dim (ECMA-48, SGR).
+/// Returns true if any output was in color, bold or dim (ECMA-48, SGR).
 fn is_coloured(ended: &Ended) -> bool {
     let shown = ended.stdout_text();
     let is_parameter = |c: char| c.is_ascii_digit() || c == ';';
@@ -127,7 +127,7 @@ fn is_coloured(ended: &Ended) -> bool {
 }
 
 #[test]
-fn no_command_uses_colors_where_none_are_wanted() {
+fn no_command_uses_colors_where_they_are_unwanted() {
     let folder = tempfile::tempdir().unwrap();
     let missing = format!("unix:{}/missing/socket", folder.path().display());
     for (arguments, has_colors) in [
@@ -136,14 +136,14 @@ fn no_command_uses_colors_where_none_are_wanted() {
         (&["bench", "--help"], true),
         (&["ping", "--help"], true),
         (&["send", "--help"], true),
-        // It warns before it fails.
+        // This command warns before it fails.
         (&["serve", &missing], true),
         (&["serve", "nonsense"], false),
         (&["bench", "-n10", "-c1", "--warmup=0"], false),
         (&["ping", "-c1", &missing], false),
         (&["send", &missing, "x"], false),
     ] {
-        // What `serve` warns of.
+        // The warnings of `serve`.
         let on_terminal = || {
             let mut command = on_terminal(80, arguments);
             command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
@@ -156,7 +156,7 @@ fn no_command_uses_colors_where_none_are_wanted() {
             let ended = run(command);
             assert!(!is_coloured(&ended), "{variable} {arguments:?}: {}", ended.stdout_text());
         }
-        // An empty one asks for nothing (no-color.org).
+        // An empty NO_COLOR has no effect (no-color.org).
         let mut command = on_terminal();
         command.env("NO_COLOR", "");
         assert_eq!(is_coloured(&run(command)), has_colors, "{arguments:?}");
@@ -164,7 +164,7 @@ fn no_command_uses_colors_where_none_are_wanted() {
 }
 
 #[test]
-fn a_terminal_without_control_sequences_is_sent_none() {
+fn a_terminal_without_control_sequences_gets_none() {
     let mut command = on_terminal(80, &["bench", "-t300ms", "--warmup=0", "-c1"]);
     command.env("TERM", "dumb");
     let ended = run(command);

@@ -1,4 +1,4 @@
-//! Several loops on one set of ports: who serves, what they share, how they end.
+//! Several loops on the same ports: which loop serves, what the loops share, how they end.
 
 mod processors;
 
@@ -13,8 +13,8 @@ use rustix::process::Signal;
 
 use crate::support::{Counters, Daemon, Guarded, WAIT_MAX, echo, resound, run, wait_until};
 
-/// So many that each of two loops has some: none for one of them happens once in two thousand
-/// million times.
+/// So many that each of two loops gets some. The chance that one gets none is one in two thousand
+/// million.
 const CLIENTS: usize = 32;
 
 fn start(arguments: &[&str]) -> Daemon {
@@ -23,7 +23,7 @@ fn start(arguments: &[&str]) -> Daemon {
     Daemon::start_command(command)
 }
 
-/// The addresses to ask an endpoint at: an empty host is loopback in both families.
+/// Returns the addresses for an endpoint. An empty host means loopback in both families.
 fn targets(endpoint: &str) -> Vec<SocketAddr> {
     let (_, addr) = endpoint.split_once("://").unwrap();
     match addr.strip_prefix(':') {
@@ -56,7 +56,7 @@ fn served_clients(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
     clients
 }
 
-/// Asks both loops for their counters by SIGUSR1.
+/// Requests the counters of both loops by SIGUSR1.
 #[track_caller]
 fn loop_counters(daemon: &Daemon) -> [Counters; 2] {
     let labels = ["stats loop=0 ", "stats loop=1 "];
@@ -74,7 +74,7 @@ fn loop_counters(daemon: &Daemon) -> [Counters; 2] {
     })
 }
 
-/// A client that the loop with this number serves.
+/// Connects a client that the loop with this number serves.
 fn client_of(daemon: &Daemon, number: usize) -> TcpStream {
     let open = || loop_counters(daemon)[number].get("connections_open");
     let mut others = Vec::new();
@@ -85,7 +85,7 @@ fn client_of(daemon: &Daemon, number: usize) -> TcpStream {
         if open() > before {
             return client;
         }
-        // Kept until then: a close of its own would be counted meanwhile.
+        // The other clients stay connected until then, because their closes would be counted.
         others.push(client);
     }
 }
@@ -95,7 +95,7 @@ fn task_names(daemon: &Daemon) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     for task in fs::read_dir(folder).unwrap() {
         let path = task.unwrap().path();
-        // One that ends just now has no name any more.
+        // A thread that is ending has no name.
         let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
         let status = fs::read_to_string(path.join("status")).unwrap_or_default();
         let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
@@ -104,7 +104,7 @@ fn task_names(daemon: &Daemon) -> BTreeMap<String, String> {
     names
 }
 
-/// case U18 among others
+/// case U18: among others
 #[test]
 fn both_loops_serve_every_tcp_and_udp_endpoint() {
     for host in ["127.0.0.1", "[::1]", "0.0.0.0", "[::]", ""] {
@@ -140,7 +140,7 @@ fn both_loops_serve_every_tcp_and_udp_endpoint() {
     }
 }
 
-/// case U17: the option that lets the loops share a port lets nobody else in.
+/// case U17: SO_REUSEPORT lets the loops share a port and must not admit another process.
 #[test]
 fn a_second_daemon_with_threads_on_the_same_port_is_refused() {
     for endpoint in ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tcp://:0", "udp://[::1]:0"] {
@@ -157,9 +157,9 @@ fn a_second_daemon_with_threads_on_the_same_port_is_refused() {
     }
 }
 
-/// case A5: the limit is of all loops together, and none waits while there is room.
+/// case A5: the limit covers all loops together, and no client waits while there is room.
 #[test]
-fn the_connection_limit_is_of_all_loops_and_a_freed_place_goes_to_any() {
+fn the_connection_limit_covers_all_loops_and_any_loop_takes_a_freed_place() {
     const LIMIT: u64 = 3;
     let daemon = start(&["tcp://127.0.0.1:0", "--max-connections", "3"]);
     let mut waiting: Vec<_> = (0..CLIENTS).map(|_| connect(daemon.addr(0))).collect();
@@ -179,8 +179,8 @@ fn the_connection_limit_is_of_all_loops_and_a_freed_place_goes_to_any() {
             assert!(served.len() as u64 <= LIMIT, "{} are served", served.len());
             served.len() as u64 == places
         });
-        // The close of the last one to leave may still be on its way when nobody waits for it.
-        wait_until("no more than there are places", || {
+        // The last close may still be on its way if no client waits for it.
+        wait_until("no more than the number of places", || {
             let open: u64 = loop_counters(&daemon).iter().map(|c| c.get("connections_open")).sum();
             assert!(open <= LIMIT, "{open} are open");
             open == places
@@ -193,10 +193,10 @@ fn the_connection_limit_is_of_all_loops_and_a_freed_place_goes_to_any() {
     assert!(accepted[0] > 0 && accepted[1] > 0, "{accepted:?}");
 }
 
-/// case P1: what the peers of both loops have sent is there when the signal is.
+/// case P1: all bytes that the peers of both loops sent have arrived before the signal.
 #[test]
-fn sigterm_drains_all_loops_and_every_byte_that_is_owed_comes_back() {
-    // Less than any socket takes whose peer does not read.
+fn sigterm_drains_all_loops_and_every_byte_comes_back() {
+    // Less than a socket takes even if its peer does not read.
     const OWED_BYTES: usize = 30_000;
     let daemon = start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);
     let mut clients = served_clients(&daemon, CLIENTS);
@@ -206,7 +206,7 @@ fn sigterm_drains_all_loops_and_every_byte_that_is_owed_comes_back() {
     for client in &mut clients {
         client.write_all(&message).unwrap();
     }
-    // Queued at either loop, and peers like the others.
+    // These are queued at either loop, and are served like the others.
     clients.extend((0..CLIENTS).map(|_| connect(daemon.addr(0))));
     clients[CLIENTS..].iter_mut().for_each(|client| client.write_all(&message).unwrap());
     daemon.process.signal(Signal::TERM);
@@ -233,9 +233,9 @@ fn sigterm_drains_all_loops_and_every_byte_that_is_owed_comes_back() {
     assert_eq!(counters.get("tcp_bytes_out"), (CLIENTS * (4 + 2 * OWED_BYTES)) as u64);
 }
 
-/// case P1: the first loop is the main thread's, which waits for the others.
+/// case P1: the main thread runs the first loop and waits for the others.
 #[test]
-fn a_loop_without_connections_ends_first_and_the_process_when_all_have() {
+fn a_loop_without_connections_ends_first_and_the_process_ends_after_all_loops() {
     for number in [0, 1] {
         let daemon = start(&["tcp://127.0.0.1:0", "--drain-timeout", "10m"]);
         let mut client = client_of(&daemon, number);
@@ -272,7 +272,7 @@ fn a_second_signal_ends_all_loops_at_once() {
     assert!(Counters::last_of(&ended.stderr).get("connections_open") >= 2);
 }
 
-/// case P1: the deadline is of each.
+/// case P1: the deadline applies to every loop.
 #[test]
 fn peers_that_never_finish_are_cut_in_every_loop_at_the_drain_timeout() {
     let daemon = start(&["tcp://127.0.0.1:0", "--drain-timeout", "300ms"]);
@@ -331,9 +331,9 @@ fn lines_printed_by_several_loops_are_whole() {
     }
 }
 
-/// case P4: whichever loop prints in vain, all end.
+/// case P4: whichever loop fails to print, all loops end.
 #[test]
-fn with_print_the_leaving_of_the_reader_ends_all_loops() {
+fn with_print_a_reader_that_closes_ends_all_loops() {
     let (mut reader, writer) = io::pipe().unwrap();
     let mut command = resound();
     command.args(["serve", "--threads", "2", "udp://127.0.0.1:0", "--print", "-q"]);
@@ -353,7 +353,7 @@ fn with_print_the_leaving_of_the_reader_ends_all_loops() {
 }
 
 #[test]
-fn wrong_values_are_one_line_and_exit_2() {
+fn wrong_values_are_one_line_and_exit_code_2() {
     let wrong: &[(&[&str], &[&str])] = &[
         (&["--threads", "0"], &["'0' for '--threads <N>'", "a count from 1 to 1024, such as 2"]),
         (&["--threads", "1025"], &["'1025'", "a count from 1 to 1024, such as 2"]),
@@ -378,7 +378,7 @@ fn wrong_values_are_one_line_and_exit_2() {
 }
 
 #[test]
-fn one_loop_asked_for_by_number_is_no_different_from_the_default() {
+fn one_requested_loop_is_the_same_as_the_default() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--threads", "1", "--one-off"]);
     let mut client = connect(daemon.addr(0));
     echo(&mut client);

@@ -1,8 +1,8 @@
-//! UDP datagrams in trains, asked by a client that makes them and takes them itself.
+//! UDP datagrams in trains, with a client that sends and receives trains itself.
 
 use crate::support::{Daemon, python, run};
 
-/// How many trains the server's answers came in.
+/// Returns the number of trains in which the server's answers came.
 fn trains(flags: &[&str], host: &str, seed: u32) -> (u32, String) {
     let endpoint = if host.contains(':') { "udp://[::1]:0" } else { "udp://127.0.0.1:0" };
     let daemon = Daemon::start(&[&[endpoint], flags].concat());
@@ -19,7 +19,7 @@ fn trains(flags: &[&str], host: &str, seed: u32) -> (u32, String) {
 
 /// cases U1 U13 U15
 #[test]
-fn trains_and_single_datagrams_come_back_whole_and_in_order_and_many_in_trains() {
+fn trains_and_single_datagrams_come_back_whole_and_in_order_and_often_in_trains() {
     for (seed, host) in (0..).zip(["127.0.0.1", "::1", "127.0.0.1"]) {
         let (trains, log) = trains(&[], host, seed);
         assert!(trains > 20, "{trains} trains\n{log}");
@@ -29,6 +29,6 @@ fn trains_and_single_datagrams_come_back_whole_and_in_order_and_many_in_trains()
 
 /// cases U1 U15
 #[test]
-fn without_offload_every_answer_comes_singly() {
+fn with_no_offload_every_answer_comes_singly() {
     assert_eq!(trains(&["--no-offload"], "127.0.0.1", 3).0, 0);
 }

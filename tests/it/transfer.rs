@@ -1,4 +1,4 @@
-//! Many bytes, in pieces of any size, in and out at once: all come back, in their order.
+//! Many bytes, in parts of any size, sent and received at the same time: all come back in order.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::{Counters, Daemon, WAIT_MAX};
 
-/// Written or read at once at the most.
+/// The largest single write or read.
 const CHUNK_BYTES_MAX: usize = 128 << 10;
 
 /// xorshift64: the same seed gives the same numbers.
@@ -16,7 +16,8 @@ struct Random(u64);
 
 impl Random {
     fn new(seed: u64) -> Random {
-        // Of neighbouring seeds, numbers that have nothing in common; never 0, where it would stay.
+        // Mixes the seed, so that neighbouring seeds give unrelated numbers. The state must not be
+        // 0, because xorshift64 then stays at 0.
         Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
@@ -31,7 +32,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// From 1 to `max`, small ones as often as large ones.
+    /// Returns a size from 1 to `max`, small ones as often as large ones.
     fn chunk_bytes(&mut self, max: usize) -> usize {
         let bits = self.below(u64::from(max.ilog2()) + 1);
         let bytes = 1 + self.below(1 << bits);
@@ -39,8 +40,8 @@ impl Random {
     }
 }
 
-/// The bytes of one connection, made anew where they come back: stricter than a checksum, since a
-/// wrong one is found with its offset, and nothing has to be kept.
+/// The bytes of one connection, generated again to check the echo. This is stricter than a
+/// checksum, because a wrong byte is found with its offset, and it stores nothing.
 struct Pattern {
     random: Random,
     word: [u8; 8],
@@ -72,7 +73,7 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// Where to connect to.
+/// The address to connect to.
 #[derive(Clone, Debug)]
 enum Target {
     Tcp(SocketAddr),
@@ -122,20 +123,20 @@ impl Stream {
     }
 }
 
-/// How one connection behaves; all that is random about it comes from the seed.
+/// The behaviour of one connection. Its random choices come from the seed.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     seed: u64,
     bytes: usize,
-    /// One chunk in so many is followed by a pause of up to 2 ms; 0 for none.
+    /// After one chunk in this many there is a pause of up to 2 ms; 0 for no pauses.
     pauses: u64,
-    /// Reads nothing before its sending side is shut.
+    /// Reads only after it has shut down its sending direction.
     reads_late: bool,
 }
 
 impl Load {
     fn pause(self, random: &mut Random) {
-        // The shape of the load; nothing is waited for.
+        // This sleep shapes the load and waits for no condition.
         if self.pauses > 0 && random.below(self.pauses) == 0 {
             thread::sleep(Duration::from_micros(random.below(2_000)));
         }
@@ -157,8 +158,8 @@ impl Load {
         stream.shutdown_write().unwrap();
     }
 
-    /// Reads to the end of the stream, in chunks of other sizes than they were written in, and
-    /// returns how many bytes came.
+    /// Reads to the end of the stream, in chunks of other sizes than were written. Returns the
+    /// number of bytes.
     fn receive(self, stream: &Stream) -> usize {
         let mut random = Random::new(self.seed ^ 0xffff_0000);
         let (mut pattern, mut received) = (Pattern::new(self.seed), 0);
@@ -176,15 +177,15 @@ impl Load {
             if buf[..count] != expected[..count] {
                 let place = (0..count).find(|&place| buf[place] != expected[place]).unwrap();
                 let offset = received + place;
-                panic!("{self:?}: another byte than the one sent came back at {offset}");
+                panic!("{self:?}: a wrong byte came back at {offset}");
             }
             received += count;
             self.pause(&mut random);
         }
     }
 
-    /// Sends and receives, at once or, where the buffers on the way hold it all, one after the
-    /// other. Returns when every byte is back.
+    /// Sends and receives, at the same time or, if the buffers hold all bytes, one after the other.
+    /// Returns when every byte is back.
     fn run(self, target: &Target) {
         let stream = target.connect();
         let received = if self.reads_late {
@@ -200,7 +201,7 @@ impl Load {
     }
 }
 
-/// A server on TCP and on a Unix stream, and where each is.
+/// Starts a server on TCP and on a Unix stream. Returns both addresses.
 fn start(folder: &tempfile::TempDir, options: &[&str]) -> (Daemon, [Target; 2]) {
     let path = folder.path().join("echo").display().to_string();
     let mut arguments = vec!["tcp://127.0.0.1:0".to_owned(), format!("unix:{path}")];
@@ -210,7 +211,7 @@ fn start(folder: &tempfile::TempDir, options: &[&str]) -> (Daemon, [Target; 2]) 
     (daemon, targets)
 }
 
-/// Both sides agree on what was moved, and no connection ended otherwise than well.
+/// Asserts that both sides count the same bytes, and that every connection finished normally.
 #[track_caller]
 fn assert_all_finished(daemon: Daemon, connections: u64, bytes: u64) {
     let ended = daemon.stop();
@@ -225,7 +226,7 @@ fn assert_all_finished(daemon: Daemon, connections: u64, bytes: u64) {
     assert_eq!((sum("in"), sum("out")), (bytes, bytes));
 }
 
-/// With the bulk path and without it.
+/// The flags with the bulk path and without it.
 const SPLICE_OPTIONS: [&[&str]; 2] = [&[], &["--no-splice"]];
 
 /// cases S3, S15, S16
@@ -242,12 +243,12 @@ fn sixty_four_mebibytes_come_back_through_one_half_closed_connection() {
     }
 }
 
-/// cases S15, S16, S3: among them connections that send one byte, or none.
+/// cases S15, S16, S3: includes connections that send one byte or none.
 #[test]
 fn two_hundred_connections_at_once_get_every_byte_back() {
     const CONNECTIONS: u64 = 200;
     const BYTES_MAX: usize = 4 << 20;
-    // Less than any buffer on the way.
+    // Less than any buffer on the path holds.
     const LATE_BYTES_MAX: usize = 16 << 10;
 
     let folder = tempfile::tempdir().unwrap();
@@ -264,7 +265,7 @@ fn two_hundred_connections_at_once_get_every_byte_back() {
             })
             .collect();
         let sum = loads.iter().map(|load| load.bytes as u64).sum();
-        assert!(loads.iter().any(|load| load.bytes == 0), "one says nothing at all");
+        assert!(loads.iter().any(|load| load.bytes == 0), "one connection sends nothing");
         thread::scope(|scope| {
             for load in &loads {
                 scope.spawn(|| load.run(&targets[number]));

@@ -1,4 +1,4 @@
-//! Paths of Unix sockets that another user, or another program, has its hands on.
+//! Paths of Unix sockets that another user or another program changes.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 
 use crate::support::{Counters, Daemon, Process, WAIT_MAX, resound, run, skip, tool, wait_until};
 
-/// The mode of a file, links followed.
+/// Returns the mode of a file, following links.
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// The server under strace(1), which has it wait for a second behind bind(2), and before every call
-/// that sets a mode.
+/// Returns a command for the server under strace(1), which delays it by one second after bind(2)
+/// and before every call that sets a mode.
 fn with_late_chmod(strace: &Path, trace: &Path, endpoint: &str) -> Command {
     let mut command = Command::new(strace);
     command.args(["-f", "-qq", "-o"]).arg(trace);
@@ -32,7 +32,8 @@ fn with_late_chmod(strace: &Path, trace: &Path, endpoint: &str) -> Command {
     command
 }
 
-/// case X12: the file is born with its mode, so a link that takes its name changes nothing else.
+/// case X12: bind(2) creates the file with its final mode, so a link that replaces it affects no
+/// other file.
 #[test]
 fn the_mode_of_a_socket_file_is_set_on_no_other_file() {
     let Some(strace) = tool("strace") else { return };
@@ -45,12 +46,12 @@ fn the_mode_of_a_socket_file_is_set_on_no_other_file() {
         let endpoint = format!("{scheme}:{}", path.display());
         let mut daemon = Process::start(with_late_chmod(&strace, &trace, &endpoint));
         wait_until("the socket file", || path.exists());
-        assert_eq!(mode(&path), 0o666, "{scheme}: from its birth, whatever the umask");
+        assert_eq!(mode(&path), 0o666, "{scheme}: from its creation, whatever the umask");
         let away = folder.path().join("away");
         fs::rename(&path, &away).unwrap();
         symlink(&victim, &path).unwrap();
         daemon.wait_for_line("listening ");
-        // A mode that was set late would be set by now.
+        // By now a late call would have set the mode.
         let calls = fs::read_to_string(&trace).unwrap();
         let after_bind = calls.split("bind(").nth(1).expect("it was bound");
         assert!(!after_bind.contains("chmod"), "{calls}");
@@ -61,7 +62,7 @@ fn the_mode_of_a_socket_file_is_set_on_no_other_file() {
     }
 }
 
-/// Ends what strace(1) runs, since strace itself ignores the signal.
+/// Stops the program under strace(1), because strace itself ignores the signal.
 fn stop_traced(strace: &Process) {
     let pid = strace.pid().as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
@@ -71,9 +72,9 @@ fn stop_traced(strace: &Process) {
     }
 }
 
-/// A FIFO without a writer would be waited for.
+/// Opening a FIFO without a writer would block.
 #[test]
-fn a_fifo_in_the_place_of_a_folder_is_an_error_at_once_for_every_command() {
+fn a_fifo_instead_of_a_folder_is_an_immediate_error_for_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600));
@@ -97,10 +98,10 @@ fn a_fifo_in_the_place_of_a_folder_is_an_error_at_once_for_every_command() {
     }
 }
 
-/// A way to have the path of one socket lead to the file of another.
+/// A way to make the path of one socket lead to the file of another.
 type Swap = fn(&Path, &Path);
 
-/// The file itself is moved to the path with the last of these.
+/// The last one moves the file itself to the path.
 const SWAPS: [(&str, Swap); 3] = [
     ("symlink", |target, path| symlink(target, path).unwrap()),
     ("hard link", |target, path| fs::hard_link(target, path).unwrap()),
@@ -130,8 +131,8 @@ impl Scene {
         client
     }
 
-    /// Has a client ask a server that stands still until the path of the client leads to the socket
-    /// file `target`.
+    /// Sends a datagram from a client to a stopped server. Before the server continues, makes the
+    /// client's path lead to the socket file `target`.
     fn ask_and_swap(&self, server: &Daemon, swap: Swap, target: &str) -> UnixDatagram {
         let client = self.client("client");
         server.process.signal(Signal::STOP);
@@ -143,7 +144,7 @@ impl Scene {
     }
 }
 
-/// Waits until the server has seen so many datagrams, and returns its counters.
+/// Waits until the server has received this many datagrams, and returns its counters.
 fn seen(server: &Daemon, datagrams: u64) -> Counters {
     wait_until("the datagrams", || server.counters().get("unixgram_messages_in") >= datagrams);
     server.counters()
@@ -168,15 +169,15 @@ fn a_sender_whose_path_leads_to_the_server_is_counted_and_never_answered() {
             let counts = ["loop_own_path", "unixgram_messages_in", "unixgram_messages_out"];
             assert_eq!(counts.map(|count| counters.get(count)), [1, 1, 0], "{name}");
             assert!(is_quiet(&client));
-            // A drain of ten minutes does not wait for it.
+            // The drain may take ten minutes, but does not wait for this answer.
             let ended = server.stop();
             assert_eq!((ended.code(), Counters::last_of(&ended.stderr).get("held")), (0, 0));
         }
     }
 }
 
-/// case X10: the answers that wait for a client are not sent, nor waited for, once its path leads
-/// to the server.
+/// case X10: held answers for a client are neither sent nor waited for once its path leads to the
+/// server.
 #[test]
 fn answers_that_are_held_for_a_path_which_then_leads_to_the_server_are_dropped() {
     for (name, swap) in SWAPS {
@@ -199,7 +200,7 @@ fn answers_that_are_held_for_a_path_which_then_leads_to_the_server_are_dropped()
 
 /// case X10
 #[test]
-fn two_servers_cannot_be_set_upon_each_other_by_a_path() {
+fn a_path_cannot_make_two_servers_answer_each_other() {
     for sandbox in [&[][..], &["--sandbox"]] {
         for (name, swap) in SWAPS {
             let scene = Scene::new();
@@ -212,9 +213,9 @@ fn two_servers_cannot_be_set_upon_each_other_by_a_path() {
     }
 }
 
-/// case X10: what was known of a path is looked at again.
+/// case X10: the server checks a known path again.
 #[test]
-fn a_client_that_was_answered_before_cannot_lead_its_answers_elsewhere() {
+fn a_client_that_was_answered_before_cannot_redirect_its_answers() {
     for (name, swap) in SWAPS {
         let scene = Scene::new();
         let (first, second) = (scene.serve("server", &[]), scene.serve("second", &[]));
@@ -226,7 +227,7 @@ fn a_client_that_was_answered_before_cannot_lead_its_answers_elsewhere() {
         fs::remove_file(scene.path("client")).unwrap();
         swap(&scene.path("second"), &scene.path("client"));
         first.process.signal(Signal::CONT);
-        // Either its own socket gets the answer, or none does.
+        // Either the client's socket gets the answer, or no socket does.
         let counters = seen(&first, 2);
         let stray = counters.get("loop_path");
         assert_eq!(counters.get("unixgram_messages_out") + stray, 2, "{name}");
@@ -248,10 +249,10 @@ fn nothing_is_delivered_to_a_socket_that_did_not_ask() {
     }
 }
 
-/// case X11: what docs/limits.md says of connected clients. The kernel tells a server nothing of a
-/// socket that is connected, and gives it datagrams of its peer alone.
+/// case X11: the limit for connected clients in docs/limits.md. The kernel gives a server no
+/// information about a connected socket, and such a socket receives datagrams only from its peer.
 #[test]
-fn a_connected_client_can_be_led_to_another_client_of_the_same_server_and_nowhere_else() {
+fn answers_can_be_redirected_only_to_another_connected_client_of_the_same_server() {
     for (name, swap) in SWAPS {
         let scene = Scene::new();
         let (server, second) = (scene.serve("server", &[]), scene.serve("second", &[]));
@@ -260,7 +261,7 @@ fn a_connected_client_can_be_led_to_another_client_of_the_same_server_and_nowher
             [("server", true, "unixgram_messages_out"), ("second", false, "answer_forbidden")]
         {
             if !scene.path("other").exists() {
-                // The swap has moved it.
+                // The swap has moved the file.
                 fs::rename(scene.path("client"), scene.path("other")).unwrap();
             }
             let _ = fs::remove_file(scene.path("client"));
@@ -278,7 +279,7 @@ fn a_connected_client_can_be_led_to_another_client_of_the_same_server_and_nowher
 
 /// case X10
 #[test]
-fn with_loops_allowed_answers_go_wherever_a_path_leads() {
+fn with_allow_loops_answers_go_wherever_a_path_leads() {
     let scene = Scene::new();
     let server = scene.serve("server", &["--allow-loops"]);
     assert!(!server.process.stderr_text().contains("without effect"));
@@ -289,7 +290,7 @@ fn with_loops_allowed_answers_go_wherever_a_path_leads() {
     assert_eq!(control.recv(&mut buf).unwrap(), 5);
 }
 
-/// case X4: a new socket at an old path is another one.
+/// case X4: a new socket at an old path is a different peer.
 #[test]
 fn a_client_that_comes_again_at_the_same_path_is_answered_at_once() {
     let scene = Scene::new();
@@ -309,9 +310,9 @@ fn a_client_that_comes_again_at_the_same_path_is_answered_at_once() {
     assert_eq!(server.counters().get("answer_refused"), 0);
 }
 
-/// case X4: the socket before it is still open, as when a child has inherited it.
+/// case X4: the old socket is still open, as when a child process has inherited it.
 #[test]
-fn a_client_that_takes_over_a_path_is_answered_in_the_end() {
+fn a_client_that_takes_over_a_path_is_answered_eventually() {
     let scene = Scene::new();
     let _server = scene.serve("server", &[]);
     let mut before = Vec::new();
@@ -329,7 +330,7 @@ fn a_client_that_takes_over_a_path_is_answered_in_the_end() {
 }
 
 #[test]
-fn more_clients_than_ways_are_held_open_are_all_answered() {
+fn more_clients_than_cached_sockets_are_all_answered() {
     const CLIENTS: usize = 150;
     let scene = Scene::new();
     let server = scene.serve("server", &[]);
@@ -351,7 +352,7 @@ fn more_clients_than_ways_are_held_open_are_all_answered() {
 
 /// case X11
 #[test]
-fn as_root_a_socket_that_others_may_write_to_is_warned_of() {
+fn root_is_warned_of_a_socket_that_other_users_may_write_to() {
     if !geteuid().is_root() {
         return skip("only root is warned");
     }

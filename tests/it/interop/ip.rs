@@ -35,12 +35,12 @@ fn datagrams_of_every_size_come_back_whole() {
         let mut arguments = vec![daemon.endpoints[0].clone()];
         arguments.extend(sizes.clone());
         arguments.extend([most.to_string(), (most + 1).to_string(), "5".to_owned()]);
-        let said = python_prints("sizes.py", &arguments);
+        let printed = python_prints("sizes.py", &arguments);
         let mut expected: Vec<String> = sizes.iter().map(|size| format!("{size} whole")).collect();
         expected.push(format!("{most} whole"));
         expected.push(format!("{} too big", most + 1));
         expected.push("5 whole".to_owned());
-        assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{endpoint}");
+        assert_eq!(printed.lines().collect::<Vec<_>>(), expected, "{endpoint}");
         assert_eq!(daemon.counters().get("truncated"), 0);
     }
 }

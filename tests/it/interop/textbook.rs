@@ -126,8 +126,8 @@ fn a_client_that_has_sent_fin_gets_all_of_its_echo() {
     for index in [0, 2, 4] {
         let endpoint = daemon.endpoints[index].as_str();
         for bytes in ["0", "1", "65536", "3000000"] {
-            let said = python_prints("half_close.py", &[endpoint, bytes]);
-            assert_eq!(said, "all came back\n", "{endpoint} {bytes}");
+            let printed = python_prints("half_close.py", &[endpoint, bytes]);
+            assert_eq!(printed, "all came back\n", "{endpoint} {bytes}");
         }
     }
     let counters = daemon.counters();

@@ -118,12 +118,12 @@ fn unix_datagrams_come_back_whole_and_one_too_big_is_the_senders_error() {
         let mut arguments = vec![endpoint.as_str()];
         arguments.extend(sizes);
         arguments.extend(["--own-name", &own_name]);
-        let said = python_prints("sizes.py", &arguments);
+        let printed = python_prints("sizes.py", &arguments);
         let expected = sizes.map(|size| match size {
             "100000000" => format!("{size} too big"),
             _ => format!("{size} whole"),
         });
-        assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{endpoint}");
+        assert_eq!(printed.lines().collect::<Vec<_>>(), expected, "{endpoint}");
     }
     assert_eq!(daemon.counters().get("truncated"), 0);
 }

@@ -238,8 +238,8 @@ fn a_greeting_or_a_fixed_answer_is_not_an_echo() {
         let corrupted = count(&document, "corrupted");
         assert!(corrupted > 0, "{document}");
         assert_eq!(document["status"], "error");
-        let said = format!("no echo: each answer ({corrupted}) differed from what was sent");
-        assert_eq!(document["error"], said);
+        let expected = format!("no echo: each answer ({corrupted}) differed from what was sent");
+        assert_eq!(document["error"], expected);
         drop(server);
         if is_stream(&endpoint) {
             let server = Faulty::start(&endpoint, &["greet"]);
@@ -260,8 +260,13 @@ fn a_run_with_only_damaged_answers_fails_and_one_intact_echo_makes_it_a_success(
             let server = Faulty::start(&endpoint, &["corrupt:1:20"]);
             let ended = run(ping(&["-c", probes, "-i1ms", PATIENT, &server.endpoint]));
             assert_eq!((ended.code(), ended.stderr.as_str()), (code, ""));
-            let said = "\nno echo: each answer (1) differed from what was sent\n";
-            assert_eq!(ended.stdout_text().contains(said), code == 1, "{}", ended.stdout_text());
+            let expected = "\nno echo: each answer (1) differed from what was sent\n";
+            assert_eq!(
+                ended.stdout_text().contains(expected),
+                code == 1,
+                "{}",
+                ended.stdout_text()
+            );
         }
     }
 }

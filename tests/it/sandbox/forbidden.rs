@@ -11,7 +11,7 @@ use std::path::Path;
 use libc::c_long;
 use serde_json::{Value, json};
 
-use super::{said, sandboxed, threads};
+use super::{sandbox_log, sandboxed, threads};
 use crate::support::{
     Daemon, Process, abstract_name, echo, python, resound, serve_flags, wait_until,
 };
@@ -133,7 +133,7 @@ fn listener_of(daemon: &Daemon) -> i32 {
 #[test]
 fn a_listener_stays_a_listener_and_cannot_connect() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
-    said(&daemon);
+    sandbox_log(&daemon);
     let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     target.set_nonblocking(true).unwrap();
     let addr = tcp_addr(target.local_addr().unwrap().port());
@@ -240,7 +240,7 @@ fn calls_that_serving_does_not_need_are_refused() {
 #[test]
 fn calls_that_serving_needs_are_allowed() {
     let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
-    said(&daemon);
+    sandbox_log(&daemon);
     let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let read_write = libc::PROT_READ | libc::PROT_WRITE;
     let calls = json!([
@@ -274,7 +274,7 @@ fn on_an_older_kernel(missing: &[c_long], endpoints: &[&str]) -> Daemon {
 #[test]
 fn without_landlock_calls_are_still_restricted_with_a_warning() {
     let daemon = on_an_older_kernel(&[libc::SYS_landlock_create_ruleset], &["tcp://127.0.0.1:0"]);
-    let log = said(&daemon);
+    let log = sandbox_log(&daemon);
     assert!(log.contains("WARN sandbox: no landlock: this kernel does not have it"), "{log}");
     assert!(log.contains("INFO sandbox: no new privileges, seccomp ("), "{log}");
     // Without landlock no rule limits which files, so seccomp forbids opening any.
@@ -292,7 +292,7 @@ fn without_seccomp_files_and_tcp_are_still_restricted_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("unix:{}", folder.path().join("s").display());
     let daemon = on_an_older_kernel(&[libc::SYS_seccomp], &["tcp://127.0.0.1:0", &endpoint]);
-    let log = said(&daemon);
+    let log = sandbox_log(&daemon);
     assert!(log.contains("WARN sandbox: no seccomp: ") && log.contains("MSG_FASTOPEN"), "{log}");
     let open = |path: &str, flags| json!([libc::SYS_openat, libc::AT_FDCWD, path, flags, 0o600]);
     let addr = tcp_addr(daemon.addr(0).port());
@@ -318,7 +318,7 @@ fn without_seccomp_files_and_tcp_are_still_restricted_with_a_warning() {
 fn without_landlock_and_seccomp_it_serves_with_a_warning() {
     let missing = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];
     let daemon = on_an_older_kernel(&missing, &["tcp://127.0.0.1:0"]);
-    let log = said(&daemon);
+    let log = sandbox_log(&daemon);
     assert_eq!(log.matches("WARN sandbox: no ").count(), 2, "{log}");
     assert!(log.contains("INFO sandbox: no new privileges\n"), "{log}");
     echo(&mut super::tcp(&daemon));

@@ -1,4 +1,4 @@
-//! Where loops run, and whether they sleep.
+//! The CPUs on which loops run, and whether the loops sleep.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ fn cpus_allowed() -> Vec<usize> {
 }
 
 #[test]
-fn loops_are_pinned_and_nobody_else_is() {
+fn only_the_threads_of_loops_are_pinned() {
     let cpus = cpus_allowed();
     let all = {
         let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -30,7 +30,7 @@ fn loops_are_pinned_and_nobody_else_is() {
         let names = task_names(&daemon);
         names.get("resound") == Some(&last) && names.get("loop-1") == Some(&first)
     });
-    // The log's thread is gone when nothing is to be logged.
+    // The log's thread ends when there is nothing to log.
     assert!(task_names(&daemon).get("outlet").is_none_or(|cpus| *cpus == all));
     assert!(!daemon.process.stderr_text().contains("--affinity"));
 
@@ -49,7 +49,7 @@ fn loops_are_pinned_and_nobody_else_is() {
 }
 
 #[test]
-fn a_cpu_that_is_not_there_is_a_clear_error() {
+fn a_cpu_that_does_not_exist_is_a_clear_error() {
     let mut command = resound();
     command.args(["serve", "tcp://127.0.0.1:0", "--affinity", "1023"]);
     let ended = run(command);
@@ -58,8 +58,8 @@ fn a_cpu_that_is_not_there_is_a_clear_error() {
     assert!(last.starts_with("resound: cannot run on CPU 1023: "), "{last}");
 }
 
-/// `resound serve` under strace, which notes the polls of every thread. Dropped, both end: were it
-/// strace alone, the server would go on, and spin.
+/// `resound serve` under strace, which records the polls of every thread. Dropping it ends both,
+/// because without strace the server would continue to spin.
 struct Traced(Process);
 
 impl Traced {
@@ -81,18 +81,19 @@ impl Traced {
 impl Drop for Traced {
     fn drop(&mut self) {
         for server in self.servers() {
-            // One that has ended needs it no more.
+            // The process may have ended already.
             let _ = kill_process(server, Signal::KILL);
         }
     }
 }
 
-/// The polls of each thread that have returned: those that were not to sleep, and the others.
+/// Counts the returned polls of each thread: those that could not sleep, and the others.
 fn polls(path: &Path) -> BTreeMap<String, (usize, usize)> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let mut polls = BTreeMap::new();
     for line in text.lines() {
-        // "1234  epoll_wait(3, [], 1024, 0) = 0", or the end of one that another interrupted.
+        // A line is "1234  epoll_wait(3, [], 1024, 0) = 0", or the end of a call that another
+        // thread interrupted.
         let Some((before, timeout)) = line.split_once(", 1024, ") else { continue };
         let thread = before.split(' ').next().unwrap().to_owned();
         let (zero, others) = polls.entry(thread).or_insert((0, 0));
@@ -126,14 +127,14 @@ fn spinning_for_a_time_comes_before_each_sleep_and_without_it_there_is_none() {
         let addr = traced.0.wait_for_line("listening tcp://").parse().unwrap();
         let mut client = connect(addr);
         let mut counted = (0, 0);
-        // A pause in which it falls asleep is between two looks.
+        // wait_until pauses between two checks, and the loop falls asleep in that pause.
         wait_until("some sleeps", || {
             echo(&mut client);
             counted = polls(&path).values().copied().next().unwrap_or_default();
             counted.1 >= SLEEPS
         });
         let (zero, sleeps) = counted;
-        // Without: the first turn of all, and what strace is behind by.
+        // Without the flag, only the first turn polls without sleep, and strace may lag behind.
         assert!(
             if spin == "0" { zero < SLEEPS / 2 } else { zero >= sleeps },
             "{spin}: {counted:?}"
