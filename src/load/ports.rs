@@ -30,7 +30,7 @@ fn scarcity(range: &str, opened: u64, rate: f64, hold_s: f64) -> Option<String> 
         format!(
             "ephemeral ports of this client were scarce: about {taken:.0} of {ports} were in \
              TIME_WAIT, where a closed connection keeps its port for {hold_s:.0} s, and connect(2) \
-             takes longer to find a free one. The ports may be the limit, not the server: \
+             takes longer to find a free one. The ports may be the limit, and not the server: \
              widen net.ipv4.ip_local_port_range"
         )
     })

@@ -15,7 +15,7 @@ impl<O: Observer> Generator<O> {
         let failures = self.failures.iter().map(|(error, times)| (error.to_string(), times));
         for (error, times) in failures.filter(|(error, _)| !is_told(error)) {
             warn(format!(
-                "a limit of this client, not of the server: {error} (occurrences: {times})"
+                "a limit of this client, not of the server: {error} (times met: {times})"
             ));
         }
         let is_explained = result.error.is_some() && !result.is_interrupted;
