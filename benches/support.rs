@@ -58,7 +58,7 @@ impl Embedded {
         Embedded { transport, service, folder }
     }
 
-    /// Of an IP transport.
+    /// Returns the server's address with an IP transport.
     fn addr(&self) -> SocketAddr {
         self.service.bound()[0].addrs[0]
     }

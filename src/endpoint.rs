@@ -316,7 +316,8 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> String {
-        text.parse::<Endpoint>().map_or_else(|error| error.to_string(), |e| e.to_string())
+        text.parse::<Endpoint>()
+            .map_or_else(|error| error.to_string(), |endpoint| endpoint.to_string())
     }
 
     #[test]

@@ -133,7 +133,10 @@ fn a_proxy_without_a_server_closes_each_client() {
     let (_proxy, addr) = proxy_to(unserved);
     for _ in 0..3 {
         let ended = connect(addr).read(&mut [0; 1]);
-        assert!(matches!(ended, Ok(0)) || ended.is_err_and(|e| e.kind() != ErrorKind::WouldBlock));
+        assert!(
+            matches!(ended, Ok(0))
+                || ended.is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
+        );
     }
 }
 

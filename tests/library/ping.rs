@@ -35,7 +35,8 @@ fn a_call_with_extreme_options_ends() {
         // The longer probes of the first run are still queued before it.
         let mut message = [0; 8];
         let mut received = || silent.recv_from(&mut message).unwrap();
-        let (_, peer) = std::iter::repeat_with(&mut received).find(|(n, _)| *n == 1).unwrap();
+        let (_, peer) =
+            std::iter::repeat_with(&mut received).find(|(length, _)| *length == 1).unwrap();
         silent.send_to(&message[..1], peer).unwrap();
     });
     let one = Options { count: Some(1), ..endless };

@@ -37,7 +37,7 @@ static struct {
     double seconds;
     /* 0 means no limit until the time is over. */
     uint64_t messages_max;
-} asked;
+} options;
 
 static struct {
     uint64_t begun, messages, bytes;
@@ -61,10 +61,10 @@ static size_t at_most_a_buf(uint64_t bytes) {
 }
 
 static void begin_message(struct connection *connection) {
-    if (asked.messages_max && counts.begun >= asked.messages_max)
+    if (options.messages_max && counts.begun >= options.messages_max)
         return;
     counts.begun++;
-    connection->unsent_bytes = connection->unreceived_bytes = asked.bytes;
+    connection->unsent_bytes = connection->unreceived_bytes = options.bytes;
 }
 
 /* Both functions return true if the message is complete in their direction. */
@@ -113,10 +113,10 @@ static void advance(struct connection *connection) {
 }
 
 static struct connection *connect_all(int epoll, struct sockaddr_in addr) {
-    struct connection *connections = calloc((size_t)asked.connections, sizeof *connections);
+    struct connection *connections = calloc((size_t)options.connections, sizeof *connections);
     if (!connections)
         die("calloc");
-    for (int i = 0; i < asked.connections; i++) {
+    for (int i = 0; i < options.connections; i++) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0)
             die("connect");
@@ -135,7 +135,9 @@ static struct connection *connect_all(int epoll, struct sockaddr_in addr) {
 
 static void run(int epoll, double ends_at) {
     static struct epoll_event events[EVENTS_MAX];
-    while (now_s() < ends_at && !(asked.messages_max && counts.messages >= asked.messages_max)) {
+    while (now_s() < ends_at) {
+        if (options.messages_max && counts.messages >= options.messages_max)
+            return;
         int count = epoll_wait(epoll, events, EVENTS_MAX, WAIT_MS_MAX);
         if (count < 0 && errno != EINTR)
             die("epoll_wait");
@@ -149,13 +151,13 @@ static int parse(int argc, char **argv, struct sockaddr_in *addr) {
     unsigned short port;
     if (argc != 5 && argc != 6)
         return 0;
-    asked.connections = atoi(argv[2]);
-    asked.bytes = strtoull(argv[3], NULL, 10);
-    asked.seconds = atof(argv[4]);
-    asked.messages_max = argc == 6 ? strtoull(argv[5], NULL, 10) : 0;
+    options.connections = atoi(argv[2]);
+    options.bytes = strtoull(argv[3], NULL, 10);
+    options.seconds = atof(argv[4]);
+    options.messages_max = argc == 6 ? strtoull(argv[5], NULL, 10) : 0;
     addr->sin_family = AF_INET;
-    if (asked.connections < 1 || asked.bytes < 1 || asked.bytes > MESSAGE_BYTES_MAX ||
-        !(asked.seconds > 0) || sscanf(argv[1], "%15[0-9.]:%hu", host, &port) != 2 ||
+    if (options.connections < 1 || options.bytes < 1 || options.bytes > MESSAGE_BYTES_MAX ||
+        !(options.seconds > 0) || sscanf(argv[1], "%15[0-9.]:%hu", host, &port) != 2 ||
         inet_pton(AF_INET, host, &addr->sin_addr) != 1)
         return 0;
     addr->sin_port = htons(port);
@@ -173,11 +175,11 @@ int main(int argc, char **argv) {
         die("epoll_create1");
     struct connection *connections = connect_all(epoll, addr);
     double started_at = now_s();
-    for (int i = 0; i < asked.connections; i++) {
+    for (int i = 0; i < options.connections; i++) {
         begin_message(&connections[i]);
         advance(&connections[i]);
     }
-    run(epoll, started_at + asked.seconds);
+    run(epoll, started_at + options.seconds);
     double elapsed = now_s() - started_at;
     printf("messages=%llu bytes=%llu seconds=%.6f rate=%.1f bytes_rate=%.1f\n",
            (unsigned long long)counts.messages, (unsigned long long)counts.bytes, elapsed,

@@ -5,9 +5,9 @@
  *     client_udp IPV4:PORT SOCKETS DEPTH BYTES SECONDS single|train [MESSAGES]
  *
  * single: one system call per message. Receives until there is nothing more, then sends as many.
- * train: one system call for many messages. Sends with UDP_SEGMENT as many at once as may be in
- * flight (at most 64, and 65,507 bytes), and receives with UDP_GRO. Sends again when at least half
- * a train has come back.
+ * train: one system call for many messages. Sends up to DEPTH messages at once with UDP_SEGMENT (at
+ * most 64, and 65,507 bytes), and receives with UDP_GRO. Sends again when at least half a train has
+ * come back.
  *
  * Every message begins with its number. An echo must have the length of a message and the number of
  * one in flight; any other datagram is a stray and does not count. A message without an echo is
@@ -48,7 +48,7 @@ struct peer {
     uint64_t *places;
     uint64_t next_number;
     unsigned in_flight;
-    double heard_at;
+    double received_at;
 };
 
 static struct {
@@ -56,7 +56,7 @@ static struct {
     double seconds;
     /* 0 means no limit until the time is over. */
     uint64_t messages_max;
-} asked;
+} options;
 
 static struct {
     uint64_t sent, answered, lost, strays, resends;
@@ -76,15 +76,15 @@ static double now_s(void) {
 }
 
 static uint64_t *place(struct peer *peer, uint64_t number) {
-    return &peer->places[number % ((uint64_t)asked.depth * WINDOWS_UNTIL_LOST)];
+    return &peer->places[number % ((uint64_t)options.depth * WINDOWS_UNTIL_LOST)];
 }
 
 /* Returns how many messages the peer may send: the free part of its window. */
 static unsigned room(const struct peer *peer) {
-    unsigned free_count = asked.depth - peer->in_flight;
-    if (asked.messages_max == 0)
+    unsigned free_count = options.depth - peer->in_flight;
+    if (options.messages_max == 0)
         return free_count;
-    uint64_t left = asked.messages_max - counts.sent;
+    uint64_t left = options.messages_max - counts.sent;
     return left < free_count ? (unsigned)left : free_count;
 }
 
@@ -92,7 +92,7 @@ static unsigned room(const struct peer *peer) {
 static void write_messages(struct peer *peer, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         uint64_t number = peer->next_number + i;
-        memcpy(sent_bytes + (size_t)i * asked.bytes, &number, sizeof number);
+        memcpy(sent_bytes + (size_t)i * options.bytes, &number, sizeof number);
     }
 }
 
@@ -112,7 +112,7 @@ static void sent_now(struct peer *peer, unsigned count) {
 /* Sends `count` messages in one call. Returns false if the send buffer is full. */
 static int send_call(struct peer *peer, unsigned count) {
     write_messages(peer, count);
-    struct iovec slice = {.iov_base = sent_bytes, .iov_len = (size_t)count * asked.bytes};
+    struct iovec slice = {.iov_base = sent_bytes, .iov_len = (size_t)count * options.bytes};
     union {
         char bytes[CMSG_SPACE(sizeof(uint16_t))];
         struct cmsghdr aligned;
@@ -125,11 +125,11 @@ static int send_call(struct peer *peer, unsigned count) {
         header->cmsg_level = SOL_UDP;
         header->cmsg_type = UDP_SEGMENT;
         header->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-        uint16_t bytes = (uint16_t)asked.bytes;
+        uint16_t bytes = (uint16_t)options.bytes;
         memcpy(CMSG_DATA(header), &bytes, sizeof bytes);
     }
     ssize_t sent = count > 1 ? sendmsg(peer->fd, &message, 0)
-                             : send(peer->fd, sent_bytes, asked.bytes, 0);
+                             : send(peer->fd, sent_bytes, options.bytes, 0);
     if (sent < 0) {
         if (errno != EAGAIN && errno != ENOBUFS && errno != EINTR)
             die("send");
@@ -141,20 +141,20 @@ static int send_call(struct peer *peer, unsigned count) {
 
 static void fill_window(struct peer *peer) {
     /* Sends at least half a train, so that trains stay long. The last train may be shorter. */
-    unsigned least = (asked.train + 1) / 2;
-    if (asked.messages_max && asked.messages_max - counts.sent < least)
+    unsigned least = (options.train + 1) / 2;
+    if (options.messages_max && options.messages_max - counts.sent < least)
         least = 1;
     unsigned count;
     while ((count = room(peer)) >= least && count > 0) {
-        if (!send_call(peer, count < asked.train ? count : asked.train))
+        if (!send_call(peer, count < options.train ? count : options.train))
             return;
     }
 }
 
 static void take_echoes(struct peer *peer, size_t bytes) {
-    if (bytes % asked.bytes != 0)
+    if (bytes % options.bytes != 0)
         counts.strays++;
-    for (size_t at = 0; at + asked.bytes <= bytes; at += asked.bytes) {
+    for (size_t at = 0; at + options.bytes <= bytes; at += options.bytes) {
         uint64_t number;
         memcpy(&number, received_bytes + at, sizeof number);
         uint64_t *taken = place(peer, number);
@@ -181,36 +181,36 @@ static void receive_all(struct peer *peer) {
 }
 
 static void end_silence(struct peer *peers, double now) {
-    for (unsigned i = 0; i < asked.sockets; i++) {
+    for (unsigned i = 0; i < options.sockets; i++) {
         struct peer *peer = &peers[i];
-        if (now - peer->heard_at < SILENCE_S)
+        if (now - peer->received_at < SILENCE_S)
             continue;
-        peer->heard_at = now;
+        peer->received_at = now;
         if (peer->in_flight > 0) {
             /* With MESSAGES, this many are sent again. */
-            counts.sent -= asked.messages_max ? peer->in_flight : 0;
+            counts.sent -= options.messages_max ? peer->in_flight : 0;
             counts.lost += peer->in_flight;
             counts.resends++;
             peer->in_flight = 0;
-            memset(peer->places, 0, sizeof(uint64_t) * asked.depth * WINDOWS_UNTIL_LOST);
+            memset(peer->places, 0, sizeof(uint64_t) * options.depth * WINDOWS_UNTIL_LOST);
         }
         fill_window(peer);
     }
 }
 
 static struct peer *connect_all(int epoll, struct sockaddr_in addr) {
-    struct peer *peers = calloc(asked.sockets, sizeof *peers);
+    struct peer *peers = calloc(options.sockets, sizeof *peers);
     if (!peers)
         die("calloc");
-    for (unsigned i = 0; i < asked.sockets; i++) {
+    for (unsigned i = 0; i < options.sockets; i++) {
         int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0)
             die("connect");
         int on = 1;
-        if (asked.train > 1 && setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) != 0)
+        if (options.train > 1 && setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) != 0)
             die("UDP_GRO");
         peers[i].fd = fd;
-        peers[i].places = calloc((size_t)asked.depth * WINDOWS_UNTIL_LOST, sizeof(uint64_t));
+        peers[i].places = calloc((size_t)options.depth * WINDOWS_UNTIL_LOST, sizeof(uint64_t));
         if (!peers[i].places)
             die("calloc");
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &peers[i]};
@@ -223,8 +223,8 @@ static struct peer *connect_all(int epoll, struct sockaddr_in addr) {
 static void run(int epoll, struct peer *peers, double started_at) {
     static struct epoll_event events[EVENTS_MAX];
     double looked_at = started_at;
-    for (unsigned i = 0; i < asked.sockets; i++) {
-        peers[i].heard_at = started_at;
+    for (unsigned i = 0; i < options.sockets; i++) {
+        peers[i].received_at = started_at;
         fill_window(&peers[i]);
     }
     for (;;) {
@@ -234,12 +234,12 @@ static void run(int epoll, struct peer *peers, double started_at) {
         double now = now_s();
         for (int i = 0; i < count; i++) {
             struct peer *peer = events[i].data.ptr;
-            peer->heard_at = now;
+            peer->received_at = now;
             receive_all(peer);
             fill_window(peer);
         }
-        if (now - started_at >= asked.seconds ||
-            (asked.messages_max > 0 && counts.answered >= asked.messages_max))
+        if (now - started_at >= options.seconds ||
+            (options.messages_max > 0 && counts.answered >= options.messages_max))
             return;
         if (now - looked_at >= SILENCE_S / 2) {
             looked_at = now;
@@ -253,20 +253,20 @@ static int parse(int argc, char **argv, struct sockaddr_in *addr) {
     unsigned short port;
     if (argc != 7 && argc != 8)
         return 0;
-    asked.sockets = (unsigned)atoi(argv[2]);
-    asked.depth = (unsigned)atoi(argv[3]);
-    asked.bytes = (unsigned)atoi(argv[4]);
-    asked.seconds = atof(argv[5]);
-    asked.messages_max = argc == 8 ? strtoull(argv[7], NULL, 10) : 0;
-    if (asked.sockets < 1 || asked.sockets > DEPTH_MAX || asked.depth < 1 ||
-        asked.depth > DEPTH_MAX || asked.bytes < sizeof(uint64_t) ||
-        asked.bytes > PAYLOAD_BYTES_MAX || !(asked.seconds > 0))
+    options.sockets = (unsigned)atoi(argv[2]);
+    options.depth = (unsigned)atoi(argv[3]);
+    options.bytes = (unsigned)atoi(argv[4]);
+    options.seconds = atof(argv[5]);
+    options.messages_max = argc == 8 ? strtoull(argv[7], NULL, 10) : 0;
+    if (options.sockets < 1 || options.sockets > DEPTH_MAX || options.depth < 1 ||
+        options.depth > DEPTH_MAX || options.bytes < sizeof(uint64_t) ||
+        options.bytes > PAYLOAD_BYTES_MAX || !(options.seconds > 0))
         return 0;
-    asked.train = 1;
+    options.train = 1;
     if (strcmp(argv[6], "train") == 0) {
-        asked.train = asked.depth < TRAIN_MAX ? asked.depth : TRAIN_MAX;
-        if (asked.train * asked.bytes > PAYLOAD_BYTES_MAX)
-            asked.train = PAYLOAD_BYTES_MAX / asked.bytes;
+        options.train = options.depth < TRAIN_MAX ? options.depth : TRAIN_MAX;
+        if (options.train * options.bytes > PAYLOAD_BYTES_MAX)
+            options.train = PAYLOAD_BYTES_MAX / options.bytes;
     } else if (strcmp(argv[6], "single") != 0) {
         return 0;
     }
