@@ -1,8 +1,8 @@
 //! Datagrams in batches: receive many, decide each reply, send many.
 //!
-//! [`Batch`] is the interface, and [`Message`], [`Train`] and [`Parcel`] are all that passes through
-//! it. [`SystemBatch`] is the version for this system: recvmmsg(2) and sendmmsg(2) on Linux,
-//! elsewhere [`PortableBatch`], which makes one call per datagram.
+//! [`Batch`] is the interface. A caller exchanges [`Message`]s, [`Train`]s and [`Parcel`]s with it.
+//! [`SystemBatch`] is the implementation for this system: recvmmsg(2) and sendmmsg(2) on Linux,
+//! [`PortableBatch`] with one call per datagram elsewhere.
 
 #[cfg(target_os = "linux")]
 mod linux;

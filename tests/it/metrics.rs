@@ -99,8 +99,7 @@ fn response_to(mut client: TcpStream) -> Response {
     client.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|line| line.get(..3)).unwrap();
-    let status = status.parse().unwrap();
-    Response { status, head: head.to_owned(), body: body.to_owned() }
+    Response { status: status.parse().unwrap(), head: head.to_owned(), body: body.to_owned() }
 }
 
 #[track_caller]
@@ -115,12 +114,11 @@ pub struct Metrics(BTreeMap<String, f64>);
 impl Metrics {
     #[track_caller]
     pub fn of(page: &str) -> Metrics {
-        let samples = page.lines().filter(|line| !line.starts_with('#'));
-        let sample = |line: &str| {
+        let samples = page.lines().filter(|line| !line.starts_with('#')).map(|line| {
             let (name, value) = line.rsplit_once(' ').expect("a name and a value");
             (name.to_owned(), value.parse().expect("a number"))
-        };
-        Metrics(samples.map(sample).collect())
+        });
+        Metrics(samples.collect())
     }
 
     #[track_caller]

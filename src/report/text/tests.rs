@@ -270,7 +270,8 @@ proptest! {
             in_flight_at_end: counts[7],
         };
         report.warmup_messages = report.messages;
-        [report.elapsed_ns, report.warmup_ns, report.drain_ns, report.latency_ns.summary.max] = times;
+        let latency_ns_max = &mut report.latency_ns.summary.max;
+        [report.elapsed_ns, report.warmup_ns, report.drain_ns, *latency_ns_max] = times;
         (report.depth, report.connections) = (counts[0], counts[1]);
         report.bytes.sent = counts[0];
         report.generator.held_back = counts[2];

@@ -106,10 +106,10 @@ impl Batch for LinuxBatch {
     }
 }
 
-/// A hash of a peer's address: a product, whose upper bits depend on all of it.
+/// Returns a hash of a peer's address: a product whose upper bits depend on the whole address.
 fn hash(name: &[u8]) -> u64 {
-    // A prime near the golden ratio of 2^64 (Knuth 6.4). The last bytes that make no whole word tell
-    // scopes of IPv6 apart, which need no entry of their own.
+    // A prime near the golden ratio of 2^64 (Knuth 6.4). The trailing bytes that do not fill a word
+    // are skipped: they only hold the scope of an IPv6 address, which needs no entry of its own.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let words = name.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
     words.fold(0, |hash, word| (hash ^ word).wrapping_mul(FACTOR))

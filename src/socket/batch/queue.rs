@@ -15,13 +15,13 @@ pub(in crate::socket) const TRAIN_DATAGRAMS_MAX: usize = 64;
 /// Bytes of one train: what UDP carries over IPv4. (Over IPv6 it is 20 more.)
 pub(in crate::socket) const TRAIN_BYTES_MAX: usize = 65_507;
 
-/// What every path takes in one piece: the narrowest that Linux believes a router, 552 bytes
-/// (`net.ipv4.route.min_pmtu`), less the headers of IPv4 and UDP. Without this bound one peer behind
-/// such a path would end the trains of all.
+/// The length of a datagram that every path carries unfragmented: the smallest path MTU that Linux
+/// accepts from a router, 552 bytes (`net.ipv4.route.min_pmtu`), less the headers of IPv4 and UDP.
+/// Without this bound one peer behind such a path would end the trains of all peers.
 const PATH_BYTES_MIN: usize = 524;
 
-/// Entries for trains that may be joined, found by a hash of the peer. Two peers that share an entry
-/// take it from each other, and make more trains than they need.
+/// The number of entries for trains that replies may join, found by a hash of the peer. Two peers
+/// that share an entry overwrite each other's train in it, and need more trains.
 const ENTRIES: usize = 1 << ENTRY_BITS;
 const ENTRY_BITS: u32 = 7;
 
@@ -84,8 +84,8 @@ impl TrainLimit {
     /// Allows no more trains of datagrams of this length and longer, because one was refused. If
     /// every path takes that length, the device is the cause, and no train is allowed any more.
     ///
-    /// The socket goes on receiving trains: if it did not, the kernel would no longer tell where the
-    /// datagrams end in those that are queued.
+    /// The socket goes on receiving trains. Otherwise the kernel would no longer report where the
+    /// datagrams end in the trains that are queued already.
     pub fn forbid(&mut self, segment_bytes: usize) {
         let longest = if segment_bytes > PATH_BYTES_MIN { segment_bytes - 1 } else { 0 };
         self.segment_bytes_max = self.segment_bytes_max.min(longest);

@@ -61,9 +61,9 @@ impl Datagram {
     }
 }
 
-/// As `sys::note_destination_and_overflow`, of a socket that may take both families: IPv4 datagrams then
-/// come with the notes of IPv4, which tell the address to answer from even when it is not the one
-/// that was asked, as for a broadcast.
+/// Does the same as `sys::note_destination_and_overflow` for a socket that may be dual-stack. IPv4
+/// datagrams then come with the control message of IPv4, which names the source address for the
+/// reply even if it differs from the destination of the request, as for a broadcast.
 fn note_all(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     // At an IPv4 address inside an IPv6 one it takes IPv4 alone.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());

@@ -149,13 +149,15 @@ fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
     }
 }
 
-/// Notes how many datagrams were lost because the receive buffer was full, once any was (socket(7)).
+/// Asks the kernel to report with each datagram how many were lost because the receive buffer was
+/// full (socket(7)). It reports nothing before the first loss.
 fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
     switch_on(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
 }
 
-/// How many datagrams a socket has lost because its receive buffer was full. No manual page has this option;
-/// it is of Linux's `socket.h`, with the places of its counts in `sock_diag.h`.
+/// Returns the number of datagrams that a socket has lost because its receive buffer was full. No
+/// manual page describes this option: Linux's `socket.h` defines it, and `sock_diag.h` the order of
+/// its counts.
 pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
     let mut counts = [0_u32; DROPS + 1];

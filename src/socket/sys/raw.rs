@@ -62,8 +62,8 @@ impl RawMessages {
         let mut names = vec![unnamed; slots];
         let mut controls = vec![ReceivedControl::EMPTY; slots];
         let part = |start: *mut u8| iovec { iov_base: start.cast(), iov_len: options.slot_bytes };
-        // One base pointer per vector, and from here on no reference to a whole one: what the kernel
-        // writes by the pointers derived from it must not be taken for borrowed.
+        // Each vector has one base pointer, and no reference to a whole vector is made after it.
+        // The kernel writes through pointers derived from it, which a reference would invalidate.
         let arena_start = arena.as_mut_ptr();
         let mut received_parts: Vec<iovec> =
             (0..slots).map(|slot| part(arena_start.wrapping_add(slot * stride))).collect();
@@ -253,7 +253,8 @@ impl RawMessages {
         iovec { iov_base: start.cast_mut().cast(), iov_len: length }
     }
 
-    /// Sends up to `limit` of the trains that were laid out, from this one on, and returns how many.
+    /// Sends up to `limit` of the laid out trains, beginning with train `first`. Returns how many
+    /// were sent.
     pub(in crate::socket) fn send(
         &mut self,
         fd: BorrowedFd<'_>,

@@ -17,8 +17,8 @@ fn reply() -> impl Strategy<Value = Reply> {
 }
 
 proptest! {
-    /// cases U13 U15: whatever the replies are, each peer gets its datagrams in its order, and every
-    /// train is one that the kernel takes apart into just these.
+    /// cases U13 U15: for any replies, each peer gets its datagrams in order, and the kernel splits
+    /// every train into exactly these datagrams.
     #[test]
     fn every_peer_gets_its_datagrams_in_its_order(
         replies in prop::collection::vec(reply(), 0..64),

@@ -182,8 +182,10 @@ proptest! {
         let info = read(&control.0[..length], 0xff);
         let expected = source.filter(|(ip, _)| is_told(ip));
         prop_assert_eq!(info.destination.map(|(ip, _)| ip), expected.map(|(ip, _)| ip));
-        let is_local = |(ip, _): &LocalAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-        let scope = expected.filter(is_local).map_or(0, |(_, interface)| interface);
+        let is_link_local = |(ip, _): &LocalAddr| {
+            matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+        };
+        let scope = expected.filter(is_link_local).map_or(0, |(_, interface)| interface);
         prop_assert_eq!(info.destination.map_or(0, |(_, interface)| interface), scope);
         // That of a train to be sent is another message than that of one received.
         prop_assert_eq!(info.segment_bytes, None);
