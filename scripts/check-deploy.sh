@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What ships for running the service: that systemd takes the units and finds them tight, that their
-# filter lets the program work and enter its sandbox, and that a static program runs where there is
-# nothing else.
+# Checks the files for running the service: systemd accepts the units and rates their exposure as
+# low, the program works and enters its sandbox under the unit's filter, and a static program runs
+# in an empty root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Of 10, by systemd-analyze security: 0 is a service that can do nothing.
+# The exposure by systemd-analyze security, from 0 (a service that can do nothing) to 10.
 exposure_max=2.0
 
-# For each of the programs that speak to the service, which take a second.
+# The limit for each test program, which takes about a second.
 wait_max=5m
 
 step() {
@@ -16,16 +16,16 @@ step() {
   "$@"
 }
 
-# Not every developer has these; in the project's checks they have to be there.
+# Some developers lack these tools; in the project's checks they are required.
 for tool in systemd-analyze strace readelf; do
   if ! command -v "$tool" >/dev/null; then
-    printf '%s is not installed: what ships for service managers is not checked\n' "$tool" >&2
+    printf '%s is not installed: the files for service managers are not checked\n' "$tool" >&2
     [[ -z ${RESOUND_REQUIRE_TOOLS:-} ]]
     exit
   fi
 done
 
-# As scripts/container/Containerfile builds it, but without optimisation.
+# Built as in scripts/container/Containerfile, but without optimisation.
 host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS='-C target-feature=+crt-static'
 step cargo build --locked --target "$host" --target-dir target/static
@@ -35,7 +35,8 @@ program=$PWD/target/static/$host/debug/resound
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Complaints do not make it fail, and a program that is not there does.
+# systemd-analyze exits with 0 after warnings, so any output is a failure. A missing program is an
+# error.
 verify() {
   local complaints
   sed "s#^ExecStart=/usr/local/bin/resound#ExecStart=$program#" \
@@ -58,7 +59,7 @@ secure() {
   grep 'Overall exposure' "$work/security"
 }
 
-# No interpreter and no library: nothing is loaded but itself.
+# The program needs no interpreter and no library.
 is_static() {
   local needs
   needs=$(readelf --wide --program-headers --dynamic "$program" | grep -E 'INTERP|NEEDED') || return 0

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All that must hold before a change lands: formatting, lints, docs, tests, benches as smoke tests.
+# Everything that must pass before a change lands: formatting, lints, docs, tests, and benches as
+# smoke tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,14 +15,14 @@ step cargo clippy --locked --lib --examples --no-default-features -- -D warnings
 step cargo fmt --manifest-path benches/peers/Cargo.toml --check
 step cargo clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir target/peers -- -D warnings
 step cc -std=gnu11 -fsyntax-only -Wall -Wextra -Werror benches/peers/c/*.c
-# What the measuring scripts import, and their command lines.
+# The imports and the command lines of the measuring scripts.
 step scripts/compare.sh --help >/dev/null
 step scripts/count.sh --help >/dev/null
 step scripts/fuzz.sh --help >/dev/null
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --no-default-features --lib
 step cargo test --locked
-# Whoever speaks to a server notices no sandbox.
+# Clients must not notice the sandbox.
 step env RESOUND_TEST_SERVE_FLAGS=--sandbox cargo test --locked --test it -- \
   interop:: accept:: life:: metrics:: supervised:: trains:: --skip bench:: --skip ping::
 step cargo test --locked --benches

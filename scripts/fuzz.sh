@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the property tests with many cases, target by target, and says how many held.
+# Runs the property tests with many cases, target by target, and prints how many passed.
 #
-# Release code with its own checks on (`[profile.fuzz]`), rounds of a known number of cases, each
-# with a seed of its own. A round that fails, or does not end, ends its target.
+# It uses release code with debug assertions (`[profile.fuzz]`), and rounds of a known number of
+# cases with a new seed each. A round that fails or does not end stops its target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,34 +14,35 @@ Runs each TARGET for M minutes (default 10) or N cases (default 10000000), which
   endpoints  texts of endpoints
   arguments  numbers, expressions and whole command lines
   streams    the byte mover, copying and splicing
-  packets    the packet mover, its backlog, and the line of trains
+  packets    the packet mover, its held replies, and the queue of trains
   control    control messages of sockets
-  program    random bytes to the running program, 256 MiB a round
-Without one: all of them. Exit 0 when all held, 1 when a case failed, 2 for a wrong command line.
+  program    random bytes to the running program, 256 MiB per round
+Without a TARGET, runs all. Exits with 0 if all passed, 1 if a case failed, and 2 for a wrong
+command line.
 END
 }
 
-# What cannot be done: one line, exit 2.
+# Refuses a wrong command line: one line, exit code 2.
 refuse() {
   printf 'fuzz.sh: %s; try scripts/fuzz.sh --help\n' "$1" >&2
   exit 2
 }
 
-# The tests of a target: the test binary and the filter of each, one a line.
+# Prints the tests of a target: the test binary and the filter of each, one per line.
 tests_of() {
   case $1 in
   endpoints) echo 'lib endpoint::properties' ;;
   arguments)
     echo 'lib units::properties'
     echo 'lib measured::assert::properties'
-    echo 'lib measured::distribution::properties'
+    echo 'lib measured::distribution::percentile::properties'
     echo 'bin cli::properties'
     ;;
   streams) echo 'lib echo::stream::tests::properties' ;;
   packets)
     echo 'lib echo::datagram::tests::properties'
     echo 'lib echo::datagram::tests::pressure::properties'
-    echo 'lib socket::batch::line::tests::properties'
+    echo 'lib socket::batch::queue::tests::properties'
     ;;
   control) echo 'lib socket::sys::control::tests::properties' ;;
   program) echo 'it random_bytes::' ;;
@@ -71,7 +72,7 @@ packets, control or program"
 done
 ((${#targets[@]})) || targets=(endpoints arguments streams packets control program)
 
-# The test binaries, as cargo names them once they are built.
+# The test binaries, from the output of cargo after the build.
 declare -A binaries
 built=$(cargo test --locked --profile fuzz --lib --bin resound --test it --no-run 2>&1) || {
   printf '%s\n' "$built" >&2
@@ -86,8 +87,8 @@ done
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# Runs one round: the binary, the filter, the cases of each property, the seed. Leaves what it
-# printed in the log, sets `ran` (cases) and `failed`, and adds to `mib`.
+# Runs one round. Arguments: the binary, the filter, the cases of each property, the seed. Leaves
+# the output in the log, sets `ran` (cases) and `failed`, and adds to `mib`.
 run_round() {
   local status=0 passed
   ran=0 failed=0
@@ -97,7 +98,7 @@ run_round() {
   passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$log")
   if ((status == 0 && ${passed:-0} > 0)); then
     ran=$((passed * $3))
-    # The program's tests tell their cases themselves, and their bytes.
+    # The tests of the program print the number of their cases and bytes.
     if [[ $1 == it ]]; then
       ran=$(($(sed -n 's/^.*: \([0-9]*\) cases, .*/\1/p' "$log" | paste -sd+)))
       mib=$((mib + $(sed -n 's/^.* cases, \([0-9]*\) MiB$/\1/p' "$log" | paste -sd+)))
@@ -105,7 +106,7 @@ run_round() {
     return
   fi
   failed=1
-  printf '\n%s %s failed (exit status %d) with %d cases a property; again by:\n' "$1" "$2" \
+  printf '\n%s %s failed (exit status %d) with %d cases per property; to repeat:\n' "$1" "$2" \
     "$status" "$3"
   printf '  PROPTEST_CASES=%d PROPTEST_RNG_SEED=%s RESOUND_FUZZ_MIB=256 cargo test --profile fuzz' \
     "$3" "$4"
@@ -127,7 +128,8 @@ for target in "${targets[@]}"; do
       run_round "$binary" "$filter" "$round_cases" "$seed"
       cases=$((cases + ran)) failures=$((failures + failed))
     done
-    # Rounds of some seconds: long enough to cost nothing, short enough to end in time.
+    # A round takes some seconds: long enough to make the start negligible, short enough to end on
+    # time.
     if ((SECONDS - round_start < 8)); then round_cases=$((round_cases * 2)); fi
   done
   printf '%s: %d cases in %d s, %d failures' "$target" $cases $((SECONDS - start)) $failures

@@ -3,9 +3,9 @@
 #
 # scripts/soak.sh [--minutes M] [--seed N] [--datagrams N] [--scene chaos|deaf|flood] [-- FLAGS...]
 #
-# chaos  all that peers do, at once, for M minutes (tests/chaos); FLAGS are those of `resound serve`
-# deaf   5,000 peers that send and never read: memory against its bound, and who is served beside
-# flood  N UDP datagrams from forged sources (10000000), as root
+# chaos  everything that peers do, for M minutes (tests/chaos); FLAGS are for `resound serve`
+# deaf   5,000 peers that send and never read: memory, and the latency of another peer
+# flood  N UDP datagrams from forged sources (default 10000000), as root
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,27 +39,27 @@ while (($#)); do
   esac
 done
 for number in "$minutes" "$seed" "$datagrams"; do
-  [[ $number =~ ^(0|[1-9][0-9]*)$ ]] || wrong "'$number' is no whole number, such as 10"
+  [[ $number =~ ^(0|[1-9][0-9]*)$ ]] || wrong "'$number' is not a whole number, such as 10"
 done
 
 case $scene in
   chaos)
-    ((minutes > 0)) || wrong "no time: expected a minute at least"
-    test=every_byte_comes_back_right_whatever_the_peers_do
+    ((minutes > 0)) || wrong "expected at least one minute"
+    test=every_byte_comes_back_unchanged_whatever_the_peers_do
     arguments=()
-    # Far longer than the last scenes and the drain may take.
+    # Much longer than the last scenes and the drain may take.
     limit_s=$((minutes * 60 + 300))
     export RESOUND_CHAOS_SECONDS=$((minutes * 60)) RESOUND_CHAOS_SEED=$seed RESOUND_CHAOS_FLAGS="$*"
     ;;
   deaf)
-    test=deaf::peers_that_never_read_cost_one_buffer_each_and_nobody_else_waits
+    test=deaf::peers_that_never_read_cost_one_buffer_each_and_delay_no_other_peer
     arguments=(--ignored)
     limit_s=600
     ;;
   flood)
-    # Without, the test would say that it is skipped, and pass.
+    # Without root, the test would skip and pass.
     ((EUID == 0)) || wrong "only root may forge sources"
-    test=flood::a_flood_of_forged_sources_is_counted_costs_no_memory_and_holds_nobody_up
+    test=flood::a_flood_of_forged_sources_is_counted_takes_no_memory_and_delays_no_client
     arguments=()
     limit_s=3600
     export RESOUND_FLOOD_DATAGRAMS=$datagrams
@@ -70,11 +70,11 @@ case $scene in
 esac
 
 cargo test --locked --release --test chaos --no-run
-# Of a name that no test has, none would run, and all would pass.
+# With a name that no test has, no test would run, and cargo would report success.
 cargo test --locked --quiet --release --test chaos -- --list | grep -x "$test: test" >/dev/null ||
   { echo "soak.sh: no test '$test'" >&2; exit 1; }
-# In a session of its own, with a folder of its own for sockets: whatever ends this script ends the
-# test, the server and its clients, and leaves nothing.
+# The test runs in its own session, with its own folder for sockets. However this script ends, the
+# test, the server and its clients end too, and leave no files.
 TMPDIR=$(mktemp -d)
 export TMPDIR
 setsid --wait timeout --signal=KILL "$limit_s" \

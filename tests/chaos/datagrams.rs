@@ -1,4 +1,4 @@
-//! Datagrams on UDP and Unix sockets: each has a number, and its answer equals it.
+//! Datagrams on UDP and Unix sockets. Each contains a number, and its answer must equal it.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -12,22 +12,22 @@ use rustix::process::Signal;
 use crate::pattern;
 use crate::world::{Excused, STALL_TIMEOUT, World, pause, udp_drops};
 
-/// The largest that UDP carries over IPv4.
+/// The largest UDP payload over IPv4.
 const UDP_BYTES_MAX: usize = 65_507;
 
-/// Short of what a Unix socket's ordinary buffer takes.
+/// Less than the default buffer of a Unix socket takes.
 const UNIX_BYTES_MAX: usize = 100_000;
 
-/// Answers that a Unix peer may be owed: fewer than its queue holds (`net.unix.max_dgram_qlen`).
+/// The number of pending answers of a Unix peer. Its queue holds more (`net.unix.max_dgram_qlen`).
 const UNIX_WINDOW: usize = 8;
 
-/// The socket's number and the datagram's own.
+/// The number of the socket and the number of the datagram.
 const HEADER_BYTES: usize = 16;
 
-/// An answer that takes longer is missing, whatever the machine is busy with.
+/// An answer that takes longer counts as missing, even on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// How long the wait is for answers that full buffers can explain the loss of.
+/// How long to wait for answers whose loss full buffers can explain.
 const LOSS_AFTER: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
@@ -36,17 +36,17 @@ enum Socket {
     Unix(UnixDatagram),
 }
 
-/// A client's socket, and what it has not got back yet.
+/// A client's socket and its unanswered datagrams.
 #[derive(Debug)]
 pub struct Asker<'a> {
     world: &'a World,
     socket: Socket,
     number: u64,
     next: u64,
-    /// The first that may come: one before it has been overtaken, which no answer is on its way
-    /// through one server and one host.
+    /// The lowest number that may still come. An earlier answer has been overtaken, which does not
+    /// happen with one server on one host.
     next_answer: u64,
-    /// Lengths by the datagram's number.
+    /// The lengths of the unanswered datagrams by number.
     unanswered: BTreeMap<u64, usize>,
     drops_before: u64,
     buf: Vec<u8>,
@@ -84,7 +84,7 @@ impl<'a> Asker<'a> {
         bytes
     }
 
-    /// Sends one datagram. One that is too short for a number must be alone.
+    /// Sends one datagram. A datagram too short for a number must be the only unanswered one.
     pub fn send(&mut self, length: usize) {
         assert!(length >= HEADER_BYTES || self.unanswered.is_empty());
         let (datagram, bytes) = (self.next, self.contents(self.next, length));
@@ -97,7 +97,7 @@ impl<'a> Asker<'a> {
         self.unanswered.insert(datagram, length);
     }
 
-    /// Receives one answer and checks it; false when none comes for a while.
+    /// Receives one answer and checks it. Returns false if none comes for some time.
     pub fn receive(&mut self) -> bool {
         let received = match &self.socket {
             Socket::Udp(socket) => socket.recv(&mut self.buf),
@@ -115,7 +115,11 @@ impl<'a> Asker<'a> {
         };
         let expected = self.unanswered.remove(&datagram);
         let what = format!("datagram {datagram} of socket {}", self.number);
-        assert_eq!(expected, Some(length), "{what}: its length, if it was sent and not answered");
+        assert_eq!(
+            expected,
+            Some(length),
+            "{what}: the length of a datagram that was sent and is unanswered"
+        );
         assert!(bytes == self.contents(datagram, length), "{what} came back changed: {bytes:02x?}");
         assert!(datagram >= self.next_answer, "{what} was overtaken");
         self.next_answer = datagram + 1;
@@ -123,8 +127,8 @@ impl<'a> Asker<'a> {
         true
     }
 
-    /// Receives what is unanswered. What full buffers have dropped is counted as lost; what nothing
-    /// explains is missing. False when something was lost.
+    /// Receives all pending answers. Counts answers that full buffers dropped as lost. Panics if an
+    /// answer is missing without an explanation. Returns false if any was lost.
     pub fn settle(&mut self) -> bool {
         let mut quiet_since = Instant::now();
         while !self.unanswered.is_empty() {
@@ -149,7 +153,8 @@ impl<'a> Asker<'a> {
         true
     }
 
-    /// What full buffers have dropped since this socket is there, be it ours or anybody's.
+    /// Returns the number of datagrams that full buffers, of the server or of this client, have
+    /// dropped since this socket exists.
     fn drops(&self) -> u64 {
         match &self.socket {
             Socket::Udp(_) => {
@@ -183,9 +188,10 @@ fn own_path(world: &World) -> std::path::PathBuf {
     world.folder.path().join(format!("client-{}", world.number()))
 }
 
-/// Has every place of the server's batches take a datagram of the largest size there is: the
-/// system gives that memory page by page, and what is given late would look like growth. A batch is
-/// what is queued while the server is stopped. (A Unix queue is a few places shorter than a batch.)
+/// Fills every slot of the server's batches with a datagram of the largest size. The system
+/// allocates this memory page by page, and a later allocation would look like growth. A batch is
+/// what is queued while the server is stopped. (A Unix queue is a few datagrams shorter than a
+/// batch.)
 pub fn fill_batches(world: &World) {
     const UDP_SLOTS: usize = 64;
     const UNIX_QUEUE: usize = 11;
@@ -196,7 +202,7 @@ pub fn fill_batches(world: &World) {
         world.daemon.process.signal(Signal::CONT);
         asker.settle();
     };
-    // Which loop is asked is up to the system.
+    // The system chooses the loop that receives a datagram.
     let rounds = if world.loops() == 1 { 1 } else { 4 * world.loops() };
     for places in (1..=UDP_SLOTS).rev() {
         (0..rounds).for_each(|_| ask(Asker::udp(world), places, UDP_BYTES_MAX));
@@ -206,7 +212,7 @@ pub fn fill_batches(world: &World) {
     }
 }
 
-/// A UDP client: one at a time, bursts, huge and tiny ones.
+/// A UDP client: single datagrams, bursts, huge and tiny ones.
 pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let mut asker = Asker::udp(world);
     for _ in 0..rng.usize(1..20) {
@@ -216,7 +222,7 @@ pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             2 => asker.send(0),
             3 => asker.send(rng.usize(1..HEADER_BYTES)),
             4..8 => {
-                // All alike, as a train's are, or not.
+                // All have the same size, as in a train, or different sizes.
                 let length = rng.usize(HEADER_BYTES..=1472);
                 let is_even = rng.bool();
                 for _ in 0..rng.usize(2..200) {
@@ -226,7 +232,7 @@ pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             _ => asker.send(rng.usize(HEADER_BYTES..=4096)),
         }
         if !asker.settle() {
-            // A late answer is not to be taken for another's.
+            // A late answer must not be taken for another's.
             return Ok(());
         }
         pause(rng);
@@ -245,7 +251,7 @@ pub fn gone(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// A Unix client that has fewer answers coming than its queue holds: none is lost.
+/// A Unix client with fewer pending answers than its queue holds, so that none is lost.
 pub fn unix(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let mut asker = Asker::unix(world);
     for _ in 0..rng.usize(1..20) {
@@ -266,7 +272,7 @@ pub fn unix(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// Senders without a name, who cannot be answered.
+/// Senders without a name, which cannot be answered.
 pub fn unnamed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let socket = UnixDatagram::unbound().unwrap();
     for _ in 0..rng.usize(1..10) {
@@ -277,7 +283,7 @@ pub fn unnamed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// A receiver that asks for much and reads nothing, for longer than its answers are kept.
+/// A receiver that sends many requests and reads nothing for longer than its answers are held.
 pub fn deaf(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let path = own_path(world);
     let socket = UnixDatagram::bind(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Thousands of peers that send and never read: what they cost, and who is served beside them.
+//! Thousands of peers that send and never read: their memory, and the latency of other peers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,17 +15,19 @@ use crate::world::{raise_own_limit, resident_kib};
 
 const PEERS: usize = 5_000;
 
-/// One read of the server's, all of which a peer may be owed; and what the connection is itself,
-/// with its buffer's place in the heap (`memory.rs` of the program's tests measures less).
+/// One read of the server, all of which may be unsent, and the connection itself, with the heap's
+/// overhead for its buffer (`memory.rs` measures less without it).
 const BYTES_PER_PEER_MAX: usize = (64 << 10) + 512;
 
-/// What the server has beside connections: 64 KiB of scratch, its batches, the heap's own.
+/// The memory apart from connections: 64 KiB of scratch buffer, the batches, and the heap's
+/// overhead.
 const BYTES_FOR_ALL_MAX: usize = 4 << 20;
 
-/// For how long the one who behaves is watched beside them.
+/// For how long the well-behaved peer is measured.
 const PLATEAU: Duration = Duration::from_secs(5);
 
-/// A peer whose system takes as little as it can: the kernel's memory is not to be what ends this.
+/// Connects a peer with the smallest possible receive buffer, so that the kernel's memory is not
+/// the limit of the test.
 fn connect(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -68,7 +70,7 @@ fn ping(stream: &mut TcpStream, is_over: impl Fn() -> bool) -> Pings {
     pings
 }
 
-/// Figures in KiB.
+/// The measured values, in KiB.
 #[derive(Debug)]
 struct Wave {
     owed: u64,
@@ -80,11 +82,11 @@ fn owed_kib(counters: &Counters) -> u64 {
     (counters.get("tcp_bytes_in") - counters.get("tcp_bytes_out")) / 1024
 }
 
-/// All connect and send. With the server halted meanwhile, so that each has more queued than one
-/// read takes when it goes on, or not.
+/// All peers connect and send. If `is_halted`, the server is halted in between, so that each peer
+/// has more queued than one read takes when it continues.
 fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
     let pid = daemon.process.pid();
-    // To those that are gone.
+    // Bytes that are pending for closed peers.
     let owed_before = owed_kib(&daemon.counters());
     let mut peers: Vec<_> = (0..PEERS).map(|_| connect(daemon.addr(0))).collect();
     let open = PEERS as u64 + 1;
@@ -117,13 +119,14 @@ fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
     wave
 }
 
-/// cases S2 L6. The kernel's own memory for these sockets is not the process's and not in this.
+/// cases S2 L6. The figures exclude the kernel's memory for these sockets, which is not part of the
+/// process.
 #[test]
 #[ignore = "takes half a minute, 5,000 connections and a GiB of the kernel's socket memory"]
-fn peers_that_never_read_cost_one_buffer_each_and_nobody_else_waits() {
+fn peers_that_never_read_cost_one_buffer_each_and_delay_no_other_peer() {
     raise_own_limit();
-    // Buffers that stay small: with those of the system, the kernel's memory for TCP (`tcp_mem`)
-    // runs short before all have sent, and then it drops anybody's segments.
+    // The buffers stay small. With the default sizes, the kernel's memory for TCP (`tcp_mem`) runs
+    // short before all peers have sent, and then it drops segments of any peer.
     let buffers = ["--rcvbuf", "64k", "--sndbuf", "16k"];
     let flags = ["tcp://127.0.0.1:0", "--stall-timeout", "10m"];
     let daemon = Daemon::start(&[&flags[..], &buffers].concat());
@@ -142,9 +145,9 @@ fn peers_that_never_read_cost_one_buffer_each_and_nobody_else_waits() {
     println!("  {}", ended.stderr.lines().last().unwrap_or_default());
     for wave in &waves {
         assert!(wave.plateau <= bound, "{wave:?}");
-        // They are owed what makes the bound worth measuring.
+        // Enough bytes are pending to make the bound meaningful.
         assert!(wave.owed > PEERS as u64, "{wave:?}");
     }
     let (once, again) = (waves[0].plateau, waves[2].plateau);
-    assert!(again <= once + once / 20, "the same again takes more: {once}, then {again} KiB");
+    assert!(again <= once + once / 20, "a second wave takes more: {once}, then {again} KiB");
 }

@@ -1,4 +1,4 @@
-//! More connections than the server may have, at once or for long, and descriptors taken away.
+//! More connections than the limit, briefly or for some time, and missing descriptors.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -12,13 +12,14 @@ use crate::world::{
     Excused, SERVER_DESCRIPTORS, World, descriptors, is_socket_file, set_descriptor_limit,
 };
 
-/// Connections of a storm.
+/// The connections of a storm.
 const STORM_MAX: usize = 300;
 
-/// Beyond the limit: so many wait.
+/// The number of waiting clients beyond the limit.
 const WAITING: usize = 40;
 
-/// Hundreds of connects at once: some leave at once, some never send, the others are served.
+/// Hundreds of connects at once: some clients close at once, some never send, the others are
+/// served.
 pub fn storm(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let _gate = world.enter();
     let mut served = Vec::new();
@@ -38,7 +39,7 @@ pub fn storm(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             }
         }
     }
-    // Each leaves when it is served: those behind may be waiting for its place.
+    // Each client closes when it is served, because later ones may be waiting for its place.
     for peer in served {
         peer.receive_all()?;
     }
@@ -46,8 +47,8 @@ pub fn storm(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// More connections than there are places, held for a while; whoever waits is served when others
-/// leave, with no new connect.
+/// More connections than places, held for some time. The waiting clients are served when others
+/// close, without another connect.
 pub fn connection_limit(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let (mut served, mut waiting) = (VecDeque::new(), Vec::new());
     for _ in 0..world.connections_max() + WAITING {
@@ -80,10 +81,10 @@ pub fn connection_limit(world: &World, rng: &mut fastrand::Rng) -> Result<(), Ex
     Ok(())
 }
 
-/// No descriptor left in the process, for real: its limit is lowered to what it has open, or far
-/// below, and raised again. Each client is served then, or was told at once by a close.
+/// The process has no descriptor left: the test lowers its limit to the number of open descriptors,
+/// or far below, and raises it again. Each client is then served, or was closed at once.
 pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
-    // Nobody else connects meanwhile.
+    // No other client connects meanwhile.
     let _gate = world.close_gate();
     let pid = world.pid();
     let hard = getrlimit(Resource::Nofile).maximum.map(|_| SERVER_DESCRIPTORS);
@@ -92,15 +93,16 @@ pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excu
     let open = targets.len() as u64;
     let soft = if rng.u8(..3) == 0 { lowest } else { open + rng.u64(..8) };
     let soft = soft.min(SERVER_DESCRIPTORS);
-    // The limit is on numbers: for each descriptor above it a number below it is free. The server
-    // also closes the socket files of senders when it has no other descriptor left.
+    // The limit applies to descriptor numbers: for each open descriptor above it, a number below it
+    // is free. The server also closes the socket files of senders when it has no other descriptor
+    // left.
     let is_free = |(number, target): &&(u64, String)| *number >= soft || is_socket_file(target);
     let free = targets.iter().filter(is_free).count();
     set_descriptor_limit(pid, soft, hard);
     let mut clients = Vec::new();
     for _ in 0..rng.usize(20..60) + free {
         let peer = Peer::open(world, Kind::choose(rng));
-        // One that was told already has nobody to send to.
+        // A client that was closed cannot send.
         let _ = peer.try_send(rng.usize(1..100));
         clients.push(peer);
     }

@@ -1,5 +1,5 @@
-//! A flood of UDP datagrams with forged sources, by a raw socket: what is answered, what is not and
-//! why, to the last datagram; what it costs; and who is served beside it.
+//! A flood of UDP datagrams with forged sources from a raw socket: which are answered, which are
+//! not and why, counted exactly; the memory; and the latency of another client.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -16,24 +16,25 @@ use crate::support::{Counters, Daemon, Process, unshare_network, wait_until};
 use crate::watch::{PING_INTERVAL, Pings, SILENCE_MAX};
 use crate::world::allocated_kib;
 
-/// What `cargo test` has time for.
+/// A number that suits the time of `cargo test`.
 const DATAGRAMS_DEFAULT: u64 = 100_000;
 
-/// Before memory is looked at for the first time: each place in the server's lists has been used.
+/// Sent before the first measurement of memory, so that every place in the server's tables has been
+/// used.
 const WARM_UP_DATAGRAMS: u64 = 20_000;
 
-/// Answers a second that one source may have; one sends more by far.
+/// The answers per second that one source may get. One source sends far more.
 const RATE_LIMIT: u64 = 1_000;
 
-/// Datagrams sent between two looks at the server's queue, which holds some 270 of them: none may
-/// be lost there, or nothing could be counted to the last one.
+/// Datagrams sent between two checks of the server's queue, which holds about 270 of them. None may
+/// be lost there, because the counts must be exact.
 const BURST: u64 = 64;
 const QUEUE_BYTES_MAX: u64 = 64 << 10;
 
 const HEADER_BYTES: usize = 28;
 const PAYLOAD: &[u8] = b"forged";
 
-/// How many datagrams of each kind were sent.
+/// The number of sent datagrams of each kind.
 #[derive(Debug, Default)]
 struct Sent {
     of_services: u64,
@@ -48,7 +49,7 @@ impl Sent {
     }
 }
 
-/// Sends what it is told to, from whoever it is told.
+/// Sends datagrams with forged source addresses.
 struct Forger {
     raw: Socket,
     target: SocketAddrV4,
@@ -59,15 +60,15 @@ struct Forger {
 impl Forger {
     fn new(target: SocketAddr, seed: u64) -> Forger {
         let SocketAddr::V4(target) = target else { panic!("an IPv4 server") };
-        // With a header of our own (IPPROTO_RAW, raw(7)).
+        // The datagram includes its own IP header (IPPROTO_RAW, raw(7)).
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).unwrap();
         Forger { raw, target, rng: fastrand::Rng::with_seed(seed), sent: Sent::default() }
     }
 
-    /// An address of loopback that nobody here has, and a port of a kind.
+    /// Returns a loopback address without any socket, and a port of some kind.
     fn source(&mut self) -> SocketAddrV4 {
         let any = Ipv4Addr::new(127, self.rng.u8(16..=254), self.rng.u8(..), self.rng.u8(..));
-        // Where no service that the guard knows has its port.
+        // No service that the guard knows has a port in this range.
         let port = self.rng.u16(40_000..60_000);
         let port = if port == self.target.port() { port - 1 } else { port };
         match self.rng.u8(0..8) {
@@ -93,7 +94,8 @@ impl Forger {
     fn send(&mut self) {
         let source = self.source();
         let mut packet = [0; HEADER_BYTES + PAYLOAD.len()];
-        // IPv4 without options, UDP without a checksum; the system fills in the rest (raw(7)).
+        // IPv4 without options, UDP without a checksum. The kernel fills in the other fields
+        // (raw(7)).
         packet[0] = 0x45;
         packet[8] = 64;
         packet[9] = 17;
@@ -108,7 +110,7 @@ impl Forger {
         assert_eq!(self.raw.send_to(&packet, &target.into()).unwrap(), packet.len());
     }
 
-    /// As fast as the server takes them.
+    /// Sends as fast as the server receives.
     fn flood(&mut self, datagrams: u64) {
         for number in 0..datagrams {
             if number % BURST == 0 {
@@ -121,9 +123,9 @@ impl Forger {
     }
 }
 
-/// What waits for the server, by the kernel's account, from its list of sockets.
+/// Returns the bytes that wait for the server, from the kernel's list of sockets.
 fn queued_bytes(port: u16) -> u64 {
-    // Of this thread's host, which is not that of the others.
+    // The list of this thread's network namespace, which differs from that of the other threads.
     let table = fs::read_to_string("/proc/thread-self/net/udp").unwrap();
     let local = format!("0100007F:{port:04X}");
     let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&local));
@@ -131,7 +133,7 @@ fn queued_bytes(port: u16) -> u64 {
     u64::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
 }
 
-/// One who behaves, until the flood is over.
+/// A well-behaved client, until the flood ends.
 fn ping(addr: SocketAddr, is_over: &AtomicBool) -> (Pings, u64) {
     let (mut pings, mut count) = (Pings::default(), 0);
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -153,7 +155,8 @@ fn assert_counted(counters: &Counters, sent: &Sent, pings: u64, elapsed: Duratio
     assert_eq!(of("udp_messages_in"), sent.total() + pings, "{sent:?}: none is lost");
     assert_eq!((of("loop_port"), of("loop_own_port")), (sent.of_services, sent.of_own_port));
     assert_eq!((of("loop_source"), of("loop_group"), of("overflowed")), (0, 0, 0));
-    // A second's worth at once, and what the time gives; of the others none comes near it.
+    // At most the answers of one second at once, and those that the time adds. No other source
+    // comes near the limit.
     let allowed = RATE_LIMIT * (elapsed.as_secs() + 2);
     let limited = of("rate_limited");
     let least = sent.of_the_busy_one.saturating_sub(allowed);
@@ -162,9 +165,9 @@ fn assert_counted(counters: &Counters, sent: &Sent, pings: u64, elapsed: Duratio
     assert_eq!(of("udp_messages_out"), answered);
 }
 
-/// Moves this thread, and with it all that it starts, to a host of its own: the answers go to ports
-/// that anybody may have, and from another echo they would come back. False where that takes rights
-/// or tools that are not there.
+/// Moves this thread, and all processes that it starts, to its own network namespace. The answers
+/// go to arbitrary ports, and another echo server there would answer them. Returns false if rights
+/// or tools are missing.
 fn move_to_own_host() -> bool {
     let Some(unshare) = unshare_network() else { return false };
     let mut command = Command::new(unshare);
@@ -176,9 +179,9 @@ fn move_to_own_host() -> bool {
     true
 }
 
-/// cases U11 L6: `RESOUND_FLOOD_DATAGRAMS` of them.
+/// cases U11 L6: `RESOUND_FLOOD_DATAGRAMS` sets the number.
 #[test]
-fn a_flood_of_forged_sources_is_counted_costs_no_memory_and_holds_nobody_up() {
+fn a_flood_of_forged_sources_is_counted_takes_no_memory_and_delays_no_client() {
     if !move_to_own_host() {
         return;
     }

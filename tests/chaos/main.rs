@@ -1,11 +1,13 @@
-//! Chaos: the built program, all its transports and peers that do to it all that peers do, at once,
-//! for a set time; every echoed byte is checked, and everything that was taken is given back.
+//! Chaos: the built program serves peers on all transports that do everything that peers do, at the
+//! same time, for a set time. The test checks every echoed byte, and that the server releases all
+//! that it took.
 //!
-//! By default a short run for each of the server's paths. `RESOUND_CHAOS_SECONDS`,
-//! `RESOUND_CHAOS_SEED` and `RESOUND_CHAOS_FLAGS` (flags of `resound serve`) make one run of it,
-//! which `scripts/soak.sh` does for long. Choices follow from the seed; what they meet does not.
+//! By default this is a short run for each of the server's paths. `RESOUND_CHAOS_SECONDS`,
+//! `RESOUND_CHAOS_SEED` and `RESOUND_CHAOS_FLAGS` (flags of `resound serve`) make it one run;
+//! `scripts/soak.sh` does this for long runs. The choices follow from the seed; their timing does
+//! not.
 
-// Helpers are shared among the files of this crate; a failed unwrap is a failed test.
+// Helpers are shared among the files of this crate. A failed unwrap is a failed test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
 mod datagrams;
@@ -33,13 +35,14 @@ use self::world::{Excused, Plan, World, udp_drops};
 
 const DEFAULT_SEED: u64 = 7007;
 
-/// What `cargo test` has time for, once for each path.
+/// A time that suits `cargo test`, once for each path.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// Every path of the server: with the fast ones and without, asleep and awake, alone and not.
+/// The paths of the server: with and without the fast paths, sleeping and spinning, one loop and
+/// several.
 const PATHS: [&str; 4] = ["", "--no-splice --no-offload", "--spin 1ms", "--threads 2"];
 
-/// Scenes of those who come and go, as often as they stand here.
+/// The scenes of peers that connect and leave. The number of entries is the frequency.
 const MIX: [Scene; 16] = [
     streams::chat,
     streams::chat,
@@ -65,14 +68,14 @@ fn mixed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     MIX[rng.usize(..MIX.len())](world, rng)
 }
 
-/// The limits of the server are reached now and then, not all the time.
+/// The limits of the server are reached from time to time.
 fn exhausted(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     thread::sleep(Duration::from_millis(rng.u64(..400)));
     let scene = if rng.bool() { exhaustion::connection_limit } else { exhaustion::no_descriptors };
     scene(world, rng)
 }
 
-/// Who is there all the time, each on a thread of its own.
+/// The actors that run all the time, each on its own thread.
 const ACTORS: [Scene; 10] = [
     mixed,
     mixed,
@@ -89,7 +92,7 @@ const ACTORS: [Scene; 10] = [
 /// cases A1 A3 A5 A8 L5 S1 S2 S3 S4 S5 S6 S9 S10 S13 S15 S16 U1 U2 U5 U8 U13 U15 U16 X1 X3 X4 P1,
 /// all at once.
 #[test]
-fn every_byte_comes_back_right_whatever_the_peers_do() {
+fn every_byte_comes_back_unchanged_whatever_the_peers_do() {
     let variable = |name: &str| std::env::var(name).ok();
     let number = |name: &str| variable(name).map(|text| text.parse::<u64>().expect("a number"));
     let seed = number("RESOUND_CHAOS_SEED").unwrap_or(DEFAULT_SEED);
@@ -114,7 +117,7 @@ fn every_byte_comes_back_right_whatever_the_peers_do() {
 fn run(plan: Plan) {
     let mut world = World::start(plan);
     let before = Open::by(&world);
-    if world.plan.tells_of_memory() {
+    if world.plan.is_long_enough_for_memory() {
         datagrams::fill_batches(&world);
     }
     world.begin();
@@ -153,7 +156,7 @@ fn run(plan: Plan) {
     outcome.check();
 }
 
-/// Trains come from a script: the standard library has no name for them.
+/// A script sends trains, because the standard library has no API for them.
 fn start_trains(world: &World) -> Option<Process> {
     if world.plan.flags.iter().any(|flag| flag == "--no-offload") {
         return None;
@@ -173,15 +176,15 @@ fn end_of_trains(mut script: Process) -> [u64; 3] {
     [(); 3].map(|()| numbers.next().expect("datagrams N lost N trains N"))
 }
 
-/// The system tells the server of a loss with the next datagram of that socket: it is asked until
-/// its count is the kernel's.
+/// Waits until the server's count of lost datagrams equals the kernel's. The kernel reports a loss
+/// with the next datagram of that socket, so this sends some.
 fn wait_for_overflow_count(world: &World) -> u64 {
     let drops = udp_drops(world.udp, world.loops());
     wait_until(&format!("{drops} lost datagrams to be counted"), || {
-        // From a socket of its own: another loop's, perhaps.
+        // A new socket each time, which may reach another loop.
         let mut asker = Asker::udp(world);
         asker.send(16);
-        assert!(asker.settle(), "nobody else is there");
+        assert!(asker.settle(), "no other thread uses the world");
         let counted: u64 = world.counted("overflowed");
         counted == drops
     });

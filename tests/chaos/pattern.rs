@@ -1,7 +1,8 @@
-//! What streams and datagrams are made of: bytes that follow from the seed, the number of the
-//! stream and the place in it, so that a byte of another stream or from another place is told.
+//! The contents of streams and datagrams. Each byte follows from the seed, the number of the stream
+//! and the offset, so that a byte of another stream or from another offset is detected.
 
-/// The eight bytes at a place that is a multiple of eight: the mixing of SplitMix64.
+/// Returns the eight bytes at an offset that is a multiple of eight, by the mixing function of
+/// SplitMix64.
 fn word(seed: u64, number: u64, place: u64) -> [u8; 8] {
     let mut word = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ place.rotate_left(32);
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -9,7 +10,7 @@ fn word(seed: u64, number: u64, place: u64) -> [u8; 8] {
     (word ^ (word >> 31)).to_le_bytes()
 }
 
-/// Fills in the bytes of a stream from `offset` on.
+/// Writes the bytes of a stream from `offset` on.
 pub fn fill(seed: u64, number: u64, offset: u64, mut buf: &mut [u8]) {
     let mut at = offset;
     while !buf.is_empty() {
@@ -26,7 +27,8 @@ pub fn fill(seed: u64, number: u64, offset: u64, mut buf: &mut [u8]) {
 ///
 /// # Errors
 ///
-/// Where the first difference is, and whether the bytes stand at another place of the same stream.
+/// Returns the place of the first difference, and whether the bytes are those of another offset of
+/// the same stream.
 pub fn check(seed: u64, number: u64, offset: u64, bytes: &[u8]) -> Result<(), String> {
     let mut expected = vec![0; bytes.len()];
     fill(seed, number, offset, &mut expected);
@@ -43,7 +45,7 @@ pub fn check(seed: u64, number: u64, offset: u64, bytes: &[u8]) -> Result<(), St
 }
 
 #[test]
-fn a_byte_of_another_stream_or_from_another_place_is_told() {
+fn a_byte_of_another_stream_or_offset_is_detected() {
     let mut bytes = vec![0; 1000];
     fill(1, 2, 3, &mut bytes);
     assert_eq!(check(1, 2, 3, &bytes), Ok(()));

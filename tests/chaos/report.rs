@@ -1,10 +1,10 @@
-//! What a run came to: the cross-checks with the server's own counters, and the figures.
+//! The result of a run: the checks against the server's counters, and the figures.
 
 use crate::support::{Counters, Ended};
 use crate::watch::{Open, Pings, SILENCE_MAX};
 use crate::world::{Plan, Tally};
 
-/// By so much may the last quarter's mean exceed the first's.
+/// The mean of the last quarter may exceed that of the first by this much.
 const GROWTH_PERCENT_MAX: u64 = 5;
 
 #[derive(Debug)]
@@ -17,9 +17,9 @@ pub struct Outcome {
     pub descriptors_max: usize,
     pub before: Open,
     pub after: Open,
-    /// Datagrams that the kernel dropped at the server's sockets.
+    /// The datagrams that the kernel dropped at the server's sockets.
     pub server_drops: u64,
-    /// What the script of trains counted: datagrams, lost ones, trains.
+    /// The counts of the script that sends trains: datagrams, lost ones, trains.
     pub script: Option<[u64; 3]>,
     pub ended: Ended,
 }
@@ -58,14 +58,14 @@ impl Outcome {
         self.check_log();
         let excused_max = 1 + self.tally.connections.get() / 100;
         assert!(self.tally.excused.get() <= excused_max, "this machine is too busy to tell");
-        if self.plan.tells_of_memory() {
+        if self.plan.is_long_enough_for_memory() {
             let [first, _, _, last] = self.resident_kib;
             let most = first + first * GROWTH_PERCENT_MAX / 100;
             assert!(last <= most, "it grows: {:?} KiB", self.resident_kib);
         }
     }
 
-    /// Every connection that was made is accounted for, and once.
+    /// Every connection is counted exactly once.
     fn check_connections(&self, counters: &Counters) {
         let get = |name| counters.get(name);
         let tally = &self.tally;
@@ -79,10 +79,13 @@ impl Outcome {
         assert_eq!(get("accept_failed"), 0);
         let resets = get("reset") + get("broken_pipe");
         assert!(resets >= tally.resets.get() + tally.closed_unread.get());
-        // A peer that only looked stuck, its echo in the kernel's buffers, is owed nothing: if it
-        // then waits for its turn to send for long, it is idle.
+        // If a peer seemed stuck although the kernel's buffers held its whole echo, the server has
+        // no pending bytes for it. If it then waits long for its turn to send, it is idle.
         let silent = tally.stalls_ended.get() + tally.idle_ended.get();
-        assert!(get("stalled") + get("idle") >= silent, "{silent} were ended for their silence");
+        assert!(
+            get("stalled") + get("idle") >= silent,
+            "{silent} were ended because they were silent"
+        );
         assert!(get("idle") >= tally.idle_ended.get());
         assert_eq!(get("stalled") > 0, tally.stalls_ended.get() > 0);
         assert!(get("shed") >= tally.shed_seen.get());
@@ -109,7 +112,7 @@ impl Outcome {
         assert!(answered <= came && came <= answered + dropped, "{came} came, {answered} answered");
     }
 
-    /// A server in trouble says so, and does not repeat it.
+    /// A server with a problem logs it and does not repeat it.
     fn check_log(&self) {
         let log = &self.ended.stderr;
         let said = |words: &str| log.lines().filter(|line| line.contains(words)).count() as u64;
@@ -117,8 +120,8 @@ impl Outcome {
         assert!(tally.limits.get() == 0 || said("the limit: whoever comes next waits") > 0);
         let pauses = said("accepting pauses");
         assert!(tally.no_descriptors.get() == 0 || pauses > 0);
-        // One a second of each kind, of which there are two, and of each loop; the run may have
-        // been prolonged by the last scenes.
+        // One line per second, for each of two kinds and for each loop. The last scenes may have
+        // prolonged the run.
         let seconds = self.plan.duration.as_secs() + 60;
         assert!(pauses <= 2 * 2 * seconds, "{pauses} lines in {seconds} s");
         assert!(!log.contains("panicked"), "{log}");

@@ -1,4 +1,4 @@
-//! Peers that keep silent for too long, and one that does not: stalls and idle ones.
+//! Peers that are silent for too long, and one that is not: stalled and idle ones.
 
 use std::io::ErrorKind;
 use std::thread;
@@ -8,16 +8,17 @@ use crate::streams::{Kind, Peer};
 use crate::support::WAIT_MAX;
 use crate::world::{Excused, IDLE_TIMEOUT, STALL_TIMEOUT, World};
 
-/// Peers of one scene; one of them reads on in time.
+/// The peers of one scene. One of them reads in time.
 const PEERS: usize = 4;
 
-/// Peers that send until nothing more is taken, and do not read.
+/// Peers that send until the server takes no more, and do not read.
 pub fn stall(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let mut peers = Vec::new();
     for _ in 0..PEERS {
         peers.push(Peer::connect(world, Kind::choose(rng), rng)?);
     }
-    // The one that reads on comes last: its pause is not to be made of the others' beginnings.
+    // The peer that reads comes last, because its pause must not include the starting of the
+    // others.
     peers.iter().for_each(|peer| send_until_stuck(peer, rng));
     let survivor = peers.pop().unwrap();
     survivor.link.set_timeouts(WAIT_MAX);
@@ -30,7 +31,7 @@ pub fn stall(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let deadline = Instant::now() + WAIT_MAX;
     for peer in peers {
         let end = loop {
-            // On a busy machine it may have been taken for stuck too early.
+            // On a busy machine it may have seemed stuck too early.
             match peer.try_send(64 << 10) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => break error,
@@ -55,17 +56,17 @@ fn send_until_stuck(peer: &Peer<'_>, rng: &mut fastrand::Rng) {
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
                 refusals += 1;
-                // What is on its way may yet be taken.
+                // The server may still take the bytes that are on their way.
                 thread::sleep(Duration::from_millis(5));
             }
         }
     }
 }
 
-/// Whoever sends nothing for the idle timeout is closed, by FIN.
+/// The server closes peers that send nothing for the idle timeout, by FIN.
 pub fn idle(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     if world.started_at.elapsed() + 2 * IDLE_TIMEOUT > world.plan.duration {
-        // Too late: it would prolong the run.
+        // It is too late, because the scene would prolong the run.
         thread::sleep(Duration::from_millis(20));
         return Ok(());
     }
@@ -73,7 +74,7 @@ pub fn idle(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let begun = Instant::now();
     let end = peer.try_receive(&mut [0; 16]).expect("FIN");
     assert_eq!(end, 0, "nothing was sent");
-    // The server measures from when it moved the last byte, before that was received here.
+    // The server measures from when it moved the last byte, which is before the peer received it.
     assert!(begun.elapsed() > IDLE_TIMEOUT / 2, "closed after {:?}", begun.elapsed());
     world.tally.idle_ended.add(1);
     Ok(())

@@ -1,4 +1,4 @@
-//! Peers on TCP and Unix streams that are to get every byte back, however they go about it.
+//! Peers on TCP and Unix streams. Each must get every byte back, however it behaves.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -17,8 +17,8 @@ use crate::pattern;
 use crate::support::WAIT_MAX;
 use crate::world::{Excused, STALL_TIMEOUT, World, pause};
 
-/// What is sent before any of it is read, by peers that do one after the other: both directions
-/// hold that much, so that nobody waits for nobody.
+/// The bytes that a peer sends before it reads any of them. Both directions hold that much, so that
+/// no deadlock occurs.
 const HELD_BYTES_MAX: usize = 32 << 10;
 
 const MIB: usize = 1 << 20;
@@ -94,7 +94,7 @@ impl Write for &Link {
     }
 }
 
-/// One connection and how far it has come. One thread may send while another receives.
+/// One connection and its progress. One thread may send while another receives.
 #[derive(Debug)]
 pub struct Peer<'a> {
     world: &'a World,
@@ -102,14 +102,14 @@ pub struct Peer<'a> {
     number: u64,
     sent: AtomicU64,
     received: AtomicU64,
-    /// When it last received something.
+    /// When it last received bytes.
     read_at: Mutex<Instant>,
-    /// The longest time between two reads, spent outside of them.
+    /// The longest time between two reads, without the time in the reads.
     gap_max_ms: AtomicU64,
 }
 
 impl<'a> Peer<'a> {
-    /// A peer that has not sent anything yet. To be called with the gate held.
+    /// Connects a peer that has not sent yet. The caller must hold the gate.
     pub fn open(world: &'a World, kind: Kind) -> Peer<'a> {
         Peer {
             world,
@@ -122,7 +122,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// A peer that is being served.
+    /// Connects a peer and waits until it is served.
     pub fn connect(
         world: &'a World,
         kind: Kind,
@@ -135,7 +135,7 @@ impl<'a> Peer<'a> {
         Ok(peer)
     }
 
-    /// Sends the next bytes of its pattern, and says how many were taken at once.
+    /// Sends the next bytes of its pattern. Returns how many the socket took.
     pub fn try_send(&self, count: usize) -> io::Result<usize> {
         let offset = self.sent.load(Ordering::Relaxed);
         let mut bytes = vec![0; count];
@@ -145,7 +145,7 @@ impl<'a> Peer<'a> {
         Ok(count)
     }
 
-    /// Sends so many bytes in pieces, with pauses.
+    /// Sends this many bytes in parts, with pauses.
     pub fn send(&self, count: usize, rng: &mut fastrand::Rng) -> Result<(), Excused> {
         let mut left = count;
         while left > 0 {
@@ -158,7 +158,7 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    /// Receives up to so many bytes and checks each; 0 is the end.
+    /// Receives some bytes and checks each. Returns 0 at the end of the stream.
     pub fn try_receive(&self, buf: &mut [u8]) -> io::Result<usize> {
         let gap = self.read_at.lock().unwrap().elapsed();
         let gap_ms = u64::try_from(gap.as_millis()).unwrap();
@@ -172,14 +172,14 @@ impl<'a> Peer<'a> {
             panic!("{wrong}");
         }
         let sent = self.sent.load(Ordering::Relaxed);
-        // A sending thread counts a piece when it is taken, which may be after its echo came.
+        // A sending thread counts a part after the send, and its echo may come before that.
         let in_doubt = MIB as u64;
         assert!(offset + count as u64 <= sent + in_doubt, "more came than was sent");
         self.world.tally.bytes.add(count as u64);
         Ok(count)
     }
 
-    /// Receives all that was sent so far, and no more.
+    /// Receives exactly what was sent so far.
     pub fn receive_all(&self) -> Result<(), Excused> {
         while self.received.load(Ordering::Relaxed) < self.sent.load(Ordering::Relaxed) {
             let mut buf = [0; 16 << 10];
@@ -193,7 +193,7 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    /// Whether there is something to receive.
+    /// Returns true if bytes can be received.
     pub fn has_something(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(&self.link, &mut [0_u8], flags) {
@@ -203,7 +203,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Receives all that was sent; false when the server has closed in place of serving any of it.
+    /// Receives all that was sent. Returns false if the server closed instead.
     pub fn is_served(&self) -> bool {
         let mut buf = [0; 1024];
         while !self.is_even() || self.sent.load(Ordering::Relaxed) == 0 {
@@ -213,13 +213,17 @@ impl<'a> Peer<'a> {
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
                 Err(error) => panic!("neither served nor closed: {error}"),
             }
-            assert_eq!(self.received.load(Ordering::Relaxed), 0, "it was being served");
+            assert_eq!(
+                self.received.load(Ordering::Relaxed),
+                0,
+                "the peer is served until it ends"
+            );
             return false;
         }
         true
     }
 
-    /// Sends FIN, and receives up to the server's.
+    /// Sends FIN, and receives up to the server's FIN.
     pub fn half_close(&self, rng: &mut fastrand::Rng) -> Result<(), Excused> {
         self.link.socket().shutdown(Shutdown::Write).unwrap();
         self.receive_to_end(rng)?;
@@ -249,7 +253,7 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    /// Whether all that was sent has come back.
+    /// Returns true if all that was sent has come back.
     fn is_even(&self) -> bool {
         self.received.load(Ordering::Relaxed) == self.sent.load(Ordering::Relaxed)
     }
@@ -261,8 +265,8 @@ impl<'a> Peer<'a> {
         assert_eq!(received, sent, "stream {}", self.number);
     }
 
-    /// A peer that was ended although it has behaved is the server's fault, unless its own thread
-    /// did not get to read for a good part of the stall timeout.
+    /// Excuses the end of a peer if its own thread could not read for a large part of the stall
+    /// timeout. Otherwise panics, because the server must not end a peer that behaves.
     #[track_caller]
     fn excuse(&self, what: &str, error: &io::Error) -> Excused {
         let unread = self.read_at.lock().unwrap().elapsed();
@@ -291,7 +295,7 @@ pub fn chat(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
         pause(rng);
     }
     match rng.u8(..3) {
-        // All of it is there: FIN, and nobody waits.
+        // All bytes have arrived, so the peer sends FIN without waiting.
         0 => Ok(()),
         1 => {
             peer.send(rng.usize(1..=HELD_BYTES_MAX), rng)?;
@@ -301,7 +305,7 @@ pub fn chat(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     }
 }
 
-/// Bulk in both directions at once, long enough for the path by pipes, up to FIN.
+/// Bulk in both directions at once, long enough for the path through pipes, up to FIN.
 pub fn transfer(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let peer = Peer::connect(world, Kind::choose(rng), rng)?;
     let total = rng.usize(MIB..=6 * MIB);
@@ -312,7 +316,8 @@ pub fn transfer(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             let rng = &mut writer_rng;
             let mut left = total;
             while left > 0 {
-                // Long runs of large pieces, and then small ones: the paths are switched between.
+                // Long sequences of large writes, then small ones, so that the server switches
+                // between the paths.
                 let piece_max = if rng.u8(..4) == 0 { 4096 } else { MIB };
                 let run = rng.usize(1..=left.min(MIB));
                 let mut left_of_run = run;
@@ -329,7 +334,7 @@ pub fn transfer(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
         });
         let received = peer.receive_to_end(rng);
         if received.is_err() {
-            // The other half is not to wait for a peer that is gone.
+            // The other thread must not wait for a peer that is gone.
             let _ = peer.link.socket().shutdown(Shutdown::Both);
         }
         let sent = writer.join().unwrap();
@@ -341,7 +346,7 @@ pub fn transfer(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// Leaves in the middle: by a reset, or by closing with unread input, which is one too.
+/// Ends in the middle, by a reset or by closing with unread input, which also causes a reset.
 pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let peer = Peer::connect(world, Kind::choose(rng), rng)?;
     peer.link.socket().set_nonblocking(true).unwrap();
@@ -367,7 +372,7 @@ pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             world.tally.resets.add(1);
         }
         _ => {
-            // Wait for something to be there, and leave it.
+            // Waits for input and leaves it unread.
             peer.link.socket().set_nonblocking(false).unwrap();
             if peer.is_even() {
                 peer.send(1, rng)?;
@@ -380,7 +385,7 @@ pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// An out-of-band byte among the others, which is not echoed, as it is not read.
+/// An out-of-band byte among the others. The server does not read it, so it is not echoed.
 pub fn urgent(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let peer = Peer::connect(world, Kind::Tcp, rng)?;
     let Link::Tcp(stream) = &peer.link else { return Ok(()) };

@@ -1,5 +1,5 @@
-//! Those who watch meanwhile: a peer on TCP and one on UDP that behave, and who looks at the
-//! server's memory and descriptors.
+//! The observers: a well-behaved peer on TCP and one on UDP, and a thread that records the server's
+//! memory and descriptors.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use crate::streams::{Kind, Peer};
 use crate::support::wait_until;
 use crate::world::{World, descriptors, is_socket_file, resident_kib};
 
-/// The loop is alive if it answers within this time: far beyond what a busy machine needs.
+/// The loop must answer within this time, which is far more than a busy machine needs.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// Between two pings of a peer.
+/// The interval between two pings of a peer.
 pub const PING_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Between two looks at the server.
+/// The interval between two records of the server.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Pipes of one loop that may be kept for bulk to come, by their descriptors.
+/// The descriptors of the free pipes that one loop may keep for later bulk.
 const PIPE_DESCRIPTORS_MAX: usize = 16;
 
-/// Socket files of Unix datagram senders that a server holds open after their last reply.
+/// The socket files of Unix datagram senders that a server may hold open after their last reply.
 const PATH_DESCRIPTORS_MAX: usize = 64;
 
-/// How long answers took, in microseconds.
+/// The durations of the answers, in microseconds.
 #[derive(Debug, Default)]
 pub struct Pings(Vec<u64>);
 
@@ -34,7 +34,8 @@ impl Pings {
         self.0.push(u64::try_from(elapsed.as_micros()).unwrap());
     }
 
-    /// How many there were, and in milliseconds the 50th and the 99th percentile and the longest.
+    /// Returns the number of pings, and in milliseconds the 50th and the 99th percentile and the
+    /// longest.
     pub fn summary(&mut self) -> String {
         self.0.sort_unstable();
         if self.0.is_empty() {
@@ -52,7 +53,7 @@ impl Pings {
     }
 }
 
-/// A peer that sends a message, waits for its echo, and so on.
+/// Sends a message, waits for its echo, and repeats.
 pub fn ping_tcp(world: &World) -> Pings {
     let _guard = world.guard();
     let (mut pings, mut rng) = (Pings::default(), fastrand::Rng::with_seed(world.plan.seed));
@@ -68,8 +69,8 @@ pub fn ping_tcp(world: &World) -> Pings {
     pings
 }
 
-/// As on TCP; but a ping may find the server's buffer full, and is followed by another then. What
-/// counts is the time up to the first answer.
+/// Like [`ping_tcp`], but a ping may meet a full buffer of the server. Then another follows, and
+/// the time up to the first answer counts.
 pub fn ping_udp(world: &World) -> Pings {
     let _guard = world.guard();
     let (mut pings, mut rng) = (Pings::default(), fastrand::Rng::with_seed(!world.plan.seed));
@@ -89,7 +90,7 @@ pub fn ping_udp(world: &World) -> Pings {
     pings
 }
 
-/// The server's memory over time, and the most descriptors it had.
+/// The server's memory over time, and the largest number of its descriptors.
 #[derive(Debug, Default)]
 pub struct Looks {
     resident: Vec<(Instant, u64)>,
@@ -108,8 +109,8 @@ impl Looks {
         looks
     }
 
-    /// The mean of resident KiB in each quarter of the run, a tenth of which is left out first for
-    /// warm-up.
+    /// Returns the mean of resident KiB in each quarter of the run, without the first tenth, which
+    /// is the warm-up.
     pub fn resident_kib_by_quarter(&self, world: &World) -> [u64; 4] {
         let warm_up = world.plan.duration / 10;
         let quarter = (world.plan.duration - warm_up) / 4;
@@ -123,7 +124,7 @@ impl Looks {
     }
 }
 
-/// What a server has open: pipes, socket files of senders, and all else.
+/// The open descriptors of a server: pipes, socket files of senders, and all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     pub pipes: usize,
@@ -139,9 +140,9 @@ impl Open {
         Open { pipes, paths, others: all.len() - pipes - paths }
     }
 
-    /// Waits until the server has no more open than at its start, but for the free pipes of bulk
-    /// and the socket files of the latest senders. The spare descriptor comes back with the next
-    /// accept, of each loop.
+    /// Waits until the server has only the open descriptors of its start, the free pipes of bulk,
+    /// and the socket files of the latest senders. Each loop opens its spare descriptor again with
+    /// its next accept.
     pub fn wait_for_return(self, world: &World) -> Open {
         let mut rng = fastrand::Rng::with_seed(0);
         let mut now = self;

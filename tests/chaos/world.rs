@@ -1,4 +1,4 @@
-//! What all actors share: the server, the time, the seed, and what they have done.
+//! The state that all actors share: the server, the time, the seed, and the counts.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,16 +13,17 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::support::{Counters, Daemon, Ended, resound, wait_until};
 
-/// Descriptors that the server may have: so few that a storm of connects uses them up.
+/// The descriptor limit of the server, so low that a storm of connects reaches it.
 pub const SERVER_DESCRIPTORS: u64 = 300;
 
-/// So short that a run of seconds sees stalls end; whoever reads in time pauses far less.
+/// Short enough for stalls to end within a run of seconds. The pauses of peers that read in time
+/// are far shorter.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longer than any pause of a peer that is to be served.
+/// Longer than any pause of a peer that must be served.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How the server is to be run, and for how long.
+/// How to run the server, and for how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -30,24 +31,24 @@ pub struct Plan {
     pub flags: Vec<String>,
 }
 
-/// Shorter runs tell nothing of memory: the server is still growing into its buffers.
+/// A shorter run says nothing about memory, because the server's buffers are still growing.
 const MEMORY_DURATION_MIN: Duration = Duration::from_secs(120);
 
 impl Plan {
-    /// Whether it is long enough to compare the memory at its beginning with that at its end.
-    pub fn tells_of_memory(&self) -> bool {
+    /// Returns true if the run is long enough to compare the memory at its beginning and its end.
+    pub fn is_long_enough_for_memory(&self) -> bool {
         self.duration >= MEMORY_DURATION_MIN
     }
 }
 
 macro_rules! tally {
     ($($name:ident $words:literal)*) => {
-        /// What the actors have done.
+        /// The counts of what the actors have done.
         #[derive(Debug, Default)]
         pub struct Tally { $(pub $name: Count,)* }
 
         impl Tally {
-            /// All of it, in words.
+            /// Returns each count with its description.
             pub fn lines(&self) -> Vec<(&'static str, u64)> {
                 vec![$(($words, self.$name.get()),)*]
             }
@@ -70,10 +71,10 @@ tally! {
     limits "connection limits reached"
     no_descriptors "times without descriptors"
     shed_seen "clients shed"
-    excused "excused: our own thread paused too long"
+    excused "excused: a thread of the test paused too long"
     datagrams "datagrams checked"
     lost "datagrams lost to full buffers"
-    client_drops "of these, in our receive buffers"
+    client_drops "of these, in the receive buffers of the test"
     unnamed "datagrams without a sender's name"
     deaf "datagram receivers that do not read"
     gone "senders gone before their answer"
@@ -92,7 +93,7 @@ impl Count {
     }
 }
 
-/// A peer was ended that had itself paused for so long that the server was right to do so.
+/// The server ended a peer rightly, because the peer's own thread paused too long.
 #[derive(Debug)]
 pub struct Excused;
 
@@ -107,8 +108,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub started_at: Instant,
     pub tally: Tally,
-    /// Held for reading from a connect to the first echo, so that whoever takes the server's last
-    /// descriptors away, and holds it for writing, has no client shed that is to be served.
+    /// Held for reading from a connect to its first echo. A thread that takes away the server's
+    /// last descriptors holds it for writing, so that no client that must be served is shed.
     gate: RwLock<()>,
     numbers: AtomicU64,
     failed: AtomicBool,
@@ -154,14 +155,14 @@ impl World {
         self.started_at.elapsed() >= self.plan.duration || self.failed.load(Ordering::Relaxed)
     }
 
-    /// How many loops the server runs.
+    /// Returns the number of the server's loops.
     pub fn loops(&self) -> u64 {
         let mut flags = self.plan.flags.iter();
         let given = flags.find(|flag| *flag == "--threads").and_then(|_| flags.next());
         given.map_or(1, |count| count.parse().unwrap())
     }
 
-    /// A number that no other stream or socket has.
+    /// Returns a number that no other stream or socket has.
     pub fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
@@ -178,14 +179,14 @@ impl World {
         self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection limit, as the server says it.
+    /// Returns the connection limit from the server's log.
     pub fn connections_max(&self) -> usize {
         let log = self.daemon.process.stderr_text();
-        let (_, rest) = log.split_once("at most ").expect("the limit is said");
+        let (_, rest) = log.split_once("at most ").expect("the log contains the limit");
         rest.split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// Plays a scene over and over until the time is over, by its own choices.
+    /// Plays a scene repeatedly until the time is over, with random choices of its own.
     pub fn play(
         &self,
         actor: u64,
@@ -201,19 +202,19 @@ impl World {
         }
     }
 
-    /// Ends the others when this thread fails.
+    /// Returns a guard that ends the other threads if this one panics.
     pub fn guard(&self) -> OnPanic<'_> {
         OnPanic(self)
     }
 
-    /// What the server has counted so far under this name, on all of its loops.
+    /// Returns the server's count of this name so far, summed over all loops.
     pub fn counted(&self, name: &str) -> u64 {
         if self.loops() == 1 {
             return self.daemon.counters().get(name);
         }
         let lines = || {
             let log = self.daemon.process.stderr_text();
-            // The last line may be on its way.
+            // The last line may be incomplete.
             let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
             let lines = whole.lines().filter(|line| line.starts_with("stats loop="));
             lines.map(str::to_owned).collect::<Vec<_>>()
@@ -239,50 +240,50 @@ impl Drop for OnPanic<'_> {
     }
 }
 
-/// A short pause, often none.
+/// Sleeps briefly, or often not at all.
 pub fn pause(rng: &mut fastrand::Rng) {
     if rng.u8(..4) == 0 {
         thread::sleep(Duration::from_micros(rng.u64(..3_000)));
     }
 }
 
-/// For our own ends of all these connections.
+/// Raises the descriptor limit of this process, for the clients' ends of the connections.
 pub fn raise_own_limit() {
     let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
     let limit = Rlimit { current: maximum, maximum };
     rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
 }
 
-/// Sets the soft descriptor limit of the server, and returns the one before.
+/// Sets the soft descriptor limit of the server, and returns the previous one.
 pub fn set_descriptor_limit(pid: Pid, soft: u64, hard: Option<u64>) {
     let limit = Rlimit { current: Some(soft), maximum: hard };
     prlimit(Some(pid), Resource::Nofile, limit).unwrap();
 }
 
-/// The open descriptors of a process by number, with what they are.
+/// Returns the open descriptors of a process by number, with their targets.
 pub fn descriptors(pid: Pid) -> Vec<(u64, String)> {
     let folder = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
     let of = |entry: fs::DirEntry| {
         let number = entry.file_name().to_str().unwrap().parse().unwrap();
-        // It may be closed by now.
+        // The descriptor may be closed by now.
         let target = fs::read_link(entry.path()).unwrap_or_default();
         (number, target.to_string_lossy().into_owned())
     };
     folder.map(|entry| of(entry.unwrap())).collect()
 }
 
-/// Whether a descriptor leads to the socket file of a Unix datagram sender.
+/// Returns true if a descriptor leads to the socket file of a Unix datagram sender.
 pub fn is_socket_file(target: &str) -> bool {
     target.starts_with('/') && !target.starts_with("/dev/")
 }
 
-/// Resident KiB of a process.
+/// Returns the resident KiB of a process.
 pub fn resident_kib(pid: Pid) -> u64 {
     status_kib(pid, "VmRSS:")
 }
 
-/// Resident KiB that a process has allocated: without those of its program, which are read when
-/// they are first run.
+/// Returns the resident KiB that a process has allocated, without the pages of its program, which
+/// are loaded when they first run.
 pub fn allocated_kib(pid: Pid) -> u64 {
     status_kib(pid, "RssAnon:")
 }
@@ -293,9 +294,10 @@ fn status_kib(pid: Pid, name: &str) -> u64 {
     figure.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Datagrams that the kernel has dropped for want of receive buffer, of so many UDP sockets of IPv4
-/// loopback with this port. The table is read piece by piece: while others open and close sockets
-/// it may leave one out, and is read again.
+/// Returns the number of datagrams that the kernel has dropped because of a full receive buffer, at
+/// this number of UDP sockets on IPv4 loopback with this port. The kernel produces the table in
+/// parts and may omit a socket while others are opened and closed, so this reads it again until it
+/// is complete.
 pub fn udp_drops(addr: SocketAddr, sockets: u64) -> u64 {
     let wanted = format!("0100007F:{:04X}", addr.port());
     let mut drops = Vec::new();

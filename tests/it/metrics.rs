@@ -17,14 +17,12 @@ use rustix::process::Signal;
 
 use crate::support::{Daemon, WAIT_MAX, echo, python, resound, run, wait_until};
 
-/// A server with metrics.
 struct Observed {
     daemon: Daemon,
     /// The address of the metrics.
     addr: SocketAddr,
 }
 
-/// The response that a client received.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,

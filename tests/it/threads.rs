@@ -348,7 +348,7 @@ fn with_print_a_reader_that_closes_ends_all_loops() {
     drop(reader);
     let line = String::from_utf8(line).unwrap();
     let addr = line.trim().strip_prefix("listening udp://").unwrap();
-    udp_client(addr.parse().unwrap()).send(b"to nobody").unwrap();
+    udp_client(addr.parse().unwrap()).send(b"after the close").unwrap();
     assert_eq!(child.wait().code(), Some(0));
 }
 

@@ -1,4 +1,4 @@
-"""Asks a UDP echo at each address by a connected socket, which takes answers from there alone.
+"""Asks a UDP echo at each address with a connected socket, which receives only from that address.
 
 ask_connected.py PORT ADDRESS...
 """

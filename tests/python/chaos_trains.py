@@ -1,9 +1,9 @@
-"""Asks a UDP echo in trains (GSO), one after the other, until its stdin ends, and checks them.
+"""Sends trains (GSO) to a UDP echo, one after the other, until stdin ends, and checks the answers.
 
 chaos_trains.py HOST PORT SEED
 
-Each datagram has its number in front and is checked whole; trains of answers are taken (GRO). What
-does not come is lost and counted. Prints `datagrams N lost N trains N`.
+Each datagram begins with its number and is compared whole; answers are received in trains (GRO). A
+missing answer counts as lost. Prints `datagrams N lost N trains N`.
 """
 
 import random
@@ -19,7 +19,7 @@ choose = random.Random(seed)
 checked = lost = trains = number = 0
 
 while not select.select([sys.stdin], [], [], 0)[0]:
-    # A socket of its own for each round: a late answer finds nobody.
+    # A new socket for each round, so that a late answer reaches no socket.
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
     client.connect((host, port))
@@ -50,6 +50,6 @@ while not select.select([sys.stdin], [], [], 0)[0]:
             checked += 1
     lost += len(expected)
     client.close()
-    # Others are to have a share of the machine.
+    # Leaves CPU time for the others.
     time.sleep(choose.random() / 100)
 print(f"datagrams {checked} lost {lost} trains {trains}")

@@ -1,4 +1,4 @@
-"""The client of the textbooks: sends one message, reads one answer, prints it.
+"""The client of textbooks: sends one message, reads one answer, prints it.
 
 client.py ENDPOINT MESSAGE [OWN_NAME]
 """

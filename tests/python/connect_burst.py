@@ -1,8 +1,8 @@
-"""Connects many times at once, has one echo on each, and shows that no SYN was sent twice.
+"""Connects many times at once, gets one echo on each, and shows that no SYN was sent twice.
 
 Usage: connect_burst.py ADDRESS PORT COUNT
-Prints `echoed=N retransmits=N`: the connections that had their echo, and the sum of the segments
-that the system retransmitted on all of them, their SYNs included.
+Prints `echoed=N retransmits=N`: the connections that got their echo, and the sum of the segments
+that the kernel retransmitted on all of them, including SYNs.
 """
 
 import resource
@@ -14,7 +14,7 @@ import time
 
 WAIT_MAX_S = 60
 MESSAGE = b"ping"
-# struct tcp_info begins with 8 bytes and 23 words of 32 bits; the next is tcpi_total_retrans.
+# struct tcp_info begins with 8 bytes and 23 words of 32 bits; the next word is tcpi_total_retrans.
 TOTAL_RETRANS_OFFSET = 8 + 23 * 4
 
 

@@ -1,21 +1,21 @@
-"""An echo server of messages of one size, faulty in known ways.
+"""An echo server for messages of one size, with known faults.
 
 faulty.py ENDPOINT BYTES FAULT...: prints `ready ENDPOINT`, then serves until it is killed. A fault
-is a word, or WORD:N for the message that comes as the Nth, over all connections:
+is a word, or WORD:N for the Nth message over all connections:
 
-drop:N         gives no echo
-hold:N         gives its echo at SIGUSR1
+drop:N         sends no echo
+hold:N         sends its echo at SIGUSR1
 duplicate:N    echoes it twice
-swap:N         echoes it behind the next one
+swap:N         echoes it after the next one
 corrupt:N:I    flips a bit of byte I
-shorten:N      leaves its last byte out
+shorten:N      omits its last byte
 lengthen:N     adds a byte
-close:N        closes the connection in place of the echo
-reset:N        resets it
-mute           reads, and answers nothing
+close:N        closes the connection instead of an echo
+reset:N        resets the connection instead
+mute           reads and sends no answer
 pieces         echoes byte by byte
 greet          sends a line first, on each connection
-babble         sends without end and reads nothing
+babble         sends without pause and reads nothing
 line           answers each with a fixed line
 """
 
@@ -44,7 +44,7 @@ def has(name, number=None):
 
 
 def echoes_of(message, number):
-    """What is to be sent when this message comes."""
+    """Returns what to send when this message arrives."""
     if has("line"):
         return [LINE]
     for fault in faults:
@@ -66,8 +66,8 @@ def echoes_of(message, number):
     return echoes
 
 
-def give(number, echoes, send):
-    """Sends them, or keeps them until the signal."""
+def deliver(number, echoes, send):
+    """Sends the echoes, or holds them until the signal."""
     if has("hold", number):
         with held_lock:
             held.extend((send, echo) for echo in echoes)
@@ -77,7 +77,7 @@ def give(number, echoes, send):
 
 
 def release():
-    # A thread of its own: the other waits for messages.
+    # This runs on a separate thread, because the main thread waits for messages.
     while True:
         signal.sigwait([signal.SIGUSR1])
         with held_lock:
@@ -115,7 +115,7 @@ def serve_stream(peer):
         if has("reset", count):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
-        give(count, echoes_of(message, count), lambda echo: send_stream(peer, echo))
+        deliver(count, echoes_of(message, count), lambda echo: send_stream(peer, echo))
 
 
 def serve_streams(sock):
@@ -128,7 +128,7 @@ def serve_streams(sock):
             try:
                 serve_stream(peer)
             except OSError:
-                # The client has gone.
+                # The client is gone.
                 pass
 
 
@@ -139,7 +139,7 @@ def serve_datagrams(sock):
         count += 1
         while has("babble"):
             sock.sendto(b"x" * size, peer)
-        give(count, echoes_of(message, count), lambda echo, peer=peer: sock.sendto(echo, peer))
+        deliver(count, echoes_of(message, count), lambda echo, peer=peer: sock.sendto(echo, peer))
 
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])

@@ -1,4 +1,4 @@
-"""Sends a UDP datagram with a forged source, by a raw socket (raw(7)), so many times.
+"""Sends a UDP datagram with a forged source by a raw socket (raw(7)), COUNT times.
 
 forge.py SOURCE PORT TARGET PORT [COUNT]
 """
@@ -10,7 +10,7 @@ import sys
 source, source_port, target, target_port = sys.argv[1:5]
 count = int(sys.argv[5]) if len(sys.argv) > 5 else 1
 payload = b"forged"
-# No checksum of UDP (0); the kernel sees to that of IP, its length and its number (raw(7)).
+# No UDP checksum (0). The kernel fills in the checksum, length and id of the IP header (raw(7)).
 udp = struct.pack("!HHHH", int(source_port), int(target_port), 8 + len(payload), 0)
 ip = struct.pack(
     "!BBHHHBBH4s4s",

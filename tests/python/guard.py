@@ -1,9 +1,9 @@
-"""Says who is answered by a UDP echo, one line a probe: `NAME yes` or `NAME no`.
+"""Prints which probes a UDP echo answers, one line per probe: `NAME yes` or `NAME no`.
 
 guard.py PORT PROBE...
 
-A probe is NAME=SOURCE>TARGET, each an address and perhaps a port (`127.0.0.2#7`). A plain client
-whose datagram is behind the probe's in the same queue tells when there is no answer to come.
+A probe is NAME=SOURCE>TARGET, each an address with an optional port (`127.0.0.2#7`). A plain client
+sends a datagram after the probe's. Its answer shows that no answer to the probe will come.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ def parse(text, port):
 
 
 def one_of(address):
-    """An address of one host that reaches the same socket of the server."""
+    """Returns a unicast address that reaches the same socket of the server."""
     address = ipaddress.ip_address(address)
     if address.is_multicast and address.version == 6:
         return "::1"

@@ -1,4 +1,4 @@
-"""Sends all it has, shuts its sending side down, and reads to the end.
+"""Sends BYTES bytes, shuts down its sending direction, and reads to the end.
 
 half_close.py ENDPOINT BYTES
 """
@@ -18,7 +18,8 @@ with wire.client(endpoint) as sock:
         sock.sendall(sent)
         sock.shutdown(socket.SHUT_WR)
 
-    # On a thread: whoever sends more than the buffers hold has to read meanwhile.
+    # This takes a thread, because a client that sends more than the buffers hold must read
+    # meanwhile.
     sender = threading.Thread(target=send)
     sender.start()
     received = wire.read_to_end(sock)

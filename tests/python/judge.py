@@ -1,28 +1,28 @@
-"""A judge: an echo server that goes wrong exactly as it is told, and keeps its own record of it.
+"""A judge: an echo server that misbehaves exactly by given rules, and keeps its own record.
 
 judge.py ENDPOINT LENGTH [RULE...]: prints `ready ENDPOINT`, serves until Ctrl-C, then prints its
 record as one line of JSON. A stream is cut into messages of LENGTH bytes.
 
-A rule is NAME:EVERY:AT[:VALUE]. It holds for the messages AT, AT + EVERY, AT + 2 EVERY ...; with
-EVERY 0 for AT alone. Messages are counted from 0 over all peers, in the order in which they come.
+A rule is NAME:EVERY:AT[:VALUE]. It applies to the messages AT, AT + EVERY, AT + 2 EVERY ...; with
+EVERY 0 only to AT. Messages are counted from 0 over all peers, in the order in which they arrive.
 
   drop    no answer
   twice   the answer twice
   swap    the answer right after that of the peer's next message
-  late    the answer when the peer's next message has come, before the answer to that
+  late    the answer when the peer's next message arrives, before the answer to that
   flip    byte VALUE of the answer is inverted
-  wait    the answer after VALUE seconds, in which nobody else is served either
-  slow    the answer after VALUE seconds, in which the others are served
-  gather  the answer when VALUE of them are there, all in one write (streams)
-  close   the sending side is shut behind the answer
-  reset   the connection is reset in place of an answer
-  end     the whole server ends in place of an answer
+  wait    the answer after VALUE seconds, in which no peer is served
+  slow    the answer after VALUE seconds, in which the other peers are served
+  gather  the answer when there are VALUE of them, all in one write (streams)
+  close   the sending direction is shut down after the answer
+  reset   the connection is reset instead of an answer
+  end     the whole server ends instead of an answer
 
-And of connections, counted from 0 in the order in which they are accepted:
+Rules for connections, counted from 0 in the order in which they are accepted:
 
-  greet   VALUE is said before anything else
-  pieces  all answers go in pieces of odd sizes
-  last    nobody is accepted any more behind this one
+  greet   VALUE is sent first
+  pieces  all answers are sent in parts of odd sizes
+  last    no connection is accepted after this one
 """
 
 import heapq
@@ -47,7 +47,7 @@ class Rules:
             self.rules.setdefault(name, []).append((int(every), int(at), value))
 
     def value(self, name, number):
-        """The value of a rule that holds for this number ('' when it has none), or None."""
+        """Returns the value of a rule that applies to this number ('' without a value), or None."""
         for every, at, value in self.rules.get(name, ()):
             after = number - at
             if after == 0 or (every and after > 0 and after % every == 0):
@@ -56,7 +56,7 @@ class Rules:
 
 
 class Peer:
-    """Whom an answer goes to, and what it is still owed."""
+    """A peer, and its pending answers."""
 
     def __init__(self, send):
         self.send = send
@@ -76,11 +76,11 @@ class Judge:
         self.connections = 0
         self.slow = []
         self.is_over = False
-        # When each message came and when its answer left, and when the last peer had gone.
+        # When each message arrived, when its answer was sent, and when the last peer was gone.
         self.came_ns, self.left_ns, self.end_ns = [], [], None
 
     def take(self, peer, message):
-        """Answers one message; False when the connection is to be reset."""
+        """Answers one message. Returns False if the connection must be reset."""
         number = self.number
         self.number += 1
         self.came_ns.append(time.monotonic_ns())
@@ -157,13 +157,13 @@ class Judge:
             while len(peer.bytes) >= self.length and not self.is_over:
                 message, peer.bytes = peer.bytes[: self.length], peer.bytes[self.length :]
                 if not self.take(peer, message):
-                    # Linger on, for no time: closing sends a reset.
+                    # SO_LINGER with a time of 0: closing sends a reset.
                     linger = struct.pack("ii", 1, 0)
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                     chunk = b""
                     break
         except OSError:
-            # The peer has gone, or its sending side is shut and it is answered no more.
+            # The peer is gone, or a rule has shut down the sending direction.
             chunk = b""
         if not chunk:
             self.selector.unregister(stream)
@@ -194,7 +194,7 @@ def interrupt(_number, _frame):
     raise KeyboardInterrupt
 
 
-# A process in the background may have been started with the signal ignored.
+# A shell may start a background process with the signal ignored.
 signal.signal(signal.SIGINT, interrupt)
 endpoint, length, *texts = sys.argv[1:]
 sock = wire.server(endpoint)

@@ -1,11 +1,11 @@
-"""Has a thread of another process make system calls, by ptrace(2), on x86_64.
+"""Makes a thread of another process execute system calls by ptrace(2), on x86_64.
 
 make_calls.py PID TID < CALLS
 
-CALLS is a JSON array of arrays: a call's number and its arguments. Those are numbers; texts, by the
-address of their bytes and a zero; or {"result": N}, for what call N of these has returned. Prints
-the results as a JSON array, those of failures below zero (-EPERM). Exits with 77 where the system
-does not let it trace the process, with 78 when there is no such thread any more.
+CALLS is a JSON array of arrays: a call's number and its arguments. An argument is a number, a text
+(passed as the address of its bytes and a zero byte), or {"result": N} for the result of call N.
+Prints the results as a JSON array; failures are negative (-EPERM). Exits with 77 if the system
+forbids tracing the process, and with 78 if the thread has ended.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ ATTACH, DETACH, SINGLESTEP, GETREGS, SETREGS = 16, 17, 9, 12, 13
 WALL = 0x40000000
 NOT_PERMITTED, GONE = 77, 78
 SYSCALL = b"\x0f\x05"
-# Below what the thread has on its stack, and below what signal handlers may have there.
+# Below the thread's stack, and below the area that signal handlers may use.
 TEXTS_BELOW_STACK = 8192
 
 NAMES = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss"
@@ -44,7 +44,7 @@ def trace(request, data=None):
 
 def wait_for_stop():
     _, status = os.waitpid(tid, WALL)
-    assert os.WIFSTOPPED(status), f"it ended: {status}"
+    assert os.WIFSTOPPED(status), f"the thread ended: {status}"
 
 
 def registers():
@@ -54,7 +54,7 @@ def registers():
 
 
 def stop_in_a_call(memory):
-    """Stops the thread where it has just made a call, so that it can be had to make another."""
+    """Stops the thread just after a system call, so that it can execute another one."""
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -68,13 +68,13 @@ def stop_in_a_call(memory):
         if os.pread(memory, 2, found.rip - 2) == SYSCALL:
             return found
         trace(DETACH)
-        assert time.monotonic() < deadline, "the thread is never in a call"
+        assert time.monotonic() < deadline, "the thread never makes a system call"
         time.sleep(0.01)
 
 
 def make(call, before, results, memory):
     now = Registers.from_buffer_copy(before)
-    # No call is to be taken up again after this one.
+    # This keeps the kernel from restarting an interrupted call.
     now.orig_rax = 2**64 - 1
     now.rip -= 2
     now.rax = call[0]

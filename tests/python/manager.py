@@ -1,13 +1,13 @@
-"""A service manager: makes sockets and passes them to the service that it becomes.
+"""A service manager: makes sockets, then becomes the service to which it passes them.
 
 manager.py [--hold] [--count N] [--pid N|none] SOCKET... -- COMMAND...
 
-SOCKET is KIND=PLACE: tcp, udp, unix and unixgram, which are bound, and listen where they can;
-tcp and udp at :: take both families, tcp6 and udp6 do not. What no service should be passed:
-unlistened=HOST, connected=HOST, seqpacket=PATH, raw=HOST, file=PATH, pipe=, closed=.
+SOCKET is KIND=PLACE: tcp, udp, unix and unixgram are bound, and streams listen; tcp and udp at ::
+take both families, tcp6 and udp6 only IPv6. Sockets that no service should get: unlistened=HOST,
+connected=HOST, seqpacket=PATH, raw=HOST, file=PATH, pipe=, closed=.
 
-With --hold the manager keeps the sockets and stays: each line of its stdin starts the service once
-more when the one before has ended. The service's process number is printed before it starts.
+With --hold the manager keeps the sockets and stays. Each line of its stdin starts the service again
+after the previous one has ended. Prints the service's process number before it starts.
 """
 
 import fcntl
@@ -65,7 +65,7 @@ def make(word):
 
 
 def become(command, descriptors, count, pid):
-    # Out of the way first: some may lie where others belong.
+    # Moves the descriptors away first, because some may have the numbers of others.
     moved = [fd if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in descriptors]
     for number, fd in enumerate(moved, 3):
         if fd is not None:

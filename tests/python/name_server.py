@@ -1,8 +1,8 @@
 """Runs a command where names cannot be looked up.
 
-name_server.py silent|absent COMMAND...: to be run in network and mount namespaces of its own. The
-only name server is one that takes questions and never answers, or an address where none is. The
-resolver's own limits are far beyond those of any test.
+name_server.py silent|absent COMMAND...: must run in its own network and mount namespaces. The
+only name server receives queries and never answers, or its address has no server. The resolver's
+own limits are much longer than those of any test.
 """
 
 import os
@@ -23,6 +23,6 @@ with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
 if behaviour == "silent":
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((ADDRESS, 53))
-    # The command inherits it; no process reads it.
+    # The command inherits the socket, and no process reads it.
     os.set_inheritable(server.fileno(), True)
 os.execv(command[0], command)

@@ -1,5 +1,5 @@
-"""A passed UDP socket with every option by which the kernel notes something beside a datagram, on a
-host of its own (unshare -n): prints how many answers come to a unicast, to a broadcast and to a
+"""Passes a UDP socket with every option that adds control messages to a datagram, in its own
+network namespace (unshare -n). Prints how many answers come to a unicast, to a broadcast and to a
 broadcast train. noted_broadcast.py PROGRAM"""
 
 import os
@@ -46,7 +46,7 @@ client.bind((ADDRESS, 0))
 
 
 def answers(patience):
-    """How many come until none has for so long."""
+    """Counts the answers until none comes for `patience` seconds."""
     client.settimeout(patience)
     count = 0
     try:
@@ -59,7 +59,7 @@ def answers(patience):
 client.sendto(b"unicast", (ADDRESS, port))
 client.settimeout(20)
 client.recv(2000)
-# More than the receive buffer holds: from then on the kernel notes how many were lost.
+# More than the receive buffer holds, so that the kernel adds the number of lost datagrams.
 os.kill(server, signal.SIGSTOP)
 for _ in range(5000):
     client.sendto(b"z" * 100, (ADDRESS, port))
@@ -69,7 +69,7 @@ client.sendto(b"broadcast", (BROADCAST, port))
 client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 100)
 client.sendto(b"b" * 500, (BROADCAST, port))
 client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
-# Behind them: what is not answered before its answer never is.
+# This is sent last: a datagram that is not answered before it is never answered.
 client.sendto(b"end", (ADDRESS, port))
 client.settimeout(20)
 broadcast = 0

@@ -1,4 +1,4 @@
-"""One byte out, one byte in, many times, without Nagle's delay.
+"""Sends one byte and receives one byte, many times, without Nagle's delay.
 
 ping_pong.py ENDPOINT ROUNDS
 """

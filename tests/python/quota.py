@@ -1,8 +1,8 @@
-"""Says which connections a TCP echo keeps, one word a connection: `kept` or `closed`.
+"""Prints which connections a TCP echo keeps, one word per connection: `kept` or `closed`.
 
 quota.py PORT SOURCE>TARGET...
 
-All are held open to the end.
+All connections stay open to the end.
 """
 
 import socket

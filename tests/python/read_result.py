@@ -1,4 +1,4 @@
-"""Reads a result file of a run as other tools do, and prints what is in it as one line of JSON.
+"""Reads a result file of a run as other tools do, and prints its contents as one line of JSON.
 
 read_result.py FILE: FILE ends in .csv (one row below its header), .hgrm (HdrHistogram's table of
 percentiles) or .hlog (HdrHistogram's log of intervals).
@@ -14,7 +14,7 @@ import zlib
 
 def read_csv(lines):
     header, row = csv.reader(lines)
-    assert len(header) == len(row) == len(set(header)), "each column has a name of its own"
+    assert len(header) == len(row) == len(set(header)), "the names of the columns differ"
     return dict(zip(header, row))
 
 
@@ -32,7 +32,7 @@ def read_hgrm(lines):
 
 
 def count_of(encoded):
-    """The number of values of a histogram in the compressed encoding, version 2."""
+    """Returns the number of values of a histogram in the compressed encoding, version 2."""
     cookie, length = struct.unpack_from(">ii", encoded)
     assert cookie & ~0xF0 == 0x1C849304, hex(cookie)
     payload = zlib.decompress(encoded[8 : 8 + length])
@@ -50,7 +50,7 @@ def count_of(encoded):
             shift += 7
             if byte < 0x80:
                 break
-        # ZigZag; a negative number is a run of values that did not occur.
+        # ZigZag encoding; a negative number is a run of values that did not occur.
         total += max((value >> 1) ^ -(value & 1), 0)
     return total
 

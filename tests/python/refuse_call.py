@@ -1,4 +1,4 @@
-"""Runs a program to which the kernel refuses one system call, as a container's filter may:
+"""Runs a program for which the kernel refuses one system call, as a container's filter may:
 refuse_call.py CALL ERRNO PROGRAM [ARGUMENT]..."""
 
 import ctypes

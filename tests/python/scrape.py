@@ -1,7 +1,7 @@
-"""Reads the metrics as a scraper does, by python's own HTTP client.
+"""Reads the metrics as a scraper does, with Python's HTTP client.
 
-scrape.py BASE_URL: prints what went wrong and exits 1, or prints what was read. `--parse` has both
-formats read by prometheus_client as well, the library of the Prometheus project.
+scrape.py BASE_URL: prints the error and exits with 1, or prints the metrics. `--parse` also parses
+both formats with prometheus_client, the library of the Prometheus project.
 """
 
 import sys
@@ -21,7 +21,7 @@ def read(url, accept):
 
 
 def check_histograms(samples):
-    """Cumulative, complete, and of as many turns as are over: one less than have begun."""
+    """Checks that they are cumulative and complete, and count one turn less than have begun."""
     named = {}
     for name, labels, value in samples:
         named.setdefault(name, []).append((labels, value))
@@ -37,7 +37,8 @@ def check_histograms(samples):
             (turns,) = (v for l, v in named["resound_loop_turns_total"] if l == labels)
             assert count + 1 == turns, (base, count, turns)
             found += 1
-    # The turn that answers is not measured yet; what it has, the question, is no event of a source.
+    # The turn of this scrape is not measured yet, and the request for the counters is not an event
+    # of a source.
     assert named["resound_loop_turn_events_sum"] == named["resound_loop_events_total"], named
     return found
 
@@ -66,7 +67,7 @@ def main():
         print(f"parsed {check_histograms(samples)} histograms, {len(families)} families")
         read_by[parser] = sorted((name, sorted(labels.items())) for name, labels, _ in samples)
     plain_names, open_names = read_by.values()
-    # What a bound is called differs: 1 in the one, 1.0 in the other.
+    # The name of a bound differs: 1 in one format, 1.0 in the other.
     assert [name for name, _ in plain_names] == [name for name, _ in open_names]
 
 

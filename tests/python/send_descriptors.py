@@ -1,4 +1,4 @@
-"""Sends descriptors with a first message, and a second one; takes the echo of both.
+"""Sends a message with descriptors and a second message, and receives the echo of both.
 
 send_descriptors.py PATH
 """

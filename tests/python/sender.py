@@ -1,4 +1,4 @@
-"""Sends one message, given in hex, prints its own address, and waits for nothing.
+"""Sends one message, given in hex, and prints its own address, without waiting for an answer.
 
 sender.py ENDPOINT HEX [OWN_NAME]
 """

@@ -1,7 +1,7 @@
 """Servers that share no code with the program.
 
-server.py ENDPOINT BEHAVIOUR: prints `ready ENDPOINT`, then serves until Ctrl-C, which ends it
-with `stopped`.
+server.py ENDPOINT BEHAVIOUR: prints `ready ENDPOINT`, then serves until Ctrl-C, when it
+prints `stopped`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ LINE = b"Are you talking to me?\n"
 
 
 def say(line):
-    """One write a line: print writes its end apart, and threads come between."""
+    """Prints a line in one write. print writes the line end separately."""
     sys.stdout.write(line + "\n")
 
 
@@ -33,7 +33,7 @@ def line_after_reading(peer):
 
 
 def line_without_reading(peer):
-    # Once the message is there; closing with it unread sends a reset behind the line.
+    # Answers when the message has arrived. Closing with it unread sends a reset after the line.
     select.select([peer], [], [], wire.WAIT_MAX_S)
     peer.sendall(LINE)
 
@@ -58,7 +58,7 @@ def longer(message):
     return message + b"!"
 
 
-# What is answered with something like an echo.
+# The answers that resemble an echo.
 NEARLY = {"part": part, "changed": changed, "longer": longer}
 
 
@@ -81,7 +81,7 @@ def swallow(peer):
 
 
 def set_reset(peer):
-    """Linger on, for no time: closing sends a reset."""
+    """Sets SO_LINGER with a time of 0: closing sends a reset."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -96,7 +96,7 @@ def half_close(peer):
     swallow(peer)
 
 
-# Peers of `hang` stay open, unread, until the end.
+# The connections of `hang` stay open and unread until the end.
 hanging = []
 
 
@@ -150,7 +150,7 @@ def interrupt(_number, _frame):
     raise KeyboardInterrupt
 
 
-# A process in the background may have been started with the signal ignored.
+# A shell may start a background process with the signal ignored.
 signal.signal(signal.SIGINT, interrupt)
 endpoint, behaviour = sys.argv[1:]
 sock = wire.server(endpoint)

@@ -1,4 +1,4 @@
-"""Datagrams of these sizes; each has to come back whole.
+"""Sends datagrams of these sizes; each must come back whole.
 
 sizes.py ENDPOINT SIZE... [--own-name NAME]
 """

@@ -1,7 +1,7 @@
-"""Runs a command on a terminal of its own.
+"""Runs a command on a new terminal.
 
 terminal.py COLUMNS ROWS COMMAND...: the command's stdin, stdout and stderr are a terminal of that
-size. What it shows is printed as it comes, and the exit code is that of the command.
+size. Prints its output as it comes, and exits with the command's exit code.
 """
 
 import fcntl
@@ -12,12 +12,12 @@ import struct
 import sys
 import termios
 
-# The command is killed when it shows nothing for so long.
+# The command is killed if it prints nothing for this time.
 WAIT_MAX_S = 60
 
 columns, rows = int(sys.argv[1]), int(sys.argv[2])
 near, far = pty.openpty()
-# Before the command starts, which asks for it at once.
+# Set before the command starts, because the command reads it at once.
 fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 child = os.fork()
 if child == 0:
@@ -32,7 +32,7 @@ while select.select([near], [], [], WAIT_MAX_S)[0]:
     try:
         shown = os.read(near, 65536)
     except OSError:
-        # Linux reports the end of a terminal's last user as an error.
+        # Linux reports an error when the last process closes the terminal.
         break
     if not shown:
         break

@@ -1,9 +1,9 @@
-"""Asks a UDP echo by bursts of datagrams, singly and in trains, and checks every answer.
+"""Sends bursts of datagrams to a UDP echo, singly and in trains, and checks every answer.
 
 trains.py HOST PORT SERVER_PID SEED
 
-The server is stopped while a burst is sent, so that all of it is queued when it goes on. Prints how
-many trains came back.
+The server is stopped while a burst is sent, so that the whole burst is queued when it continues.
+Prints how many trains came back.
 """
 
 import os
@@ -32,7 +32,7 @@ def cut(data, length):
 
 
 def receive(peer):
-    """The datagrams of one receive."""
+    """Returns the datagrams of one receive."""
     data, notes, _, _ = peer.recvmsg(1 << 17, 64)
     for level, note, value in notes:
         if (level, note) == (socket.IPPROTO_UDP, UDP_GRO):
@@ -46,7 +46,7 @@ trains = 0
 for _ in range(20):
     os.kill(server, signal.SIGSTOP)
     size = choose.choice([1, 64, 100, 1200, 2000])
-    # A burst has to fit in a receive buffer of the usual 208 KiB.
+    # A burst must fit in a receive buffer of the usual 208 KiB.
     for _ in range(24):
         number = choose.randrange(len(peers))
         peer, expected = peers[number], sent[number]

@@ -1,7 +1,7 @@
-"""Sends numbered datagrams in one go, and reads as many answers.
+"""Sends numbered datagrams without pause, and reads as many answers.
 
 Usage: udp_burst.py ADDRESS PORT COUNT LENGTH
-Exits with 0 when every answer came, whole, in order and once.
+Exits with 0 if every answer came whole, in order and once.
 """
 
 import socket
@@ -9,7 +9,7 @@ import struct
 import sys
 
 WAIT_MAX_S = 30
-# How long to look for an answer too many.
+# How long to wait for a surplus answer.
 SURPLUS_WAIT_S = 0.2
 
 

@@ -1,4 +1,4 @@
-"""Out-of-band bytes among others on a TCP stream.
+"""Sends out-of-band bytes among others on a TCP stream.
 
 urgent.py ENDPOINT
 """
@@ -30,7 +30,8 @@ def in_turns(sock):
     for _ in range(50):
         sock.send(b"!", socket.MSG_OOB)
         sock.sendall(b"abc")
-        # One that the server had not yet passed when the next came has become part of the stream.
+        # An urgent byte that the server had not passed when the next one came becomes part of the
+        # stream.
         received = b""
         while received.count(b"c") == 0:
             received += read_exactly(sock, 1)
@@ -46,12 +47,12 @@ def mark_last(sock):
 for part in (all_at_once, in_turns):
     with wire.client(sys.argv[1]) as sock:
         part(sock)
-# The caller is told how far it is, and says when to go on.
+# The caller reads the progress and answers when to continue.
 with wire.client(sys.argv[1]) as sock:
     mark_last(sock)
     print("marked")
     sys.stdin.readline()
-    # The server is stopped: it finds all of this at once, and reads up to the mark first.
+    # The server is stopped, so it finds all of this at once and reads up to the mark first.
     sock.sendall(b"abc")
     sock.send(b"!", socket.MSG_OOB)
     sock.sendall(b"def")

@@ -1,4 +1,4 @@
-"""Asks a TCP echo once, and keeps its connection until its stdin ends.
+"""Gets one TCP echo, and keeps the connection open until stdin ends.
 
 vanish.py HOST PORT
 """

@@ -1,14 +1,14 @@
-"""Endpoints as plain sockets: what the other scripts here share."""
+"""Endpoints as plain sockets, shared by the other scripts."""
 
 import os
 import socket
 
-# No script waits longer than this for anything.
+# The limit of every wait in the scripts.
 WAIT_MAX_S = 60
 
 
 def address_of(endpoint):
-    """The socket family, kind and address of an endpoint such as `udp://127.0.0.1:7007`."""
+    """Returns the family, kind and address of an endpoint such as `udp://127.0.0.1:7007`."""
     scheme, _, rest = endpoint.partition(":")
     kind = socket.SOCK_STREAM if scheme in ("tcp", "unix") else socket.SOCK_DGRAM
     if scheme in ("unix", "unixgram"):
@@ -28,8 +28,8 @@ def new_socket(endpoint):
 
 
 def client(endpoint, own_name=None):
-    """A connected socket. A Unix datagram one needs a name of its own to be answered: a path, or
-    the empty name, for which Linux picks an abstract one."""
+    """Returns a connected socket. A Unix datagram socket needs its own name for answers: a path, or
+    the empty name, for which Linux chooses an abstract one."""
     sock = new_socket(endpoint)
     if own_name is not None:
         sock.bind(own_name)
@@ -38,7 +38,7 @@ def client(endpoint, own_name=None):
 
 
 def server(endpoint):
-    """A bound socket, listening when it is a stream's. A stale socket file is replaced."""
+    """Returns a bound socket; a stream socket listens. Replaces a stale socket file."""
     family, kind, address = address_of(endpoint)
     if family == socket.AF_UNIX and not address.startswith("\0"):
         try:
@@ -53,7 +53,7 @@ def server(endpoint):
 
 
 def name_of(sock):
-    """The socket's own address as `resound` prints a peer's."""
+    """Returns the socket's own address in the form in which `resound` prints a peer's."""
     name = sock.getsockname()
     if isinstance(name, tuple):
         host, port = name[:2]

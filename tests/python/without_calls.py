@@ -1,8 +1,8 @@
-"""Runs a program to which some system calls are missing, as on an older kernel.
+"""Runs a program for which some system calls are missing, as on an older kernel.
 
 without_calls.py NUMBER[,NUMBER] PROGRAM [ARGUMENT]...
 
-By a filter of seccomp(2) that answers ENOSYS. Numbers mean what they mean on this machine.
+A seccomp(2) filter answers ENOSYS. The numbers are those of this machine's architecture.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ ALLOW = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 
 code = LOAD_NUMBER
 for number in sys.argv[1].split(","):
-    # To the next instruction if it is this call, else over it.
+    # Continues with the next instruction for this call, and skips it otherwise.
     code += struct.pack("HBBI", 0x15, 0, 1, int(number)) + ENOSYS
 code += ALLOW
 kept = ctypes.create_string_buffer(code)

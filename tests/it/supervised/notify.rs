@@ -180,7 +180,7 @@ fn a_wrong_notify_socket_is_ignored_with_one_warning() {
         path("stale"),
         path(&"long".repeat(40)),
         path(""),
-        abstract_name("nobody"),
+        abstract_name("closed"),
         "relative".to_owned(),
         "vsock:2:1234".to_owned(),
         "@".to_owned(),

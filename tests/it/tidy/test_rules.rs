@@ -55,3 +55,20 @@ fn the_tests_from_outside_do_not_import_the_library() {
     assert!(files > 50, "the tests are found");
     assert_none("imports of the library", &found);
 }
+
+/// libtest runs no test for a filter that matches none.
+#[test]
+fn the_property_tests_that_the_script_names_exist() {
+    let sources = sources();
+    let script = include_str!("../../../scripts/fuzz.sh");
+    let filters = script.split(['\'', '\n']).filter_map(|part| part.strip_suffix("::properties"));
+    let modules: Vec<&str> = filters.filter_map(|filter| Some(filter.split_once(' ')?.1)).collect();
+    assert!(modules.len() > 5, "the filters are found");
+    let exists = |module: &&str| {
+        let path = format!("src/{}.rs", module.replace("::", "/"));
+        let file = sources.iter().find(|source| source.path == path);
+        file.is_some_and(|source| source.text.contains("\nmod properties"))
+    };
+    let missing = modules.into_iter().filter(|module| !exists(module)).map(str::to_owned);
+    assert_none("modules without property tests", &missing.collect::<Vec<_>>());
+}
