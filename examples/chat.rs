@@ -40,7 +40,12 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    fn say<K>(&mut self, from: Option<Key>, text: &[u8], context: &mut Context<'_, Source, K>) {
+    fn broadcast<K>(
+        &mut self,
+        from: Option<Key>,
+        text: &[u8],
+        context: &mut Context<'_, Source, K>,
+    ) {
         for (key, member) in self.members.iter_mut().filter(|(key, _)| Some(**key) != from) {
             member.owed.extend_from_slice(text);
             context.wake(*key);
@@ -48,7 +53,7 @@ impl Room {
     }
 
     /// Writes to a member and reads its lines. Returns `None` if it has left or exceeds a limit.
-    fn talk(
+    fn serve_member(
         &mut self,
         stream: &mut Stream,
         readiness: &mut Readiness,
@@ -69,7 +74,7 @@ impl Room {
         let end = member.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
         let lines: Vec<u8> = member.line.drain(..end).collect();
         let is_within = count > 0 && member.line.len().max(member.owed.len()) <= MEMBER_BYTES_MAX;
-        self.say(Some(key), &lines, context);
+        self.broadcast(Some(key), &lines, context);
         is_within.then_some(Next::Again)
     }
 }
@@ -85,7 +90,9 @@ impl Handler for Room {
         context: &mut Slice<'_>,
     ) -> Next {
         match source {
-            Source::Member(stream) => self.talk(stream, readiness, context).unwrap_or(Next::Close),
+            Source::Member(stream) => {
+                self.serve_member(stream, readiness, context).unwrap_or(Next::Close)
+            }
             Source::Listener(listener) => match readiness.try_read(|| listener.accept()) {
                 Ok(Some((stream, _))) => {
                     let key = context.insert(Source::Member(stream));
@@ -107,7 +114,7 @@ impl Handler for Room {
 
     fn timer_due(&mut self, _: &Sources<Source>, context: &mut Context<'_, Source>) {
         let text = format!("* {} here\n", self.members.len());
-        self.say(None, text.as_bytes(), context);
+        self.broadcast(None, text.as_bytes(), context);
         context.set_timer(context.now() + self.interval);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     fn accept(&mut self, client: Stream, context: &mut Context<'_>) -> Next {
         let server = Stream::connect(&self.server, &SocketOptions::default());
-        // If the server refuses, only this client loses its connection.
+        // If connecting fails, only this client loses its connection.
         let Ok(server) = server else { return Next::Again };
         let [one, other] = [client, server].map(|end| context.insert(Source::End(end)));
         for (end, partner) in [(one, other), (other, one)] {
@@ -47,7 +47,7 @@ impl Proxy {
     }
 
     /// Writes what the partner has read, then reads for the partner. Each wakes the partner.
-    fn pass(
+    fn forward(
         &mut self,
         end: &mut Stream,
         readiness: &mut Readiness,
@@ -90,7 +90,7 @@ impl Handler for Proxy {
         context: &mut Context<'_>,
     ) -> Next {
         match source {
-            Source::End(end) => self.pass(end, readiness, context).unwrap_or(Next::Close),
+            Source::End(end) => self.forward(end, readiness, context).unwrap_or(Next::Close),
             Source::Listener(listener) => match readiness.try_read(|| listener.accept()) {
                 Ok(Some((client, _))) => self.accept(client, context),
                 Ok(None) => Next::Wait,

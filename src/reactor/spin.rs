@@ -8,11 +8,11 @@ use super::key::Key;
 
 /// Hot sources that the loop tries instead of polling. A poll costs slightly more than one receive
 /// that finds nothing, and covers all sources, so more hot sources would cost more than they save.
-pub(super) const HOT_MAX: usize = 2;
+const HOT_MAX: usize = 2;
 
 /// Turns without a poll between two polls. When the hot sources have little to do, the other
 /// sources, signals and messages wait some microseconds longer.
-pub(super) const POLLS_SKIPPED_MAX: u32 = 16;
+const POLLS_SKIPPED_MAX: u32 = 16;
 
 /// How long after a poll the loop may skip the next. When the hot sources have much to do, 16 turns
 /// take long. Spinning saves a wake-up, so no source may wait longer for a poll than a wake-up

@@ -24,7 +24,7 @@ type Request<H> =
     fn(&mut H, &Sources<<H as Handler>::Source>, &mut Context<'_, <H as Handler>::Source>);
 
 /// A wrapper around a handler that limits every sleep to [`SLEEP_MAX`].
-pub(crate) struct Restless<H: Handler> {
+pub(crate) struct LimitedSleep<H: Handler> {
     pub(crate) inner: H,
     /// The deadline that the inner handler returned from its last tick.
     pub(crate) deadline: Option<Instant>,
@@ -34,7 +34,7 @@ pub(crate) struct Restless<H: Handler> {
     pub(crate) request: Option<Request<H>>,
 }
 
-impl<H: Tested> Handler for Restless<H> {
+impl<H: Tested> Handler for LimitedSleep<H> {
     type Source = H::Source;
     type Message = H::Message;
 
@@ -90,7 +90,7 @@ impl<H: Tested> Handler for Restless<H> {
 /// needs it.
 pub(crate) struct Rig<H: Handler, B = ()> {
     pub(crate) reactor: Reactor<H::Source, H::Message>,
-    pub(crate) handler: Restless<H>,
+    pub(crate) handler: LimitedSleep<H>,
     pub(crate) bound: B,
     /// The handler has ended the loop, perhaps while the test awaited another condition.
     is_stopped: bool,
@@ -98,7 +98,7 @@ pub(crate) struct Rig<H: Handler, B = ()> {
 
 impl<H: Tested, B> Rig<H, B> {
     pub(crate) fn of(reactor: Reactor<H::Source, H::Message>, inner: H, bound: B) -> Rig<H, B> {
-        let handler = Restless { inner, deadline: None, sleep: None, request: None };
+        let handler = LimitedSleep { inner, deadline: None, sleep: None, request: None };
         Rig { reactor, handler, bound, is_stopped: false }
     }
 

@@ -86,7 +86,7 @@ fn two(spin: Spin) -> (Reactor<End, u32>, [UnixStream; 2]) {
 }
 
 #[test]
-fn what_comes_to_the_source_of_the_last_event_is_found_without_a_poll() {
+fn data_of_a_hot_source_is_found_without_a_poll() {
     let (mut reactor, [far, _other]) = two(Spin::Always);
     let mut bytes = 0;
     let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, _| {
