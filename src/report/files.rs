@@ -14,7 +14,7 @@ pub use self::hlog::HlogWriter;
 /// What a file is to hold, by the ending of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `.json`: the document, [`RunResult::to_json`](super::RunResult::to_json).
+    /// `.json`: the document, [`RunResult::to_json`](crate::measured::RunResult::to_json).
     Json,
     /// `.csv`: one line of names and one of figures, [`write_csv`].
     Csv,
