@@ -1,8 +1,8 @@
-//! The facts of a run, as plain data: what the load generator and `ping` count into, and what the
-//! writers of [`report`](crate::report) put into text and files.
+//! The facts of a run as plain data. The load generator and `ping` count into these types, and
+//! [`report`](crate::report) writes them as text and files.
 //!
-//! [`RunResult`] is the JSON document of version 1, field by field in its order: keys may be added,
-//! none renamed. Times are whole nanoseconds, rates are per second.
+//! [`RunResult`] is the JSON document of version 1: its fields, in their order, are the keys. Keys
+//! may be added; none is renamed or removed. Times are whole nanoseconds, rates are per second.
 
 mod assert;
 mod distribution;
@@ -27,63 +27,63 @@ pub use self::losses::{LossCause, Losses};
 /// The version of the JSON document.
 pub const VERSION: u32 = 1;
 
-/// The program, as documents name it.
+/// The program and its version, as in the document.
 pub const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
 
-/// All that is known of a run.
+/// All facts of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunResult {
     /// [`VERSION`].
     pub version: u32,
     /// The program and its version.
     pub program: String,
-    /// Whether it ran to its end.
+    /// Whether the run reached its end.
     pub status: Status,
-    /// Why it did not, in one line.
+    /// Why it did not, on one line.
     pub error: Option<String>,
-    /// What was asked for echoes.
+    /// The server's address, as the user gave it.
     pub endpoint: String,
-    /// Whether that is a server in this very process.
+    /// Whether the server runs in this process.
     pub embedded_server: bool,
-    /// Text of the user's own.
+    /// A text that the user gave (`--label`).
     pub label: Option<String>,
     /// What a message is: an echo, or a connection with one echo.
     pub mode: Mode,
     /// What decides when a message is sent.
     #[serde(rename = "loop")]
     pub load_loop: LoadLoop,
-    /// Messages in flight on a connection, in a closed loop.
+    /// Messages in flight per connection: in a closed loop always, in an open loop at most.
     pub depth: u64,
     /// Connections, or client sockets.
     pub connections: u64,
-    /// Bytes a message.
+    /// Bytes per message.
     pub length: u64,
     /// The command line.
     pub options: CommandLine,
     /// Where it ran.
     pub environment: Environment,
-    /// How long was measured: from the first measured message to the end of the sending.
+    /// How long the run measured: from the first measured message to the end of the sending.
     pub elapsed_ns: u64,
-    /// How long was to be measured: by `--duration`, or by `--count` at `--rate`; null when neither
-    /// tells, or when the count was reached first.
+    /// How long the run was asked to measure: by `--duration`, or by `--count` at `--rate`. Null if
+    /// neither says, or if the count was reached first.
     pub planned_ns: Option<u64>,
     /// The share of the load asked for that was made, from 0 to 1: of the time of all connections,
-    /// or of the count of a closed loop. What connections were gone, or sockets could not send, is
-    /// not made.
+    /// or of the count of a closed loop. A connection that is gone, or a socket that cannot send,
+    /// makes no load.
     #[serde(serialize_with = "finite::finite")]
     pub load_made: f64,
-    /// A signal ended it.
+    /// Whether a signal ended the run.
     #[serde(skip)]
     pub is_interrupted: bool,
-    /// How long was left out before that.
+    /// How long the warm-up took, which `elapsed_ns` leaves out.
     pub warmup_ns: u64,
-    /// How long was waited for the last echoes; not part of `elapsed_ns`.
+    /// How long the generator waited for the last echoes; not part of `elapsed_ns`.
     pub drain_ns: u64,
-    /// Messages a second.
+    /// Messages per second.
     pub rate: Rate,
     /// What became of the measured messages.
     pub messages: Messages,
-    /// What became of the messages of the warm-up, which are in no other figure.
+    /// What became of the warm-up's messages, which are in no other figure.
     pub warmup_messages: Messages,
     /// Why measured messages were lost.
     pub losses: Losses,
@@ -91,27 +91,27 @@ pub struct RunResult {
     pub flows: Flows,
     /// Bytes of measured messages.
     pub bytes: Bytes,
-    /// How UDP datagrams went together; null for what is no UDP.
+    /// How many UDP datagrams went per system call; null for other transports.
     pub trains: Option<Trains>,
-    /// Response time: from the intended send in an open loop, from the real one in a closed one.
+    /// Response time: from the intended send in an open loop, from the actual send in a closed
+    /// loop.
     pub latency_ns: Times,
-    /// From the real send, beside an open loop's response time.
+    /// Service time of an open loop: from the actual send.
     pub service_time_ns: Option<Times>,
-    /// What kept the generator from running while it measured.
+    /// Times in which the generator could not run while it measured.
     pub hiccups: Hiccups,
     /// The generator's own health.
     pub generator: GeneratorHealth,
-    /// The first echo that was not what had been sent.
+    /// The first echo that differed from its message.
     pub first_difference: Option<Difference>,
-    /// Each `--assert` with what it was held against.
+    /// Each `--assert` with the value that it compared.
     pub asserts: Vec<Outcome>,
     /// What the reader should know before quoting a figure.
     pub warnings: Vec<Warning>,
 }
 
 impl Default for RunResult {
-    /// Of a run of which nothing is known: 0, null or an empty list for all that was never
-    /// measured.
+    /// Returns the result of a run that measured nothing: 0, null or an empty list in every field.
     fn default() -> RunResult {
         RunResult {
             version: VERSION,
@@ -152,15 +152,15 @@ impl Default for RunResult {
     }
 }
 
-/// Whether a run came to its end.
+/// Whether a run reached its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It did.
+    /// The run reached its end.
     Ok,
-    /// It was interrupted, or no connection was left: the figures are of a shorter run.
+    /// The run was interrupted, or no connection was left. The figures are those of a shorter run.
     Partial,
-    /// It could not run, or nothing came back.
+    /// The run could not start, or no echo came.
     Error,
 }
 
@@ -178,13 +178,13 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadLoop {
-    /// The echo of an earlier one.
+    /// The echo of an earlier message.
     Closed,
     /// The clock.
     Open,
 }
 
-/// The command line, as it was typed and as it was understood.
+/// The command line, as typed and as parsed.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CommandLine {
     /// The words after the program's name.
@@ -193,38 +193,38 @@ pub struct CommandLine {
     pub meant: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Where a run took place. What cannot be found out is null.
+/// The machine and the system of a run. A fact that the system does not tell is null.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Environment {
     /// The operating system and its release.
     pub kernel: String,
-    /// The processor's model.
+    /// The model of the CPU.
     pub cpu_model: Option<String>,
-    /// Processors of the machine that are online; `None` where the system does not say.
+    /// The number of CPUs of the machine that are online; `None` if the system does not say.
     pub cpus_online: Option<u64>,
-    /// Processors this thread may run on.
+    /// The CPUs that the generator's thread may run on.
     pub cpus_allowed: Vec<u64>,
     /// The frequency governor of the first of them.
     pub governor: Option<String>,
-    /// Where the system's clock comes from.
+    /// The hardware that the system's clock reads.
     pub clock_source: Option<String>,
-    /// Both ends are on this machine: there is no network in the figures.
+    /// Whether both ends are on this machine, so that the figures include no network.
     pub loopback: bool,
-    /// Both ends may run on the same processors, and so take time from each other.
+    /// Whether both ends may run on the same CPUs and so take time from each other.
     pub shared_cpus: bool,
 }
 
-/// Messages a second.
+/// Messages per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rate {
-    /// By `--rate`.
+    /// The rate of `--rate`.
     #[serde(serialize_with = "finite::finite_or_null")]
     pub asked: Option<f64>,
     /// Echoes of measured messages over the time measured. In a closed loop that ends by the clock,
-    /// echoes that come after its end are in [`Messages`] and not in this.
+    /// echoes that come after the end count in [`Messages`] but not here.
     #[serde(serialize_with = "finite::finite")]
     pub achieved: f64,
-    /// The same echoes over all the time asked for: less than `achieved` where a run ended early.
+    /// The same echoes over all the time asked for: less than `achieved` if a run ended early.
     /// An `--assert` on the rate compares this.
     #[serde(serialize_with = "finite::finite")]
     pub over_planned: f64,
@@ -233,21 +233,21 @@ pub struct Rate {
 /// What became of messages. `sent = received + lost + in_flight_at_end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Messages {
-    /// Messages sent; on a stream, those begun.
+    /// Messages sent; on a stream, messages that were begun.
     pub sent: u64,
     /// Echoes that came in time, corrupted ones included.
     pub received: u64,
     /// Messages whose echo did not come in time.
     pub lost: u64,
-    /// Echoes that came after their message was given up. Their messages are among the lost.
+    /// Echoes that came after their message had been given up. These messages count as lost.
     pub late: u64,
-    /// Echoes that came once more.
+    /// Echoes that came again.
     pub duplicated: u64,
     /// Echoes that came after the echo of a message sent later.
     pub reordered: u64,
-    /// Echoes that differed from what was sent, and datagrams that no message can be found for.
+    /// Echoes that differed from their message, and datagrams that match no message.
     pub corrupted: u64,
-    /// Messages that the end of the run left without their echo before they could be lost.
+    /// Messages that had neither an echo nor reached their timeout when the run ended.
     pub in_flight_at_end: u64,
 }
 
@@ -256,74 +256,74 @@ pub struct Messages {
 pub struct Flows {
     /// Connections made, or datagram sockets opened.
     pub opened: u64,
-    /// Connections refused; datagram sockets that were told so (ICMP port unreachable).
+    /// Connections refused, and datagram sockets that got an ICMP port unreachable.
     pub refused: u64,
     /// Connections that the peer reset.
     pub reset: u64,
     /// Connections that the peer closed.
     pub closed: u64,
-    /// Connections that were not made in time.
+    /// Connections that did not come about in time.
     pub timed_out: u64,
     /// Connections that this host could not make: no descriptor, no ephemeral port, no route.
     pub failed_locally: u64,
-    /// Connections that the network kept from the peer: ICMP unreachable, or a firewall's
-    /// rejection.
+    /// Connections that the network rejected: by ICMP unreachable, or by a firewall.
     pub unreachable: u64,
-    /// Connections that ended and were opened again (`--reconnect`), among those opened.
+    /// Connections that ended and were opened again (`--reconnect`). `opened` includes them.
     pub reconnected: u64,
 }
 
-/// Bytes that sockets took and gave for measured messages, in part too, as many as there were: an
-/// echo may be shorter or longer than its message. Late echoes, duplicates and headers are left
-/// out.
+/// Bytes of measured messages that sockets sent and received. Messages and echoes that were moved
+/// in part count by their bytes, and an echo may be shorter or longer than its message. Late
+/// echoes, duplicates and headers are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bytes {
-    /// Sent.
+    /// Bytes sent.
     pub sent: u64,
-    /// Received.
+    /// Bytes received.
     pub received: u64,
 }
 
-/// How many UDP datagrams went by one system call, as a *train*: sent with `UDP_SEGMENT`, received
-/// with `UDP_GRO`. Of the whole run, the warm-up and the drain included.
+/// How many UDP datagrams went per system call. Several of them in one call are a *train*, sent
+/// with `UDP_SEGMENT` or received with `UDP_GRO`. Counts the whole run, with warm-up and drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trains {
-    /// Trains were asked for: several messages may be in flight, and nobody said otherwise.
+    /// Whether trains were asked for: by a depth above 1, without `--no-offload`.
     pub asked: bool,
-    /// The system would not receive trains, or not send one: since then each was sent alone.
+    /// Whether the system refused to receive trains or to send one. From then on each datagram was
+    /// sent alone.
     pub refused: bool,
     /// System calls that sent something.
     pub sends: u64,
-    /// Datagrams sent by them.
+    /// Datagrams that these calls sent.
     pub sent: u64,
     /// System calls that received something.
     pub receives: u64,
-    /// Datagrams received by them.
+    /// Datagrams that these calls received.
     pub received: u64,
 }
 
-/// The first echo that was not what had been sent.
+/// Where the first echo differed from its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The connection, counted from 0.
+    /// The number of the connection, from 0.
     pub flow: u64,
-    /// The message of that connection, counted from 0; null for a datagram that names none.
+    /// The number of the message on that connection, from 0; null for a datagram that names none.
     pub message: Option<u64>,
-    /// Where in the message, in bytes from its beginning.
+    /// The first differing byte, counted from the start of the message.
     pub offset: u64,
-    /// The byte that was sent there; null when the echo is longer than the message.
+    /// The byte that was sent there; null if the echo is longer than the message.
     pub sent: Option<u8>,
-    /// The byte that came; null when the echo is shorter.
+    /// The byte that came; null if the echo is shorter.
     pub received: Option<u8>,
 }
 
 impl fmt::Display for Difference {
-    /// `first difference: connection 3, message 17, byte 5: sent 0x41, received 0x42`.
+    /// Writes `first difference: connection 3, message 17, byte 5: sent 0x41, received 0x42`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "first difference: connection {}, ", self.flow)?;
         match self.message {
             Some(message) => write!(f, "message {message}, ")?,
-            None => write!(f, "an echo of no message that was sent, ")?,
+            None => write!(f, "an echo that matches no message, ")?,
         }
         write!(f, "byte {}: ", self.offset)?;
         match self.sent {
@@ -342,21 +342,21 @@ impl fmt::Display for Difference {
 #[serde(transparent)]
 pub struct Warning(pub String);
 
-/// What was measured between two points of a run.
+/// The facts of a part of a run between two points in time.
 #[derive(Clone, Debug)]
 pub struct Interval {
-    /// Since the start of the sending, warm-up included.
+    /// The start, since the start of the sending, warm-up included.
     pub start_ns: u64,
-    /// Since the start of the sending.
+    /// The end, since the start of the sending.
     pub end_ns: u64,
-    /// It is of the warm-up, and in no total.
+    /// Whether it belongs to the warm-up, which is in no total.
     pub is_warmup: bool,
-    /// The run has come to its drain: nothing is sent any more but what was due before.
+    /// Whether it belongs to the drain, in which only messages that were due before are sent.
     pub is_drain: bool,
-    /// What became of messages in it; those in flight at its end.
+    /// What became of messages in it, and how many were in flight at its end.
     pub messages: Messages,
-    /// Echoes that came in it, by latency.
+    /// The latencies of the echoes that came in it.
     pub latency: Distribution,
-    /// Connections that are open at its end.
+    /// The connections open at its end.
     pub flows_open: u64,
 }

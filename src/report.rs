@@ -1,4 +1,4 @@
-//! The facts of a run put into words: text, JSON, CSV, hgrm and hlog. It decides nothing.
+//! Writes the facts of a run as text, JSON, CSV, hgrm and hlog. It decides nothing.
 
 mod files;
 mod health;

@@ -1,4 +1,4 @@
-//! What a run must have come to: `p99<200us`, `rate>100k`, `loss<0.1%`.
+//! Assertions on the result of a run: `p99<200us`, `rate>100k`, `loss<0.1%`.
 
 use std::str::FromStr;
 
@@ -7,28 +7,27 @@ use serde::Serialize;
 use super::{LoadLoop, Percentile, RunResult, Times, finite};
 use crate::units::{parse_count, parse_time};
 
-/// A comparison of one figure of a report with a bound: NAME OP VALUE, with spaces around OP or
-/// without.
+/// A comparison of a figure of a run with a bound: NAME OP VALUE. Spaces around OP are optional.
 ///
 /// OP is one of `<` `<=` `>` `>=` `==` `!=`. VALUE has the unit of NAME:
 ///
 /// - `p50`, `p99.9` or any other percentile, `min`, `mean`, `max`, `stddev`, of the response time;
 ///   after `service.` of the service time, after `lag.` of the schedule lag: a time with its unit,
 ///   `200us`;
-/// - `rate`, what was achieved per second of all the time asked for, so that a run which ended
-///   early does not pass by its first part: `100k`, `99.5`;
-/// - `loss`, the lost and the unsent of all that were to be sent until the planned end (in a
-///   closed loop: with the share of the load that was not made), and `cpu_share`, of one
-///   processor: `0.1%`;
-/// - `hiccup.max`, the longest time in which the generator was kept from running; those of less
-///   than 10 ms are not counted: `10ms`;
+/// - `rate`, the echoes per second of all the time asked for, so that a run which ended early does
+///   not pass by its first part: `100k`, `99.5`;
+/// - `loss`, the share of lost and unsent messages in all that were due until the planned end (in
+///   a closed loop, load that was not made counts as lost), and `cpu_share`, the share of one CPU:
+///   `0.1%`;
+/// - `hiccup.max`, the longest time in which the generator could not run; times of less than 10 ms
+///   are not counted: `10ms`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
 ///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`,
 ///   `timed_out`, `failed_locally`, `unreachable`, `reconnected`: a count, `0`, `10k`.
 ///
-/// What has no value does not hold, whatever the operator: a percentile that fewer than ten samples
-/// lie beyond, any time without an echo, `service` and `lag` in a closed loop, `loss` when nothing
-/// was sent.
+/// An assertion on a figure without a value does not hold, whatever the operator. These figures
+/// have no value: a percentile with fewer than ten samples beyond it, any time if no echo came,
+/// `service` and `lag` in a closed loop, `loss` if nothing was sent.
 ///
 /// ```
 /// use resound::measured::{Assertion, RunResult};
@@ -47,16 +46,16 @@ pub struct Assertion {
     bound: f64,
 }
 
-/// An `--assert` and what it was held against.
+/// An `--assert` and the value that it compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
-    /// As it was typed.
+    /// The expression as typed.
     pub expression: String,
-    /// The value of its left side in its unit (nanoseconds, a count, a second, percent); null when
-    /// there is none, and then it does not hold.
+    /// The value of the left side in its unit (nanoseconds, a count, per second, percent). Null if
+    /// there is none; then the assertion does not hold.
     #[serde(serialize_with = "finite::finite_or_null")]
     pub value: Option<f64>,
-    /// Whether it holds.
+    /// Whether the assertion holds.
     pub held: bool,
 }
 
@@ -82,7 +81,7 @@ enum Statistic {
     Percentile(Percentile),
 }
 
-/// What a figure is counted in.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     Time,
@@ -104,7 +103,7 @@ struct Operator {
     holds: fn(&f64, &f64) -> bool,
 }
 
-/// A sign that begins with another comes first.
+/// `<=` must come before `<`, and `>=` before `>`, because the first sign that matches is taken.
 const OPERATORS: &[Operator] = &[
     Operator { sign: "<=", holds: f64::le },
     Operator { sign: ">=", holds: f64::ge },
@@ -155,14 +154,14 @@ const fn count(name: &'static str, value: fn(&RunResult) -> Option<f64>) -> Fact
     Fact { name, unit: Unit::Count, value }
 }
 
-/// How much of the time asked for was measured, from 0 to 1.
+/// Returns the share of the time asked for that was measured, from 0 to 1.
 fn measured_share(report: &RunResult) -> f64 {
     let planned_ns = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns);
     planned_ns.map_or(1.0, |planned_ns| report.elapsed_ns as f64 / planned_ns as f64)
 }
 
-/// The share that was lost, in percent, of all that was asked for. In an open loop that is what was
-/// due until the planned end. A closed loop has nothing due, so the load that was not made counts
+/// Returns the lost share of all that was asked for, in percent. In an open loop that is what was
+/// due until the planned end. A closed loop has no due messages, so load that was not made counts
 /// as lost.
 fn loss_of_whole(report: &RunResult) -> Option<f64> {
     let sent = report.messages.sent as f64;
@@ -187,12 +186,12 @@ fn loss_of_whole(report: &RunResult) -> Option<f64> {
 }
 
 impl Assertion {
-    /// As it was typed.
+    /// Returns the expression as typed.
     pub fn expression(&self) -> &str {
         &self.expression
     }
 
-    /// Holds it against a run.
+    /// Compares the figure of a run with the bound.
     pub fn check(&self, report: &RunResult) -> Outcome {
         let value = match self.subject {
             Subject::Fact(fact) => (fact.value)(report),
@@ -202,7 +201,7 @@ impl Assertion {
         Outcome { expression: self.expression.clone(), value, held }
     }
 
-    /// The unit of its left side.
+    /// Returns the unit of the left side.
     pub(crate) fn unit(&self) -> Unit {
         match self.subject {
             Subject::Time(..) => Unit::Time,
@@ -231,7 +230,7 @@ fn time_value(report: &RunResult, series: Series, statistic: Statistic) -> Optio
 impl FromStr for Assertion {
     type Err = String;
 
-    /// Reads an expression; the error is one sentence, with an example.
+    /// Parses an expression. The error is one sentence with an example.
     fn from_str(text: &str) -> Result<Assertion, String> {
         let expression = text.trim();
         let no_operator = || {
@@ -284,14 +283,14 @@ fn parse_subject(name: &str) -> Result<Subject, String> {
 fn parse_bound(unit: Unit, name: &str, value: &str) -> Result<f64, String> {
     let (bound, expected) = match unit {
         Unit::Time => {
-            // A bare number would be seconds, which few mean who type `p99<200`.
+            // A number without a unit would be seconds, which `p99<200` hardly means.
             let has_unit = value.ends_with(|c: char| c.is_alphabetic());
             let time = parse_time(value).ok().filter(|_| has_unit);
             (time.map(|time| time.as_nanos() as f64), ("a time with its unit", "200us"))
         }
         Unit::Rate => {
             let rate = parse_count(value).ok().map(|count| count as f64);
-            (rate.or_else(|| parse_decimal(value)), ("a rate a second", "100k"))
+            (rate.or_else(|| parse_decimal(value)), ("a rate per second", "100k"))
         }
         Unit::Percent => {
             let percent = value.strip_suffix('%').map(str::trim_end).and_then(parse_decimal);

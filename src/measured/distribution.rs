@@ -1,4 +1,4 @@
-//! How values of time are distributed: a bounded histogram, merged and never averaged.
+//! The distribution of times: a bounded histogram. Distributions are merged, never averaged.
 
 mod percentile;
 
@@ -8,19 +8,21 @@ use serde::{Serialize, Serializer};
 
 pub use self::percentile::{Percentile, PercentileList};
 
-/// The longest time told apart: an hour. What is longer counts as that, and is counted apart.
+/// The longest time that the histogram holds: an hour. A longer one counts as an hour and as
+/// saturated.
 const VALUE_NS_MAX: u64 = 3_600 * 1_000_000_000;
 
-/// Significant decimal digits of every value: within 0.1 %, in 270 KiB.
+/// Significant decimal digits of every value. A value is exact within 0.1 %, and the histogram
+/// takes 270 KiB.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// A percentile is said only when at least this many samples lie beyond it: with fewer, it is a
-/// matter of chance.
+/// A percentile is reported only if at least this many samples lie beyond it. With fewer, chance
+/// decides its value.
 const SAMPLES_BEYOND_MIN: u64 = 10;
 
-/// Times in nanoseconds, up to an hour: percentiles to three significant digits; the least, the
-/// greatest and the mean exactly. Its memory is taken when it is made: [`Distribution::record`]
-/// allocates nothing.
+/// Times in nanoseconds, up to an hour. Percentiles have three significant digits; minimum, maximum
+/// and mean are exact. [`Distribution::new`] allocates all memory; [`Distribution::record`]
+/// allocates none.
 #[derive(Clone, Debug)]
 pub struct Distribution {
     histogram: Histogram<u64>,
@@ -31,7 +33,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// With no value.
+    /// Creates a distribution without values.
     ///
     /// ```
     /// use resound::measured::Distribution;
@@ -57,12 +59,12 @@ impl Distribution {
         }
     }
 
-    /// Adds one time. One beyond an hour counts as an hour, and as saturated.
+    /// Adds a time. A time beyond an hour counts as an hour and as saturated.
     pub fn record(&mut self, value_ns: u64) {
         self.record_many(value_ns, 1);
     }
 
-    /// Adds one time as often as that.
+    /// Adds a time `count` times.
     pub fn record_many(&mut self, value_ns: u64, count: u64) {
         if count == 0 {
             return;
@@ -75,7 +77,7 @@ impl Distribution {
         self.histogram.saturating_record_n(value_ns, count);
     }
 
-    /// Adds all of another's values.
+    /// Adds all values of another distribution.
     #[expect(clippy::missing_panics_doc, reason = "all have the same bounds")]
     pub fn add(&mut self, other: &Distribution) {
         self.histogram.add(&other.histogram).expect("the bounds are the same");
@@ -85,52 +87,52 @@ impl Distribution {
         self.sum_ns += other.sum_ns;
     }
 
-    /// Forgets all values, and keeps the memory.
+    /// Removes all values and keeps the memory.
     pub fn clear(&mut self) {
         self.histogram.reset();
         self.saturated = 0;
         (self.min_ns, self.max_ns, self.sum_ns) = (u64::MAX, 0, 0);
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// How many of them were beyond the histogram.
+    /// Returns the number of values that were beyond an hour.
     pub fn saturated(&self) -> u64 {
         self.saturated
     }
 
-    /// The values, each as one of a range of three significant digits.
+    /// Returns the histogram. Its buckets are ranges of three significant digits.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.histogram
     }
 
-    /// The least value, exactly; `None` without a value.
+    /// Returns the exact minimum; `None` without values.
     pub fn min_ns(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.min_ns)
     }
 
-    /// The greatest value, exactly; `None` without a value.
+    /// Returns the exact maximum; `None` without values.
     pub fn max_ns(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.max_ns)
     }
 
-    /// The mean of the exact values; 0 without a value.
+    /// Returns the exact mean; 0 without values.
     #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a last digit does not matter")]
     pub fn mean_ns(&self) -> f64 {
         if self.count() == 0 { 0.0 } else { self.sum_ns as f64 / self.count() as f64 }
     }
 
-    /// The value at a percentile, when at least ten values lie beyond it.
+    /// Returns the value at a percentile if at least ten values lie beyond it.
     pub fn percentile(&self, percentile: Percentile) -> Option<u64> {
-        let is_said = percentile.has_beyond(self.count(), SAMPLES_BEYOND_MIN);
-        is_said.then(|| self.value_at(percentile))
+        let is_reported = percentile.has_beyond(self.count(), SAMPLES_BEYOND_MIN);
+        is_reported.then(|| self.value_at(percentile))
     }
 
-    /// The value of the percentile's rank, as HdrHistogram gives it: the greatest of its range. It
-    /// is not above the greatest value, and that of percentile 0 is the least. 0 without a value.
+    /// Returns the value at the percentile's rank, as HdrHistogram does: the greatest value of its
+    /// bucket, but not more than the maximum. Percentile 0 is the minimum. 0 without values.
     pub(super) fn value_at(&self, percentile: Percentile) -> u64 {
         let rank = percentile.rank(self.count());
         if self.count() == 0 || rank == 0 {
@@ -145,7 +147,7 @@ impl Distribution {
         range.map_or(self.max_ns, |range| range.value_iterated_to()).min(self.max_ns)
     }
 
-    /// Its figures at these percentiles.
+    /// Returns the figures of the distribution at these percentiles.
     pub fn summary(&self, percentiles: &PercentileList) -> Summary {
         if self.count() == 0 {
             return Summary::empty(percentiles);
@@ -178,39 +180,39 @@ impl Default for Distribution {
 /// The figures of a distribution, in whole nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// How many values there were; all else is 0 when there was none.
+    /// The number of values. If it is 0, all other figures are 0.
     pub count: u64,
-    /// The least, exactly.
+    /// The exact minimum.
     pub min: u64,
-    /// The mean of the exact values.
+    /// The exact mean.
     pub mean: u64,
-    /// The greatest, exactly.
+    /// The exact maximum.
     pub max: u64,
     /// The standard deviation.
     pub stddev: u64,
-    /// Percentiles as typed, and their values where enough samples lie beyond them.
+    /// Percentiles as typed, with their values if enough samples lie beyond them.
     #[serde(serialize_with = "as_map")]
     pub percentiles: Vec<(String, Option<u64>)>,
 }
 
 impl Summary {
-    /// That of no value at all.
+    /// Returns the summary of no values.
     pub fn empty(percentiles: &PercentileList) -> Summary {
         let percentiles = percentiles.iter().map(|(text, _)| (text.to_owned(), None)).collect();
         Summary { count: 0, min: 0, mean: 0, max: 0, stddev: 0, percentiles }
     }
 
-    /// A percentile by the text it was asked by.
+    /// Returns the value of a percentile, named as it was typed.
     pub fn percentile(&self, text: &str) -> Option<u64> {
         self.percentiles.iter().find(|(other, _)| other == text).and_then(|(_, value)| *value)
     }
 }
 
-/// Times of one kind: their figures, and the distribution behind them.
+/// Times of one kind: the figures, and the distribution that they come from.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Times {
-    /// The figures, at the percentiles that were asked for.
+    /// The figures at the percentiles asked for.
     pub summary: Summary,
     /// All the values.
     #[serde(skip)]
@@ -218,13 +220,13 @@ pub struct Times {
 }
 
 impl Times {
-    /// These values, with their figures at these percentiles.
+    /// Creates the times of a distribution, with their figures at these percentiles.
     pub fn of(values: Distribution, percentiles: &PercentileList) -> Times {
         Times { summary: values.summary(percentiles), values }
     }
 }
 
-/// No value at all.
+/// Has no values.
 impl Default for Times {
     fn default() -> Times {
         Times::of(Distribution::new(), &PercentileList::default())
@@ -259,23 +261,23 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_is_said_when_ten_samples_lie_beyond_it() {
+    fn a_percentile_is_reported_if_ten_samples_lie_beyond_it() {
         let mut distribution = Distribution::new();
         (0..99).for_each(|_| distribution.record(1_000));
-        let said = |distribution: &Distribution, text: &str| {
+        let reported = |distribution: &Distribution, text: &str| {
             distribution.percentile(text.parse().unwrap())
         };
-        assert_eq!(said(&distribution, "90"), None);
+        assert_eq!(reported(&distribution, "90"), None);
         distribution.record(1_000);
-        assert_eq!(said(&distribution, "90"), Some(1_000));
-        assert_eq!(said(&distribution, "99"), None);
+        assert_eq!(reported(&distribution, "90"), Some(1_000));
+        assert_eq!(reported(&distribution, "99"), None);
         (0..9_900).for_each(|_| distribution.record(1_000));
-        assert_eq!(said(&distribution, "99.9"), Some(1_000));
-        assert_eq!(said(&distribution, "99.99"), None);
+        assert_eq!(reported(&distribution, "99.9"), Some(1_000));
+        assert_eq!(reported(&distribution, "99.99"), None);
     }
 
     #[test]
-    fn the_least_the_greatest_and_the_mean_are_exact_and_no_percentile_is_beyond_them() {
+    fn minimum_maximum_and_mean_are_exact_and_bound_every_percentile() {
         let mut parts = [Distribution::new(), Distribution::new()];
         for (part, values) in parts.iter_mut().zip([[1_234_567, 7_654_321], [1_234_569, 3]]) {
             values.iter().for_each(|value| part.record(*value));
@@ -296,15 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_a_summary_of_zeros() {
+    fn the_summary_of_no_values_is_all_zeros() {
         let list = PercentileList::default();
         assert_eq!(Distribution::new().summary(&list), Summary::empty(&list));
     }
 
     proptest! {
-        /// The package's own answer is the same, but for the ranks that it misses by rounding.
+        /// The crate gives the same answer, except where rounding makes it miss a rank.
         #[test]
-        fn a_percentile_is_the_range_of_the_sample_of_its_rank(
+        fn a_percentile_is_the_bucket_of_the_sample_at_its_rank(
             mut values in prop::collection::vec(0_u64..10_000_000_000, 1..3_000),
             word in "[0-9]{1,2}(\\.[0-9]{1,4})?",
         ) {
@@ -322,7 +324,7 @@ mod tests {
         }
 
         #[test]
-        fn merging_is_the_same_as_recording_all_in_one(
+        fn merging_equals_recording_all_values_in_one_distribution(
             first in prop::collection::vec(0_u64..10_000_000_000, 0..200),
             second in prop::collection::vec(0_u64..10_000_000_000, 0..200),
         ) {

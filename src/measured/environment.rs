@@ -1,5 +1,5 @@
-//! What is known of the machine, read where Linux says it. Nothing here fails: what cannot be
-//! found out is left out.
+//! Reads facts about the machine from Linux's files. Nothing here fails: a fact that the system
+//! does not tell is left out.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use rustix::system::uname;
 use super::Environment;
 
 impl Environment {
-    /// That of the thread that asks: `cpus_allowed` is its own. Both flags are the caller's to
-    /// know.
+    /// Reads the environment of the calling thread; `cpus_allowed` are the CPUs of this thread. The
+    /// caller knows both flags.
     ///
     /// ```
     /// use resound::measured::Environment;
@@ -33,15 +33,15 @@ impl Environment {
         environment
     }
 
-    /// What the files of /proc and /sys under `root` say.
+    /// Reads the files of /proc and /sys under `root`.
     fn read_machine(&mut self, root: &Path) {
         let cpus = root.join("sys/devices/system/cpu");
         let cpu_info = read(&root.join("proc/cpuinfo")).unwrap_or_default();
         self.cpu_model = cpu_model(&cpu_info);
-        // Not from what this thread may use: the generator may be kept to one of many.
+        // `cpus_allowed` would be wrong here: the generator may be pinned to one of many CPUs.
         self.cpus_online = read(&cpus.join("online"))
-            .and_then(|list| cpus_in(&list))
-            .or_else(|| processors_in(&cpu_info));
+            .and_then(|list| counted_cpus(&list))
+            .or_else(|| listed_cpus(&cpu_info));
         let first = self.cpus_allowed.first().copied().unwrap_or_default();
         self.governor = read(&cpus.join(format!("cpu{first}/cpufreq/scaling_governor")));
         let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -49,14 +49,15 @@ impl Environment {
     }
 }
 
-/// A file's text without the line's end; none when it is empty.
+/// Returns the text of a file without white space around it; `None` if it is empty or unreadable.
 fn read(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// x86 says `model name`, some Arm boards `Model` or `Hardware`, MIPS `cpu model`, PowerPC `cpu`.
+/// Returns the model of the CPU. x86 names it `model name`, some Arm boards `Model` or `Hardware`,
+/// MIPS `cpu model`, and PowerPC `cpu`.
 fn cpu_model(cpu_info: &str) -> Option<String> {
     let value_of = |name: &str| {
         let mut fields = cpu_info.lines().filter_map(|line| line.split_once(':'));
@@ -66,17 +67,17 @@ fn cpu_model(cpu_info: &str) -> Option<String> {
     names.iter().find_map(|name| value_of(name)).filter(|model| !model.is_empty())
 }
 
-/// How many processors /proc/cpuinfo describes: those that are online. None where it names no
-/// processor by number, as on s390.
-fn processors_in(cpu_info: &str) -> Option<u64> {
-    let is_processor =
+/// Returns how many CPUs /proc/cpuinfo describes, which are those online. `None` if it does not
+/// list CPUs by number, as on s390.
+fn listed_cpus(cpu_info: &str) -> Option<u64> {
+    let names_cpu =
         |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.trim_end() == "processor");
-    let count = cpu_info.lines().filter(is_processor).count() as u64;
+    let count = cpu_info.lines().filter(names_cpu).count() as u64;
     (count > 0).then_some(count)
 }
 
-/// How many a list such as `0-3,8` names.
-fn cpus_in(list: &str) -> Option<u64> {
+/// Returns how many CPUs a list such as `0-3,8` names.
+fn counted_cpus(list: &str) -> Option<u64> {
     let count = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_says_is_kept() {
+    fn the_facts_that_the_system_tells_are_read() {
         let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
         let found = machine(&[
             ("proc/cpuinfo", "processor\t: 0\nmodel name\t: A: fast one\nprocessor\t: 1\n"),
@@ -130,24 +131,24 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_says_nothing_is_no_error() {
+    fn a_machine_that_tells_nothing_is_no_error() {
         let found = machine(&[("proc/cpuinfo", "model name\t:\n\0"), ("sys/devices", "")]);
         assert_eq!((found.cpu_model, found.governor, found.clock_source), (None, None, None));
-        assert_eq!(found.cpus_online, None, "what this thread may use is not what is online");
+        assert_eq!(found.cpus_online, None, "the CPUs of this thread are not all CPUs online");
         let found = machine(&[("proc/cpuinfo", "processor\t: 0\n\nprocessor\t: 1\nbogus: 1\n")]);
         assert_eq!(found.cpus_online, Some(2));
     }
 
     #[test]
-    fn a_broken_list_of_processors_is_none() {
+    fn a_malformed_list_of_cpus_has_no_count() {
         for list in ["", "3-1", "x", "0-", "0-18446744073709551615,0-18446744073709551615"] {
-            assert_eq!(cpus_in(list), None, "{list:?}");
+            assert_eq!(counted_cpus(list), None, "{list:?}");
         }
-        assert_eq!(cpus_in("0"), Some(1));
+        assert_eq!(counted_cpus("0"), Some(1));
     }
 
     #[test]
-    fn this_thread_may_run_somewhere() {
+    fn the_environment_of_this_thread_is_known() {
         let here = Environment::here(true, true);
         assert!(here.loopback && here.shared_cpus);
         assert!(!here.cpus_allowed.is_empty());

@@ -1,59 +1,58 @@
-//! Whether the figures are the server's, or those of the generator's own limit.
+//! Judges whether a limit of the generator distorts the figures.
 
 use serde::Serialize;
 
 use super::{Distribution, LoadLoop, Percentile, RunResult, Times, finite};
 
-/// Later than this at p99 is behind the schedule. A sleep of the system is late by some 50 us, a
-/// millisecond of epoll_wait(2) by up to one: what is beyond it was not sleep.
+/// A generator with a greater lag at p99 is behind its schedule. The system wakes a sleeper some
+/// 50 us late, and epoll_wait(2) up to 1 ms late; a greater lag does not come from sleeping.
 const SCHEDULE_LAG_P99_NS_MAX: u64 = 1_000_000;
 
-/// Fewer than this share of the messages due is behind the schedule: below it the rate of the
-/// report would be another than the one that was asked for, by more than it is read to.
+/// A generator that sends a smaller share of the due messages is behind its schedule: the rate
+/// would then visibly differ from the rate asked for.
 pub(crate) const OFFERED_SHARE_MIN: f64 = 0.99;
 
-/// From this share of a processor on, nothing was left: the rest is the noise of its measurement
-/// and of interrupts.
+/// From this share of a CPU on, no CPU time was left. The rest is measurement noise and interrupts.
 const CPU_SHARE_MAX: f64 = 0.95;
 
-/// One hiccup of this length means that the generator stood still: no scheduler keeps a thread
-/// waiting so long on a machine that is not overloaded, and the greatest times are the generator's.
+/// A hiccup of this length means that the generator stood still: no scheduler lets a thread wait so
+/// long on a machine that is not overloaded. The longest times are then the generator's own.
 const HICCUP_NS_MAX: u64 = 50_000_000;
 
-/// Hiccups, or throttling, of this share of the time change the rate by more than it is read to.
+/// Hiccups, or throttling, for this share of the time visibly change the rate.
 const HALTED_SHARE_MAX: f64 = 0.01;
 
-/// From this share of the time on in which the generator ran or waited to run, a rate that was not
-/// reached is put down to it.
+/// If the generator ran or waited to run for this share of the time, it is the cause of a rate that
+/// was not reached.
 const BUSY_SHARE_MIN: f64 = 0.9;
 
-/// Waiting for a processor for this share of the time makes echoes wait as well.
+/// A generator that waits for a CPU for this share of the time lets echoes wait as well.
 const WAIT_SHARE_MAX: f64 = 0.1;
 
-/// A thread that waits this long in the mean each time before it runs shares its processor with
-/// threads that use up their slices. On an idle processor it waits for some 50 us.
+/// A thread whose mean wait before it runs is this long shares its CPU with threads that use up
+/// their time slices. On an idle CPU the mean wait is some 50 us.
 const WAIT_NS_MEAN_MAX: u64 = 1_000_000;
 
-/// Below this share of the time, waiting is not judged by its mean: a few unlucky waits of a short
-/// or slow run are no figure.
+/// Below this share of the time, the mean wait does not count: a short or slow run may have a few
+/// long waits by chance.
 const WAIT_SHARE_MIN: f64 = 0.03;
 
 /// The generator's own health.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct GeneratorHealth {
-    /// Whether the figures are the server's, or those of the generator's own limit.
+    /// Whether a limit of the generator distorts the figures.
     pub verdict: Verdict,
-    /// How late messages were sent by the generator's own fault, in an open loop. A message that
-    /// the peer would not take, or whose connection had too many in flight, is not in it.
+    /// How late the generator sent messages by its own fault, in an open loop. A wait for a full
+    /// socket, or for a connection at its depth, does not count.
     pub schedule_lag_ns: Option<Times>,
-    /// Messages of an open loop that were due while their connection could not take them; of a
-    /// closed loop, those that waited because their socket took no more.
+    /// In an open loop, messages that were due while their connection could not take them; in a
+    /// closed loop, messages that waited because their socket was full.
     pub held_back: u64,
-    /// Messages that were due, or in a closed loop asked for, and were never sent: the connection
-    /// was gone, or took no more to the end. They are in no other figure.
+    /// Messages that were due, or in a closed loop asked for, but were never sent, because the
+    /// connection was gone or its socket stayed full. They are in no other figure.
     pub unsent: u64,
-    /// The share of one processor that the generator's thread used while measuring, without the
-    /// polling that found nothing: 1 is all of it.
+    /// The share of one CPU that the generator's thread used while measuring, from 0 to 1, without
+    /// polling that found nothing.
     #[serde(serialize_with = "finite::finite")]
     pub cpu_share: f64,
     /// The share of the time in which the generator's thread could have run, and others did; null
@@ -65,7 +64,7 @@ pub struct GeneratorHealth {
     pub wait_ns_mean: Option<u64>,
     /// Processor time of the generator's thread a message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
-    /// Processor time of the whole process since it started.
+    /// CPU time of the whole process since it started.
     pub cpu_ns_process: u64,
     /// How it waited for the time to send.
     pub pacing: Pacing,
@@ -75,21 +74,21 @@ pub struct GeneratorHealth {
     pub intervals_lost: u64,
 }
 
-/// Times of 10 ms and more in which the generator's thread neither ran nor slept by its own will:
-/// the process was stopped, its machine paused, its cgroup throttled, or its processor busy.
+/// Times of 10 ms and more in which the generator's thread neither ran nor chose to sleep:
+/// the process was stopped, its machine paused, its cgroup throttled, or its CPU busy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Hiccups {
-    /// How many.
+    /// The number of hiccups.
     pub count: u64,
-    /// The longest.
+    /// The longest hiccup.
     pub longest_ns: u64,
-    /// All together.
+    /// The sum of all hiccups.
     pub total_ns: u64,
-    /// Measured messages that were under way in one of them and are lost: their echoes may have
+    /// Measured messages that were in flight during a hiccup and are lost. Their echoes may have
     /// come while the generator could not read them.
     pub lost: u64,
-    /// How long the CPU quota of the process's own cgroup kept its threads from running, added up
-    /// over its processors; null where the system does not say.
+    /// How long the CPU quota of the process's cgroup kept its threads from running, summed over
+    /// the CPUs; null if the system does not say.
     pub throttled_ns: Option<u64>,
 }
 
@@ -98,56 +97,56 @@ pub struct Hiccups {
 #[serde(rename_all = "lowercase")]
 pub enum Pacing {
     #[default]
-    /// No schedule: it sleeps until an echo comes.
+    /// It has no schedule and sleeps until an echo comes.
     None,
     /// It sleeps until the next message is due, to the millisecond.
     Sleep,
     /// It never sleeps.
     Spin,
-    /// It sleeps while there is time and polls without sleeping when there is little.
+    /// It sleeps until shortly before the next message is due, then polls without sleeping.
     Hybrid,
 }
 
-/// Who set the limit.
+/// Whether a limit of the generator distorts the figures, and which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     #[default]
     /// The generator had time to spare and kept its schedule.
     Ok,
-    /// The generator was kept from running: what it measured holds its own delay.
+    /// The generator was kept from running, so the figures include its own delay.
     Starved,
-    /// The generator had no processor time left: the server may be faster than shown.
+    /// The generator had no CPU time left, so the server may be faster than shown.
     Saturated,
-    /// The generator sent later than was asked.
+    /// The generator sent later than it was asked to.
     Behind,
 }
 
-/// What the generator's health is judged by. Messages of the warm-up are not in it.
+/// The facts from which [`Verdict::of`] judges the generator. They leave out the warm-up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signs<'a> {
-    /// How late each message was sent by the generator's own fault, in an open loop.
+    /// How late the generator sent each message by its own fault, in an open loop.
     pub schedule_lag: Option<&'a Distribution>,
-    /// Messages whose time to be sent came, in an open loop; 0 in a closed one.
+    /// Messages that became due, in an open loop; 0 in a closed loop.
     pub due: u64,
-    /// Those of them that were sent, or would have been had the peer taken them.
+    /// The due messages that were sent, or would have been sent if the peer had taken them.
     pub offered: u64,
-    /// The share of one processor that it used, without polling that found nothing.
+    /// The share of one CPU that the generator used, without polling that found nothing.
     pub cpu_share: f64,
-    /// The share of the time in which it could have run, and others did; `None` if unknown.
+    /// The share of the time in which it waited for a CPU; `None` if unknown.
     pub wait_share: Option<f64>,
-    /// How long it waited each time before it ran, in the mean; `None` if unknown.
+    /// Its mean wait before it ran; `None` if unknown.
     pub wait_ns_mean: Option<u64>,
-    /// What kept it from running.
+    /// The times in which it could not run.
     pub hiccups: Hiccups,
-    /// How long was measured.
+    /// How long the run measured.
     pub elapsed_ns: u64,
 }
 
 impl Verdict {
-    /// Judges. One that sent late is [`Behind`](Verdict::Behind) whatever the reason; one that kept
-    /// its schedule, or has none, is [`Starved`](Verdict::Starved) when it was kept from running,
-    /// and else [`Saturated`](Verdict::Saturated) when no processor time was left.
+    /// Judges a generator. If it sent late, it is [`Behind`](Verdict::Behind), whatever the reason.
+    /// If it kept its schedule or has none, it is [`Starved`](Verdict::Starved) if it was kept from
+    /// running, or else [`Saturated`](Verdict::Saturated) if no CPU time was left.
     ///
     /// ```
     /// use resound::measured::{Signs, Verdict};
@@ -159,7 +158,7 @@ impl Verdict {
     /// assert_eq!(Verdict::of(&Signs { wait_share: Some(0.5), ..kept }), Verdict::Starved);
     /// ```
     pub fn of(signs: &Signs<'_>) -> Verdict {
-        // Of few samples too: p99 is then the latest, and a message that went late is a fact.
+        // This also holds for few samples, where p99 is the greatest lag.
         let lag_p99 = |lag: &Distribution| lag.value_at(Percentile::P99);
         let is_late = signs.schedule_lag.map_or(0, lag_p99) > SCHEDULE_LAG_P99_NS_MAX;
         let is_short = (signs.offered as f64) < OFFERED_SHARE_MIN * signs.due as f64;
@@ -176,7 +175,7 @@ impl Verdict {
 }
 
 impl Signs<'_> {
-    /// Those of a run.
+    /// Takes the facts from the result of a run.
     pub fn of(report: &RunResult) -> Signs<'_> {
         let generator = &report.generator;
         let (cpu_share, wait_share) = (generator.cpu_share, generator.wait_share);
@@ -185,7 +184,7 @@ impl Signs<'_> {
             LoadLoop::Open => sent + generator.unsent,
             LoadLoop::Closed => 0,
         };
-        // One with time to spare waited for its connections: that is not its own doing.
+        // A generator with CPU time to spare waited for its connections, which is not its fault.
         let is_busy = cpu_share + wait_share.unwrap_or(0.0) >= BUSY_SHARE_MIN;
         Signs {
             schedule_lag: generator.schedule_lag_ns.as_ref().map(|lag| &lag.values),
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn one_late_message_of_a_thousand_is_not_behind() {
+    fn one_late_message_in_a_thousand_is_not_behind() {
         let mut lags = vec![60_000; 999];
         lags.push(5_000_000);
         let lag = lag_of(&lags);

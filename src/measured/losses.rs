@@ -1,4 +1,4 @@
-//! Why messages were lost.
+//! The causes of lost messages.
 
 use std::io::{self, ErrorKind};
 
@@ -11,28 +11,28 @@ pub enum LossCause {
     TimedOut,
     /// Nothing listened: ICMP port unreachable, or no such socket.
     Refused,
-    /// Its connection was closed or reset, or the message was due while there was none.
+    /// The connection was closed or reset, or the message was due while there was no connection.
     Disconnected,
-    /// `ENETUNREACH`: no route, here or by ICMP.
+    /// `ENETUNREACH`: this host or a router (by ICMP) has no route.
     NetworkUnreachable,
-    /// `EHOSTUNREACH`: no such host, or a firewall that rejects.
+    /// `EHOSTUNREACH`: the host does not answer, or a firewall rejects.
     HostUnreachable,
     /// `ENETDOWN`: the interface is down.
     NetworkDown,
-    /// `EPERM`: a firewall of this host.
+    /// `EPERM`: a firewall on this host rejects.
     NotPermitted,
-    /// `EACCES`: a firewall on the way, or a socket file without the right to write.
+    /// `EACCES`: a firewall on the path rejects, or the socket file does not permit writing.
     AccessDenied,
-    /// `EMSGSIZE`: longer than the path takes.
+    /// `EMSGSIZE`: the message is longer than the path takes.
     MessageTooLong,
-    /// `ENOBUFS` or `ENOMEM`: this host has no memory for it.
+    /// `ENOBUFS` or `ENOMEM`: this host has no memory for the message.
     NoBuffers,
     /// Any other error of the socket.
     Other,
 }
 
 impl LossCause {
-    /// The cause that an error of a socket stands for.
+    /// Returns the cause that a socket error stands for.
     pub fn of(error: &io::Error) -> LossCause {
         match error.raw_os_error() {
             Some(libc::ENETUNREACH) => LossCause::NetworkUnreachable,
@@ -56,7 +56,7 @@ impl LossCause {
     }
 }
 
-/// The lost messages by their cause. The sum is [`Messages::lost`](super::Messages::lost).
+/// The lost messages by cause. The sum is [`Messages::lost`](super::Messages::lost).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Losses {
     /// [`LossCause::TimedOut`].
@@ -84,7 +84,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// The count of a cause.
+    /// Returns the count of a cause.
     pub fn of_mut(&mut self, cause: LossCause) -> &mut u64 {
         match cause {
             LossCause::TimedOut => &mut self.timed_out,
@@ -101,7 +101,7 @@ impl Losses {
         }
     }
 
-    /// The causes that lost a message, each in words with its count.
+    /// Returns the causes with a count above 0, each in words with its count.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let all = [
             ("timed out", self.timed_out),
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_of_a_socket_has_its_own_count_and_name() {
+    fn each_socket_error_has_its_count_and_name() {
         let cases = [
             (libc::ECONNREFUSED, "refused"),
             (libc::ENOENT, "refused"),

@@ -1,8 +1,8 @@
-//! Reports for tests.
+//! Results of runs for tests.
 
 use super::*;
 
-/// An open loop that went well, with a service time.
+/// Returns an open loop that went well, with a service time.
 pub(crate) fn open_run() -> RunResult {
     let mut report = closed_run();
     report.load_loop = LoadLoop::Open;
@@ -15,7 +15,7 @@ pub(crate) fn open_run() -> RunResult {
     report
 }
 
-/// A closed loop of ten seconds against a server of its own.
+/// Returns a closed loop of ten seconds with an embedded server.
 pub(crate) fn closed_run() -> RunResult {
     let messages =
         Messages { sent: 1_050, received: 1_000, in_flight_at_end: 50, ..Messages::default() };
@@ -69,13 +69,13 @@ pub(crate) fn closed_run() -> RunResult {
     }
 }
 
-/// Times of these percentiles, with too few samples for the last one.
+/// Returns times around this median, with too few samples for the last percentile.
 fn times(p50: u64) -> Times {
     let mut values = Distribution::new();
     let steps = [(5_000, 0), (4_000, 20_000), (900, 40_000), (90, 50_000), (10, 60_000)];
     steps.iter().for_each(|(count, step)| values.record_many(p50 + step, *count));
     let mut times = Times::of(values, &PercentileList::default());
-    // Of the values themselves, not of the ranges that a histogram keeps.
+    // Exact values instead of the ends of the histogram's buckets.
     let steps = [Some(0), Some(20_000), Some(40_000), Some(50_000), None];
     for ((_, value), step) in times.summary.percentiles.iter_mut().zip(steps) {
         *value = step.map(|step| p50 + step);

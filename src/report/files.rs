@@ -1,4 +1,4 @@
-//! Files for other programs, one module for each format.
+//! Files for other programs. Each format has its module.
 
 mod csv;
 mod hgrm;
@@ -11,12 +11,12 @@ pub use self::csv::write_csv;
 pub use self::hgrm::write_hgrm;
 pub use self::hlog::HlogWriter;
 
-/// What a file is to hold, by the ending of its name.
+/// The format of a file, chosen by the extension of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `.json`: the document, [`RunResult::to_json`](crate::measured::RunResult::to_json).
     Json,
-    /// `.csv`: one line of names and one of figures, [`write_csv`].
+    /// `.csv`: a line of names and a line of figures, [`write_csv`].
     Csv,
     /// `.hgrm`: the distribution of response times by percentile, [`write_hgrm`].
     Hgrm,
@@ -25,7 +25,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// That of a path.
+    /// Returns the format that the extension of a path names.
     ///
     /// ```
     /// use std::path::Path;
@@ -33,15 +33,16 @@ impl Format {
     /// use resound::report::Format;
     ///
     /// assert_eq!(Format::of(Path::new("out/today.hgrm")), Ok(Format::Hgrm));
-    /// assert!(Format::of(Path::new("json")).is_err(), "a name is no ending");
+    /// assert!(Format::of(Path::new("json")).is_err(), "it has no extension");
     /// ```
     ///
     /// # Errors
     ///
-    /// A sentence that names the four endings.
+    /// Fails with a sentence that names the four extensions.
     pub fn of(path: &Path) -> Result<Format, String> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        match ending.to_ascii_lowercase().as_str() {
+        let extension =
+            path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
             "json" => Ok(Format::Json),
             "csv" => Ok(Format::Csv),
             "hgrm" => Ok(Format::Hgrm),
@@ -55,7 +56,7 @@ impl Format {
 impl FromStr for Format {
     type Err = String;
 
-    /// As [`Format::of`] the text as a path.
+    /// Returns the [`Format::of`] the text, read as a path.
     fn from_str(text: &str) -> Result<Format, String> {
         Format::of(Path::new(text))
     }
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_known_by_its_ending() {
+    fn the_extension_chooses_the_format() {
         let cases = [
             ("a.json", Format::Json),
             ("/tmp/run.1.CSV", Format::Csv),

@@ -5,23 +5,23 @@ use crate::measured::{
     GeneratorHealth, Hiccups, LoadLoop, OFFERED_SHARE_MIN, RunResult, Signs, Verdict,
 };
 
-/// From this share of a processor on, it is said how near the generator was to its limit: a server
+/// From this share of a CPU on, the text says how near the generator was to its limit: a server
 /// that is faster by a few percent would not show.
 const CPU_SHARE_HIGH: f64 = 0.8;
 
-/// The verdict in plain words, one sentence.
+/// Returns the verdict in one sentence.
 pub fn health_text(report: &RunResult) -> String {
     let generator = &report.generator;
     match generator.verdict {
         Verdict::Ok if report.messages.sent == 0 => "nothing was measured".to_owned(),
         Verdict::Ok => ok_text(report),
         Verdict::Starved => format!(
-            "the generator, not the server, was the limit: it was kept from running ({}); rate and \
-             response times hold its own delay",
+            "the generator, not the server, was the limit: it was kept from running ({}); the rate \
+             and the response times include its own delay",
             starved_text(&Signs::of(report))
         ),
         Verdict::Saturated => format!(
-            "the generator, not the server, was the limit: it used {} of a processor{}; the server \
+            "the generator, not the server, was the limit: it used {} of a CPU{}; the server \
              may be faster than shown",
             percent_text(generator.cpu_share, 1.0),
             match generator.wait_share {
@@ -32,8 +32,8 @@ pub fn health_text(report: &RunResult) -> String {
             }
         ),
         Verdict::Behind => format!(
-            "the generator, not the server, was the limit: it {}{}; the response times hold its \
-             own delay",
+            "the generator, not the server, was the limit: it {}{}; the response times \
+             include its own delay",
             late_text(generator),
             asked_text(report)
         ),
@@ -43,30 +43,29 @@ pub fn health_text(report: &RunResult) -> String {
 fn ok_text(report: &RunResult) -> String {
     let cpu_share = report.generator.cpu_share;
     let is_busy = cpu_share >= CPU_SHARE_HIGH;
-    let processor = match is_busy {
+    let cpu_text = match is_busy {
         true => format!(
-            "near its limit: the generator used {} of a processor, and a faster server would \
-             hardly show",
+            "near its limit: the generator used {} of a CPU, so a faster server would hardly show",
             percent_text(cpu_share, 1.0)
         ),
-        false => "the generator had processor time to spare".to_owned(),
+        false => "the generator had CPU time to spare".to_owned(),
     };
     let mut text = match report.load_loop {
-        LoadLoop::Closed => format!("ok: {processor}"),
-        LoadLoop::Open if is_held_back(report) => format!(
-            "ok: {processor}; the rate was not reached because the connections took no more"
-        ),
+        LoadLoop::Closed => format!("ok: {cpu_text}"),
+        LoadLoop::Open if is_held_back(report) => {
+            format!("ok: {cpu_text}; the rate was not reached because the connections took no more")
+        }
         LoadLoop::Open => "ok: the generator kept its schedule".to_owned(),
     };
     if report.generator.wait_share.is_none() {
         text.push_str(
-            ", as far as it can tell: the system does not say how long it waited for a processor",
+            ", as far as it can tell: the system does not say how long it waited for a CPU",
         );
     }
     text
 }
 
-/// What kept the generator from running.
+/// Names what kept the generator from running.
 fn starved_text(signs: &Signs<'_>) -> String {
     let mut reasons = Vec::new();
     let Hiccups { longest_ns, total_ns, throttled_ns, .. } = signs.hiccups;
@@ -83,7 +82,7 @@ fn starved_text(signs: &Signs<'_>) -> String {
     }
     if signs.has_waited() {
         reasons.push(format!(
-            "it waited for a processor {} of the time, {} each time in the mean",
+            "it waited for a CPU {} of the time, {} each time on average",
             percent_text(signs.wait_share.unwrap_or_default(), 1.0),
             time_text(signs.wait_ns_mean.unwrap_or_default())
         ));
@@ -91,7 +90,7 @@ fn starved_text(signs: &Signs<'_>) -> String {
     reasons.join("; ")
 }
 
-/// Whether the rate asked for was missed while connections held messages back.
+/// Returns true if the run missed the rate asked for while connections held messages back.
 fn is_held_back(report: &RunResult) -> bool {
     let asked = report.rate.asked.unwrap_or(0.0);
     report.generator.held_back > 0 && report.rate.achieved < OFFERED_SHARE_MIN * asked
@@ -114,7 +113,7 @@ fn late_text(generator: &GeneratorHealth) -> String {
 
 fn asked_text(report: &RunResult) -> String {
     match report.rate.asked {
-        Some(asked) => format!(" when asked for {} a second", rate_text(asked)),
+        Some(asked) => format!(" when asked for {} per second", rate_text(asked)),
         None => String::new(),
     }
 }
@@ -126,7 +125,7 @@ mod tests {
 
     /// cases B14 and B15
     #[test]
-    fn the_words_name_what_kept_the_generator_from_running() {
+    fn the_text_names_what_kept_the_generator_from_running() {
         let mut report = samples::closed_run();
         report.generator.verdict = Verdict::Starved;
         report.hiccups = Hiccups {
@@ -145,7 +144,7 @@ mod tests {
         report.generator.wait_ns_mean = Some(40_000_000);
         let text = health_text(&report);
         let quota = "the CPU quota of its cgroup throttled it for 2.40 s";
-        let wait = "it waited for a processor 79.00 % of the time, 40.0 ms each time in the mean";
+        let wait = "it waited for a CPU 79.00 % of the time, 40.0 ms each time on average";
         assert!(text.contains(&format!("({quota}; {wait});")), "{text}");
     }
 
@@ -157,12 +156,12 @@ mod tests {
         let text = health_text(&report);
         assert!(text.starts_with("ok: near its limit: the generator used 94.00 % of"), "{text}");
         report.generator.wait_share = None;
-        assert!(health_text(&report).ends_with("how long it waited for a processor"));
+        assert!(health_text(&report).ends_with("how long it waited for a CPU"));
     }
 
     /// case B2
     #[test]
-    fn the_words_do_not_blame_the_server() {
+    fn the_text_does_not_blame_the_server() {
         for verdict in [Verdict::Saturated, Verdict::Starved, Verdict::Behind] {
             let mut report = samples::open_run();
             report.generator.verdict = verdict;
@@ -174,9 +173,9 @@ mod tests {
         assert_eq!(health_text(&samples::open_run()), "ok: the generator kept its schedule");
     }
 
-    /// case B2: nor is a schedule said to be kept of which most was never sent.
+    /// case B2: a schedule of which half was never sent does not count as kept.
     #[test]
-    fn a_rate_that_connections_held_back_is_not_called_a_schedule_kept() {
+    fn a_rate_that_connections_held_back_is_not_called_a_kept_schedule() {
         let mut report = samples::open_run();
         report.generator.held_back = 1;
         assert_eq!(health_text(&report), "ok: the generator kept its schedule");

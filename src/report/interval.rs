@@ -1,12 +1,11 @@
-//! What happened between two points of a run, on one line: for people, for programs, for a
-//! progress bar.
+//! Writes an interval of a run on one line: as text, as JSON, or for a progress bar.
 
 use serde::Serialize;
 
 use super::words::{rate_text, time_text};
 use crate::measured::{Interval, Messages, Mode, Percentile, PercentileList, Summary};
 
-/// The line's fields, in their order.
+/// The JSON line. Its keys have the order of these fields.
 #[derive(Serialize)]
 struct Document<'a> {
     interval: Fields<'a>,
@@ -25,17 +24,17 @@ struct Fields<'a> {
 }
 
 impl Interval {
-    /// Echoes a second; 0 for an interval of no length.
+    /// Returns the echoes per second; 0 for an interval of no length.
     pub fn rate(&self) -> f64 {
         let length_ns = self.end_ns.saturating_sub(self.start_ns);
         if length_ns == 0 { 0.0 } else { self.messages.received as f64 * 1e9 / length_ns as f64 }
     }
 
-    /// One JSON object, without a line's end in it or after it.
+    /// Returns one JSON object on one line, without a newline at its end.
     ///
-    /// Its only key is `interval`, by which it is told from the document at the end. `messages` has
-    /// the report's keys, yet counts what happened in the interval: what was sent in it may be
-    /// received in the next.
+    /// Its only key is `interval`, which tells it from the document at the end. `messages` has the
+    /// keys of the document, but counts what happened in the interval: the echo of a message that
+    /// was sent in it may come in the next one.
     #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
     pub fn to_json_line(&self, percentiles: &PercentileList) -> String {
         let document = Document {
@@ -53,18 +52,18 @@ impl Interval {
         serde_json::to_string(&document).expect("plain data is JSON")
     }
 
-    /// One line for people, without its end: when, what phase, how many a second, how fast, how
-    /// many lost; 90 columns, and more only when something went wrong.
+    /// Returns one line for people, without a newline: times, phase, rate, percentiles and losses.
+    /// It has 90 columns, and more only when something went wrong.
     pub fn to_text_line(&self, mode: Mode) -> String {
         self.fields(mode).join("  ")
     }
 
-    /// As [`Interval::to_text_line`], without the less telling times if the terminal has no room
-    /// for them.
+    /// Returns the line of [`Interval::to_text_line`]. If it is wider than `columns`, it leaves out
+    /// the maximum first, then p50, then p99.
     pub fn to_terminal_line(&self, mode: Mode, columns: usize) -> String {
-        const LESS_TELLING: [&str; 3] = ["max ", "p50 ", "p99 "];
+        const LEFT_OUT_FIRST: [&str; 3] = ["max ", "p50 ", "p99 "];
         let mut fields = self.fields(mode);
-        for time in LESS_TELLING {
+        for time in LEFT_OUT_FIRST {
             let line = fields.join("  ");
             if line.chars().count() <= columns {
                 return line;
@@ -75,7 +74,7 @@ impl Interval {
         if line.chars().count() <= columns {
             return line;
         }
-        // No longer in columns below each other.
+        // Too narrow for aligned columns.
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -104,8 +103,8 @@ impl Interval {
         fields
     }
 
-    /// For a progress bar, which says by itself how much of the run is done: 50 columns at most
-    /// unless something went wrong.
+    /// Returns a text for a progress bar, which itself shows how much of the run is done. It has 50
+    /// columns at most, unless something went wrong.
     pub fn to_progress(&self, mode: Mode) -> String {
         let mut text = format!(
             "{} {}, p50 {}",
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_when_how_many_how_fast_and_how_many_lost() {
+    fn a_line_has_times_rate_percentiles_and_losses() {
         let line = interval(2_000).to_text_line(Mode::Echo);
         let words: Vec<&str> = line.split_whitespace().collect();
         let expected = "1.0 - 2.0 s 2,000 msg/s p50 71.2 us p99 71.2 us max 71.2 us lost 0";
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_wide_for_the_terminal_loses_its_less_telling_times() {
+    fn a_line_that_is_too_wide_leaves_out_the_maximum_first() {
         let interval = interval(2_000);
         let whole = interval.to_text_line(Mode::Echo);
         assert_eq!(interval.to_terminal_line(Mode::Echo, 90), whole);
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_on_the_line() {
+    fn the_line_counts_what_went_wrong() {
         let mut interval = interval(0);
         interval.messages = Messages { lost: 3, duplicated: 2, corrupted: 1, ..interval.messages };
         let line = interval.to_text_line(Mode::Echo);

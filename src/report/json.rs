@@ -1,12 +1,13 @@
-//! The JSON document. `schema.json` beside this file says what each key is; version 1 gains keys
-//! and never loses or renames one.
+//! The JSON document. `schema.json` beside this file describes each key. Version 1 may gain keys;
+//! it never loses or renames one.
 
 use super::words::one_line;
 use crate::measured::{CommandLine, RunResult};
 
 impl RunResult {
-    /// That of a run that could not start: the error on one line, and 0, null or an empty list for
-    /// all that was never measured. `typed` are the words after the program's name.
+    /// Creates the result of a run that could not start: the error on one line, and 0, null or an
+    /// empty list for everything that was never measured. `typed`: the words after the program's
+    /// name.
     ///
     /// ```
     /// use resound::measured::RunResult;
@@ -24,7 +25,7 @@ impl RunResult {
         RunResult { error: Some(one_line(error)), options, ..RunResult::default() }
     }
 
-    /// The document on many lines, with the last one's end.
+    /// Returns the document on many lines; the last one ends with a newline.
     #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("plain data is JSON");
@@ -32,7 +33,7 @@ impl RunResult {
         text
     }
 
-    /// The document on one line, without a line's end in it or after it.
+    /// Returns the document on one line, without a newline in it or after it.
     #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
     pub fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("plain data is JSON")
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_ends_its_line_and_says_the_same_on_one() {
+    fn a_document_ends_with_a_newline_and_is_the_same_on_one_line() {
         for report in [samples::open_run(), samples::closed_run()] {
             let (pretty, line) = (report.to_json(), report.to_json_line());
             assert!(pretty.ends_with("}\n") && !line.contains('\n'));
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_that_people_rely_on_are_where_they_were() {
+    fn the_keys_that_people_rely_on_stay_in_their_places() {
         let json = parsed(&samples::open_run().to_json());
         assert_eq!(json["version"], 1);
         assert_eq!(json["status"], "ok");
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_0() {
+    fn a_value_that_is_not_a_number_is_0() {
         let mut report = samples::closed_run();
         report.rate =
             Rate { asked: Some(f64::INFINITY), achieved: f64::NAN, over_planned: f64::NAN };

@@ -1,5 +1,5 @@
-//! The report for people: what was done, what came of it, and how far to trust it. At most 100
-//! columns, or those of the terminal; only a word that is longer by itself goes beyond.
+//! The report for people: the load, the results, and how far to trust them. Lines have at most 100
+//! columns, or the columns of the terminal; only a single word that is longer exceeds them.
 
 mod page;
 mod terminal;
@@ -17,7 +17,7 @@ use crate::measured::{
 };
 
 impl fmt::Display for RunResult {
-    /// As text of many lines, each ended.
+    /// Writes text of many lines, each with a newline at its end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut page = Page::new(COLUMNS_MAX);
         head(self, &mut page);
@@ -49,7 +49,7 @@ fn body(report: &RunResult, page: &mut Page) {
 
 fn head(report: &RunResult, page: &mut Page) {
     if !report.endpoint.is_empty() {
-        let server = if report.embedded_server { " (a server in this very process)" } else { "" };
+        let server = if report.embedded_server { " (a server in this process)" } else { "" };
         page.entry("endpoint", &format!("{}{server}", one_line(&report.endpoint)));
     }
     if let Some(label) = &report.label {
@@ -57,7 +57,7 @@ fn head(report: &RunResult, page: &mut Page) {
     }
 }
 
-/// Why there is no run, or not all of one.
+/// Says why there is no run, or only a part of one.
 fn fault(report: &RunResult, page: &mut Page) {
     let reason = report.error.as_deref().map(one_line);
     match (report.status, reason) {
@@ -66,7 +66,7 @@ fn fault(report: &RunResult, page: &mut Page) {
             let reason = reason.unwrap_or_else(|| "the run ended early".to_owned());
             let is_whole = report.planned_ns.is_some_and(|planned| report.elapsed_ns >= planned);
             let less = match is_whole && report.load_made < 1.0 {
-                true => "less load than was asked",
+                true => "less load than was asked for",
                 false => "a shorter run",
             };
             page.entry("PARTIAL", &format!("{reason}; the figures are of {less}"));
@@ -77,9 +77,9 @@ fn fault(report: &RunResult, page: &mut Page) {
     }
 }
 
-/// What was done, what of it was measured, and what was left out.
+/// Says what load was made, how long it was measured, and what was left out.
 fn conditions(report: &RunResult, page: &mut Page) {
-    let size = format!("{} a message", counted(report.length, "byte"));
+    let size = format!("{} per message", counted(report.length, "byte"));
     let flows = counted(report.connections, flow_noun(report));
     let flight = match report.load_loop {
         LoadLoop::Closed => {
@@ -129,8 +129,8 @@ fn warmup_text(messages: &Messages) -> String {
     text
 }
 
-/// The rate, of the rate asked; beside it that over all the time asked for, which an assertion
-/// compares, if the run ended before its time.
+/// Returns the achieved rate beside the rate asked for. If the run ended early, it adds the rate
+/// over all the time asked for, which an assertion compares.
 fn rate_of(report: &RunResult) -> String {
     let unit = match report.mode {
         Mode::Echo => "messages",
@@ -139,12 +139,12 @@ fn rate_of(report: &RunResult) -> String {
     let achieved = report.rate.achieved;
     let mut text = match report.rate.asked {
         Some(asked) => format!(
-            "{} {unit} a second achieved of {} asked ({})",
+            "{} {unit} per second achieved of {} asked for ({})",
             rate_text(achieved),
             rate_text(asked),
             percent_text(achieved, asked)
         ),
-        None => format!("{} {unit} a second achieved, none asked", rate_text(achieved)),
+        None => format!("{} {unit} per second achieved, no rate asked for", rate_text(achieved)),
     };
     if let Some(planned_ns) = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns)
     {
@@ -156,11 +156,11 @@ fn rate_of(report: &RunResult) -> String {
 
 fn speed(report: &RunResult, page: &mut Page) {
     page.entry("rate", &rate_of(report));
-    let a_second = |bytes: u64| match report.elapsed_ns {
+    let per_second = |bytes: u64| match report.elapsed_ns {
         0 => bytes_text(0.0),
         elapsed_ns => bytes_text(bytes as f64 * 1e9 / elapsed_ns as f64),
     };
-    let sent = a_second(report.bytes.sent);
+    let sent = per_second(report.bytes.sent);
     let received = bytes_text(report.rate.achieved * report.length as f64);
     page.entry("throughput", &format!("{sent}/s sent, {received}/s received"));
 }
@@ -218,7 +218,7 @@ fn outcome(report: &RunResult, page: &mut Page) {
     }
 }
 
-/// All of them by name; on one short line when there is nothing to tell.
+/// Returns each count with its name; `none ...` if all of them are 0.
 fn listed(counts: &[(&str, u64)]) -> String {
     let names: Vec<&str> = counts.iter().map(|(name, _)| *name).collect();
     if let (true, Some((last, others))) =
@@ -244,15 +244,18 @@ fn generator(report: &RunResult, page: &mut Page) {
     };
     let waited = match generator.wait_share {
         Some(share) => {
-            format!("waited for one {} of the time, while others ran", percent_text(share, 1.0))
+            let share = percent_text(share, 1.0);
+            format!("waited for a CPU {share} of the time, while other threads ran")
         }
-        None => "how long it waited for one is unknown (no /proc/thread-self/schedstat)".to_owned(),
+        None => {
+            "how long it waited for a CPU is unknown (no /proc/thread-self/schedstat)".to_owned()
+        }
     };
     page.entry(
         "generator",
         &format!(
-            "{} of a processor, {} of it a message; {waited}; it {pacing}; this process used {} of \
-             CPU in all",
+            "{} of a CPU, {} of CPU time per message; {waited}; it {pacing}; this process used {} \
+             of CPU time in all",
             percent_text(generator.cpu_share, 1.0),
             time_text(generator.cpu_ns_per_message),
             time_text(generator.cpu_ns_process)
@@ -267,12 +270,12 @@ fn generator(report: &RunResult, page: &mut Page) {
                 counted(generator.held_back, "message"),
                 match report.load_loop {
                     LoadLoop::Open => {
-                        "due while their connection had all in flight that it may have, or took \
-                         no more: in the response time and not in the schedule lag"
+                        "due while their connection was at its depth, or its socket was full: \
+                         counted in the response time, not in the schedule lag"
                     }
                     LoadLoop::Closed => {
-                        "waited because their socket took no more: fewer were in flight than \
-                         might have been"
+                        "waited because their socket was full: fewer were in flight than the \
+                         depth allows"
                     }
                 }
             ),
@@ -282,8 +285,8 @@ fn generator(report: &RunResult, page: &mut Page) {
         page.entry(
             "UNSENT",
             &format!(
-                "{} never sent though due, in no other figure: the connection was gone, or took \
-                 no more to the end",
+                "{} due but never sent, in no other figure: the connection was gone, or its \
+                 socket stayed full",
                 counted(generator.unsent, "message")
             ),
         );
@@ -298,7 +301,7 @@ fn generator(report: &RunResult, page: &mut Page) {
     }
 }
 
-/// What kept the generator from running, and for how long.
+/// Says how often and for how long something kept the generator from running.
 fn hiccups_text(hiccups: &Hiccups) -> String {
     let Hiccups { count, longest_ns, total_ns, lost, throttled_ns } = *hiccups;
     let mut text = match count {
@@ -313,7 +316,7 @@ fn hiccups_text(hiccups: &Hiccups) -> String {
     };
     if lost > 0 {
         let lost = counted(lost, "lost message");
-        text.push_str(&format!("; {lost} under way in it, lost perhaps by its doing"));
+        text.push_str(&format!("; {lost} in flight in a hiccup, which may be the cause"));
     }
     if let Some(throttled_ns @ 1..) = throttled_ns {
         let throttled = time_text(throttled_ns);
@@ -322,18 +325,18 @@ fn hiccups_text(hiccups: &Hiccups) -> String {
     text
 }
 
-/// How many datagrams went by one call, where several could.
+/// Says how many datagrams went per system call, if trains were asked for.
 fn trains(report: &RunResult, page: &mut Page) {
     let Some(trains) = report.trains.filter(|trains| trains.asked) else { return };
     let mean = |count: u64, calls: u64| rate_text(count as f64 / calls.max(1) as f64);
     let [sent, received] =
         [mean(trains.sent, trains.sends), mean(trains.received, trains.receives)];
-    let means = format!("{sent} datagrams a send, {received} a receive");
+    let means = format!("{sent} datagrams per send, {received} per receive");
     let text = match trains.refused {
         false => format!("{means} (GSO, GRO; --no-offload sends singly)"),
         true => format!(
-            "refused by the system for these messages, which went singly from then on (no GSO or \
-             GRO, or longer than the path takes unfragmented): {means}"
+            "refused by the system for these messages, so each went alone from then on (no GSO \
+             or GRO, or longer than the path takes unfragmented): {means}"
         ),
     };
     page.entry("trains", &text);
@@ -357,7 +360,7 @@ fn environment_text(report: &RunResult) -> String {
     let allowed: Vec<String> = environment.cpus_allowed.iter().map(u64::to_string).collect();
     let place = if environment.loopback { "; loopback: no network is in the figures" } else { "" };
     let shared = if environment.shared_cpus {
-        "; both ends may run on the same CPUs, and take time from each other"
+        "; both ends may run on the same CPUs and take time from each other"
     } else {
         ""
     };
@@ -385,7 +388,7 @@ fn assert_text(outcome: &Outcome) -> String {
     format!("{held}: {} ({value})", one_line(&outcome.expression))
 }
 
-/// A value with its unit.
+/// Returns a value with its unit.
 fn value_text(value: f64, unit: Unit) -> String {
     #[expect(
         clippy::cast_possible_truncation,
@@ -395,7 +398,7 @@ fn value_text(value: f64, unit: Unit) -> String {
     let whole = value as u64;
     match unit {
         Unit::Time => time_text(whole),
-        Unit::Rate => format!("{} a second", rate_text(value)),
+        Unit::Rate => format!("{} per second", rate_text(value)),
         Unit::Percent => format!("{value:.4} %"),
         Unit::Count => count_text(whole),
     }

@@ -1,6 +1,6 @@
-//! Numbers for people: three digits and a unit, and nothing that could fool a terminal.
+//! Numbers for people, with three digits and a unit, and text without control characters.
 
-/// A time as `71.2 us`, `1.25 ms` or `10.0 s`.
+/// Returns a time as `71.2 us`, `1.25 ms` or `10.0 s`.
 ///
 /// ```
 /// use resound::report::time_text;
@@ -9,20 +9,21 @@
 /// assert_eq!(time_text(999_960), "1.00 ms");
 /// ```
 pub fn time_text(time_ns: u64) -> String {
-    // The last unit takes whatever is left.
+    // The last unit has no limit.
     const UNITS: &[(&str, f64)] = &[("us", 1e3), ("ms", 1e6), ("s", f64::INFINITY)];
     with_unit(time_ns as f64 / 1e3, UNITS)
 }
 
-/// Bytes, or bytes a second, as `64 B`, `7.94 MB` (thousands, as networks count).
+/// Returns bytes, or bytes per second, as `64 B` or `7.94 MB`. 1 kB is 1,000 bytes, as networks
+/// count.
 pub(super) fn bytes_text(bytes: f64) -> String {
     const UNITS: &[(&str, f64)] =
         &[("B", 1e3), ("kB", 1e6), ("MB", 1e9), ("GB", 1e12), ("TB", f64::INFINITY)];
     with_unit(bytes, UNITS)
 }
 
-/// `value` is in the first unit; each unit reaches to a limit in the first. What would round to the
-/// limit is shown in the next unit.
+/// Returns a value in the unit that fits. `value` and the limit of each unit are in the first unit.
+/// A value that would round to the limit of a unit is shown in the next one.
 fn with_unit(value: f64, units: &[(&str, f64)]) -> String {
     const ROUNDS_UP: f64 = 0.9995;
     let mut scale = 1.0;
@@ -35,7 +36,7 @@ fn with_unit(value: f64, units: &[(&str, f64)]) -> String {
     String::new()
 }
 
-/// `0`, `0.81`, `7.94`, `71.2`, `712`: the digits that mean something.
+/// Returns the significant digits: `0`, `0.81`, `7.94`, `71.2`, `712`.
 fn three_digits(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),
@@ -45,7 +46,7 @@ fn three_digits(value: f64) -> String {
     }
 }
 
-/// A count with its thousands apart: `1,234,567`.
+/// Returns a count with thousands separators: `1,234,567`.
 pub(super) fn count_text(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -58,13 +59,13 @@ pub(super) fn count_text(count: u64) -> String {
     text
 }
 
-/// `1 message`, `2,000 messages`.
+/// Returns a count with its noun: `1 message`, `2,000 messages`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", count_text(count))
 }
 
-/// So many a second: `123,456`, `12.5`.
+/// Returns a rate per second: `123,456`, `12.5`.
 pub(super) fn rate_text(rate: f64) -> String {
     const WHOLE_FROM: f64 = 999.5;
     if rate >= WHOLE_FROM {
@@ -79,14 +80,14 @@ pub(super) fn rate_text(rate: f64) -> String {
     three_digits(rate)
 }
 
-/// `part` in percent of `whole`: `99.98 %`. `0 %` of nothing.
+/// Returns `part` in percent of `whole`: `99.98 %`; `0.00 %` if `whole` is 0.
 pub(super) fn percent_text(part: f64, whole: f64) -> String {
     let percent = if whole > 0.0 { part * 100.0 / whole } else { 0.0 };
     format!("{percent:.2} %")
 }
 
-/// A text of the user's, or one that quotes a stranger, on one line: line ends and what could fool
-/// a terminal are escaped.
+/// Returns a text on one line. It escapes newlines and control characters, because the text may be
+/// the user's own or quote a peer, and must not control the terminal.
 pub(super) fn one_line(text: &str) -> String {
     let is_plain = |c: &char| matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1;
     let mut line = String::with_capacity(text.len());
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_stand_apart() {
+    fn counts_have_thousands_separators() {
         let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
         for (count, text) in cases {
             assert_eq!(count_text(count), text);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_fools_a_terminal_is_left() {
+    fn control_characters_are_escaped() {
         assert_eq!(one_line("a\n\x1b[2J"), r"a\n\u{1b}[2J");
         assert_eq!(one_line("it's \"fine\" \\ grüß"), "it's \"fine\" \\ grüß");
     }

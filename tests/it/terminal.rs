@@ -49,7 +49,7 @@ fn a_report_fits_the_terminal_and_its_result_is_on_the_last_screen() {
         assert!(lines.len() - result < ROWS, "{lines:?}");
         let result = lines[result..].join(" ");
         let words = result.split_whitespace().collect::<Vec<_>>().join(" ");
-        for part in [" messages a second achieved", ", p50 ", ", p99 ", " lost", "NOT held"] {
+        for part in [" messages per second achieved", ", p50 ", ", p99 ", " lost", "NOT held"] {
             assert!(words.contains(part), "{words}");
         }
     }

@@ -1,4 +1,4 @@
-//! Expressions of any text: right ones, nearly right ones and none at all.
+//! Property tests of the parser with valid, nearly valid and arbitrary text.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::sample::{Index, select};
 use super::*;
 use crate::measured::samples;
 
-/// The longest message: it names all that there is.
+/// The longest message, which lists every name.
 const MESSAGE_BYTES_MAX: usize = 500;
 
 fn name() -> impl Strategy<Value = String> {
@@ -31,7 +31,7 @@ fn expression() -> impl Strategy<Value = String> {
     (name(), operator, value).prop_map(|(name, sign, value)| format!("{name}{sign}{value}"))
 }
 
-/// One place of it changed, or so much of it taken out.
+/// Replaces `taken` characters of a text at one place.
 fn mutated((text, at, what, taken): (String, Index, String, usize)) -> String {
     let mut parts: Vec<char> = text.chars().collect();
     let place = at.index(parts.len() + 1);
@@ -52,8 +52,8 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// case P6: what parses is held against any run, and what does not is refused in one short line
-    /// with an example.
+    /// case P6: an expression that parses can be checked on any run; any other text is refused with
+    /// one short line and an example.
     #[test]
     fn any_text_is_a_comparison_or_is_refused_in_one_line(
         text in any_text(),
@@ -74,7 +74,7 @@ proptest! {
                 if let Some(value) = outcome.value {
                     prop_assert!(value.is_finite(), "{} is {}", text, value);
                 }
-                // Said again it is the same.
+                // The expression parses to the same bound again.
                 let again = outcome.expression.parse::<Assertion>().unwrap();
                 prop_assert_eq!(again.bound.to_bits(), assertion.bound.to_bits());
             }
@@ -86,7 +86,7 @@ proptest! {
         }
     }
 
-    /// The two sides of every comparison that is one.
+    /// Each operator compares the two sides as integers would.
     #[test]
     fn a_count_is_compared_as_it_is_typed(
         lost in 0..1_000_u64,

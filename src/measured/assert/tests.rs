@@ -1,4 +1,4 @@
-//! Every name, every operator, and what is refused.
+//! Tests of every name, every operator, and of refused expressions.
 
 use super::*;
 use crate::measured::{Distribution, Flows, Messages, Rate, samples};
@@ -7,7 +7,8 @@ fn check(expression: &str, report: &RunResult) -> Outcome {
     expression.parse::<Assertion>().unwrap().check(report)
 }
 
-/// 1,000 response times, half of 100 us and half of 200 us, and as many lags of 5 us.
+/// Returns a run with 1,000 response times, half of 100 us and half of 200 us, and 1,000 lags of 5
+/// us.
 fn run() -> RunResult {
     let mut report = samples::open_run();
     let mut response = Distribution::new();
@@ -23,7 +24,7 @@ fn run() -> RunResult {
 }
 
 #[test]
-fn any_percentile_can_be_asserted_not_only_a_listed_one() {
+fn any_percentile_can_be_asserted_listed_or_not() {
     let report = run();
     assert!(check("p12.5 < 110us", &report).held);
     assert!(check("p75>=200us", &report).held);
@@ -131,7 +132,7 @@ fn the_expression_stays_as_it_was_typed() {
 }
 
 #[test]
-fn what_is_no_assertion_is_refused_with_an_example() {
+fn a_malformed_assertion_is_refused_with_an_example() {
     let cases = [
         ("", "expected a name"),
         ("p99", "expected a name"),
@@ -151,7 +152,7 @@ fn what_is_no_assertion_is_refused_with_an_example() {
         ("p99<", "expected a time"),
         ("p99<1ms<2ms", "expected a time"),
         ("p99<-1ms", "expected a time"),
-        ("rate>fast", "expected a rate a second after 'rate'"),
+        ("rate>fast", "expected a rate per second after 'rate'"),
         ("rate>1.", "expected a rate"),
         ("loss<0.001", "expected a percentage with its % after 'loss'"),
         ("loss<%", "expected a percentage"),

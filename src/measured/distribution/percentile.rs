@@ -1,9 +1,9 @@
-//! Percentiles as they are typed, and their ranks. All is done in whole numbers: in floating point
-//! 99.9 / 100 * 12000 is a hair above 11988, and the rank one too high.
+//! Percentiles as typed, and their ranks. The arithmetic uses integers: in floating point,
+//! 99.9 / 100 * 12000 is slightly above 11988, which makes the rank one too high.
 
 use std::str::FromStr;
 
-/// A percentile from 0 to below 100, exactly as it was typed.
+/// A percentile from 0 to below 100, exactly as typed.
 ///
 /// ```
 /// use resound::measured::Percentile;
@@ -15,9 +15,9 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percentile {
-    /// 999 of 99.9, without zeros at the end of its decimals.
+    /// For 99.9 it is 999; trailing zeros of the decimals are dropped.
     numerator: u128,
-    /// 1,000 of 99.9: what stands for 100.
+    /// The numerator that would be 100 %: for 99.9 it is 1,000.
     denominator: u128,
 }
 
@@ -27,14 +27,15 @@ impl Percentile {
     /// The 99th.
     pub const P99: Percentile = Percentile { numerator: 99, denominator: 100 };
 
-    /// Which of `count` samples it is, counted from 1 for the least; 0 for percentile 0.
+    /// Returns the rank among `count` samples. The least sample has rank 1; percentile 0 has rank
+    /// 0.
     pub fn rank(self, count: u64) -> u64 {
-        // 19 digits at most, times a count: below 2^128.
+        // At most 19 digits times a 64-bit count stay below 2^128.
         let rank = (self.numerator * u128::from(count)).div_ceil(self.denominator);
         u64::try_from(rank).unwrap_or(count)
     }
 
-    /// Whether so many of `count` samples lie beyond it.
+    /// Returns true if at least `beyond` of `count` samples lie beyond the percentile.
     pub(super) fn has_beyond(self, count: u64, beyond: u64) -> bool {
         let part = self.denominator - self.numerator;
         let beyond = self.denominator.saturating_mul(u128::from(beyond));
@@ -45,8 +46,8 @@ impl Percentile {
 impl FromStr for Percentile {
     type Err = String;
 
-    /// Reads plain decimals, of no more digits than a number can tell apart: as it was typed it is
-    /// a key of reports, and part of messages.
+    /// Parses a plain decimal number of at most 20 bytes. The length is bounded because the text is
+    /// a key of the document and part of messages.
     fn from_str(word: &str) -> Result<Percentile, String> {
         parse(word).ok_or_else(|| {
             "expected percentiles from 0 to below 100, such as 50,90,99,99.9".to_owned()
@@ -67,12 +68,12 @@ fn parse(word: &str) -> Option<Percentile> {
     (numerator < denominator).then_some(Percentile { numerator, denominator })
 }
 
-/// Percentiles as they were typed, with their values: `50,90,99,99.9,99.99`.
+/// A list of percentiles, as text and as numbers: `50,90,99,99.9,99.99`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PercentileList(Vec<(String, Percentile)>);
 
 impl PercentileList {
-    /// Each as typed and as a number.
+    /// Returns each percentile as typed and as a number.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Percentile)> {
         self.0.iter().map(|(text, percentile)| (text.as_str(), *percentile))
     }
@@ -92,7 +93,7 @@ impl FromStr for PercentileList {
         let mut list = Vec::<(String, Percentile)>::new();
         for word in text.split(',').map(str::trim) {
             let percentile = (word.to_owned(), word.parse()?);
-            // Said twice it is the same, and a key of a JSON object must not come twice.
+            // A repeated percentile is dropped: a key of a JSON object must be unique.
             if !list.contains(&percentile) {
                 list.push(percentile);
             }
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_the_same_however_it_is_written() {
+    fn equal_numbers_are_equal_percentiles_however_written() {
         let percentile = |word: &str| word.parse::<Percentile>().unwrap();
         assert_eq!(percentile("50"), Percentile::P50);
         assert_eq!(percentile("099.900"), percentile("99.9"));
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_percentile_is_refused() {
+    fn a_text_that_is_not_a_percentile_is_refused() {
         let long = ["9".repeat(20), format!("0.{}", "1".repeat(19))];
         let words = ["", ".", "100", "-1", "x", "50,,99", "1e1", "nan", "+5", "101", "1.2.3"];
         for text in words.into_iter().chain(long.iter().map(String::as_str)) {

@@ -1,4 +1,4 @@
-//! One line of names and one of figures, so that runs can be put one below the other.
+//! CSV: a line of names and a line of figures. The lines of several runs fit below each other.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use crate::measured::{Difference, RunResult};
 
-/// Writes the names of all figures on one line and the figures on the next (RFC 4180, with line
-/// feeds).
+/// Writes the names of all figures on one line and the figures on the next (RFC 4180, but lines end
+/// with LF alone).
 ///
-/// The names are the JSON document's, joined by `_`: `messages_sent`, `latency_ns_p99.9`. They are
-/// the same for every run with the same percentiles; what a run does not have is empty. Lists and
-/// the options are JSON in one cell.
+/// The names are the keys of the JSON document joined by `_`: `messages_sent`, `latency_ns_p99.9`.
+/// All runs with the same percentiles have the same names; a figure that a run does not have is an
+/// empty cell. A list, and the options, are JSON in one cell.
 ///
 /// # Errors
 ///
-/// What the writer says.
+/// Returns the error of the writer.
 #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
 pub fn write_csv(report: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
     let json = |report: &RunResult| serde_json::to_value(report).expect("plain data is JSON");
@@ -28,7 +28,7 @@ pub fn write_csv(report: &RunResult, out: &mut impl io::Write) -> io::Result<()>
     out.write_all(line(figures).as_bytes())
 }
 
-/// A run that has all that a run can have. Only its names are used.
+/// Returns the run with every optional key present. The writer takes only the names from it.
 fn with_every_key(report: &RunResult) -> RunResult {
     let mut full = report.clone();
     full.service_time_ns.get_or_insert_with(|| report.latency_ns.clone());
@@ -38,10 +38,10 @@ fn with_every_key(report: &RunResult) -> RunResult {
     full
 }
 
-/// The name and the text of each figure of `value`; `shape` has the names.
+/// Appends the name and the text of each figure of `value`. `shape` has the names.
 fn gather(name: &str, shape: &Value, value: Option<&Value>, cells: &mut Vec<(String, String)>) {
     let fields = match shape {
-        // Which options there are is not for a table's columns.
+        // The options differ between runs, so they get one column instead of one each.
         Value::Object(fields) if name != "options_meant" => fields,
         _ => return cells.push((name.to_owned(), cell(value))),
     };
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::measured::samples;
 
-    /// The cells of each line; no cell of a sample has a line's end.
+    /// Returns the cells of each line. No cell of a sample contains a newline.
     fn table(report: &RunResult) -> Vec<Vec<String>> {
         let mut out = Vec::new();
         write_csv(report, &mut out).unwrap();

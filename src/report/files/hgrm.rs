@@ -1,4 +1,4 @@
-//! The percentile distribution as HdrHistogram prints it, for its plotter.
+//! hgrm: the percentile distribution as HdrHistogram prints it, for its plotter.
 
 use std::io;
 
@@ -6,21 +6,21 @@ use hdrhistogram::Histogram;
 
 use crate::measured::{Distribution, RunResult};
 
-/// Nanoseconds in the unit of the file, a microsecond.
+/// The nanoseconds in a microsecond, which is the unit of the file.
 const SCALE: f64 = 1e3;
 
-/// Rows for each halving of what is left to 100 %, as HdrHistogram has by default.
+/// Rows per halving of the distance to 100 %; HdrHistogram's default.
 const TICKS_PER_HALF: u128 = 5;
 
 /// Writes the distribution of response times by percentile, in microseconds.
 ///
 /// Columns and footer are those of HdrHistogram's `outputPercentileDistribution`. Every percentile
-/// is there, however few samples lie beyond it: the column of counts says how many. A run without
+/// has a row, however few samples lie beyond it; the column of counts says how many. A run without
 /// an echo has no row.
 ///
 /// # Errors
 ///
-/// What the writer says.
+/// Returns the error of the writer.
 pub fn write_hgrm(report: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
     write_distribution(&report.latency_ns.values, out)
 }
@@ -36,7 +36,7 @@ fn write_distribution(distribution: &Distribution, out: &mut impl io::Write) -> 
     for Row { value_ns, quantile, count } in rows(distribution) {
         let value = value_ns as f64 / SCALE;
         write!(out, "{value:>12.digits$} {quantile:>14.12} {count:>10}")?;
-        // Of the last row it would be infinite.
+        // In the last row the value would be infinite.
         if quantile < 1.0 {
             write!(out, " {:>14.2}", 1.0 / (1.0 - quantile))?;
         }
@@ -55,19 +55,20 @@ fn write_distribution(distribution: &Distribution, out: &mut impl io::Write) -> 
 struct Row {
     value_ns: u64,
     quantile: f64,
-    /// Values that are no greater.
+    /// The number of values up to this one.
     count: u64,
 }
 
-/// The steps by which a table comes nearer to 100 %: so many to each half of what is left, as whole
-/// parts of a whole. The package's own iterator compares them in floating point, and misses ranks.
+/// A position on the way to 100 %: `parts` of `whole`, in integers. Each half of the remaining
+/// distance has [`TICKS_PER_HALF`] steps. The crate's own iterator compares in floating point and
+/// misses ranks.
 struct Step {
     parts: u128,
     whole: u128,
 }
 
 impl Step {
-    /// Halvings beyond this are finer than any count of values.
+    /// Finer steps than this exceed any count of values.
     const WHOLE_MAX: u128 = TICKS_PER_HALF << 60;
 
     fn is_reached(&self, count: u64, all: u64) -> bool {
@@ -83,7 +84,7 @@ impl Step {
     }
 }
 
-/// A row for each step, and the last one for all. No value is above the greatest.
+/// Returns a row for each step and a last one for 100 %. No value exceeds the greatest one.
 fn rows(distribution: &Distribution) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut step = Step { parts: 0, whole: 2 * TICKS_PER_HALF };
@@ -105,7 +106,8 @@ fn rows(distribution: &Distribution) -> Vec<Row> {
     rows
 }
 
-/// Enough to tell apart twice ten to the number of digits, as a power of two.
+/// Returns the least power of two that is at least twice ten to the power of the digits, as
+/// HdrHistogram sizes its sub-buckets.
 fn sub_buckets(histogram: &Histogram<u64>) -> u64 {
     (2 * 10_u64.pow(u32::from(histogram.sigfig()))).next_power_of_two()
 }
@@ -138,9 +140,10 @@ mod tests {
         assert!(text.ends_with(footer), "{text}");
     }
 
-    /// Their quantiles and counts are the package's own, but where it misses a rank by rounding.
+    /// Quantiles and counts equal the crate's own, except where rounding makes the crate miss a
+    /// rank.
     #[test]
-    fn rows_are_those_of_the_package_and_their_ranks_are_exact() {
+    fn rows_equal_those_of_the_crate_and_their_ranks_are_exact() {
         let mut distribution = Distribution::new();
         (1..=12_000).for_each(|value| distribution.record(value * 1_000_000));
         let histogram = distribution.histogram();
@@ -149,7 +152,7 @@ mod tests {
         let near = |(row, expected): (&Row, f64)| (row.quantile - expected).abs() < 1e-12;
         assert!(rows.iter().zip(expected).all(near));
         for Row { value_ns, quantile, count } in &rows {
-            // All values of a range are counted, and the rank is of one of them.
+            // A row counts all values of a bucket; the rank is that of one of them.
             let is_reached = |rank: &u64| *rank as f64 / 12_000.0 >= quantile - 1e-12;
             let rank = (1..=12_000).find(is_reached).unwrap();
             let value = histogram.highest_equivalent(rank * 1_000_000).min(12_000_000_000);
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_an_echo_is_a_file_without_rows() {
+    fn a_run_without_an_echo_gives_a_file_without_rows() {
         let report = RunResult::failed(Vec::new(), "refused");
         let text = text_of(&report);
         assert_eq!(text.lines().count(), 5, "{text}");

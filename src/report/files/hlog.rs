@@ -1,4 +1,4 @@
-//! The histogram of each interval, in HdrHistogram's log format.
+//! hlog: the histogram of each interval in HdrHistogram's log format.
 
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
@@ -10,26 +10,26 @@ use hdrhistogram::serialization::interval_log::{
 
 use crate::measured::{Interval, PROGRAM};
 
-/// Readers look for this line, and skip it when it is there.
+/// The line of column names, which readers of the format expect and skip.
 const LEGEND: &str =
     "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"";
 
-/// Writes intervals one at a time. All times are nanoseconds, but for the time and the length of an
-/// interval, which are seconds.
+/// Writes intervals one at a time. The start and the length of an interval are in seconds, all
+/// other times in nanoseconds.
 ///
-/// Intervals of the warm-up have the tag `warmup`; the others have none and add up to the report's
-/// response times.
+/// Intervals of the warm-up have the tag `warmup`. The others have no tag and add up to the
+/// response times of the report.
 pub struct HlogWriter<W> {
     out: W,
     serializer: V2DeflateSerializer,
 }
 
 impl<W: io::Write> HlogWriter<W> {
-    /// Begins a log. `started` is when the sending began: intervals count from then.
+    /// Begins a log. `started`: when the sending began. Intervals count from this time.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Returns the error of the writer.
     pub fn new(mut out: W, started: SystemTime) -> io::Result<HlogWriter<W>> {
         let mut serializer = V2DeflateSerializer::new();
         IntervalLogWriterBuilder::new()
@@ -42,14 +42,14 @@ impl<W: io::Write> HlogWriter<W> {
         Ok(HlogWriter { out, serializer })
     }
 
-    /// Adds an interval. They are to come in the order of their starts.
+    /// Adds an interval. Intervals must come in the order of their starts.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Returns the error of the writer.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
-        // The log's own writer borrows what it writes to; one for each interval, with nothing to
-        // say at its beginning, is how this type can own it.
+        // The crate's log writer borrows its output. This type owns the output, so it makes a log
+        // writer without a header for each interval.
         let mut line = Vec::new();
         let mut log =
             IntervalLogWriterBuilder::new().begin_log_with(&mut line, &mut self.serializer)?;
@@ -65,19 +65,19 @@ impl<W: io::Write> HlogWriter<W> {
         self.out.write_all(&with_max(&line, interval.latency.max_ns().unwrap_or(0)))
     }
 
-    /// Ends the log and gives the writer back, flushed.
+    /// Flushes the log and returns the writer.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Returns the error of the writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)
     }
 }
 
-/// The line with the greatest value in its last field but one, exactly: the log's own writer knows
-/// only the end of its range.
+/// Returns the line with the exact greatest value in its last field but one. The crate's log writer
+/// knows only the end of the value's bucket.
 fn with_max(line: &[u8], max_ns: u64) -> Vec<u8> {
     let mut fields: Vec<&[u8]> = line.rsplitn(3, |byte| *byte == b',').collect();
     let max = format!("{max_ns}.000");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_intervals_has_its_head() {
+    fn a_log_without_intervals_has_its_header() {
         let expected = "#[Logged with resound 0.1.0; times in nanoseconds]\n\
                         #[Histogram log format version 1.3]\n\
                         #[StartTime: 1500000000.250 (seconds since epoch)]\n\
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_log_can_be_read_back() {
         let log = written(&[
             interval(0, true, &[5_000_003]),
             interval(1_000_000_000, false, &[70_000, 80_001]),
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    /// Base64.
+    /// Decodes base64.
     fn decoded(text: &str) -> Vec<u8> {
         const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut bytes = Vec::new();

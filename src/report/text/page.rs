@@ -1,18 +1,18 @@
-//! Labelled paragraphs and rows of a table, wrapped to the width of a page.
+//! Lays out labelled paragraphs and table rows, wrapped to the width of a page.
 
-/// The widest line where no terminal says otherwise, unless one word alone is wider.
+/// The widest line, unless a single word is wider.
 pub(super) const COLUMNS_MAX: usize = 100;
 
-/// No page is narrower: a label, and a cell beside it.
+/// The narrowest page: a label and a cell beside it.
 const COLUMNS_MIN: usize = INDENT + CELL;
 
-/// Where text begins; labels stand before it.
+/// The column at which text begins. Labels stand before it.
 const INDENT: usize = 14;
 
-/// The width of a cell: that of its longest title.
+/// The width of a cell: the longest title fits.
 const CELL: usize = 15;
 
-/// Lines so far.
+/// The lines written so far.
 #[derive(Debug)]
 pub(super) struct Page {
     lines: String,
@@ -20,17 +20,17 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A page of this width, but never wider than [`COLUMNS_MAX`].
+    /// Creates a page of this width, within [`COLUMNS_MIN`] and [`COLUMNS_MAX`].
     pub(super) fn new(columns: usize) -> Page {
         Page { lines: String::new(), columns: columns.clamp(COLUMNS_MIN, COLUMNS_MAX) }
     }
 
-    /// How many cells a row has room for.
+    /// Returns how many cells a row has room for.
     pub(super) fn cells(&self) -> usize {
         (self.columns - INDENT) / CELL
     }
 
-    /// A label and its text. A continuation has an empty label.
+    /// Adds a label and its text. A continuation has an empty label.
     pub(super) fn entry(&mut self, label: &str, text: &str) {
         let mut line = format!("{label:<INDENT$}");
         let mut column = line.chars().count();
@@ -54,7 +54,7 @@ impl Page {
         self.end_line(&line);
     }
 
-    /// A label and cells, each to the right of its column.
+    /// Adds a row: a label and right-aligned cells.
     pub(super) fn row(&mut self, label: &str, cells: impl Iterator<Item = String>) {
         let mut line = format!("{label:<INDENT$}");
         cells.for_each(|cell| line.push_str(&format!("{cell:>CELL$}")));
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_text_goes_on_below_its_beginning() {
+    fn long_text_continues_on_the_next_line() {
         let mut page = Page::new(COLUMNS_MAX);
         page.entry("health", &"word ".repeat(30));
         let lines: Vec<&str> = page.as_str().lines().collect();
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_stay_and_lines_are_short(
+        fn wrapping_keeps_every_word_and_no_line_is_too_long(
             words in prop::collection::vec("[a-zé]{1,40}", 1..60),
             columns in 60..200_usize,
         ) {

@@ -1,14 +1,14 @@
-//! The report on a terminal: as wide as that is, and the figures that count at the end.
+//! The report on a terminal: as wide as the terminal, with the main figures at the end.
 
 use super::page::Page;
 use super::{body, count_text, counted, fault, head, rate_of, time_text};
 use crate::measured::{Messages, RunResult, Verdict};
 
 impl RunResult {
-    /// As text for a terminal of this width.
+    /// Returns text for a terminal of this width.
     ///
-    /// A terminal shows the end of a report that is longer than itself, so what a reader looks for
-    /// first is at the end: a fault, and the figures that count.
+    /// A terminal shows the end of a long report, so the text ends with what a reader looks for
+    /// first: a fault, and the main figures.
     pub fn to_terminal_text(&self, columns: usize) -> String {
         let mut page = Page::new(columns);
         head(self, &mut page);
@@ -21,7 +21,7 @@ impl RunResult {
     }
 }
 
-/// The rate, the times, what was lost and how far to trust it, on a line or two.
+/// Returns the rate, p50 and p99, the losses and the health, on a line or two.
 fn result_text(report: &RunResult) -> String {
     let mut text = rate_of(report);
     for name in ["50", "99"] {

@@ -1,11 +1,11 @@
-//! What a reader must find in the text.
+//! Tests of the text report.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::measured::{Difference, Rate, Times, Trains, Verdict, Warning, samples};
 
-/// The text with each run of white space as one space: wrapping is tested on the page.
+/// Returns the text with each run of white space as one space. `page` tests the wrapping.
 fn words_of(report: &RunResult) -> String {
     report.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -19,22 +19,22 @@ fn assert_says(report: &RunResult, expected: &[&str]) {
 }
 
 #[test]
-fn a_closed_loop_says_what_was_done_and_left_out() {
+fn a_closed_loop_says_what_was_measured_and_left_out() {
     let report = samples::closed_run();
     assert_says(
         &report,
         &[
-            "endpoint tcp://127.0.0.1:40001 (a server in this very process)",
-            "closed loop: 50 connections, 1 message in flight on each (50 in all), 64 bytes a",
+            "endpoint tcp://127.0.0.1:40001 (a server in this process)",
+            "closed loop: 50 connections, 1 message in flight on each (50 in all), 64 bytes per",
             "measured 10.0 s",
             "left out the warm-up of 1.00 s before it (123 messages sent), the wait of 1.20 ms",
-            "100 messages a second achieved, none asked",
+            "100 messages per second achieved, no rate asked for",
             "6.72 kB/s sent, 6.40 kB/s received",
             "1,050 sent, 1,000 received, 0 lost, 50 in flight at the end",
             "none late, duplicated, reordered or corrupted",
             "50 opened none refused, reset by the peer, closed by the peer, timed out or failed",
-            "ok: the generator had processor time to spare",
-            "this process used 12.3 s of CPU",
+            "ok: the generator had CPU time to spare",
+            "this process used 12.3 s of CPU time in all",
             "resound 0.1.0 on Linux 6.18.5, Intel(R) Xeon(R) CPU @ 2.50GHz, 2 CPUs online",
             "online, allowed 0,1, governor",
             "governor unknown, clock tsc; loopback: no network",
@@ -51,7 +51,7 @@ fn an_open_loop_shows_the_service_time_and_the_lag_beside_the_response_time() {
         &report,
         &[
             "open loop: ",
-            "99,990 messages a second achieved of 100,000 asked (99.99 %)",
+            "99,990 messages per second achieved of 100,000 asked for (99.99 %)",
             "round trip response time service time schedule lag",
             "p50 70.0 us 60.0 us 2.00 us",
             "p99.99 - - -",
@@ -81,15 +81,15 @@ fn a_partial_report_is_flagged() {
         &report,
         &[
             "PARTIAL interrupted; the figures are of a shorter run",
-            "100 messages a second achieved, none asked; 25.0 over the 10.0 s asked for",
-            "NOT held: rate>50 (25.0 a second)",
+            "100 messages per second achieved, no rate asked for; 25.0 over the 10.0 s asked for",
+            "NOT held: rate>50 (25.0 per second)",
         ],
     );
 }
 
 /// case B10
 #[test]
-fn a_run_without_an_echo_says_so_in_place_of_times() {
+fn a_run_without_an_echo_says_so_instead_of_times() {
     let mut report = samples::closed_run();
     report.status = Status::Error;
     report.error = Some("no echo came".to_owned());
@@ -108,7 +108,7 @@ fn a_run_that_could_not_start_is_short() {
 
 /// cases B3 and B4
 #[test]
-fn troubles_are_counted_by_name() {
+fn faults_are_counted_by_name() {
     let mut report = samples::closed_run();
     report.messages = Messages {
         sent: 2_000,
@@ -142,16 +142,16 @@ fn troubles_are_counted_by_name() {
 
 /// case U14
 #[test]
-fn trains_are_told_where_they_were_asked_for_with_their_mean_lengths_or_a_refusal() {
+fn trains_are_shown_if_asked_for_with_their_mean_lengths_or_a_refusal() {
     let mut report = samples::closed_run();
     let trains =
         Trains { asked: true, refused: false, sends: 40, sent: 1_272, receives: 10, received: 320 };
     report.trains = Some(trains);
     let means =
-        "trains 31.8 datagrams a send, 32.0 a receive (GSO, GRO; --no-offload sends singly)";
+        "trains 31.8 datagrams per send, 32.0 per receive (GSO, GRO; --no-offload sends singly)";
     assert_says(&report, &[means]);
     report.trains = Some(Trains { refused: true, ..trains });
-    assert_says(&report, &["trains refused by the system for these messages, which went singly"]);
+    assert_says(&report, &["trains refused by the system for these messages, so each went alone"]);
     for trains in [None, Some(Trains { asked: false, ..trains })] {
         report.trains = trains;
         assert!(!words_of(&report).contains("trains"));
@@ -175,14 +175,14 @@ fn the_first_difference_is_located() {
     let strange = Difference { message: None, sent: None, received: None, ..difference };
     assert_eq!(
         strange.to_string(),
-        "first difference: connection 3, an echo of no message that was sent, byte 5: sent nothing \
+        "first difference: connection 3, an echo that matches no message, byte 5: sent nothing \
          there, received nothing there"
     );
 }
 
 /// case B2
 #[test]
-fn a_limit_of_the_generator_is_said_in_plain_words() {
+fn a_limit_of_the_generator_is_named() {
     let mut report = samples::open_run();
     report.generator.verdict = Verdict::Behind;
     report.generator.held_back = 12;
@@ -193,8 +193,8 @@ fn a_limit_of_the_generator_is_said_in_plain_words() {
         &report,
         &[
             "HEALTH the generator, not the server, was the limit: it sent messages late",
-            "held back 12 messages due while their connection had all in flight that it may have",
-            "UNSENT 3 messages never sent though due",
+            "held back 12 messages due while their connection was at its depth, or its socket",
+            "UNSENT 3 messages due but never sent",
             "1 time of more than an hour",
             "2 interval lines dropped",
         ],
@@ -202,11 +202,11 @@ fn a_limit_of_the_generator_is_said_in_plain_words() {
 }
 
 #[test]
-fn connect_mode_counts_connections_a_second() {
+fn connect_mode_counts_connections_per_second() {
     let mut report = samples::closed_run();
     report.mode = Mode::Connect;
     let expected =
-        ["100 connections a second", "every message is a connection: connect, one echo, close"];
+        ["100 connections per second", "every message is a connection: connect, one echo, close"];
     assert_says(&report, &expected);
 }
 
@@ -238,7 +238,7 @@ fn a_value_is_shown_with_its_unit() {
         value_text(value, expression.parse::<Assertion>().unwrap().unit())
     };
     assert_eq!(text("p99<1ms", 71_200.0), "71.2 us");
-    assert_eq!(text("rate>1", 100_000.4), "100,000 a second");
+    assert_eq!(text("rate>1", 100_000.4), "100,000 per second");
     assert_eq!(text("loss<1%", 0.05), "0.0500 %");
     assert_eq!(text("lost<1", 1_000.0), "1,000");
 }

@@ -4,7 +4,7 @@ use super::page::Page;
 use super::{counted, time_text};
 use crate::measured::{LoadLoop, Mode, RunResult, Summary};
 
-/// The table of times, and what its gaps mean.
+/// Writes the table of times, and says what its gaps mean.
 pub(super) fn times(report: &RunResult, page: &mut Page) {
     let response = match report.load_loop {
         LoadLoop::Closed => "response",
@@ -24,7 +24,7 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
         page.entry(title, "no echo came in time");
         return;
     }
-    // On a narrow page the table goes on below itself.
+    // On a narrow page, the columns that do not fit form a second table below.
     for columns in columns.chunks(page.cells()) {
         table(title, columns, page);
     }
@@ -43,7 +43,7 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
     }
 }
 
-/// Times side by side, each in a column of this name.
+/// Writes times side by side, each in a column with its name.
 fn table(title: &str, columns: &[(&str, &Summary)], page: &mut Page) {
     page.row(title, columns.iter().map(|(name, _)| (*name).to_owned()));
     let mut row = |name: &str, value: &dyn Fn(&Summary) -> Option<u64>| {
@@ -54,7 +54,7 @@ fn table(title: &str, columns: &[(&str, &Summary)], page: &mut Page) {
         page.row(name, cells);
     };
     row("min", &|summary| Some(summary.min));
-    // All have the same percentiles.
+    // All columns have the same percentiles.
     for (percentile, _) in columns.first().map_or(&[][..], |(_, first)| &first.percentiles) {
         row(&format!("p{percentile}"), &|summary| summary.percentile(percentile));
     }

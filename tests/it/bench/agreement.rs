@@ -115,7 +115,7 @@ fn a_server_in_the_process_of_bench_answers_on_every_transport() {
         assert!(endpoint.starts_with(&format!("{transport}:")), "{endpoint}");
         let ended = run_bench(&common);
         assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
-        assert!(ended.stdout_text().contains("(a server in this very process)"));
+        assert!(ended.stdout_text().contains("(a server in this process)"));
     }
 }
 

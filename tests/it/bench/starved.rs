@@ -162,5 +162,5 @@ fn without_proc_its_values_are_null_and_the_text_reports_that() {
     }
     let text = without_proc(&[]).stdout_text();
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("how long it waited for one is unknown"), "{text}");
+    assert!(words.contains("how long it waited for a CPU is unknown"), "{text}");
 }

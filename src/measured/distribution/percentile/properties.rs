@@ -1,4 +1,4 @@
-//! Lists of percentiles of any text.
+//! Property tests of the parser of percentile lists.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,8 +23,8 @@ fn list() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// case P6: what parses has as many keys of a document as it has percentiles, each of them a
-    /// number below 100 as it was typed, and what does not is refused in one short line.
+    /// case P6: a list that parses gives one key of the document per percentile, as typed; any
+    /// other text is refused with one short line.
     #[test]
     fn any_text_is_a_list_of_percentiles_or_is_refused_in_one_line(
         text in prop_oneof![4 => list(), 1 => "[0-9]{1,2}(,[0-9]{1,2})*", 1 => any::<String>()],
