@@ -262,6 +262,20 @@ fn generator(report: &RunResult, page: &mut Page) {
         ),
     );
     page.entry("hiccups", &hiccups_text(&report.hiccups));
+    not_sent_in_time(report, page);
+    if generator.saturated_values > 0 {
+        let values = counted(generator.saturated_values, "time");
+        page.entry("", &format!("{values} of more than an hour: counted as an hour"));
+    }
+    if generator.intervals_lost > 0 {
+        let lines = counted(generator.intervals_lost, "interval line");
+        page.entry("", &format!("{lines} dropped: stdout or a file took them too slowly"));
+    }
+}
+
+/// Says how many messages waited for their connection, and how many were never sent.
+fn not_sent_in_time(report: &RunResult, page: &mut Page) {
+    let generator = &report.generator;
     if generator.held_back > 0 {
         page.entry(
             "held back",
@@ -290,14 +304,6 @@ fn generator(report: &RunResult, page: &mut Page) {
                 counted(generator.unsent, "message")
             ),
         );
-    }
-    if generator.saturated_values > 0 {
-        let values = counted(generator.saturated_values, "time");
-        page.entry("", &format!("{values} of more than an hour: counted as an hour"));
-    }
-    if generator.intervals_lost > 0 {
-        let lines = counted(generator.intervals_lost, "interval line");
-        page.entry("", &format!("{lines} dropped: stdout or a file took them too slowly"));
     }
 }
 

@@ -53,7 +53,6 @@ const NOT_YET_CLEAN: &[&str] = &[
     "src/echo/tests/life.rs",
     "src/echo/tests/streams.rs",
     "src/lib.rs",
-    "src/measured.rs",
     "src/socket/batch/tests.rs",
     "src/socket/batch/tests/udp.rs",
     "src/socket/datagram.rs",
