@@ -1,13 +1,13 @@
-//! An echo server as a service: it runs until a signal or its service manager ends it.
+//! The echo server as a service. It runs until a signal or its service manager ends it.
 //!
-//! [`run`] is the whole life: it takes what the service manager passed (`passed.rs`), opens the
-//! endpoints on loops with a thread each (`loops.rs`), warns of what they let others do
-//! (`warnings.rs`), enters the sandbox (`sandbox.rs`), and runs the loops to their end.
+//! [`run`] is its whole life. It takes the sockets that the service manager passed (`passed.rs`),
+//! opens the endpoints on loops with a thread each (`loops.rs`), warns about what they let other
+//! hosts do (`warnings.rs`), enters the sandbox (`sandbox.rs`), and runs the loops to their end.
 //!
-//! Meanwhile `console.rs` turns what a loop reports into lines, which leave by `outlet.rs` without
-//! blocking the loop; `log.rs` chooses the lines of the log. `handles.rs` asks the loops for their
-//! counters: for `metrics/`, an HTTP handler on a reactor of its own, and for `supervisor.rs`,
-//! which tells the service manager the state.
+//! Meanwhile `console.rs` turns the reports of a loop into lines, and `outlet.rs` writes them
+//! without blocking the loop. `log.rs` sets up the log. `handles.rs` asks the loops for their
+//! counters, for `metrics/`, an HTTP handler on a reactor of its own, and for `supervisor.rs`,
+//! which reports to the service manager.
 
 mod console;
 mod descriptors;
@@ -43,67 +43,67 @@ use crate::error::Error;
 use crate::process::{ending_signals, standard};
 use crate::reactor::Spin;
 
-/// What to serve, and how the process behaves around it.
+/// What to serve, and how the process behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What to open besides the sockets that a service manager passes. Where there is neither:
+    /// The endpoints to open besides the sockets that a service manager passes. Without either:
     /// `tcp://127.0.0.1:7007` and `udp://127.0.0.1:7007`.
     pub endpoints: Vec<Endpoint>,
-    /// How the server of each loop behaves; [`connections_max`](Options::connections_max) replaces
-    /// its own.
+    /// The options of each loop's server. [`connections_max`](Options::connections_max) replaces
+    /// the server's own.
     pub server: echo::Options,
-    /// The limit of connections, lowered to what the descriptor limit allows. Without it: what the
-    /// descriptor limit allows.
+    /// The limit of connections. A limit beyond what the descriptor limit allows is lowered.
+    /// Without one: as many as the descriptor limit allows.
     pub connections_max: Option<u64>,
-    /// The loops, at most [`LOOPS_MAX`]. Each has a thread and sockets of its own.
+    /// The number of loops, at most [`LOOPS_MAX`]. Each has its own thread and sockets.
     pub threads: usize,
-    /// The CPU of each loop, from the first; loops beyond the list are not pinned.
+    /// The CPUs of the loops, in order. Loops beyond the list are not pinned.
     pub affinity: Vec<usize>,
     /// How long each loop polls without sleeping.
     pub spin: Spin,
-    /// Print each message to stdout with time and peer.
+    /// Prints each message to stdout with time and peer.
     pub print: bool,
-    /// Once all is open, give up the rights that serving does not need.
+    /// Gives up the rights that serving does not need, once everything is open.
     pub sandbox: bool,
-    /// Where to serve metrics by HTTP.
+    /// The address at which metrics are served over HTTP.
     pub metrics: Option<HostPort>,
-    /// What is logged, unless `RUST_LOG` is set.
+    /// The log level. `RUST_LOG` overrides it.
     pub log_level: Level,
 }
 
-/// What is served where nothing is asked for and nothing was passed.
+/// The endpoints of a server without arguments and without passed sockets.
 const DEFAULT_ENDPOINTS: [&str; 2] = ["tcp://127.0.0.1:7007", "udp://127.0.0.1:7007"];
 
-/// How long the last lines may take: a reader must take them.
+/// How long the program waits at its end for a reader to take the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves until a signal or the end of a one-off server, and logs to stderr on the way. Calls
-/// `on_bound` when all endpoints are open.
+/// Serves until a signal or the end of a one-off server, and logs to stderr. Calls `on_bound` once
+/// all endpoints are open.
 ///
-/// Must be called while this is the only thread of the process: it takes variables out of the
-/// environment, changes the umask for a moment, and a sandbox holds for the threads that start from
-/// then on.
+/// Call it while the process has a single thread: it removes variables from the environment and
+/// changes the umask for a moment, and a sandbox covers only the calling thread and the threads
+/// that start later.
 ///
 /// # Errors
 ///
-/// What was passed cannot be served, an endpoint cannot be opened, a thread cannot be started, or
-/// a loop fails.
+/// A passed socket cannot be served, an endpoint cannot be opened, a thread cannot be started, or a
+/// loop fails.
 ///
 /// # Panics
 ///
-/// The process has a global `tracing` subscriber already.
+/// The process already has a global `tracing` subscriber.
 pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Error> {
     let started_at = Instant::now();
     let passed = passed::take();
     let log = Outlet::new(standard::stderr(), |_| {});
     if options.sandbox {
-        // Its thread would start with the first line, and be outside.
+        // The thread of the log would start with the first line, and stay outside the sandbox.
         log.hold();
     }
     log::start(options.log_level, &log);
     let outcome = passed.and_then(|passed| serve(options, on_bound, passed, started_at, &log));
     log.release();
-    // One deadline for both: a reader that is slower than that is not waited for.
+    // One deadline for both flushes: a reader that has read nothing until then will not read more.
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let lost = log.flush(deadline);
     if lost > 0 {
@@ -115,7 +115,7 @@ pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Erro
     outcome
 }
 
-/// What to do, on the thread that prints, when stdout takes no more.
+/// Returns what the printing thread does when a write to stdout fails.
 fn on_print_error(handles: Handles) -> impl FnMut(io::Error) {
     let mut quiet_until = Instant::now();
     move |error| {
@@ -149,7 +149,7 @@ fn serve(
     let (reactors, handles) = loops::reactors(loops, options.spin)?;
     let print =
         options.print.then(|| Outlet::new(standard::stdout(), on_print_error(handles.clone())));
-    let (events, heard) = mpsc::channel();
+    let (events, receiver) = mpsc::channel();
     let console =
         |label| Console::new(label, print.clone(), log.clone(), events.clone(), started_at);
     let mut loops = Loops::new((reactors, handles.clone()), &options.server, console);
@@ -166,8 +166,8 @@ fn serve(
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
     on_bound(&bound);
     if options.sandbox {
-        // Here, where all is open and no thread has been started but this: landlock holds for the
-        // thread that asks for it and for those that it starts from then on.
+        // Everything is open here, and this is still the only thread: landlock covers the thread
+        // that asks for it and the threads that it starts later.
         let (process_figures, path_probe) = (metrics.is_some(), loops.path_probe());
         sandbox::enter(&Needs { process_figures, path_probe, ..Needs::of(&bound) });
         log.release();
@@ -178,12 +178,13 @@ fn serve(
     }
     let running = loops.start()?;
     match print_listening(&bound, options.print) {
-        // The reader of stdout has left: a quiet end, as of any program in a pipe.
+        // The reader of stdout has closed its end. The program ends quietly, as any program in a
+        // pipe does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         other => other.map_err(|error| Error::new("write to", "stdout", error))?,
     }
 
-    let supervisor = Supervisor::start((events, heard), &bound, handles);
+    let supervisor = Supervisor::start((events, receiver), &bound, handles);
     let (counters, outcome) = running.run();
     drop(supervisor);
     print_stats(log, "", started_at, &counters);
@@ -194,7 +195,7 @@ fn serve(
     outcome
 }
 
-/// What the metrics tell beside what changes.
+/// Returns the metrics that do not change.
 fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metrics::Setting {
     let has = |transport: &Transport| bound.iter().any(|b| b.endpoint.transport() == *transport);
     metrics::Setting {
@@ -204,9 +205,9 @@ fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metric
     }
 }
 
-/// The umask of the process, while it is 0: a container's filter may refuse the library to bind on
-/// a thread with a umask of its own, and a socket file must have its mode there too. No other
-/// thread makes files meanwhile.
+/// Sets the umask of the process to 0, and restores it when dropped. A container's filter may
+/// refuse the library a thread with its own umask, and a socket file must have its mode there too.
+/// No other thread creates files meanwhile.
 struct Umask(rustix::fs::Mode);
 
 impl Umask {
@@ -221,10 +222,10 @@ impl Drop for Umask {
     }
 }
 
-/// All lines in one write: a reader that leaves after the first, as `head -1` does, must not make
-/// it a matter of luck whether the server goes on.
+/// Prints all lines in one write. A reader such as `head -1` leaves after the first line, and
+/// chance must not decide whether the server goes on.
 ///
-/// A server that is not to print messages serves without a stdout.
+/// A server without `--print` works without a stdout.
 fn print_listening(bound: &[Bound], needs_stdout: bool) -> io::Result<()> {
     if standard::is_stdout_closed() && !needs_stdout {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What the server says: messages to stdout, notices to the log, counters to stderr.
+//! The output of the server: messages to stdout, notices to the log, counters to stderr.
 
 use std::io::Write;
 use std::sync::mpsc::Sender;
@@ -13,10 +13,11 @@ use crate::endpoint::Transport;
 use crate::escape;
 use crate::socket::Peer;
 
-/// One warning of a kind in this time; what was left out is counted in the next.
+/// The shortest time between two warnings of one kind. A warning says how many were left out before
+/// it.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One line of counters, whatever the log level.
+/// Prints one line of counters, at every log level.
 pub(super) fn print_stats(log: &Outlet, label: &str, started_at: Instant, counters: &Counters) {
     let uptime_s = started_at.elapsed().as_secs_f64();
     log.line(|buf| {
@@ -25,17 +26,17 @@ pub(super) fn print_stats(log: &Outlet, label: &str, started_at: Instant, counte
     });
 }
 
-/// The observer of `serve`. None of its calls blocks.
+/// The observer of each loop of `serve`. None of its calls blocks.
 #[derive(Debug)]
 pub(super) struct Console {
-    /// Which loop speaks, as a word and a blank; empty where there is one.
+    /// The loop's name and a space, or empty if there is one loop.
     label: String,
     print: Option<Outlet>,
     log: Outlet,
     events: Sender<Event>,
     started_at: Instant,
-    /// By kind of warning: when it was last logged, and how many were left out since. As many as
-    /// there are kinds.
+    /// When a warning of each kind was last logged, and how many were left out since. Bounded by
+    /// the number of kinds.
     warned: Vec<(&'static str, &'static str, Instant, u64)>,
 }
 
@@ -50,7 +51,7 @@ impl Console {
         Console { label, print, log, events, started_at, warned: Vec::new() }
     }
 
-    /// Whether a warning of this kind is due, with how many were left out before it.
+    /// Returns how many warnings of this kind were left out, if the next one may be logged.
     fn due(&mut self, notice: &Notice<'_>) -> Option<u64> {
         let now = Instant::now();
         let (kind, transport) = notice.kind();
@@ -85,7 +86,7 @@ impl Observer for Console {
 
     fn notice(&mut self, notice: &Notice<'_>) {
         if let Notice::Draining { timeout, .. } = notice {
-            // Without a manager nobody hears it.
+            // Without a service manager there is no receiver.
             let _ = self.events.send(Event::Draining(*timeout));
         }
         let left_out = match notice.severity() {

@@ -1,4 +1,4 @@
-//! How many connections the descriptor limit leaves room for.
+//! The limit of connections that the descriptor limit allows.
 
 use tracing::warn;
 
@@ -7,19 +7,19 @@ use crate::echo::REPLY_PATH_DESCRIPTORS_MAX;
 use crate::endpoint::{Endpoint, Transport};
 use crate::process::descriptors::DescriptorLimit;
 
-/// Descriptors for what is no connection: the standard streams, the selector, what wakes it, the
+/// Descriptors for everything but connections: the standard streams, the selector, its waker, the
 /// signals, the spare one, 16 for the pipes of bulk, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
-/// What each loop after the first has of these: the selector, what wakes it, the signals' two ends,
-/// the spare one, 16 for the pipes of bulk.
+/// The descriptors of each loop after the first: the selector, its waker, the two ends of the
+/// signal pipe, the spare one, 16 for the pipes of bulk.
 pub(super) const DESCRIPTORS_PER_LOOP: u64 = 21;
 
-/// Connections that the advice of a descriptor limit leaves room for.
+/// The number of connections that a recommended descriptor limit has room for.
 const CONNECTIONS_ADVISED: u64 = 512;
 
-/// Raises the descriptor limit as far as it goes, and fits the connection limit into it. Returns
-/// the limit, and lines for the log that are of interest only if everything can be bound.
+/// Raises the descriptor limit as far as possible, and fits the connection limit into it. Returns
+/// the connection limit, and log lines that matter only if everything can be bound.
 pub(super) fn connection_limit(
     options: &Options,
     loops: usize,
@@ -28,14 +28,15 @@ pub(super) fn connection_limit(
     let set_aside = passed as u64 + set_aside(options);
     let descriptors = DescriptorLimit::raise();
     let limit = descriptors.limit_or_usual();
-    let mut said = Vec::new();
+    let mut log_lines = Vec::new();
     if let Some((soft, hard)) = descriptors.before.filter(|(soft, _)| limit > *soft) {
-        said.push(format!("descriptor limit raised from {soft} to {limit} (hard limit {hard})"));
+        log_lines
+            .push(format!("descriptor limit raised from {soft} to {limit} (hard limit {hard})"));
     }
     if let Some(warning) = descriptors.warning {
         warn!("{warning}");
     }
-    // An endpoint may be several sockets: two for every interface, one an address for a name.
+    // An endpoint may have several sockets: two for all interfaces, or one per address of a name.
     const SOCKETS_PER_ENDPOINT: u64 = 2;
     let sockets = SOCKETS_PER_ENDPOINT * options.endpoints.len() as u64;
     let of_first = DESCRIPTORS_RESERVED + set_aside + sockets;
@@ -43,7 +44,7 @@ pub(super) fn connection_limit(
     let reserved = of_first + (loops as u64 - 1) * of_each_other;
     let most = limit.saturating_sub(reserved).max(1);
     if limit <= reserved {
-        // A round figure that leaves at least some for connections.
+        // A power of two that leaves room for some connections.
         let enough = (reserved + CONNECTIONS_ADVISED).next_power_of_two();
         let fewer = match limit.checked_sub(of_first + 1) {
             Some(left) if loops > 1 => format!(", or --threads {}", 1 + left / of_each_other),
@@ -61,14 +62,14 @@ pub(super) fn connection_limit(
         }
         Some(asked) => asked,
         None => {
-            said.push(format!("at most {most} connections (descriptor limit {limit})"));
+            log_lines.push(format!("at most {most} connections (descriptor limit {limit})"));
             most
         }
     };
-    (chosen, said)
+    (chosen, log_lines)
 }
 
-/// Descriptors for the metrics, and for the ways back to Unix datagram senders.
+/// Returns the descriptors of the metrics server, and of the reply paths of Unix datagrams.
 fn set_aside(options: &Options) -> u64 {
     let of_metrics = if options.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
     let is_unixgram = |endpoint: &Endpoint| endpoint.transport() == Transport::Unixgram;

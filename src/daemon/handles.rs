@@ -1,8 +1,8 @@
-//! The way to all loops from any thread: it asks what they have counted, and ends them.
+//! Reaches all loops from any thread: asks for their counters, and stops them.
 //!
 //! A loop replies in the turn that receives the request, so a reply also shows that the loop turns.
-//! The last snapshot of a loop stays here when the loop ends, so that the sum of the counters never
-//! falls.
+//! The last snapshot of a loop is kept when the loop ends, so that the sums of the counters never
+//! fall.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::echo::{Request, Snapshot};
 use crate::reactor::{Handle, SendError};
 
-/// The latest snapshot of each loop, in their order; `None` for a loop that never replied.
+/// The latest snapshot of each loop, in order; `None` for a loop that never replied.
 pub(super) type Snapshots = Vec<Option<Snapshot>>;
 
-/// Reaches all loops. Clones reach the same loops.
+/// Handles of all loops. A clone reaches the same loops.
 #[derive(Clone, Debug)]
 pub(super) struct Handles(Arc<Shared>);
 
@@ -31,7 +31,7 @@ impl Handles {
         Handles(Arc::new(Shared { loops, latest }))
     }
 
-    /// Ends every loop.
+    /// Stops every loop.
     pub(super) fn stop(&self) {
         self.0.loops.iter().for_each(Handle::stop);
     }
@@ -41,8 +41,9 @@ impl Handles {
         self.latest()[index] = Some(snapshot);
     }
 
-    /// Asks each loop, and calls `reply` when the last of them has replied or ended: on the thread
-    /// of that loop, so it must not block. A loop that hangs keeps it from being called.
+    /// Asks each loop for a snapshot, and calls `reply` once every loop has replied or ended. The
+    /// call is made on the thread of the last loop, so it must not block. A loop that hangs
+    /// prevents the call.
     pub(super) fn ask(&self, reply: impl Fn(Snapshots) + Send + Sync + 'static) {
         let waiting = Arc::new((AtomicUsize::new(self.0.loops.len()), reply));
         for (index, handle) in self.0.loops.iter().enumerate() {
@@ -54,24 +55,24 @@ impl Handles {
             match handle.send(request) {
                 Ok(()) => {}
                 Err(SendError::Stopped(_)) => self.note_reply(&waiting),
-                // A loop that leaves so many requests without a reply hangs.
+                // The inbox of the loop is full, so the loop hangs.
                 Err(_) => {}
             }
         }
     }
 
-    /// Asks each loop, and waits for the replies. `None` when a loop does not reply in time.
+    /// Asks each loop and waits for the replies. Returns `None` if a loop does not reply in time.
     pub(super) fn ask_and_wait(&self, timeout: Duration) -> Option<Snapshots> {
         let (sender, replies) = sync_channel(1);
         self.ask(move |snapshots| {
-            // There is room for the one reply. When it comes late, its receiver is gone.
+            // The channel has room for the one reply. If the reply is late, its receiver is gone.
             let _ = sender.try_send(snapshots);
         });
         replies.recv_timeout(timeout).ok()
     }
 
     fn note_reply(&self, (left, reply): &(AtomicUsize, impl Fn(Snapshots))) {
-        // The last one sees what all others have kept.
+        // The last reply sees the snapshots of all others.
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let snapshots = self.latest().clone();
             reply(snapshots);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loop_answers_and_one_that_has_ended_leaves_its_last_answer() {
+    fn every_loop_replies_and_the_last_reply_of_an_ended_loop_is_kept() {
         let (mut reactors, handles) = reactors(2);
         let each: Vec<_> = reactors.iter().map(Reactor::handle).collect();
         let threads: Vec<_> = reactors
@@ -109,23 +110,23 @@ mod tests {
             })
             .collect();
         for _ in 0..3 {
-            let answers = handles.ask_and_wait(WAIT_MAX).unwrap();
-            assert_eq!(answers.len(), 2);
-            assert!(answers.iter().all(|answer| answer.is_some_and(|a| a.counts.turns > 0)));
+            let replies = handles.ask_and_wait(WAIT_MAX).unwrap();
+            assert_eq!(replies.len(), 2);
+            assert!(replies.iter().all(|reply| reply.is_some_and(|a| a.counts.turns > 0)));
         }
-        let turns = |answer: &Option<Snapshot>| answer.unwrap().counts.turns;
+        let turns = |reply: &Option<Snapshot>| reply.unwrap().counts.turns;
         for (index, (handle, thread)) in each.into_iter().zip(threads).enumerate() {
             let before = handles.ask_and_wait(WAIT_MAX).unwrap();
             handle.stop();
             thread.join().unwrap();
             let after = handles.ask_and_wait(WAIT_MAX).unwrap();
-            assert_eq!(after.len(), 2, "in its place");
-            assert_eq!(turns(&after[index]), turns(&before[index]), "the last it has told");
+            assert_eq!(after.len(), 2, "one entry per loop");
+            assert_eq!(turns(&after[index]), turns(&before[index]), "the loop's last reply");
         }
     }
 
     #[test]
-    fn a_loop_that_does_not_turn_is_silent_and_its_late_answer_is_none_to_the_next_question() {
+    fn the_late_reply_of_a_loop_does_not_reply_the_next_request() {
         let (mut reactors, handles) = reactors(1);
         let mut server = Server::new(Options::default());
         for turns in 1..=3 {
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_that_have_ended_without_an_answer_are_waited_for_no_longer() {
+    fn a_request_does_not_wait_for_loops_that_ended_without_a_reply() {
         let (reactors, handles) = reactors(2);
         drop(reactors);
         assert!(handles.ask_and_wait(WAIT_MAX).unwrap().iter().all(Option::is_none));

@@ -1,4 +1,4 @@
-//! Which lines the log has, and how each looks.
+//! The level and the format of the log.
 
 use std::fs::File;
 use std::io;
@@ -11,9 +11,9 @@ use tracing_subscriber::EnvFilter;
 use super::outlet::Outlet;
 use crate::process::terminal::has_colors;
 
-/// Logs lines up to this level, or those that RUST_LOG names.
+/// Starts the log with this level, or with the filter of `RUST_LOG`.
 pub(super) fn start(level: Level, log: &Outlet) {
-    // An empty one would silence all but errors.
+    // An empty filter would silence everything but errors.
     let asked = std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = asked.as_ref().and_then(|filter| EnvFilter::try_new(filter.to_str()?).ok());
     let is_invalid = asked.is_some() && filter.is_none();
@@ -24,18 +24,18 @@ pub(super) fn start(level: Level, log: &Outlet) {
         .with_ansi(has_colors(&io::stderr()))
         .with_writer(move || log.clone());
     if is_journal(&io::stderr()) {
-        // It has times of its own.
+        // The journal adds its own times.
         subscriber.without_time().init();
     } else {
         subscriber.init();
     }
     if is_invalid {
-        warn!("RUST_LOG is ignored: it is no log filter, such as debug");
+        warn!("RUST_LOG is ignored: expected a log filter, such as debug");
     }
 }
 
-/// Whether this goes to systemd's journal, which says so by JOURNAL_STREAM (systemd.exec(5)):
-/// children inherit the variable, and may have their output elsewhere.
+/// Returns true if `output` leads to systemd's journal, by JOURNAL_STREAM (systemd.exec(5)). The
+/// variable alone does not show it, because children inherit it and may write elsewhere.
 fn is_journal(output: &impl AsFd) -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let metadata = output.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());

@@ -1,5 +1,5 @@
-//! The loops of `serve`: whole and independent, each with a reactor, a server and sockets of its
-//! own. They share the count of places for connections, and each can end all.
+//! The loops of `serve`. Each is independent, with its own reactor, server and sockets. They share
+//! the limit of connections, and each can stop all.
 
 use std::cmp::Ordering;
 use std::io;
@@ -20,11 +20,11 @@ use crate::process::{cpus, spawn_thread};
 use crate::reactor::{Reactor, Spin};
 use crate::socket::PortUse;
 
-/// The most loops: more than any machine has processors for. Even an idle loop takes 64 KiB and its
-/// batches.
+/// The maximum number of loops. No machine has more CPUs, and even an idle loop takes 64 KiB and
+/// its batches.
 pub const LOOPS_MAX: usize = 1024;
 
-/// Loops that do not run yet.
+/// Loops that are not running yet.
 #[derive(Debug)]
 pub(super) struct Loops {
     loops: Vec<Loop>,
@@ -36,19 +36,19 @@ struct Loop {
     reactor: Reactor<Source, Request>,
     server: Server<Console>,
     cpu: Option<usize>,
-    /// Its place among all.
+    /// The index among all loops.
     index: usize,
 }
 
-/// What a loop came to.
+/// The result of a loop.
 #[derive(Debug)]
-struct Ended {
+struct LoopResult {
     counters: Counters,
     outcome: Result<(), Error>,
     ends_all: bool,
 }
 
-/// How many loops these endpoints can occupy, of so many asked for.
+/// Returns how many of the requested loops these endpoints can use.
 pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
     let is_shareable =
         |endpoint: &Endpoint| matches!(endpoint.transport(), Transport::Tcp | Transport::Udp);
@@ -61,7 +61,7 @@ pub(super) fn useful_count(asked: usize, endpoints: &[Endpoint]) -> usize {
     asked
 }
 
-/// So many reactors, and what ends them all.
+/// Returns `count` reactors, and the handles that reach them.
 pub(super) fn reactors(
     count: usize,
     spin: Spin,
@@ -76,7 +76,8 @@ pub(super) fn reactors(
     Ok((reactors, handles))
 }
 
-/// Names the flag to change when loops take more descriptors than there are.
+/// Returns the error for a loop that cannot start. Names the flag to change if the loops take more
+/// descriptors than there are.
 fn not_started(error: io::Error, loops: usize) -> Error {
     let lacks_descriptors = error.raw_os_error() == Some(libc::EMFILE);
     match Error::new("start", "the loop", error) {
@@ -89,8 +90,8 @@ fn not_started(error: io::Error, loops: usize) -> Error {
 }
 
 impl Loops {
-    /// A server for each reactor, all with the same options and one limit of connections. Each has
-    /// the console of its label.
+    /// Makes a server for each reactor. All have the same options and share one limit of
+    /// connections; each has a console with its own label.
     pub(super) fn new(
         (reactors, handles): (Vec<Reactor<Source, Request>>, Handles),
         options: &Options,
@@ -112,26 +113,28 @@ impl Loops {
         Loops { loops, handles }
     }
 
-    /// The number of the one socket on which connect(2) is called: Unix endpoints live on the first
-    /// loop.
+    /// Returns the descriptor of the only socket on which connect(2) is called. Unix endpoints are
+    /// on the first loop.
     pub(super) fn path_probe(&self) -> Option<i32> {
         self.loops[0].server.path_probe().map(|probe| probe.as_raw_fd())
     }
 
-    /// Has all of them measure their turns.
+    /// Makes all loops measure their turns.
     pub(super) fn measure_turns(&mut self) {
         self.loops.iter_mut().for_each(|measured| measured.reactor.measure_turns(true));
     }
 
-    /// Has each loop run on its own CPU, as far as there are any in the list. Whether that can be
-    /// is told at once.
+    /// Assigns the CPUs of the list to the loops, in order. Reports at once whether this is
+    /// allowed.
     pub(super) fn pin(&mut self, cpus: &[usize]) -> Result<(), Error> {
         let (given, loops) = (cpus.len(), self.loops.len());
         match given.cmp(&loops) {
             Ordering::Less if given > 0 => {
                 warn!("--affinity has {given} of {loops} loops pinned: the others are not");
             }
-            Ordering::Greater => warn!("--affinity names {given} CPUs, and loops are {loops}"),
+            Ordering::Greater => {
+                warn!("--affinity names {given} CPUs, but there are {loops} loops")
+            }
             _ => {}
         }
         cpus::check(cpus)?;
@@ -141,8 +144,8 @@ impl Loops {
         Ok(())
     }
 
-    /// Serves sockets that were passed, on the first loop. The others could only join their ports
-    /// (SO_REUSEPORT) as the user who has made them, which a manager's service hardly is.
+    /// Serves the passed sockets on the first loop. Other loops could share their ports
+    /// (SO_REUSEPORT) only as the user that created the sockets, which a service rarely is.
     pub(super) fn adopt(&mut self, passed: Vec<PassedSocket>) -> Result<Vec<Bound>, Error> {
         let without = self.loops.len() - 1;
         if without > 0 && !passed.is_empty() {
@@ -166,8 +169,8 @@ impl Loops {
         Ok(all_bound)
     }
 
-    /// Opens each endpoint: on the first loop, and if it is one of TCP or UDP beside it on all
-    /// others. Has all of them watch the signals.
+    /// Opens each endpoint on the first loop, and TCP and UDP endpoints also on all others. Makes
+    /// all loops watch the signals.
     pub(super) fn listen(
         &mut self,
         endpoints: &[Endpoint],
@@ -194,7 +197,7 @@ impl Loops {
         Ok(all_bound)
     }
 
-    /// Starts the threads of all loops but the first, which is to run on this one.
+    /// Starts the threads of all loops but the first, which runs on the calling thread.
     pub(super) fn start(mut self) -> Result<Running, Error> {
         let others = self.loops.split_off(1);
         let first = self.loops.pop().expect("there is a loop");
@@ -211,17 +214,17 @@ impl Loops {
 }
 
 impl Loop {
-    /// Runs to its end; what is still open then closes.
-    fn run(mut self, handles: &Handles) -> Ended {
+    /// Runs the loop to its end, which closes what is still open.
+    fn run(mut self, handles: &Handles) -> LoopResult {
         let outcome = self.cpu.map_or(Ok(()), cpus::pin).and_then(|()| {
             let ran = self.reactor.run(&mut self.server);
-            ran.map_err(|error| Error::new("go on with", "the loop", error))
+            ran.map_err(|error| Error::new("run", "the loop", error))
         });
         let counts = self.reactor.counts();
-        // Another loop may have ended this one.
+        // Another loop may have stopped this one.
         self.server.count_cut(self.reactor.sources());
         let counters = *self.server.counters();
-        // For requests that come from here on, before the reactor's end turns them away.
+        // The snapshot for requests that arrive before the reactor is dropped and refuses them.
         let last = self.server.snapshot(&counts);
         handles.keep(self.index, last);
         for request in self.reactor.into_messages() {
@@ -230,17 +233,17 @@ impl Loop {
             }
         }
         let ends_all = outcome.is_err() || self.server.is_cut_short();
-        Ended { counters, outcome, ends_all }
+        LoopResult { counters, outcome, ends_all }
     }
 }
 
-/// Runs a loop, and ends all others if it fails, if it panics, or if a second signal cut it short:
-/// of two signals that come close together, a busy loop sees one.
-fn run_guarded(run: impl FnOnce() -> Ended, handles: &Handles) -> Ended {
-    // What a panic leaves half done is dropped on its way.
+/// Runs a loop. Stops all others if it fails, panics, or is cut short by a second signal: of two
+/// signals in quick succession, a busy loop sees only one.
+fn run_guarded(run: impl FnOnce() -> LoopResult, handles: &Handles) -> LoopResult {
+    // A panic drops everything that it left half done.
     let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        let error = Error::new("go on with", "the loop", io::Error::other("it panicked"));
-        Ended { counters: Counters::default(), outcome: Err(error), ends_all: true }
+        let error = Error::new("run", "the loop", io::Error::other("it panicked"));
+        LoopResult { counters: Counters::default(), outcome: Err(error), ends_all: true }
     });
     if ended.ends_all {
         handles.stop();
@@ -248,22 +251,23 @@ fn run_guarded(run: impl FnOnce() -> Ended, handles: &Handles) -> Ended {
     ended
 }
 
-/// Loops of which all but the first run already. Dropped, it ends them and waits for it.
+/// Loops of which all but the first are running. Dropping it stops them and waits for their
+/// threads.
 #[derive(Debug)]
 pub(super) struct Running {
     first: Option<Loop>,
-    threads: Vec<JoinHandle<Ended>>,
+    threads: Vec<JoinHandle<LoopResult>>,
     handles: Handles,
 }
 
 impl Running {
-    /// Runs the first loop on this thread, and waits for all. Returns what all have counted and
-    /// the first failure.
+    /// Runs the first loop on this thread and waits for all. Returns the sum of their counters and
+    /// the first error.
     pub(super) fn run(mut self) -> (Counters, Result<(), Error>) {
         let first =
             self.first.take().map(|first| run_guarded(|| first.run(&self.handles), &self.handles));
         let others = self.threads.drain(..).map(|thread| thread.join().expect("guarded"));
-        let ended: Vec<Ended> = first.into_iter().chain(others).collect();
+        let ended: Vec<LoopResult> = first.into_iter().chain(others).collect();
         let counters = ended.iter().map(|ended| &ended.counters).sum();
         (counters, ended.into_iter().try_for_each(|ended| ended.outcome))
     }
@@ -273,7 +277,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.handles.stop();
         for thread in self.threads.drain(..) {
-            // Its failure matters no more.
+            // The error of a loop that is being dropped does not matter.
             let _ = thread.join();
         }
     }
@@ -285,17 +289,17 @@ mod tests {
 
     use super::*;
 
-    /// A server without endpoints, whose reactor runs until it is stopped.
-    fn idle(reactor: Reactor<Source, Request>) -> impl FnOnce() -> Ended {
+    /// Returns a loop without endpoints that runs until it is stopped.
+    fn idle(reactor: Reactor<Source, Request>) -> impl FnOnce() -> LoopResult {
         move || {
             let (mut reactor, mut server) = (reactor, Server::new(Options::default()));
             let outcome = reactor.run(&mut server).map_err(|error| Error::new("run", "it", error));
-            Ended { counters: *server.counters(), outcome, ends_all: false }
+            LoopResult { counters: *server.counters(), outcome, ends_all: false }
         }
     }
 
     #[test]
-    fn a_panic_of_one_loop_ends_the_others_and_is_a_failure() {
+    fn a_panic_of_one_loop_stops_the_others_and_is_an_error() {
         let (mut reactors, handles) = reactors(3, Spin::Never).unwrap();
         let mut others = Vec::new();
         for reactor in reactors.split_off(1) {
@@ -304,9 +308,9 @@ mod tests {
         }
         let ended = run_guarded(|| panic!("on purpose"), &handles);
         let error = ended.outcome.unwrap_err().to_string();
-        assert_eq!(error, "cannot go on with the loop: it panicked");
+        assert_eq!(error, "cannot run the loop: it panicked");
         for other in others {
-            assert!(other.join().unwrap().outcome.is_ok(), "they have ended");
+            assert!(other.join().unwrap().outcome.is_ok(), "the others have ended");
         }
     }
 
@@ -316,7 +320,7 @@ mod tests {
         let other = reactors.pop().unwrap();
         reactors[0].handle().stop();
         assert!(run_guarded(idle(reactors.remove(0)), &handles).outcome.is_ok());
-        // Had the other been stopped, its first turn would be its last.
+        // If the other had been stopped, its first turn would be its last.
         let (mut reactor, mut server) = (other, Server::new(Options::default()));
         assert_eq!(reactor.turn(&mut server).unwrap(), crate::reactor::Flow::Running);
     }

@@ -1,14 +1,14 @@
-//! Output that never blocks the loop: a bounded buffer and a thread that writes it out.
+//! Output that never blocks the loop: a bounded buffer, and a thread that writes it.
 //!
-//! The thread is there while there is something to write, and for a moment after. In a process of
-//! one thread Linux need not count who uses a descriptor in each system call: of an echo's CPU on
-//! loopback a hundredth and a half.
+//! The thread exists while there is something to write, and for a moment after. While a process has
+//! one thread, Linux need not count references to a descriptor in each system call, which saves 1.5
+//! % of an echo's CPU time on loopback.
 //!
-//! Where the system grants no thread, a line is written by the thread that adds it, but only as
-//! far as poll(2) says that there is room.
+//! If the system grants no thread, the thread that adds a line writes it, but only as far as
+//! poll(2) reports room.
 //!
-//! The crates that offer this bound the lines, not the bytes (128,000 printed datagrams are
-//! gigabytes), and keep a closed pipe to themselves, which for stdout has to end the program.
+//! Crates with this purpose bound the lines, not the bytes (128,000 printed datagrams are
+//! gigabytes), and hide a closed pipe, which must end the program if it is stdout.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -20,35 +20,36 @@ use crate::process::cpus::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::process::spawn_thread;
 use crate::process::standard::Output;
 
-/// Bytes that wait or are being written, both together. A reader that is this far behind loses
-/// lines, and is told. A line that begins below the bound may end beyond it.
+/// The limit of bytes that wait or are being written, together. A reader that is further behind
+/// loses lines, and the log says so. A line that begins below the limit may end beyond it.
 const PENDING_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes that wait while there is no thread. They leave by 4 KiB at a time from the front of the
-/// buffer, and the rest moves up each time, which a small bound keeps cheap.
+/// The limit of waiting bytes without a thread. They are removed from the front of the buffer 4 KiB
+/// at a time and the rest moves up each time, which is cheap only for a small buffer.
 const PENDING_BYTES_WITHOUT_THREAD_MAX: usize = 64 << 10;
 
-/// What the buffer for the next batch keeps of its memory. More would be held twice: each of the
-/// two buffers grows to the bound once.
+/// The capacity that the buffer of a batch keeps. Each of the two buffers grows to the limit once;
+/// keeping more would hold that memory twice.
 const BATCH_BYTES_KEPT: usize = 64 << 10;
 
-/// How long the thread waits for more. A line a second, as of `--stats 1s`, starts one each time,
-/// which takes some tens of microseconds.
+/// How long the thread waits for more lines. One line per second, as with `--stats 1s`, starts a
+/// thread each time, which takes some tens of microseconds.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// A line-wise output in the background. Clones share it.
+/// An output of lines in the background. Clones share it.
 #[derive(Clone)]
 pub(super) struct Outlet {
     shared: Arc<Shared>,
     writer: Arc<Mutex<dyn Writer>>,
-    /// Where the thread may run. Whoever starts it may be pinned by then, and threads inherit that.
+    /// The CPUs of the thread. The thread that starts it may be pinned by then, and threads inherit
+    /// that.
     cpus: Option<CpuSet>,
 }
 
-/// What an outlet writes to.
+/// The target of an outlet.
 pub(super) trait Target: Write + Send + 'static {
-    /// Waits up to `timeout` for room, and returns how many bytes one write takes without waiting
-    /// further; 0 when there is none.
+    /// Waits up to `timeout` for room. Returns how many bytes one write takes without blocking; 0
+    /// if there is no room.
     fn room(&self, timeout: Duration) -> usize;
 }
 
@@ -58,24 +59,24 @@ impl<T: AsFd + Send + 'static> Target for Output<T> {
     }
 }
 
-/// A target with what is done about its errors.
+/// A target, and the handler of its errors.
 trait Writer: Send {
-    /// Writes all of it, and tells whether its lines are lost.
+    /// Writes all bytes. Returns true if their lines are lost.
     fn write_out(&mut self, bytes: &[u8]) -> bool;
 
-    /// As [`Target::room`].
+    /// Like [`Target::room`].
     fn room(&self, timeout: Duration) -> usize;
 }
 
-struct Reporting<T, F> {
+struct TargetWriter<T, F> {
     target: T,
     on_error: F,
 }
 
-impl<T: Target, F: FnMut(io::Error) + Send> Writer for Reporting<T, F> {
+impl<T: Target, F: FnMut(io::Error) + Send> Writer for TargetWriter<T, F> {
     fn write_out(&mut self, bytes: &[u8]) -> bool {
         let written = self.target.write_all(bytes).and_then(|()| self.target.flush());
-        // A reader that has left misses no lines.
+        // A reader that has closed its end misses no lines.
         let is_lost = written.as_ref().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
         if let Err(error) = written {
             (self.on_error)(error);
@@ -104,38 +105,38 @@ struct Shared {
 struct State {
     pending: Vec<u8>,
     pending_lines: u64,
-    /// What the thread took out of `pending` and is writing.
+    /// The bytes that the thread took out of `pending` and is writing.
     writing_bytes: usize,
     writing_lines: u64,
-    /// Lines that found no room, or whose write failed.
+    /// Lines that found no room, and lines whose write failed.
     lines_lost: u64,
-    /// The thread is there, and will look once more.
+    /// The thread exists, and will check for lines once more.
     has_thread: bool,
-    /// The system granted no thread when one was last asked for.
+    /// The system granted no thread at the last attempt.
     lacks_thread: bool,
-    /// Lines wait, and no thread is to start.
+    /// Lines wait, and no thread may start.
     is_held: bool,
 }
 
 impl Outlet {
-    /// Writes to `target`, on a thread that is started for it, and calls `on_error` there for each
-    /// failed write (the lines of its batch count as lost).
+    /// Creates an outlet that writes to `target` on a thread that starts when needed. The thread
+    /// calls `on_error` for each failed write, whose lines count as lost.
     pub(super) fn new(
         target: impl Target,
         on_error: impl FnMut(io::Error) + Send + 'static,
     ) -> Outlet {
-        let writer = Arc::new(Mutex::new(Reporting { target, on_error }));
+        let writer = Arc::new(Mutex::new(TargetWriter { target, on_error }));
         Outlet { shared: Arc::default(), writer, cpus: sched_getaffinity(None).ok() }
     }
 
-    /// Starts the thread. If the system grants none, writes what there is room for.
+    /// Starts the thread. If the system grants none, writes as much as there is room for.
     fn start(&self) {
         let Outlet { shared, writer, cpus } = self.clone();
         let write_out = move || {
             if let Some(cpus) = cpus {
                 let _ = sched_setaffinity(None, &cpus);
             }
-            // The thread before is at its end, if it is there at all.
+            // The previous thread, if it still exists, is about to end and release the lock.
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             let mut batch = Vec::new();
             while shared.take_batch(&mut batch) {
@@ -151,13 +152,13 @@ impl Outlet {
         if is_started {
             return;
         }
-        // In this order: a line that is added from here on is written by the thread that adds it.
+        // The order matters: the thread that adds a line from here on writes the line itself.
         state.has_thread = false;
         drop(state);
         self.write_directly(Instant::now());
     }
 
-    /// Writes on this thread what waits, as far as there is room for it by the deadline.
+    /// Writes the waiting lines on this thread, as far as there is room by the deadline.
     fn write_directly(&self, deadline: Instant) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut piece = Vec::new();
@@ -172,7 +173,7 @@ impl Outlet {
         }
     }
 
-    /// Adds one line, made by `push` in the buffer itself, or counts it as lost.
+    /// Adds one line, which `push` appends to the buffer, or counts it as lost.
     pub(super) fn line(&self, push: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.shared.lock();
         let bytes_max =
@@ -197,12 +198,12 @@ impl Outlet {
         }
     }
 
-    /// Has all lines wait, and no thread start for them, until they are released.
+    /// Keeps all lines waiting, and starts no thread for them, until they are released.
     pub(super) fn hold(&self) {
         self.shared.lock().is_held = true;
     }
 
-    /// Lets those out that were held back, if any were.
+    /// Releases the held lines, if there are any.
     pub(super) fn release(&self) {
         let mut state = self.shared.lock();
         state.is_held = false;
@@ -214,10 +215,10 @@ impl Outlet {
         }
     }
 
-    /// Waits until all is written, or until the deadline: a full pipe must not keep the program
-    /// from ending. Returns how many lines are lost should it end now: for want of room, by failed
-    /// writes, and those that are unwritten still. A batch counts as a whole, though a part of it
-    /// may have come out.
+    /// Waits until everything is written, or until the deadline, because a full pipe must not keep
+    /// the program from ending. Returns how many lines are lost if the program ends now: lines
+    /// without room, lines of failed writes, and unwritten lines. A partly written batch counts as
+    /// a whole.
     pub(super) fn flush(&self, deadline: Instant) -> u64 {
         let mut state = self.shared.lock();
         if state.lacks_thread && !state.has_thread && !state.is_held {
@@ -242,8 +243,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines, and takes all there are. False when none came for a while: the thread
-    /// counts as gone then.
+    /// Waits for lines and takes all of them. Returns false if none came for a while; the thread
+    /// then counts as ended.
     fn take_batch(&self, batch: &mut Vec<u8>) -> bool {
         let waited =
             self.changed.wait_timeout_while(self.lock(), LINGER, |state| state.pending.is_empty());
@@ -258,8 +259,8 @@ impl Shared {
         true
     }
 
-    /// Takes up to `bytes_max` bytes from the front. A line that the piece cuts off is counted with
-    /// the piece that ends it.
+    /// Takes up to `bytes_max` bytes from the front. A line that the piece cuts counts with the
+    /// piece that ends it.
     fn take_piece(&self, piece: &mut Vec<u8>, bytes_max: usize) {
         let mut state = self.lock();
         let bytes = state.pending.len().min(bytes_max);
@@ -281,7 +282,7 @@ impl Shared {
     }
 }
 
-/// For the log, which hands over one whole line, its end included, at a time.
+/// For the log, which writes one complete line, including its end, at a time.
 impl Write for Outlet {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.line(|buf| buf.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line)));

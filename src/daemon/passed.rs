@@ -1,4 +1,4 @@
-//! Sockets that a service manager has opened and passes on (sd_listen_fds(3)).
+//! Sockets that a service manager passes to the server (sd_listen_fds(3)).
 
 use std::env;
 use std::ffi::OsString;
@@ -12,40 +12,41 @@ use tracing::warn;
 
 use crate::error::Error;
 
-/// The first descriptor that is passed, behind the standard streams.
+/// The first passed descriptor, after the standard streams.
 const FIRST: usize = 3;
 
-/// More descriptors than a process may have, unless somebody has raised `fs.nr_open`.
+/// The largest plausible number of descriptors: the default of `fs.nr_open`.
 const COUNT_MAX: usize = 1 << 20;
 
-/// What is passed.
+/// The passed sockets.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
     pub(super) sockets: Vec<PassedSocket>,
-    /// Why it is nothing, although there is something for somebody.
+    /// Why there are none, although the environment names some.
     ignored: Option<String>,
 }
 
-/// A socket of whatever kind.
+/// A passed socket of any kind.
 #[derive(Debug)]
 pub(super) struct PassedSocket {
     pub(super) fd: OwnedFd,
-    /// What the manager calls it (`FileDescriptorName=` of systemd.socket(5)).
+    /// The name that the manager gave it (`FileDescriptorName=` of systemd.socket(5)).
     pub(super) name: Option<String>,
 }
 
-/// Takes what is passed to this process, once, and the variables that tell of it out of the
-/// environment: to be called before there is a second thread, which might look there.
+/// Takes the sockets that were passed to this process, and removes the variables that announce them
+/// from the environment. Call it once, before a second thread starts, which might read the
+/// environment.
 pub(super) fn take() -> Result<Passed, Error> {
     let Some(count) = variable("LISTEN_FDS") else { return Ok(Passed::default()) };
     let pid = variable("LISTEN_PID");
-    // Inherited from a parent, to whom they were passed.
+    // The variables are inherited from a parent process, which the sockets were passed to.
     if pid.as_ref().and_then(|pid| pid.to_str()?.parse().ok()) != Some(process::id()) {
-        let whose = match pid {
+        let expected = match pid {
             Some(pid) => format!("LISTEN_PID is {}", pid.display()),
             None => "LISTEN_PID is not set".to_owned(),
         };
-        let ignored = format!("LISTEN_FDS is ignored: {whose}, and this is {}", process::id());
+        let ignored = format!("LISTEN_FDS is ignored: {expected}, and this is {}", process::id());
         return Ok(Passed { sockets: Vec::new(), ignored: Some(ignored) });
     }
     match count.to_str().and_then(|count| count.parse::<usize>().ok()) {
@@ -63,7 +64,7 @@ pub(super) fn take() -> Result<Passed, Error> {
         let name = names.next().filter(|name| !name.is_empty()).map(str::to_owned);
         match take_socket(&mut passed, index) {
             Some(fd) => Ok(PassedSocket { fd, name }),
-            None => Err(no_socket(FIRST + index)),
+            None => Err(not_a_socket(FIRST + index)),
         }
     });
     Ok(Passed { sockets: sockets.collect::<Result<_, _>>()?, ignored: None })
@@ -73,11 +74,11 @@ fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The socket at this index, whatever its kind; `None` when it is none.
+/// Returns the socket at this index, or `None` if the descriptor is not a socket.
 ///
-/// The crate hands out a descriptor that is owned only to who tells what it must be.
+/// The crate hands out an owned descriptor only to a caller that names its family and kind.
 fn take_socket(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
-    // Those that can be served, IPv6 among them with IPv4, and those that can be named.
+    // The families that can be served (`AF_INET` covers IPv6) and those that an error can name.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const FAMILIES: &[i32] =
         &[libc::AF_INET, libc::AF_UNIX, libc::AF_NETLINK, libc::AF_VSOCK, libc::AF_PACKET];
@@ -90,8 +91,9 @@ fn take_socket(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
     all.into_iter().find_map(&mut take)
 }
 
-/// The error for a descriptor that is no socket, with what it is where the system tells.
-fn no_socket(number: usize) -> Error {
+/// Returns the error for a descriptor that is not a socket. It names what the descriptor is, where
+/// the system says so.
+fn not_a_socket(number: usize) -> Error {
     const OPEN: &str = "/proc/self/fd";
     let reason = match fs::read_link(format!("{OPEN}/{number}")) {
         Ok(target) => format!("it is {}, and not a socket", target.display()),
@@ -103,7 +105,7 @@ fn no_socket(number: usize) -> Error {
 }
 
 impl Passed {
-    /// Says what was left alone.
+    /// Warns if passed sockets were ignored.
     pub(super) fn warn(&self) {
         if let Some(ignored) = &self.ignored {
             warn!("{ignored}");

@@ -1,8 +1,8 @@
-//! What a service manager is told of the service (sd_notify(3)): that it is ready, how it fares,
-//! that it ends; and, for its watchdog, that every loop turns.
+//! Reports to a service manager (sd_notify(3)): that the service is ready, its status, that it
+//! ends, and, for the watchdog, that every loop turns.
 //!
-//! All by a thread of its own, and by sends that do not block: a manager that does not read holds
-//! up neither a loop nor the end. Without a manager there is no thread.
+//! A thread of its own does this, with sends that do not block: a manager that does not read delays
+//! neither a loop nor the end. Without a manager there is no thread.
 
 use std::collections::VecDeque;
 use std::env;
@@ -22,34 +22,34 @@ use super::handles::Handles;
 use crate::echo::Bound;
 use crate::process::spawn_thread;
 
-/// How often the status is brought up to date, if it has changed.
+/// How often the status is updated, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the loops may take to answer before they are asked again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the loops may take to reply before they are asked again.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How soon a message that found the manager's queue full is tried again: no event tells.
+/// When to send again after the manager's queue was full. No event says that it has room.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How often a watchdog is told at the most, however little it allows.
+/// The shortest interval between two watchdog messages, however short the watchdog's own time is.
 const PING_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// What the manager needs beyond the drain's own time to see the end.
-const END_SLACK: Duration = Duration::from_secs(5);
+/// The time beyond the drain that the manager grants for the service to end.
+const END_MARGIN: Duration = Duration::from_secs(5);
 
-/// Endpoints that the status names; a manager takes 4 KiB.
+/// The number of endpoints that the status names. A manager reads at most 4 KiB.
 const ENDPOINTS_NAMED_MAX: usize = 4;
 
-/// What the supervisor is told.
+/// An event for the supervisor.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A loop has begun to drain, which may take so long.
+    /// A loop has begun to drain, for up to this time.
     Draining(Duration),
-    /// No loop runs any more.
+    /// All loops have ended.
     Ended,
 }
 
-/// Keeps the manager informed until it is dropped, which tells of the end.
+/// Reports to the manager until it is dropped, which reports the end.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     events: Sender<Event>,
@@ -57,25 +57,25 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Tells the manager that the service is ready, and goes on in the background; `None` where
-    /// there is no manager, or none that takes it, which is said.
+    /// Reports that the service is ready, and continues in the background. Returns `None` without a
+    /// manager, and logs a warning if the manager cannot be reached.
     pub(super) fn start(
-        (events, heard): (Sender<Event>, Receiver<Event>),
+        (events, receiver): (Sender<Event>, Receiver<Event>),
         bound: &[Bound],
         handles: Handles,
     ) -> Option<Supervisor> {
         let wanted = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
-        let started = Line::new(&wanted).and_then(|line| {
+        let started = NotifySocket::new(&wanted).and_then(|socket| {
             let watchdog = sd_notify::watchdog_enabled().filter(|usec| !usec.is_zero());
-            let mut reporter = Reporter::new(line, handles, serving(bound), watchdog);
-            reporter.tell_ready()?;
-            spawn_thread("supervisor", move || reporter.run(&heard))
+            let mut notifier = Notifier::new(socket, handles, serving(bound), watchdog);
+            notifier.send_ready()?;
+            spawn_thread("supervisor", move || notifier.run(&receiver))
         });
         match started {
             Ok(thread) => Some(Supervisor { events, thread: Some(thread) }),
             Err(error) => {
                 let reason = crate::error::reason(&error);
-                warn!("NOTIFY_SOCKET is ignored: nobody is told at {}: {reason}", wanted.display());
+                warn!("NOTIFY_SOCKET is ignored: cannot send to {}: {reason}", wanted.display());
                 None
             }
         }
@@ -85,7 +85,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         let _ = self.events.send(Event::Ended);
-        // It waits for nothing but loops that still turn, and for them not long.
+        // The thread waits only for loops that still turn, and not for long.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -102,26 +102,31 @@ fn serving(bound: &[Bound]) -> String {
     serving
 }
 
-/// The way to the manager.
+/// The socket to the manager.
 #[derive(Debug)]
-struct Line {
+struct NotifySocket {
     socket: UnixDatagram,
-    /// Said with each message rather than connected to: a manager may come back.
+    /// The address of each message. The socket is not connected, because a manager may come back.
     addr: SocketAddr,
 }
 
-impl Line {
-    /// `name` is an absolute path, or an abstract name behind `@`.
-    fn new(name: &OsStr) -> io::Result<Line> {
+impl NotifySocket {
+    /// Opens a socket. `name` is an absolute path, or `@` and an abstract name.
+    fn new(name: &OsStr) -> io::Result<NotifySocket> {
         let addr = match name.as_encoded_bytes() {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             [b'/', ..] => SocketAddr::from_pathname(name)?,
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither path nor @name")),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "expected a path or @name",
+                ));
+            }
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Line { socket, addr })
+        Ok(NotifySocket { socket, addr })
     }
 
     fn send(&self, states: &[NotifyState<'_>]) -> io::Result<()> {
@@ -130,34 +135,40 @@ impl Line {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 #[derive(Debug)]
-struct Reporter {
-    line: Line,
+struct Notifier {
+    socket: NotifySocket,
     handles: Handles,
-    /// What the service does, as the status begins.
+    /// What the service does: the beginning of the status.
     doing: String,
-    status_told: String,
+    status_sent: String,
     status_at: Instant,
-    /// How often the watchdog is told, and when next.
+    /// The interval of watchdog messages, and the time of the next one.
     ping: Option<(Duration, Instant)>,
-    /// Changes of state that found no room, in order; other messages are as good as the next.
+    /// Changes of state that found no room, in order. Other messages are not repeated, because a
+    /// later one replaces them.
     owed: VecDeque<Vec<NotifyState<'static>>>,
     is_ending: bool,
     has_failed: bool,
     was_silent: bool,
 }
 
-impl Reporter {
-    fn new(line: Line, handles: Handles, doing: String, watchdog: Option<Duration>) -> Reporter {
+impl Notifier {
+    fn new(
+        socket: NotifySocket,
+        handles: Handles,
+        doing: String,
+        watchdog: Option<Duration>,
+    ) -> Notifier {
         let now = Instant::now();
-        // Half of what is allowed, as sd_watchdog_enabled(3) has it.
+        // Half of the watchdog's time, as sd_watchdog_enabled(3) recommends.
         let interval = watchdog.map(|allowed| (allowed / 2).max(PING_INTERVAL_MIN));
-        Reporter {
-            line,
+        Notifier {
+            socket,
             handles,
             doing,
-            status_told: String::new(),
+            status_sent: String::new(),
             status_at: now,
             ping: interval.map(|interval| (interval, now + interval)),
             owed: VecDeque::new(),
@@ -167,9 +178,10 @@ impl Reporter {
         }
     }
 
-    /// Fails when the manager is nowhere to be found; when it has no room, that is owed.
-    fn tell_ready(&mut self) -> io::Result<()> {
-        match self.line.send(&[NotifyState::Ready]) {
+    /// Sends that the service is ready. Fails if the manager cannot be reached; if its queue is
+    /// full, the message is sent later.
+    fn send_ready(&mut self) -> io::Result<()> {
+        match self.socket.send(&[NotifyState::Ready]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.owed.push_back(vec![NotifyState::Ready]);
                 Ok(())
@@ -178,17 +190,17 @@ impl Reporter {
         }
     }
 
-    fn run(mut self, heard: &Receiver<Event>) {
+    fn run(mut self, receiver: &Receiver<Event>) {
         loop {
-            match heard.recv_timeout(self.next_at().saturating_duration_since(Instant::now())) {
-                Ok(Event::Draining(timeout)) => self.tell_end(Some(timeout)),
+            match receiver.recv_timeout(self.next_at().saturating_duration_since(Instant::now())) {
+                Ok(Event::Draining(timeout)) => self.send_end(Some(timeout)),
                 Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => {
-                    self.tell_end(None);
-                    // A last try: nobody waits for the manager.
-                    self.pay();
+                    self.send_end(None);
+                    // A last attempt: the end does not wait for the manager.
+                    self.send_owed();
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) => self.see_to_it(),
+                Err(RecvTimeoutError::Timeout) => self.run_due(),
             }
         }
     }
@@ -199,16 +211,17 @@ impl Reporter {
         [retry_at, ping_at].into_iter().flatten().fold(self.status_at, Instant::min)
     }
 
-    /// What is due.
-    fn see_to_it(&mut self) {
-        self.pay();
+    /// Does everything that is due.
+    fn run_due(&mut self) {
+        self.send_owed();
         let now = Instant::now();
         let is_due = |at: Instant| at <= now;
         if !is_due(self.status_at) && !self.ping.is_some_and(|(_, at)| is_due(at)) {
             return;
         }
-        let Some(answers) = self.handles.ask_and_wait(ANSWER_TIMEOUT) else {
-            // The next question comes at once, so that the watchdog may yet be told in time.
+        let Some(replies) = self.handles.ask_and_wait(REPLY_TIMEOUT) else {
+            // The loops are asked again at once, so that the watchdog may still be notified in
+            // time.
             return self.note_silence();
         };
         self.was_silent = false;
@@ -217,75 +230,75 @@ impl Reporter {
             && *at <= now
         {
             *at = now + *interval;
-            self.tell(&[NotifyState::Watchdog]);
+            self.send(&[NotifyState::Watchdog]);
         }
         if self.status_at <= now {
             self.status_at = now + STATUS_INTERVAL;
-            let answers = answers.iter().flatten();
-            let open: u64 = answers.map(|answer| answer.counters.connections_open).sum();
-            self.tell_status(&format!("{}: {open} connections", self.doing));
+            let replies = replies.iter().flatten();
+            let open: u64 = replies.map(|reply| reply.counters.connections_open).sum();
+            self.send_status(&format!("{}: {open} connections", self.doing));
         }
     }
 
     fn note_silence(&mut self) {
-        // Without a watchdog nobody waits for the answer.
+        // Without a watchdog the status can wait.
         if self.ping.is_none() {
             self.status_at = Instant::now() + STATUS_INTERVAL;
         } else if !self.was_silent {
             self.was_silent = true;
-            warn!("a loop has not answered for {ANSWER_TIMEOUT:?}: the watchdog is not told");
+            warn!("a loop has not replied for {REPLY_TIMEOUT:?}: the watchdog is not notified");
         }
     }
 
-    fn tell_status(&mut self, status: &str) {
-        if status != self.status_told {
-            status.clone_into(&mut self.status_told);
-            self.tell(&[NotifyState::Status(status)]);
+    fn send_status(&mut self, status: &str) {
+        if status != self.status_sent {
+            status.clone_into(&mut self.status_sent);
+            self.send(&[NotifyState::Status(status)]);
         }
     }
 
-    /// Tells that the service ends, once. Whoever drains longer than the manager would wait asks
-    /// it for the time.
-    fn tell_end(&mut self, drain_timeout: Option<Duration>) {
+    /// Reports once that the service ends. Asks for more time if the drain may take longer than the
+    /// manager waits.
+    fn send_end(&mut self, drain_timeout: Option<Duration>) {
         if std::mem::replace(&mut self.is_ending, true) {
             return;
         }
         "draining".clone_into(&mut self.doing);
         let mut states = vec![NotifyState::Stopping, NotifyState::Status("draining")];
         if let Some(timeout) = drain_timeout {
-            let needed = timeout.saturating_add(END_SLACK).as_micros();
+            let needed = timeout.saturating_add(END_MARGIN).as_micros();
             states.push(NotifyState::ExtendTimeoutUsec(needed.try_into().unwrap_or(u32::MAX)));
         }
         self.owed.push_back(states);
-        self.pay();
+        self.send_owed();
     }
 
-    /// Sends the changes of state that are owed, as far as there is room for them.
-    fn pay(&mut self) {
+    /// Sends the owed changes of state, as far as the manager has room.
+    fn send_owed(&mut self) {
         while let Some(states) = self.owed.front() {
-            match self.line.send(states) {
+            match self.socket.send(states) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 outcome => {
                     self.owed.pop_front();
-                    self.note(outcome);
+                    self.warn_once(outcome);
                 }
             }
         }
     }
 
-    /// Sends what may be lost.
-    fn tell(&mut self, states: &[NotifyState<'_>]) {
+    /// Sends a message that may be lost.
+    fn send(&mut self, states: &[NotifyState<'_>]) {
         if self.owed.is_empty() {
-            let outcome = self.line.send(states);
-            self.note(outcome);
+            let outcome = self.socket.send(states);
+            self.warn_once(outcome);
         }
     }
 
-    fn note(&mut self, outcome: io::Result<()>) {
+    fn warn_once(&mut self, outcome: io::Result<()>) {
         match outcome {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock && !self.has_failed => {
                 self.has_failed = true;
-                warn!("the service manager is not told: {}", crate::error::reason(&error));
+                warn!("cannot notify the service manager: {}", crate::error::reason(&error));
             }
             _ => {}
         }
@@ -303,7 +316,7 @@ mod tests {
     use crate::testing::WAIT_MAX;
 
     #[test]
-    fn a_loop_that_does_not_turn_keeps_the_watchdog_from_being_told() {
+    fn the_watchdog_is_not_notified_while_a_loop_does_not_turn() {
         let mut reactor = Reactor::new().unwrap();
         let handles = Handles::new(vec![reactor.handle()]);
         let mut server = Server::new(Options::default());
@@ -311,18 +324,18 @@ mod tests {
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        let line = Line::new(path.as_os_str()).unwrap();
+        let socket = NotifySocket::new(path.as_os_str()).unwrap();
         let watchdog = Some(Duration::from_millis(20));
-        let reporter = Reporter::new(line, handles, "serving".to_owned(), watchdog);
-        let (events, heard) = mpsc::channel();
-        let thread = thread::spawn(move || reporter.run(&heard));
+        let notifier = Notifier::new(socket, handles, "serving".to_owned(), watchdog);
+        let (events, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || notifier.run(&receiver));
 
-        // Many times what the watchdog allows.
+        // Many times the watchdog's time.
         manager.set_nonblocking(true).unwrap();
         let silent_until = Instant::now() + Duration::from_millis(500);
         while Instant::now() < silent_until {
-            let heard = manager.recv(&mut [0; 64]).map_err(|error| error.kind());
-            assert_eq!(heard, Err(io::ErrorKind::WouldBlock));
+            let received = manager.recv(&mut [0; 64]).map_err(|error| error.kind());
+            assert_eq!(received, Err(io::ErrorKind::WouldBlock));
             thread::sleep(Duration::from_millis(5));
         }
         manager.set_nonblocking(false).unwrap();

@@ -1,4 +1,4 @@
-//! What the operator should know of an endpoint before it serves.
+//! Warnings about an endpoint before it serves.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,18 +7,18 @@ use tracing::warn;
 use crate::echo::{Bound, Options, Reply};
 use crate::endpoint::{Endpoint, Transport, UnixName};
 
-/// The headers of a UDP datagram over IPv4, and so the shortest request: 20 and 8 bytes. Those of
-/// IPv6 have 20 more, which makes the factor smaller.
+/// The headers of a UDP datagram over IPv4 (20 and 8 bytes), which are also the shortest request.
+/// The headers over IPv6 have 20 bytes more, which makes the factor smaller.
 const HEADER_BYTES: usize = 28;
 
-/// Warns of what this endpoint lets others do, and of what it cannot do.
+/// Warns about what this endpoint lets other hosts and users do, and about what it cannot do.
 pub(super) fn warn_of(bound: &Bound, options: &Options) {
     warn_of_forged_sources(bound, options);
     warn_of_too_long_reply(bound, options);
     warn_of_rights_of_root(bound, options);
 }
 
-/// UDP sources can be forged, and the answer goes to the address that was forged.
+/// Warns about forged UDP sources: the reply goes to the forged address.
 fn warn_of_forged_sources(bound: &Bound, options: &Options) {
     let endpoint = &bound.endpoint;
     if endpoint.transport() != Transport::Udp || bound.is_local() {
@@ -45,7 +45,7 @@ fn warn_of_forged_sources(bound: &Bound, options: &Options) {
     }
 }
 
-/// How many times longer than the shortest request a reply is, headers included.
+/// Returns the length of a reply divided by that of the shortest request, headers included.
 #[allow(clippy::cast_precision_loss, reason = "a length is far below 2^52")]
 fn amplification(reply_bytes: usize) -> f64 {
     (reply_bytes + HEADER_BYTES) as f64 / HEADER_BYTES as f64
@@ -63,9 +63,9 @@ fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
     }
 }
 
-/// Answers to Unix datagrams go to a path that the sender names, and the sender need not have the
-/// rights of root. The server finds out when the path leads to another socket, unless that one is
-/// connected.
+/// Warns that replies to Unix datagrams are sent with the rights of root to a path that the sender
+/// names, and the sender need not have these rights. The server notices if the path leads to
+/// another socket, unless that socket is connected.
 fn warn_of_rights_of_root(bound: &Bound, options: &Options) {
     let answers = options.reply != Reply::Nothing;
     let Endpoint::Unixgram(UnixName::Path(path)) = &bound.endpoint else { return };
@@ -90,7 +90,7 @@ mod tests {
 
     /// case U19
     #[test]
-    fn the_factor_is_of_whole_datagrams_with_their_headers() {
+    fn the_factor_counts_whole_datagrams_with_their_headers() {
         assert!((amplification(0) - 1.0).abs() < 1e-9);
         assert!((amplification(28) - 2.0).abs() < 1e-9);
         assert!((amplification(60_000) - 2143.857).abs() < 1e-3);

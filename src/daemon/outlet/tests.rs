@@ -1,4 +1,4 @@
-//! Lines in, bytes out: with a thread, without one, and with readers of every kind.
+//! An outlet with a thread, without one, and with readers of every kind.
 
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -34,7 +34,7 @@ impl Write for Sink {
 }
 
 #[test]
-fn lines_come_out_in_order() {
+fn lines_are_written_in_order() {
     let sink = Sink::default();
     let outlet = Outlet::new(sink.clone(), |error| panic!("{error}"));
     for number in 0..1000 {
@@ -46,7 +46,7 @@ fn lines_come_out_in_order() {
 }
 
 #[test]
-fn lines_that_are_held_wait_without_a_thread_and_come_out_in_order() {
+fn held_lines_wait_without_a_thread_and_are_written_in_order() {
     let sink = Sink::default();
     let outlet = Outlet::new(sink.clone(), |error| panic!("{error}"));
     outlet.hold();
@@ -61,10 +61,10 @@ fn lines_that_are_held_wait_without_a_thread_and_come_out_in_order() {
     assert_eq!(*sink.0.lock().unwrap(), b"1\n2\n3\n");
 }
 
-/// case P4: without a reader the writer is not held up.
+/// case P4: a missing reader does not block the writer.
 #[test]
-fn a_full_pipe_holds_up_nobody_and_every_line_is_counted_as_lost() {
-    // No line fits the pipe: whenever the thread takes its batch, the sum is the same.
+fn a_full_pipe_blocks_no_caller_and_every_line_is_counted_as_lost() {
+    // No line fits the pipe, so the sum is the same whenever the thread takes its batch.
     const LINE_BYTES: usize = 1 << 20;
     let (near, far) = UnixStream::pair().unwrap();
     let outlet = Outlet::new(near, |_| {});
@@ -75,12 +75,12 @@ fn a_full_pipe_holds_up_nobody_and_every_line_is_counted_as_lost() {
     }
     let kept = (16 << 20) / LINE_BYTES;
     assert_eq!(outlet.shared.lock().lines_lost, 64 - kept as u64);
-    assert_eq!(outlet.flush(Instant::now()), 64, "what is unwritten is lost as well");
+    assert_eq!(outlet.flush(Instant::now()), 64, "unwritten lines count as lost");
     drop(far);
 }
 
 #[test]
-fn the_lines_of_a_failed_write_are_counted_and_those_of_a_reader_that_left_are_not() {
+fn lines_of_a_failed_write_are_counted_and_lines_for_a_closed_pipe_are_not() {
     struct Failing(ErrorKind);
 
     impl Target for Failing {
@@ -121,7 +121,7 @@ fn a_closed_pipe_is_reported() {
     assert_eq!(errors.recv_timeout(WAIT_MAX), Ok(ErrorKind::BrokenPipe));
 }
 
-/// Notes which processors its writer may use, for each batch.
+/// Records how many CPUs its writer may use, for each batch.
 impl Target for Cpus {
     fn room(&self, _: Duration) -> usize {
         usize::MAX
@@ -144,7 +144,7 @@ impl Write for Cpus {
 }
 
 #[test]
-fn each_thread_that_is_started_runs_where_the_outlet_was_made() {
+fn each_thread_runs_on_the_cpus_of_the_thread_that_made_the_outlet() {
     let cpus = Cpus::default();
     let outlet = Outlet::new(cpus.clone(), |_| {});
     let before = sched_getaffinity(None).unwrap();
@@ -159,7 +159,7 @@ fn each_thread_that_is_started_runs_where_the_outlet_was_made() {
     assert_eq!(*cpus.0.lock().unwrap(), [count; 2]);
 }
 
-/// Takes a few bytes at a time, until its room is used up.
+/// A target that takes a few bytes at a time, until its room is used up.
 struct Narrow {
     sink: Sink,
     room_bytes: Arc<Mutex<usize>>,
@@ -188,14 +188,14 @@ impl Target for Narrow {
 }
 
 #[test]
-fn without_a_thread_lines_leave_as_far_as_there_is_room_and_the_rest_is_counted() {
+fn without_a_thread_lines_are_written_while_there_is_room_and_the_rest_is_counted() {
     let (sink, room_bytes) = (Sink::default(), Arc::new(Mutex::new(25)));
     let target = Narrow { sink: sink.clone(), room_bytes: Arc::clone(&room_bytes) };
     let outlet = Outlet::new(target, |error| panic!("{error}"));
     outlet.hold();
     (0..5).for_each(|_| outlet.line(|buf| buf.extend_from_slice(b"123456789")));
     *outlet.shared.lock() = State { lacks_thread: true, is_held: false, ..take(&outlet) };
-    assert_eq!(outlet.flush(Instant::now()), 3, "the third line has left in part");
+    assert_eq!(outlet.flush(Instant::now()), 3, "the third line is partly written");
     assert_eq!(sink.0.lock().unwrap().len(), 25);
     *room_bytes.lock().unwrap() = usize::MAX;
     assert_eq!(outlet.flush(Instant::now() + WAIT_MAX), 0);
@@ -206,9 +206,9 @@ fn take(outlet: &Outlet) -> State {
     std::mem::take(&mut *outlet.shared.lock())
 }
 
-/// case P4: the reader is behind, and no thread waits for it.
+/// case P4: the reader is behind, and there is no thread.
 #[test]
-fn without_a_thread_what_waits_is_bounded() {
+fn without_a_thread_the_waiting_lines_are_bounded() {
     let target = Narrow { sink: Sink::default(), room_bytes: Arc::default() };
     let outlet = Outlet::new(target, |error| panic!("{error}"));
     outlet.hold();
