@@ -174,7 +174,7 @@ fn serve(
     }
     if let Some(metrics) = metrics {
         loops.measure_turns();
-        metrics.start(handles.clone(), setting(started_at, &bound, connections_max))?;
+        metrics.start(handles.clone(), constants(started_at, &bound, connections_max))?;
     }
     let running = loops.start()?;
     match print_listening(&bound, options.print) {
@@ -196,9 +196,9 @@ fn serve(
 }
 
 /// Returns the metrics that do not change.
-fn setting(started_at: Instant, bound: &[Bound], connections_max: u64) -> metrics::Setting {
+fn constants(started_at: Instant, bound: &[Bound], connections_max: u64) -> metrics::Constants {
     let has = |transport: &Transport| bound.iter().any(|b| b.endpoint.transport() == *transport);
-    metrics::Setting {
+    metrics::Constants {
         started_at: SystemTime::now() - started_at.elapsed(),
         transports: Transport::ALL.into_iter().filter(has).collect(),
         connections_max,

@@ -1,18 +1,20 @@
-//! Which of two formats a client prefers, by its `Accept` lines (RFC 9110, 12.5.1).
+//! The format that a client prefers, by its `Accept` lines (RFC 9110, 12.5.1).
 
 use super::text::Format;
 
-/// What the ranges of a request say of one format.
+/// What the media ranges of a request say about one format.
 #[derive(Clone, Copy, Debug, Default)]
 struct Preference {
-    /// How closely the closest range fits: see [`Range::closeness`]. 0 without any.
+    /// How specific the most specific matching range is: see [`Range::closeness`]. 0 without a
+    /// match.
     closeness: u8,
-    /// The weight of that range: 0 means that the format is not acceptable.
+    /// The weight of that range. 0 means that the format is not acceptable.
     weight: f32,
 }
 
 impl Preference {
-    /// The closest range decides. Of two that are equally close, the greater weight does.
+    /// Keeps the most specific range. Of two equally specific ranges, the one with the greater
+    /// weight is kept.
     fn consider(&mut self, closeness: u8, weight: f32) {
         if closeness == 0 {
             return;
@@ -25,12 +27,13 @@ impl Preference {
     }
 }
 
-/// The format with the greatest weight. OpenMetrics wins a draw only where it is named. A client
-/// that accepts neither gets the plain one, as does a client that says nothing.
+/// Returns the format with the greatest weight. With equal weights, OpenMetrics wins only if a
+/// range names it. A client that accepts neither format, or sends no `Accept` line, gets the plain
+/// one.
 pub(super) fn preferred<'a>(values: impl Iterator<Item = &'a [u8]>) -> Format {
     let (mut open_metrics, mut plain) = (Preference::default(), Preference::default());
     for value in values {
-        // Bytes beyond ASCII fit no format.
+        // Bytes beyond ASCII match no format.
         let value = String::from_utf8_lossy(value);
         for range in split_unquoted(&value, ',').filter_map(Range::parse) {
             open_metrics.consider(range.closeness(Format::OpenMetrics), range.weight);
@@ -45,10 +48,10 @@ pub(super) fn preferred<'a>(values: impl Iterator<Item = &'a [u8]>) -> Format {
     }
 }
 
-/// From this closeness on a range names the format, and does not merely include it.
+/// From this closeness, a range names the format instead of only including it.
 const CLOSENESS_NAMED: u8 = 3;
 
-/// A media range with its weight.
+/// A media range and its weight.
 #[derive(Debug)]
 struct Range<'a> {
     kind: &'a str,
@@ -58,7 +61,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// `None` for a range that is malformed, in its weight too: nothing follows from it.
+    /// Parses a range. Returns `None`, which ignores the range, if it or its weight is malformed.
     fn parse(text: &'a str) -> Option<Range<'a>> {
         let mut parts = split_unquoted(text, ';').map(str::trim);
         let (kind, subkind) = parts.next()?.split_once('/')?;
@@ -76,8 +79,8 @@ impl<'a> Range<'a> {
         Some(range)
     }
 
-    /// How closely this range fits a format: 1 any, 2 any of its kind, 3 its name, 4 its version as
-    /// well; 0 not at all.
+    /// Returns how specifically this range matches a format: 1 as any type, 2 by its type, 3 by its
+    /// subtype, 4 also by its version; 0 if it does not match.
     fn closeness(&self, format: Format) -> u8 {
         let (kind, subkind, versions) = match format {
             Format::OpenMetrics => ("application", "openmetrics-text", &["1.0.0", "0.0.1"][..]),
@@ -95,14 +98,14 @@ impl<'a> Range<'a> {
     }
 }
 
-/// A weight from 0 to 1. More digits than the three of the standard are taken as well.
+/// Parses a weight from 0 to 1. The standard allows three digits; more are accepted.
 fn weight(text: &str) -> Option<f32> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let weight: f32 = text.parse().ok().filter(|_| is_plain)?;
     (0.0..=1.0).contains(&weight).then_some(weight)
 }
 
-/// The parts between separators that are not within a quoted string.
+/// Splits the text at separators outside of quoted strings.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |c| {
@@ -138,7 +141,7 @@ mod tests {
             ("OPEN;q=0.501,text/plain;q=0.5", Format::OpenMetrics),
             ("OPEN ; Q=0.2 , text/plain ; q=0.1", Format::OpenMetrics),
             ("OPEN;q=0.2, text/plain", Format::Plain),
-            // As Prometheus 3 sends it.
+            // Prometheus 3 sends this.
             (
                 "OPEN;version=1.0.0;escaping=allow-utf-8;q=0.6,OPEN;version=0.0.1;q=0.5,\
                  text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_closest_range_decides_for_each_format() {
+    fn the_most_specific_range_decides_for_each_format() {
         assert_preferred("*/*", Format::Plain);
         assert_preferred("*/*;q=0.9,OPEN;q=0.1", Format::Plain);
         assert_preferred("*/*;q=0.1,OPEN;q=0.9", Format::OpenMetrics);
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_names_neither_gets_what_everything_reads() {
+    fn a_client_that_names_neither_format_gets_the_plain_one() {
         for accept in ["", "text/html", "application/json;q=1", "x-application/openmetrics-text"] {
             assert_preferred(accept, Format::Plain);
         }
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_range_counts_for_nothing() {
+    fn a_malformed_range_is_ignored() {
         for weight in ["abc", "", "-1", "1.5", "inf", "nan", "1e-1", "+1", "0,5"] {
             assert_preferred(&format!("OPEN;q={weight},text/plain;q=0.5"), Format::Plain);
         }
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_separates_nothing() {
+    fn a_quoted_string_is_not_split() {
         assert_preferred("text/plain;note=\"a,OPEN;q=1\\\",\";q=0.5", Format::Plain);
         assert_preferred("OPEN;note=\",;\";q=0.6,text/plain;q=0.5", Format::OpenMetrics);
     }
@@ -207,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_taken(bytes: Vec<u8>) {
+        fn any_bytes_are_accepted(bytes: Vec<u8>) {
             let _ = preferred([bytes.as_slice()].into_iter());
         }
     }

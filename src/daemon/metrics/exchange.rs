@@ -1,4 +1,4 @@
-//! One connection: a request, its response, and the wait for the peer to have it.
+//! A connection: a request, its response, and the wait until the peer has it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
@@ -6,43 +6,43 @@ use std::time::Instant;
 use super::http::{self, HEAD_BYTES_MAX, Parsed};
 use crate::readiness::Readiness;
 
-/// Reads and writes of one slice, so that nobody waits long for a peer that has much to say.
+/// The reads and writes of one slice. A peer that sends or takes much must not delay the others.
 const CALLS_PER_SLICE: usize = 8;
 
-/// What a peer may go on sending once its response is sent: the body of a request, which the
-/// response did not wait for. A peer that sends more is not worth the reading, and is reset.
+/// The bytes that a peer may still send after its response, such as the body of its request, which
+/// the response did not wait for. A peer that sends more is reset.
 pub(super) const LINGER_BYTES_MAX: usize = 64 << 10;
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Debug)]
 pub(super) enum Exchange {
-    /// The request is still coming.
+    /// Reading the request.
     Request { head: Vec<u8> },
-    /// For the loops' answers.
+    /// Waiting for the replies of the loops.
     Waiting {
-        asked: http::Asked,
-        /// How long they have.
+        request: http::PageRequest,
+        /// When the replies are late.
         until: Instant,
     },
-    /// The response is still leaving.
+    /// Sending the response.
     Response { bytes: Vec<u8>, sent: usize },
-    /// All is sent, FIN among it. Closed at once, with input unread, the connection would be reset,
-    /// and the peer might never see the response.
+    /// Discarding input after the response and FIN. Closing with unread input would reset the
+    /// connection, and the peer might lose the response.
     Lingering { read_bytes: usize },
 }
 
-/// What a slice of an exchange ended with.
+/// How a slice of an exchange ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// For the peer, or for the loops.
+    /// It waits for the peer or for the loops.
     Wait,
     /// The slice is used up.
     Again,
-    /// The peer wants to know this.
-    Asked(http::Asked),
-    /// The whole response is sent.
+    /// The peer requests this page.
+    Requested(http::PageRequest),
+    /// The whole response has been sent.
     Sent,
-    /// The peer has nothing more to say.
+    /// The peer has sent FIN, or more than it may.
     Finished,
 }
 
@@ -59,7 +59,7 @@ impl Exchange {
         Exchange::Lingering { read_bytes: 0 }
     }
 
-    /// Goes on as far as it can in a slice.
+    /// Advances as far as one slice allows.
     pub(super) fn advance(
         &mut self,
         stream: &mut (impl Read + Write),
@@ -96,7 +96,7 @@ impl Exchange {
                 head.extend_from_slice(&scratch[..count]);
                 match http::parse(head) {
                     Parsed::Partial => {}
-                    Parsed::Asked(asked) => return Ok(Step::Asked(asked)),
+                    Parsed::Complete(request) => return Ok(Step::Requested(request)),
                     Parsed::Refused(response) => *self = Exchange::respond(response),
                 }
                 Ok(Step::Again)
@@ -122,69 +122,35 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
-    use crate::daemon::metrics::http::{Asked, Page, Status, reasoned};
+    use crate::daemon::metrics::http::{Page, PageRequest, Status, text_response};
+    use crate::testing::{Input, Output, ScriptedStream};
 
-    /// A peer that sends these pieces, takes so many bytes a write, and blocks after each call.
-    struct Script {
-        pieces: VecDeque<Vec<u8>>,
-        write_bytes_max: usize,
-        taken: Vec<u8>,
-        blocks: bool,
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// More than a head, and more than a peer may send after its response.
+    static PLENTY: [u8; 100 << 10] = [b'x'; 100 << 10];
+
+    /// A read that finds nothing yet.
+    const NO_INPUT: Input = Input::Fails(libc::EAGAIN);
+
+    fn sending(inputs: impl IntoIterator<Item = Input>) -> ScriptedStream {
+        ScriptedStream { inputs: inputs.into_iter().collect(), ..ScriptedStream::default() }
     }
 
-    impl Script {
-        fn sending(pieces: impl IntoIterator<Item = Vec<u8>>) -> Script {
-            let pieces = pieces.into_iter().collect();
-            Script { pieces, write_bytes_max: 7, taken: Vec::new(), blocks: false }
-        }
-
-        fn block(&mut self) -> io::Result<()> {
-            self.blocks = !self.blocks;
-            if self.blocks { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        }
-    }
-
-    impl Read for Script {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            self.block()?;
-            let mut piece = self.pieces.pop_front().unwrap_or_default();
-            let count = piece.len().min(buf.len());
-            buf[..count].copy_from_slice(&piece[..count]);
-            let rest = piece.split_off(count);
-            if !rest.is_empty() {
-                self.pieces.push_front(rest);
-            }
-            Ok(count)
-        }
-    }
-
-    impl Write for Script {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.block()?;
-            let count = buf.len().min(self.write_bytes_max);
-            self.taken.extend_from_slice(&buf[..count]);
-            Ok(count)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Goes on to the first step that is neither of the two, and tells how often it had to wait.
-    fn run(exchange: &mut Exchange, script: &mut Script) -> (io::Result<Step>, usize) {
+    /// Advances until a step is neither `Wait` nor `Again`. Returns that step, and the number of
+    /// waits.
+    fn run(exchange: &mut Exchange, stream: &mut ScriptedStream) -> (io::Result<Step>, usize) {
         let mut waits = 0;
         loop {
             let mut readiness = Readiness::READABLE;
             readiness.merge(Readiness::WRITABLE);
             let before = readiness;
-            match exchange.advance(script, &mut readiness) {
+            match exchange.advance(stream, &mut readiness) {
                 Ok(Step::Wait) => {
                     waits += 1;
                     assert_ne!(readiness, before, "WouldBlock was seen");
+                    assert!(waits < 1_000, "the script has ended");
                 }
                 Ok(Step::Again) => {}
                 other => return (other, waits),
@@ -192,90 +158,73 @@ mod tests {
         }
     }
 
-    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
-
     #[test]
-    fn a_request_may_come_byte_by_byte() {
-        let mut script = Script::sending(REQUEST.iter().map(|byte| vec![*byte]));
-        let (step, waits) = run(&mut Exchange::new(), &mut script);
-        assert_eq!(step.unwrap(), Step::Asked(Asked { page: Page::Health, head_only: false }));
-        assert_eq!(waits, REQUEST.len());
+    fn a_request_may_arrive_byte_by_byte() {
+        let bytes = REQUEST.chunks(1).flat_map(|byte| [NO_INPUT, Input::Bytes(byte)]);
+        let (step, waits) = run(&mut Exchange::new(), &mut sending(bytes));
+        let request = PageRequest { page: Page::Health, head_only: false };
+        assert_eq!((step.unwrap(), waits), (Step::Requested(request), 34));
     }
 
     #[test]
-    fn a_peer_that_leaves_in_the_middle_of_its_request_is_let_go() {
+    fn a_peer_that_leaves_in_the_middle_of_its_request_gets_no_response() {
         for cut in [0, 1, REQUEST.len() - 1] {
-            let mut script =
-                Script::sending([REQUEST[..cut].to_vec()].into_iter().filter(|p| !p.is_empty()));
-            let (step, _) = run(&mut Exchange::new(), &mut script);
+            let begun = (cut > 0).then_some(Input::Bytes(&REQUEST[..cut]));
+            let mut stream = sending(begun.into_iter().chain([Input::Fin]));
+            let (step, _) = run(&mut Exchange::new(), &mut stream);
             assert_eq!(step.unwrap(), Step::Finished);
-            assert!(script.taken.is_empty());
+            assert_eq!(stream.writes, 0);
         }
     }
 
     #[test]
-    fn a_head_without_end_is_answered_when_its_bound_is_reached() {
-        let mut script = Script::sending([vec![b'x'; 10 * HEAD_BYTES_MAX]]);
-        let (step, _) = run(&mut Exchange::new(), &mut script);
+    fn a_head_without_end_is_refused_when_its_bound_is_reached() {
+        let mut stream = sending([Input::Bytes(&PLENTY)]);
+        let (step, _) = run(&mut Exchange::new(), &mut stream);
         assert_eq!(step.unwrap(), Step::Sent);
-        assert!(script.taken.starts_with(b"HTTP/1.1 414 "));
-        assert_eq!(script.pieces[0].len(), 9 * HEAD_BYTES_MAX, "no more was read");
+        assert!(stream.written.starts_with(b"HTTP/1.1 414 "));
+        assert!(matches!(stream.inputs[0], Input::Bytes(rest) if rest.len() == 96 << 10));
     }
 
     #[test]
-    fn a_response_leaves_in_pieces_as_the_peer_takes_it() {
-        let response = reasoned(Status::Ok, &"x".repeat(1_000), false);
-        let mut script = Script::sending([]);
-        let (step, waits) = run(&mut Exchange::respond(response.clone()), &mut script);
-        assert_eq!(step.unwrap(), Step::Sent);
-        assert_eq!(waits, response.len().div_ceil(7));
-        assert_eq!(script.taken, response);
+    fn a_response_is_sent_in_pieces_as_the_peer_takes_it() {
+        let response = text_response(Status::Ok, &"x".repeat(1_000), false);
+        let pieces = response.len().div_ceil(7);
+        let outputs = [Output::Fails(libc::EAGAIN), Output::Takes(7)].repeat(pieces);
+        let mut stream = ScriptedStream { outputs: outputs.into(), ..sending([]) };
+        let (step, waits) = run(&mut Exchange::respond(response.clone()), &mut stream);
+        assert_eq!((step.unwrap(), waits), (Step::Sent, pieces));
+        assert_eq!(stream.written, response);
     }
 
     #[test]
     fn a_write_that_takes_nothing_ends_the_exchange() {
-        let mut script = Script { write_bytes_max: 0, ..Script::sending([]) };
-        let (step, _) = run(&mut Exchange::respond(b"x".to_vec()), &mut script);
+        let mut stream = ScriptedStream { outputs: [Output::Takes(0)].into(), ..sending([]) };
+        let (step, _) = run(&mut Exchange::respond(b"x".to_vec()), &mut stream);
         assert_eq!(step.unwrap_err().kind(), ErrorKind::WriteZero);
     }
 
     #[test]
-    fn what_a_peer_goes_on_sending_is_read_until_it_ends_in_bounded_slices() {
-        let mut script = Script::sending(vec![vec![1; 100]; 50]);
+    fn input_after_the_response_is_read_until_the_peer_ends_it() {
+        let pieces = (0..50).flat_map(|_| [Input::Bytes(&PLENTY[..100]), NO_INPUT]);
+        let mut stream = sending(pieces.chain([Input::Fin]));
         let mut readiness = Readiness::READABLE;
-        script.blocks = true;
-        let step = Exchange::linger().advance(&mut script, &mut readiness).unwrap();
-        assert_eq!(step, Step::Wait);
-        assert_eq!(script.pieces.len(), 49);
-        let (step, waits) = run(&mut Exchange::linger(), &mut script);
+        let step = Exchange::linger().advance(&mut stream, &mut readiness).unwrap();
+        assert_eq!((step, stream.reads), (Step::Wait, 2));
+        let (step, waits) = run(&mut Exchange::linger(), &mut stream);
         assert_eq!((step.unwrap(), waits), (Step::Finished, 49));
     }
 
     /// case S11, of the metrics
     #[test]
-    fn a_peer_that_never_stops_sending_is_let_go_after_bounded_bytes_in_bounded_slices() {
-        struct Endless;
-        impl Read for Endless {
-            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                Ok(buf.len())
-            }
-        }
-        impl Write for Endless {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                panic!("nothing is sent")
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
+    fn a_peer_that_never_stops_sending_is_closed_after_64_kib_in_slices_of_8_reads() {
+        let mut stream = sending([Input::Bytes(&PLENTY)]);
         let mut readiness = Readiness::READABLE;
         let mut exchange = Exchange::linger();
-        let slices_max = LINGER_BYTES_MAX / HEAD_BYTES_MAX / CALLS_PER_SLICE;
-        for _ in 1..slices_max {
-            let step = exchange.advance(&mut Endless, &mut readiness).unwrap();
-            assert_eq!((step, readiness), (Step::Again, Readiness::READABLE));
-        }
-        assert_eq!(exchange.advance(&mut Endless, &mut readiness).unwrap(), Step::Finished);
+        let step = exchange.advance(&mut stream, &mut readiness).unwrap();
+        assert_eq!((step, readiness, stream.reads), (Step::Again, Readiness::READABLE, 8));
+        let step = exchange.advance(&mut stream, &mut readiness).unwrap();
+        assert_eq!((step, stream.reads, stream.writes), (Step::Finished, 16, 0));
+        assert!(matches!(stream.inputs[0], Input::Bytes(rest) if rest.len() == 36 << 10));
     }
 }

@@ -1,46 +1,46 @@
-//! As much of HTTP/1 as two pages take: one request a connection, no bodies, GET and HEAD.
+//! The part of HTTP/1 that two pages need: one request per connection, no bodies, GET and HEAD.
 
 use httparse::{EMPTY_HEADER, Error, Request};
 
 use super::accept;
 use super::text::Format;
 
-/// The longest head of a request. Prometheus sends half a KiB, browsers with cookies two.
+/// The longest head of a request. Prometheus sends 0.5 KiB, and browsers with cookies 2 KiB.
 pub(super) const HEAD_BYTES_MAX: usize = 4 << 10;
 
-/// Header lines of a request; as many as browsers send three times over.
+/// The most header lines of a request: three times as many as browsers send.
 const HEADERS_MAX: usize = 64;
 
-/// What a page is looked for by.
+/// The paths of the pages.
 const METRICS_PATH: &str = "/metrics";
 const HEALTH_PATH: &str = "/healthz";
 
-/// A page that was asked for.
+/// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Metrics(Format),
     Health,
 }
 
-/// A request that is in order.
+/// A valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct PageRequest {
     pub(super) page: Page,
-    /// The response's head is wanted, without its body.
+    /// The client wants only the head of the response.
     pub(super) head_only: bool,
 }
 
-/// What the bytes that have come so far are.
+/// What the bytes received so far are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     /// The beginning of a request.
     Partial,
-    Asked(Asked),
-    /// None that is answered, with the response that says so.
+    Complete(PageRequest),
+    /// An invalid request, with the response that says why.
     Refused(Vec<u8>),
 }
 
-/// Status lines, by their meaning here.
+/// The status of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Ok,
@@ -68,12 +68,12 @@ impl Status {
     }
 }
 
-/// What is asked for by a head of which this much has come: no more than [`HEAD_BYTES_MAX`].
+/// Parses the first bytes of a head: at most [`HEAD_BYTES_MAX`].
 pub(super) fn parse(head: &[u8]) -> Parsed {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     match request.parse(head) {
-        Ok(status) if status.is_complete() => asked(&request),
+        Ok(status) if status.is_complete() => page_request(&request),
         Ok(_) if head.len() < HEAD_BYTES_MAX => Parsed::Partial,
         Ok(_) if head.contains(&b'\n') => refused(Status::HeadTooLong, "a head of over 4 KiB"),
         Ok(_) => refused(Status::TargetTooLong, "a request line of over 4 KiB"),
@@ -84,11 +84,11 @@ pub(super) fn parse(head: &[u8]) -> Parsed {
 }
 
 fn refused(status: Status, reason: &str) -> Parsed {
-    Parsed::Refused(reasoned(status, reason, false))
+    Parsed::Refused(text_response(status, reason, false))
 }
 
-/// What a complete request asks for.
-fn asked(request: &Request<'_, '_>) -> Parsed {
+/// Returns what a complete request asks for.
+fn page_request(request: &Request<'_, '_>) -> Parsed {
     let head_only = match request.method {
         Some("GET") => false,
         Some("HEAD") => true,
@@ -96,18 +96,18 @@ fn asked(request: &Request<'_, '_>) -> Parsed {
     };
     let path = path_of(request.path.unwrap_or_default());
     let page = match path {
-        METRICS_PATH => Page::Metrics(accepted(request)),
+        METRICS_PATH => Page::Metrics(preferred_format(request)),
         HEALTH_PATH => Page::Health,
         _ => {
             let expected = "expected /metrics or /healthz";
-            return Parsed::Refused(reasoned(Status::NotFound, expected, head_only));
+            return Parsed::Refused(text_response(Status::NotFound, expected, head_only));
         }
     };
-    Parsed::Asked(Asked { page, head_only })
+    Parsed::Complete(PageRequest { page, head_only })
 }
 
-/// The path of a target, which may be a whole URL, as it is sent to proxies: servers must accept
-/// that too (RFC 9112, 3.2.2).
+/// Returns the path of a target. A target may be a whole URL, as it is sent to proxies, and servers
+/// must accept that (RFC 9112, 3.2.2).
 fn path_of(target: &str) -> &str {
     let target = match target.strip_prefix("http://") {
         Some(rest) => rest.find('/').map_or("/", |path_at| &rest[path_at..]),
@@ -116,19 +116,19 @@ fn path_of(target: &str) -> &str {
     target.split_once('?').map_or(target, |(path, _)| path)
 }
 
-/// The format that the client prefers.
-fn accepted(request: &Request<'_, '_>) -> Format {
+/// Returns the format that the client prefers.
+fn preferred_format(request: &Request<'_, '_>) -> Format {
     let accepts =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("accept"));
     accept::preferred(accepts.map(|header| header.value))
 }
 
-/// A response of one line, a reason.
-pub(super) fn reasoned(status: Status, reason: &str, head_only: bool) -> Vec<u8> {
+/// Returns a response whose body is one line of text.
+pub(super) fn text_response(status: Status, reason: &str, head_only: bool) -> Vec<u8> {
     response(status, "text/plain; charset=utf-8", &format!("{reason}\n"), head_only)
 }
 
-/// A whole response, the last of its connection.
+/// Returns a whole response, after which the connection closes.
 pub(super) fn response(status: Status, content_type: &str, body: &str, head_only: bool) -> Vec<u8> {
     let allow = if status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
     let mut response = format!(
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn both_pages_are_asked_for_by_get_and_head_in_both_versions_of_http_1() {
+    fn get_and_head_request_both_pages_in_both_versions_of_http_1() {
         for version in ["HTTP/1.0", "HTTP/1.1"] {
             for (method, head_only) in [("GET", false), ("HEAD", true)] {
                 for (target, page) in [
@@ -175,7 +175,11 @@ mod tests {
                     ("http://a:9100/metrics?name=a", Page::Metrics(Format::Plain)),
                 ] {
                     let head = format!("{method} {target} {version}\r\nHost: a\r\n\r\n");
-                    assert_eq!(parsed(&head), Parsed::Asked(Asked { page, head_only }), "{head:?}");
+                    assert_eq!(
+                        parsed(&head),
+                        Parsed::Complete(PageRequest { page, head_only }),
+                        "{head:?}"
+                    );
                     for cut in 0..head.len() {
                         assert_eq!(parsed(&head[..cut]), Parsed::Partial, "{:?}", &head[..cut]);
                     }
@@ -199,13 +203,13 @@ mod tests {
             ("User-Agent: application/openmetrics-text", Format::Plain),
         ] {
             let head = format!("GET /metrics HTTP/1.1\r\n{accept}\r\n\r\n");
-            let asked = Asked { page: Page::Metrics(format), head_only: false };
-            assert_eq!(parsed(&head), Parsed::Asked(asked), "{accept}");
+            let page_request = PageRequest { page: Page::Metrics(format), head_only: false };
+            assert_eq!(parsed(&head), Parsed::Complete(page_request), "{accept}");
         }
     }
 
     #[test]
-    fn what_is_no_request_of_ours_is_refused_by_its_status() {
+    fn any_other_request_is_refused_with_its_status() {
         for garbage in
             ["\0\0", "GET\r\n\r\n", "GET /metrics\r\n\r\n", "\u{16}\u{3}\u{1}", "a: b\r\n"]
         {
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_fills_its_bound_is_refused_and_one_byte_less_is_waited_for() {
+    fn an_incomplete_head_is_refused_at_its_bound_and_not_one_byte_before() {
         let line = format!("GET /{}", "x".repeat(4096));
         assert_eq!(parsed(&line[..4095]), Parsed::Partial);
         assert_refused(&line[..4096], "414");
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_alone_has_the_length_of_the_body_that_it_lacks() {
+    fn the_response_to_head_names_the_length_of_the_body_that_it_omits() {
         let whole = response(Status::Ok, "text/plain", "three", false);
         let head = response(Status::Ok, "text/plain", "three", true);
         assert_eq!(whole, [head.as_slice(), b"three"].concat());
@@ -243,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_taken_refused_or_waited_for(bytes: Vec<u8>, begins_well: bool) {
+        fn any_bytes_are_accepted_refused_or_a_beginning(bytes: Vec<u8>, begins_well: bool) {
             let beginning: &[u8] = if begins_well { b"GET /metrics HTTP/1.1\r\n" } else { b"" };
             let _ = parse(&[beginning, &bytes].concat());
         }

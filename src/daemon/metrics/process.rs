@@ -1,11 +1,12 @@
-//! What the system knows of this process, read when somebody asks.
+//! Figures of this process, read from the system on request.
 
 use std::fs;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Figures of this process; `None` where the system does not tell (no `/proc`, or out of sight).
+/// Figures of this process; `None` if the system does not tell (no `/proc`, or hidden by a
+/// sandbox).
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) cpu_time: Duration,
@@ -29,18 +30,19 @@ impl Process {
     }
 }
 
-/// A line such as `VmRSS:      1936 kB` of proc_pid_status(5).
+/// Returns the bytes of a line such as `VmRSS: 1936 kB` of proc_pid_status(5).
 fn bytes_of(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib << 10)
 }
 
-/// Since Linux 6.2 the folder's size is their number, which spares reading a folder of a million.
+/// Returns the number of open descriptors. Since Linux 6.2 it is the size of the folder, which
+/// saves reading a folder of a million entries.
 fn descriptors_open() -> Option<u64> {
     const FOLDER: &str = "/proc/self/fd";
     match fs::metadata(FOLDER).ok()?.len() {
-        // The reading itself has one.
+        // Reading the folder takes one descriptor itself.
         0 => Some(fs::read_dir(FOLDER).ok()?.count().saturating_sub(1) as u64),
         count => Some(count),
     }
@@ -64,7 +66,8 @@ mod tests {
         let before = Process::now();
         assert!(before.resident_bytes > Some(0) && before.virtual_bytes >= before.resident_bytes);
         assert!(before.cpu_time > Duration::ZERO);
-        // At least the standard streams; other tests of this process come and go.
+        // At least the standard streams are open. Other tests of this process open and close
+        // descriptors.
         assert!(before.descriptors_open >= Some(3));
         assert!(before.descriptors_max >= before.descriptors_open);
     }

@@ -1,4 +1,4 @@
-//! The handler: whom it takes, whom it refuses, and for how long it bears with them.
+//! The handler: which connections it accepts, refuses and closes, and when.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,38 +8,37 @@ use mio::Interest;
 use tracing::warn;
 
 use super::exchange::{Exchange, Step};
-use super::http::{Asked, HEAD_BYTES_MAX, Page, Status, reasoned, response};
-use super::text::{self, Setting};
+use super::http::{HEAD_BYTES_MAX, Page, PageRequest, Status, response, text_response};
+use super::text::{self, Constants};
 use crate::daemon::console::WARNING_INTERVAL;
 use crate::daemon::handles::{Handles, Snapshots};
 use crate::reactor::{self, Closed, Context, Handle, Handler, Key, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
 
-/// Connections at once. A few Prometheus servers, a supervisor and a person or two; the descriptors
-/// are taken from those of the echo.
+/// The maximum number of connections at once: enough for a few Prometheus servers, a supervisor and
+/// a person or two. Their descriptors are taken from those of the echo server.
 pub(super) const CONNECTIONS_MAX: usize = 16;
 
-/// For a request and its response, all in all. Prometheus itself waits for 10 s unless told
-/// otherwise.
+/// The time for a request and its response together. Prometheus itself waits 10 s by default.
 pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the loops have to answer. A turn takes milliseconds at the worst.
+/// The time that the loops have to reply. A turn takes milliseconds at worst.
 pub(super) const LOOPS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a peer may take to close once it has its response.
+/// The time that a peer has to close after its response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection keeps its place from a newer one: time for a request to arrive that was
-/// sent along with the connection. All places turn over in this time at the most, so that a backlog
-/// of 1,024 takes 1.3 s.
+/// How long a connection keeps its place when a newer one waits: long enough for a request to
+/// arrive that was sent right after the connection. All places turn over at least this often, so a
+/// backlog of 1,024 takes 1.3 s.
 pub(super) const YIELD_AFTER: Duration = Duration::from_millis(20);
 
-/// How long a listener rests after a failed accept, say for want of descriptors: it is
-/// edge-triggered, and no event comes for those who are queued already.
+/// How long a listener pauses after a failed accept, for example without a free descriptor. The
+/// listener is edge-triggered, so no event comes for connections that are already queued.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Everything that is in the reactor.
+/// A source of the reactor.
 #[derive(Debug)]
 pub(super) enum Source {
     Listener(Box<Listener>),
@@ -51,7 +50,7 @@ pub(super) struct Connection {
     stream: Stream,
     exchange: Exchange,
     placed_at: Instant,
-    /// When it is closed at the latest, even in the middle of its exchange.
+    /// When the connection is closed, even in the middle of its exchange.
     deadline: Instant,
 }
 
@@ -61,9 +60,9 @@ impl Connection {
         Connection { stream, exchange: Exchange::new(), placed_at: now, deadline }
     }
 
-    /// Whether it can give its place to a newer one, and before which others: first one whose
-    /// response is sent, then the oldest. One that waits for the loops keeps its place: it has
-    /// asked, and has its answer soon.
+    /// Returns the order in which connections give their places to newer ones, or `None` if this
+    /// one keeps its place. Connections whose response is sent come first, then the oldest. A
+    /// connection that waits for the loops keeps its place, because it has its reply soon.
     fn yields(&self) -> Option<(bool, Instant)> {
         match self.exchange {
             Exchange::Waiting { .. } => None,
@@ -73,30 +72,30 @@ impl Connection {
     }
 }
 
-/// What the loops have counted, for the connection that asked.
+/// The snapshots of the loops, for the connection that asked.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct Replies {
     key: Key,
     snapshots: Snapshots,
 }
 
-/// Serves the pages.
+/// The handler that serves the pages.
 #[derive(Debug)]
 pub(super) struct Server {
     handles: Handles,
     loops_timeout: Duration,
-    /// By which the loops send their answers to this handler.
-    handle: Handle<Answers>,
-    /// For connections that wait for them, until their next slice.
-    answers: Vec<Answers>,
-    setting: Setting,
+    /// Used by the loops to send their snapshots to this handler.
+    handle: Handle<Replies>,
+    /// The snapshots for connections that wait for them, until their next slice.
+    replies: Vec<Replies>,
+    constants: Constants,
     connections_open: usize,
-    /// Connections that wait for a place: at most one of each listener, which accepts no more as
-    /// long as its own waits.
+    /// Connections that wait for a place: at most one per listener, which accepts no more while its
+    /// connection waits.
     newcomers: Vec<(Key, Stream)>,
-    /// The connection that gives up its place in its next slice, if it still yields then.
+    /// The connection that gives up its place in its next slice, if it can still yield then.
     yielding: Option<Key>,
-    /// When a failed accept may be logged again.
+    /// When the next failed accept may be logged.
     quiet_until: Option<Instant>,
 }
 
@@ -104,15 +103,15 @@ impl Server {
     pub(super) fn new(
         handles: Handles,
         loops_timeout: Duration,
-        handle: Handle<Answers>,
-        setting: Setting,
+        handle: Handle<Replies>,
+        constants: Constants,
     ) -> Server {
         Server {
             handles,
             loops_timeout,
             handle,
-            answers: Vec::new(),
-            setting,
+            replies: Vec::new(),
+            constants,
             connections_open: 0,
             newcomers: Vec::new(),
             yielding: None,
@@ -127,10 +126,10 @@ impl Server {
         context: &mut SourceContext<'_, Source>,
     ) -> Next {
         if self.newcomers.iter().any(|(key, _)| *key == context.key()) {
-            return Next::Wait; // it is woken when its newcomer has a place
+            return Next::Wait; // the listener is woken when its newcomer has a place
         }
-        // One a slice: of a burst that is served or gone at once, each has had a slice of its own
-        // by the time its place is wanted.
+        // One accept per slice: each connection of a burst has had a slice of its own before its
+        // place is given away.
         match listener.accept() {
             Ok((stream, _)) if self.connections_open < CONNECTIONS_MAX => {
                 self.place(stream, context);
@@ -161,7 +160,7 @@ impl Server {
     }
 
     /// Finds the connection whose place a newcomer gets, and gives it a last slice. Returns when to
-    /// look again: the oldest has had its time then.
+    /// look again if the oldest connection has time left.
     fn make_room(
         &mut self,
         sources: &Sources<Source>,
@@ -203,7 +202,8 @@ impl Server {
         context: &mut SourceContext<'_, Source>,
     ) -> Next {
         let next = self.advance(connection, readiness, context);
-        // Its last slice has read what had come. It keeps its place if that is a whole request.
+        // The last slice has read what had arrived. The connection keeps its place if that is a
+        // whole request.
         if next != Next::Close && self.yielding == Some(context.key()) {
             let yields = connection.yields().is_some();
             if yields && matches!(connection.exchange, Exchange::Request { .. }) {
@@ -225,8 +225,8 @@ impl Server {
         if now >= *deadline {
             return Next::Close;
         }
-        if let Exchange::Waiting { asked, until } = exchange
-            && let Some(response) = self.response(*asked, context.key(), now >= *until)
+        if let Exchange::Waiting { request, until } = exchange
+            && let Some(response) = self.response(*request, context.key(), now >= *until)
         {
             *exchange = Exchange::respond(response);
             context.wake_at(context.key(), *deadline);
@@ -234,11 +234,11 @@ impl Server {
         match exchange.advance(stream, readiness) {
             Ok(Step::Wait) => Next::Wait,
             Ok(Step::Again) => Next::Again,
-            Ok(Step::Asked(asked)) => {
+            Ok(Step::Requested(request)) => {
                 self.ask(context.key());
                 let until = now + self.loops_timeout;
                 context.wake_at(context.key(), until.min(*deadline));
-                *exchange = Exchange::Waiting { asked, until };
+                *exchange = Exchange::Waiting { request, until };
                 Next::Wait
             }
             Ok(Step::Sent) => {
@@ -247,54 +247,54 @@ impl Server {
                 context.wake_at(context.key(), *deadline);
                 if stream.shutdown_write().is_ok() { Next::Again } else { Next::Close }
             }
-            // A peer that is gone is its own affair.
+            // An error of the peer concerns no other connection.
             Ok(Step::Finished) | Err(_) => Next::Close,
         }
     }
 
-    /// Asks the loops, for the connection of this key.
+    /// Asks the loops for their snapshots, for the connection of this key.
     fn ask(&self, key: Key) {
         let handle = self.handle.clone();
         self.handles.ask(move |snapshots| {
-            // Without this reactor, the connection is gone as well.
-            let _ = handle.send(Answers { key, snapshots });
+            // If this reactor is gone, so is the connection.
+            let _ = handle.send(Replies { key, snapshots });
         });
     }
 
-    /// The response for the connection of this key; `None` while the loops have time left to
-    /// answer.
-    fn response(&mut self, asked: Asked, key: Key, is_late: bool) -> Option<Vec<u8>> {
-        let Asked { page, head_only } = asked;
-        let unavailable = |reason| reasoned(Status::Unavailable, reason, head_only);
-        let Some(answers) = self.take_answers(key) else {
+    /// Returns the response for the connection of this key, or `None` while the loops still have
+    /// time to reply.
+    fn response(&mut self, request: PageRequest, key: Key, is_late: bool) -> Option<Vec<u8>> {
+        let PageRequest { page, head_only } = request;
+        let unavailable = |reason| text_response(Status::Unavailable, reason, head_only);
+        let Some(replies) = self.take_snapshots(key) else {
             return is_late.then(|| unavailable("a loop does not answer"));
         };
         Some(match page {
-            Page::Health if text::is_draining(&answers) => unavailable("draining"),
-            Page::Health => reasoned(Status::Ok, "ok", head_only),
+            Page::Health if text::is_draining(&replies) => unavailable("draining"),
+            Page::Health => text_response(Status::Ok, "ok", head_only),
             Page::Metrics(format) => {
-                let body = text::page(&self.setting, &answers, format);
+                let body = text::page(&self.constants, &replies, format);
                 response(Status::Ok, format.content_type(), &body, head_only)
             }
         })
     }
 
-    fn take_answers(&mut self, key: Key) -> Option<Snapshots> {
-        let at = self.answers.iter().position(|answers| answers.key == key)?;
-        Some(self.answers.swap_remove(at).snapshots)
+    fn take_snapshots(&mut self, key: Key) -> Option<Snapshots> {
+        let at = self.replies.iter().position(|replies| replies.key == key)?;
+        Some(self.replies.swap_remove(at).snapshots)
     }
 }
 
-/// Tells a peer that has lost its place, as far as that goes at once. What it has sent is read,
-/// since a close with input unread resets the connection.
+/// Sends a peer that lost its place the reason, if that is possible at once. Reads its input first,
+/// because closing with unread input resets the connection.
 fn refuse(stream: &mut Stream) {
     let _ = stream.read(&mut [0; HEAD_BYTES_MAX]);
-    let _ = stream.write(&reasoned(Status::Unavailable, "too many connections", false));
+    let _ = stream.write(&text_response(Status::Unavailable, "too many connections", false));
 }
 
 impl Handler for Server {
     type Source = Source;
-    type Message = Answers;
+    type Message = Replies;
 
     fn ready(
         &mut self,
@@ -311,7 +311,7 @@ impl Handler for Server {
     fn closed(&mut self, source: Source, _: Closed, context: &mut SourceContext<'_, Source>) {
         let Source::Connection(_) = source else { return };
         self.connections_open -= 1;
-        self.take_answers(context.key());
+        self.take_snapshots(context.key());
         if !self.newcomers.is_empty() {
             let (listener, stream) = self.newcomers.remove(0);
             self.place(stream, context);
@@ -321,16 +321,16 @@ impl Handler for Server {
 
     fn message(
         &mut self,
-        answers: Answers,
+        replies: Replies,
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) {
-        // A connection that is gone, or was told that a loop is silent, has no use for them.
-        if let Some(Source::Connection(connection)) = sources.get(answers.key)
+        // The connection may be closed, or may have got its response because a loop was late.
+        if let Some(Source::Connection(connection)) = sources.get(replies.key)
             && matches!(connection.exchange, Exchange::Waiting { .. })
         {
-            context.wake(answers.key);
-            self.answers.push(answers);
+            context.wake(replies.key);
+            self.replies.push(replies);
         }
     }
 

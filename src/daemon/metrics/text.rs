@@ -1,5 +1,5 @@
-//! What is told, under which names: the totals of the loops and the process, as a collector of
-//! prometheus-client, which knows how the text is written.
+//! The metrics page: the names and values, as a collector of prometheus-client, which writes the
+//! text.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,27 +19,28 @@ use crate::echo::{Cause, Counters, Effect, Snapshot, Traffic};
 use crate::endpoint::Transport;
 use crate::reactor::{Histogram, LoopCounts};
 
-/// Busy times below this many nanoseconds are told as one: 1.024 microseconds, which is shorter
-/// than any turn with an event in it.
-const BUSY_NS_TOLD_MIN: u64 = 1 << 10;
+/// Busy times up to this many nanoseconds share one bucket: 1.024 microseconds, which is shorter
+/// than any turn with an event.
+const BUSY_NS_EXPORTED_MIN: u64 = 1 << 10;
 
-/// Events a turn above this many are told as one: it is all that one poll fetches.
-const EVENTS_TOLD_MAX: u64 = 1 << 10;
+/// Turns with more events than this share one bucket: one poll fetches no more.
+const EVENTS_EXPORTED_MAX: u64 = 1 << 10;
 
-/// The two formats that Prometheus reads, with the same figures.
+/// The two formats that Prometheus reads. Both carry the same figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The Prometheus text format 0.0.4, which is older and read by everything.
+    /// The Prometheus text format 0.0.4, which is older and which every scraper reads.
     Plain,
 }
 
-/// What stays the same while the process lives.
+/// The values that do not change while the process runs.
 #[derive(Clone, Debug)]
-pub(in crate::daemon) struct Setting {
+pub(in crate::daemon) struct Constants {
     pub(in crate::daemon) started_at: SystemTime,
-    /// Those that there are endpoints of: the others count nothing, and are not told.
+    /// The transports that have endpoints. Metrics of others are left out, because they count
+    /// nothing.
     pub(in crate::daemon) transports: Vec<Transport>,
     pub(in crate::daemon) connections_max: u64,
 }
@@ -53,22 +54,26 @@ impl Format {
     }
 }
 
-/// Whether any loop accepts no more.
-pub(super) fn is_draining(answers: &[Option<Snapshot>]) -> bool {
-    answers.iter().flatten().any(|answer| answer.is_draining)
+/// Returns true if any loop drains.
+pub(super) fn is_draining(snapshots: &[Option<Snapshot>]) -> bool {
+    snapshots.iter().flatten().any(|snapshot| snapshot.is_draining)
 }
 
-/// The page, from what each loop has answered.
-pub(super) fn page(setting: &Setting, answers: &[Option<Snapshot>], format: Format) -> String {
+/// Returns the page for these snapshots, one per loop.
+pub(super) fn page(
+    constants: &Constants,
+    snapshots: &[Option<Snapshot>],
+    format: Format,
+) -> String {
     let mut totals = Totals {
-        setting: setting.clone(),
-        is_draining: is_draining(answers),
+        constants: constants.clone(),
+        is_draining: is_draining(snapshots),
         counters: Counters::default(),
-        loops: Vec::with_capacity(answers.len()),
+        loops: Vec::with_capacity(snapshots.len()),
         process: Process::now(),
     };
-    for (index, answer) in answers.iter().enumerate() {
-        if let Some(Snapshot { counters, counts, .. }) = answer {
+    for (index, snapshot) in snapshots.iter().enumerate() {
+        if let Some(Snapshot { counters, counts, .. }) = snapshot {
             totals.counters += counters;
             totals.loops.push((index, *counts));
         }
@@ -84,14 +89,14 @@ pub(super) fn page(setting: &Setting, answers: &[Option<Snapshot>], format: Form
     page
 }
 
-/// All that one page tells.
+/// The values of one page.
 #[derive(Debug)]
 struct Totals {
-    setting: Setting,
+    constants: Constants,
     is_draining: bool,
-    /// Of all loops.
+    /// The sum of all loops.
     counters: Counters,
-    /// Those that have ever answered, with their numbers.
+    /// The loops that have replied at least once, with their index.
     loops: Vec<(usize, LoopCounts)>,
     process: Process,
 }
@@ -113,9 +118,9 @@ impl Totals {
     fn encode_server(&self, families: &mut Families<'_>) -> fmt::Result {
         let open = self.counters.connections_open;
         families.gauge("resound_connections_open", "Connections open now", None, open)?;
-        let help = "The limit of connections, beyond which they wait to be accepted";
-        families.gauge("resound_connections_max", help, None, self.setting.connections_max)?;
-        let help = "1 in a drain, in which nothing new is accepted; else 0";
+        let help = "The limit of connections; connections beyond it wait to be accepted";
+        families.gauge("resound_connections_max", help, None, self.constants.connections_max)?;
+        let help = "1 while the server drains and accepts nothing new, else 0";
         families.gauge("resound_draining", help, None, u64::from(self.is_draining))?;
 
         type Figure = fn(&Traffic) -> u64;
@@ -139,7 +144,7 @@ impl Totals {
             ),
         ];
         for (name, help, unit, figure) in figures {
-            let transports = self.setting.transports.iter();
+            let transports = self.constants.transports.iter();
             let rows = transports.map(|transport| {
                 let label = [("transport", transport.name())];
                 (label, ConstCounter::new(figure(&self.counters[*transport].traffic)))
@@ -149,10 +154,11 @@ impl Totals {
         self.encode_causes(families)
     }
 
-    /// By what they tell of, so that each sum means something.
+    /// Writes the counters by cause, in one family per effect, so that the sum of a family has a
+    /// meaning.
     fn encode_causes(&self, families: &mut Families<'_>) -> fmt::Result {
         let of = |wanted: Effect| {
-            self.setting.transports.iter().flat_map(move |transport| {
+            self.constants.transports.iter().flat_map(move |transport| {
                 let causes = Cause::ALL.iter();
                 let wanted = causes.filter(move |(c, _)| c.effect(*transport) == Some(wanted));
                 wanted.map(|(cause, name)| {
@@ -174,12 +180,12 @@ impl Totals {
             (
                 "resound_dropped_datagrams",
                 "Datagrams that were not answered, or not received; cause=\"overflowed\" counts a \
-                 UDP train that came whole as one",
+                 UDP train that arrived whole as one",
                 Effect::Dropped,
             ),
             (
                 "resound_datagram_incidents",
-                "Failed receives, answers that had to wait, trains refused: nothing was lost",
+                "Failed receives, replies that had to wait, refused trains; no datagram was lost",
                 Effect::Mended,
             ),
         ] {
@@ -195,9 +201,13 @@ impl Totals {
         type Figure = fn(&LoopCounts) -> u64;
         let figures: [(&str, &str, Figure); 6] = [
             ("resound_loop_turns", "Turns of the loop", |c| c.turns),
-            ("resound_loop_polls", "Poll calls, one a turn unless spared by spinning", |c| c.polls),
-            ("resound_loop_events", "Events that reached a living source", |c| c.events),
-            ("resound_loop_stale_events", "Late events, whose source was gone", |c| c.events_stale),
+            ("resound_loop_polls", "Poll calls: one per turn, unless spinning saves it", |c| {
+                c.polls
+            }),
+            ("resound_loop_events", "Events for sources that were open", |c| c.events),
+            ("resound_loop_stale_events", "Late events for sources that were closed", |c| {
+                c.events_stale
+            }),
             ("resound_loop_slices", "Slices given to sources", |c| c.slices),
             ("resound_loop_used_up_slices", "Slices that ended with work left", |c| {
                 c.slices_used_up
@@ -210,25 +220,23 @@ impl Totals {
                 .map(|(index, counts)| ([("loop", *index)], ConstCounter::new(figure(counts))));
             families.family(name, help, None, rows)?;
         }
-        let rows = self
-            .loops
-            .iter()
-            .map(|(index, counts)| ([("loop", *index)], Told::events(&counts.measures.events)));
-        let help = "Events a turn; of turns that are over";
+        let rows = self.loops.iter().map(|(index, counts)| {
+            ([("loop", *index)], ExportedHistogram::events(&counts.measures.events))
+        });
+        let help = "Events per finished turn";
         families.family("resound_loop_turn_events", help, None, rows)?;
-        let rows = self
-            .loops
-            .iter()
-            .map(|(index, counts)| ([("loop", *index)], Told::seconds(&counts.measures.busy_ns)));
-        let help = "Time from a turn's events to its end, in which nobody else is served; its sum \
-                    over time is the share in which the loop is busy";
+        let rows = self.loops.iter().map(|(index, counts)| {
+            ([("loop", *index)], ExportedHistogram::seconds(&counts.measures.busy_ns))
+        });
+        let help = "Time from a turn's events to its end; the rate of its sum is the share of time \
+                    in which the loop is busy";
         families.family("resound_loop_turn_busy", help, Some(&Unit::Seconds), rows)
     }
 
     fn encode_process(&self, families: &mut Families<'_>) -> fmt::Result {
         let Process { cpu_time, resident_bytes, virtual_bytes, descriptors_open, descriptors_max } =
             self.process;
-        let started_at = self.setting.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_at = self.constants.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let help = "When the process started, since the Unix epoch";
         let started_at_s = started_at.as_secs_f64();
         families.gauge("process_start_time", help, Some(&Unit::Seconds), started_at_s)?;
@@ -249,7 +257,7 @@ impl Totals {
     }
 }
 
-/// Writes families of metrics, one after the other.
+/// Writes families of metrics, one after another.
 struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
@@ -261,7 +269,7 @@ impl Families<'_> {
         self.family::<[(&str, &str); 0], _>(name, help, unit, rows)
     }
 
-    /// Metrics of one name, told apart by their labels.
+    /// Writes the metrics of one name, which differ in their labels.
     fn family<L: EncodeLabelSet, M: EncodeMetric + TypedMetric>(
         &mut self,
         name: &str,
@@ -277,50 +285,54 @@ impl Families<'_> {
     }
 }
 
-/// A histogram of the reactor as it is told: with bounds in the unit of its name.
-struct Told {
+/// A histogram of the reactor in the form of the page: its bounds have the unit of its name.
+struct ExportedHistogram {
     sum: f64,
     count: u64,
-    /// How many up to each bound and above the one before.
+    /// The counts up to each bound and above the previous one.
     buckets: Vec<(f64, u64)>,
 }
 
-impl Told {
-    fn events(histogram: &Histogram) -> Told {
-        Told::new(histogram, (0, EVENTS_TOLD_MAX), |events| events as f64)
+impl ExportedHistogram {
+    fn events(histogram: &Histogram) -> ExportedHistogram {
+        ExportedHistogram::new(histogram, (0, EVENTS_EXPORTED_MAX), |events| events as f64)
     }
 
-    fn seconds(histogram_ns: &Histogram) -> Told {
-        Told::new(histogram_ns, (BUSY_NS_TOLD_MIN, u64::MAX), |ns| ns as f64 / 1e9)
+    fn seconds(histogram_ns: &Histogram) -> ExportedHistogram {
+        ExportedHistogram::new(histogram_ns, (BUSY_NS_EXPORTED_MIN, u64::MAX), |ns| ns as f64 / 1e9)
     }
 
-    /// With what lies outside these bounds in the first bucket and in the last.
-    fn new(histogram: &Histogram, told: (u64, u64), unit: impl Fn(u64) -> f64) -> Told {
+    /// Converts a histogram. Values outside of `exported` go to the first and the last bucket.
+    fn new(
+        histogram: &Histogram,
+        exported: (u64, u64),
+        unit: impl Fn(u64) -> f64,
+    ) -> ExportedHistogram {
         let mut buckets = Vec::new();
         let mut below = 0;
         for (bound, count) in histogram.buckets() {
             below += count;
             let is_last = bound == u64::MAX;
-            if is_last || (told.0..=told.1).contains(&bound) {
+            if is_last || (exported.0..=exported.1).contains(&bound) {
                 buckets.push((if is_last { f64::INFINITY } else { unit(bound) }, below));
                 below = 0;
             }
         }
-        Told { sum: unit(histogram.sum()), count: histogram.count(), buckets }
+        ExportedHistogram { sum: unit(histogram.sum()), count: histogram.count(), buckets }
     }
 }
 
-impl TypedMetric for Told {
+impl TypedMetric for ExportedHistogram {
     const TYPE: MetricType = MetricType::Histogram;
 }
 
-impl EncodeMetric for Told {
+impl EncodeMetric for ExportedHistogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         encoder.encode_histogram::<NoLabelSet>(self.sum, self.count, &self.buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {
-        Told::TYPE
+        ExportedHistogram::TYPE
     }
 }
 
