@@ -1,9 +1,10 @@
-//! A readable single-threaded reactor on mio, and what runs on it: an echo server that can be left
-//! running, and (in the program) a load generator and two small clients.
+//! A readable single-threaded reactor on mio, and what runs on it: an echo server that can run
+//! unattended, and (in the program) a load generator and two small clients.
 //!
-//! One sentence: a [`Reactor`](reactor::Reactor) owns every source and asks one statically known
-//! [`Handler`](reactor::Handler) what to do with each; the [echo server](echo::Server) and the load
-//! generator (`load::Generator`) are two such handlers.
+//! A [`Reactor`](reactor::Reactor) owns every source and asks one statically known
+//! [`Handler`](reactor::Handler) what to do with each. The [echo server](echo::Server) and the load
+//! generator (`load::Generator`) are two such handlers. [`echo::Service`] runs an echo server on a
+//! thread of its own.
 //!
 //! ```
 //! use resound::echo::{Options, Server};
@@ -26,89 +27,72 @@
 //! # }
 //! ```
 //!
-//! # How the code is laid out
+//! # Layout
 //!
-//! Arrows say who may import whom; nothing points up, and siblings never meet (a test holds it).
+//! A module may import those below it. No module imports upwards, and siblings do not import each
+//! other. A test checks this.
 //!
 //! ```text
-//! main.rs  cli/                       flags, text, exit codes (the program alone)
+//! main.rs  cli/                       flags, text, exit codes (only in the program)
 //!    │
 //! daemon/                             an echo server as a service: loops, metrics, sandbox
 //!    │
-//! echo/        load/    report/       two handlers of one reactor │ facts of a run in words
+//! echo/        load/    report/       two handlers of one reactor │ facts of a run → text and files
 //!    │           └──┬──┘
 //!    │          measured/             the facts of a run, as plain data
 //!    │
 //! process/                            threads, CPUs, signals, standard streams
-//!                 │
+//!    │
 //! reactor/     socket/                when a source may run │ how bytes move
-//!    │           │
-//! readiness  endpoint  error  escape  units      leaves: no layer is below them
+//!    │            │
+//! readiness  endpoint  error  escape  units      leaves: they import nothing from this crate
+//!
+//! ping/  send/  → client/             blocking sockets, no reactor; ping/ counts into measured/
 //! ```
 //!
-//! Beside these, on blocking sockets and without a reactor, by another road on purpose: ping/
-//! (which counts into measured/) and send/, both on client/.
-//!
-//! Ten minutes of reading: the README → this page → [`reactor`] top to bottom → [`echo`] →
-//! `echo/stream.rs`. After that, of the server: a closed socket's late event is in
-//! `reactor/key.rs`, a slow reader and a half-close in `echo/stream.rs`, bulk that goes by pipes in
-//! `echo/stream/bulk.rs`, a full receiver in `echo/datagram/held_replies.rs`, a full send buffer in
-//! `echo/datagram/pressure.rs`, what an error means in `echo/cause/errors.rs`, which datagrams get
-//! no reply in `echo/guard.rs`, what a peer can cost in `echo/bounds.rs`, the drain in
-//! `echo/stage.rs`, a socket that a service manager passed in `socket/adopt.rs`. Of the daemon
-//! around it: that manager in `daemon/passed.rs` and `daemon/supervisor.rs`, what a sandboxed
-//! server may still do in `daemon/sandbox/`, and in `daemon/metrics/` a third handler of the
-//! reactor, which speaks HTTP. Of the generator: from when latency counts is
-//! in `load/pacing.rs`, which message may be sent in `load/run.rs`, what an echo is taken for in
-//! `load/window.rs` and `load/stream.rs`, the phases of a run in `load/course.rs`, who was the
-//! limit in `measured/health.rs`. Of both: how UDP and Unix datagrams differ is in
-//! `socket/datagram.rs`, recvmmsg in `socket/sys.rs`, splice in `socket/pipe.rs`, what a loop
-//! measures of its turns in `reactor/meter.rs`, flags in `cli/`.
+//! `docs/architecture.md` has the glossary, the way of a datagram through the code, and the file of
+//! each mechanism. A good order of reading: the README, that page, [`reactor`] from top to bottom,
+//! [`echo`], and the streams of the echo server.
 //!
 //! # Fast paths
 //!
-//! Each stands apart, so that it may be skipped at the first reading; each gives way by itself
-//! where the system refuses it, and can be switched off. `echo/stream.rs`, `echo/datagram.rs` and
-//! the loop are right without any of them.
+//! The loop, the streams and the datagrams are correct without any of these. Each can be skipped at
+//! the first reading, gives way where the system refuses it, and can be switched off.
 //!
-//! - *Trains*: UDP answers to one peer leave by one call, and trains are received whole (GSO,
-//!   GRO). Order and bounds are in `socket/batch/line.rs`, the calls in `socket/sys.rs`, what
-//!   follows a refusal in `echo/datagram.rs`. Off by [`Options::trains`](echo::Options::trains),
-//!   `serve --no-offload`.
-//! - *Trains of the generator*: `load/datagram/sending.rs`. Off by `bench --no-offload`.
-//! - *Splices*: bulk goes through a pipe and not through user space: `echo/stream/bulk.rs`,
-//!   `socket/pipe.rs`. Off by [`Options::splice`](echo::Options::splice), `serve --no-splice`.
-//! - *Spared polls*: a spinning loop tries one or two hot sources first: `reactor/spin.rs`. Off by
+//! - *Trains*: UDP replies to one peer leave in one call, and trains are received whole (GSO, GRO).
+//!   Switched off by [`Options::trains`](echo::Options::trains), `serve --no-offload`.
+//! - *Trains of the generator*: messages that may leave at the same moment leave in one call.
+//!   Switched off by `bench --no-offload`.
+//! - *Splice*: bulk goes through a pipe and never enters user space. Switched off by
+//!   [`Options::splice`](echo::Options::splice), `serve --no-splice`.
+//! - *Spared polls*: a spinning loop tries the last active sources before it polls. Switched off by
 //!   [`Spin::Never`](reactor::Spin::Never), which is the default.
-//! - *Several loops*, each whole, on one port: `echo/listen.rs`, `echo/permits.rs`,
-//!   `daemon/loops.rs`. One is the default.
+//! - *Several loops*: whole loops share each port. One loop is the default.
 //!
 //! # Invariants
-//!
-//! Mostly absences:
 //!
 //! 1. Only `reactor/sources.rs` registers a source; only [`Reactor::turn`](reactor::Reactor::turn)
 //!    polls.
 //! 2. No source is touched while events are read.
 //! 3. [`Handler::ready`](reactor::Handler::ready) never blocks, never sleeps, and never allocates
-//!    for a message that can be answered at once (`tests/allocations.rs`).
-//! 4. A handler that answers [`Next::Wait`](reactor::Next::Wait) has seen `WouldBlock`, or a short
-//!    read that [drains](Readiness::short_read_drains), for all that the source still wants, or
-//!    will wake it: by a timer, or when a connection closes.
-//! 5. Every slice, list and buffer has a named bound with its reason beside it.
-//! 6. One source's error never leaves the loop: it closes that source and adds to a counter.
+//!    for a message that can be answered at once (`tests/allocations.rs` checks it).
+//! 4. A handler that returns [`Next::Wait`](reactor::Next::Wait) has seen `WouldBlock`, or a short
+//!    read that [drains](Readiness::short_read_drains), for everything that the source wants, or
+//!    will wake the source: by a timer, or when a connection closes.
+//! 5. Every slice, list and buffer has a named bound with a reason.
+//! 6. An error of one source never leaves the loop: it closes that source and adds to a counter.
 //! 7. Nothing below `cli/` and `daemon/` prints or exits.
-//! 8. `unsafe` lives in `socket/sys.rs`.
+//! 8. `unsafe` lives in `socket/sys.rs` and below.
 //!
 //! # Features
 //!
-//! `program` (default) brings all that the program needs. Without default features the crate
-//! depends on mio, slab, socket2, dns-lookup, ipnet and libc; `signals` alone adds signals as
-//! events of the loop.
+//! The default feature `program` adds everything that only the program needs. Without default
+//! features the crate depends on mio, slab, socket2, dns-lookup, ipnet and libc. The feature
+//! `signals` alone adds signals as events of the loop.
 //!
-//! Linux is what it is measured and tested on. Elsewhere on Unix datagrams go one a call
-//! ([`PortableBatch`](socket::batch::PortableBatch), tested on Linux) and their answers leave from
-//! the address that routing picks.
+//! The crate is measured and tested on Linux. On other Unix systems one call moves one datagram
+//! ([`PortableBatch`](socket::batch::PortableBatch), which is tested on Linux), and replies leave
+//! from the address that routing picks.
 
 #[cfg(not(unix))]
 compile_error!("resound needs a Unix system: Unix sockets, and descriptors that poll");
@@ -141,11 +125,11 @@ mod testing;
 pub mod units;
 
 pub use error::{Error, reason};
-/// The version of mio whose [`Interest`](mio::Interest) a [`Source`](reactor::Source) names.
+/// The version of mio whose [`Interest`](mio::Interest) a [`Source`](reactor::Source) returns.
 pub use mio;
 pub use readiness::Readiness;
 
-/// Runs the examples of the README with those of the documentation.
+/// Makes rustdoc test the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;

@@ -1,4 +1,4 @@
-//! What a process asks of its system: threads, CPUs, descriptors, signals, standard streams.
+//! Threads, CPUs, descriptors, signals and standard streams of this process.
 
 #[cfg(feature = "program")]
 pub mod cpus;

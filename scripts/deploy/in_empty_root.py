@@ -1,11 +1,11 @@
-"""Runs a static program in a root with nothing but itself, as nobody, and speaks to it.
+"""Runs a static program in an otherwise empty root, as an unprivileged user, and talks to it.
 
 in_empty_root.py PROGRAM [FLAG]...
 
 FLAGs are those of `resound serve`.
 
-The root has no /dev, /proc, /etc and no libraries, as that of a container made from scratch. Root
-enters it by chroot(1), anybody else by a user namespace besides (unshare(1)).
+The root has no /dev, /proc, /etc and no libraries, like that of a container made from scratch. Root
+enters it by chroot(1); any other user also needs a user namespace (unshare(1)).
 """
 
 import os
@@ -19,13 +19,13 @@ import tempfile
 import traceback
 
 WAIT_MAX_S = 30
-NOBODY = 65534
+USER_ID = 65534
 
 
 def enter(root):
     chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if os.geteuid() == 0:
-        return [chroot, f"--userspec={NOBODY}:{NOBODY}", root]
+        return [chroot, f"--userspec={USER_ID}:{USER_ID}", root]
     return [shutil.which("unshare"), "--map-root-user", chroot, root]
 
 
@@ -40,7 +40,7 @@ def listening(server, scheme):
     line = server.stdout.readline().decode()
     prefix = f"listening {scheme}://"
     if not line.startswith(prefix):
-        # Its log ends when it does.
+        # Its log ends when the server ends.
         server.kill()
         raise AssertionError((line, server.stderr.read()))
     host, _, port = line.removeprefix(prefix).strip().rpartition(":")
@@ -64,16 +64,16 @@ def ask(place, kind):
             assert answer == message
 
 
-def as_nobody(action, *arguments):
-    """In a process of the server's own user, who may change its limits."""
+def as_server_user(action, *arguments):
+    """Runs an action in a process of the server's user, which may change the server's limits."""
     child = os.fork()
     if child == 0:
         failed = True
         try:
             if os.geteuid() == 0:
                 os.setgroups([])
-                os.setresgid(NOBODY, NOBODY, NOBODY)
-                os.setresuid(NOBODY, NOBODY, NOBODY)
+                os.setresgid(USER_ID, USER_ID, USER_ID)
+                os.setresuid(USER_ID, USER_ID, USER_ID)
             action(*arguments)
             failed = False
         except BaseException:
@@ -84,11 +84,11 @@ def as_nobody(action, *arguments):
 
 
 def shed(server, place):
-    """Without a descriptor to spare each client is told so, and not left to wait: the one kept for
-    that has to be had again each time."""
+    """Checks that without a free descriptor the server closes each new connection at once. It has a
+    spare descriptor for that, which it must get back each time."""
     numbers = [int(name) for name in os.listdir(f"/proc/{server.pid}/fd")]
     limit = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-    # As many as there are: Linux gives the lowest that is free, and none from the limit on.
+    # Linux gives out the lowest free number, and none from the limit on.
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (max(numbers) + 1, limit[1]))
     free = max(numbers) + 1 - len(numbers)
     held = [connected(place) for _ in range(free)]
@@ -120,7 +120,7 @@ def main(program, *flags):
             ping = start(root, "ping", f"tcp://127.0.0.1:{tcp[1]}", "-c", "1", "-q")
             output = ping.communicate(timeout=WAIT_MAX_S)
             assert ping.returncode == 0, output
-            as_nobody(shed, server, tcp)
+            as_server_user(shed, server, tcp)
             ask(tcp, socket.SOCK_STREAM)
             with open(f"/proc/{server.pid}/status", encoding="ascii") as status:
                 print("".join(line for line in status if line.startswith("Uid")), end="")

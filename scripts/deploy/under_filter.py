@@ -1,9 +1,9 @@
-"""Whether all system calls that the service makes are among those that its unit allows.
+"""Checks that the unit allows every system call that the service makes.
 
 under_filter.py PROGRAM UNIT
 
-Runs the program under strace(1) with the flags that the unit gives it, and with those that are more
-work, and speaks to it by every path.
+Runs the program under strace(1) with the flags of the unit and with flags that make it do more, and
+talks to it over every transport.
 """
 
 import os
@@ -20,13 +20,13 @@ import urllib.request
 WAIT_MAX_S = 60
 BULK_BYTES = 8 << 20
 
-# Refused to the service, as here, without harm: the thread that writes the log leaves the CPUs that
-# a loop may be pinned to.
+# The unit refuses these calls, and so does this script, without harm: the thread that writes the
+# log leaves the CPUs that a loop may be pinned to.
 REFUSED = {"sched_setaffinity"}
 
 
 def named_sets():
-    """The sets of systemd, as they are written: with sets in them."""
+    """Returns the named sets of systemd, which may contain the names of other sets."""
     text = subprocess.run(
         ["systemd-analyze", "syscall-filter"], check=True, capture_output=True, text=True
     ).stdout
@@ -62,7 +62,7 @@ def allowed(unit):
 
 
 def bulk(stream):
-    """More than is copied: what keeps coming is spliced."""
+    """Sends more than the server copies: it splices a stream that keeps coming."""
     sender = threading.Thread(target=lambda: (stream.sendall(bytes(BULK_BYTES)), stream.shutdown(1)))
     sender.start()
     left = BULK_BYTES
@@ -96,7 +96,7 @@ def speak(folder, lines):
 
 
 def scrape(log):
-    """Reads the metrics, from where the log says that they are. It is written in the background."""
+    """Reads the metrics at the address in the log, which is written in the background."""
     deadline = time.monotonic() + WAIT_MAX_S
     while True:
         with open(log, encoding="utf-8") as text:

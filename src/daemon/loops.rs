@@ -133,7 +133,7 @@ impl Loops {
                 warn!("--affinity has {given} of {loops} loops pinned: the others are not");
             }
             Ordering::Greater => {
-                warn!("--affinity names {given} CPUs, but there are {loops} loops")
+                warn!("--affinity names {given} CPUs, but there are {loops} loops");
             }
             _ => {}
         }

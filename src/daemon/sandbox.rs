@@ -1,15 +1,16 @@
-//! `--sandbox`: once all is open, the process gives up what serving does not take, so that whoever
-//! gets hold of it gets little.
+//! `--sandbox`: once everything is open, the process gives up what serving does not need, so that
+//! an attacker who takes it over gets little.
 //!
-//! Three parts of Linux, each for what the others cannot say. *No new privileges*: no program that
-//! it might start is set-user-ID. *Landlock* looks at names: which files, and that no TCP port is
-//! bound or connected to. *Seccomp* looks at the calls themselves and at their plain arguments.
+//! Three mechanisms of Linux, each for what the others cannot express. *No new privileges*: a
+//! program that the process starts gains nothing by set-user-ID. *Landlock* restricts by name:
+//! which files may be used, and that no TCP port is bound or connected to. *Seccomp* restricts the
+//! system calls and their plain arguments.
 //!
-//! The user and its capabilities stay, and the log says so where they are more than anybody's.
+//! The user and its capabilities stay. The log says so if they exceed those of an ordinary user.
 //!
-//! All is best effort: what a kernel lacks is said, and the server serves. What is forbidden fails
-//! (EPERM, of landlock EACCES) and does not kill: a call of a library that nobody has foreseen is
-//! an error like any other.
+//! Everything is best effort: the log names what a kernel lacks, and the server serves. A forbidden
+//! call fails (EPERM, or EACCES from landlock) and does not kill the process, because an unforeseen
+//! call of a library is an error like any other.
 
 #[cfg(all(
     target_os = "linux",
@@ -26,22 +27,23 @@ use tracing::warn;
 use crate::echo::Bound;
 use crate::endpoint::{Endpoint, UnixName};
 
-/// What is used later on besides the sockets that are open.
+/// What the server still uses besides its open sockets.
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(super) struct Needs {
-    /// In these are the socket files, which are removed at the end.
+    /// The folders of the socket files, which are removed at the end.
     pub(super) folders: Vec<PathBuf>,
-    /// A thread answers over TCP what `/proc/self` tells of this process.
+    /// A thread reads figures of this process from `/proc/self` and sends them over TCP.
     pub(super) process_figures: bool,
-    /// The socket that is connected to what the path of a Unix datagram sender leads to.
+    /// The socket that is connected to the paths of Unix datagram senders, to find out what they
+    /// lead to.
     pub(super) path_probe: Option<i32>,
-    /// Sockets are made to tell a service manager how the server fares (sd_notify(3)).
+    /// Sockets are created to report to a service manager (sd_notify(3)).
     pub(super) notices: bool,
 }
 
 impl Needs {
-    /// Those of a server with these endpoints.
+    /// Returns the needs of a server with these endpoints.
     pub(super) fn of(bound: &[Bound]) -> Needs {
         let mut folders: Vec<_> = bound.iter().filter_map(folder).collect();
         folders.sort();
@@ -61,41 +63,41 @@ fn folder(bound: &Bound) -> Option<PathBuf> {
     }
 }
 
-/// Enters the sandbox, as far as there is one. To be called while this is the only thread.
+/// Enters the sandbox, as far as the kernel has one. Call it while the process has a single thread.
 #[cfg(target_os = "linux")]
 pub(super) fn enter(needs: &Needs) {
-    let mut held = Vec::new();
-    // Before the calls that tell are forbidden.
-    let kept = kept_rights();
-    // First: without it only root may ask for the others.
+    let mut active = Vec::new();
+    // This comes before the calls that it needs are forbidden.
+    let kept = remaining_rights();
+    // This comes first: without it only root may use the other two.
     match rustix::thread::set_no_new_privs(true) {
-        Ok(()) => held.push("no new privileges".to_owned()),
+        Ok(()) => active.push("no new privileges".to_owned()),
         Err(error) => warn!("sandbox: privileges can still be gained: {error}"),
     }
     let files = files::restrict(needs);
     let files_are_restricted = files.is_ok();
     match files {
-        Ok(what) => held.push(format!("landlock ({what})")),
+        Ok(what) => active.push(format!("landlock ({what})")),
         Err(reason) => warn!("sandbox: no landlock: {reason}"),
     }
     match restrict_calls(needs, files_are_restricted) {
-        Ok(count) => held.push(format!("seccomp ({count} calls)")),
+        Ok(count) => active.push(format!("seccomp ({count} calls)")),
         Err(reason) => warn!(
             "sandbox: no seccomp: {reason}; landlock alone lets a TCP connection be made by \
              MSG_FASTOPEN"
         ),
     }
-    if !held.is_empty() {
-        tracing::info!("sandbox: {}", held.join(", "));
+    if !active.is_empty() {
+        tracing::info!("sandbox: {}", active.join(", "));
     }
     if let Some(kept) = kept {
         tracing::info!("sandbox: {kept}: start it as another user to have neither inside");
     }
 }
 
-/// What a process started with rights still has in the sandbox, which takes none away.
+/// Returns a line about the rights that the process keeps, because the sandbox takes none away.
 #[cfg(target_os = "linux")]
-fn kept_rights() -> Option<String> {
+fn remaining_rights() -> Option<String> {
     let user = rustix::process::geteuid();
     let capabilities = rustix::thread::capabilities(None).ok()?;
     let has_some = !capabilities.effective.is_empty() || !capabilities.permitted.is_empty();

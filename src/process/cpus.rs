@@ -1,4 +1,4 @@
-//! Which processors a thread runs on.
+//! The CPUs that a thread runs on.
 
 use std::io;
 
@@ -15,17 +15,17 @@ mod unsupported;
 /// CPU numbers are below this.
 pub const CPUS_MAX: usize = CpuSet::MAX_CPU;
 
-/// Those that this thread may use.
+/// Returns the CPUs that this thread may use.
 pub fn allowed() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_default();
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
-/// Runs this thread on that one. Threads that it starts from here on inherit it.
+/// Pins this thread to a CPU. Threads that it starts later inherit this.
 ///
 /// # Errors
 ///
-/// There is no such CPU, or this process may not use it.
+/// The CPU does not exist, or this process may not use it.
 pub fn pin(cpu: usize) -> Result<(), Error> {
     let mut set = CpuSet::new();
     set.set(cpu);
@@ -35,12 +35,12 @@ pub fn pin(cpu: usize) -> Result<(), Error> {
     })
 }
 
-/// Finds out whether threads can be pinned to each of these, by trying: which CPUs a process may
-/// be given is more than those that it has now.
+/// Checks that threads can be pinned to each of these CPUs, by trying: a process may be pinned to
+/// more CPUs than it may use now.
 ///
 /// # Errors
 ///
-/// As of [`pin`], for the first that this thread cannot be pinned to.
+/// Like [`pin`], for the first CPU that this thread cannot be pinned to.
 pub fn check(cpus: &[usize]) -> Result<(), Error> {
     if cpus.is_empty() {
         return Ok(());
@@ -52,12 +52,12 @@ pub fn check(cpus: &[usize]) -> Result<(), Error> {
     outcome
 }
 
-/// Runs this thread on the processors that it may use, but for one, if there are others.
+/// Removes a CPU from those that this thread may use, unless it is the only one.
 pub fn leave(cpu: usize) {
     let Ok(mut set) = sched_getaffinity(None) else { return };
     set.unset(cpu);
     if set.count() > 0 {
-        // Best effort: the two ends share processors otherwise, as they do without it.
+        // Best effort: after a failure the two ends share CPUs, as they would without this call.
         let _ = sched_setaffinity(None, &set);
     }
 }

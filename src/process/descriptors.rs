@@ -1,48 +1,48 @@
-//! The descriptor limit, raised as far as it goes. That only makes things better: where a sandbox
-//! refuses it, the program goes on with the limit that it has.
+//! The descriptor limit, raised as far as possible. Raising it is optional: if a sandbox refuses,
+//! the program continues with the limit that it has.
 
 use std::io;
 
 /// The usual soft limit of a process.
 const LIMIT_USUAL: u64 = 1024;
 
-/// The limit after it was raised.
+/// The limit after raising it.
 #[derive(Debug)]
 pub struct DescriptorLimit {
-    /// `None` where the system does not tell.
+    /// The limit; `None` if the system does not tell.
     pub limit: Option<u64>,
-    /// The limit before, and the hard limit; `None` where the system does not tell.
+    /// The soft limit before, and the hard limit; `None` if the system does not tell.
     pub before: Option<(u64, u64)>,
-    /// What the reader should know: it could not be raised.
+    /// A warning that the limit could not be raised.
     pub warning: Option<String>,
 }
 
 impl DescriptorLimit {
-    /// Raises it.
+    /// Raises the limit.
     pub fn raise() -> DescriptorLimit {
         let before = rlimit::Resource::NOFILE.get();
         let raised = rlimit::increase_nofile_limit(u64::MAX);
-        let told = || limit_in(&std::fs::read_to_string("/proc/self/limits").ok()?);
-        DescriptorLimit::of(before, raised, told)
+        let fallback = || limit_in(&std::fs::read_to_string("/proc/self/limits").ok()?);
+        DescriptorLimit::of(before, raised, fallback)
     }
 
-    /// The limit, or the usual one if it is unknown.
+    /// Returns the limit, or the usual one if it is unknown.
     pub fn limit_or_usual(&self) -> u64 {
         self.limit.unwrap_or(LIMIT_USUAL)
     }
 
-    /// `told` is the limit by another way, asked only if it is needed.
+    /// `fallback` reads the limit in another way. It is called only if needed.
     fn of(
         before: io::Result<(u64, u64)>,
         raised: io::Result<u64>,
-        told: impl FnOnce() -> Option<u64>,
+        fallback: impl FnOnce() -> Option<u64>,
     ) -> DescriptorLimit {
         let before = before.ok();
         let error = match raised {
             Ok(limit) => return DescriptorLimit { limit: Some(limit), before, warning: None },
             Err(error) => error,
         };
-        let limit = before.map(|(soft, _)| soft).or_else(told);
+        let limit = before.map(|(soft, _)| soft).or_else(fallback);
         let known = match limit {
             Some(limit) => format!("it stays {limit}"),
             None => "it stays as it is, which the system does not tell".to_owned(),
@@ -53,7 +53,7 @@ impl DescriptorLimit {
     }
 }
 
-/// The soft limit in /proc/self/limits.
+/// Returns the soft limit in the text of /proc/self/limits.
 fn limit_in(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
@@ -68,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_cannot_be_raised_stays_and_is_said() {
+    fn a_limit_that_cannot_be_raised_stays_and_causes_a_warning() {
         let found = DescriptorLimit::of(Ok((256, 4096)), refused(), || None);
         assert_eq!((found.limit, found.before), (Some(256), Some((256, 4096))));
-        let said = "the descriptor limit could not be raised (permission denied): it stays 256";
-        assert_eq!(found.warning.as_deref(), Some(said));
+        let warning = "the descriptor limit could not be raised (permission denied): it stays 256";
+        assert_eq!(found.warning.as_deref(), Some(warning));
         let found = DescriptorLimit::of(refused(), refused(), || Some(512));
         assert_eq!((found.limit, found.before), (Some(512), None));
         let found = DescriptorLimit::of(refused(), refused(), || None);

@@ -1,11 +1,11 @@
-//! Which signals ask a program to end.
+//! The signals that ask a program to end.
 
 use libc::{SIGHUP, SIGINT, SIGTERM};
 
-/// The signals that end a program in good order: SIGINT, SIGTERM and SIGHUP.
+/// Returns the signals that ask a program to end: SIGINT, SIGTERM and SIGHUP.
 ///
-/// SIGHUP is left out if this process ignores it. nohup(1) starts a program that way, and a program
-/// that watched the signal would undo it.
+/// SIGHUP is left out if this process ignores it: nohup(1) starts a program that way, and watching
+/// the signal would undo that.
 ///
 /// ```
 /// assert!(resound::process::ending_signals().contains(&libc::SIGTERM));
@@ -18,7 +18,8 @@ pub fn ending_signals() -> Vec<i32> {
     signals
 }
 
-/// Whether this process ignores a signal, by proc_pid_status(5). False where /proc is not mounted.
+/// Returns true if this process ignores a signal, by proc_pid_status(5). Returns false if /proc is
+/// not mounted.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -32,7 +33,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_the_process_ignores_is_known() {
+    fn an_ignored_signal_is_recognised() {
         // The runtime of Rust ignores SIGPIPE.
         assert!(is_ignored(libc::SIGPIPE));
         assert!(!is_ignored(SIGTERM));

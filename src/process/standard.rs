@@ -1,10 +1,11 @@
-//! The standard streams of every command.
+//! The standard streams of this process.
 //!
 //! A standard stream shares its open file with other programs, and one of them may have set
 //! `O_NONBLOCK` on it. A call that would block then fails with `EAGAIN`. The types here wait by
-//! poll(2) in that case, so that a command sees the same stream either way.
+//! poll(2) in that case, so a caller sees the same stream either way.
 //!
-//! A stdout that was closed at the start fails with `EBADF`: a result is not lost without a word.
+//! Writing to a stdout that was closed at the start fails with `EBADF`, so that a result is not
+//! lost silently.
 
 use std::io::{self, IsTerminal, Read, Stderr, Stdin, Stdout, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -17,25 +18,26 @@ use rustix::time::Timespec;
 use crate::error::Error;
 use crate::socket::was_stdout_closed;
 
-/// Bytes that a pipe takes at once when poll(2) calls it writable (`PIPE_BUF`, pipe(7)).
+/// The bytes that a pipe takes without blocking when poll(2) reports it as writable (`PIPE_BUF`,
+/// pipe(7)).
 const PIPE_ROOM_BYTES: usize = 4096;
 
-/// Standard input.
+/// Returns standard input.
 pub fn stdin() -> Input {
     Input(io::stdin())
 }
 
-/// Standard output. Nothing is buffered: each write is a system call.
+/// Returns standard output. Nothing is buffered: each write is a system call.
 pub fn stdout() -> Output<Stdout> {
     Output(io::stdout())
 }
 
-/// Standard error. Nothing is buffered: each write is a system call.
+/// Returns standard error. Nothing is buffered: each write is a system call.
 pub fn stderr() -> Output<Stderr> {
     Output(io::stderr())
 }
 
-/// Checks that stdout can take a result, before the work that gives one.
+/// Checks that stdout can take a result. Call it before the work that produces the result.
 ///
 /// # Errors
 ///
@@ -47,8 +49,8 @@ pub fn check_stdout() -> Result<(), Error> {
     }
 }
 
-/// Whether stdout was closed at the start (`>&-` in a shell). The standard library opens /dev/null
-/// instead, which takes all that is written. Known on Linux alone.
+/// Returns true if stdout was closed at the start (`>&-` in a shell). The standard library opens
+/// /dev/null instead, which takes everything. Known on Linux only.
 pub fn is_stdout_closed() -> bool {
     was_stdout_closed()
 }
@@ -57,12 +59,12 @@ pub fn is_stdout_closed() -> bool {
 ///
 /// # Errors
 ///
-/// Those of write(2). `BrokenPipe` means that the reader has left.
+/// The errors of write(2). `BrokenPipe` means that the reader has closed its end.
 pub fn print(text: &str) -> io::Result<()> {
     stdout().write_all(text.as_bytes())
 }
 
-/// A stream to read from, which waits for bytes even if it does not block.
+/// An input stream that waits for bytes even if the file is non-blocking.
 #[derive(Debug)]
 pub struct Input(Stdin);
 
@@ -79,13 +81,13 @@ impl Read for Input {
     }
 }
 
-/// A stream to write to, which waits for room even if it does not block.
+/// An output stream that waits for room even if the file is non-blocking.
 #[derive(Debug)]
 pub struct Output<T>(T);
 
 impl<T: AsFd> Output<T> {
-    /// Waits up to `timeout` for room, and returns how many bytes one write takes without waiting
-    /// further; 0 when there is none.
+    /// Waits up to `timeout` for room. Returns how many bytes one write takes without blocking; 0
+    /// if there is no room.
     pub fn room(&self, timeout: Duration) -> usize {
         match wait(self.0.as_fd(), PollFlags::OUT, Some(timeout)) {
             Ok(false) => 0,
@@ -96,7 +98,7 @@ impl<T: AsFd> Output<T> {
 }
 
 impl<T: IsTerminal> Output<T> {
-    /// Whether it leads to a terminal.
+    /// Returns true if the stream leads to a terminal.
     pub fn is_terminal(&self) -> bool {
         self.0.is_terminal()
     }
@@ -127,8 +129,8 @@ impl<T: AsFd> AsFd for Output<T> {
     }
 }
 
-/// Waits for an event, an error or a hang-up of a descriptor. Returns whether one came within
-/// `timeout`; `None` waits without end.
+/// Waits for an event, an error or a hang-up of a descriptor. Returns true if one came within
+/// `timeout`; `None` waits without a limit.
 fn wait(fd: BorrowedFd<'_>, events: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
     let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
     loop {
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
     use crate::testing::WAIT_MAX;
 
-    /// A pipe whose writing end does not block.
+    /// Returns a pipe whose writing end is non-blocking.
     fn pipe() -> (io::PipeReader, Output<OwnedFd>) {
         let (reader, writer) = io::pipe().unwrap();
         fcntl_setfl(&writer, OFlags::WRONLY | OFlags::NONBLOCK).unwrap();
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_waits_learns_that_its_reader_left() {
+    fn a_waiting_write_fails_when_the_reader_closes_its_end() {
         let (reader, mut output) = pipe();
         let writer = thread::spawn(move || output.write_all(&[0; 1 << 20]));
         drop(reader);
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_whose_reader_left_has_room_so_that_the_write_says_so() {
+    fn a_stream_whose_reader_left_has_room_so_that_the_write_reports_it() {
         let (near, far) = UnixStream::pair().unwrap();
         drop(far);
         assert_eq!(Output(near).room(Duration::ZERO), 4096);

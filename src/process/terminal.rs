@@ -1,4 +1,4 @@
-//! What the terminal that a stream leads to can show.
+//! What the terminal of a stream can show.
 
 use std::env;
 use std::io::IsTerminal;
@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 
 use rustix::termios::tcgetwinsize;
 
-/// The width of a terminal that does not tell its own, as a serial line: that of the VT100.
+/// The assumed width of a terminal that does not report its own, such as a serial line: that of the
+/// VT100.
 const COLUMNS_UNKNOWN: usize = 80;
 
-/// The width of the terminal, or none when the stream leads to a file or a pipe.
+/// Returns the width of the terminal, or `None` if the stream leads to a file or a pipe.
 ///
-/// `COLUMNS` (environ(7)) may ask for less than the terminal has.
+/// `COLUMNS` (environ(7)) can make it narrower.
 pub fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
@@ -22,19 +23,19 @@ pub fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
     Some(known.min().unwrap_or(COLUMNS_UNKNOWN))
 }
 
-/// Whether a log to this stream has colors: none in a file, none on a terminal that has none, and
-/// none if the user wants none (no-color.org).
+/// Returns true if a log on this stream has colors: the stream is a terminal that can show them,
+/// and the user has not switched them off (no-color.org).
 pub fn has_colors(stream: &impl IsTerminal) -> bool {
     let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !is_unwanted && !is_dumb()
 }
 
-/// Whether a line on the terminal can be drawn again in its place.
+/// Returns true if a line on the terminal can be redrawn in place.
 pub fn can_redraw(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !is_dumb()
 }
 
-/// A terminal without control sequences, as that of an editor (terminfo(5)).
+/// Returns true for a terminal without control sequences, such as that of an editor (terminfo(5)).
 fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|name| name == "dumb")
 }

@@ -1,19 +1,19 @@
-//! Starting a thread, with an error that names the limit.
+//! Starts a thread, with an error that names the limit.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// Starts a thread of this name.
+/// Starts a thread with this name.
 ///
 /// # Errors
 ///
-/// The system grants no more threads. pthread_create(3) says `EAGAIN` then, which elsewhere means
-/// that a call would block; the error here names the limits that a reader can raise.
+/// The system grants no more threads. pthread_create(3) reports `EAGAIN` then, which elsewhere
+/// means that a call would block; the error here names the limits that can be raised.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// let thread = resound::process::spawn_thread("worker", || 6 * 7)?;
-/// assert_eq!(thread.join().expect("it does not panic"), 42);
+/// assert_eq!(thread.join().expect("the thread does not panic"), 42);
 /// # Ok(())
 /// # }
 /// ```

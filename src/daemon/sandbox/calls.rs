@@ -1,8 +1,8 @@
-//! The system calls that serving takes (seccomp(2)); all others fail with EPERM.
+//! The system calls that serving needs (seccomp(2)). All others fail with EPERM.
 //!
-//! The list was made by running all that `serve` can do under strace, and by reading what the C
-//! libraries do beneath it. Calls whose arguments do not matter cost a look at a bitmap; those with
-//! conditions run the filter, and none of them is on the way of a message.
+//! The lists come from running everything that `serve` can do under strace, and from reading which
+//! calls the C libraries make. A call without conditions costs a lookup in a bitmap. A call with
+//! conditions runs the filter, and no such call is made per message.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use seccompiler::{
 
 use super::Needs;
 
-/// Bytes on what is open, from accept to close. Of bulk, pipes are made as it comes.
+/// Moving bytes, from accept to close. Pipes are made when bulk arrives.
 const BYTES: &[c_long] = &[
     libc::SYS_accept4,
     libc::SYS_close,
@@ -34,8 +34,8 @@ const BYTES: &[c_long] = &[
     libc::SYS_write,
 ];
 
-/// The loop: its selector is there already, and so is what wakes it, which is read and written. The
-/// clock is read without a call, except where its hardware does not allow that.
+/// The loop. Its selector already exists, and its waker is read and written. The clock is read
+/// without a call, unless the hardware does not allow that.
 const LOOP: &[c_long] = &[
     libc::SYS_clock_gettime,
     libc::SYS_epoll_ctl,
@@ -44,15 +44,15 @@ const LOOP: &[c_long] = &[
     libc::SYS_epoll_wait,
 ];
 
-/// A wait for a standard stream that does not block, or whose room has to be known.
+/// Waiting for a standard stream that does not block, or for its room.
 const STREAMS: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     libc::SYS_ppoll,
 ];
 
-/// Signals: their handlers' way back, what a splice asks of SIGPIPE, and what a call that was
-/// interrupted by a stop goes on by.
+/// Signals: returning from their handlers, the SIGPIPE handling of a splice, and resuming a call
+/// that a stop interrupted.
 const SIGNALS: &[c_long] = &[
     libc::SYS_restart_syscall,
     libc::SYS_rt_sigaction,
@@ -62,14 +62,15 @@ const SIGNALS: &[c_long] = &[
     libc::SYS_rt_sigtimedwait,
 ];
 
-/// Memory as it comes and goes; mmap and mprotect have conditions. Hash tables are seeded.
+/// Allocating and freeing memory; mmap and mprotect have conditions. Hash tables take a random
+/// seed.
 const MEMORY: &[c_long] =
     &[libc::SYS_brk, libc::SYS_getrandom, libc::SYS_madvise, libc::SYS_mremap, libc::SYS_munmap];
 
-/// Threads, from start to end: the log's come and go. Waiting for each other is futex; of a sleep
-/// that fails the standard library would panic.
+/// Threads, from start to end: the log's thread comes and goes. They wait for each other by futex.
+/// The standard library panics if a sleep fails.
 const THREADS: &[c_long] = &[
-    // Let through here, for the other filter to answer.
+    // Allowed here, because the other filter decides it.
     libc::SYS_clone3,
     libc::SYS_clock_nanosleep,
     libc::SYS_exit,
@@ -83,11 +84,11 @@ const THREADS: &[c_long] = &[
     libc::SYS_sigaltstack,
 ];
 
-/// The end, a bad one included: the C library writes why by writev(2), and asks who it is for the
-/// signal that it sends itself.
+/// Exit and abort: the C library writes the reason by writev(2), and asks for its process ID to
+/// send itself a signal.
 const END: &[c_long] = &[libc::SYS_exit_group, libc::SYS_getpid, libc::SYS_writev];
 
-/// A look at a socket file, whether it is still ours, and its removal.
+/// Checking that a socket file is still this server's, and removing it.
 const SOCKET_FILES: &[c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_statx,
@@ -96,11 +97,11 @@ const SOCKET_FILES: &[c_long] = &[
     libc::SYS_unlinkat,
 ];
 
-/// A look at what the path of a Unix datagram sender leads to, which is opened without the right to
-/// read it.
+/// Finding out what the path of a Unix datagram sender leads to. The path is opened without the
+/// right to read it.
 const PATHS: &[c_long] = &[libc::SYS_newfstatat, libc::SYS_statx];
 
-/// Reading files and folders of /proc. What it is answered by is open and in its loop already.
+/// Reading files and folders of /proc. The sockets that carry the figures are already open.
 const PROCESS_FIGURES: &[c_long] = &[
     libc::SYS_fstat,
     libc::SYS_getdents64,
@@ -109,7 +110,7 @@ const PROCESS_FIGURES: &[c_long] = &[
     libc::SYS_statx,
 ];
 
-/// How much a peer has not taken. GNU's C library has these as longs, musl as ints.
+/// The bytes that a peer has not taken yet. glibc defines these constants as long, musl as int.
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
 const UNTAKEN_BYTES: u64 = libc::TIOCOUTQ as u64;
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
@@ -117,20 +118,21 @@ const NONBLOCKING: u64 = libc::FIONBIO as u64;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Of one argument, by its place, the bits that matter and what they must be.
+/// A condition on one argument: its index, the bits that matter, and their value.
 type Condition = (u8, u64, u64);
 
-/// Of an int. The upper half of its argument is whatever was left there.
+/// All bits of an int. The upper half of the argument is undefined.
 const ALL_BITS: u64 = u32::MAX as u64;
 
-/// Restricts all threads of this process. Returns how many calls are left.
+/// Restricts all threads of this process. Returns the number of allowed calls.
 ///
-/// Opening files for reading is among them only where landlock says which.
+/// Opening files for reading is allowed only if landlock restricts which ones.
 pub(super) fn restrict(needs: &Needs, files_are_restricted: bool) -> Result<usize, Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    // clone3(2) has its flags in memory, where no filter looks. Told that there is none, the C
-    // library takes clone(2). A filter of its own, since a filter has one answer to what it does
-    // not allow; the first of the two, since the second allows no other.
+    // clone3(2) passes its flags in memory, which a filter cannot read. It fails with ENOSYS, and
+    // the C library then uses clone(2). This takes a filter of its own, because a filter has one
+    // result for all calls that it does not allow. It must be installed first, because the second
+    // filter does not allow installing another.
     let no_clone3 = SeccompFilter::new(
         BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
         SeccompAction::Allow,
@@ -151,7 +153,7 @@ fn refusal(errno: c_int) -> SeccompAction {
     SeccompAction::Errno(errno.cast_unsigned())
 }
 
-/// Why there is no filter.
+/// Returns why the filter could not be installed.
 pub(super) fn reason(error: &Error) -> String {
     match error {
         Error::Prctl(error) | Error::Seccomp(error) => crate::error::reason(error),
@@ -164,11 +166,11 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
     for call in [BYTES, LOOP, STREAMS, SIGNALS, MEMORY, THREADS, END].concat() {
         rules.insert(call, Vec::new());
     }
-    // A listener that is shut down for reading is an unconnected socket again, from which
-    // sendto(2) connects by MSG_FASTOPEN; landlock watches connect(2) alone. Shut down for writing,
-    // a listener stays one.
+    // After shutdown(2) for reading, a listener is an unconnected socket again, and sendto(2) can
+    // connect it by MSG_FASTOPEN, while landlock restricts connect(2) alone. After a shutdown for
+    // writing, a listener stays a listener.
     allow_commands(&mut rules, libc::SYS_shutdown, 1, &[bits(libc::SHUT_WR)])?;
-    // No memory holds what may be run, other than the program.
+    // No memory but the program's own may be executable.
     let not_to_be_run = [(2, bits(libc::PROT_EXEC), 0)];
     allow_if(&mut rules, libc::SYS_mmap, &not_to_be_run)?;
     allow_if(&mut rules, libc::SYS_mprotect, &not_to_be_run)?;
@@ -178,11 +180,12 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
     let this_process = [(0, ALL_BITS, u64::from(std::process::id()))];
     allow_if(&mut rules, libc::SYS_tgkill, &this_process)?;
     allow_commands(&mut rules, libc::SYS_prctl, 0, &[bits(libc::PR_SET_NAME)])?;
-    // The first is for debug builds, in which std makes sure of a descriptor that it closes.
+    // F_GETFD is for debug builds, in which the standard library checks a descriptor before it
+    // closes it.
     let commands = [libc::F_GETFD, libc::F_SETPIPE_SZ].map(bits);
     allow_commands(&mut rules, libc::SYS_fcntl, 1, &commands)?;
     allow_commands(&mut rules, libc::SYS_ioctl, 1, &[UNTAKEN_BYTES])?;
-    // A stalled connection ends by a reset, so that the kernel does not keep its bytes.
+    // A stalled connection ends with a reset, so that the kernel does not keep its bytes.
     let reset_at_close =
         [(1, ALL_BITS, bits(libc::SOL_SOCKET)), (2, ALL_BITS, bits(libc::SO_LINGER))];
     allow_if(&mut rules, libc::SYS_setsockopt, &reset_at_close)?;
@@ -202,11 +205,11 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
     }
     if needs.process_figures {
         rules.extend(PROCESS_FIGURES.iter().map(|call| (*call, Vec::new())));
-        // How many descriptors it may have. A third argument would be a limit to set.
+        // Reads the limit of descriptors. The third argument would set a limit.
         let to_read = [(0, ALL_BITS, 0), (2, u64::MAX, 0)];
         allow_if(&mut rules, libc::SYS_prlimit64, &to_read)?;
     }
-    // Where /dev/null cannot be opened, the spare descriptor is such a socket.
+    // If /dev/null cannot be opened, the spare descriptor is such a socket.
     if needs.notices || !files_are_restricted || !Path::new("/dev/null").exists() {
         const KIND_BITS: u64 = 0xf;
         let unix_datagrams =
@@ -219,9 +222,10 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
     Ok(rules)
 }
 
-/// Allows to find out what a path leads to, by this probe. Any other socket that could be connected
-/// would be a way out: one of TCP, once disconnected, connects by `MSG_FASTOPEN`, which landlock
-/// does not see. So the probe is never closed, and no other socket gets its number.
+/// Allows finding out what a path leads to, with this probe only. Any other socket that could be
+/// connected would be a way out: a TCP socket, once disconnected, connects by `MSG_FASTOPEN`, which
+/// landlock does not restrict. Therefore the probe is never closed, and no other socket gets its
+/// number.
 fn allow_paths(rules: &mut Rules, probe: u64) -> Result<(), BackendError> {
     rules.extend(PATHS.iter().map(|call| (*call, Vec::new())));
     allow_if(rules, libc::SYS_openat, &[(2, bits(libc::O_PATH), bits(libc::O_PATH))])?;
@@ -233,8 +237,8 @@ fn allow_paths(rules: &mut Rules, probe: u64) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Flags of clone(2) that make a thread of this process, and neither a process of its own nor
-/// anything in a namespace of its own.
+/// The condition on the flags of clone(2): they make a thread of this process, and neither a
+/// process nor a namespace.
 fn a_thread() -> Condition {
     let shared = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
     let apart = libc::CLONE_VFORK
@@ -249,7 +253,7 @@ fn a_thread() -> Condition {
     (0, bits(shared | apart), bits(shared))
 }
 
-/// Allows a call with any of these commands in its argument of that place.
+/// Allows a call if the argument at this index is one of these commands.
 fn allow_commands(
     rules: &mut Rules,
     call: c_long,
@@ -262,7 +266,7 @@ fn allow_commands(
     Ok(())
 }
 
-/// Allows a call where all these conditions hold, beside where it is allowed already.
+/// Allows a call if all these conditions hold, in addition to where it is already allowed.
 fn allow_if(rules: &mut Rules, call: c_long, conditions: &[Condition]) -> Result<(), BackendError> {
     let conditions = conditions.iter().map(|(place, mask, value)| {
         let is_int = *mask <= ALL_BITS;
@@ -274,7 +278,7 @@ fn allow_if(rules: &mut Rules, call: c_long, conditions: &[Condition]) -> Result
     Ok(())
 }
 
-/// An int as the filter sees it.
+/// Returns an int as the filter sees it.
 fn bits(value: c_int) -> u64 {
     u64::from(value.cast_unsigned())
 }

@@ -1,4 +1,4 @@
-//! What landlock(7) leaves: which files may be touched, and nothing of TCP but what is open.
+//! The landlock(7) rules: which files may be used, and no TCP but the sockets that are open.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd,
@@ -9,17 +9,17 @@ use tracing::warn;
 
 use super::Needs;
 
-/// The newest rights that are asked for. What came later is not for us: to ask for the names of
-/// Unix sockets (ABI 9) or for sends over UDP (ABI 10) would be to forbid answers. Of the scopes,
-/// that of abstract Unix sockets would do the same.
+/// The newest ABI whose restrictions are used. Later ones would forbid replies: they restrict the
+/// names of Unix sockets (ABI 9) and sends over UDP (ABI 10). The scope for abstract Unix sockets
+/// would forbid replies too.
 const NEWEST_ABI: ABI = ABI::V7;
 
-/// From these on landlock knows of TCP, and of signals.
+/// The first ABIs that restrict TCP and signals.
 const TCP_ABI: i32 = 4;
 const SIGNALS_ABI: i32 = 6;
 
-/// Restricts this thread, and those that it starts from here on. Returns in words what is left, or
-/// why nothing is restricted.
+/// Restricts this thread and the threads that it starts later. Returns a description of what is
+/// allowed, or why nothing is restricted.
 pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     let allowed = allowed(needs);
     let status = enforce(&allowed).map_err(|error| error.to_string())?;
@@ -37,12 +37,12 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     }
 }
 
-/// A file or a folder with all below it, and what may be done there.
+/// A file, or a folder with everything below it, and its allowed accesses.
 type Allowed = (PathFd, BitFlags<AccessFs>);
 
 fn allowed(needs: &Needs) -> Vec<Allowed> {
     let mut allowed = Vec::new();
-    // The spare descriptor is a reader of it. Where there is no such file, it is a socket.
+    // The spare descriptor is opened from it. Without this file, the spare descriptor is a socket.
     allowed.extend(PathFd::new("/dev/null").ok().map(|fd| (fd, AccessFs::ReadFile.into())));
     for folder in &needs.folders {
         match PathFd::new(folder) {
@@ -70,8 +70,9 @@ fn enforce(allowed: &[Allowed]) -> Result<RestrictionStatus, RulesetError> {
         .restrict_self()
 }
 
-/// A rule is tied to an inode, and that of a folder in /proc lasts only for as long as somebody has
-/// it open: when it is forgotten for want of memory, the next look makes another one.
+/// Keeps the folders of /proc open. A rule belongs to an inode, and the kernel may free the inode
+/// of a folder in /proc when it needs memory and nothing has the folder open; the next lookup then
+/// makes another inode.
 fn keep_alive(allowed: Vec<Allowed>) {
     for (fd, access) in allowed {
         if access.contains(AccessFs::ReadDir) {

@@ -1,5 +1,5 @@
-//! A sandbox is for good: it is entered by a process of its own, this program of tests once more.
-//! What `serve` asks for by itself is tested from outside, in `tests/it/sandbox`.
+//! A process cannot leave the sandbox, so each test enters it in a process of its own: this test
+//! program, started once more. `tests/it/sandbox` tests from outside what `serve` asks for.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -10,14 +10,14 @@ use std::thread;
 
 use super::*;
 
-/// Set for the process that enters.
+/// Set in the process that enters the sandbox.
 const INSIDE: &str = "RESOUND_TEST_INSIDE_SANDBOX";
 
 fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Runs the test of this name in a process of its own.
+/// Runs the test of this name in a new process.
 fn run_inside(name: &str) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let path = format!("daemon::sandbox::tests::{name}");
@@ -29,13 +29,13 @@ fn is_refused<T>(outcome: std::io::Result<T>) -> bool {
 }
 
 #[test]
-fn figures_of_the_process_can_be_read_and_told_where_they_are_asked_for() {
+fn figures_of_the_process_can_be_read_and_sent_if_they_are_needed() {
     if !is_inside() {
-        let name = "figures_of_the_process_can_be_read_and_told_where_they_are_asked_for";
+        let name = "figures_of_the_process_can_be_read_and_sent_if_they_are_needed";
         let ended = run_inside(name);
-        let said = String::from_utf8_lossy(&ended.stdout);
-        assert!(ended.status.success(), "{said}{}", String::from_utf8_lossy(&ended.stderr));
-        assert!(said.contains("1 passed"), "{said}");
+        let output = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success(), "{output}{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(output.contains("1 passed"), "{output}");
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -68,12 +68,12 @@ fn figures_of_the_process_can_be_read_and_told_where_they_are_asked_for() {
 }
 
 #[test]
-fn a_bad_end_is_as_bad_as_outside_and_says_why() {
+fn a_panic_and_an_abort_behave_as_outside_and_print_their_reason() {
     if !is_inside() {
-        let ended = run_inside("a_bad_end_is_as_bad_as_outside_and_says_why");
+        let ended = run_inside("a_panic_and_an_abort_behave_as_outside_and_print_their_reason");
         assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{:?}", ended.status);
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert!(said.contains("so it ends"), "{said}");
+        let output = String::from_utf8_lossy(&ended.stderr);
+        assert!(output.contains("so it ends"), "{output}");
         return;
     }
     enter(&Needs::default());

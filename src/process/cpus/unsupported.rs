@@ -1,14 +1,14 @@
-//! The affinity calls for systems on which a thread cannot be bound to a processor.
+//! The affinity calls for systems that cannot pin a thread to a CPU.
 
 use rustix::io::{Errno, Result};
 use rustix::process::Pid;
 
-/// A set of processors, always empty.
+/// A set of CPUs that is always empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuSet;
 
 impl CpuSet {
-    /// As on Linux, so that a number is refused for what the system lacks, and not for its size.
+    /// As on Linux, so that the error names what the system lacks and not the size of a number.
     pub(crate) const MAX_CPU: usize = 1024;
 
     pub(crate) fn new() -> CpuSet {
