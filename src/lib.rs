@@ -37,7 +37,7 @@
 //!    │
 //! daemon/                             an echo server as a service: loops, metrics, sandbox
 //!    │
-//! echo/        load/    report/       two handlers of one reactor │ facts of a run → text and files
+//! echo/        load/    report/       two handlers of one reactor │ facts → text and files
 //!    │           └──┬──┘
 //!    │          measured/             the facts of a run, as plain data
 //!    │
