@@ -1,4 +1,4 @@
-"""User instructions of a process, in all and by function, from what callgrind writes at its end."""
+"""User instructions of a process, in total and by function, from the file of callgrind."""
 
 import re
 
@@ -7,7 +7,7 @@ HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
 def read(path):
-    """Instructions by function, without those of what it calls. A name is written out once."""
+    """Returns instructions by function without callees. The file spells out each name once."""
     names, functions = {}, {}
     name, is_of_call = None, False
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -19,7 +19,7 @@ def read(path):
                 if line.startswith("fn="):
                     name = names[found.group(1)]
             elif line.startswith("calls="):
-                # The cost in the next line is the callee's.
+                # The cost in the next line belongs to the callee.
                 is_of_call = True
             elif line[:1] in "+-*0123456789" and name:
                 if not is_of_call:
@@ -29,6 +29,6 @@ def read(path):
 
 
 def difference(more, less):
-    """What the longer run had above the shorter, by function, the most first."""
+    """Returns the difference of the two runs by function, largest first."""
     above = {name: count - less.get(name, 0) for name, count in more.items()}
     return dict(sorted(above.items(), key=lambda pair: -pair[1]))

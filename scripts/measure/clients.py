@@ -1,4 +1,4 @@
-"""Load on a server: the generators' commands, and what they print made into figures."""
+"""Load on a server: the generators' commands, and parsers of their output."""
 
 import json
 import re
@@ -9,19 +9,19 @@ import time
 import machine
 from programs import C_PEERS, PEERS, RESOUND, Failed, last_line
 
-# Beyond its time: connecting, and what is on its way at the end.
+# Extra time for connecting and for the last echoes.
 OVERTIME_S = 20
 
 HOLD_MESSAGE = b"x" * 64
 
 
 def pairs(text):
-    """Of a line `key=value key=value`."""
+    """Parses a line `key=value key=value`."""
     return {key: float(value) for key, value in (pair.split("=") for pair in text.split())}
 
 
 def document(text):
-    """Of `resound bench -J`; a run that was no good has failed."""
+    """Parses the document of `resound bench -J`. A run with errors counts as failed."""
     run = json.loads(text)
     messages = run["messages"]
     if run["status"] != "ok" or messages["corrupted"] or not messages["received"]:
@@ -39,7 +39,7 @@ def document(text):
 
 
 def sockperf_summary(text):
-    """Of `sockperf ping-pong --full-rtt`: whole round trips."""
+    """Parses the output of `sockperf ping-pong --full-rtt`, which has whole round trips."""
     found = dict(re.findall(r"percentile (50|99)\.000 *= *([\d.]+)", text))
     messages = re.search(r"\[Valid Duration\].*ReceivedMessages=(\d+)", text)
     seconds = re.search(r"\[Valid Duration\] RunTime=([\d.]+) sec", text)
@@ -54,7 +54,7 @@ def sockperf_summary(text):
 
 
 class Client:
-    """A generator: its command for an address and a time, and how to read what it prints."""
+    """A generator: its command for an address and a duration, and a parser of its output."""
 
     def __init__(self, name, command, parse):
         self.name = name
@@ -62,7 +62,7 @@ class Client:
         self.parse = parse
 
     def run(self, addr, seconds, cpu):
-        """Figures of one run, with the CPU time of the generator."""
+        """Returns the figures of one run, with the CPU time of the generator."""
         before_ns, started_at = machine.children_cpu_ns(), time.monotonic()
         try:
             run = subprocess.run(
@@ -87,7 +87,7 @@ class Client:
 
 
 def bench(transport, *options, length=64, depth=1, connections=64):
-    """`resound bench`, each run without a warm-up of its own."""
+    """Returns `resound bench`, without a warm-up in each run."""
     load = ["-c", str(connections), "-l", str(length), "-d", str(depth), "--warmup", "0s", "-J"]
 
     def command(addr, seconds):
@@ -97,7 +97,7 @@ def bench(transport, *options, length=64, depth=1, connections=64):
 
 
 def c_udp(mode, sockets, depth, length):
-    """The C client of datagrams."""
+    """Returns the C client for datagrams."""
 
     def command(addr, seconds):
         load = map(str, (sockets, depth, length, seconds))
@@ -107,7 +107,7 @@ def c_udp(mode, sockets, depth, length):
 
 
 def c_bulk(connections, length):
-    """The C client of long messages."""
+    """Returns the C client for long messages."""
 
     def command(addr, seconds):
         return [f"{C_PEERS}/client_bulk", addr, *map(str, (connections, length, seconds))]
@@ -116,7 +116,7 @@ def c_bulk(connections, length):
 
 
 def c_epoll(connections, length):
-    """The C generator of short messages, one in flight each."""
+    """Returns the C generator of short messages, one in flight per connection."""
 
     def command(addr, seconds):
         return [f"{C_PEERS}/generator_epoll", addr, *map(str, (connections, length, seconds))]
@@ -125,7 +125,7 @@ def c_epoll(connections, length):
 
 
 def blocking(connections, length):
-    """The generator of blocking threads."""
+    """Returns the generator with blocking threads."""
 
     def command(addr, seconds):
         return [f"{PEERS}/blocking-generator", addr, *map(str, (connections, length, seconds))]
@@ -134,12 +134,12 @@ def blocking(connections, length):
 
 
 def sockperf(transport, length):
-    """`sockperf ping-pong`, which never sleeps either when it is told not to block."""
+    """Returns `sockperf ping-pong`, which never sleeps because of --nonblocked."""
     tcp = ["--tcp"] if transport == "tcp" else []
 
     def command(addr, seconds):
         host, _, port = addr.rpartition(":")
-        # It takes whole seconds.
+        # sockperf accepts only whole seconds.
         load = ["-m", str(length), "-t", str(max(1, round(seconds)))]
         where = ["-i", host, "-p", port]
         return ["sockperf", "ping-pong", "--nonblocked", "--full-rtt", *tcp, *load, *where]
@@ -148,7 +148,7 @@ def sockperf(transport, length):
 
 
 def hold(addr, pid, count):
-    """Opens the connections, has one echo on each; the server's resident KiB with all of them."""
+    """Opens the connections and gets one echo on each. Returns the server's resident KiB."""
     host, _, port = addr.rpartition(":")
     held = []
     try:

@@ -18,7 +18,7 @@ from tables import Table
 
 WARM_S = 0.3
 
-# By default: of tables on stdout, and of the file of results.
+# The default number of rounds: for tables on stdout, and for the file of results.
 ROUNDS, ROUNDS_WRITTEN = VALUES_MIN, 9
 
 SUITES = {
@@ -34,28 +34,29 @@ SUITES = {
 
 
 def arguments():
-    """The command line."""
+    """Returns the parsed command line."""
     names = "\n".join(f"  {name:11} {what}" for name, what in SUITES.items())
     parser = argparse.ArgumentParser(
         prog="scripts/compare.sh",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Builds resound and benches/peers, then runs one after the other,\n"
+        description="Builds resound and benches/peers, then runs them one after the other,\n"
         "interleaved: A B C, A B C, ... The server is pinned to one CPU, the generator to another,\n"
-        "except in `loops`. Markdown tables on stdout; with --write all suites into one file.\n\n"
+        "except in `loops`. Prints Markdown tables; with --write, writes all suites to one file.\n\n"
         f"suites:\n{names}",
     )
     parser.add_argument("--suite", choices=SUITES)
-    parser.add_argument("--generators", action="store_true", help="as --suite generators")
+    parser.add_argument("--generators", action="store_true", help="the same as --suite generators")
     parser.add_argument("--rounds", type=int,
                         help=f"({ROUNDS}; with --write {ROUNDS_WRITTEN}); fewer than {VALUES_MIN} "
                         "have no interval")
-    parser.add_argument("--seconds", type=float, default=3, help="of each run (3)")
+    parser.add_argument("--seconds", type=float, default=3, help="duration of each run (3)")
     parser.add_argument("--transport", choices=("tcp", "udp", "both"), default="both",
-                        help="of the suite servers (both)")
-    parser.add_argument("--only", metavar="WORD,...", help="rows that begin with one of the words")
+                        help="transports of the suite servers (both)")
+    parser.add_argument("--only", metavar="WORD,...",
+                        help="only rows that begin with one of the words")
     parser.add_argument("--before", metavar="PATH",
-                        help="another build of resound, to be a row beside this one")
-    parser.add_argument("--no-build", action="store_true", help="run what has been built before")
+                        help="another build of resound, which becomes a row of its own")
+    parser.add_argument("--no-build", action="store_true", help="use the existing builds")
     parser.add_argument("--write", metavar="FILE", nargs="?", const=results.DEFAULT_FILE,
                         help="run all suites and scripts/count.sh, and replace FILE "
                         f"({results.DEFAULT_FILE}) when all is done")
@@ -63,7 +64,7 @@ def arguments():
     if asked.rounds is None:
         asked.rounds = ROUNDS_WRITTEN if asked.write else ROUNDS
     if asked.rounds < 1 or not asked.seconds > 0:
-        parser.error("rounds and seconds are above 0")
+        parser.error("rounds and seconds must be above 0")
     programs.BEFORE = asked.before
     if asked.generators:
         asked.suite = "generators"
@@ -74,7 +75,7 @@ def arguments():
 
 
 def plans(asked, suite, pinning):
-    """The tables of a suite."""
+    """Returns the tables of a suite."""
     if suite == "servers":
         both = ("tcp", "udp")
         chosen = both if asked.transport == "both" else (asked.transport,)
@@ -88,7 +89,7 @@ def plans(asked, suite, pinning):
 
 
 class Comparison:
-    """Runs plans, and keeps what must be said at their end."""
+    """Runs plans, and collects the notes for the end."""
 
     def __init__(self, asked, pinning, notes):
         self.asked = asked
@@ -98,19 +99,19 @@ class Comparison:
         self.resound_help = programs.resound_help()
 
     def note(self, text):
-        """Once, however often it is found."""
+        """Records a note, unless it is already recorded."""
         if text not in self.notes:
             say(text)
             self.notes.append(text)
 
     def server(self, row):
-        """The row's server, not started yet but by entering it."""
+        """Returns the row's server, which starts when it is entered."""
         if row.sockperf:
             return Sockperf(row.sockperf, self.pinning.server)
         return Server(row.command, self.pinning.server)
 
     def runs_here(self, row):
-        """Whether the server knows its options, and starts."""
+        """Returns whether the server knows its options and starts."""
         unknown = [word for word in row.needs if word not in self.resound_help]
         if unknown:
             self.note(f"left out: {row.name} (this resound has no {', '.join(unknown)})")
@@ -123,12 +124,12 @@ class Comparison:
             return False
 
     def wanted(self, row):
-        """Whether it was asked for."""
+        """Returns whether the command line selects this row."""
         words = self.asked.only.split(",") if self.asked.only else [""]
         return any(row.name.startswith(word) for word in words)
 
     def run(self, plan):
-        """All rounds of a table, and the table."""
+        """Runs all rounds of a table, and prints the table."""
         rows = [row for row in plan.rows if self.wanted(row) and self.runs_here(row)]
         table = Table(plan.columns)
         for number in range(1, self.asked.rounds + 1):
@@ -146,18 +147,18 @@ class Comparison:
             self.note(note)
 
     def resident(self, row, held):
-        """On a server of its own: what a load leaves behind is not what connections cost."""
+        """Measures on a new server, because memory that a load left is not due to connections."""
         with self.server(row) as server:
             return {"resident_kib": clients.hold(server.addr, server.process.pid, held)}
 
     def echoes(self, row):
-        """A run, after one that warms up, with the CPU time of both ends."""
+        """Runs a warm-up and a measured run; returns figures with the CPU time of both ends."""
         with self.server(row) as server:
             row.client.run(server.addr, WARM_S, self.pinning.client)
             before_ns, started_at = server.cpu_ns(), time.monotonic()
             figures = row.client.run(server.addr, self.asked.seconds, self.pinning.client)
             server_ns = server.cpu_ns() - before_ns
-            # A server that polls does so until it is looked at.
+            # A polling server uses CPU time until this moment.
             server_elapsed_ns = (time.monotonic() - started_at) * 1e9
         if not figures["messages"]:
             raise Failed("nothing came back")
@@ -172,18 +173,18 @@ class Comparison:
             if figures.get("bytes"):
                 figures[f"{end}_kib_ns"] = cpu_ns / (figures["bytes"] / 1024)
         if row.sockperf:
-            # It sleeps for seconds before and after it measures.
+            # sockperf sleeps for seconds before and after it measures.
             del figures["client_share"]
         return figures
 
     def print_notes(self):
-        """What must be known of the tables."""
+        """Prints the notes about the tables."""
         for note in self.notes:
             print(f"- {note}")
 
 
 def run_suite(asked, suite, notes):
-    """Prints the tables of a suite; returns how many runs failed."""
+    """Prints the tables of a suite. Returns how many runs failed."""
     pinning = machine.Pinning()
     comparison = Comparison(asked, pinning, pinning.notes + notes)
     chosen = plans(asked, suite, pinning)
@@ -207,7 +208,7 @@ def run_suite(asked, suite, notes):
 
 
 def main():
-    """The command line, carried out."""
+    """Runs the command line."""
     asked = arguments()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))

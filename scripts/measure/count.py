@@ -1,7 +1,7 @@
-"""The server's hot path, counted: see `--help`.
+"""Counts instructions and system calls on the server's hot path: see `--help`.
 
-A run has a number of echoes and what starting and ending cost; so each case is run twice, with few
-echoes and with many, and what the longer run had above the shorter is divided by its echoes above.
+A run includes the cost of starting and ending. So each case runs twice, with few echoes and with
+many, and the difference of the counts is divided by the difference of the echoes.
 """
 
 import argparse
@@ -28,10 +28,11 @@ BYTES = 64
 BULK_KIB, BULK_CONNECTIONS, BULK_DIVISOR = 256, 8, 40
 TRAIN_SOCKETS, TRAIN_DEPTH = 16, 32
 
-# A server under valgrind or strace is slow, and so is its start.
+# A server under valgrind or strace is slow, also at its start.
 CLIENT_S_MAX, STOP_S_MAX = 60, 30
 
-# As tables show them: a share below this of a system call is not of the echo.
+# The least share of a system call per echo that the table shows. Smaller ones do not belong to
+# echoes.
 SHARE_MIN = 0.005
 
 PACKAGES = {"valgrind": "valgrind", "strace": "strace"}
@@ -41,29 +42,29 @@ PACKAGES = {"valgrind": "valgrind", "strace": "strace"}
 class Case:
     """A load, and the server's endpoint for it.
 
-    Echoes come by the `step`, and are fewer by `divisor` than asked for where they are long.
+    The number of echoes is a multiple of `step`, and is divided by `divisor` if they are long.
     """
 
     name: str
     endpoint: str
-    # Of an endpoint, the server's process, a number of echoes and a CPU.
+    # Called with the endpoint, the server's process, the number of echoes and a CPU.
     load: Callable
     step: int = 1
     divisor: int = 1
     options: tuple = ()
 
     def numbers(self, asked):
-        """Of echoes, in the shorter and in the longer run."""
+        """Returns the echoes of the shorter and of the longer run."""
         few, many = (round(n / self.divisor / self.step) for n in (asked.few, asked.many))
         few = max(1, few)
         return few * self.step, max(few + 1, many) * self.step
 
 
 class TracedServer(Server):
-    """A server under a tool that is another process: its end is asked for, not the tool's."""
+    """A server under a tool, which is its parent process. Stopping it signals the server."""
 
     def pid(self):
-        """Of the server itself."""
+        """Returns the process number of the server itself."""
         tool = self.process.pid
         children = Path(f"/proc/{tool}/task/{tool}/children").read_text(encoding="ascii")
         return int(children.split()[0])
@@ -77,13 +78,13 @@ class TracedServer(Server):
 
 
 def lone_peer(endpoint, pid, count, cpu):
-    """Echoes one by one, each when the server sleeps."""
+    """Sends echoes one by one, each when the server sleeps."""
     os.sched_setaffinity(0, {cpu} if cpu is not None else os.sched_getaffinity(0))
     return lone.echoes(endpoint, pid, count, BYTES)
 
 
 def bench(peers):
-    """`resound bench` with a count: the number of echoes is exact."""
+    """Returns a load by `resound bench` with a count, so the number of echoes is exact."""
 
     def load(endpoint, _, count, cpu):
         flags = ["-c", str(peers), "-l", str(BYTES), "-d", "1", "--warmup", "0s"]
@@ -94,7 +95,7 @@ def bench(peers):
 
 
 def c_client(program, *arguments):
-    """A C client with a count."""
+    """Returns a load by a C client with a count."""
 
     def load(endpoint, _, count, cpu):
         addr = endpoint.rpartition("//")[2]
@@ -105,7 +106,7 @@ def c_client(program, *arguments):
 
 
 def cases(folder, peers):
-    """All that is counted."""
+    """Yields all cases."""
     for transport in ("tcp", "udp", "unix", "unixgram"):
         ip = transport in ("tcp", "udp")
         endpoint = f"{transport}://127.0.0.1:0" if ip else f"{transport}:{folder}/{transport}"
@@ -115,7 +116,7 @@ def cases(folder, peers):
             else:
                 yield Case(f"{transport}, {count} peers", endpoint, bench(count))
     if not shutil.which("cc"):
-        say("left out: trains and bulk (no C compiler here)")
+        say("omitted: trains and bulk (no C compiler)")
         return
     train = (TRAIN_SOCKETS, TRAIN_DEPTH, BYTES, CLIENT_S_MAX, "train")
     yield Case(
@@ -135,7 +136,7 @@ def cases(folder, peers):
 
 
 def run(case, echoes, wrapper, pinning, server_class):
-    """One run of so many echoes on a server that the wrapper has in its hands."""
+    """Runs this many echoes on a server under the wrapper's command."""
     command = [*wrapper, RESOUND, "serve", "-q", *case.options, case.endpoint]
     with server_class(command, pinning.server) as server:
         figures = case.load(server.endpoint, server.pid(), echoes, pinning.client)
@@ -145,7 +146,7 @@ def run(case, echoes, wrapper, pinning, server_class):
 
 
 def instructions(case, echoes, pinning, folder):
-    """By function, of a whole run."""
+    """Returns the instructions of a whole run by function."""
     path = f"{folder}/callgrind"
     Path(path).unlink(missing_ok=True)
     wrapper = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={path}"]
@@ -156,7 +157,7 @@ def instructions(case, echoes, pinning, folder):
 
 
 def system_calls(case, echoes, pinning, folder):
-    """By name, of a whole run."""
+    """Returns the system calls of a whole run by name."""
     path = f"{folder}/strace"
     wrapper = ["strace", "-f", "-qq", "-c", "-U", "calls,name", "-o", path]
     run(case, echoes, wrapper, pinning, TracedServer)
@@ -165,7 +166,7 @@ def system_calls(case, echoes, pinning, folder):
 
 
 def an_echo(count, case, asked, pinning, folder):
-    """What an echo costs, by name: the difference quotient of two runs."""
+    """Returns the cost of an echo by name: the difference quotient of two runs."""
     few, many = case.numbers(asked)
     less = count(case, few, pinning, folder)
     more = count(case, many, pinning, folder)
@@ -174,7 +175,7 @@ def an_echo(count, case, asked, pinning, folder):
 
 
 def spread(values, decimals):
-    """The median, and how far the others were from it."""
+    """Returns the median and the range as text."""
     median, low, high = statistics.median(values), min(values), max(values)
     text = f"{median:,.{decimals}f}"
     low, high = f"{low:,.{decimals}f}", f"{high:,.{decimals}f}"
@@ -182,31 +183,31 @@ def spread(values, decimals):
 
 
 def arguments():
-    """The command line."""
+    """Returns the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/count.sh",
-        description="User instructions (valgrind --tool=callgrind) and system calls (strace -c) of "
-        "`resound serve` an echo. With one peer they are the same in every run; with more, how "
-        "many are served by one poll differs.",
+        description="Counts user instructions (valgrind --tool=callgrind) and system calls "
+        "(strace -c) of `resound serve` per echo. With one peer they are the same in every run; "
+        "with more, the number of peers that one poll serves varies.",
     )
     parser.add_argument("--few", type=int, default=2000, help="echoes of the shorter run (2000)")
-    parser.add_argument("--many", type=int, default=12000, help="of the longer run (12000)")
-    parser.add_argument("--repeats", type=int, default=3, help="of each case (3)")
+    parser.add_argument("--many", type=int, default=12000, help="echoes of the longer run (12000)")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of each case (3)")
     parser.add_argument("--quick", action="store_true", help="one peer, few echoes, once")
-    parser.add_argument("--only", metavar="WORD", default="", help="cases that begin with it")
+    parser.add_argument("--only", metavar="WORD", default="", help="only cases that begin with WORD")
     parser.add_argument("--functions", type=int, metavar="N", default=0,
                         help="list the N functions with the most instructions of each case")
-    parser.add_argument("--no-build", action="store_true", help="count what has been built before")
+    parser.add_argument("--no-build", action="store_true", help="use the existing builds")
     asked = parser.parse_args()
     if asked.quick:
         asked.few, asked.many, asked.repeats = 200, 700, 1
     if not 0 < asked.few < asked.many or asked.repeats < 1:
-        parser.error("few is above 0 and below many, repeats above 0")
+        parser.error("few must be above 0 and below many, and repeats above 0")
     return asked
 
 
 def count_case(case, asked, pinning, folder):
-    """A row of the table, and its functions."""
+    """Prints a row of the table, and returns its functions."""
     totals, calls = [], []
     for number in range(asked.repeats):
         say(f"{case.name}, {number + 1} of {asked.repeats}")
@@ -221,15 +222,15 @@ def count_case(case, asked, pinning, folder):
 
 
 def print_functions(name, functions, limit):
-    """Where the instructions of an echo are."""
-    print(f"\n{name}, by function, what it calls left out:\n")
+    """Prints the functions with the most instructions of an echo."""
+    print(f"\n{name}, by function, without callees:\n")
     print("| instructions | function |\n|---|---|")
     for function, share in list(functions.items())[:limit]:
         print(f"| {share:.1f} | `{function}` |")
 
 
 def main():
-    """The command line, carried out."""
+    """Runs the command line."""
     asked = arguments()
     missing = [package for tool, package in PACKAGES.items() if not shutil.which(tool)]
     if missing:
@@ -254,9 +255,9 @@ def main():
     print(
         f"\nThe difference of two runs, divided by that of their echoes: {asked.many:,} and"
         f" {asked.few:,} (long messages: a {BULK_DIVISOR}th); median of {asked.repeats}, and the"
-        " range where there is one. A lone peer sends when the server sleeps. Valgrind has no vDSO:"
-        " a look at the clock is a system call to it, and its few dozen instructions are not"
-        " counted."
+        " range if the values differ. A single peer sends when the server sleeps. Valgrind has no"
+        " vDSO, so it counts reading the clock as a system call and misses its few dozen"
+        " instructions."
     )
     for failure in failures:
         print(f"- failed: {failure}")

@@ -2,18 +2,19 @@
 
 from math import comb
 
-# With five values not even the lowest and the highest enclose the median in 95 of 100 cases.
+# With five values, even the lowest and the highest enclose the median in fewer than 95 of 100
+# cases.
 VALUES_MIN = 6
 
-# The interval misses the median in at most one of so many cases.
+# The interval misses the median in at most one of this many cases.
 CASES_PER_MISS = 20
 
 
 def rank(count):
-    """Which of the sorted values, counted from 1 at either end, bounds the interval; 0 for none.
+    """Returns which sorted value, counted from 1 at each end, bounds the interval; 0 for none.
 
-    A value lies below the median with probability 1/2, so the number of those that do is binomial:
-    the highest rank is taken at which both tails together hold at most 1 case in 20.
+    A value lies below the median with probability 1/2, so the number of such values is binomial.
+    The result is the highest rank at which both tails together contain at most 1 case in 20.
     """
     tail, found = 0, 0
     for below in range(count):
@@ -25,7 +26,7 @@ def rank(count):
 
 
 def interval(values):
-    """The 95 % interval of the values' median: the lowest and the highest of it, or None."""
+    """Returns the lower and the upper end of the 95 % interval of the median, or None."""
     bound = rank(len(values))
     if not bound:
         return None

@@ -1,7 +1,7 @@
-"""A peer that has the server to itself, and sends only when it sleeps.
+"""A server's only peer, which sends only when the server sleeps.
 
-Then every echo takes the same way through the server, whatever else this machine does: a client in
-a hurry is now and then back before the server has looked for more, and saves it a poll.
+Then every echo takes the same path through the server, whatever else this machine does. A faster
+client sometimes sends again before the server polls, which saves a poll.
 """
 
 import os
@@ -16,13 +16,13 @@ ECHO_S_MAX = 10
 
 
 def is_asleep(pid):
-    """Whether it waits for events; in the hands of strace it is `t`, not `S`, between two calls."""
+    """Returns whether it waits for events (`S`). Between two calls under strace it is in `t`."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     return stat.rpartition(") ")[2][0] == "S"
 
 
 def wait_until_asleep(pid):
-    """A server that never sleeps would never be sent a thing."""
+    """Waits until the server sleeps, or fails."""
     ends_at = time.monotonic() + ECHO_S_MAX
     while not is_asleep(pid):
         if time.monotonic() > ends_at:
@@ -30,13 +30,13 @@ def wait_until_asleep(pid):
 
 
 def connect(endpoint, folder):
-    """A socket for any of the four transports."""
+    """Returns a connected socket for any of the four transports."""
     transport, _, rest = endpoint.partition(":")
     kind = socket.SOCK_STREAM if transport in ("tcp", "unix") else socket.SOCK_DGRAM
     if transport in ("unix", "unixgram"):
         connection = socket.socket(socket.AF_UNIX, kind)
         if kind == socket.SOCK_DGRAM:
-            # For the answer to come to.
+            # The answer needs a name as its destination.
             connection.bind(f"{folder}/own")
         connection.connect(rest)
     else:
@@ -48,7 +48,7 @@ def connect(endpoint, folder):
 
 
 def echoes(endpoint, pid, count, length):
-    """So many, each complete and the same as what was sent."""
+    """Gets this many echoes, and checks that each equals its message."""
     message = os.urandom(length)
     with tempfile.TemporaryDirectory() as folder, connect(endpoint, folder) as connection:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""This machine: its CPUs, what processes have used of them, and the line that says what it is."""
+"""This machine: its CPUs, the CPU time of processes, and a line that describes it."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def run_for_output(*command):
-    """Its stdout, or nothing where it fails or is not there."""
+    """Returns its stdout, or an empty text if it fails or is missing."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -18,7 +18,7 @@ def run_for_output(*command):
 
 
 def cpu_ns(pid):
-    """CPU time of all threads of a process so far, of those that live."""
+    """Returns the CPU time of all living threads of a process."""
     total = 0
     for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         total += int(schedstat.read_text(encoding="ascii").split()[0])
@@ -26,25 +26,25 @@ def cpu_ns(pid):
 
 
 def children_cpu_ns():
-    """CPU time, user and system, of the children that have ended."""
+    """Returns the CPU time, user and system, of the children that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return round((usage.ru_utime + usage.ru_stime) * 1e9)
 
 
 def resident_kib(pid):
-    """Resident memory of a process."""
+    """Returns the resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(re.search(r"^VmRSS:\s+(\d+)", status, re.MULTILINE).group(1))
 
 
 def is_bound(transport, port):
-    """Whether some socket of the transport has the port here."""
+    """Returns whether a socket of the transport uses the port on this machine."""
     lines = Path(f"/proc/net/{transport}").read_text(encoding="ascii").splitlines()[1:]
     return any(line.split()[1].endswith(f":{port:04X}") for line in lines)
 
 
 class Pinning:
-    """Which CPU the server has, and which the client: none where there is only one."""
+    """The CPUs of the server and of the client; None on a machine with one CPU."""
 
     def __init__(self):
         self.allowed = sorted(os.sched_getaffinity(0))
@@ -63,17 +63,17 @@ class Pinning:
         return f"server on CPU {self.server}, generator on CPU {self.client}"
 
     def lift(self):
-        """From here on neither is pinned."""
+        """Ends the pinning of both."""
         self.server, self.client = None, None
 
 
 def preparation(cpu):
-    """What a child does before it becomes its program: it goes to its CPU, if it has one."""
+    """Returns what a child calls before exec: it pins itself to its CPU, if there is one."""
     return None if cpu is None else (lambda: os.sched_setaffinity(0, {cpu}))
 
 
 def heading(command, pinning):
-    """The date, the machine and what was measured, by which command if one is given."""
+    """Returns the date, the machine, what was measured, and the command if given."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     parts = [
         run_for_output("date", "-u", "+%F"),

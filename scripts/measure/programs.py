@@ -1,4 +1,4 @@
-"""The programs that are measured: building them, their commands, and servers as processes."""
+"""The measured programs: building them, their commands, and servers as processes."""
 
 import re
 import shutil
@@ -12,42 +12,43 @@ from pathlib import Path
 import machine
 
 RESOUND = "target/release/resound"
-# Another build of it, if one is to be compared.
+# Another build of resound, if `--before` names one.
 BEFORE = None
 PEERS = "target/peers/release"
 C_PEERS = "target/peers/c"
 C_NAMES = ("echo_epoll", "generator_epoll", "client_udp", "client_bulk")
 C_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 
-# Of a UDP server with many datagrams in flight, which the system's 208 KiB would not hold: 512 of
-# 1,200 bytes take 1.2 MiB with what the system adds. It grants net.core.rmem_max at most.
+# The receive buffer of a UDP server with many datagrams in flight. The system's default of 208 KiB
+# is too small: 512 datagrams of 1,200 bytes take 1.2 MiB with the kernel's overhead. The kernel
+# grants at most net.core.rmem_max.
 RECEIVE_BUF_BYTES = 4 << 20
 
 START_S_MAX = 10
 
 
 class Failed(Exception):
-    """A run that came to nothing, with the reason in a line."""
+    """A failed run, with the reason on one line."""
 
 
 def say(text):
-    """Progress goes to stderr; stdout has the tables alone."""
+    """Prints progress to stderr, because stdout is only for the tables."""
     print(text, file=sys.stderr, flush=True)
 
 
 def last_line(text, otherwise):
-    """Of what a program had to say."""
+    """Returns the last line of a program's output."""
     lines = text.strip().splitlines()
     return lines[-1] if lines else otherwise
 
 
 def build(with_peers=True):
-    """Builds all of it; returns what is to be noted."""
+    """Builds all programs. Returns notes."""
     say("building")
     cargo = ("cargo", "build", "--quiet", "--release", "--locked")
     subprocess.run([*cargo, "--bin", "resound", "--target-dir", "target"], check=True)
     if with_peers:
-        # In its folder, for its own lock file and settings.
+        # cargo runs in that folder, which has its own lock file and settings.
         target = ("--target-dir", "../../target/peers")
         subprocess.run([*cargo, *target], check=True, cwd="benches/peers")
     Path(C_PEERS).mkdir(parents=True, exist_ok=True)
@@ -62,38 +63,38 @@ def build(with_peers=True):
 
 
 def version(package):
-    """Of a dependency of the peers, from their lock file."""
+    """Returns the version of a dependency of the peers, from their lock file."""
     lock = Path("benches/peers/Cargo.lock").read_text(encoding="utf-8")
     return re.search(rf'^name = "{package}"\nversion = "(.*)"$', lock, re.MULTILINE).group(1)
 
 
 def resound_help():
-    """What `resound serve` can do."""
+    """Returns the help of `resound serve`."""
     return machine.run_for_output(RESOUND, "serve", "--help")
 
 
 def resound(transport, *options):
-    """The command of our server."""
+    """Returns the command of this build's server."""
     return [RESOUND, "serve", "-q", *options, f"{transport}://127.0.0.1:0"]
 
 
 def before(command):
-    """The command of the other build."""
+    """Returns the same command for the other build."""
     return [BEFORE, *command[1:]]
 
 
 def peer(name, transport, *options):
-    """The command of a Rust peer."""
+    """Returns the command of a Rust peer."""
     return [f"{PEERS}/peer-{name}", transport, "127.0.0.1:0", *options]
 
 
 def c_server(transport, *options):
-    """The command of the C server."""
+    """Returns the command of the C server."""
     return [f"{C_PEERS}/echo_epoll", transport, "127.0.0.1:0", *options]
 
 
 class Server:
-    """A server process on its CPU, from its line `listening ...` to its end."""
+    """A server process on its CPU. Entering it waits for the line `listening ...`."""
 
     def __init__(self, command, cpu):
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")
@@ -120,7 +121,7 @@ class Server:
         self.stop()
 
     def wait_until_bound(self):
-        """Takes its address from its first line."""
+        """Reads the address from the first line."""
         ends_at = time.monotonic() + START_S_MAX
         while time.monotonic() < ends_at and self.process.poll() is None:
             line = self.output.readline()
@@ -133,23 +134,23 @@ class Server:
         raise Failed(self.last_error())
 
     def last_error(self):
-        """The last line that it said, which is most often why it ended."""
+        """Returns the last line on stderr, which usually names why it ended."""
         self.errors.seek(0)
-        return last_line(self.errors.read(), "it did not say that it listens")
+        return last_line(self.errors.read(), "it printed no listening line")
 
     def pid(self):
-        """Of the process that serves."""
+        """Returns the number of the process that serves."""
         return self.process.pid
 
     def cpu_ns(self):
-        """CPU time so far, with the echoes of its last events and the ends of its connections."""
+        """Returns the CPU time so far, including the last echoes and the ends of connections."""
         time.sleep(0.1)
         if self.process.poll() is not None:
             raise Failed(f"the server ended: {self.last_error()}")
         return machine.cpu_ns(self.process.pid)
 
     def stop(self):
-        """Ends it, by force if it would not."""
+        """Stops it, and kills it if it does not end."""
         self.process.terminate()
         try:
             self.process.wait(timeout=5)
@@ -159,7 +160,7 @@ class Server:
 
 
 class Sockperf(Server):
-    """The server of sockperf, which takes a port and does not say when it is bound."""
+    """The server of sockperf, which takes a port and does not print when it is bound."""
 
     def __init__(self, transport, cpu):
         with socket.socket() as free:

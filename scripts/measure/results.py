@@ -1,4 +1,4 @@
-"""The file of all results, written at once: one machine, one commit, one date."""
+"""The file of all results, written in one piece: one machine, one commit, one date."""
 
 import contextlib
 import io
@@ -28,13 +28,13 @@ ends of its connections. `benches/peers/README.md` describes the other servers a
 
 
 def refusal(asked):
-    """Why a command line cannot write the file, or None."""
+    """Returns why a command line cannot write the file, or None."""
     if asked.rounds < VALUES_MIN:
         return f"--write needs at least --rounds {VALUES_MIN}: fewer have no 95 % interval"
     if asked.no_build:
-        return "--write builds what it measures: leave --no-build out"
+        return "--write builds what it measures: omit --no-build"
     if asked.before:
-        return "--write measures one commit: leave --before out"
+        return "--write measures one commit: omit --before"
     is_part = asked.suite or asked.only or asked.transport != "both"
     if is_part and asked.write == DEFAULT_FILE:
         return f"{DEFAULT_FILE} has all suites: name another file, as in --write part.md"
@@ -42,7 +42,7 @@ def refusal(asked):
 
 
 def commit():
-    """The commit of a clean work tree; a file that is only written does not count."""
+    """Returns the commit of a clean work tree. The file of results may differ."""
     changed = machine.run_for_output("git", "status", "--porcelain", "--untracked-files=no")
     others = [line for line in changed.splitlines() if line.split()[-1] != DEFAULT_FILE]
     if others:
@@ -51,7 +51,7 @@ def commit():
 
 
 def counted():
-    """What scripts/count.sh prints below its heading."""
+    """Returns what scripts/count.sh prints after its heading."""
     command = [sys.executable, "scripts/measure/count.py", "--no-build"]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode != 0:
@@ -62,8 +62,8 @@ def counted():
 def write(asked, command, suites, run_suite):
     """Runs the suites and replaces the file. Returns how many runs failed.
 
-    `suites` are names with what each is; `run_suite` prints the tables of one and returns its
-    failures.
+    `suites` maps names to descriptions. `run_suite` prints the tables of a suite and returns the
+    number of its failed runs.
     """
     begun = commit()
     heading = machine.heading(None, machine.Pinning())
@@ -78,13 +78,13 @@ def write(asked, command, suites, run_suite):
         say("counting")
         parts.append(f"## counts\n\n{counted()}\n")
     if commit() != begun:
-        raise Failed("the commit changed meanwhile: nothing is written")
+        raise Failed("the commit changed during the run: nothing is written")
     replace(asked.write, "\n".join(parts))
     return failures
 
 
 def replace(path, text):
-    """Writes a file whole or not at all."""
+    """Replaces a file atomically."""
     unfinished = Path(f"{path}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)

@@ -1,4 +1,4 @@
-"""What is compared with what: each suite is tables, each table rows of a server and its load."""
+"""The suites: each has tables, and each table has rows of a server and its load."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from programs import C_PEERS, RECEIVE_BUF_BYTES, c_server, peer, resound
 
 SMALL_BYTES = 64
 
-# More than this many at once, and a UDP server's default receive buffer overflows.
+# If more than this many datagrams come at once, a UDP server's default receive buffer overflows.
 WINDOW_SOCKETS, WINDOW_DEPTH = 16, 32
 TRAIN_LENGTHS = (64, 1200)
 BULK_CONNECTIONS = 8
@@ -22,7 +22,7 @@ SHARES = ("server_share", "client_share")
 
 @dataclass
 class Row:
-    """A server under a load. `needs`: the words its own options are, which it may not know."""
+    """A server under a load. `needs`: its options, which an older build may lack."""
 
     name: str
     command: list
@@ -33,30 +33,30 @@ class Row:
 
 @dataclass
 class Plan:
-    """A table to be."""
+    """The plan of a table."""
 
     title: str
     columns: tuple
     rows: list
-    # Connections to hold idle on a server of its own, or none.
+    # The number of connections to hold idle on a separate server, or None.
     held: int = 0
-    # Said below the tables.
+    # Notes to print after the tables.
     notes: list = field(default_factory=list)
 
 
 def c_is_built(name):
-    """Whether there is a C compiler here, in short."""
+    """Returns whether this C program is built, which needs a C compiler."""
     return Path(C_PEERS, name).exists()
 
 
 def need_c(name):
-    """A suite whose load is C has nothing to say without it."""
+    """Fails if the suite needs a C load that is not built."""
     if not c_is_built(name):
         raise programs.Failed(f"needs c/{name}: install a C compiler (Debian: gcc)")
 
 
 def servers(transport, client, *, rcvbuf=False, singly=False, names=None, options=()):
-    """The servers that are compared, in their form for a transport; ours with options, too."""
+    """Returns rows for the compared servers on a transport, including resound with options."""
     buf = [str(RECEIVE_BUF_BYTES)] if rcvbuf else []
     ours = ["--rcvbuf", *buf] if rcvbuf else []
     rows = [Row("resound", resound(transport, *ours), client)]
@@ -80,7 +80,7 @@ def servers(transport, client, *, rcvbuf=False, singly=False, names=None, option
 
 
 def by_servers(transports=("tcp", "udp")):
-    """Short messages by our own generator, and memory."""
+    """Short messages by `resound bench`, and memory."""
     columns = ("rate", "server_cpu_us", "p50_ns", "p99_ns", "resident_kib")
     for transport in transports:
         connections = 64 if transport == "tcp" else 16
@@ -111,30 +111,30 @@ def by_generators():
 
 
 def by_window(mode, length):
-    """Datagrams with a window in flight on each socket."""
+    """Datagrams with several in flight on each socket."""
     need_c("client_udp")
     client = clients.c_udp(mode, WINDOW_SOCKETS, WINDOW_DEPTH, length)
     rows = servers("udp", client, rcvbuf=True, singly=True, options=("--no-offload",))
     title = (
         f"UDP, {WINDOW_SOCKETS} sockets × {WINDOW_DEPTH} in flight × {length} B, by "
-        f"`{client.name}`, receive buffers of {RECEIVE_BUF_BYTES >> 20} MiB asked for:"
+        f"`{client.name}`, receive buffers of {RECEIVE_BUF_BYTES >> 20} MiB requested:"
     )
     return Plan(title, ECHO_COLUMNS, rows)
 
 
 def singles():
-    """Datagrams that are sent and received one a call."""
+    """Datagrams that are sent and received one per call."""
     yield by_window("single", SMALL_BYTES)
 
 
 def trains():
-    """Datagrams that are sent and received many a call."""
+    """Datagrams that are sent and received many per call."""
     for length in TRAIN_LENGTHS:
         yield by_window("train", length)
 
 
 def small():
-    """One short message in flight each."""
+    """One short message in flight per connection or socket."""
     need_c("client_udp")
     for sockets in (16, 64):
         client = clients.c_udp("single", sockets, 1, SMALL_BYTES)
@@ -148,7 +148,7 @@ def small():
 
 
 def bulk():
-    """Bytes, a message of some length in flight on each connection."""
+    """Long messages, one in flight on each connection."""
     need_c("client_bulk")
     for kib in BULK_KIB:
         client = clients.c_bulk(BULK_CONNECTIONS, kib << 10)
@@ -159,7 +159,7 @@ def bulk():
 
 
 def latency():
-    """One message at a time, by who sleeps."""
+    """One message at a time, with ends that sleep or poll."""
     for transport in ("tcp", "udp"):
         asleep = clients.bench(transport, "--spin", "0", connections=1)
         awake = clients.bench(transport, "--spin", "always", connections=1)
@@ -193,7 +193,7 @@ def latency():
 
 
 def loops(cpus):
-    """One loop against two, the generator on the same machine, nothing pinned but the two loops."""
+    """One loop against two, with only the two loops pinned."""
     affinity = ",".join(map(str, cpus[:2]))
     for transport in ("tcp", "udp"):
         client = clients.bench(transport)

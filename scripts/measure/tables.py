@@ -1,4 +1,4 @@
-"""Markdown tables of what rounds recorded."""
+"""Markdown tables of recorded rounds."""
 
 import statistics
 
@@ -22,8 +22,8 @@ COLUMNS = {
 
 
 def cell(values, ours, divisor, decimals, unit):
-    """Median (lowest to highest); the median of the ratios to ours of the same round, and where
-    there are rounds enough the interval of that median."""
+    """Returns the median (lowest to highest), the median of the ratios to the first row in the same
+    round, and with enough rounds the interval of that median."""
     if not values:
         return "–"
     scaled = [value / divisor for value in values.values()]
@@ -39,20 +39,20 @@ def cell(values, ours, divisor, decimals, unit):
 
 
 class Table:
-    """Rows of figures by round. The first row is the measure of the others."""
+    """Rows of figures by round. The ratios are relative to the first row."""
 
     def __init__(self, columns):
         self.columns = columns
         self.rows = {}
 
     def record(self, number, row, figures):
-        """Takes in what a row had in a round."""
+        """Records the figures of a row in a round."""
         names = self.rows.setdefault(row, {})
         for name, value in figures.items():
             names.setdefault(name, {})[number] = value
 
     def print(self, title):
-        """The table below its title, and below it what must be known about it."""
+        """Prints the title, the table and the remarks."""
         print(f"\n{title}\n")
         if not self.rows:
             print("Nothing was measured.")
@@ -72,12 +72,12 @@ class Table:
 
     @staticmethod
     def remarks(row, names):
-        """What was lost, and where the generator was the limit."""
-        for name, what in (("lost", "messages lost"), ("strays", "echoes that nobody waited for")):
+        """Yields remarks on losses, and on rounds in which the generator was the limit."""
+        for name, what in (("lost", "messages lost"), ("strays", "unexpected echoes")):
             count = round(sum(names.get(name, {}).values()))
             if count:
                 of = round(sum(names["messages"].values()))
-                yield f"- {row}: {count:,} {what}, beside {of:,} that came back."
+                yield f"- {row}: {count:,} {what}; {of:,} echoes came back."
         rounds = names.get("limited", {})
         if any(rounds.values()):
             limited = round(sum(rounds.values()))
