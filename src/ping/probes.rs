@@ -34,7 +34,7 @@ struct Probe {
 pub(super) enum EchoKind {
     /// The first echo, and it came in time.
     InTime { time: Duration, is_reordered: bool },
-    /// The probe was lost meanwhile.
+    /// The probe was lost before its echo came.
     Late { time: Duration },
     /// The probe was answered before.
     Duplicate { time: Duration },

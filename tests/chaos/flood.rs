@@ -39,13 +39,13 @@ const PAYLOAD: &[u8] = b"forged";
 struct Sent {
     of_services: u64,
     of_own_port: u64,
-    of_anybody: u64,
-    of_the_busy_one: u64,
+    of_others: u64,
+    of_the_busy_source: u64,
 }
 
 impl Sent {
     fn total(&self) -> u64 {
-        self.of_services + self.of_own_port + self.of_anybody + self.of_the_busy_one
+        self.of_services + self.of_own_port + self.of_others + self.of_the_busy_source
     }
 }
 
@@ -81,11 +81,11 @@ impl Forger {
                 SocketAddrV4::new(any, self.target.port())
             }
             3 | 4 => {
-                self.sent.of_the_busy_one += 1;
+                self.sent.of_the_busy_source += 1;
                 SocketAddrV4::new(Ipv4Addr::new(127, 9, 9, 9), port)
             }
             _ => {
-                self.sent.of_anybody += 1;
+                self.sent.of_others += 1;
                 SocketAddrV4::new(any, port)
             }
         }
@@ -159,9 +159,9 @@ fn assert_counted(counters: &Counters, sent: &Sent, pings: u64, elapsed: Duratio
     // comes near the limit.
     let allowed = RATE_LIMIT * (elapsed.as_secs() + 2);
     let limited = of("rate_limited");
-    let least = sent.of_the_busy_one.saturating_sub(allowed);
-    assert!((least..=sent.of_the_busy_one).contains(&limited), "{limited} of {sent:?}");
-    let answered = sent.of_anybody + sent.of_the_busy_one - limited + pings;
+    let least = sent.of_the_busy_source.saturating_sub(allowed);
+    assert!((least..=sent.of_the_busy_source).contains(&limited), "{limited} of {sent:?}");
+    let answered = sent.of_others + sent.of_the_busy_source - limited + pings;
     assert_eq!(of("udp_messages_out"), answered);
 }
 

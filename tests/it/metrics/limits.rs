@@ -252,7 +252,7 @@ fn without_descriptors_accepting_pauses_and_comes_back_by_itself() {
         || process.stderr_text().matches("metrics: cannot accept: too many open files").count();
     wait_until("a warning", || warnings() > 0);
     let (begun_at, cpu_before) = (Instant::now(), cpu_time(process.pid()));
-    wait_until("the next one, a second later", || warnings() > 1);
+    wait_until("the next warning, one second later", || warnings() > 1);
     let (elapsed, cpu) = (begun_at.elapsed(), cpu_time(process.pid()) - cpu_before);
     assert!(cpu <= elapsed / 2, "{cpu:?} of CPU time in {elapsed:?}: the thread spins");
     assert!(!has_ended(&client), "the client waits");

@@ -81,7 +81,7 @@ fn files(ours: &Path, other: &Path) -> Vec<Asked> {
         ("read what /proc tells", open("/proc/self/status", libc::O_RDONLY), EACCES),
         ("write to /dev/null", open("/dev/null", libc::O_WRONLY), EPERM),
         ("read and write", open("/etc/passwd", libc::O_RDWR), EPERM),
-        ("make a file beside the socket", open(&text(&ours.join("new")), create), EPERM),
+        ("make a file in the folder of the socket", open(&text(&ours.join("new")), create), EPERM),
         ("remove a file elsewhere", remove, EACCES),
         ("chmod", json!([libc::SYS_fchmodat, cwd, "/nonexistent", 0o777]), EPERM),
         ("mkdir", json!([libc::SYS_mkdirat, cwd, "/nonexistent/folder", 0o700]), EPERM),

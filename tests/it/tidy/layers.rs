@@ -2,8 +2,8 @@
 
 use super::{Source, assert_none, sources};
 
-/// The modules of the crate from the top, and what each imports of the others. No module imports
-/// upwards, and siblings do not import each other.
+/// The modules of the crate from top to bottom, with the modules that each may import. No module
+/// imports upwards, and siblings do not import each other.
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     (
@@ -48,10 +48,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("units", &[]),
 ];
 
-/// The one module that may hold `unsafe`, with its tests.
+/// The only module that may contain `unsafe`, with its tests.
 const UNSAFE_MODULE: &str = "src/socket/sys";
 
-/// The modules of this crate that a file imports, with the numbers of the lines.
+/// Returns the modules of this crate that a file imports, with the line numbers.
 fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
     let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
     let mut depth = inside.split('/').count();
@@ -83,14 +83,14 @@ fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The imports of a file that its layer may not have. Modules in braces behind `crate::` are among
-/// them, because nothing here looks into the braces.
+/// Returns the imports that the layer of a file forbids. Imports in braces after `crate::` also
+/// count as wrong, because this does not parse braces.
 fn wrong_imports(path: &str, text: &str) -> Vec<String> {
     let own = path.split(['/', '.']).nth(1).unwrap_or_default();
     let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == own) else {
         return vec![format!("{path} is in no layer")];
     };
-    // The compiler holds "testing" to tests.
+    // The compiler limits "testing" to tests.
     let is_wrong = |module: &str| ![own, "testing"].contains(&module) && !allowed.contains(&module);
     let wrong = imports(path, text).into_iter().filter(|(_, module)| is_wrong(module));
     wrong.map(|(number, module)| format!("{path}:{number}: imports {module:?}")).collect()
@@ -102,7 +102,7 @@ fn layers_point_one_way() {
         let is_below = |name: &&str| LAYERS[at + 1..].iter().any(|(below, _)| below == name);
         assert!(allowed.iter().all(is_below), "{layer} imports only what is below");
     }
-    // Its root names every module and imports none.
+    // The root of the library names every module and imports none.
     let is_code = |source: &Source| source.path.starts_with("src/") && source.path != "src/lib.rs";
     let sources = sources().into_iter().filter(is_code);
     let found: Vec<_> =
@@ -159,7 +159,7 @@ fn unsafe_lives_in_one_module_and_clap_in_the_command_line() {
 }
 
 #[test]
-fn what_runs_below_the_command_line_neither_prints_nor_exits() {
+fn modules_below_the_command_line_neither_print_nor_exit() {
     let mut found = Vec::new();
     for Source { path, text } in sources() {
         if !path.starts_with("src/") || path.starts_with("src/cli") {

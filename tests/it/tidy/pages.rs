@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Source, assert_none, sources};
 
-/// An operator finds each bound of the server in its page, and no bound that does not exist.
+/// The page of bounds lists each bound of the server, and no others.
 #[test]
 fn every_bound_is_in_the_page_of_bounds() {
     let sources = sources();
@@ -24,7 +24,7 @@ fn every_bound_is_in_the_page_of_bounds() {
     assert_eq!(told, named);
 }
 
-/// A reader of the package, who has no repository, follows the links of its pages.
+/// The package does not contain the repository, so its pages must link only to packaged files.
 #[test]
 fn links_of_packaged_pages_lead_to_packaged_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -45,7 +45,7 @@ fn links_of_packaged_pages_lead_to_packaged_files() {
             }
             links += 1;
             let target = plain(&page.parent().unwrap_or(Path::new("")).join(link));
-            // A folder is packaged by its files.
+            // A packaged folder is one with packaged files.
             if !files.iter().any(|file| file.starts_with(&target)) {
                 found.push(format!("{}: {link}", page.display()));
             }
@@ -55,7 +55,7 @@ fn links_of_packaged_pages_lead_to_packaged_files() {
     assert_none("links that lead out of the package", &found);
 }
 
-/// A relative path without `.` and `..`.
+/// Removes `.` and `..` from a relative path.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -68,7 +68,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The numbers of cases that a comment names: `case S16`, `cases X3, X4 and U9`.
+/// Returns the numbers of cases that a comment names: `case S16`, `cases X3, X4 and U9`.
 fn case_numbers(comment: &str) -> Vec<String> {
     let words = comment.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let mut numbers = Vec::new();
@@ -87,7 +87,7 @@ fn case_numbers(comment: &str) -> Vec<String> {
     numbers
 }
 
-/// Whether the comment at this line belongs to a function or to the whole file.
+/// Returns true if the comment at this line belongs to a function or to the whole file.
 fn is_of_a_function(lines: &[&str], at: usize) -> bool {
     let is_between = |line: &&&str| {
         let line = line.trim_start();
@@ -97,7 +97,8 @@ fn is_of_a_function(lines: &[&str], at: usize) -> bool {
     lines[at].trim_start().starts_with("//!") || after.is_some_and(|line| line.contains("fn "))
 }
 
-/// The cases of a part of the page, each a list entry that begins with its number in bold.
+/// Returns the cases in a part of the page, which are list entries that begin with a number in
+/// bold.
 fn listed_cases(part: &str) -> Vec<&str> {
     let entries = part.lines().filter_map(|line| line.strip_prefix("- **"));
     entries.filter_map(|entry| Some(entry.split_once("**")?.0)).collect()
@@ -129,7 +130,9 @@ fn every_case_is_listed_and_has_a_test_unless_the_list_says_otherwise() {
     let missing = covered.iter().filter(|case| !is_tested(case));
     found.extend(missing.map(|case| format!("no test names {case}")));
     let no_longer = not_yet.iter().filter(|case| is_tested(case));
-    found.extend(no_longer.map(|case| format!("{case} has a test, and stands in the wrong list")));
+    found.extend(
+        no_longer.map(|case| format!("{case} has a test but is in the list of untested cases")),
+    );
     let mut all = [covered, not_yet].concat();
     all.sort_unstable();
     found.extend(all.windows(2).filter(|pair| pair[0] == pair[1]).map(|p| format!("{p:?} twice")));

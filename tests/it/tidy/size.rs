@@ -22,7 +22,7 @@ fn lines_and_files_are_short() {
     assert_none("too long", &found);
 }
 
-/// rustfmt puts the end of a function at the indentation of its beginning.
+/// rustfmt indents the end of a function like its beginning.
 #[test]
 fn functions_are_short() {
     let mut found = Vec::new();

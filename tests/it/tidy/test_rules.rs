@@ -2,7 +2,7 @@
 
 use super::{Source, assert_none, sources};
 
-/// A test that imports a bound follows it wherever it goes.
+/// A test that imports a bound passes whatever its value is.
 #[test]
 fn tests_write_the_bounds_of_the_server_as_numbers() {
     let mut found = Vec::new();
@@ -19,9 +19,9 @@ fn tests_write_the_bounds_of_the_server_as_numbers() {
     assert_none("tests that import a bound", &found);
 }
 
-/// libtest keeps what a passing test prints, so a word of it alone reaches no reader.
+/// libtest captures the output of a passing test, so printing the skip alone does not report it.
 #[test]
-fn what_a_test_skips_is_summed_up_at_the_end() {
+fn tests_record_what_they_skip() {
     let mut found = Vec::new();
     for Source { path, text } in sources().into_iter().filter(|source| !source.is_tidy()) {
         let is_its_own = ["skips.rs", "skipped.rs"].iter().any(|own| path.ends_with(own));
@@ -34,8 +34,8 @@ fn what_a_test_skips_is_summed_up_at_the_end() {
     assert_none("skipped without support::skip", &found);
 }
 
-/// The crate `it` starts the program and speaks to it by clients of its own. Tests that call the
-/// library are in `tests/library`.
+/// The crate `it` starts the program and uses its own clients. Tests that call the library are in
+/// `tests/library`.
 #[test]
 fn the_tests_from_outside_do_not_import_the_library() {
     let mut found = Vec::new();
