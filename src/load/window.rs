@@ -142,7 +142,7 @@ impl Window {
         if let Some(at) = self.position(number) {
             let is_overtaken = self.answered_max.is_some_and(|max| number < max);
             self.answered_max = self.answered_max.max(Some(number));
-            // `remove(0)` moves elements, `pop_front` does not.
+            // `pop_front` costs less than `remove`, even at index 0.
             let removed = match at {
                 0 => self.outstanding.pop_front(),
                 _ => self.outstanding.remove(at),
