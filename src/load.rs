@@ -43,7 +43,6 @@
 
 mod clock;
 mod datagram;
-mod findings;
 mod hiccups;
 mod mover;
 mod opening;
@@ -54,6 +53,7 @@ mod pattern;
 mod phases;
 mod ports;
 mod recorder;
+mod result;
 mod run;
 mod shortfall;
 mod source;

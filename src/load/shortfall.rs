@@ -1,6 +1,6 @@
 //! How much of the requested load was made, and why the rest was not.
 
-use super::findings::ratio;
+use super::result::ratio;
 use super::{Generator, Observer};
 use crate::units::duration_ns;
 

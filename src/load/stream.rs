@@ -1,8 +1,8 @@
 //! One stream of the load: messages leave one behind the other, and their echoes come back in that
 //! order, in pieces of any size.
 //!
-//! No message is stored. The mover generates its bytes again from its number to compare an echo, and
-//! to write what a full socket has not taken.
+//! No message is stored. The mover generates its bytes again from its number to compare an echo,
+//! and to write what a full socket has not taken.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
