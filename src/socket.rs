@@ -1,8 +1,8 @@
-//! How bytes move: sockets made with socket2, non-blocking from birth, and handed to mio.
+//! How bytes move: socket2 creates the sockets, non-blocking from the start, and mio polls them.
 //!
-//! Nothing here knows of the loop, of slabs or of echo. All difference between the transports is
-//! in this folder: [`Stream`] and [`Listener`] for TCP and Unix streams, [`Datagram`] and its
-//! batches for UDP and Unix datagrams.
+//! Nothing here knows the loop, slabs or echo. This folder contains all differences between the
+//! transports: [`Stream`] and [`Listener`] for TCP and Unix streams, [`Datagram`] and its batches
+//! for UDP and Unix datagrams.
 
 pub mod batch;
 mod connect;
@@ -17,7 +17,7 @@ mod peer;
 mod pipe;
 mod reply_path;
 mod stream;
-// The one place where the system is chosen: both have the same interface.
+// The only choice of the platform. Both modules have the same interface.
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(not(target_os = "linux"))]

@@ -28,81 +28,83 @@ pub use self::portable::PortableBatch as SystemBatch;
 use self::queue::ReplyQueue;
 pub use self::queue::{Train, TrainLimit};
 
-/// An address of this host, and the interface where the address alone does not tell it (link-local
-/// IPv6; 0 otherwise).
+/// An address of this host and the index of its interface. The index is 0 unless the address needs
+/// it (link-local IPv6).
 pub type LocalAddr = (IpAddr, u32);
 
-/// How large a batch is and what it replies.
+/// The size of a batch, and its reply.
 #[derive(Clone, Debug)]
 pub struct BatchOptions {
-    /// The most datagrams that one call receives.
+    /// The maximum number of messages that one call receives.
     pub slots: usize,
-    /// The longest datagram that is received whole, in bytes. A longer one is
-    /// [cut](Message::truncated).
+    /// The length in bytes of the longest message that a slot holds. A longer one is
+    /// [truncated](Message::truncated).
     pub slot_bytes: usize,
-    /// The reply to every datagram; `None` sends each datagram back.
+    /// The reply to every message. `None` sends each message back.
     pub reply: Option<Box<[u8]>>,
 }
 
-/// What one slot received, valid until the batch receives again: a datagram, or a train of them
-/// from one sender, where the socket [receives trains](super::Datagram::receive_trains).
+/// The content of one slot: a datagram, or a train of datagrams from one sender if the socket
+/// [receives trains](super::Datagram::receive_trains). It is valid until the batch receives again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// The address of its sender.
+    /// The address of the sender.
     pub from: &'a SockAddr,
-    /// The address of this host that it was sent to, where the system tells and a reply has to
-    /// leave from there.
+    /// The address of this host that the sender used, if the system reports it and the reply must
+    /// leave from it.
     pub to: Option<LocalAddr>,
-    /// Its bytes, or the first of them when it was cut.
+    /// The received bytes, without those beyond the end of the slot.
     pub bytes: &'a [u8],
     /// The length of each datagram but the last, which may be shorter.
     pub segment_bytes: usize,
-    /// It was longer than a slot: the rest of it is lost.
+    /// True if the message was longer than its slot. The rest is lost.
     pub truncated: bool,
-    /// Its sender has an address to reply to. Unix senders need not have one.
+    /// True if the sender has an address to reply to. A Unix sender may have none.
     pub answerable: bool,
-    /// It was sent to a broadcast or multicast address, as far as the system tells.
+    /// True if the system reports that the destination was a broadcast or multicast address.
     pub to_group: bool,
-    /// The system had more to tell of it than there was room for (`MSG_CTRUNC`), so that it may
-    /// have been sent to a group without [`to_group`](Message::to_group).
+    /// True if the control messages did not fit into their buffer (`MSG_CTRUNC`). The destination
+    /// may then be a group although [`to_group`](Message::to_group) is false.
     pub control_truncated: bool,
-    /// How many datagrams or trains the socket has dropped since it was made because its receive
-    /// buffer was full (`SO_RXQ_OVFL`; wraps). `None` when the system does not tell.
+    /// The number of datagrams or trains that the socket has dropped since its creation because its
+    /// receive buffer was full (`SO_RXQ_OVFL`; wraps). `None` if the system does not report it.
     pub overflow: Option<u32>,
 }
 
 impl<'a> Message<'a> {
-    /// How many datagrams it is: at least 1, which may be empty.
+    /// Returns the number of datagrams, at least 1. A single datagram may be empty.
     pub fn count(&self) -> usize {
         Train::of(0, self.bytes.len(), self.segment_bytes).datagrams
     }
 
-    /// The bytes of each of its datagrams.
+    /// Returns the bytes of each datagram.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         datagrams(self.bytes, self.segment_bytes)
     }
 }
 
-/// A reply that owns its address and bytes, kept until it can be sent: a datagram or a train.
+/// A reply that owns its address and bytes, a datagram or a train. The caller keeps it until it can
+/// be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel {
     /// The address to send to.
     pub peer: SockAddr,
     /// The address of this host to send from.
     pub source: Option<LocalAddr>,
-    /// What to send.
+    /// The bytes to send.
     pub bytes: Box<[u8]>,
     /// The length of each datagram but the last, which may be shorter.
     pub segment_bytes: usize,
 }
 
 impl Parcel {
-    /// How many datagrams it is.
+    /// Returns the number of datagrams.
     pub fn count(&self) -> usize {
         Train::of(0, self.bytes.len(), self.segment_bytes).datagrams
     }
 
-    /// Its datagrams, each in a parcel of its own, or `None` when there is no memory for it.
+    /// Returns each datagram as a separate parcel, or `None` for one that needs more memory than
+    /// there is.
     pub fn take_apart(&self) -> impl DoubleEndedIterator<Item = Option<Parcel>> {
         datagrams(&self.bytes, self.segment_bytes).map(|bytes| {
             Some(Parcel {
@@ -115,13 +117,14 @@ impl Parcel {
     }
 }
 
-/// The bytes of each datagram of a train, or of the one datagram.
+/// Returns the bytes of each datagram of a train, or of a single datagram.
 fn datagrams(bytes: &[u8], segment_bytes: usize) -> impl DoubleEndedIterator<Item = &[u8]> {
     let empty = bytes.is_empty().then_some(bytes);
     bytes.chunks(segment_bytes.max(1)).chain(empty)
 }
 
-/// A copy of these parts, which are so long in all; `None` when there is no memory for it.
+/// Returns the concatenation of `parts`, whose total length is `length`, or `None` if there is not
+/// enough memory.
 pub(super) fn joined<'a>(
     length: usize,
     parts: impl IntoIterator<Item = &'a [u8]>,
@@ -132,84 +135,85 @@ pub(super) fn joined<'a>(
     Some(bytes.into())
 }
 
-/// How full a send buffer is, in the system's own count, which includes its overhead.
+/// How full a send buffer is, as the system counts. The count includes the system's overhead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendBufUse {
-    /// Bytes of datagrams that were sent and are not read yet.
+    /// The bytes of sent datagrams that no receiver has read yet.
     pub used_bytes: usize,
-    /// Bytes at which the next send blocks.
+    /// The number of used bytes from which on a send blocks.
     pub size_bytes: usize,
 }
 
-/// A socket that can tell how full its send buffer is.
+/// A socket that can report how full its send buffer is.
 pub trait SendBuf {
-    /// How full the send buffer is, where that depends on receivers that need not read: with Unix
-    /// datagrams on Linux. Makes a system call.
+    /// Returns how full the send buffer is if unread datagrams occupy it, as those of Unix sockets
+    /// on Linux do, and `None` otherwise. Makes a system call.
     fn send_buf_use(&self) -> Option<SendBufUse>;
 }
 
 /// Slots for received messages, and the queue of replies to them.
 ///
-/// Memory is allocated once, when a batch is made; only [`parcel`](Batch::parcel) allocates. The
-/// expected order of calls is [`receive`](Batch::receive), then [`message`](Batch::message) and
-/// [`queue_reply`](Batch::queue_reply) for each index below the count, then [`send`](Batch::send)
-/// and [`dequeue`](Batch::dequeue) until nothing is [queued](Batch::queued).
+/// A batch allocates its memory when it is created. After that only [`parcel`](Batch::parcel)
+/// allocates. The expected order of calls is [`receive`](Batch::receive), then
+/// [`message`](Batch::message) and [`queue_reply`](Batch::queue_reply) for each index below the
+/// count, then [`send`](Batch::send) and [`dequeue`](Batch::dequeue) until nothing is
+/// [queued](Batch::queued).
 pub trait Batch {
-    /// What it receives from and sends by.
+    /// The socket that receives and sends.
     type Socket: SendBuf + ?Sized;
 
-    /// Receives up to `limit` messages (and no more than it has slots). Those of the call before,
-    /// and the replies still queued, are forgotten.
+    /// Receives up to `limit` messages, at most one per slot. Discards the messages of the previous
+    /// call and the replies that are still queued.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none is queued, and all of recvmsg(2). The next call returns an error that
-    /// comes after some messages.
+    /// `WouldBlock` if no message is queued, and all errors of recvmsg(2). If an error occurs after
+    /// some messages, the next call returns it.
     fn receive(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
-    /// A message of the last receive.
+    /// Returns a message of the last receive.
     ///
     /// # Panics
     ///
-    /// When `index` is not below the count received.
+    /// If `index` is not below the count received.
     fn message(&self, index: usize) -> Message<'_>;
 
     /// Queues the reply to a message. It leaves from the address that the message was sent to, and
-    /// goes to `to`, or to the sender if that is `None`. It joins the latest train to that sender
-    /// if `trains` allows it, and is a train of its own otherwise.
+    /// goes to `to`, or to the sender if `to` is `None`. It joins the latest train to that sender
+    /// if `trains` allows that, and forms a new train otherwise.
     ///
     /// # Panics
     ///
-    /// When `index` is not below the count received.
+    /// If `index` is not below the count received.
     fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, trains: TrainLimit);
 
-    /// The trains of replies in the queue. A single reply is a train of one.
+    /// Returns the trains of replies in the queue. A single reply is a train of one.
     fn queued(&self) -> &[Train];
 
-    /// The first train of the queue, copied out. Its address is that of the sender. `None` when
-    /// there is no memory for the copy.
+    /// Copies the first train of the queue. The copy's address is the sender's. Returns `None` if
+    /// there is not enough memory.
     ///
     /// # Panics
     ///
-    /// When the queue is empty.
+    /// If the queue is empty.
     fn parcel(&self) -> Option<Parcel>;
 
     /// Sends up to `limit` trains from the front of the queue, and returns how many (at least 1).
-    /// They stay in the queue until they are [removed](Batch::dequeue).
+    /// They stay in the queue until the caller [removes](Batch::dequeue) them.
     ///
     /// # Errors
     ///
-    /// When the first train of the queue cannot be sent: none of its datagrams is.
+    /// If the first train of the queue cannot be sent. None of its datagrams is sent then.
     fn send(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
-    /// Removes the first `count` trains from the queue, sent or given up.
+    /// Removes the first `count` trains from the queue, whether sent or not.
     fn dequeue(&mut self, count: usize);
 
-    /// Sends one kept reply.
+    /// Sends a parcel.
     ///
     /// # Errors
     ///
-    /// All of sendmsg(2).
+    /// All errors of sendmsg(2).
     fn send_parcel(&mut self, socket: &Self::Socket, parcel: &Parcel) -> io::Result<()>;
 }
 

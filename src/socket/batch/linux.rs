@@ -1,4 +1,4 @@
-//! recvmmsg(2) and sendmmsg(2): one call per batch.
+//! A batch on recvmmsg(2) and sendmmsg(2): one call for many messages.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,11 +10,11 @@ use crate::endpoint::Transport;
 use crate::socket::Datagram;
 use crate::socket::sys::{self, RawMessages};
 
-/// A batch on recvmmsg(2) and sendmmsg(2), with trains (`UDP_GRO` and `UDP_SEGMENT`, udp(7)).
+/// A batch that uses recvmmsg(2) and sendmmsg(2), and trains (`UDP_GRO` and `UDP_SEGMENT`, udp(7)).
 pub struct LinuxBatch {
     raw: RawMessages,
     queue: ReplyQueue,
-    /// The raw messages are those of the queue.
+    /// True if the raw message headers describe the queue as it is now.
     is_laid_out: bool,
 }
 
@@ -25,11 +25,11 @@ impl std::fmt::Debug for LinuxBatch {
 }
 
 impl LinuxBatch {
-    /// Makes an empty batch. Its memory is touched, and so made resident, only as it is used.
+    /// Creates an empty batch. A page of its memory becomes resident when it is first used.
     ///
     /// # Panics
     ///
-    /// When there is no slot.
+    /// If `options.slots` is 0.
     pub fn new(options: BatchOptions) -> LinuxBatch {
         assert!(options.slots > 0, "a batch has slots");
         let queue = ReplyQueue::new(options.slots);
@@ -42,9 +42,9 @@ impl Batch for LinuxBatch {
 
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         self.queue.clear();
-        // A Unix socket has no room for control messages: with room, the kernel would give this
-        // process every descriptor that a peer sends along (`SCM_RIGHTS`, unix(7)), until the
-        // process has no more.
+        // A Unix socket gets no buffer for control messages. With a buffer, the kernel would
+        // install every descriptor that a peer sends (`SCM_RIGHTS`, unix(7)), and this process
+        // would run out of descriptors.
         self.raw.receive(socket.as_fd(), socket.transport() == Transport::Udp, limit)
     }
 

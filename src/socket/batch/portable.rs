@@ -1,4 +1,5 @@
-//! One call per datagram, by std alone: for systems without recvmmsg(2), and tested on Linux too.
+//! A batch that makes one call per datagram with std, for systems without recvmmsg(2). Tests run it
+//! on Linux too.
 
 use std::io;
 
@@ -7,27 +8,28 @@ use socket2::SockAddr;
 use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit, joined};
 use crate::socket::Datagram;
 
-/// A batch made of single calls. A reply leaves from the address that routing picks, and trains are
-/// neither received nor made.
+/// A batch that makes one call per datagram. A reply leaves from the address that routing picks.
+/// The batch neither receives nor sends trains.
 #[derive(Debug)]
 pub struct PortableBatch {
     options: BatchOptions,
-    /// Each slot has one byte more than is received whole: a datagram that reaches it was cut.
+    /// The slots, one after another. Each has one byte more than `slot_bytes`: a datagram that
+    /// reaches that byte is truncated.
     arena: Vec<u8>,
     received: Vec<(usize, SockAddr)>,
-    /// Where the replies to some messages go instead.
+    /// For each message the address that its reply goes to instead of the sender's.
     redirects: Vec<Option<SockAddr>>,
     queue: ReplyQueue,
-    /// An error that came after some datagrams. The next receive returns it.
+    /// An error that occurred after some datagrams. The next receive returns it.
     deferred: Option<io::Error>,
 }
 
 impl PortableBatch {
-    /// Makes an empty batch.
+    /// Creates an empty batch.
     ///
     /// # Panics
     ///
-    /// When there is no slot.
+    /// If `options.slots` is 0.
     pub fn new(options: BatchOptions) -> PortableBatch {
         assert!(options.slots > 0, "a batch has slots");
         PortableBatch {
@@ -114,7 +116,7 @@ impl Batch for PortableBatch {
             match socket.send_to(self.reply(train.index), to) {
                 Ok(()) => {}
                 Err(error) if count == 0 => return Err(error),
-                // The next call tries it first, and meets its error again.
+                // The next call tries this train first, and returns its error.
                 Err(_) => return Ok(count),
             }
         }

@@ -1,18 +1,19 @@
-//! The queue of replies: in which order they leave, and which leave together.
+//! The queue of replies: their order, and which of them leave in one train.
 //!
-//! Replies to one peer that are of one length make a *train*: one send, which the kernel or the
-//! device takes apart into datagrams again (`UDP_SEGMENT`, udp(7)). It saves most of what a send
-//! costs, which on loopback is three quarters of what an echo costs.
+//! Replies to one peer that have one length form a *train*: one send, which the kernel or the
+//! device splits into datagrams (`UDP_SEGMENT`, udp(7)). This saves most of the cost of a send,
+//! which on loopback is three quarters of the cost of an echo.
 //!
-//! What each peer gets is exact: its replies in its order, each a datagram of its own, the empty
-//! ones as well. The order changes only between peers: a reply that joins a train overtakes the
-//! replies to other peers that stand between.
+//! Each peer gets exactly its replies in order, each as a separate datagram, including empty ones.
+//! Only the order between peers changes: a reply that joins a train overtakes the replies to other
+//! peers that were queued after the train began.
 
-/// Datagrams of one train: what every kernel that has trains takes (`UDP_MAX_SEGMENTS`, 64 until
-/// Linux 6.9 and 128 since). At 64 the cost of the send is spread thin.
+/// The maximum number of datagrams in a train: the limit of every kernel that has trains
+/// (`UDP_MAX_SEGMENTS`, 64 until Linux 6.9 and 128 since). With 64 the cost of the send per
+/// datagram is small already.
 pub(in crate::socket) const TRAIN_DATAGRAMS_MAX: usize = 64;
 
-/// Bytes of one train: what UDP carries over IPv4. (Over IPv6 it is 20 more.)
+/// The maximum number of bytes in a train: what UDP carries over IPv4. (Over IPv6 it is 20 more.)
 pub(in crate::socket) const TRAIN_BYTES_MAX: usize = 65_507;
 
 /// The length of a datagram that every path carries unfragmented: the smallest path MTU that Linux
@@ -25,32 +26,32 @@ const PATH_BYTES_MIN: usize = 524;
 const ENTRIES: usize = 1 << ENTRY_BITS;
 const ENTRY_BITS: u32 = 7;
 
-/// An entry that no train has.
+/// The value of an entry without a train.
 const NO_TRAIN: u16 = u16::MAX;
 
-/// Replies that leave by one call: to one message, or to several messages of one peer.
+/// The replies that one call sends: to one message, or to several messages of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Train {
-    /// The first message that it replies to.
+    /// The index of the first message that it replies to.
     pub index: usize,
-    /// How many messages it replies to.
+    /// The number of messages that it replies to.
     pub parts: usize,
-    /// How many datagrams it is, at least 1.
+    /// The number of datagrams, at least 1.
     pub datagrams: usize,
-    /// The sum of their bytes.
+    /// The total length of the datagrams.
     pub bytes: usize,
-    /// The length of each but the last, which may be shorter.
+    /// The length of each datagram but the last, which may be shorter.
     pub segment_bytes: usize,
 }
 
 impl Train {
-    /// The reply to the message at this index, in a train of its own.
+    /// Creates a train that contains only the reply to the message at this index.
     pub fn of(index: usize, bytes: usize, segment_bytes: usize) -> Train {
         let datagrams = if bytes <= segment_bytes { 1 } else { bytes.div_ceil(segment_bytes) };
         Train { index, parts: 1, datagrams, bytes, segment_bytes }
     }
 
-    /// Whether `next` can follow in the same send. Only the last datagram of a train may be
+    /// Returns true if `next` can follow in the same send. Only the last datagram of a train may be
     /// shorter than the first, and none may be empty.
     fn takes(&self, next: &Train) -> bool {
         let is_open = self.bytes > 0 && self.bytes == self.datagrams * self.segment_bytes;
@@ -63,26 +64,26 @@ impl Train {
     }
 }
 
-/// Which trains of a socket may be sent: those of datagrams up to some length.
+/// The trains that a socket may send: those of datagrams up to some length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainLimit {
     segment_bytes_max: usize,
 }
 
 impl TrainLimit {
-    /// Every reply leaves by itself.
+    /// Allows no trains: each datagram leaves alone.
     pub const NONE: TrainLimit = TrainLimit { segment_bytes_max: 0 };
 
-    /// Datagrams of any length may leave in trains.
+    /// Allows trains of datagrams of any length.
     pub const ANY: TrainLimit = TrainLimit { segment_bytes_max: TRAIN_BYTES_MAX };
 
-    /// Datagrams of up to this length may leave in trains.
+    /// Allows trains of datagrams of up to this length.
     pub fn up_to(segment_bytes_max: usize) -> TrainLimit {
         TrainLimit { segment_bytes_max }
     }
 
-    /// Allows no more trains of datagrams of this length and longer, because one was refused. If
-    /// every path takes that length, the device is the cause, and no train is allowed any more.
+    /// Forbids trains of datagrams of this length and longer, after the kernel has refused one. If
+    /// every path carries this length, the device is the cause, so all trains become forbidden.
     ///
     /// The socket goes on receiving trains. Otherwise the kernel would no longer report where the
     /// datagrams end in the trains that are queued already.
@@ -91,32 +92,33 @@ impl TrainLimit {
         self.segment_bytes_max = self.segment_bytes_max.min(longest);
     }
 
-    /// Whether a train may be sent as it is. One that is not allowed has to be taken apart.
+    /// Returns true if a train may be sent as it is. Otherwise the caller must split it into single
+    /// datagrams.
     pub fn allows(&self, train: &Train) -> bool {
         train.datagrams == 1 || train.segment_bytes <= self.segment_bytes_max
     }
 
-    /// Whether other replies may join this one.
+    /// Returns true if other replies may join this train.
     fn allows_more(&self, train: &Train) -> bool {
         train.segment_bytes <= self.segment_bytes_max
     }
 }
 
-/// Which messages are replied to, in which trains, and how many of those have left the queue.
+/// The replies, their trains, and the number of trains that have left the queue.
 #[derive(Debug)]
 pub(in crate::socket) struct ReplyQueue {
     trains: Vec<Train>,
     /// The train and index of each reply, in the order in which they joined.
     members: Vec<(usize, usize)>,
     dequeued: usize,
-    /// The latest train of the peers of each entry. A reply never joins an earlier one, because it
-    /// would overtake its peer's later ones.
+    /// The latest train of the peers that share each entry. A reply never joins an earlier train,
+    /// because it would overtake later replies to its peer.
     latest: [u16; ENTRIES],
 }
 
 impl ReplyQueue {
     pub(in crate::socket) fn new(slots: usize) -> ReplyQueue {
-        assert!(slots < usize::from(NO_TRAIN), "{slots} slots have numbers");
+        assert!(slots < usize::from(NO_TRAIN), "the number of a train fits into a u16: {slots}");
         ReplyQueue {
             trains: Vec::with_capacity(slots),
             members: Vec::with_capacity(slots),
@@ -132,15 +134,15 @@ impl ReplyQueue {
         self.latest.fill(NO_TRAIN);
     }
 
-    /// Adds a reply as a train of its own.
+    /// Adds a reply as a separate train.
     pub(in crate::socket) fn push(&mut self, reply: Train) {
         self.members.push((self.trains.len(), reply.index));
         self.trains.push(reply);
     }
 
-    /// Adds a reply to the latest train of its peer, or as a train of its own, which the next
-    /// replies may join. `hash` is of the peer, and `is_same_peer` tells whether the message at an
-    /// index has the same peer and the same address of this host.
+    /// Adds a reply to the latest train of its peer, or as a new train that later replies may join.
+    /// `hash` is the hash of the peer. `is_same_peer` returns true if the message at an index has
+    /// the same peer and the same address of this host.
     pub(in crate::socket) fn join(
         &mut self,
         reply: Train,
@@ -166,17 +168,18 @@ impl ReplyQueue {
         }
     }
 
-    /// All trains, those that have left as well.
+    /// Returns all trains, including those that have left the queue.
     pub(in crate::socket) fn trains(&self) -> &[Train] {
         &self.trains
     }
 
-    /// The number of the train and the index of each reply, in the order in which they joined.
+    /// Returns the number of the train and the index of each reply, in the order in which they
+    /// joined.
     pub(in crate::socket) fn members(&self) -> &[(usize, usize)] {
         &self.members
     }
 
-    /// How many trains have left.
+    /// Returns the number of trains that have left the queue.
     pub(in crate::socket) fn dequeued(&self) -> usize {
         self.dequeued
     }
@@ -185,13 +188,13 @@ impl ReplyQueue {
         self.dequeued = (self.dequeued + count).min(self.trains.len());
     }
 
-    /// The trains that have not left.
+    /// Returns the trains that are still in the queue.
     pub(in crate::socket) fn queued(&self) -> &[Train] {
         &self.trains[self.dequeued..]
     }
 }
 
-/// The highest bits of a product are its best.
+/// Returns the entry of a hash. The highest bits of a product depend on the most input bits.
 fn entry(hash: u64) -> usize {
     (hash >> (u64::BITS - ENTRY_BITS)) as usize
 }

@@ -1,4 +1,4 @@
-//! What every batch must do, run on real sockets with each of the two versions.
+//! What every batch must do. Each test runs on real sockets with both implementations.
 
 use std::io::Write;
 use std::net::UdpSocket;
@@ -14,7 +14,7 @@ use super::*;
 use crate::endpoint::UnixName;
 use crate::socket::{Datagram, Peer, SocketOptions};
 
-/// Runs each of these once a version. A name stands in front of what it names, with its cases.
+/// Runs each test with each implementation. The doc comment of the function names its cases.
 macro_rules! both {
     ($($name:ident,)*) => {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -36,13 +36,13 @@ mod unix;
 
 both! {
     an_empty_queue_would_block,
-    a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits,
+    only_a_datagram_longer_than_a_slot_is_truncated,
 }
 
 trait Make: Batch<Socket = Datagram> + Sized {
     fn make(options: BatchOptions) -> Self;
 
-    /// An echoing batch of four slots.
+    /// Creates a batch of four slots that sends each message back.
     fn echo(slot_bytes: usize) -> Self {
         Self::make(BatchOptions { slots: 4, slot_bytes, reply: None })
     }
@@ -65,14 +65,14 @@ fn udp_server(addr: &str) -> Datagram {
     Datagram::udp(addr.parse().unwrap(), &SocketOptions::default()).unwrap()
 }
 
-/// A client that does not wait for its answer for ever.
+/// Creates a client whose wait for a reply is bounded.
 fn udp_client(addr: &str) -> UdpSocket {
     let client = UdpSocket::bind(addr).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client
 }
 
-/// A server at the path "s" of a folder of its own.
+/// Creates a server at the path "s" in a new folder.
 fn unix_server() -> (TempDir, PathBuf, Datagram) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
@@ -87,7 +87,7 @@ fn unix_client(folder: &TempDir, name: &str) -> UnixDatagram {
     client
 }
 
-/// A datagram that came whole to a socket bound to one address.
+/// Returns a datagram that a socket bound to one address has received without truncation.
 fn whole<'a>(from: &'a SockAddr, bytes: &'a [u8]) -> Message<'a> {
     Message {
         from,
@@ -102,7 +102,8 @@ fn whole<'a>(from: &'a SockAddr, bytes: &'a [u8]) -> Message<'a> {
     }
 }
 
-/// Receives, as soon as something is there. Loopback is quick, but it promises nothing.
+/// Receives once messages are queued. A datagram on loopback is not always queued when the send
+/// returns.
 fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Result<usize> {
     for _ in 0..10_000 {
         match batch.receive(server, limit) {
@@ -112,10 +113,10 @@ fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Resul
             result => return result,
         }
     }
-    panic!("nothing has come");
+    panic!("no message came");
 }
 
-/// Queues the replies to this many messages, each to its sender.
+/// Queues the replies to the first `count` messages, each to its sender.
 fn queue_all<B: Make>(batch: &mut B, count: usize, trains: TrainLimit) {
     (0..count).for_each(|index| batch.queue_reply(index, None, trains));
 }
@@ -127,7 +128,7 @@ fn send_all<B: Make>(batch: &mut B, server: &Datagram) {
     }
 }
 
-/// Receives and replies, until this many messages have their replies.
+/// Receives and replies until `total` messages are answered.
 fn answer<B: Make>(batch: &mut B, server: &Datagram, total: usize) {
     let mut answered = 0;
     while answered < total {
@@ -139,9 +140,9 @@ fn answer<B: Make>(batch: &mut B, server: &Datagram, total: usize) {
     assert_eq!(answered, total);
 }
 
-/// The half of a case for IPv6 is left out, and the log of the run says so.
+/// Writes to the log that the IPv6 half of a test is skipped.
 fn skip_ipv6(error: &io::Error) {
-    let _ = writeln!(io::stderr(), "skipped for want of IPv6 loopback: {error}");
+    let _ = writeln!(io::stderr(), "skipped: there is no IPv6 loopback: {error}");
 }
 
 fn took(socket: &UdpSocket) -> Vec<u8> {
@@ -168,7 +169,7 @@ fn an_empty_queue_would_block<B: Make>() {
 }
 
 /// case U3
-fn a_datagram_longer_than_a_slot_is_told_from_one_that_just_fits<B: Make>() {
+fn only_a_datagram_longer_than_a_slot_is_truncated<B: Make>() {
     let (folder, path, unix) = unix_server();
     let udp = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");

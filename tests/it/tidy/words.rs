@@ -39,8 +39,6 @@ const NOT_YET_CLEAN: &[&str] = &[
     "src/echo/tests/guard.rs",
     "src/echo/tests/life.rs",
     "src/echo/tests/streams.rs",
-    "src/socket/batch/tests.rs",
-    "src/socket/batch/tests/udp.rs",
     "src/socket/datagram.rs",
     "src/socket/datagram/shared.rs",
     "src/socket/datagram/tests.rs",

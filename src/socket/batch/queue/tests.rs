@@ -2,10 +2,10 @@ use super::*;
 
 mod properties;
 
-/// The peer, how many bytes, and how many of them each datagram has.
+/// The peer, the total length, and the length of each datagram.
 type Reply = (u16, usize, usize);
 
-/// The queue of these replies, with equal hashes for all peers if they have to collide.
+/// Creates the queue of these replies. With `collide`, all peers have the same hash.
 fn queue_of(replies: &[Reply], collide: bool) -> ReplyQueue {
     let mut queue = ReplyQueue::new(replies.len());
     for (index, (peer, bytes, segment_bytes)) in replies.iter().enumerate() {
@@ -16,12 +16,12 @@ fn queue_of(replies: &[Reply], collide: bool) -> ReplyQueue {
     queue
 }
 
-/// Replies of one datagram each.
+/// Makes replies of one datagram each.
 fn singles(replies: &[(u16, usize)]) -> Vec<Reply> {
     replies.iter().map(|(peer, bytes)| (*peer, *bytes, *bytes)).collect()
 }
 
-/// The number of datagrams of each train.
+/// Returns the number of datagrams in each train.
 fn datagrams(replies: &[Reply]) -> Vec<usize> {
     queue_of(replies, false).trains().iter().map(|train| train.datagrams).collect()
 }
@@ -40,7 +40,7 @@ fn a_shorter_reply_ends_its_train_and_a_longer_one_begins_the_next() {
     assert_eq!(datagrams(&singles(&[(1, 64), (1, 63), (1, 1), (1, 64)])), [2, 2 - 1, 1]);
 }
 
-/// case U15: the kernel makes no empty datagram of a train.
+/// case U15: the kernel cannot split an empty datagram off a train.
 #[test]
 fn an_empty_reply_leaves_alone_and_is_not_overtaken() {
     assert_eq!(datagrams(&singles(&[(1, 64), (1, 0), (1, 64), (1, 64)])), [1, 1, 2]);
@@ -49,20 +49,20 @@ fn an_empty_reply_leaves_alone_and_is_not_overtaken() {
 
 /// case U13
 #[test]
-fn a_train_that_was_received_is_joined_by_what_follows_it_in_kind() {
+fn replies_of_the_same_length_join_the_reply_to_a_received_train() {
     assert_eq!(datagrams(&[(1, 300, 100), (1, 200, 100), (1, 50, 50)]), [6]);
-    assert_eq!(datagrams(&[(1, 250, 100), (1, 200, 100)]), [3, 2], "its last one is shorter");
-    assert_eq!(datagrams(&[(1, 100, 100), (1, 150, 50)]), [1, 3], "of another length");
+    assert_eq!(datagrams(&[(1, 250, 100), (1, 200, 100)]), [3, 2], "the first train has ended");
+    assert_eq!(datagrams(&[(1, 100, 100), (1, 150, 50)]), [1, 3], "the lengths differ");
 }
 
-/// case U13: what came in one train was within the bounds of this system.
+/// case U13: the kernel delivered it as one train, so it is within the kernel's bounds.
 #[test]
-fn a_train_of_more_than_the_bound_is_answered_as_it_came() {
+fn a_received_train_above_the_bound_is_answered_as_one_train() {
     assert_eq!(datagrams(&[(1, 128, 1), (1, 1, 1)]), [128, 1]);
 }
 
 #[test]
-fn a_train_has_its_bounds() {
+fn a_train_has_at_most_64_datagrams_and_65_507_bytes() {
     assert_eq!(datagrams(&singles(&[(1, 8); 130])), [64, 64, 2]);
     assert_eq!(datagrams(&singles(&[(1, 30_000); 5])), [2, 2, 1]);
     assert_eq!(datagrams(&singles(&[(1, 65_507); 2])), [1, 1]);
@@ -70,7 +70,7 @@ fn a_train_has_its_bounds() {
 }
 
 #[test]
-fn a_train_that_has_left_is_not_joined() {
+fn no_reply_joins_a_train_that_has_left_the_queue() {
     for (leaves, trains) in [(false, 1), (true, 2)] {
         let mut queue = ReplyQueue::new(2);
         queue.join(Train::of(0, 8, 8), 0, TrainLimit::ANY, |_| true);
@@ -83,19 +83,19 @@ fn a_train_that_has_left_is_not_joined() {
 
 /// case U14
 #[test]
-fn a_refused_length_is_the_last_of_its_trains_and_a_short_one_the_last_of_all() {
+fn a_refused_length_forbids_longer_trains_and_a_short_one_forbids_all() {
     let allows = |limit: TrainLimit, length: usize| limit.allows(&Train::of(0, 2 * length, length));
     let mut limit = TrainLimit::ANY;
     assert!(allows(limit, 1_500));
     limit.forbid(1_400);
     assert_eq!([1_400, 1_399].map(|length| allows(limit, length)), [false, true]);
     limit.forbid(1_500);
-    assert!(!allows(limit, 1_400), "a longer length allows nothing again");
-    // As of a peer behind the narrowest path.
+    assert!(!allows(limit, 1_400), "a longer length does not raise the limit");
+    // A peer behind the path with the smallest MTU.
     limit.forbid(525);
     assert_eq!([525, 524].map(|length| allows(limit, length)), [false, true]);
-    // Any path takes this length, so the length is not the cause.
+    // Every path carries this length, so the length is not the cause.
     limit.forbid(100);
     assert_eq!(limit, TrainLimit::NONE);
-    assert!(limit.allows(&Train::of(0, 64, 64)), "one datagram is no train");
+    assert!(limit.allows(&Train::of(0, 64, 64)), "a single datagram is always allowed");
 }

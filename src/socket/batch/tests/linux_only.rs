@@ -1,4 +1,4 @@
-//! What only Linux has: abstract names, destination notes, overflow counts.
+//! What only Linux has: abstract names, destination addresses, overflow counts.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
@@ -15,7 +15,8 @@ both! {
 /// case X2
 fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
     let (folder, path, server) = unix_server();
-    // With a zero byte inside, and of the greatest length; in a namespace shared by the machine.
+    // A name of the maximum length that contains a zero byte. It is unique because the machine
+    // shares the namespace.
     let unique = folder.path().file_name().unwrap().as_encoded_bytes();
     let mut name = [&b"resound\0"[..], unique].concat();
     name.resize(107, b'x');
@@ -40,8 +41,8 @@ fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
     }
 }
 
-/// Sends to a server on a wildcard address by way of `asked`; every answer must come from there.
-fn assert_answers_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
+/// Sends to address `asked` of a server on a wildcard address. Every reply must come from `asked`.
+fn assert_replies_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
     let server = udp_server(wildcard);
     let asked = SocketAddr::new(asked, server.local_addr().unwrap().port());
     let client = udp_client(client);
@@ -55,7 +56,7 @@ fn assert_answers_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
         let before = batch.parcel().unwrap();
         assert_eq!(before.source, source);
         assert_eq!(batch.send(&server, 1).unwrap(), 1);
-        // The reply's control message has replaced the request's.
+        // The reply's control message has overwritten the request's.
         let after = batch.parcel().unwrap();
         assert_eq!(after, before);
         batch.dequeue(1);
@@ -70,19 +71,19 @@ fn assert_answers_leave_from(wildcard: &str, client: &str, asked: IpAddr) {
 
 /// case U10
 #[test]
-fn on_a_wildcard_address_answers_leave_from_the_address_that_was_asked() {
+fn on_a_wildcard_address_replies_leave_from_the_address_that_was_asked() {
     for asked in [[127, 0, 0, 2], [127, 0, 0, 1], [127, 9, 8, 7]] {
-        assert_answers_leave_from("0.0.0.0:0", "127.0.0.1:0", asked.into());
+        assert_replies_leave_from("0.0.0.0:0", "127.0.0.1:0", asked.into());
     }
     match UdpSocket::bind("[::1]:0") {
-        Ok(_) => assert_answers_leave_from("[::]:0", "[::1]:0", "::1".parse().unwrap()),
+        Ok(_) => assert_replies_leave_from("[::]:0", "[::1]:0", "::1".parse().unwrap()),
         Err(error) => skip_ipv6(&error),
     }
 }
 
-/// case U10: of several in one line, each has its own.
+/// case U10: each reply in the queue has its own source address.
 #[test]
-fn answers_of_one_line_leave_from_different_addresses() {
+fn replies_in_one_queue_leave_from_different_addresses() {
     let server = udp_server("0.0.0.0:0");
     let port = server.local_addr().unwrap().port();
     let client = udp_client("127.0.0.1:0");
@@ -101,7 +102,7 @@ fn answers_of_one_line_leave_from_different_addresses() {
 
 /// case U16
 #[test]
-fn datagrams_lost_for_want_of_receive_buffer_are_told_with_the_next_that_comes() {
+fn the_next_datagram_reports_those_that_a_full_receive_buffer_lost() {
     let options = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
     let server = Datagram::udp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
     let client = udp_client("127.0.0.1:0");
@@ -118,7 +119,8 @@ fn datagrams_lost_for_want_of_receive_buffer_are_told_with_the_next_that_comes()
     let mut received = 0;
     let mut overflow = None;
     while overflow.is_none() {
-        // Told by the first that is queued after a loss: there is room for it some time.
+        // The first datagram that is queued after a loss reports it. At some point there is room
+        // for one.
         client.send(b"next").unwrap();
         sent += 1;
         let count = receive(&mut batch, &server, usize::MAX).unwrap();
@@ -140,8 +142,9 @@ fn datagrams_lost_for_want_of_receive_buffer_are_told_with_the_next_that_comes()
     assert_eq!(overflow.unwrap() as usize + received, sent + 1);
 }
 
-/// A client at the longest path there is: no room is left for the zero byte that ends it, and the
-/// kernel tells a length that is one more than it takes (unix(7), Bugs). std makes no such socket.
+/// Creates a client at the longest possible path. It has no terminating zero byte, and the kernel
+/// reports a length that is one more than it accepts (unix(7), Bugs). std cannot create such a
+/// socket.
 fn client_at_the_longest_path(folder: &TempDir) -> UnixDatagram {
     let rest = 108 - folder.path().as_os_str().len() - 1;
     let path = folder.path().join("x".repeat(rest));
@@ -151,7 +154,7 @@ fn client_at_the_longest_path(folder: &TempDir) -> UnixDatagram {
     client
 }
 
-/// case X2: at the far end of what an address can be.
+/// case X2: the longest address.
 #[test]
 fn a_sender_at_the_longest_path_is_answered() {
     let (folder, path, server) = unix_server();
@@ -167,10 +170,10 @@ fn a_sender_at_the_longest_path_is_answered() {
     assert_eq!([unix_took(&client), unix_took(&client)], [b"m", b"m"]);
 }
 
-/// case U9: socket2 has no form for the longest path, which makes a receive of the portable
-/// version fail at will.
+/// case U9: std and socket2 cannot represent the longest path, so a receive of the portable batch
+/// fails.
 #[test]
-fn an_error_that_comes_after_some_datagrams_is_given_by_the_next_call() {
+fn the_next_receive_returns_an_error_that_came_after_some_datagrams() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     client.send_to(b"before", &path).unwrap();

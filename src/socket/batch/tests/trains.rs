@@ -1,4 +1,4 @@
-//! Trains over loopback: received, answered, gathered.
+//! Trains over loopback: receiving, answering and joining them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,14 +7,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::endpoint::ResolvedEndpoint;
 
-/// A server that receives trains.
+/// Creates a server that receives trains.
 fn train_server(addr: &str) -> Datagram {
     let server = udp_server(addr);
     server.receive_trains(true).unwrap();
     server
 }
 
-/// A client that sends trains, and takes them if it is told to.
+/// Creates a client that sends trains. With `receives`, it also receives them.
 fn train_client(server: SocketAddr, receives: bool) -> Datagram {
     let client =
         Datagram::connect(&ResolvedEndpoint::Udp(server), None, &SocketOptions::default()).unwrap();
@@ -22,7 +22,7 @@ fn train_client(server: SocketAddr, receives: bool) -> Datagram {
     client
 }
 
-/// The lengths of the next datagram, or train, and of what it is made of, and its bytes.
+/// Receives the next datagram or train. Returns the length of its datagrams, and its bytes.
 fn next(client: &Datagram) -> (usize, Vec<u8>) {
     let mut buf = vec![0; 70_000];
     let (length, segment_bytes) = client.receive_train(&mut buf).unwrap();
@@ -55,7 +55,7 @@ fn a_train_is_received_whole_and_answered_as_one() {
 
 /// case U15
 #[test]
-fn answers_to_datagrams_that_came_singly_leave_in_a_train_of_each_peer() {
+fn replies_to_single_datagrams_leave_in_one_train_per_peer() {
     let server = train_server("127.0.0.1:0");
     let addr = server.local_addr().unwrap();
     let mut batch = LinuxBatch::echo(100);
@@ -69,9 +69,9 @@ fn answers_to_datagrams_that_came_singly_leave_in_a_train_of_each_peer() {
         queue_all(&mut batch, 4, TrainLimit::ANY);
         (batch.queued().len() == 2).then_some((a, b))
     };
-    // One pair of peers in 128 shares an entry, and has a train more.
+    // One in 128 pairs of peers shares an entry, and needs a third train.
     let two = (0..10).find_map(|_| try_two());
-    let (a, b) = two.expect("one train to each");
+    let (a, b) = two.expect("one train for each peer");
     assert!(batch.queued().iter().map(|train| train.parts).eq([3, 1]));
     let parcel = batch.parcel().unwrap();
     assert_eq!((&*parcel.bytes, parcel.segment_bytes, parcel.count()), (&b"a1a23"[..], 2, 3));
@@ -86,9 +86,9 @@ fn answers_to_datagrams_that_came_singly_leave_in_a_train_of_each_peer() {
     assert_eq!([next(&a).1, next(&a).1, next(&a).1], [&b"a1"[..], b"a2", b"3"]);
 }
 
-/// cases U10 U15: what asked another address is answered from there, and so apart.
+/// cases U10 U15: replies from different addresses cannot share a train.
 #[test]
-fn answers_from_two_addresses_of_this_host_do_not_leave_together() {
+fn replies_from_two_addresses_of_this_host_do_not_share_a_train() {
     let server = train_server("0.0.0.0:0");
     let port = server.local_addr().unwrap().port();
     let client = udp_client("127.0.0.1:0");
@@ -114,11 +114,11 @@ fn answers_from_two_addresses_of_this_host_do_not_leave_together() {
 
 /// case U14
 #[test]
-fn once_forbidden_no_train_is_made_of_that_length_or_longer() {
+fn no_train_of_a_forbidden_length_or_longer_is_sent() {
     let server = train_server("127.0.0.1:0");
     let client = train_client(server.local_addr().unwrap(), false);
     let mut batch = LinuxBatch::echo(2_000);
-    // How many sends the replies to two datagrams of this length take.
+    // Returns the number of sends for the replies to two datagrams of this length.
     let mut sends = |length: usize, trains: TrainLimit| {
         let message = vec![7; length];
         (0..2).for_each(|_| client.send(&message).unwrap());
@@ -133,17 +133,17 @@ fn once_forbidden_no_train_is_made_of_that_length_or_longer() {
     assert_eq!(sends(1_500, trains), 1);
     trains.forbid(1_400);
     assert_eq!([sends(1_400, trains), sends(1_399, trains)], [2, 1]);
-    // As of a peer behind the narrowest path.
+    // A peer behind the path with the smallest MTU.
     trains.forbid(525);
     assert_eq!([sends(525, trains), sends(524, trains)], [2, 1]);
-    // Any path takes this length, so the length is not the cause.
+    // Every path carries this length, so the length is not the cause.
     trains.forbid(100);
     assert_eq!(sends(64, trains), 2);
 }
 
-/// cases U13 U14: what is queued was put together while trains were taken.
+/// cases U13 U14: the kernel built the queued train before trains became forbidden.
 #[test]
-fn trains_that_wait_while_trains_are_forbidden_keep_their_boundaries() {
+fn a_queued_train_keeps_its_boundaries_when_trains_become_forbidden() {
     let server = train_server("127.0.0.1:0");
     let client = train_client(server.local_addr().unwrap(), false);
     let mut batch = LinuxBatch::echo(100);
@@ -155,10 +155,10 @@ fn trains_that_wait_while_trains_are_forbidden_keep_their_boundaries() {
     assert!(batch.message(0).datagrams().eq([&b"aa"[..], b"bb", b"c"]));
     queue_all(&mut batch, 2, trains);
     let allowed: Vec<bool> = batch.queued().iter().map(|train| trains.allows(train)).collect();
-    assert_eq!(allowed, [false, true], "the first has to be taken apart");
+    assert_eq!(allowed, [false, true], "the first must be split");
 }
 
-/// One call of a client: to send a datagram of so many bytes, or a train.
+/// One call of a client: it sends a datagram of this many bytes, or a train.
 #[derive(Clone, Debug)]
 enum Call {
     Single(usize),
@@ -182,7 +182,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// cases U1 U13 U15: random lengths, peers, orders, trains and singles, over real sockets.
+    /// cases U1 U13 U15: random lengths, peers, orders, trains and single datagrams, over real
+    /// sockets.
     #[test]
     fn every_datagram_comes_back_to_its_peer_whole_and_in_order(
         calls in prop::collection::vec((0_usize..3, call()), 1..40),
@@ -213,7 +214,7 @@ proptest! {
                 } else {
                     clients[*peer].send(&content).unwrap();
                 }
-                expected[*peer].extend(cut(&content, segment_bytes));
+                expected[*peer].extend(split(&content, segment_bytes));
             }
             while let Ok(count) = batch.receive(&server, usize::MAX) {
                 queue_all(&mut batch, count, trains);
@@ -224,14 +225,14 @@ proptest! {
         for (client, expected) in clients.iter().zip(expected) {
             let mut came = Vec::new();
             while let Ok((length, segment_bytes)) = client.receive_train(&mut buf) {
-                came.extend(cut(&buf[..length], segment_bytes));
+                came.extend(split(&buf[..length], segment_bytes));
             }
             prop_assert!(came == expected, "{} of {}", came.len(), expected.len());
         }
     }
 }
 
-fn cut(bytes: &[u8], segment_bytes: usize) -> Vec<Vec<u8>> {
+fn split(bytes: &[u8], segment_bytes: usize) -> Vec<Vec<u8>> {
     if bytes.is_empty() {
         return vec![Vec::new()];
     }

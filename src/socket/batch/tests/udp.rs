@@ -1,20 +1,20 @@
-//! UDP on loopback, with either version.
+//! UDP on loopback, with each implementation.
 
 use super::*;
 
 both! {
     every_udp_datagram_comes_back_to_its_own_sender,
-    the_reply_answers_every_datagram_alike,
+    every_datagram_gets_the_configured_reply,
     the_longest_udp_datagrams_come_back_whole,
-    a_parcel_outlives_the_datagrams_it_was_made_from,
-    a_pending_error_comes_once_and_loses_no_datagram,
+    a_parcel_can_be_sent_after_the_batch_received_again,
+    a_pending_error_is_returned_once_and_loses_no_datagram,
 }
 
 fn single(peer: SockAddr, bytes: &[u8]) -> Parcel {
     Parcel { peer, source: None, bytes: bytes.into(), segment_bytes: bytes.len() }
 }
 
-/// cases U1 U15: an empty one among them.
+/// cases U1 U15: one of them is empty.
 fn every_udp_datagram_comes_back_to_its_own_sender<B: Make>() {
     let server = udp_server("127.0.0.1:0");
     let addr = server.local_addr().unwrap();
@@ -34,7 +34,7 @@ fn every_udp_datagram_comes_back_to_its_own_sender<B: Make>() {
     }
 }
 
-fn the_reply_answers_every_datagram_alike<B: Make>() {
+fn every_datagram_gets_the_configured_reply<B: Make>() {
     let server = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");
     client.connect(server.local_addr().unwrap()).unwrap();
@@ -71,7 +71,7 @@ fn the_longest_udp_datagrams_come_back_whole<B: Make>() {
     }
 }
 
-fn a_parcel_outlives_the_datagrams_it_was_made_from<B: Make>() {
+fn a_parcel_can_be_sent_after_the_batch_received_again<B: Make>() {
     let server = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");
     client.connect(server.local_addr().unwrap()).unwrap();
@@ -83,7 +83,7 @@ fn a_parcel_outlives_the_datagrams_it_was_made_from<B: Make>() {
         batch.queue_reply(0, None, TrainLimit::NONE);
         parcels.push(batch.parcel().unwrap());
         let peer = SockAddr::from(client.local_addr().unwrap());
-        // Bound to one address: there is no other to answer from.
+        // The server is bound to one address, so the source is not reported.
         assert_eq!(parcels.last(), Some(&single(peer, message)));
     }
     let mut other = B::echo(9);
@@ -93,13 +93,13 @@ fn a_parcel_outlives_the_datagrams_it_was_made_from<B: Make>() {
     }
 }
 
-/// case U9: an ICMP error waits in the socket; the datagrams stand behind it.
-fn a_pending_error_comes_once_and_loses_no_datagram<B: Make>() {
+/// case U9: an ICMP error is pending in the socket when the datagrams arrive.
+fn a_pending_error_is_returned_once_and_loses_no_datagram<B: Make>() {
     let server = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");
-    // An address of its own, so that no other test is given its port meanwhile.
+    // No other test uses this address, so no other socket can get the port meanwhile.
     let gone = udp_client("127.0.0.77:0").local_addr().unwrap();
-    // Only a connected socket is told that nobody is there.
+    // The kernel reports an ICMP error only to a connected socket.
     SockRef::from(&server).connect(&gone.into()).unwrap();
     let mut batch = B::echo(9);
     let parcel = single(gone.into(), b"hello?");

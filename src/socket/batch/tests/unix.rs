@@ -1,21 +1,21 @@
-//! Unix datagrams, where what is sent is queued at once, with either version.
+//! Unix datagrams, with each implementation. A sent datagram is queued when the send returns.
 
 use super::*;
 
 both! {
-    datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots,
+    a_receive_returns_datagrams_in_order_up_to_the_limit_and_the_slots,
     every_unix_datagram_comes_back_to_its_own_sender,
     a_unix_sender_without_a_name_cannot_be_answered,
     replies_stay_in_the_queue_until_they_are_removed,
-    replies_not_sent_are_forgotten_with_the_next_receive,
-    a_reply_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone,
-    a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel,
+    the_next_receive_discards_replies_that_were_not_sent,
+    a_reply_to_a_closed_receiver_ends_the_send_and_only_it_fails,
+    a_reply_to_a_full_receiver_would_block_and_a_parcel_keeps_it,
     an_index_not_below_the_count_panics,
     a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender,
 }
 
-/// case U7: on a Unix socket, where what is sent is queued at once.
-fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Make>() {
+/// case U7
+fn a_receive_returns_datagrams_in_order_up_to_the_limit_and_the_slots<B: Make>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     for number in 0..9_u8 {
@@ -36,7 +36,7 @@ fn datagrams_come_in_order_and_no_more_at_once_than_the_limit_or_the_slots<B: Ma
     assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
 }
 
-/// case X2: a sender with a path; the abstract ones are tested where they exist.
+/// case X2: senders with a path. A test for Linux covers abstract names.
 fn every_unix_datagram_comes_back_to_its_own_sender<B: Make>() {
     let (folder, path, server) = unix_server();
     let clients = [unix_client(&folder, "first"), unix_client(&folder, "second")];
@@ -64,7 +64,7 @@ fn every_unix_datagram_comes_back_to_its_own_sender<B: Make>() {
 /// case X1
 fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
     let (folder, path, server) = unix_server();
-    // A slot that had a name before must not keep it.
+    // A slot must not keep the name of its previous sender.
     unix_client(&folder, "named").send_to(b"1", &path).unwrap();
     UnixDatagram::unbound().unwrap().send_to(b"2", &path).unwrap();
     let mut batch = B::echo(9);
@@ -86,7 +86,7 @@ fn replies_stay_in_the_queue_until_they_are_removed<B: Make>() {
     }
     let mut batch = B::echo(9);
     assert_eq!(batch.receive(&server, 4).unwrap(), 4);
-    // One is passed over, and the queue is in another order than the slots.
+    // One message gets no reply, and the order of the queue differs from that of the slots.
     [3, 0, 2].into_iter().for_each(|index| batch.queue_reply(index, None, TrainLimit::NONE));
     let queued = |batch: &B| batch.queued().iter().map(|train| train.index).collect::<Vec<_>>();
     assert_eq!(batch.send(&server, 1).unwrap(), 1);
@@ -100,7 +100,7 @@ fn replies_stay_in_the_queue_until_they_are_removed<B: Make>() {
     assert_eq!([unix_took(&client), unix_took(&client), unix_took(&client)], [b"3", b"0", b"2"]);
 }
 
-fn replies_not_sent_are_forgotten_with_the_next_receive<B: Make>() {
+fn the_next_receive_discards_replies_that_were_not_sent<B: Make>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     let mut batch = B::echo(9);
@@ -113,11 +113,11 @@ fn replies_not_sent_are_forgotten_with_the_next_receive<B: Make>() {
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     assert_eq!(unix_took(&client), b"1");
     assert!(batch.receive(&server, 4).is_err());
-    assert_eq!(batch.queued(), [], "also with a receive that fails");
+    assert_eq!(batch.queued(), [], "a receive that fails discards them too");
 }
 
 /// cases U6 X4
-fn a_reply_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>() {
+fn a_reply_to_a_closed_receiver_ends_the_send_and_only_it_fails<B: Make>() {
     let (folder, path, server) = unix_server();
     let names = ["first", "closed", "removed", "last"];
     let mut clients = names.map(|name| Some(unix_client(&folder, name)));
@@ -144,7 +144,7 @@ fn a_reply_to_a_receiver_that_is_gone_stops_the_call_and_fails_alone<B: Make>() 
 }
 
 /// case X3
-fn a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel<B: Make>() {
+fn a_reply_to_a_full_receiver_would_block_and_a_parcel_keeps_it<B: Make>() {
     let (folder, path, server) = unix_server();
     let (deaf, other) = (unix_client(&folder, "deaf"), unix_client(&folder, "other"));
     let mut batch = B::echo(9);
@@ -172,7 +172,7 @@ fn a_receiver_without_room_gives_would_block_and_its_reply_is_kept_by_a_parcel<B
     assert_eq!(unix_took(&deaf), b"1");
 }
 
-/// Which of the methods that take an index panic at this one.
+/// Returns for each method that takes an index whether it panics with this one.
 fn panics<B: Make>(batch: &mut B, index: usize) -> [bool; 2] {
     fn panics<R>(call: impl FnOnce() -> R) -> bool {
         catch_unwind(AssertUnwindSafe(call)).is_err()
@@ -196,7 +196,7 @@ fn an_index_not_below_the_count_panics<B: Make>() {
     assert_eq!(panics(&mut batch, 2), [true; 2]);
     client.send_to(b"m", &path).unwrap();
     assert_eq!(batch.receive(&server, usize::MAX).unwrap(), 1);
-    // There is a slot, and the receive before has written to it.
+    // The slot exists, and the previous receive has written to it.
     assert_eq!(panics(&mut batch, 1), [true; 2]);
 }
 

@@ -1,4 +1,4 @@
-//! Replies of any lengths to any peers, against what the kernel makes of their trains.
+//! Replies of any lengths to any peers, compared with what the kernel makes of their trains.
 
 use proptest::prelude::*;
 
@@ -35,25 +35,25 @@ proptest! {
             prop_assert_eq!(train.bytes, bytes);
             prop_assert!(train.parts == 1 || bytes <= 65_507);
             prop_assert!(train.parts == 1 || train.datagrams <= 64);
-            // As the kernel cuts it, and as the replies are.
-            let cut = cut(bytes, train.segment_bytes);
-            prop_assert_eq!(cut.len(), train.datagrams);
-            let meant: Vec<usize> =
-                indexes.iter().flat_map(|at| self::cut(replies[*at].1, replies[*at].2)).collect();
-            prop_assert_eq!(&cut, &meant);
+            // The kernel splits the train by its segment length.
+            let split = split(bytes, train.segment_bytes);
+            prop_assert_eq!(split.len(), train.datagrams);
+            let expected: Vec<usize> =
+                indexes.iter().flat_map(|at| self::split(replies[*at].1, replies[*at].2)).collect();
+            prop_assert_eq!(&split, &expected);
             let peer = usize::from(replies[indexes[0]].0);
             prop_assert!(indexes.iter().all(|index| usize::from(replies[*index].0) == peer));
             sent[peer].extend(indexes);
         }
         for (peer, sent) in sent.into_iter().enumerate() {
-            let asked = (0..replies.len()).filter(|index| usize::from(replies[*index].0) == peer);
-            prop_assert_eq!(sent, asked.collect::<Vec<_>>());
+            let queued = (0..replies.len()).filter(|index| usize::from(replies[*index].0) == peer);
+            prop_assert_eq!(sent, queued.collect::<Vec<_>>());
         }
     }
 }
 
-/// The lengths of the datagrams of so many bytes.
-fn cut(bytes: usize, segment_bytes: usize) -> Vec<usize> {
+/// Splits a number of bytes into the lengths of datagrams.
+fn split(bytes: usize, segment_bytes: usize) -> Vec<usize> {
     if bytes == 0 {
         return vec![0];
     }
