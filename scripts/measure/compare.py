@@ -23,12 +23,12 @@ ROUNDS, ROUNDS_WRITTEN = VALUES_MIN, 9
 
 SUITES = {
     "servers": "short messages, by resound bench, and resident memory (the default)",
-    "generators": "resound bench beside other generators, on one server",
+    "generators": "resound bench and other generators, on one server",
     "singles": "UDP, 16 sockets x 32 in flight x 64 B, one datagram per call at the client",
     "trains": "the same of 64 B and of 1,200 B, sent with UDP_SEGMENT, received with UDP_GRO",
     "small": "one message of 64 B in flight each: UDP on 16 and 64 sockets, TCP on 64",
     "bulk": "TCP, 8 connections, messages of 4 KiB to 1 MiB: server CPU per KiB",
-    "latency": "one message at a time: both ends sleep, or poll; beside sockperf",
+    "latency": "one message at a time: both ends sleep, or poll; and sockperf",
     "loops": "one loop and two (--threads 2), client and server on the same CPUs",
 }
 

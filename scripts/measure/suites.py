@@ -58,12 +58,12 @@ def need_c(name):
 def servers(transport, client, *, rcvbuf=False, singly=False, names=None, options=()):
     """Returns rows for the compared servers on a transport, including resound with options."""
     buf = [str(RECEIVE_BUF_BYTES)] if rcvbuf else []
-    ours = ["--rcvbuf", *buf] if rcvbuf else []
-    rows = [Row("resound", resound(transport, *ours), client)]
+    buf_options = ["--rcvbuf", *buf] if rcvbuf else []
+    rows = [Row("resound", resound(transport, *buf_options), client)]
     if programs.BEFORE:
         rows.append(Row("resound before", programs.before(rows[0].command), client))
     for option in options:
-        command = resound(transport, *ours, option)
+        command = resound(transport, *buf_options, option)
         rows.append(Row(f"resound {option}", command, client, (option,)))
     for name, suffix in (("tokio", ""), ("smol", ""), ("monoio", " (io_uring)")):
         full = f"{name} {programs.version(name)}{suffix}"

@@ -21,7 +21,7 @@ COLUMNS = {
 }
 
 
-def cell(values, ours, divisor, decimals, unit):
+def cell(values, first, divisor, decimals, unit):
     """Returns the median (lowest to highest), the median of the ratios to the first row in the same
     round, and with enough rounds the interval of that median."""
     if not values:
@@ -29,8 +29,8 @@ def cell(values, ours, divisor, decimals, unit):
     scaled = [value / divisor for value in values.values()]
     median, low, high = statistics.median(scaled), min(scaled), max(scaled)
     text = f"{median:.{decimals}f}{unit} ({low:.{decimals}f}–{high:.{decimals}f})"
-    ratios = [values[number] / ours[number] for number in values if ours.get(number)]
-    if values is not ours and ratios:
+    ratios = [values[number] / first[number] for number in values if first.get(number)]
+    if values is not first and ratios:
         text += f" ×{statistics.median(ratios):.2f}"
         bounds = interval(ratios)
         if bounds:
@@ -62,9 +62,9 @@ class Table:
         ]
         print("| | " + " | ".join(COLUMNS[name][0] for name in shown) + " |")
         print("|---|" + "---|" * len(shown))
-        ours = next(iter(self.rows.values()))
+        first = next(iter(self.rows.values()))
         for row, names in self.rows.items():
-            cells = [cell(names.get(n, {}), ours.get(n, {}), *COLUMNS[n][1:]) for n in shown]
+            cells = [cell(names.get(n, {}), first.get(n, {}), *COLUMNS[n][1:]) for n in shown]
             print(f"| {row} | " + " | ".join(cells) + " |")
         remarks = [remark for row in self.rows.items() for remark in self.remarks(*row)]
         if remarks:

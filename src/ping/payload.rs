@@ -118,8 +118,8 @@ mod tests {
             let payload = Payload::new(length);
             let bytes = written(&payload, number);
             prop_assert_eq!(bytes.len(), length);
-            let told = if length < 8 { number % payload.numbers() } else { number };
-            prop_assert_eq!(payload.number(&bytes), Some(told));
+            let expected = if length < 8 { number % payload.numbers() } else { number };
+            prop_assert_eq!(payload.number(&bytes), Some(expected));
             prop_assert_eq!(payload.first_difference(number, &bytes), None);
             prop_assert_eq!(payload.likeness(number, &bytes), length);
         }

@@ -44,7 +44,7 @@ pub(super) fn run(
         });
     };
     let mut run = Run::new(options, controls, on_event, addrs);
-    run.tell(Event::Started);
+    run.emit(Event::Started);
     while !run.is_over() {
         run.turn()?;
     }
@@ -163,7 +163,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         self.has_stopped |= woken.has_stopped;
         if woken.is_asked {
             let figures = self.probes.figures();
-            self.tell(Event::Figures(&figures));
+            self.emit(Event::Figures(&figures));
         }
         if self.link.is_some() && !woken.other.is_empty() {
             self.flush(woken.other);
@@ -172,7 +172,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         Ok(())
     }
 
-    fn tell(&mut self, event: Event<'_>) {
+    fn emit(&mut self, event: Event<'_>) {
         self.has_stopped |= (self.on_event)(event).is_break();
     }
 
@@ -228,7 +228,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         if self.options.interval.is_zero() && !loss.is_timeout() {
             self.next_due = Instant::now() + REFUSED_PAUSE;
         }
-        self.tell(Event::Lost { number, loss });
+        self.emit(Event::Lost { number, loss });
     }
 
     fn wait(&self) -> io::Result<Woken> {

@@ -224,9 +224,9 @@ pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             4..8 => {
                 // All have the same size, as in a train, or different sizes.
                 let length = rng.usize(HEADER_BYTES..=1472);
-                let is_even = rng.bool();
+                let is_uniform = rng.bool();
                 for _ in 0..rng.usize(2..200) {
-                    asker.send(if is_even { length } else { rng.usize(HEADER_BYTES..=length) });
+                    asker.send(if is_uniform { length } else { rng.usize(HEADER_BYTES..=length) });
                 }
             }
             _ => asker.send(rng.usize(HEADER_BYTES..=4096)),

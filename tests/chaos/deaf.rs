@@ -73,12 +73,12 @@ fn ping(stream: &mut TcpStream, is_over: impl Fn() -> bool) -> Pings {
 /// The measured values, in KiB.
 #[derive(Debug)]
 struct Wave {
-    owed: u64,
+    pending: u64,
     plateau: u64,
     after: u64,
 }
 
-fn owed_kib(counters: &Counters) -> u64 {
+fn pending_kib(counters: &Counters) -> u64 {
     (counters.get("tcp_bytes_in") - counters.get("tcp_bytes_out")) / 1024
 }
 
@@ -87,7 +87,7 @@ fn owed_kib(counters: &Counters) -> u64 {
 fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
     let pid = daemon.process.pid();
     // Bytes that are pending for closed peers.
-    let owed_before = owed_kib(&daemon.counters());
+    let pending_before = pending_kib(&daemon.counters());
     let mut peers: Vec<_> = (0..PEERS).map(|_| connect(daemon.addr(0))).collect();
     let open = PEERS as u64 + 1;
     wait_until("all to be accepted", || daemon.counters().get("connections_open") == open);
@@ -104,18 +104,18 @@ fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
         filling.join().unwrap()
     });
     let begun = Instant::now();
-    let mut beside = ping(other, || begun.elapsed() >= PLATEAU);
+    let mut while_stuck = ping(other, || begun.elapsed() >= PLATEAU);
     let plateau = resident_kib(pid);
     let counters = daemon.counters();
-    let owed = owed_kib(&counters) - owed_before;
+    let pending = pending_kib(&counters) - pending_before;
     assert_eq!((counters.get("connections_open"), counters.get("stalled")), (open, 0));
     drop(peers);
     wait_until("all to be gone", || daemon.counters().get("connections_open") == 1);
-    let wave = Wave { owed, plateau, after: resident_kib(pid) };
-    let Wave { owed, plateau, after } = wave;
-    println!("  {plateau} KiB resident with {owed} KiB owed, {after} KiB when all are gone");
-    println!("  beside them, while they send: {}", filling.summary());
-    println!("  beside them, when all are stuck: {}", beside.summary());
+    let wave = Wave { pending, plateau, after: resident_kib(pid) };
+    let Wave { pending, plateau, after } = wave;
+    println!("  {plateau} KiB resident with {pending} KiB pending, {after} KiB when all are gone");
+    println!("  another peer, while they send: {}", filling.summary());
+    println!("  another peer, when all are stuck: {}", while_stuck.summary());
     wave
 }
 
@@ -146,7 +146,7 @@ fn peers_that_never_read_cost_one_buffer_each_and_delay_no_other_peer() {
     for wave in &waves {
         assert!(wave.plateau <= bound, "{wave:?}");
         // Enough bytes are pending to make the bound meaningful.
-        assert!(wave.owed > PEERS as u64, "{wave:?}");
+        assert!(wave.pending > PEERS as u64, "{wave:?}");
     }
     let (once, again) = (waves[0].plateau, waves[2].plateau);
     assert!(again <= once + once / 20, "a second wave takes more: {once}, then {again} KiB");

@@ -209,7 +209,7 @@ fn a_flood_of_forged_sources_is_counted_takes_no_memory_and_delays_no_client() {
     let counters = daemon.counters();
     println!("{datagrams} forged datagrams in {:.1} s", elapsed.as_secs_f64());
     println!("  {before} KiB allocated and resident before, {after} KiB after");
-    println!("  beside them: {}", pings.summary());
+    println!("  another client: {}", pings.summary());
     println!("  {counters:?}");
     assert_counted(&counters, &forger.sent, count, started_at.elapsed());
     assert!(after <= before + 64, "{before} KiB, then {after} KiB");

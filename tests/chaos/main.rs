@@ -171,8 +171,8 @@ fn end_of_trains(mut script: Process) -> [u64; 3] {
     drop(script.stdin());
     let ended = script.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    let said = ended.stdout_text();
-    let mut numbers = said.split_whitespace().skip(1).step_by(2).map(|n| n.parse().unwrap());
+    let printed = ended.stdout_text();
+    let mut numbers = printed.split_whitespace().skip(1).step_by(2).map(|n| n.parse().unwrap());
     [(); 3].map(|()| numbers.next().expect("datagrams N lost N trains N"))
 }
 

@@ -57,7 +57,7 @@ impl Outcome {
         self.check_datagrams(&counters);
         self.check_log();
         let excused_max = 1 + self.tally.connections.get() / 100;
-        assert!(self.tally.excused.get() <= excused_max, "this machine is too busy to tell");
+        assert!(self.tally.excused.get() <= excused_max, "this machine is too busy for a result");
         if self.plan.is_long_enough_for_memory() {
             let [first, _, _, last] = self.resident_kib;
             let most = first + first * GROWTH_PERCENT_MAX / 100;
@@ -115,10 +115,11 @@ impl Outcome {
     /// A server with a problem logs it and does not repeat it.
     fn check_log(&self) {
         let log = &self.ended.stderr;
-        let said = |words: &str| log.lines().filter(|line| line.contains(words)).count() as u64;
+        let count_lines =
+            |words: &str| log.lines().filter(|line| line.contains(words)).count() as u64;
         let tally = &self.tally;
-        assert!(tally.limits.get() == 0 || said("the limit: whoever comes next waits") > 0);
-        let pauses = said("accepting pauses");
+        assert!(tally.limits.get() == 0 || count_lines("the limit: whoever comes next waits") > 0);
+        let pauses = count_lines("accepting pauses");
         assert!(tally.no_descriptors.get() == 0 || pauses > 0);
         // One line per second, for each of two kinds and for each loop. The last scenes may have
         // prolonged the run.

@@ -206,7 +206,7 @@ impl<'a> Peer<'a> {
     /// Receives all that was sent. Returns false if the server closed instead.
     pub fn is_served(&self) -> bool {
         let mut buf = [0; 1024];
-        while !self.is_even() || self.sent.load(Ordering::Relaxed) == 0 {
+        while !self.has_all_back() || self.sent.load(Ordering::Relaxed) == 0 {
             match self.try_receive(&mut buf) {
                 Ok(1..) => continue,
                 Ok(0) => {}
@@ -254,7 +254,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Returns true if all that was sent has come back.
-    fn is_even(&self) -> bool {
+    fn has_all_back(&self) -> bool {
         self.received.load(Ordering::Relaxed) == self.sent.load(Ordering::Relaxed)
     }
 
@@ -374,7 +374,7 @@ pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
         _ => {
             // Waits for input and leaves it unread.
             peer.link.socket().set_nonblocking(false).unwrap();
-            if peer.is_even() {
+            if peer.has_all_back() {
                 peer.send(1, rng)?;
             }
             peer.link.socket().peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap();

@@ -304,9 +304,9 @@ pub fn udp_drops(addr: SocketAddr, sockets: u64) -> u64 {
     wait_until("the sockets in /proc/net/udp", || {
         let table = fs::read_to_string("/proc/net/udp").unwrap();
         let rows = table.lines().skip(1);
-        let ours = rows.filter(|row| row.split_whitespace().nth(1) == Some(&wanted));
+        let matching = rows.filter(|row| row.split_whitespace().nth(1) == Some(&wanted));
         let last = |row: &str| row.split_whitespace().last().unwrap().parse::<u64>().unwrap();
-        drops = ours.map(last).collect();
+        drops = matching.map(last).collect();
         drops.len() as u64 == sockets
     });
     drops.iter().sum()

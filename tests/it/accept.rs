@@ -172,10 +172,10 @@ fn a_loop_that_cannot_start_without_descriptors_is_reported_with_its_flag() {
 fn a_connection_limit_above_the_hard_descriptor_limit_is_clamped_with_a_warning() {
     let command = serve_with_limit("-n 64", &["tcp://127.0.0.1:0", "--max-connections", "1000"]);
     let daemon = Daemon::start_command(command);
-    let said = "beyond the descriptor limit 64: using ";
-    wait_for_log(&daemon, said);
+    let prefix = "beyond the descriptor limit 64: using ";
+    wait_for_log(&daemon, prefix);
     let log = daemon.process.stderr_text();
-    let most: usize = log.split_once(said).unwrap().1.lines().next().unwrap().parse().unwrap();
+    let most: usize = log.split_once(prefix).unwrap().1.lines().next().unwrap().parse().unwrap();
     assert!((16..64).contains(&most), "{most}");
 
     let mut waiting: Vec<_> = (0..100).map(|_| client(&daemon)).collect();
@@ -241,9 +241,9 @@ fn without_descriptors_connected_peers_are_served_and_queued_peers_later() {
 
     // The spare descriptor is reserved again, so the server sheds the next client.
     set_soft_limit(pid, highest_descriptor(pid) + 1);
-    let mut told = Vec::new();
+    let mut clients = Vec::new();
     wait_until("a client to be shed", || {
-        told.push(client(&daemon));
+        clients.push(client(&daemon));
         daemon.counters().get("shed") > 0
     });
     established.iter_mut().for_each(echo);

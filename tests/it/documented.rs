@@ -271,17 +271,17 @@ fn the_pages_name_every_flag_and_no_other() {
     let all: BTreeSet<String> = pages.iter().flat_map(|(name, _)| flags_of_help(name)).collect();
     let mut found = Vec::new();
     for (command, pages) in pages {
-        let mut told = BTreeSet::new();
+        let mut named = BTreeSet::new();
         for name in pages {
             let code = read_page(name).inline_code;
             // Flags of other programs.
             let own = code.iter().filter(|code| code.starts_with('-') || code.contains("resound"));
             let of_page: BTreeSet<String> = own.flat_map(|code| flags(code)).collect();
             found.extend(of_page.difference(&all).map(|flag| format!("{name}: no {flag} exists")));
-            told.extend(of_page);
+            named.extend(of_page);
         }
         let known = flags_of_help(command);
-        found.extend(known.difference(&told).map(|flag| format!("{pages:?}: {flag} is missing")));
+        found.extend(known.difference(&named).map(|flag| format!("{pages:?}: {flag} is missing")));
     }
     found.dedup();
     assert_none("flags", &found);

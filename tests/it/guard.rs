@@ -37,7 +37,7 @@ fn on_a_host(arguments: &[&str]) -> Option<Daemon> {
 }
 
 /// Starts another server on the host of the first.
-fn beside(first: &Daemon, arguments: &[&str]) -> Daemon {
+fn start_on_the_host_of(first: &Daemon, arguments: &[&str]) -> Daemon {
     let mut command = on_the_host_of(first.process.pid());
     command.arg(resound().get_program()).arg("serve").args(arguments);
     Daemon::start_command(command)
@@ -131,7 +131,7 @@ fn two_servers_pointed_at_each_other_fall_silent_within_one_round() {
         let first = format!("udp://127.0.0.1:{}", ports[0]);
         let second = format!("udp://127.0.0.2:{}", ports[1]);
         let Some(one) = on_a_host(&[&[first.as_str()][..], flags].concat()) else { return };
-        let other = beside(&one, &[&[second.as_str()][..], flags].concat());
+        let other = start_on_the_host_of(&one, &[&[second.as_str()][..], flags].concat());
         client(&one, "forge.py", &["127.0.0.2", ports[1], "127.0.0.1", ports[0]]);
         if loops {
             wait_until("a loop", || one.counters().get("udp_messages_in") > 100);

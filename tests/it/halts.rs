@@ -107,7 +107,7 @@ fn a_tcp_peer_that_reads_some_of_its_echo_during_a_halt_is_not_stalled() {
     let sent = send_until_stuck(&daemon, &mut peer, usize::MAX);
     let mut taken = 0;
     halt(&daemon, HALT, || taken += take(&mut peer, 1024).unwrap());
-    assert!(taken < sent, "the server owed too little");
+    assert!(taken < sent, "too few bytes were pending");
     take_all(&mut peer, sent - taken);
     assert_eq!(daemon.counters().get("stalled"), 0);
 }
@@ -122,7 +122,7 @@ fn a_unix_peer_that_reads_some_of_its_echo_during_a_halt_is_not_stalled() {
     let sent = send_until_stuck(&daemon, &mut peer, usize::MAX);
     let mut taken = 0;
     halt(&daemon, HALT, || taken += take(&mut peer, 1024).unwrap());
-    assert!(taken < sent, "the server owed too little");
+    assert!(taken < sent, "too few bytes were pending");
     take_all(&mut peer, sent - taken);
     assert_eq!(daemon.counters().get("stalled"), 0);
 }

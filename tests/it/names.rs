@@ -140,13 +140,13 @@ fn a_machine_without_ipv6_is_not_reported_as_out_of_ports() {
                 let arguments = [&[name, endpoint.as_str()], others].concat();
                 let Some(command) = without_ipv6(&arguments) else { return };
                 let ended = run(command);
-                let said = ended.stdout_text() + &ended.stderr;
-                assert_eq!(ended.code(), 1, "{said}");
-                assert!(said.contains("this machine has no IPv6 address"), "{said}");
-                assert!(!said.contains("ephemeral"), "{said}");
+                let output = ended.stdout_text() + &ended.stderr;
+                assert_eq!(ended.code(), 1, "{output}");
+                assert!(output.contains("this machine has no IPv6 address"), "{output}");
+                assert!(!output.contains("ephemeral"), "{output}");
                 if name == "bench" {
                     let why = "this machine has no IPv6 address";
-                    assert_eq!(said, format!("resound: cannot connect to {endpoint}: {why}\n"));
+                    assert_eq!(output, format!("resound: cannot connect to {endpoint}: {why}\n"));
                 }
             }
         }
@@ -162,9 +162,9 @@ fn a_name_of_both_families_is_refused_if_one_family_is_missing_and_nothing_liste
             let arguments = [&[name, endpoint.as_str()], others].concat();
             let Some(command) = without_ipv6(&arguments) else { return };
             let ended = run(command);
-            let said = ended.stdout_text() + &ended.stderr;
-            assert_eq!(ended.code(), 1, "{said}");
-            assert!(said.contains("refused") && !said.contains("IPv6"), "{said}");
+            let output = ended.stdout_text() + &ended.stderr;
+            assert_eq!(ended.code(), 1, "{output}");
+            assert!(output.contains("refused") && !output.contains("IPv6"), "{output}");
         }
     }
 }
@@ -192,9 +192,9 @@ fn too_few_ports_are_named_over_tcp_and_udp() {
         let mut command = Command::new(&unshare);
         command.args(["-n", "sh", "-ec", FEW_PORTS]).arg(resound().get_program()).arg(scheme);
         let ended = run(command);
-        let said = ended.stdout_text() + &ended.stderr;
-        assert!(said.contains("this client is out of ephemeral ports"), "{said}");
-        assert!(!said.contains("no IPv4 address") && !said.contains("would block"), "{said}");
+        let output = ended.stdout_text() + &ended.stderr;
+        assert!(output.contains("this client is out of ephemeral ports"), "{output}");
+        assert!(!output.contains("no IPv4 address") && !output.contains("would block"), "{output}");
     }
 }
 

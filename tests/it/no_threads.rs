@@ -61,10 +61,10 @@ fn a_refused_thread_is_reported_with_the_limits_that_apply() {
     ] {
         let ended = lonely.run(arguments);
         assert_eq!(ended.code(), 1, "{arguments:?}: {}", ended.stderr);
-        let said = &ended.stderr;
-        let line = said.lines().find(|line| line.contains("no more threads")).expect(said);
+        let stderr = &ended.stderr;
+        let line = stderr.lines().find(|line| line.contains("no more threads")).expect(stderr);
         assert!(line.contains("ulimit -u, TasksMax= or pids.max"), "{arguments:?}: {line}");
-        assert!(!said.contains("timed out"), "{arguments:?}: {said}");
+        assert!(!stderr.contains("timed out"), "{arguments:?}: {stderr}");
     }
 }
 

@@ -145,7 +145,7 @@ fn feed_datagrams(
 }
 
 /// Prints counts for the script that runs these tests with many bytes.
-fn tell(what: &str, cases: usize, bytes: usize) {
+fn print_counts(what: &str, cases: usize, bytes: usize) {
     println!("\n{what}: {cases} cases, {} MiB", bytes >> 20);
 }
 
@@ -176,7 +176,7 @@ fn random_bytes_on_streams_come_back() {
     let shut_down = |stream: &UnixStream| stream.shutdown(Shutdown::Write).unwrap();
     chunks += feed_stream(unix.try_clone().unwrap(), unix, shut_down, Random::new(2), bytes);
     assert_unharmed(daemon);
-    tell("streams", chunks, 2 * bytes);
+    print_counts("streams", chunks, 2 * bytes);
 }
 
 /// cases P6 U1 U2
@@ -201,7 +201,7 @@ fn random_datagrams_come_back() {
     let send = |datagram: &[u8]| assert_eq!(unix.send(datagram).unwrap(), datagram.len());
     datagrams += feed_datagrams(send, |buf| unix.recv(buf).unwrap(), Random::new(4), bytes);
     assert_unharmed(daemon);
-    tell("datagrams", datagrams, 2 * bytes);
+    print_counts("datagrams", datagrams, 2 * bytes);
 }
 
 /// case P6: many long arguments at once. `bad_input` has one at every place.
@@ -239,5 +239,5 @@ fn random_arguments_are_refused_in_one_short_line() {
         assert!(line.ends_with("--help'\n") && line.len() <= 2_500, "{line:?}");
         assert!(!line.trim_end_matches('\n').contains(char::is_control), "{line:?}");
     }
-    tell("arguments", runs, bytes);
+    print_counts("arguments", runs, bytes);
 }

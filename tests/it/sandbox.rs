@@ -199,9 +199,9 @@ fn sheds_again_and_again(daemon: Daemon) {
     let maximum = getrlimit(Resource::Nofile).maximum;
     prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(highest.unwrap() + 1), maximum })
         .unwrap();
-    let mut told = Vec::new();
+    let mut clients = Vec::new();
     wait_until("three clients to be shed", || {
-        told.push(tcp(&daemon));
+        clients.push(tcp(&daemon));
         daemon.counters().get("shed") >= 3
     });
     assert_eq!(daemon.stop().code(), 0);

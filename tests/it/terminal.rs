@@ -106,8 +106,8 @@ fn an_error_of_a_run_with_a_report_is_shown_once() {
     let ended = run(on_terminal(200, &arguments));
     let fault = "nothing came back";
     let lines = screen(&ended);
-    let told = lines.iter().filter(|line| line.contains(fault)).collect::<Vec<_>>();
-    assert_eq!((ended.code(), told.len()), (1, 1), "{lines:?}");
+    let matching = lines.iter().filter(|line| line.contains(fault)).collect::<Vec<_>>();
+    assert_eq!((ended.code(), matching.len()), (1, 1), "{lines:?}");
     assert!(lines.last().unwrap().starts_with("ERROR "), "{lines:?}");
 
     // With stdout in a pipe, stderr shows the error, and the report contains it too.

@@ -100,7 +100,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
             self.lost(number, loss);
         }
         if !was_awaiting {
-            self.tell(Event::Disconnected(loss));
+            self.emit(Event::Disconnected(loss));
         }
     }
 
@@ -108,7 +108,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         self.probes.count_corrupted();
         if !self.has_reported_unasked {
             self.has_reported_unasked = true;
-            self.tell(Event::Unasked(length));
+            self.emit(Event::Unasked(length));
         }
     }
 
@@ -134,10 +134,10 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         };
         match self.probes.answer(number, at) {
             EchoKind::InTime { time, is_reordered } => {
-                self.tell(answer(AnswerKind::InTime, time, is_reordered));
+                self.emit(answer(AnswerKind::InTime, time, is_reordered));
             }
-            EchoKind::Late { time } => self.tell(answer(AnswerKind::Late, time, false)),
-            EchoKind::Duplicate { time } => self.tell(answer(AnswerKind::Duplicate, time, false)),
+            EchoKind::Late { time } => self.emit(answer(AnswerKind::Late, time, false)),
+            EchoKind::Duplicate { time } => self.emit(answer(AnswerKind::Duplicate, time, false)),
             EchoKind::Forgotten => {}
         }
     }
@@ -150,10 +150,13 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
             return next;
         }
         let digits = self.payload.number(echo);
-        let said = digits.and_then(|digits| self.probes.last_with(digits, self.payload.numbers()));
-        if said.is_some_and(|said| is_exact(&said)) || next.is_none() {
+        let candidate =
+            digits.and_then(|digits| self.probes.last_with(digits, self.payload.numbers()));
+        if candidate.is_some_and(|candidate| is_exact(&candidate)) || next.is_none() {
             let is_datagram = self.link.as_ref().is_some_and(|link| !link.is_stream());
-            return said.filter(is_exact).or_else(|| self.most_like(echo).filter(|_| is_datagram));
+            return candidate
+                .filter(is_exact)
+                .or_else(|| self.most_like(echo).filter(|_| is_datagram));
         }
         next
     }

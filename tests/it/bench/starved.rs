@@ -44,8 +44,8 @@ fn after_a_halt_all_echoes_are_read_before_a_message_is_lost_and_the_halt_is_rep
             }
             assert_ne!(document["generator"]["verdict"], "ok", "{document:#}");
             // A busy machine may stop the process late.
-            let told = Duration::from_nanos(count(&document, "/hiccups/longest_ns"));
-            assert!(told > HALT / 2 && told <= longest, "{told:?} of {longest:?}");
+            let reported = Duration::from_nanos(count(&document, "/hiccups/longest_ns"));
+            assert!(reported > HALT / 2 && reported <= longest, "{reported:?} of {longest:?}");
             assert!(count(&document, "/hiccups/count") >= 1);
         }
     });

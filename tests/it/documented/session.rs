@@ -201,16 +201,16 @@ impl Session {
         let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let listening: Vec<&str> =
             whole.lines().filter_map(|line| line.strip_prefix("listening ")).collect();
-        let told =
+        let found =
             stderr.split_once("metrics at ").and_then(|(_, rest)| rest.split_once("/metrics"));
-        if listening.len() < endpoints.len() || (told.is_none() && !metrics.is_empty()) {
+        if listening.len() < endpoints.len() || (found.is_none() && !metrics.is_empty()) {
             return false;
         }
         for (page, here) in endpoints.iter().zip(listening) {
             self.add_place(page, here);
         }
         for page in metrics {
-            self.add_place(page, told.map_or("", |(here, _)| here));
+            self.add_place(page, found.map_or("", |(here, _)| here));
         }
         true
     }

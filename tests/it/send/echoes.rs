@@ -43,14 +43,14 @@ fn an_echo_that_ends_early_is_reported_without_a_flag() {
             let server = Server::start(endpoint, behaviour);
             let ended = run_send(&["--timeout", "500ms", &server.endpoint], b"abcdef");
             assert_eq!((ended.code(), ended.stdout_text().as_str()), (0, "abc"));
-            let said = format!("{} {ended_how} after 3 of the 6 bytes sent", server.endpoint);
-            assert_eq!(ended.stderr, format!("resound: {said}\n"));
+            let expected = format!("{} {ended_how} after 3 of the 6 bytes sent", server.endpoint);
+            assert_eq!(ended.stderr, format!("resound: {expected}\n"));
         }
         let server = Server::start(endpoint, "print");
         let ended = run_send(&[&server.endpoint, "abcdef"], b"");
         assert_eq!((ended.code(), ended.stdout.len()), (0, 0));
-        let said = format!("{} closed the connection without an answer", server.endpoint);
-        assert_eq!(ended.stderr, format!("resound: {said}\n"));
+        let expected = format!("{} closed the connection without an answer", server.endpoint);
+        assert_eq!(ended.stderr, format!("resound: {expected}\n"));
     }
 }
 
@@ -95,7 +95,7 @@ fn with_expect_echo_the_first_difference_is_named_and_the_answer_still_printed()
             ("longer", "abcdef!", "byte 6: sent nothing there, received 0x21"),
         ] {
             let server = Server::start(&endpoint, behaviour);
-            let said =
+            let expected =
                 format!("resound: cannot get an echo from {}: {difference}\n", server.endpoint);
             for (message, input) in [(Some("abcdef"), ""), (None, "abcdef")] {
                 let arguments: Vec<&str> =
@@ -104,7 +104,7 @@ fn with_expect_echo_the_first_difference_is_named_and_the_answer_still_printed()
                 assert_eq!((ended.code(), ended.stdout_text().as_str()), (1, answer));
                 let number =
                     if is_stream(&endpoint) || message.is_some() { "" } else { " (datagram 1)" };
-                assert_eq!(ended.stderr, said.replace('\n', &format!("{number}\n")));
+                assert_eq!(ended.stderr, expected.replace('\n', &format!("{number}\n")));
             }
         }
     }
@@ -116,8 +116,8 @@ fn with_expect_echo_every_datagram_is_compared_and_the_first_that_differs_is_nam
     let ended = run_send(&["--expect-echo", &server.endpoint], b"abcX\nabcd\nabce\n");
     assert_eq!((ended.code(), ended.stdout_text().as_str()), (1, "abcXabcXabcX"));
     let difference = "byte 3: sent 0x64, received 0x58 (datagram 2)";
-    let said = format!("resound: cannot get an echo from {}: {difference}\n", server.endpoint);
-    assert_eq!(ended.stderr, said);
+    let expected = format!("resound: cannot get an echo from {}: {difference}\n", server.endpoint);
+    assert_eq!(ended.stderr, expected);
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn with_expect_echo_a_peer_that_closes_without_an_answer_is_an_error() {
     let server = Server::start("tcp://127.0.0.1:0", "print");
     let ended = run_send(&["--expect-echo", &server.endpoint, "abc"], b"");
     let difference = "3 of 3 bytes are missing at the end";
-    let said = format!("resound: cannot get an echo from {}: {difference}\n", server.endpoint);
-    assert_eq!((ended.code(), ended.stderr), (1, said));
+    let expected = format!("resound: cannot get an echo from {}: {difference}\n", server.endpoint);
+    assert_eq!((ended.code(), ended.stderr), (1, expected));
 }
 
 #[test]

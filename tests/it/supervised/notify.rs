@@ -133,10 +133,10 @@ fn the_manager_is_notified_of_the_end_of_one_off() {
     let daemon = Daemon::start_command(serve(&name, &["tcp://127.0.0.1:0", "-1"]));
     drop(client(&daemon));
     assert_eq!(daemon.process.wait().code(), 0);
-    let told = manager.rest();
-    assert_eq!(told.first().map(String::as_str), Some("READY=1"), "{told:?}");
-    assert!(told.iter().any(|line| line == "STOPPING=1"), "{told:?}");
-    assert!(!told.iter().any(|line| line.starts_with("EXTEND")), "{told:?}");
+    let notifications = manager.rest();
+    assert_eq!(notifications.first().map(String::as_str), Some("READY=1"), "{notifications:?}");
+    assert!(notifications.iter().any(|line| line == "STOPPING=1"), "{notifications:?}");
+    assert!(!notifications.iter().any(|line| line.starts_with("EXTEND")), "{notifications:?}");
 }
 
 #[test]

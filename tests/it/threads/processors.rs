@@ -39,13 +39,13 @@ fn only_the_threads_of_loops_are_pinned() {
     let names = task_names(&daemon);
     assert_eq!(names["loop-1"], all, "not inherited");
     assert!(names.get("outlet").is_none_or(|cpus| *cpus == all), "not inherited");
-    let said = "--affinity has 1 of 2 loops pinned: the others are not";
-    wait_until(said, || daemon.process.stderr_text().contains(said));
+    let warning = "--affinity has 1 of 2 loops pinned: the others are not";
+    wait_until(warning, || daemon.process.stderr_text().contains(warning));
 
     let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--affinity", &both]);
     wait_until("the pinning", || task_names(&daemon).get("resound") == Some(&last));
-    let said = "--affinity names 2 CPUs";
-    wait_until(said, || daemon.process.stderr_text().contains(said));
+    let warning = "--affinity names 2 CPUs";
+    wait_until(warning, || daemon.process.stderr_text().contains(warning));
 }
 
 #[test]

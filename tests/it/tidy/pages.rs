@@ -15,13 +15,13 @@ fn every_bound_is_in_the_page_of_bounds() {
     let table = include_str!("../../../docs/bounds.md");
     let cells = table.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
     let is_name = |word: &&str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    let mut told: Vec<&str> = cells
+    let mut listed: Vec<&str> = cells
         .flat_map(|cell| cell.split('`').filter(|word| word.len() > 1).filter(is_name))
         .collect();
     assert!(named.len() > 20, "the bounds are found");
     named.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, named);
+    listed.sort_unstable();
+    assert_eq!(listed, named);
 }
 
 /// The package does not contain the repository, so its pages must link only to packaged files.
