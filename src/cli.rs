@@ -67,7 +67,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Cli { command: Command::Serve(arguments) }) => match arguments.check() {
             Ok(()) => serve::run(&arguments),
             Err(error) => {
-                complain(&format_args!("{error}; try 'resound serve --help'"));
+                print_error(&format_args!("{error}; try 'resound serve --help'"));
                 return ExitCode::from(USAGE);
             }
         },
@@ -79,15 +79,15 @@ pub(crate) fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::from(FAILED)
         }
     }
 }
 
 /// Prints one line to stderr. A failure is ignored, because nothing could report it.
-fn complain(message: &dyn std::fmt::Display) {
-    let _ = tell(message);
+fn print_error(message: &dyn std::fmt::Display) {
+    let _ = print_note(message);
 }
 
 /// Prints one line to stderr that is part of the result.
@@ -95,7 +95,7 @@ fn complain(message: &dyn std::fmt::Display) {
 /// # Errors
 ///
 /// The write to stderr failed. A reader that has closed its end (`BrokenPipe`) is not an error.
-fn tell(message: &dyn std::fmt::Display) -> Result<(), resound::Error> {
+fn print_note(message: &dyn std::fmt::Display) -> Result<(), resound::Error> {
     // One write, so that lines of other processes do not interleave with this one.
     let line = format!("resound: {}\n", escape::one_line(&message.to_string()));
     match standard::stderr().write_all(line.as_bytes()) {

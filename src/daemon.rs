@@ -143,7 +143,7 @@ fn serve(
             DEFAULT_ENDPOINTS.map(|text| text.parse().expect("the default parses")).to_vec();
     }
     let loops = loops::useful_count(options.threads, &options.endpoints);
-    let (connections_max, said) =
+    let (connections_max, log_lines) =
         descriptors::connection_limit(&options, loops, passed.sockets.len());
     options.server.connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
     let (reactors, handles) = loops::reactors(loops, options.spin)?;
@@ -161,7 +161,7 @@ fn serve(
     bound.extend(loops.listen(&options.endpoints, &signals)?);
     drop(umask);
     let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
-    said.iter().for_each(|line| info!("{line}"));
+    log_lines.iter().for_each(|line| info!("{line}"));
     bound.iter().for_each(log_bound);
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
     on_bound(&bound);
@@ -197,7 +197,8 @@ fn serve(
 
 /// Returns the metrics that do not change.
 fn constants(started_at: Instant, bound: &[Bound], connections_max: u64) -> metrics::Constants {
-    let has = |transport: &Transport| bound.iter().any(|b| b.endpoint.transport() == *transport);
+    let has =
+        |transport: &Transport| bound.iter().any(|bound| bound.endpoint.transport() == *transport);
     metrics::Constants {
         started_at: SystemTime::now() - started_at.elapsed(),
         transports: Transport::ALL.into_iter().filter(has).collect(),

@@ -25,7 +25,7 @@ pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
 use self::embedded::EmbeddedServer;
 use self::progress::Progress;
-use super::{FAILED, USAGE, complain, standard};
+use super::{FAILED, USAGE, print_error, standard};
 
 /// Exit code: an echo differed from what was sent.
 const CORRUPTED: u8 = 3;
@@ -57,10 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match measure(arguments, &mut outputs) {
         Ok(report) => {
             let code = exit_code(&report);
-            if !is_told_by_report(arguments, &report, code) {
-                complain_of(&report);
+            if !is_shown_by_report(arguments, &report, code) {
+                print_error_of(&report);
             }
-            hand_out(arguments, &report, code, outputs)
+            deliver(arguments, &report, code, outputs)
         }
         Err(refusal) => {
             let (error, code) = match refusal {
@@ -68,12 +68,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Refusal::Usage(error) => (format!("{error}; try 'resound bench --help'"), USAGE),
                 Refusal::Failed(error) => (error, FAILED),
             };
-            complain(&error);
+            print_error(&error);
             let report = arguments.described(RunResult::failed(typed_words(), &error));
             // The files that the run has not opened yet.
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(Output::open_after_failure));
-            hand_out(arguments, &report, code, outputs)
+            deliver(arguments, &report, code, outputs)
         }
     }
 }
@@ -170,7 +170,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let outcome = reactor.run(&mut generator);
     let mut report = facts(arguments, endpoint, &cpus, generator.finish());
     restore_signals();
-    // Sockets close before the server is told to stop.
+    // The sockets close before the server stops.
     drop(reactor);
     let shown = progress.end();
     outcome.map_err(|error| resound::Error::new("run", "the loop", error))?;
@@ -189,7 +189,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     Ok(report)
 }
 
-/// Adds to a report what the command line and the place of the run tell.
+/// Adds the facts of the command line and of the place of the run to a report.
 fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunResult) -> RunResult {
     let mut report = arguments.described(report);
     report.endpoint = endpoint.to_string();
@@ -203,7 +203,7 @@ fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunRes
 
 /// Writes the files and prints the report. Returns the exit code of the run, or of a failed
 /// delivery if that is greater.
-fn hand_out(
+fn deliver(
     arguments: &Arguments,
     report: &RunResult,
     code: u8,
@@ -226,7 +226,7 @@ fn hand_out(
         let Err(error) = output.write(report) else { continue };
         are_written = false;
         if report.error.as_ref() != Some(&error.to_string()) {
-            complain(&error);
+            print_error(&error);
         }
     }
     // A run that needs stdout is refused before its start if stdout is closed.
@@ -234,7 +234,7 @@ fn hand_out(
     match printed {
         // The reader has closed its end. That is not an error.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            complain(&resound::Error::new("write to", "stdout", error));
+            print_error(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED.max(code))
         }
         _ if !are_written => ExitCode::from(FAILED.max(code)),
@@ -243,11 +243,11 @@ fn hand_out(
 }
 
 /// Prints one line to stderr about what is wrong with a run.
-fn complain_of(report: &RunResult) {
+fn print_error_of(report: &RunResult) {
     if let Some(error) = &report.error {
-        complain(error);
+        print_error(error);
     } else if let Some(difference) = &report.first_difference {
-        complain(&format_args!("an echo differed from what was sent: {difference}"));
+        print_error(&format_args!("an echo differed from what was sent: {difference}"));
     }
 }
 
@@ -256,9 +256,8 @@ fn has_figures(report: &RunResult, code: u8) -> bool {
     code != USAGE && (code != FAILED || report.flows.opened > 0)
 }
 
-/// Returns true if the report names what is wrong with the run, on the terminal to which stderr
-/// leads as well.
-fn is_told_by_report(arguments: &Arguments, report: &RunResult, code: u8) -> bool {
+/// Returns true if the report shows the error of the run on the same terminal as stderr.
+fn is_shown_by_report(arguments: &Arguments, report: &RunResult, code: u8) -> bool {
     let is_text = !arguments.json && !arguments.json_stream;
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
     is_text && is_seen && has_figures(report, code)

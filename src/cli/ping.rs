@@ -21,7 +21,7 @@ pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{figures_line, write_summary};
 use super::values::{at_least_one, probe_length};
-use super::{FAILED, complain, standard};
+use super::{FAILED, print_error, standard};
 
 /// Measure round-trip times one probe at a time, like ping(8)
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     if let Err(error) = standard::check_stdout() {
-        complain(&error);
+        print_error(&error);
         return ExitCode::from(FAILED);
     }
     let options = Options {
@@ -95,12 +95,12 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     let _ = printer.print(&text);
     let has_come_back = outcome.as_ref().is_ok_and(Results::has_come_back);
     if let Err(error) = &outcome {
-        complain(error);
+        print_error(error);
     }
     match printer.closed {
         // The reader has closed its end. That is not an error.
         Some(error) if error.kind() != ErrorKind::BrokenPipe => {
-            complain(&resound::Error::new("write to", "stdout", error));
+            print_error(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED)
         }
         _ if has_come_back => ExitCode::SUCCESS,

@@ -128,7 +128,7 @@ fn words() -> impl Strategy<Value = Vec<OsString>> {
 
 /// Returns pseudo-random bytes. They are not a proptest strategy, because generating and shrinking
 /// kilobytes would be slow.
-fn garbage(seed: u64, bytes: usize, kind: u8) -> OsString {
+fn random_bytes(seed: u64, bytes: usize, kind: u8) -> OsString {
     let mut random = fastrand::Rng::with_seed(seed);
     let byte = |_| match kind {
         0 => random.u8(..),
@@ -139,12 +139,12 @@ fn garbage(seed: u64, bytes: usize, kind: u8) -> OsString {
 }
 
 /// Does what `run` does before it opens anything. Returns the error message, if there is one.
-fn rehearse(words: &[OsString]) -> Option<String> {
-    let complaint = match parse(words) {
+fn parse_and_check(words: &[OsString]) -> Option<String> {
+    let message = match parse(words) {
         Ok(Cli { command: Command::Serve(arguments) }) => arguments.check().err(),
         Ok(Cli { command: Command::Bench(arguments) }) => {
-            let document: serde_json::Value =
-                serde_json::from_str(&bench::document_of(&arguments)).expect("it is JSON");
+            let document: serde_json::Value = serde_json::from_str(&bench::document_of(&arguments))
+                .expect("the document is JSON");
             document["error"].as_str().filter(|error| !error.is_empty()).map(str::to_owned)
         }
         Ok(Cli { command: Command::Ping(_) | Command::Send(_) }) => None,
@@ -162,11 +162,11 @@ fn rehearse(words: &[OsString]) -> Option<String> {
             Some(line)
         }
     };
-    complaint.map(|complaint| escape::one_line(&complaint))
+    message.map(|message| escape::one_line(&message))
 }
 
-fn check(complaint: Option<&String>) -> Result<(), TestCaseError> {
-    if let Some(line) = complaint {
+fn check(message: Option<&String>) -> Result<(), TestCaseError> {
+    if let Some(line) = message {
         prop_assert!(!line.is_empty() && line.len() <= LINE_BYTES_MAX, "{} bytes", line.len());
         prop_assert!(!line.contains(char::is_control), "{:?}", line);
         prop_assert!(!line.contains(['\u{202e}', '\u{2028}']), "{:?}", line);
@@ -180,7 +180,7 @@ proptest! {
     /// help.
     #[test]
     fn any_words_are_parsed_or_refused_in_one_line(words in words()) {
-        check(rehearse(&words).as_ref())?;
+        check(parse_and_check(&words).as_ref())?;
     }
 
     /// case P6: long random bytes at every position of an argument.
@@ -200,9 +200,9 @@ proptest! {
         let mut words: Vec<OsString> = vec!["resound".into()];
         words.extend(place.into_iter().map(OsString::from));
         let mut word = OsString::from(prefix);
-        word.push(garbage(seed, bytes, kind));
+        word.push(random_bytes(seed, bytes, kind));
         words.push(word);
-        check(rehearse(&words).as_ref())?;
+        check(parse_and_check(&words).as_ref())?;
     }
 
     /// case P6: bytes from peers wherever they are printed.
@@ -212,9 +212,9 @@ proptest! {
         escape::push_message(&mut line, &bytes);
         let line = String::from_utf8(line).unwrap();
         prop_assert!(!line.contains(char::is_control), "{:?}", line);
-        let complaint = escape::one_line(&String::from_utf8_lossy(&bytes));
-        prop_assert!(!complaint.contains(char::is_control), "{:?}", complaint);
-        prop_assert!(complaint.len() <= LINE_BYTES_MAX);
+        let message = escape::one_line(&String::from_utf8_lossy(&bytes));
+        prop_assert!(!message.contains(char::is_control), "{:?}", message);
+        prop_assert!(message.len() <= LINE_BYTES_MAX);
         let mut terminal = escape::TerminalText::default();
         let pieces = bytes.chunks(3).flat_map(|piece| terminal.next(piece));
         let mut shown: Vec<u8> = pieces.collect();

@@ -9,7 +9,7 @@ use resound::escape::TerminalText;
 use resound::send::{Event, Options, send};
 
 use super::values::timeout;
-use super::{complain, standard, tell};
+use super::{print_error, print_note, standard};
 
 /// Send a message, or all of stdin, and print the reply
 #[derive(Debug, Args)]
@@ -58,10 +58,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
     };
     let mut printer = Printer::new();
     let sent = send(&options, input, |event| match event {
-        Event::Connected(peer) if arguments.verbose => tell(&format_args!("peer {peer}")),
+        Event::Connected(peer) if arguments.verbose => print_note(&format_args!("peer {peer}")),
         Event::Connected(_) => Ok(()),
         Event::Warning(warning) => {
-            complain(&warning);
+            print_error(&warning);
             Ok(())
         }
         Event::Answer(bytes) => printer.print(bytes),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
-use super::{Cli, FAILED, USAGE, bench, complain, escape, ping, standard};
+use super::{Cli, FAILED, USAGE, bench, escape, ping, print_error, standard};
 
 /// The longest message without its hint at the help. With the hint it stays within the bound of
 /// [`escape::one_line`].
@@ -22,14 +22,14 @@ pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print_help(&error),
         _ => {
             let line = one_line(&mut error, words);
-            complain(&line);
+            print_error(&line);
             let wanted = Wanted::of(words);
             match subcommand(words).trim() {
                 "bench" => {
                     let stdout = wanted.json.then_some(wanted.is_line);
                     bench::report_usage_failure(&line, stdout, &wanted.outputs);
                 }
-                // If stdout fails, the line above has said the same.
+                // A failure is ignored, because the line above says the same.
                 "ping" if wanted.json => {
                     let _ = standard::print(&(ping::error_document(&line) + "\n"));
                 }
@@ -52,7 +52,7 @@ fn print_help(help: &clap::Error) -> ExitCode {
     match printed {
         // A reader that closes its end (`--help | head`) is not an error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&resound::Error::new("write to", "stdout", error));
+            print_error(&resound::Error::new("write to", "stdout", error));
             ExitCode::from(FAILED)
         }
         _ => ExitCode::SUCCESS,
@@ -60,7 +60,7 @@ fn print_help(help: &clap::Error) -> ExitCode {
 }
 
 /// Where an invalid command line asks for a document. clap stops at the first mistake, so this
-/// reads the rest, and tells options from their values as getopt(3) does.
+/// reads the rest. It distinguishes options from their values as getopt(3) does.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) json: bool,

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_late_reply_of_a_loop_does_not_reply_the_next_request() {
+    fn a_late_reply_is_not_taken_for_the_reply_to_the_next_request() {
         let (mut reactors, handles) = reactors(1);
         let mut server = Server::new(Options::default());
         for turns in 1..=3 {

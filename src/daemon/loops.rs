@@ -151,7 +151,7 @@ impl Loops {
         if without > 0 && !passed.is_empty() {
             warn!("passed sockets live on the first loop: {without} others do not serve them");
         }
-        let (first, others) = self.loops.split_first_mut().expect("there is a loop");
+        let (first, others) = self.loops.split_first_mut().expect("there is at least one loop");
         let Loop { reactor, server, .. } = first;
         let mut all_bound = Vec::new();
         for PassedSocket { fd, name } in passed {
@@ -176,7 +176,7 @@ impl Loops {
         endpoints: &[Endpoint],
         signals: &[i32],
     ) -> Result<Vec<Bound>, Error> {
-        let (first, others) = self.loops.split_first_mut().expect("there is a loop");
+        let (first, others) = self.loops.split_first_mut().expect("there is at least one loop");
         let mut all_bound = Vec::new();
         for endpoint in endpoints {
             let bound = first.server.listen(&mut first.reactor, endpoint)?;
@@ -200,7 +200,7 @@ impl Loops {
     /// Starts the threads of all loops but the first, which runs on the calling thread.
     pub(super) fn start(mut self) -> Result<Running, Error> {
         let others = self.loops.split_off(1);
-        let first = self.loops.pop().expect("there is a loop");
+        let first = self.loops.pop().expect("there is at least one loop");
         let mut running =
             Running { first: Some(first), threads: Vec::new(), handles: self.handles };
         for (index, other) in others.into_iter().enumerate() {
@@ -266,7 +266,8 @@ impl Running {
     pub(super) fn run(mut self) -> (Counters, Result<(), Error>) {
         let first =
             self.first.take().map(|first| run_guarded(|| first.run(&self.handles), &self.handles));
-        let others = self.threads.drain(..).map(|thread| thread.join().expect("guarded"));
+        let others =
+            self.threads.drain(..).map(|thread| thread.join().expect("run_guarded catches panics"));
         let ended: Vec<LoopResult> = first.into_iter().chain(others).collect();
         let counters = ended.iter().map(|ended| &ended.counters).sum();
         (counters, ended.into_iter().try_for_each(|ended| ended.outcome))

@@ -77,7 +77,7 @@ impl<T: Target, F: FnMut(io::Error) + Send> Writer for TargetWriter<T, F> {
     fn write_out(&mut self, bytes: &[u8]) -> bool {
         let written = self.target.write_all(bytes).and_then(|()| self.target.flush());
         // A reader that has closed its end misses no lines.
-        let is_lost = written.as_ref().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
+        let is_lost = written.as_ref().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe);
         if let Err(error) = written {
             (self.on_error)(error);
         }

@@ -66,7 +66,7 @@ impl Supervisor {
     ) -> Option<Supervisor> {
         let wanted = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         let started = NotifySocket::new(&wanted).and_then(|socket| {
-            let watchdog = sd_notify::watchdog_enabled().filter(|usec| !usec.is_zero());
+            let watchdog = sd_notify::watchdog_enabled().filter(|time| !time.is_zero());
             let mut notifier = Notifier::new(socket, handles, serving(bound), watchdog);
             notifier.send_ready()?;
             spawn_thread("supervisor", move || notifier.run(&receiver))

@@ -45,7 +45,7 @@ impl DescriptorLimit {
         let limit = before.map(|(soft, _)| soft).or_else(fallback);
         let known = match limit {
             Some(limit) => format!("it stays {limit}"),
-            None => "it stays as it is, which the system does not tell".to_owned(),
+            None => "it stays as it is, and the system does not report it".to_owned(),
         };
         let reason = crate::error::reason(&error);
         let warning = format!("the descriptor limit could not be raised ({reason}): {known}");
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!((found.limit, found.before), (Some(512), None));
         let found = DescriptorLimit::of(refused(), refused(), || None);
         assert_eq!((found.limit, found.limit_or_usual()), (None, LIMIT_USUAL));
-        assert!(found.warning.unwrap().ends_with(", which the system does not tell"));
+        assert!(found.warning.unwrap().ends_with(", and the system does not report it"));
         let found = DescriptorLimit::of(Ok((256, 4096)), Ok(4096), || None);
         assert_eq!((found.limit, found.warning), (Some(4096), None));
     }

@@ -24,7 +24,7 @@ fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
 }
 
 /// Returns what a server that cannot start logs to a socket, which `JOURNAL_STREAM` names as the
-/// journal or not.
+/// journal or not. It warns of an invalid `RUST_LOG` before it fails.
 fn log_to_socket(is_journal: bool) -> String {
     let (mut near, far) = UnixStream::pair().unwrap();
     near.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -34,7 +34,9 @@ fn log_to_socket(is_journal: bool) -> String {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = resound();
     command.args(["serve", &format!("tcp://{}", taken.local_addr().unwrap())]);
-    command.env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev())).env_remove("RUST_LOG");
+    command
+        .env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev()))
+        .env("RUST_LOG", "resound=frobnicate");
     command.stderr(far);
     assert_eq!(Guarded::spawn(command).wait().code(), Some(1));
     let mut log = String::new();
@@ -45,8 +47,11 @@ fn log_to_socket(is_journal: bool) -> String {
 #[test]
 fn log_lines_begin_with_the_time_except_in_the_journal() {
     let log = log_to_socket(true);
-    assert!(log.trim_start().starts_with("INFO at most "), "{log}");
+    assert!(log.trim_start().starts_with("WARN RUST_LOG is ignored"), "{log}");
     let log = log_to_socket(false);
     let (time, rest) = log.split_once(' ').unwrap();
-    assert!(time.ends_with('Z') && rest.trim_start().starts_with("INFO at most "), "{log}");
+    assert!(
+        time.ends_with('Z') && rest.trim_start().starts_with("WARN RUST_LOG is ignored"),
+        "{log}"
+    );
 }

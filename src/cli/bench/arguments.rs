@@ -202,7 +202,7 @@ impl Arguments {
         }
         let paths = || self.output.iter().map(|output| &output.path);
         if let Some(twice) =
-            paths().enumerate().find(|(at, path)| paths().take(*at).any(|p| p == *path))
+            paths().enumerate().find(|(at, path)| paths().take(*at).any(|other| other == *path))
         {
             return Err(format!(
                 "--output {} was given twice: expected a file for each, such as \
@@ -367,8 +367,8 @@ impl Arguments {
         let is_short = self.length < 8 && !self.transport().is_stream();
         if is_short && !self.no_verify {
             warn(format!(
-                "messages of {} have no room for their whole number: an echo that is very late may \
-                 pass for another message's",
+                "messages of {} are too short for their whole number: a very late echo may be \
+                 taken for that of another message",
                 if self.length == 1 {
                     "1 byte".to_owned()
                 } else {
@@ -379,7 +379,7 @@ impl Arguments {
         warnings
     }
 
-    /// Adds to a report what the command line alone tells.
+    /// Adds the facts of the command line to a report.
     pub(super) fn described(&self, report: RunResult) -> RunResult {
         let mut described = RunResult {
             label: self.label.clone(),

@@ -63,8 +63,8 @@ pub(crate) fn error_document(message: &str) -> String {
 }
 
 fn nothing_came_back(outcome: &Results) -> String {
-    if let Some(said) = all_corrupted(outcome) {
-        return said;
+    if let Some(reason) = all_corrupted(outcome) {
+        return reason;
     }
     let reasons: Vec<_> = outcome.losses.iter().map(|(loss, _)| loss.to_string()).collect();
     match reasons.is_empty() {

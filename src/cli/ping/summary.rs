@@ -25,8 +25,8 @@ pub(super) fn write_summary(options: &Options, outcome: &Results) -> String {
             outcome.losses.iter().map(|(loss, count)| format!("{count} {loss}")).collect();
         lines.push(format!("lost: {}", losses.join(", ")));
     }
-    if let Some(said) = all_corrupted(outcome) {
-        lines.push(said);
+    if let Some(reason) = all_corrupted(outcome) {
+        lines.push(reason);
     }
     if summary.count > 0 {
         lines.extend(times(&summary));

@@ -125,22 +125,22 @@ impl Totals {
 
         type Figure = fn(&Traffic) -> u64;
         let figures: [(&str, &str, Option<&Unit>, Figure); 5] = [
-            ("resound_received_messages", "Datagrams, or reads of streams", None, |t| {
-                t.messages_in
+            ("resound_received_messages", "Datagrams, or reads of streams", None, |traffic| {
+                traffic.messages_in
             }),
-            ("resound_received", "Bytes received", Some(&Unit::Bytes), |t| t.bytes_in),
+            ("resound_received", "Bytes received", Some(&Unit::Bytes), |traffic| traffic.bytes_in),
             (
                 "resound_sent_messages",
                 "Datagrams sent, or writes that took bytes of a stream",
                 None,
-                |t| t.messages_out,
+                |traffic| traffic.messages_out,
             ),
-            ("resound_sent", "Bytes sent", Some(&Unit::Bytes), |t| t.bytes_out),
+            ("resound_sent", "Bytes sent", Some(&Unit::Bytes), |traffic| traffic.bytes_out),
             (
                 "resound_spliced",
                 "Bytes sent that never entered user space",
                 Some(&Unit::Bytes),
-                |t| t.bytes_spliced,
+                |traffic| traffic.bytes_spliced,
             ),
         ];
         for (name, help, unit, figure) in figures {
@@ -200,17 +200,19 @@ impl Totals {
     fn encode_loops(&self, families: &mut Families<'_>) -> fmt::Result {
         type Figure = fn(&LoopCounts) -> u64;
         let figures: [(&str, &str, Figure); 6] = [
-            ("resound_loop_turns", "Turns of the loop", |c| c.turns),
-            ("resound_loop_polls", "Poll calls: one per turn, unless spinning saves it", |c| {
-                c.polls
+            ("resound_loop_turns", "Turns of the loop", |counts| counts.turns),
+            (
+                "resound_loop_polls",
+                "Poll calls: one per turn, unless spinning saves it",
+                |counts| counts.polls,
+            ),
+            ("resound_loop_events", "Events for sources that were open", |counts| counts.events),
+            ("resound_loop_stale_events", "Late events for sources that were closed", |counts| {
+                counts.events_stale
             }),
-            ("resound_loop_events", "Events for sources that were open", |c| c.events),
-            ("resound_loop_stale_events", "Late events for sources that were closed", |c| {
-                c.events_stale
-            }),
-            ("resound_loop_slices", "Slices given to sources", |c| c.slices),
-            ("resound_loop_used_up_slices", "Slices that ended with work left", |c| {
-                c.slices_used_up
+            ("resound_loop_slices", "Slices given to sources", |counts| counts.slices),
+            ("resound_loop_used_up_slices", "Slices that ended with work left", |counts| {
+                counts.slices_used_up
             }),
         ];
         for (name, help, figure) in figures {

@@ -172,7 +172,7 @@ impl Narrow {
 impl Write for Narrow {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut room = self.room_bytes.lock().unwrap();
-        *room = room.checked_sub(bytes.len()).expect("no more is written than there is room for");
+        *room = room.checked_sub(bytes.len()).expect("no write exceeds the room");
         self.sink.write(bytes)
     }
 
