@@ -13,8 +13,7 @@ use resound::Readiness;
 use resound::reactor::{Closed, Context, Handler, Key, Next, Reactor, SourceContext, Sources};
 use resound::socket::{Listener, SocketOptions, Stream};
 
-/// The most bytes that a member may have yet to receive, and the longest line it may send. The room
-/// closes a member that exceeds either.
+/// The room closes a member whose line, or whose bytes yet to receive, exceed this.
 const MEMBER_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -40,41 +39,29 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    fn broadcast<K>(
-        &mut self,
-        from: Option<Key>,
-        text: &[u8],
-        context: &mut Context<'_, Source, K>,
-    ) {
+    fn broadcast<K>(&mut self, from: Option<Key>, text: &[u8], on: &mut Context<'_, Source, K>) {
         for (key, member) in self.members.iter_mut().filter(|(key, _)| Some(**key) != from) {
             member.owed.extend_from_slice(text);
-            context.wake(*key);
+            on.wake(*key);
         }
     }
 
     /// Writes to a member and reads its lines. Returns `None` if it has left or exceeds a limit.
-    fn serve_member(
-        &mut self,
-        stream: &mut Stream,
-        readiness: &mut Readiness,
-        context: &mut Slice<'_>,
-    ) -> Option<Next> {
-        let (key, mut buf) = (context.key(), [0; 4096]);
+    fn run(&mut self, to: &mut Stream, ready: &mut Readiness, on: &mut Slice<'_>) -> Option<Next> {
+        let (key, mut buf) = (on.key(), [0; 4096]);
         let member = self.members.get_mut(&key)?;
         while !member.owed.is_empty() {
-            let Some(count) = readiness.try_write(|| stream.write(&member.owed)).ok()? else {
-                break;
-            };
+            let Some(count) = ready.try_write(|| to.write(&member.owed)).ok()? else { break };
             member.owed.drain(..count);
         }
-        let Some(count) = readiness.try_read(|| stream.read(&mut buf)).ok()? else {
+        let Some(count) = ready.try_read(|| to.read(&mut buf)).ok()? else {
             return (member.owed.len() <= MEMBER_BYTES_MAX).then_some(Next::Wait);
         };
         member.line.extend_from_slice(&buf[..count]);
         let end = member.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
         let lines: Vec<u8> = member.line.drain(..end).collect();
         let is_within = count > 0 && member.line.len().max(member.owed.len()) <= MEMBER_BYTES_MAX;
-        self.broadcast(Some(key), &lines, context);
+        self.broadcast(Some(key), &lines, on);
         is_within.then_some(Next::Again)
     }
 }
@@ -83,25 +70,18 @@ impl Handler for Room {
     type Source = Source;
     type Message = Infallible;
 
-    fn ready(
-        &mut self,
-        source: &mut Source,
-        readiness: &mut Readiness,
-        context: &mut Slice<'_>,
-    ) -> Next {
+    fn ready(&mut self, source: &mut Source, ready: &mut Readiness, on: &mut Slice<'_>) -> Next {
         match source {
-            Source::Member(stream) => {
-                self.serve_member(stream, readiness, context).unwrap_or(Next::Close)
-            }
-            Source::Listener(listener) => match readiness.try_read(|| listener.accept()) {
+            Source::Member(stream) => self.run(stream, ready, on).unwrap_or(Next::Close),
+            Source::Listener(listener) => match ready.try_read(|| listener.accept()) {
                 Ok(Some((stream, _))) => {
-                    let key = context.insert(Source::Member(stream));
+                    let key = on.insert(Source::Member(stream));
                     self.members.insert(key, Member::default());
                     Next::Again
                 }
                 Ok(None) => Next::Wait,
                 Err(_) => {
-                    context.wake_at(context.key(), context.now() + ACCEPT_RETRY);
+                    on.wake_at(on.key(), on.now() + ACCEPT_RETRY);
                     Next::Wait
                 }
             },

@@ -17,9 +17,10 @@ pub(crate) enum Source {
     End(Stream),
 }
 
-type Context<'a> = SourceContext<'a, Source>;
+type Slice<'a> = SourceContext<'a, Source>;
+type Relayed = io::Result<Next>;
 
-/// The bytes that one end has read for its partner.
+/// The bytes that one end has read for its partner, kept by the key of the end that reads.
 pub(crate) struct Direction {
     partner: Key,
     bytes: Vec<u8>,
@@ -29,15 +30,13 @@ pub(crate) struct Direction {
 
 pub(crate) struct Proxy {
     pub(crate) server: ResolvedEndpoint,
-    /// Each direction by the key of its reading end.
     pub(crate) directions: HashMap<Key, Direction>,
 }
 
 impl Proxy {
-    fn accept(&mut self, client: Stream, context: &mut Context<'_>) -> Next {
+    fn accept(&mut self, client: Stream, context: &mut Slice<'_>) -> Next {
         let server = Stream::connect(&self.server, &SocketOptions::default());
-        // If connecting fails, only this client loses its connection.
-        let Ok(server) = server else { return Next::Again };
+        let Ok(server) = server else { return Next::Again }; // only this client is closed
         let [one, other] = [client, server].map(|end| context.insert(Source::End(end)));
         for (end, partner) in [(one, other), (other, one)] {
             let (bytes, has_ended, is_shut) = (Vec::new(), false, false);
@@ -47,33 +46,26 @@ impl Proxy {
     }
 
     /// Writes what the partner has read, then reads for the partner. Each wakes the partner.
-    fn forward(
-        &mut self,
-        end: &mut Stream,
-        readiness: &mut Readiness,
-        context: &mut Context<'_>,
-    ) -> io::Result<Next> {
-        let (key, partner) = (context.key(), self.directions[&context.key()].partner);
+    fn relay(&mut self, end: &mut Stream, ready: &mut Readiness, on: &mut Slice<'_>) -> Relayed {
+        let (key, partner) = (on.key(), self.directions[&on.key()].partner);
         let [Some(own), Some(other)] = self.directions.get_disjoint_mut([&key, &partner]) else {
             return Ok(Next::Close);
         };
         while !other.bytes.is_empty() {
-            let Some(count) = readiness.try_write(|| end.write(&other.bytes))? else { break };
+            let Some(count) = ready.try_write(|| end.write(&other.bytes))? else { break };
             other.bytes.drain(..count);
-            context.wake(partner);
+            on.wake(partner);
         }
-        if other.has_ended && !other.is_shut && other.bytes.is_empty() && readiness.is_writable() {
+        if other.has_ended && !other.is_shut && other.bytes.is_empty() && ready.is_writable() {
             end.shutdown_write()?;
             other.is_shut = true;
         }
         let mut buf = [0; 16 << 10];
         if own.bytes.is_empty() {
-            let Some(count) = readiness.try_read(|| end.read(&mut buf))? else {
-                return Ok(Next::Wait);
-            };
+            let Some(count) = ready.try_read(|| end.read(&mut buf))? else { return Ok(Next::Wait) };
             own.bytes.extend_from_slice(&buf[..count]);
             own.has_ended = count == 0;
-            context.wake(partner);
+            on.wake(partner);
         }
         Ok(if own.is_shut && other.is_shut { Next::Close } else { Next::Wait })
     }
@@ -83,27 +75,21 @@ impl Handler for Proxy {
     type Source = Source;
     type Message = std::convert::Infallible;
 
-    fn ready(
-        &mut self,
-        source: &mut Source,
-        readiness: &mut Readiness,
-        context: &mut Context<'_>,
-    ) -> Next {
+    fn ready(&mut self, source: &mut Source, ready: &mut Readiness, on: &mut Slice<'_>) -> Next {
         match source {
-            Source::End(end) => self.forward(end, readiness, context).unwrap_or(Next::Close),
-            Source::Listener(listener) => match readiness.try_read(|| listener.accept()) {
-                Ok(Some((client, _))) => self.accept(client, context),
+            Source::End(end) => self.relay(end, ready, on).unwrap_or(Next::Close),
+            Source::Listener(listener) => match ready.try_read(|| listener.accept()) {
+                Ok(Some((client, _))) => self.accept(client, on),
                 Ok(None) => Next::Wait,
                 Err(_) => {
-                    let again_at = context.now() + std::time::Duration::from_millis(100);
-                    context.wake_at(context.key(), again_at);
+                    on.wake_at(on.key(), on.now() + std::time::Duration::from_millis(100));
                     Next::Wait
                 }
             },
         }
     }
 
-    fn closed(&mut self, _: Source, _: Closed, context: &mut Context<'_>) {
+    fn closed(&mut self, _: Source, _: Closed, context: &mut Slice<'_>) {
         if let Some(direction) = self.directions.remove(&context.key()) {
             context.close(direction.partner);
         }

@@ -39,19 +39,17 @@ pub(crate) struct Worker;
 
 impl Running {
     /// Sends and receives as far as it can. Returns true when the response is complete.
-    fn advance(&mut self, readiness: &mut Readiness) -> io::Result<bool> {
+    fn advance(&mut self, ready: &mut Readiness) -> io::Result<bool> {
         while self.sent < self.job.request.len() {
             let rest = &self.job.request[self.sent..];
-            let Some(count) = readiness.try_write(|| self.stream.write(rest))? else { break };
+            let Some(count) = ready.try_write(|| self.stream.write(rest))? else { break };
             self.sent += count;
             if self.sent == self.job.request.len() {
                 self.stream.shutdown_write()?;
             }
         }
         let mut buf = [0; 4096];
-        let Some(count) = readiness.try_read(|| self.stream.read(&mut buf))? else {
-            return Ok(false);
-        };
+        let Some(count) = ready.try_read(|| self.stream.read(&mut buf))? else { return Ok(false) };
         self.response.extend_from_slice(&buf[..count]);
         Ok(count == 0)
     }
@@ -77,13 +75,13 @@ impl Handler for Worker {
     fn ready(
         &mut self,
         running: &mut Running,
-        readiness: &mut Readiness,
+        ready: &mut Readiness,
         context: &mut SourceContext<'_, Running>,
     ) -> Next {
-        running.outcome = match running.advance(readiness) {
+        running.outcome = match running.advance(ready) {
             Ok(true) => Ok(()),
             Ok(false) if context.now() >= running.until => Err(ErrorKind::TimedOut.into()),
-            Ok(false) if readiness.is_readable() => return Next::Again,
+            Ok(false) if ready.is_readable() => return Next::Again,
             Ok(false) => return Next::Wait,
             Err(error) => Err(error),
         };
