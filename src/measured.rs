@@ -9,20 +9,24 @@ mod distribution;
 mod environment;
 mod finite;
 mod health;
+mod histograms;
 mod losses;
 #[cfg(test)]
 pub(crate) mod samples;
+mod stamp;
 
 use std::fmt;
 
 use serde::Serialize;
 
-pub(crate) use self::assert::Unit;
 pub use self::assert::{Assertion, Outcome};
+pub(crate) use self::assert::{Unit, verdict_name};
 pub use self::distribution::{Distribution, Percentile, PercentileList, Summary, Times};
 pub(crate) use self::health::OFFERED_SHARE_MIN;
 pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
+pub use self::histograms::Histograms;
 pub use self::losses::{LossCause, Losses};
+pub use self::stamp::RunStamp;
 
 /// The version of the JSON document.
 pub const VERSION: u32 = 1;
@@ -62,6 +66,8 @@ pub struct RunResult {
     pub options: CommandLine,
     /// Where it ran.
     pub environment: Environment,
+    /// Which run this is, and when it took place.
+    pub run: RunStamp,
     /// How long the run measured: from the first measured message to the end of the sending.
     pub elapsed_ns: u64,
     /// How long the run was asked to measure: by `--duration`, or by `--count` at `--rate`. Null if
@@ -108,6 +114,8 @@ pub struct RunResult {
     pub asserts: Vec<Outcome>,
     /// What the reader should know before quoting a figure.
     pub warnings: Vec<Warning>,
+    /// The histograms behind the distributions.
+    pub histograms: Histograms,
 }
 
 impl Default for RunResult {
@@ -128,6 +136,7 @@ impl Default for RunResult {
             length: 0,
             options: CommandLine::default(),
             environment: Environment::default(),
+            run: RunStamp::default(),
             elapsed_ns: 0,
             planned_ns: None,
             load_made: 0.0,
@@ -148,6 +157,7 @@ impl Default for RunResult {
             first_difference: None,
             asserts: Vec::new(),
             warnings: Vec::new(),
+            histograms: Histograms::default(),
         }
     }
 }
@@ -196,6 +206,8 @@ pub struct CommandLine {
 /// The machine and the system of a run. A fact that the system does not tell is null.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Environment {
+    /// The name of the host that the generator ran on.
+    pub host: String,
     /// The operating system and its release.
     pub kernel: String,
     /// The model of the CPU.

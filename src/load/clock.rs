@@ -1,7 +1,7 @@
 //! The time of a run in nanoseconds since its origin. It is half the size of an `Instant`, and the
 //! histograms take it as it is.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -16,6 +16,8 @@ pub(super) struct Clock {
     origin: Instant,
     /// The same moment by the system's clock, or one a fraction of a microsecond earlier.
     origin_ns: u64,
+    /// The same moment by the wall clock.
+    origin_time: SystemTime,
     /// The time at which a test has stopped the clock.
     #[cfg(test)]
     stopped_at_ns: Option<u64>,
@@ -31,6 +33,7 @@ impl Clock {
         Clock {
             origin,
             origin_ns: origins_ns.max().unwrap_or_default(),
+            origin_time: SystemTime::now() - origin.elapsed(),
             #[cfg(test)]
             stopped_at_ns: None,
         }
@@ -49,6 +52,12 @@ impl Clock {
             return ns;
         }
         system_ns().saturating_sub(self.origin_ns)
+    }
+
+    /// Returns the wall-clock time at a time of the run. Steps that the wall clock has made since
+    /// the origin do not count.
+    pub(super) fn wall_time(self, ns: u64) -> SystemTime {
+        self.origin_time + Duration::from_nanos(ns)
     }
 
     /// Converts a moment that was read earlier; 0 for one before the origin.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use super::phases::EndedBy;
 use super::shortfall::LOAD_MADE_MIN;
@@ -9,8 +10,8 @@ use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    Environment, GeneratorHealth, Hiccups, LoadLoop, Messages, Pacing, Rate, RunResult, Signs,
-    Status, Times, Verdict,
+    Environment, GeneratorHealth, Hiccups, Histograms, LoadLoop, Messages, Pacing, Rate, RunResult,
+    RunStamp, Signs, Status, Times, Verdict,
 };
 use crate::reactor::Spin;
 
@@ -49,6 +50,7 @@ impl<O: Observer> Generator<O> {
             connections: u64::from(self.options.connections),
             length: self.options.length_bytes as u64,
             environment: Environment::here(is_local(&self.options.target), false),
+            run: self.stamp(elapsed_ns),
             elapsed_ns,
             planned_ns,
             load_made,
@@ -72,9 +74,17 @@ impl<O: Observer> Generator<O> {
             first_difference: recorder.first_difference.clone(),
             ..RunResult::default()
         };
+        result.histograms = Histograms::of(&result);
         result.generator.verdict = Verdict::of(&Signs::of(&result));
         result.warnings = self.warnings(&result);
         result
+    }
+
+    /// Returns when the run took place.
+    fn stamp(&self, elapsed_ns: u64) -> RunStamp {
+        let clock = self.run.clock;
+        let measured_from = clock.wall_time(self.phases.measure_from_ns);
+        RunStamp::new(clock.wall_time(0), measured_from, Duration::from_nanos(elapsed_ns))
     }
 
     /// Returns the generator's health, without the verdict on it.

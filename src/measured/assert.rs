@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{LoadLoop, Percentile, RunResult, Times, finite};
+use super::{LoadLoop, Percentile, RunResult, Times, Verdict, finite};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of a figure of a run with a bound: NAME OP VALUE. Spaces around OP are optional.
@@ -19,6 +19,9 @@ use crate::units::{parse_count, parse_time};
 /// - `loss`, the share of lost and unsent messages in all that were due until the planned end (in
 ///   a closed loop, load that was not made counts as lost), and `cpu_share`, the share of one CPU:
 ///   `0.1%`;
+/// - `achieved`, the same rate in percent of the rate asked for: `99%`;
+/// - `health`, the verdict on the generator, with `==` or `!=`: `ok`, `starved`, `saturated` or
+///   `behind`;
 /// - `hiccup.max`, the longest time in which the generator could not run; times of less than 10 ms
 ///   are not counted: `10ms`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
@@ -27,7 +30,7 @@ use crate::units::{parse_count, parse_time};
 ///
 /// An assertion on a figure without a value does not hold, whatever the operator. These figures
 /// have no value: a percentile with fewer than ten samples beyond it, any time if no echo came,
-/// `service` and `lag` in a closed loop, `loss` if nothing was sent.
+/// `service`, `lag` and `achieved` in a closed loop, `loss` if nothing was sent.
 ///
 /// ```
 /// use resound::measured::{Assertion, RunResult};
@@ -51,8 +54,9 @@ pub struct Assertion {
 pub struct Outcome {
     /// The expression as typed.
     pub expression: String,
-    /// The value of the left side in its unit (nanoseconds, a count, per second, percent). Null if
-    /// there is none; then the assertion does not hold.
+    /// The value of the left side in its unit (nanoseconds, a count, per second, percent; for
+    /// `health` the place of the verdict in ok, starved, saturated, behind, from 0). Null if there
+    /// is none; then the assertion does not hold.
     #[serde(serialize_with = "finite::finite_or_null")]
     pub value: Option<f64>,
     /// Whether the assertion holds.
@@ -88,6 +92,7 @@ pub(crate) enum Unit {
     Rate,
     Percent,
     Count,
+    Verdict,
 }
 
 #[derive(Debug)]
@@ -118,6 +123,16 @@ const FACTS: &[Fact] = &[
         name: "rate",
         unit: Unit::Rate,
         value: |report| (report.elapsed_ns > 0).then_some(report.rate.over_planned),
+    },
+    Fact {
+        name: "achieved",
+        unit: Unit::Percent,
+        value: |report| Some(report.rate.over_planned * 100.0 / report.rate.asked?),
+    },
+    Fact {
+        name: "health",
+        unit: Unit::Verdict,
+        value: |report| (report.elapsed_ns > 0).then(|| place_of(report.generator.verdict)),
     },
     Fact { name: "loss", unit: Unit::Percent, value: loss_of_whole },
     Fact {
@@ -152,6 +167,24 @@ const FACTS: &[Fact] = &[
 
 const fn count(name: &'static str, value: fn(&RunResult) -> Option<f64>) -> Fact {
     Fact { name, unit: Unit::Count, value }
+}
+
+/// The verdicts by name. An assertion compares their places.
+const VERDICTS: &[(&str, Verdict)] = &[
+    ("ok", Verdict::Ok),
+    ("starved", Verdict::Starved),
+    ("saturated", Verdict::Saturated),
+    ("behind", Verdict::Behind),
+];
+
+fn place_of(verdict: Verdict) -> f64 {
+    let place = VERDICTS.iter().position(|(_, other)| *other == verdict);
+    place.expect("every verdict has a name") as f64
+}
+
+/// Returns the name of the verdict at a place.
+pub(crate) fn verdict_name(place: usize) -> Option<&'static str> {
+    VERDICTS.get(place).map(|(name, _)| *name)
 }
 
 /// Returns the share of the time asked for that was measured, from 0 to 1.
@@ -247,6 +280,9 @@ impl FromStr for Assertion {
         let mut assertion =
             Assertion { expression: expression.to_owned(), subject, operator, bound: 0.0 };
         assertion.bound = parse_bound(assertion.unit(), name, value)?;
+        if matches!(assertion.unit(), Unit::Verdict) && !matches!(operator.sign, "==" | "!=") {
+            return Err(format!("expected == or != after '{name}', such as {name}==ok"));
+        }
         Ok(assertion)
     }
 }
@@ -299,9 +335,17 @@ fn parse_bound(unit: Unit, name: &str, value: &str) -> Result<f64, String> {
         Unit::Count => {
             (parse_count(value).ok().map(|count| count as f64), ("a whole count", "10k"))
         }
+        Unit::Verdict => {
+            let verdict = VERDICTS.iter().find(|(name, _)| *name == value);
+            (
+                verdict.map(|(_, verdict)| place_of(*verdict)),
+                ("ok, starved, saturated or behind", "ok"),
+            )
+        }
     };
     let (what, example) = expected;
-    bound.ok_or_else(|| format!("expected {what} after '{name}', such as {name}<{example}"))
+    let sign = if matches!(unit, Unit::Verdict) { "==" } else { "<" };
+    bound.ok_or_else(|| format!("expected {what} after '{name}', such as {name}{sign}{example}"))
 }
 
 fn parse_decimal(text: &str) -> Option<f64> {

@@ -16,13 +16,14 @@ impl Environment {
     /// use resound::measured::Environment;
     ///
     /// let here = Environment::here(true, false);
-    /// assert!(!here.kernel.is_empty() && here.cpus_online != Some(0));
+    /// assert!(!here.host.is_empty() && here.cpus_online != Some(0));
     /// ```
     pub fn here(loopback: bool, shared_cpus: bool) -> Environment {
         let system = uname();
-        let [name, release] =
-            [system.sysname(), system.release()].map(|text| text.to_string_lossy());
+        let [host, name, release] = [system.nodename(), system.sysname(), system.release()]
+            .map(|text| text.to_string_lossy().into_owned());
         let mut environment = Environment {
+            host,
             kernel: format!("{name} {release}"),
             cpus_allowed: cpus_allowed(),
             loopback,

@@ -30,6 +30,7 @@ pub(crate) fn closed_run() -> RunResult {
         connections: 50,
         length: 64,
         environment: Environment {
+            host: "lab-7".to_owned(),
             kernel: "Linux 6.18.5".to_owned(),
             cpu_model: Some("Intel(R) Xeon(R) CPU @ 2.50GHz".to_owned()),
             cpus_online: Some(2),

@@ -13,7 +13,7 @@ use super::health_text;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use crate::measured::{
     Assertion, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, RunResult, Status, Unit,
-    Verdict,
+    Verdict, verdict_name,
 };
 
 impl fmt::Display for RunResult {
@@ -407,6 +407,10 @@ fn value_text(value: f64, unit: Unit) -> String {
         Unit::Rate => format!("{} per second", rate_text(value)),
         Unit::Percent => format!("{value:.4} %"),
         Unit::Count => count_text(whole),
+        Unit::Verdict => {
+            let name = usize::try_from(whole).ok().and_then(verdict_name);
+            name.unwrap_or("unknown").to_owned()
+        }
     }
 }
 

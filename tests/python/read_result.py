@@ -1,12 +1,14 @@
 """Reads a result file of a run as other tools do, and prints its contents as one line of JSON.
 
 read_result.py FILE: FILE ends in .csv (one row below its header), .hgrm (HdrHistogram's table of
-percentiles) or .hlog (HdrHistogram's log of intervals).
+percentiles), .hlog (HdrHistogram's log of intervals) or .json (the histograms of the document).
 """
 
 import base64
 import csv
+import fractions
 import json
+import math
 import struct
 import sys
 import zlib
@@ -24,23 +26,26 @@ def read_hgrm(lines):
         if line.startswith("#["):
             pairs = line.strip("#[]\n").split(",")
             for name, value in (pair.split("=") for pair in pairs):
-                summary[name.strip()] = float(value)
+                name, value = name.strip(), value.strip()
+                summary[name] = value if name == "Unit" else float(value)
         elif line.strip():
             rows.append([float(word) for word in line.split()[:3]])
     assert rows == sorted(rows), "values, percentiles and counts ascend"
     return {"rows": rows, "summary": summary}
 
 
-def count_of(encoded):
-    """Returns the number of values of a histogram in the compressed encoding, version 2."""
+def buckets_of(encoded):
+    """The buckets of a histogram in the compressed encoding, version 2, that hold values: lowest and
+    highest value, and count."""
     cookie, length = struct.unpack_from(">ii", encoded)
     assert cookie & ~0xF0 == 0x1C849304, hex(cookie)
     payload = zlib.decompress(encoded[8 : 8 + length])
-    cookie, length, _, digits, _, _, _ = struct.unpack_from(">iiiiqqd", payload)
+    cookie, length, offset, digits, lowest, _, ratio = struct.unpack_from(">iiiiqqd", payload)
     assert cookie & ~0xF0 == 0x1C849303, hex(cookie)
-    assert digits == 3
+    assert (offset, digits, lowest, ratio) == (0, 3, 1, 1.0)
     counts = payload[40 : 40 + length]
-    total = at = 0
+    buckets = []
+    index = at = 0
     while at < len(counts):
         value = shift = 0
         while True:
@@ -50,9 +55,51 @@ def count_of(encoded):
             shift += 7
             if byte < 0x80:
                 break
-        # ZigZag encoding; a negative number is a run of values that did not occur.
-        total += max((value >> 1) ^ -(value & 1), 0)
-    return total
+        # ZigZag; a negative number is a run of buckets without values.
+        value = (value >> 1) ^ -(value & 1)
+        if value < 0:
+            index -= value
+            continue
+        if value > 0:
+            # Three digits take 2,048 buckets; each further 1,024 are twice as wide as those before.
+            width = max((index >> 10) - 1, 0)
+            start = (index - (width << 10)) << width
+            buckets.append((start, start + (1 << width) - 1, value))
+        index += 1
+    return buckets
+
+
+def count_of(encoded):
+    return sum(count for _, _, count in buckets_of(encoded))
+
+
+def value_at(buckets, percentile):
+    """The highest value of the bucket that holds the percentile's rank."""
+    rank = math.ceil(fractions.Fraction(percentile) / 100 * sum(count for _, _, count in buckets))
+    for _, highest, count in buckets:
+        rank -= count
+        if rank <= 0:
+            return highest
+
+
+def read_json(lines):
+    document = json.loads("".join(lines))
+    percentiles = document["latency_ns"]["percentiles"]
+    histograms = {}
+    for name, text in document["histograms"].items():
+        if text is None:
+            continue
+        buckets = buckets_of(base64.b64decode(text, validate=True))
+        count = sum(count for _, _, count in buckets)
+        middle = sum((lowest + highest) / 2 * count for lowest, highest, count in buckets)
+        histograms[name] = {
+            "count": count,
+            "min": buckets[0][:2],
+            "max": buckets[-1][:2],
+            "mean": middle / count,
+            "percentiles": {text: value_at(buckets, text) for text in percentiles},
+        }
+    return histograms
 
 
 def read_hlog(lines):
@@ -69,7 +116,7 @@ def read_hlog(lines):
     return {"intervals": intervals}
 
 
-READERS = {"csv": read_csv, "hgrm": read_hgrm, "hlog": read_hlog}
+READERS = {"csv": read_csv, "json": read_json, "hgrm": read_hgrm, "hlog": read_hlog}
 
 path = sys.argv[1]
 with open(path, newline="") as file:

@@ -1,7 +1,7 @@
 //! Tests of every name, every operator, and of refused expressions.
 
 use super::*;
-use crate::measured::{Distribution, Flows, Messages, Rate, samples};
+use crate::measured::{Distribution, Flows, Messages, Rate, Verdict, samples};
 
 fn check(expression: &str, report: &RunResult) -> Outcome {
     expression.parse::<Assertion>().unwrap().check(report)
@@ -127,6 +127,34 @@ fn rates_and_shares_have_their_units() {
 }
 
 #[test]
+fn the_health_of_the_generator_is_compared_by_name() {
+    let mut report = run();
+    report.generator.verdict = Verdict::Ok;
+    assert!(check("health==ok", &report).held);
+    assert!(!check("health != ok", &report).held);
+    for (name, verdict) in [
+        ("starved", Verdict::Starved),
+        ("saturated", Verdict::Saturated),
+        ("behind", Verdict::Behind),
+    ] {
+        report.generator.verdict = verdict;
+        assert!(!check("health==ok", &report).held, "{name}");
+        assert!(check(&format!("health=={name}"), &report).held, "{name}");
+    }
+    assert_eq!(check("health==ok", &RunResult::default()).value, None, "nothing was measured");
+}
+
+#[test]
+fn the_achieved_rate_is_compared_in_percent_of_the_rate_asked_for() {
+    let mut report = run();
+    report.rate = Rate { asked: Some(1_000.0), achieved: 1_000.0, over_planned: 990.0 };
+    assert!(check("achieved>=99%", &report).held);
+    assert!(!check("achieved>99%", &report).held, "of all the time asked for");
+    report.rate.asked = None;
+    assert_eq!(check("achieved>=0%", &report).value, None, "a closed loop asks for none");
+}
+
+#[test]
 fn the_expression_stays_as_it_was_typed() {
     assert_eq!(check(" p99 < 200us", &run()).expression, "p99 < 200us");
 }
@@ -159,6 +187,12 @@ fn a_malformed_assertion_is_refused_with_an_example() {
         ("loss<infinity%", "expected a percentage"),
         ("lost<0.5", "expected a whole count after 'lost'"),
         ("lost<1%", "expected a whole count"),
+        (
+            "health==well",
+            "expected ok, starved, saturated or behind after 'health', such as health==ok",
+        ),
+        ("health<starved", "expected == or != after 'health'"),
+        ("achieved>=0.99", "expected a percentage with its %"),
     ];
     for (text, expected) in cases {
         let refused = text.parse::<Assertion>().unwrap_err();

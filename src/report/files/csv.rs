@@ -11,7 +11,7 @@ use crate::measured::{Difference, RunResult};
 ///
 /// The names are the keys of the JSON document joined by `_`: `messages_sent`, `latency_ns_p99.9`.
 /// All runs with the same percentiles have the same names; a figure that a run does not have is an
-/// empty cell. A list, and the options, are JSON in one cell.
+/// empty cell. A list, and the options, are JSON in one cell. The histograms are left out.
 ///
 /// # Errors
 ///
@@ -45,7 +45,8 @@ fn gather(name: &str, shape: &Value, value: Option<&Value>, cells: &mut Vec<(Str
         Value::Object(fields) if name != "options_meant" => fields,
         _ => return cells.push((name.to_owned(), cell(value))),
     };
-    for (key, shape) in fields {
+    // Histograms are kilobytes of text and no figures.
+    for (key, shape) in fields.iter().filter(|(key, _)| *key != "histograms") {
         let value = value.and_then(|value| value.get(key));
         let name = match (name.strip_suffix("_percentiles"), name) {
             (Some(parent), _) => format!("{parent}_p{key}"),
@@ -119,6 +120,9 @@ mod tests {
         assert_eq!(value(&table, "rate_asked"), "100000.0");
         assert_eq!(value(&table, "environment_cpus_allowed"), "[0,1]");
         assert_eq!(value(&table, "label"), "");
+        assert_eq!(value(&table, "environment_host"), "lab-7");
+        assert_eq!(value(&table, "run_part"), "1/1");
+        assert!(table[0].iter().all(|name| !name.starts_with("histograms")), "{:?}", table[0]);
     }
 
     #[test]

@@ -14,7 +14,8 @@ const TICKS_PER_HALF: u128 = 5;
 
 /// Writes the distribution of response times by percentile, in microseconds.
 ///
-/// Columns and footer are those of HdrHistogram's `outputPercentileDistribution`. Every percentile
+/// Columns and footer are those of HdrHistogram's `outputPercentileDistribution`, with a last line
+/// that names the unit. Every percentile
 /// has a row, however few samples lie beyond it; the column of counts says how many. A run without
 /// an echo has no row.
 ///
@@ -49,7 +50,8 @@ fn write_distribution(distribution: &Distribution, out: &mut impl io::Write) -> 
     let total = histogram.len();
     writeln!(out, "#[Max     = {max:>12.digits$}, Total count    = {total:>12}]")?;
     let (buckets, sub_buckets) = (histogram.buckets(), sub_buckets(histogram));
-    writeln!(out, "#[Buckets = {buckets:>12}, SubBuckets     = {sub_buckets:>12}]")
+    writeln!(out, "#[Buckets = {buckets:>12}, SubBuckets     = {sub_buckets:>12}]")?;
+    writeln!(out, "#[Unit    = microseconds]")
 }
 
 struct Row {
@@ -136,7 +138,8 @@ mod tests {
         let footer = "       4.000 1.000000000000          4\n\
                       #[Mean    =        2.500, StdDeviation   =        1.118]\n\
                       #[Max     =        4.000, Total count    =            4]\n\
-                      #[Buckets =           32, SubBuckets     =         2048]\n";
+                      #[Buckets =           32, SubBuckets     =         2048]\n\
+                      #[Unit    = microseconds]\n";
         assert!(text.ends_with(footer), "{text}");
     }
 
@@ -166,7 +169,7 @@ mod tests {
     fn a_run_without_an_echo_gives_a_file_without_rows() {
         let report = RunResult::failed(Vec::new(), "refused");
         let text = text_of(&report);
-        assert_eq!(text.lines().count(), 5, "{text}");
+        assert_eq!(text.lines().count(), 6, "{text}");
         assert!(text.contains("Total count    =            0]"), "{text}");
         assert!(!text.contains("NaN"), "{text}");
     }

@@ -241,12 +241,14 @@ fn a_value_is_shown_with_its_unit() {
     assert_eq!(text("rate>1", 100_000.4), "100,000 per second");
     assert_eq!(text("loss<1%", 0.05), "0.0500 %");
     assert_eq!(text("lost<1", 1_000.0), "1,000");
+    assert_eq!(text("health==ok", 1.0), "starved");
+    assert_eq!(text("achieved>=99%", 99.5), "99.5000 %");
 }
 
 proptest! {
     #[test]
     fn the_value_of_an_assert_is_on_one_line(value in 0.0..f64::MAX) {
-        for unit in [Unit::Time, Unit::Rate, Unit::Percent, Unit::Count] {
+        for unit in [Unit::Time, Unit::Rate, Unit::Percent, Unit::Count, Unit::Verdict] {
             prop_assert!(!value_text(value, unit).contains(char::is_control));
         }
     }

@@ -77,6 +77,7 @@ fn an_hgrm_file_has_the_same_distribution() {
     let table = read_result(&path);
     let latency = &document["latency_ns"];
     assert_eq!(table["summary"]["Total count"], count(latency, "/count") as f64);
+    assert_eq!(table["summary"]["Unit"], "microseconds");
     let rows = table["rows"].as_array().unwrap();
     assert_eq!(rows.last().unwrap()[2], count(latency, "/count") as f64);
     let max_us = count(latency, "/max") as f64 / 1_000.0;
@@ -85,6 +86,40 @@ fn an_hgrm_file_has_the_same_distribution() {
     let median = rows.iter().find(|row| row[1].as_f64().unwrap() >= 0.5).unwrap();
     let p50_us = count(latency, "/percentiles/50") as f64 / 1_000.0;
     assert!((median[0].as_f64().unwrap() - p50_us).abs() <= p50_us / 500.0, "{median} {p50_us}");
+}
+
+/// An independent decoder finds in the histograms what the document says of them.
+#[test]
+fn the_histograms_of_a_document_give_its_own_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.json");
+    let document = run_into(&path);
+    let histograms = read_result(&path);
+    for (name, figures) in [
+        ("latency", "/latency_ns"),
+        ("service_time", "/service_time_ns"),
+        ("schedule_lag", "/generator/schedule_lag_ns"),
+    ] {
+        let (histogram, summary) = (&histograms[name], document.pointer(figures).unwrap());
+        assert_eq!(histogram["count"], summary["count"], "{name}");
+        for (end, pointer) in [("min", "/min"), ("max", "/max")] {
+            let bucket =
+                count(histogram, &format!("/{end}/0"))..=count(histogram, &format!("/{end}/1"));
+            assert!(bucket.contains(&count(summary, pointer)), "{name} {end}: {bucket:?}");
+        }
+        let mean = count(summary, "/mean") as f64;
+        let difference = (histogram["mean"].as_f64().unwrap() - mean).abs();
+        assert!(difference <= 1.0 + mean / 1_000.0, "{name}: {difference} of {mean}");
+        for (text, value) in summary["percentiles"].as_object().unwrap() {
+            let highest = histogram["percentiles"][text].as_u64().unwrap();
+            let expected = highest.min(count(summary, "/max"));
+            assert_eq!(value.as_u64(), Some(expected), "{name} p{text}");
+        }
+    }
+    let time = |name: &str| document["run"][name].as_str().unwrap().to_owned();
+    // Times of this format sort as text.
+    assert!(time("started_at") < time("measured_from"));
+    assert!(time("measured_from") < time("measured_to"));
 }
 
 #[test]
