@@ -15,6 +15,7 @@ Runs each TARGET for M minutes (default 10) or N cases (default 10000000), which
   arguments  numbers, expressions and whole command lines
   streams    the byte mover, copying and splicing
   packets    the packet mover, its held replies, and the queue of trains
+  generator  the load generator's matching of echoes
   control    control messages of sockets
   program    random bytes to the running program, 256 MiB per round
 Without a TARGET, runs all. Exits with 0 if all passed, 1 if a case failed, and 2 for a wrong
@@ -44,6 +45,10 @@ tests_of() {
     echo 'lib echo::datagram::tests::pressure::properties'
     echo 'lib socket::batch::queue::tests::properties'
     ;;
+  generator)
+    echo 'lib load::datagram::tests::properties'
+    echo 'lib load::stream::tests::properties'
+    ;;
   control) echo 'lib socket::sys::control::tests::properties' ;;
   program) echo 'it random_bytes::' ;;
   *) return 1 ;;
@@ -64,13 +69,13 @@ while (($#)); do
     ;;
   *)
     tests_of "$1" >/dev/null || refuse "no target '$1'; expected endpoints, arguments, streams, \
-packets, control or program"
+packets, generator, control or program"
     targets+=("$1")
     ;;
   esac
   shift
 done
-((${#targets[@]})) || targets=(endpoints arguments streams packets control program)
+((${#targets[@]})) || targets=(endpoints arguments streams packets generator control program)
 
 # The test binaries, from the output of cargo after the build.
 declare -A binaries

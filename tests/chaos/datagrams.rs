@@ -145,8 +145,8 @@ impl<'a> Asker<'a> {
             }
             assert!(
                 quiet_for < ANSWER_MAX,
-                "{:?}: no answer to {missing} datagrams, and {dropped} were dropped for want of \
-                 receive buffer",
+                "{:?}: no answer to {missing} datagrams, and {dropped} were dropped because \
+                 a receive buffer was full",
                 self.socket,
             );
         }

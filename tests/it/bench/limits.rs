@@ -23,7 +23,7 @@ fn an_unreachable_rate_is_not_blamed_on_the_server() {
 
         let ended = run_bench(&arguments);
         let text = ended.stdout_text().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(text.contains("achieved of 50,000,000 asked ("), "{text}");
+        assert!(text.contains("achieved of 50,000,000 asked for ("), "{text}");
         let says = |words: &str| text.contains(words);
         assert!(
             says("the generator, not the server, was the limit")

@@ -51,7 +51,6 @@ const NOT_YET_CLEAN: &[&str] = &[
     "src/socket/sys/calls.rs",
     "src/socket/sys/control/tests/properties.rs",
     "src/socket/sys/splice.rs",
-    "tests/chaos/datagrams.rs",
     "tests/chaos/report.rs",
     "tests/it/accept.rs",
 ];
