@@ -56,7 +56,7 @@ pub enum Event<'a> {
 /// The input that is sent if there is no message.
 pub type Input = Box<dyn Read + Send>;
 
-/// Sends, and waits for the answer.
+/// Sends the message or the input, and waits for the answer.
 ///
 /// # Errors
 ///

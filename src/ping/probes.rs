@@ -64,7 +64,7 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// `numbers`: how many probes can be told apart by their payload.
+    /// Creates the probes of a run. `numbers`: how many probes can be told apart by their payload.
     pub(super) fn new(timeout: Duration, numbers: u64) -> Probes {
         Probes {
             timeout,

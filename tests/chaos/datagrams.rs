@@ -212,7 +212,7 @@ pub fn fill_batches(world: &World) {
     }
 }
 
-/// A UDP client: single datagrams, bursts, huge and tiny ones.
+/// Plays a UDP client: single datagrams, bursts, huge and tiny ones.
 pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let mut asker = Asker::udp(world);
     for _ in 0..rng.usize(1..20) {
@@ -240,7 +240,7 @@ pub fn udp(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// Senders that are gone when their answer comes.
+/// Plays senders that are gone when their answer comes.
 pub fn gone(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     for _ in 0..rng.usize(1..10) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -251,7 +251,7 @@ pub fn gone(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// A Unix client with fewer pending answers than its queue holds, so that none is lost.
+/// Plays a Unix client with fewer pending answers than its queue holds, so that none is lost.
 pub fn unix(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let mut asker = Asker::unix(world);
     for _ in 0..rng.usize(1..20) {
@@ -272,7 +272,7 @@ pub fn unix(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// Senders without a name, which cannot be answered.
+/// Plays senders without a name, which cannot be answered.
 pub fn unnamed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let socket = UnixDatagram::unbound().unwrap();
     for _ in 0..rng.usize(1..10) {
@@ -283,7 +283,8 @@ pub fn unnamed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// A receiver that sends many requests and reads nothing for longer than its answers are held.
+/// Plays a receiver that sends many requests and reads nothing for longer than its answers are
+/// held.
 pub fn deaf(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let path = own_path(world);
     let socket = UnixDatagram::bind(&path).unwrap();

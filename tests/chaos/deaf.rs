@@ -82,8 +82,8 @@ fn pending_kib(counters: &Counters) -> u64 {
     (counters.get("tcp_bytes_in") - counters.get("tcp_bytes_out")) / 1024
 }
 
-/// All peers connect and send. If `is_halted`, the server is halted in between, so that each peer
-/// has more queued than one read takes when it continues.
+/// Connects all peers and sends from them. If `is_halted`, the server is halted in between, so that
+/// each peer has more queued than one read takes when it continues.
 fn wave(daemon: &Daemon, other: &mut TcpStream, is_halted: bool) -> Wave {
     let pid = daemon.process.pid();
     // Bytes that are pending for closed peers.

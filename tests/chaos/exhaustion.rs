@@ -18,7 +18,7 @@ const STORM_MAX: usize = 300;
 /// The number of waiting clients beyond the limit.
 const WAITING: usize = 40;
 
-/// Hundreds of connects at once: some clients close at once, some never send, the others are
+/// Makes hundreds of connects at once: some clients close at once, some never send, the others are
 /// served.
 pub fn storm(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let _gate = world.enter();
@@ -47,7 +47,7 @@ pub fn storm(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// More connections than places, held for some time. The waiting clients are served when others
+/// Holds more connections than places for some time. The waiting clients are served when others
 /// close, without another connect.
 pub fn connection_limit(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let (mut served, mut waiting) = (VecDeque::new(), Vec::new());
@@ -81,8 +81,8 @@ pub fn connection_limit(world: &World, rng: &mut fastrand::Rng) -> Result<(), Ex
     Ok(())
 }
 
-/// The process has no descriptor left: the test lowers its limit to the number of open descriptors,
-/// or far below, and raises it again. Each client is then served, or was closed at once.
+/// Leaves the server without a descriptor: lowers its limit to the number of open descriptors, or
+/// far below, and raises it again. Each client is then served, or was closed at once.
 pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     // No other client connects meanwhile.
     let _gate = world.close_gate();

@@ -49,7 +49,7 @@ impl Sent {
     }
 }
 
-/// Sends datagrams with forged source addresses.
+/// A sender of datagrams with forged source addresses.
 struct Forger {
     raw: Socket,
     target: SocketAddrV4,
@@ -133,7 +133,7 @@ fn queued_bytes(port: u16) -> u64 {
     u64::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
 }
 
-/// A well-behaved client, until the flood ends.
+/// Plays a well-behaved client until the flood ends.
 fn ping(addr: SocketAddr, is_over: &AtomicBool) -> (Pings, u64) {
     let (mut pings, mut count) = (Pings::default(), 0);
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -68,7 +68,7 @@ fn mixed(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     MIX[rng.usize(..MIX.len())](world, rng)
 }
 
-/// The limits of the server are reached from time to time.
+/// Reaches the limits of the server from time to time.
 fn exhausted(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     thread::sleep(Duration::from_millis(rng.u64(..400)));
     let scene = if rng.bool() { exhaustion::connection_limit } else { exhaustion::no_descriptors };
@@ -156,7 +156,7 @@ fn run(plan: Plan) {
     outcome.check();
 }
 
-/// A script sends trains, because the standard library has no API for them.
+/// Starts a script that sends trains, because the standard library has no API for them.
 fn start_trains(world: &World) -> Option<Process> {
     if world.plan.flags.iter().any(|flag| flag == "--no-offload") {
         return None;

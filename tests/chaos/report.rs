@@ -65,7 +65,7 @@ impl Outcome {
         }
     }
 
-    /// Every connection is counted exactly once.
+    /// Asserts that every connection is counted exactly once.
     fn check_connections(&self, counters: &Counters) {
         let get = |name| counters.get(name);
         let tally = &self.tally;
@@ -112,7 +112,7 @@ impl Outcome {
         assert!(answered <= came && came <= answered + dropped, "{came} came, {answered} answered");
     }
 
-    /// A server with a problem logs it and does not repeat it.
+    /// Asserts that the server logs each problem, and not too often.
     fn check_log(&self) {
         let log = &self.ended.stderr;
         let count_lines =

@@ -11,7 +11,7 @@ use crate::world::{Excused, IDLE_TIMEOUT, STALL_TIMEOUT, World};
 /// The peers of one scene. One of them reads in time.
 const PEERS: usize = 4;
 
-/// Peers that send until the server takes no more, and do not read.
+/// Plays peers that send until the server takes no more, and do not read.
 pub fn stall(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let mut peers = Vec::new();
     for _ in 0..PEERS {
@@ -63,7 +63,7 @@ fn send_until_stuck(peer: &Peer<'_>, rng: &mut fastrand::Rng) {
     }
 }
 
-/// The server closes peers that send nothing for the idle timeout, by FIN.
+/// Plays peers that send nothing for the idle timeout, which the server closes by FIN.
 pub fn idle(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     if world.started_at.elapsed() + 2 * IDLE_TIMEOUT > world.plan.duration {
         // It is too late, because the scene would prolong the run.

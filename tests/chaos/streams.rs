@@ -285,7 +285,7 @@ impl<'a> Peer<'a> {
     }
 }
 
-/// Messages and their echoes, one after the other.
+/// Sends messages and receives their echoes, one after the other.
 pub fn chat(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let peer = Peer::connect(world, Kind::choose(rng), rng)?;
     for _ in 0..rng.usize(1..20) {
@@ -305,7 +305,7 @@ pub fn chat(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     }
 }
 
-/// Bulk in both directions at once, long enough for the path through pipes, up to FIN.
+/// Sends bulk in both directions at once, long enough for the path through pipes, up to FIN.
 pub fn transfer(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let peer = Peer::connect(world, Kind::choose(rng), rng)?;
     let total = rng.usize(MIB..=6 * MIB);
@@ -385,7 +385,7 @@ pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     Ok(())
 }
 
-/// An out-of-band byte among the others. The server does not read it, so it is not echoed.
+/// Sends an out-of-band byte among the others. The server does not read it, so it is not echoed.
 pub fn urgent(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
     let peer = Peer::connect(world, Kind::Tcp, rng)?;
     let Link::Tcp(stream) = &peer.link else { return Ok(()) };

@@ -177,8 +177,8 @@ fn a_peer_that_sends_during_a_halt_is_not_idle() {
     peer.set_nodelay(true).unwrap();
     for round in 0..3_u8 {
         echo(&mut peer);
-        // The peer is quiet for at most 3/4 of the idle timeout before its message. The halt goes
-        // on beyond the timeout.
+        // The peer is quiet for at most 3/4 of the idle timeout before its message. The halt
+        // then exceeds the timeout.
         thread::sleep(TIMEOUT / 4 * u32::from(round));
         daemon.process.signal(Signal::STOP);
         thread::sleep(TIMEOUT / 4);

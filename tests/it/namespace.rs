@@ -121,8 +121,8 @@ fn answers_longer_than_the_mtu_leave_one_by_one_and_shorter_ones_in_trains() {
     assert!((1..=10).contains(&refused), "{}", ended.stderr);
 }
 
-/// The only peer of a server with these flags vanishes: the cable and the peer's host are removed,
-/// so neither FIN nor reset ever comes. Asserts that the connection ends by `cause`.
+/// Makes the only peer of a server with these flags vanish: the cable and the peer's host are
+/// removed, so neither FIN nor reset ever comes. Asserts that the connection ends by `cause`.
 #[track_caller]
 fn vanishes(flags: &[&str], system_keepalive_seconds: &str, cause: &str) {
     let arguments = [&["tcp://10.9.0.1:0"], flags].concat();

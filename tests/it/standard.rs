@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Daemon, Ended, Guarded, Process, WAIT_MAX, echo, resound, run, wait_until};
 
-/// Returns a command for a client: these arguments, then the server's endpoint.
+/// The arguments of a client command, before the server's endpoint.
 type Arguments = &'static [&'static str];
 
 fn command(arguments: Arguments, server: &Daemon) -> Command {

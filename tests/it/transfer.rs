@@ -130,7 +130,7 @@ struct Load {
     bytes: usize,
     /// After one chunk in this many there is a pause of up to 2 ms; 0 for no pauses.
     pauses: u64,
-    /// Reads only after it has shut down its sending direction.
+    /// Whether it reads only after it has shut down its sending direction.
     reads_late: bool,
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 use crate::interop::{ask, python_prints};
 use crate::support::{Daemon, Ended, resound, run};
 
-/// `127.0.0.2` exists where all of 127.0.0.0/8 is local, which some systems lack.
+/// Returns true if `127.0.0.2` is local. Some systems have only 127.0.0.1 of 127.0.0.0/8.
 fn has_second_loopback() -> bool {
     let found = UdpSocket::bind("127.0.0.2:0").is_ok();
     if !found {

@@ -286,7 +286,7 @@ fn without_landlock_calls_are_still_restricted_with_a_warning() {
     super::sheds_again_and_again(daemon);
 }
 
-/// These are the calls that landlock forbids and seccomp otherwise forbids first.
+/// Tests the calls that landlock forbids. With seccomp, seccomp forbids them first.
 #[test]
 fn without_seccomp_files_and_tcp_are_still_restricted_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();

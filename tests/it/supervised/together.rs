@@ -52,7 +52,8 @@ fn start() -> Service {
     Service { daemon, manager, metrics: metrics.expect("the wait above returns after a match") }
 }
 
-/// Landlock applies per thread: a thread that started too early could still open this file.
+/// Asserts that no thread can open other files. Landlock applies per thread, so a thread that
+/// started too early could.
 #[track_caller]
 fn assert_files_are_out_of_reach(daemon: &Daemon) {
     let calls = json!([[libc::SYS_openat, libc::AT_FDCWD, "/etc/passwd", libc::O_RDONLY]]);

@@ -55,8 +55,8 @@ const NOT_YET_CLEAN: &[&str] = &[
     "tests/it/accept.rs",
 ];
 
-/// The lines of a text joined to one, in lower case and without the signs of a comment, so that a
-/// phrase is found across the end of a line.
+/// The lines of a text joined into one, in lower case and without comment signs, so that a phrase
+/// is found across the end of a line.
 struct Joined {
     text: String,
     line_starts: Vec<usize>,
@@ -75,7 +75,7 @@ impl Joined {
         joined
     }
 
-    /// The number of the line of each place that has the phrase as whole words.
+    /// Returns the line numbers of the places that contain the phrase as whole words.
     fn lines_with(&self, phrase: &str) -> Vec<usize> {
         let is_inside = |c: char| c.is_alphanumeric() || c == '_';
         let is_whole = |at: &usize| {
@@ -87,7 +87,7 @@ impl Joined {
     }
 }
 
-/// Each forbidden word of a text, with the number of its line.
+/// Returns each forbidden word of a text, with the number of its line.
 fn forbidden_words(text: &str) -> Vec<(usize, &'static str)> {
     let joined = Joined::new(text);
     let lines_of = |word: &&'static str| {
