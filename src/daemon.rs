@@ -121,7 +121,7 @@ fn on_print_error(handles: Handles) -> impl FnMut(io::Error) {
     move |error| {
         let now = Instant::now();
         if error.kind() == io::ErrorKind::BrokenPipe {
-            // The reader of the messages has left, so there is nothing left to serve for.
+            // The reader of the messages has closed its end, so the server has no purpose any more.
             handles.stop();
         } else if now >= quiet_until {
             quiet_until = now + WARNING_INTERVAL;

@@ -5,6 +5,11 @@ use resound::socket::SocketOptions;
 
 use super::values::buf_size;
 
+/// The end of a command's help: how values are written.
+pub(super) const VALUES_HELP: &str = "\
+N is a count such as 250 or 10k (thousands), SIZE a number of bytes such as 1200 or 64KiB, and T a \
+time such as 200us, 1.5s or 2m; a bare number is seconds.";
+
 /// Options of every socket.
 #[derive(Debug, Args)]
 pub(super) struct SocketFlags {

@@ -20,11 +20,13 @@ use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{figures_line, write_summary};
+use super::flags::VALUES_HELP;
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, print_error, standard};
 
 /// Measure round-trip times one probe at a time, like ping(8)
 #[derive(Debug, Args)]
+#[command(after_help = VALUES_HELP)]
 pub(super) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
     #[arg(value_name = "ENDPOINT")]

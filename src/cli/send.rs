@@ -13,6 +13,7 @@ use super::{print_error, print_note, standard};
 
 /// Send a message, or all of stdin, and print the reply
 #[derive(Debug, Args)]
+#[command(after_help = "T is a time such as 200us, 1.5s or 2m; a bare number is seconds.")]
 pub(super) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
     #[arg(value_name = "ENDPOINT")]

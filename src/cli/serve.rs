@@ -12,7 +12,7 @@ use resound::socket::{Keepalive, SocketOptions};
 use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
-use super::flags::SocketFlags;
+use super::flags::{SocketFlags, VALUES_HELP};
 use super::values::{
     CpuList, at_least_one, cpu_list, host_port, keepalive, network, octal_mode, spin, threads,
 };
@@ -23,6 +23,7 @@ const UDP_BYTES_MAX: usize = 65_527;
 
 /// Echo every message (RFC 862), on any number and mix of endpoints
 #[derive(Debug, Args)]
+#[command(after_help = VALUES_HELP)]
 pub(super) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
     /// [default: tcp://127.0.0.1:7007 udp://127.0.0.1:7007]

@@ -20,7 +20,7 @@ use crate::process::{cpus, spawn_thread};
 use crate::reactor::{Reactor, Spin};
 use crate::socket::PortUse;
 
-/// The maximum number of loops. No machine has more CPUs, and even an idle loop takes 64 KiB and
+/// The maximum number of loops: more than machines have CPUs. Even an idle loop takes 64 KiB and
 /// its batches.
 pub const LOOPS_MAX: usize = 1024;
 
@@ -124,8 +124,8 @@ impl Loops {
         self.loops.iter_mut().for_each(|measured| measured.reactor.measure_turns(true));
     }
 
-    /// Assigns the CPUs of the list to the loops, in order. Reports at once whether this is
-    /// allowed.
+    /// Assigns the CPUs of the list to the loops, in order. Fails at once if a loop may not run on
+    /// its CPU.
     pub(super) fn pin(&mut self, cpus: &[usize]) -> Result<(), Error> {
         let (given, loops) = (cpus.len(), self.loops.len());
         match given.cmp(&loops) {

@@ -1,8 +1,8 @@
 //! Output that never blocks the loop: a bounded buffer, and a thread that writes it.
 //!
 //! The thread exists while there is something to write, and for a moment after. While a process has
-//! one thread, Linux need not count references to a descriptor in each system call, which saves 1.5
-//! % of an echo's CPU time on loopback.
+//! one thread, Linux need not count references to a descriptor in each system call, which saves
+//! 1.5% of an echo's CPU time on loopback.
 //!
 //! If the system grants no thread, the thread that adds a line writes it, but only as far as
 //! poll(2) reports room.

@@ -13,7 +13,7 @@ use resound::report::{Format, Output};
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
-use crate::cli::flags::SocketFlags;
+use crate::cli::flags::{SocketFlags, VALUES_HELP};
 use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
 
 /// The duration of a run without `--duration` and `--count`.
@@ -32,6 +32,7 @@ const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Put load on an echo server (any that speaks RFC 862), and measure its replies
 #[derive(Debug, Args)]
+#[command(after_help = VALUES_HELP)]
 pub(in crate::cli) struct Arguments {
     /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
     /// [default: an echo server in this process]
@@ -92,8 +93,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
     pub(super) warmup: Duration,
 
-    /// Count a message as lost after T without its echo; also limits name lookup. A connection may
-    /// always take 3s
+    /// Count a message as lost after T without its echo; also limits name lookup. Connecting may
+    /// take 3s in any case
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time_above_zero)]
     pub(super) timeout: Duration,
 

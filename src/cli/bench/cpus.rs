@@ -17,8 +17,8 @@ pub(super) struct Cpus {
 
 impl Cpus {
     /// Chooses the generator's CPU: the one that the user asked for, or the last one if the server
-    /// is in this process and there are two CPUs. The scheduler would put two threads that wake
-    /// each other on one CPU in some runs and not in others.
+    /// is in this process and there are two CPUs. Without this, the scheduler puts two threads that
+    /// wake each other on one CPU in some runs and not in others.
     pub(super) fn chosen(asked: Option<usize>, is_server_here: bool) -> Cpus {
         let allowed = cpus::allowed();
         let last = allowed.last().copied().filter(|_| is_server_here && allowed.len() > 1);

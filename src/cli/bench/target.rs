@@ -11,8 +11,8 @@ use tempfile::TempDir;
 /// The time that one of several addresses of a host has to show that it is served.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The shortest receive timeout. The kernel rounds anything shorter than its clock tick to zero,
-/// which means no timeout.
+/// The shortest receive timeout. A timeout below the resolution of the system's clock could count
+/// as no timeout.
 const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// Resolves the endpoint's host. Of several addresses it returns the first that accepts a TCP
