@@ -43,6 +43,7 @@
 
 mod clock;
 mod datagram;
+mod ends;
 mod hiccups;
 mod mover;
 mod opening;
@@ -72,6 +73,7 @@ pub use self::pacing::Spacing;
 pub use self::source::Source;
 
 use self::clock::Clock;
+use self::ends::Ends;
 use self::mover::Step;
 use self::opening::{Opener, RETRY_NS};
 use self::pacing::DueQueue;
@@ -106,6 +108,8 @@ pub struct Generator<O: Observer = ()> {
     opener: Opener,
     /// Flows by the due time of their next message, in an open loop.
     due_queue: DueQueue,
+    /// The kernel's figures of the sockets that have ended.
+    ends: Ends,
     phases: Phases,
     /// This turn did more than poll.
     has_worked: bool,
@@ -130,6 +134,7 @@ impl<O: Observer> Generator<O> {
             run: Run::new(&options, clock, duration_ns(options.timeout)),
             opener: Opener::new(&options),
             due_queue: DueQueue::with_flows(options.connections as usize),
+            ends: Ends::default(),
             phases: Phases::new(&options),
             options,
             observer,
@@ -263,6 +268,9 @@ impl<O: Observer> Handler for Generator<O> {
         let mut flow = source.0;
         self.has_worked = true;
         flow.give_up_all(&mut self.run);
+        if !self.phases.is_done() {
+            self.ends.add(&flow);
+        }
         self.count_ending(&flow, cause);
         if flow.is_open() {
             self.run.recorder.flows_open -= 1;

@@ -14,6 +14,7 @@ mod losses;
 #[cfg(test)]
 pub(crate) mod samples;
 mod stamp;
+mod transport;
 
 use std::fmt;
 
@@ -27,6 +28,7 @@ pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
 pub use self::histograms::Histograms;
 pub use self::losses::{LossCause, Losses};
 pub use self::stamp::RunStamp;
+pub use self::transport::{Rtt, Tcp, Udp};
 
 /// The version of the JSON document.
 pub const VERSION: u32 = 1;
@@ -99,6 +101,10 @@ pub struct RunResult {
     pub bytes: Bytes,
     /// How many UDP datagrams went per system call; null for other transports.
     pub trains: Option<Trains>,
+    /// The kernel's figures of TCP connections; null for other transports, or if it tells none.
+    pub tcp: Option<Tcp>,
+    /// The kernel's figures of UDP sockets; null for other transports, or if it tells none.
+    pub udp: Option<Udp>,
     /// Response time: from the intended send in an open loop, from the actual send in a closed
     /// loop.
     pub latency_ns: Times,
@@ -150,6 +156,8 @@ impl Default for RunResult {
             flows: Flows::default(),
             bytes: Bytes::default(),
             trains: None,
+            tcp: None,
+            udp: None,
             latency_ns: Times::default(),
             service_time_ns: None,
             hiccups: Hiccups::default(),

@@ -17,6 +17,7 @@ mod peer;
 mod pipe;
 mod reply_path;
 mod stream;
+mod tcp_info;
 // The only choice of the platform. Both modules have the same interface.
 #[cfg(target_os = "linux")]
 mod sys;
@@ -40,3 +41,4 @@ pub(crate) use self::stream::{Peek, SendQueue};
 #[cfg(feature = "program")]
 pub(crate) use self::sys::was_stdout_closed;
 pub(crate) use self::sys::{SEND_FLAGS, unix_name};
+pub use self::tcp_info::TcpInfo;

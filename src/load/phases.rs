@@ -108,6 +108,11 @@ impl Phases {
         }
     }
 
+    /// Returns true once the run is over. Its sockets are counted then.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Done { .. })
+    }
+
     /// Returns true while messages are sent, in the warm-up or measured.
     pub(super) fn is_sending(&self) -> bool {
         self.phase == Phase::Sending
@@ -361,6 +366,7 @@ impl<O: Observer> Generator<O> {
             phases.usage.stop(now_ns);
         }
         phases.phase = Phase::Done { at_ns: now_ns };
+        sources.iter().for_each(|(_, source)| self.ends.add(&source.0));
         context.stop();
     }
 

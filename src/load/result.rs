@@ -64,6 +64,8 @@ impl<O: Observer> Generator<O> {
             warmup_messages: with_in_flight(recorder.warmup),
             flows: recorder.flows,
             trains: (self.options.transport() == Transport::Udp).then_some(recorder.trains),
+            tcp: self.ends.tcp(),
+            udp: self.ends.udp(),
             latency_ns: times(latency),
             service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
             hiccups: Hiccups {

@@ -26,11 +26,14 @@ use crate::units::{parse_count, parse_time};
 ///   are not counted: `10ms`;
 /// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
 ///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`,
-///   `timed_out`, `failed_locally`, `unreachable`, `reconnected`: a count, `0`, `10k`.
+///   `timed_out`, `failed_locally`, `unreachable`, `reconnected`: a count, `0`, `10k`;
+/// - `tcp.retransmits`, `tcp.bytes_retransmitted`, `tcp.lost`, `tcp.reordering`,
+///   `udp.receive_drops`: a count of the kernel.
 ///
 /// An assertion on a figure without a value does not hold, whatever the operator. These figures
 /// have no value: a percentile with fewer than ten samples beyond it, any time if no echo came,
-/// `service`, `lag` and `achieved` in a closed loop, `loss` if nothing was sent.
+/// `service`, `lag` and `achieved` in a closed loop, `loss` if nothing was sent, a count of the
+/// kernel if it tells none, such as `tcp.retransmits` over UDP.
 ///
 /// ```
 /// use resound::measured::{Assertion, RunResult};
@@ -163,6 +166,13 @@ const FACTS: &[Fact] = &[
     count("failed_locally", |report| Some(report.flows.failed_locally as f64)),
     count("unreachable", |report| Some(report.flows.unreachable as f64)),
     count("reconnected", |report| Some(report.flows.reconnected as f64)),
+    count("tcp.retransmits", |report| Some(report.tcp.as_ref()?.retransmits as f64)),
+    count("tcp.bytes_retransmitted", |report| {
+        Some(report.tcp.as_ref()?.bytes_retransmitted as f64)
+    }),
+    count("tcp.lost", |report| Some(report.tcp.as_ref()?.lost as f64)),
+    count("tcp.reordering", |report| Some(report.tcp.as_ref()?.reordering as f64)),
+    count("udp.receive_drops", |report| Some(report.udp.as_ref()?.receive_drops as f64)),
 ];
 
 const fn count(name: &'static str, value: fn(&RunResult) -> Option<f64>) -> Fact {

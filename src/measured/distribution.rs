@@ -133,7 +133,7 @@ impl Distribution {
 
     /// Returns the value at the percentile's rank, as HdrHistogram does: the greatest value of its
     /// bucket, but not more than the maximum. Percentile 0 is the minimum. 0 without values.
-    pub(super) fn value_at(&self, percentile: Percentile) -> u64 {
+    pub(crate) fn value_at(&self, percentile: Percentile) -> u64 {
         let rank = percentile.rank(self.count());
         if self.count() == 0 || rank == 0 {
             return self.min_ns().unwrap_or(0);

@@ -1,12 +1,14 @@
 //! The report for people: the load, the results, and how far to trust them. Lines have at most 100
 //! columns, or the columns of the terminal; only a single word that is longer exceeds them.
 
+mod kernel;
 mod page;
 mod terminal;
 mod times;
 
 use std::fmt;
 
+use self::kernel::kernel;
 use self::page::{COLUMNS_MAX, Page};
 use self::times::times;
 use super::health_text;
@@ -36,6 +38,7 @@ fn body(report: &RunResult, page: &mut Page) {
     if report.messages.sent > 0 || report.flows != Flows::default() {
         outcome(report, page);
         trains(report, page);
+        kernel(report, page);
         generator(report, page);
         page.entry("environment", &environment_text(report));
     }

@@ -9,7 +9,7 @@ use mio::net::{TcpStream, UnixStream};
 use socket2::{SockRef, Type};
 
 use super::connect::{connect, refuse_self_connection};
-use super::{Peer, SocketOptions, sys};
+use super::{Peer, SocketOptions, TcpInfo, sys};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::error::Error;
 
@@ -98,6 +98,23 @@ impl Stream {
     /// system does not tell.
     pub fn untaken_bytes(&self) -> Option<usize> {
         sys::unsent_bytes(self.as_fd()).ok()
+    }
+
+    /// Returns the kernel's figures of a TCP connection. `None` for a Unix stream, and if the
+    /// kernel does not have them all: Linux before 4.19, and other systems.
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        match self {
+            Stream::Tcp(_) => sys::tcp_info(self.as_fd()).ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Returns the name of the congestion control of a TCP connection, if the system tells.
+    pub fn congestion(&self) -> Option<String> {
+        match self {
+            Stream::Tcp(_) => sys::congestion(&self.socket()),
+            Stream::Unix(_) => None,
+        }
     }
 
     /// What the socket holds of what was sent. `None` where the system does not tell.

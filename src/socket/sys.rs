@@ -20,14 +20,15 @@ mod raw;
 mod splice;
 #[cfg(feature = "program")]
 mod standard;
+mod tcp_info;
 
 pub(super) use libc::O_PATH;
 
 pub(crate) use self::address::unix_name;
 pub(super) use self::address::{abstract_name, address_bytes};
 pub(super) use self::calls::{
-    acked_bytes, bind_with_mode, force_send_buf, lost_datagrams, note_destination_and_overflow,
-    peek_bytes, receive_bytes, receive_unix, send_bytes, share_port, unsent_bytes,
+    bind_with_mode, force_send_buf, lost_datagrams, note_destination_and_overflow, peek_bytes,
+    receive_bytes, receive_unix, send_bytes, share_port, unsent_bytes,
 };
 use self::message::header;
 pub(super) use self::message::{receive_train, receive_trains, send_message};
@@ -39,6 +40,7 @@ pub(super) use self::raw::RawMessages;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 #[cfg(feature = "program")]
 pub(crate) use self::standard::was_stdout_closed;
+pub(super) use self::tcp_info::{acked_bytes, tcp_info};
 
 /// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
 /// which has not switched it off (send(2)).

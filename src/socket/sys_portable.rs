@@ -25,6 +25,7 @@ pub(super) use self::options::{
     congestion, has_protocol, keepalive, keepalive_gives_up_after, keepalive_times, listens,
     set_congestion,
 };
+use super::TcpInfo;
 use super::batch::LocalAddr;
 
 /// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
@@ -78,6 +79,10 @@ pub(super) fn unsent_bytes(_: BorrowedFd<'_>) -> io::Result<usize> {
 }
 
 pub(super) fn acked_bytes(_: BorrowedFd<'_>) -> io::Result<u64> {
+    unsupported()
+}
+
+pub(super) fn tcp_info(_: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     unsupported()
 }
 

@@ -4,6 +4,7 @@
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::support::{Daemon, Process, python, resound, run, tool, unshare_network, wait_until};
 
@@ -93,6 +94,69 @@ fn a_host_with_several_addresses_answers_from_the_address_of_the_request() {
     let ended = daemon.stop();
     assert_eq!(ended.code(), 0);
     assert!(ended.stderr.contains("can be reached from other hosts"), "{}", ended.stderr);
+}
+
+/// Runs a load on a client host. Returns the document, and how much a counter of that host's kernel
+/// in /proc/net/snmp has grown.
+fn counted_load(host: &ClientHost, counter: (&str, &str), flags: &[&str]) -> (Value, u64) {
+    let read = || -> u64 {
+        let mut command = on(host);
+        command.args(["cat", "/proc/net/snmp"]);
+        let text = run(command).stdout_text();
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(counter.0));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let place = names.split_whitespace().position(|name| name == counter.1).unwrap();
+        values.split_whitespace().nth(place).unwrap().parse().unwrap()
+    };
+    let before = read();
+    let mut command = on(host);
+    command.arg(resound().get_program()).args(["bench", "-J", "--warmup=0"]).args(flags);
+    let ended = run(command);
+    let document = serde_json::from_slice(&ended.stdout).expect(&ended.stderr);
+    (document, read() - before)
+}
+
+/// The server's host loses every 20th segment that carries payload. It loses no FIN, because the
+/// kernel counts a FIN that is sent again after the generator has closed its socket.
+#[test]
+fn the_retransmits_of_a_lossy_path_equal_the_kernels_count() {
+    if tool("nft").is_none() {
+        return;
+    }
+    let Some((daemon, client)) = two_hosts(&["tcp://10.9.0.1:0"]) else { return };
+    let loss = "add table ip loss
+        add chain ip loss in { type filter hook input priority 0; }
+        add rule ip loss in ip protocol tcp ip length > 100 numgen inc mod 20 == 0 drop";
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &daemon.process.pid().as_raw_nonzero().to_string(), "-n", "nft", loss]);
+    let ended = run(command);
+    if ended.code() != 0 {
+        crate::support::skip(format_args!("nft cannot drop segments: {}", ended.stderr));
+        return;
+    }
+    let flags = ["-c4", "-d8", "-n1000", "--timeout=50s", &daemon.endpoints[0]];
+    let (document, retransmitted) = counted_load(&client, ("Tcp:", "RetransSegs"), &flags);
+    let tcp = &document["tcp"];
+    println!("{retransmitted} segments: {tcp}");
+    assert!(retransmitted > 0, "{tcp}");
+    assert_eq!(tcp["retransmits"], retransmitted);
+    assert!(tcp["bytes_retransmitted"].as_u64().unwrap() >= 64 * retransmitted / 2, "{tcp}");
+    assert_eq!((&tcp["connections"], &tcp["mss"]), (&4.into(), &1448.into()));
+    assert!(tcp["min_rtt_ns"].as_u64() <= tcp["rtt_ns"]["max"].as_u64(), "{tcp}");
+    assert_eq!(document["messages"]["received"], 1_000);
+}
+
+/// 64 answers at once do not fit a receive buffer of 4 KiB. Each comes alone: a train is one drop.
+#[test]
+fn the_drops_of_a_small_receive_buffer_equal_the_kernels_count() {
+    let Some((daemon, client)) = two_hosts(&["udp://10.9.0.1:0"]) else { return };
+    let load = ["-c1", "-d64", "-n300", "-l1200", "--no-offload", "--rcvbuf=4k", "--timeout=200ms"];
+    let flags = [&load[..], &[&daemon.endpoints[0]]].concat();
+    let (document, dropped) = counted_load(&client, ("Udp:", "RcvbufErrors"), &flags);
+    println!("{dropped} datagrams: {}", document["udp"]);
+    assert!(dropped > 0, "{document:#}");
+    assert_eq!(document["udp"]["receive_drops"], dropped);
+    assert_eq!(document["tcp"], Value::Null);
 }
 
 /// case U14: the kernel refuses trains of datagrams that must be fragmented on this path (EINVAL,

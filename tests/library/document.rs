@@ -1,7 +1,8 @@
 //! Tests of the JSON document that the library writes, and of the checker that other tests use.
 
 use resound::measured::{
-    Difference, Distribution, Environment, Interval, Messages, Outcome, RunResult, Times, Warning,
+    Difference, Distribution, Environment, Interval, Messages, Outcome, RunResult, Tcp, Times, Udp,
+    Warning,
 };
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ fn full_document() -> Value {
     report.latency_ns = times.clone();
     report.service_time_ns = Some(times.clone());
     report.generator.schedule_lag_ns = Some(times);
+    report.tcp = Some(Tcp::default());
+    report.udp = Some(Udp::default());
     report.rate.asked = Some(100_000.0);
     report.messages =
         Messages { sent: 10, received: 7, lost: 2, in_flight_at_end: 1, ..Messages::default() };

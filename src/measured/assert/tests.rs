@@ -1,7 +1,7 @@
 //! Tests of every name, every operator, and of refused expressions.
 
 use super::*;
-use crate::measured::{Distribution, Flows, Messages, Rate, Verdict, samples};
+use crate::measured::{Distribution, Flows, Messages, Rate, Tcp, Udp, Verdict, samples};
 
 fn check(expression: &str, report: &RunResult) -> Outcome {
     expression.parse::<Assertion>().unwrap().check(report)
@@ -142,6 +142,28 @@ fn the_health_of_the_generator_is_compared_by_name() {
         assert!(check(&format!("health=={name}"), &report).held, "{name}");
     }
     assert_eq!(check("health==ok", &RunResult::default()).value, None, "nothing was measured");
+}
+
+#[test]
+fn the_counts_of_the_kernel_have_a_value_if_it_tells_them() {
+    let mut report = run();
+    for name in ["tcp.retransmits", "tcp.bytes_retransmitted", "tcp.lost", "tcp.reordering"] {
+        assert_eq!(check(&format!("{name}==0"), &report).value, None, "{name}");
+    }
+    assert_eq!(check("udp.receive_drops==0", &report).value, None);
+    let (retransmits, bytes_retransmitted, lost, reordering) = (1, 2, 3, 4);
+    report.tcp = Some(Tcp { retransmits, bytes_retransmitted, lost, reordering, ..Tcp::default() });
+    report.udp = Some(Udp { receive_drops: 5 });
+    for expression in [
+        "tcp.retransmits==1",
+        "tcp.bytes_retransmitted==2",
+        "tcp.lost==3",
+        "tcp.reordering==4",
+        "udp.receive_drops==5",
+    ] {
+        assert!(check(expression, &report).held, "{expression}");
+    }
+    assert!(!check("tcp.retransmits==0", &report).held);
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub fn write_csv(report: &RunResult, out: &mut impl io::Write) -> io::Result<()>
 /// Returns the run with every optional key present. The writer takes only the names from it.
 fn with_every_key(report: &RunResult) -> RunResult {
     let mut full = report.clone();
+    full.trains.get_or_insert_default();
+    full.tcp.get_or_insert_default();
+    full.udp.get_or_insert_default();
     full.service_time_ns.get_or_insert_with(|| report.latency_ns.clone());
     full.generator.schedule_lag_ns.get_or_insert_with(|| report.latency_ns.clone());
     let (message, sent, received) = (None, None, None);
@@ -77,7 +80,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::samples;
+    use crate::measured::{Trains, Udp, samples};
 
     /// Returns the cells of each line. No cell of a sample contains a newline.
     fn table(report: &RunResult) -> Vec<Vec<String>> {
@@ -131,6 +134,14 @@ mod tests {
         assert_eq!(closed[0], table(&samples::open_run())[0]);
         assert_eq!(value(&closed, "service_time_ns_p50"), "");
         assert_eq!(value(&closed, "first_difference_offset"), "");
+        assert_eq!(value(&closed, "udp_receive_drops"), "");
+        let mut over_udp = samples::closed_run();
+        over_udp.trains = Some(Trains::default());
+        over_udp.udp = Some(Udp { receive_drops: 7 });
+        let over_udp = table(&over_udp);
+        assert_eq!(closed[0], over_udp[0]);
+        assert_eq!(value(&over_udp, "udp_receive_drops"), "7");
+        assert_eq!(value(&over_udp, "tcp_retransmits"), "");
         let failed = table(&RunResult::failed(Vec::new(), "refused"));
         assert_eq!(closed[0], failed[0]);
         assert_eq!(value(&failed, "status"), "error");

@@ -91,30 +91,6 @@ pub(in crate::socket) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.try_into().unwrap_or(0)) }
 }
 
-/// How many bytes the peer of a TCP socket has acknowledged in all (`TCP_INFO`). Not every C
-/// library's `tcp_info` has this field, `tcpi_bytes_acked` of Linux's `tcp.h`.
-pub(in crate::socket) fn acked_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    /// The field is the 16th of eight bytes.
-    const PLACE: usize = 15;
-    let mut info = [0_u64; PLACE + 1];
-    let mut length = size_of_val(&info) as socklen_t;
-    // SAFETY: `info` outlives the call, which writes no more than the length stated.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &mut length,
-        )
-    };
-    match result {
-        0 if length as usize == size_of_val(&info) => Ok(info[PLACE]),
-        0 => Err(io::ErrorKind::Unsupported.into()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Sets the send buffer whatever the system's limit is; needs CAP_NET_ADMIN (socket(7)).
 pub(in crate::socket) fn force_send_buf(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);

@@ -1,0 +1,48 @@
+//! What the kernel of the generator's host knows of its sockets.
+
+use serde::Serialize;
+
+/// The kernel's figures of TCP connections (`TCP_INFO`), each read at the connection's end and so
+/// over its whole life, with set-up and warm-up. Only Linux has them, since 4.19.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tcp {
+    /// The connections that these figures are of.
+    pub connections: u64,
+    /// The congestion control of the last of them.
+    pub congestion: Option<String>,
+    /// Segments that this host sent again, SYNs among them.
+    pub retransmits: u64,
+    /// Bytes of payload that this host sent again.
+    pub bytes_retransmitted: u64,
+    /// The connections' smoothed round-trip times.
+    pub rtt_ns: Rtt,
+    /// The least round-trip time of any connection; null if the kernel measured none.
+    pub min_rtt_ns: Option<u64>,
+    /// The mean congestion window, in segments.
+    pub cwnd: u64,
+    /// The least maximum segment size, in bytes.
+    pub mss: u64,
+    /// The mean delivery rate of a connection, in bytes per second.
+    pub delivery_rate: u64,
+    /// Segments that the kernel took for lost when the connections ended.
+    pub lost: u64,
+    /// How often segments, or their acknowledgements, came out of order.
+    pub reordering: u64,
+}
+
+/// Smoothed round-trip times over all connections; null if the kernel measured none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rtt {
+    /// The median, to three digits.
+    pub p50: Option<u64>,
+    /// The greatest.
+    pub max: Option<u64>,
+}
+
+/// The kernel's figures of UDP sockets, over their whole lives. Only Linux has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Udp {
+    /// Datagrams that the kernel dropped because the generator's receive buffer was full. A train
+    /// counts once. Their messages are lost by the generator's fault.
+    pub receive_drops: u64,
+}

@@ -1,0 +1,96 @@
+//! What the kernel knows of the generator's sockets.
+
+use super::page::Page;
+use super::{bytes_text, count_text, counted, one_line, time_text};
+use crate::measured::{RunResult, Tcp};
+
+/// Writes the kernel's figures: of TCP unless it lost nothing on a loopback, of UDP if it dropped
+/// datagrams.
+pub(super) fn kernel(report: &RunResult, page: &mut Page) {
+    let is_telling = |tcp: &&Tcp| tcp.retransmits > 0 || !report.environment.loopback;
+    if let Some(tcp) = report.tcp.as_ref().filter(is_telling) {
+        page.entry("tcp", &tcp_text(tcp));
+    }
+    if let Some(drops @ 1..) = report.udp.map(|udp| udp.receive_drops) {
+        let drops = counted(drops, "datagram");
+        page.entry(
+            "DROPPED",
+            &format!("{drops} by the generator's full receive buffers; --rcvbuf makes them larger"),
+        );
+    }
+}
+
+fn tcp_text(tcp: &Tcp) -> String {
+    let mut text = counted(tcp.retransmits, "segment") + " sent again";
+    if tcp.retransmits > 0 {
+        text.push_str(&format!(" ({})", bytes_text(tcp.bytes_retransmitted as f64)));
+    }
+    for (name, count) in [("lost at the end", tcp.lost), ("reorderings", tcp.reordering)] {
+        if count > 0 {
+            text.push_str(&format!(", {} {name}", count_text(count)));
+        }
+    }
+    let times = [("p50", tcp.rtt_ns.p50), ("max", tcp.rtt_ns.max), ("min", tcp.min_rtt_ns)];
+    let times =
+        times.iter().filter_map(|(name, time)| Some(format!("{name} {}", time_text((*time)?))));
+    let times = times.collect::<Vec<_>>().join(", ");
+    if !times.is_empty() {
+        text.push_str(&format!("; rtt {times}"));
+    }
+    text.push_str(&format!(
+        "; window {}, mss {}",
+        counted(tcp.cwnd, "segment"),
+        counted(tcp.mss, "byte")
+    ));
+    if let Some(name) = &tcp.congestion {
+        text.push_str(&format!(", {}", one_line(name)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measured::{Rtt, Udp, samples};
+
+    #[test]
+    fn the_figures_of_tcp_are_on_one_entry() {
+        let tcp = Tcp {
+            connections: 2,
+            congestion: Some("cubic".to_owned()),
+            rtt_ns: Rtt { p50: Some(45_000), max: Some(1_200_000) },
+            min_rtt_ns: Some(20_000),
+            cwnd: 10,
+            mss: 1_448,
+            ..Tcp::default()
+        };
+        let rest = "rtt p50 45.0 us, max 1.20 ms, min 20.0 us; window 10 segments, mss 1,448 bytes";
+        assert_eq!(tcp_text(&tcp), format!("0 segments sent again; {rest}, cubic"));
+        let (retransmits, bytes_retransmitted, lost) = (3, 2_896, 1);
+        let lossy = Tcp { retransmits, bytes_retransmitted, lost, ..tcp };
+        let expected = "3 segments sent again (2.90 kB), 1 lost at the end; rtt ";
+        assert!(tcp_text(&lossy).starts_with(expected), "{}", tcp_text(&lossy));
+    }
+
+    #[test]
+    fn a_loopback_without_retransmits_has_no_entry() {
+        let mut report = samples::closed_run();
+        let shows = |report: &RunResult| report.to_string().lines().any(|l| l.starts_with("tcp "));
+        report.tcp = Some(Tcp::default());
+        assert!(!shows(&report));
+        report.tcp = Some(Tcp { retransmits: 1, ..Tcp::default() });
+        assert!(shows(&report));
+        report.tcp = Some(Tcp::default());
+        report.environment.loopback = false;
+        assert!(shows(&report));
+    }
+
+    #[test]
+    fn drops_of_the_generator_are_named_as_its_own() {
+        let mut report = samples::closed_run();
+        report.udp = Some(Udp { receive_drops: 0 });
+        assert!(!report.to_string().contains("DROPPED"));
+        report.udp = Some(Udp { receive_drops: 12 });
+        assert!(report.to_string().contains("DROPPED       12 datagrams by the generator"));
+    }
+}
