@@ -1,4 +1,5 @@
-//! The packet mover: receive a batch, decide each answer, send a batch, hold what would block.
+//! The packet mover: receives a batch, decides each reply, sends the replies, and holds those that
+//! would block.
 
 mod errors;
 mod held_replies;
@@ -14,7 +15,7 @@ use socket2::SockAddr;
 
 use self::errors::length_refused;
 use self::held_replies::HeldReplies;
-use self::parcels::{hold_all, put_apart};
+use self::parcels::{hold_all, split_train};
 use super::bounds::{
     BATCHES_PER_SLICE, RECEIVE_ERRORS_PER_SLICE, RECEIVE_RETRY, RECEIVED_BYTES_PER_SLICE,
 };
@@ -27,58 +28,62 @@ use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Message, Parcel, Train, TrainLimit};
 use crate::socket::unix_name;
 
-/// One datagram socket's part in the echo.
+/// Echoes the datagrams of one socket.
 #[derive(Debug)]
 pub(super) struct PacketMover {
     held: Held,
-    /// When to be given a slice again although no event may come.
-    retry_at: Option<Instant>,
-    /// The socket's overflow count when it was last seen.
+    /// When to receive again after a slice that ended because receiving kept failing.
+    receive_retry_at: Option<Instant>,
+    /// The last overflow count that the socket reported.
     overflow_seen: u32,
     /// Which replies may leave in trains.
     trains: TrainLimit,
-    /// A train of datagrams of this length was refused, and it is not known yet whether for being
-    /// one.
-    refused: Option<usize>,
+    /// The system refused a train of datagrams of this length. Whether it refused it because it is
+    /// a train shows when the first of its datagrams is sent alone.
+    refused_segment_bytes: Option<usize>,
 }
 
-/// Answers that would have blocked.
+/// Replies that would have blocked.
 #[derive(Debug)]
 enum Held {
-    /// UDP: the socket itself has no room. The unsent rest of one batch waits, in order, until the
-    /// socket is writable; nothing is read meanwhile, so it is never more than one batch.
+    /// UDP: the socket itself has no room. The unsent rest of a batch waits, in order, until the
+    /// socket is writable. The mover receives nothing meanwhile, so at most one batch is held.
     Socket(VecDeque<Parcel>),
-    /// Unix: the receiver has no room, and its making room wakes nobody (unix(7) sockets poll the
-    /// peer's queue only when connected). Its answers wait for a retry, others go on.
+    /// Unix: the receiver has no room. No event reports when it has room again, because a unix(7)
+    /// socket polls the queue of its peer only if it is connected. The replies to that receiver
+    /// wait for a retry; the replies to others are sent.
     Peers(Box<HeldReplies>),
 }
 
-/// What the mover needs besides its socket and batch.
+/// What the mover needs for one slice, besides its socket and batch.
 pub(super) struct PacketWork<'a> {
-    /// Datagrams to receive by one call at the most; 0 receives none, and 1 none after it.
+    /// The most datagrams that one call receives. With 0 the slice receives none; with 1 it
+    /// receives one and ends.
     pub(super) receive_limit: usize,
-    /// Whether messages are answered at all.
+    /// Whether the server replies at all.
     pub(super) answers: bool,
-    /// Who is not answered; none for Unix sockets, whose peers have no IP addresses.
+    /// Which senders get no reply. `None` for Unix sockets, because their peers have no IP address.
     pub(super) guard: Option<&'a Guard>,
-    /// The length of every reply, if the bytes of replies that are longer than their requests are
-    /// limited.
+    /// The length of every reply, if the server limits the bytes by which replies are longer than
+    /// their requests.
     pub(super) limited_reply_bytes: Option<usize>,
-    /// Where answers to Unix datagrams go; none where they go to any address that asks.
+    /// Finds where replies to Unix datagrams go. `None`: each goes to its sender's address.
     pub(super) reply_paths: Option<&'a mut ReplyPaths>,
-    /// How long a peer's answers are held at the most.
+    /// The longest time that replies are held for a peer that takes none.
     pub(super) stall_timeout: Duration,
     pub(super) counters: &'a mut TransportCounters,
     pub(super) now: Instant,
 }
 
 impl PacketMover {
-    /// For UDP, whose blocked answers wait for the socket, and which has lost so much before.
+    /// Creates the mover of a UDP socket. Replies that would block wait for the socket.
+    /// `overflow_seen`: the overflow count of the socket so far.
     pub(super) fn held_by_socket(overflow_seen: u32, trains: TrainLimit) -> PacketMover {
         PacketMover { overflow_seen, trains, ..PacketMover::new(Held::Socket(VecDeque::new())) }
     }
 
-    /// For Unix datagrams, whose blocked answers wait for their receiver.
+    /// Creates the mover of a Unix datagram socket. Replies that would block wait for their
+    /// receiver.
     pub(super) fn held_by_peer() -> PacketMover {
         PacketMover::new(Held::Peers(Box::default()))
     }
@@ -86,20 +91,20 @@ impl PacketMover {
     fn new(held: Held) -> PacketMover {
         PacketMover {
             held,
-            retry_at: None,
+            receive_retry_at: None,
             overflow_seen: 0,
             trains: TrainLimit::NONE,
-            refused: None,
+            refused_segment_bytes: None,
         }
     }
 
-    /// Whether to be told when the socket is writable. Asked for only then: on Linux every UDP
-    /// send makes a new writable event.
+    /// Returns true while the mover waits for the socket to become writable. The caller registers
+    /// for writable events only then, because on Linux every UDP send triggers one.
     pub(super) fn wants_writable(&self) -> bool {
         matches!(&self.held, Held::Socket(parcels) if !parcels.is_empty())
     }
 
-    /// How many answers wait.
+    /// Returns how many replies are held.
     pub(super) fn held(&self) -> usize {
         match &self.held {
             Held::Socket(parcels) => parcels.iter().map(Parcel::count).sum(),
@@ -107,12 +112,17 @@ impl PacketMover {
         }
     }
 
-    /// When to be given a slice without an event.
+    /// Returns when the mover needs its next slice if no event comes before.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        let held_retry_at = match &self.held {
+            Held::Socket(_) => None,
+            Held::Peers(held) => held.retry_at(),
+        };
+        self.receive_retry_at.into_iter().chain(held_retry_at).min()
     }
 
-    /// Moves datagrams for one slice. `on_message` sees each that came whole.
+    /// Echoes datagrams for one slice. Calls `on_message` with each message that was received
+    /// whole.
     pub(super) fn advance<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -121,7 +131,7 @@ impl PacketMover {
         work: &mut PacketWork<'_>,
         mut on_message: impl FnMut(Message<'_>),
     ) -> Next {
-        self.retry_at = None;
+        self.receive_retry_at = None;
         let mut receive_errors = 0;
         let (mut batches, mut bytes) = (0, 0);
         while batches < BATCHES_PER_SLICE && bytes < RECEIVED_BYTES_PER_SLICE {
@@ -153,7 +163,7 @@ impl PacketMover {
                     work.counters.add(Cause::ReceiveFailed, 1);
                     receive_errors += 1;
                     if receive_errors == RECEIVE_ERRORS_PER_SLICE {
-                        self.retry_by(work.now + RECEIVE_RETRY);
+                        self.receive_retry_at = Some(work.now + RECEIVE_RETRY);
                         return Next::Wait;
                     }
                 }
@@ -162,11 +172,8 @@ impl PacketMover {
         Next::Again
     }
 
-    fn retry_by(&mut self, at: Instant) {
-        self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// Counts what was lost before the newest datagram: the count only grows.
+    /// Counts the datagrams that the socket had dropped before it received this batch. `overflow`:
+    /// the count that came with the newest message. It only grows, so it covers the whole batch.
     fn count_overflow(&mut self, overflow: Option<u32>, work: &mut PacketWork<'_>) {
         if let Some(overflow) = overflow {
             work.counters.add(Cause::Overflowed, self.overflow_since(overflow));
@@ -174,12 +181,14 @@ impl PacketMover {
         }
     }
 
-    /// How many more the socket has lost, by its count, than have been counted.
+    /// Returns how many dropped datagrams an overflow count of the socket adds to those already
+    /// counted.
     pub(super) fn overflow_since(&self, overflow: u32) -> u64 {
         u64::from(overflow.wrapping_sub(self.overflow_seen))
     }
 
-    /// Puts in the line what can be answered; counts what cannot. Returns the bytes received.
+    /// Queues a reply to each received message that may have one, and counts the others by cause.
+    /// Returns the bytes received.
     fn decide<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -223,7 +232,7 @@ impl PacketMover {
                 continue;
             }
             match reply_path(message.from, &mut work.reply_paths, work.now) {
-                Ok(to) => batch.queue_reply(index, to, self.trains),
+                Ok(to) => batch.queue_reply(index, to.as_ref(), self.trains),
                 Err(cause) => {
                     work.counters.add(cause, 1);
                     continue;
@@ -232,7 +241,8 @@ impl PacketMover {
             if let Held::Peers(held) = &mut self.held
                 && !held.is_empty()
             {
-                // A peer that sends is awake: what is held for it goes first.
+                // A peer that sends is running, so it may have made room. Replies held for it go
+                // before the new one.
                 let peer = batch.message(index).from.clone();
                 held.send_to(&peer, batch, socket, work);
             }
@@ -240,7 +250,7 @@ impl PacketMover {
         bytes
     }
 
-    /// Sends the line of answers; what would block is held, what fails is counted.
+    /// Sends the queued replies. Holds those that would block, and counts those that fail.
     fn send<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -250,17 +260,18 @@ impl PacketMover {
     ) {
         while !batch.queued().is_empty() {
             let limit = match &mut self.held {
-                Held::Socket(_) => match self.allowed(batch.queued()) {
+                Held::Socket(_) => match self.allowed_trains(batch.queued()) {
                     0 => {
-                        self.send_apart(None, batch, socket, readiness, work);
+                        self.send_split(None, batch, socket, readiness, work);
                         continue;
                     }
                     allowed => allowed,
                 },
-                Held::Peers(held) => held.run_of_free_peers(batch, socket, work.now),
+                Held::Peers(held) => held.sendable_replies(batch, socket, work.now),
             };
             if limit == 0 {
-                // Something is held for its peer, whose order must be kept, or there is pressure.
+                // Replies are held for the same peer, and this one must follow them, or the socket
+                // is under pressure.
                 self.hold_first(batch, readiness, work);
                 continue;
             }
@@ -280,7 +291,7 @@ impl PacketMover {
                 }
                 Err(error) => match &mut self.held {
                     Held::Socket(_) if batch.queued()[0].datagrams > 1 => {
-                        self.send_apart(Some(&error), batch, socket, readiness, work);
+                        self.send_split(Some(&error), batch, socket, readiness, work);
                     }
                     Held::Peers(held)
                         if work.reply_paths.is_some()
@@ -289,7 +300,7 @@ impl PacketMover {
                         let parcel = batch.parcel();
                         batch.dequeue(1);
                         match parcel {
-                            Some(parcel) => held.send_anew(parcel, batch, socket, work),
+                            Some(parcel) => held.resend(parcel, batch, socket, work),
                             None => work.counters.add(Cause::AnswerNoMemory, 1),
                         }
                     }
@@ -300,24 +311,22 @@ impl PacketMover {
                 },
             }
         }
-        if let Held::Peers(held) = &mut self.held {
-            if held.is_under_pressure() {
-                held.retry(batch, socket, work);
-            }
-            if let Some(at) = held.retry_at() {
-                self.retry_by(at);
-            }
+        if let Held::Peers(held) = &mut self.held
+            && held.is_under_pressure()
+        {
+            held.retry(batch, socket, work);
         }
     }
 
-    /// How many trains from the front of the line may leave as they are.
-    fn allowed(&self, line: &[Train]) -> usize {
-        line.iter().take_while(|train| self.trains.allows(train)).count()
+    /// Returns how many trains from the front of the queue may leave as trains.
+    fn allowed_trains(&self, queue: &[Train]) -> usize {
+        queue.iter().take_while(|train| self.trains.allows(train)).count()
     }
 
-    /// Sends the first train of the line one by one: it was refused, or one like it was before.
-    /// If not even its datagrams have room, all of the line is held behind them.
-    fn send_apart<B: Batch>(
+    /// Sends the datagrams of the first queued train one by one, because the system refused this
+    /// train (`refusal`) or one like it before. If one of them would block, the mover holds it and
+    /// all that follows, the rest of the queue included.
+    fn send_split<B: Batch>(
         &mut self,
         refusal: Option<&io::Error>,
         batch: &mut B,
@@ -332,9 +341,10 @@ impl PacketMover {
         let Some(train) = train else {
             return work.counters.add(Cause::AnswerNoMemory, datagrams as u64);
         };
-        put_apart(&train, parcels, work.counters);
-        self.refused = refusal.and_then(|error| length_refused(&train, error, work.counters));
-        // A refusal says nothing of room.
+        split_train(&train, parcels, work.counters);
+        self.refused_segment_bytes =
+            refusal.and_then(|error| length_refused(&train, error, work.counters));
+        // The socket may have room: a refusal does not report that it is full.
         readiness.merge(Readiness::WRITABLE);
         if !self.send_held(batch, socket, readiness, work) {
             work.counters.add(Cause::Held, self.held() as u64);
@@ -342,7 +352,7 @@ impl PacketMover {
         }
     }
 
-    /// Holds the first answer of the line, and where the socket itself has no room all of them.
+    /// Holds the first queued reply. If the socket itself has no room, holds the whole queue.
     fn hold_first<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -361,7 +371,7 @@ impl PacketMover {
         }
     }
 
-    /// Sends what is held; false while the socket itself has no room.
+    /// Sends held replies. Returns false if the socket itself has no room.
     fn send_held<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -373,9 +383,6 @@ impl PacketMover {
             Held::Socket(parcels) => parcels,
             Held::Peers(held) => {
                 held.retry(batch, socket, work);
-                if let Some(at) = held.retry_at() {
-                    self.retry_by(at);
-                }
                 return true;
             }
         };
@@ -392,15 +399,16 @@ impl PacketMover {
                     return false;
                 }
                 Err(error) if parcel.count() > 1 => {
-                    let train = parcels.pop_front().expect("it is the front");
-                    put_apart(&train, parcels, work.counters);
-                    self.refused = length_refused(&train, error, work.counters);
+                    let train = parcels.pop_front().expect("the loop looks at the front parcel");
+                    split_train(&train, parcels, work.counters);
+                    self.refused_segment_bytes = length_refused(&train, error, work.counters);
                     continue;
                 }
                 Err(error) => work.counters.add(answer_cause(error), 1),
             }
-            // If the first datagram of a train that was refused goes, it was for being a train.
-            if let Some(segment_bytes) = self.refused.take()
+            // The first datagram of a refused train leaves alone, so the system refused the train
+            // because it is one.
+            if let Some(segment_bytes) = self.refused_segment_bytes.take()
                 && sent.is_ok()
             {
                 self.trains.forbid(segment_bytes);
@@ -411,7 +419,7 @@ impl PacketMover {
     }
 }
 
-/// Why a reply is too long for its request, if it is.
+/// Returns a cause if the reply is longer than its request by more than the guard allows.
 #[inline]
 fn limited(
     guarded: Option<(&Guard, SocketAddr)>,
@@ -424,13 +432,13 @@ fn limited(
     guard.amplifies(from, excess_bytes, work.now).then_some(Cause::AmplificationLimited)
 }
 
-/// The address that leads to the sender of a Unix datagram; `None` for its own.
+/// Returns the address to which the reply to a Unix datagram goes; `None` for the sender's own.
 #[inline]
-fn reply_path<'a>(
+fn reply_path(
     from: &SockAddr,
-    reply_paths: &'a mut Option<&mut ReplyPaths>,
+    reply_paths: &mut Option<&mut ReplyPaths>,
     now: Instant,
-) -> Result<Option<&'a SockAddr>, Cause> {
+) -> Result<Option<SockAddr>, Cause> {
     match reply_paths {
         Some(reply_paths) => reply_paths.follow(unix_name(from), now),
         None => Ok(None),

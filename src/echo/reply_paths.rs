@@ -1,8 +1,9 @@
-//! Where answers to Unix datagrams go: back to their senders, and nowhere else.
+//! Sends replies to Unix datagrams to their senders and to no other socket.
 //!
-//! A server's own names are known. The path of any other sender is followed once, and the file that
-//! it leads to is held open for the answers to come (see [`ReplyPathFinder`]). A path that leads to
-//! another socket than the sender's is not answered: the loop guard of Unix datagrams.
+//! The server knows the names of its own sockets and sends them no reply. It follows the path of any
+//! other sender once and holds the file at its end open for further replies (see
+//! [`ReplyPathFinder`]). It sends no reply to a path that leads to another socket than the sender's.
+//! This is the loop guard of Unix datagrams.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,117 +16,115 @@ use super::bounds::{REPLY_PATH_CHECK_INTERVAL, REPLY_PATHS_MAX, UNIX_SLOTS};
 use super::cause::{Cause, answer_cause};
 use crate::socket::{ReplyPath, ReplyPathError, ReplyPathFinder};
 
-/// Descriptors of a server for replies to Unix datagram senders, beside those of its sockets: the
-/// files that it holds open, and the probe.
+/// The most descriptors that a server uses for replies to Unix datagram senders, besides those of
+/// its sockets: the files that it holds open, and the probe.
 pub const REPLY_PATH_DESCRIPTORS_MAX: u64 = REPLY_PATHS_MAX as u64 + 1;
 
-/// The answers in the line all have their way at once, and one more is looked for.
+/// All queued replies need their paths at the same time, and the next reply needs one more.
 const _: () = assert!(REPLY_PATHS_MAX > UNIX_SLOTS);
 
-/// The paths that one server knows.
+/// The paths of Unix senders that one server knows.
 #[derive(Debug, Default)]
 pub(super) struct ReplyPaths {
-    /// The names of its own sockets.
-    own: Vec<Box<[u8]>>,
-    /// None where files cannot be held open. Answers then go by their paths.
+    /// The names of the server's own sockets.
+    own_names: Vec<Box<[u8]>>,
+    /// `None` if files cannot be held open. Replies then go to their senders' paths.
     finder: Option<ReplyPathFinder>,
-    known: HashMap<Box<[u8]>, Known>,
-    /// ReplyPaths that were replaced since the last batch began: answers in the line may have them.
+    known: HashMap<Box<[u8]>, KnownPath>,
+    /// Paths replaced since the last batch began. Queued replies may use them.
     replaced: Vec<ReplyPath>,
-    batches: u64,
+    /// The number of the current batch.
+    batch: u64,
 }
 
 #[derive(Debug)]
-struct Known {
-    way: ReplyPath,
-    /// When its path last led there.
+struct KnownPath {
+    path: ReplyPath,
+    /// When the sender's name was last seen to lead to this file.
     checked_at: Instant,
-    /// The last batch that had an answer for it.
-    used_in: u64,
+    /// The last batch that had a reply to this sender.
+    last_batch: u64,
 }
 
 impl ReplyPaths {
-    /// Notes the name of a socket of this server.
+    /// Adds the name of a socket of this server.
     pub(super) fn note_own_name(&mut self, name: Box<[u8]>) {
         if self.finder.is_none() {
             self.finder = ReplyPathFinder::new().ok();
         }
-        self.own.push(name);
+        self.own_names.push(name);
     }
 
-    /// The socket that is connected to what a path leads to.
+    /// Returns the socket that the finder connects to what a path leads to.
     pub(super) fn probe(&self) -> Option<BorrowedFd<'_>> {
         self.finder.as_ref().map(ReplyPathFinder::probe_socket)
     }
 
-    /// A batch begins: no answer is in the line.
+    /// Begins a batch. Call it while no reply is queued, because it closes replaced files.
     pub(super) fn begin_batch(&mut self) {
-        self.batches += 1;
+        self.batch += 1;
         self.replaced.clear();
     }
 
-    /// Where the answer to this sender goes: `None` for the address that it has.
+    /// Returns where the reply to this sender goes; `None` for the sender's own address.
     ///
     /// # Errors
     ///
-    /// Why it gets none.
+    /// The cause for which the sender gets no reply.
     #[inline]
-    pub(super) fn follow(&mut self, name: &[u8], now: Instant) -> Result<Option<&SockAddr>, Cause> {
-        if self.own.iter().any(|own| **own == *name) {
-            return Err(Cause::LoopOwnPath);
-        }
-        if self.finder.is_none() || !is_path(name) {
+    pub(super) fn follow(&mut self, name: &[u8], now: Instant) -> Result<Option<SockAddr>, Cause> {
+        if !self.needs_path(name)? {
             return Ok(None);
         }
-        let is_fresh = |known: &Known| {
-            now.saturating_duration_since(known.checked_at) < REPLY_PATH_CHECK_INTERVAL
-        };
-        if !self.known.get(name).is_some_and(is_fresh) {
-            self.check(name, now)?;
-        }
-        let batch = self.batches;
-        Ok(self.known.get_mut(name).map(|known| {
-            known.used_in = batch;
-            known.way.addr()
-        }))
-    }
-
-    /// As [`ReplyPaths::follow`], and the path is followed anew: for a reply that was held for a
-    /// while, or that the path's socket refused.
-    pub(super) fn follow_anew(
-        &mut self,
-        name: &[u8],
-        now: Instant,
-    ) -> Result<Option<&SockAddr>, Cause> {
-        if self.finder.is_some() && is_path(name) {
-            self.check(name, now)?;
-        }
-        self.follow(name, now)
-    }
-
-    /// Makes sure that a path leads to its sender, by a way that is known then if there are
-    /// descriptors.
-    fn check(&mut self, name: &[u8], now: Instant) -> Result<(), Cause> {
-        let batch = self.batches;
         if let Some(known) = self.known.get_mut(name)
-            && known.way.is_at(name)
+            && now.saturating_duration_since(known.checked_at) < REPLY_PATH_CHECK_INTERVAL
         {
-            known.checked_at = now;
-            return Ok(());
+            known.last_batch = self.batch;
+            return Ok(Some(known.path.addr().clone()));
+        }
+        self.check(name, now)
+    }
+
+    /// Returns the same as [`ReplyPaths::follow`], but always checks the path: for a reply that was
+    /// held, or that the socket at the path refused.
+    pub(super) fn recheck(&mut self, name: &[u8], now: Instant) -> Result<Option<SockAddr>, Cause> {
+        if self.needs_path(name)? { self.check(name, now) } else { Ok(None) }
+    }
+
+    /// Returns true if the sender's name is a path that must be followed.
+    #[inline]
+    fn needs_path(&self, name: &[u8]) -> Result<bool, Cause> {
+        if self.own_names.iter().any(|own| **own == *name) {
+            return Err(Cause::LoopOwnPath);
+        }
+        Ok(self.finder.is_some() && is_path(name))
+    }
+
+    /// Checks that a path leads to its sender, and returns the address of the file at its end.
+    /// Returns `None` if there is no descriptor to hold that file open.
+    fn check(&mut self, name: &[u8], now: Instant) -> Result<Option<SockAddr>, Cause> {
+        if let Some(known) = self.known.get_mut(name)
+            && known.path.is_at(name)
+        {
+            (known.checked_at, known.last_batch) = (now, self.batch);
+            return Ok(Some(known.path.addr().clone()));
         }
         if let Some(known) = self.known.remove(name) {
-            self.replaced.push(known.way);
+            self.replaced.push(known.path);
         }
-        let Some(way) = self.find(name)? else { return Ok(()) };
+        let Some(path) = self.find(name)? else { return Ok(None) };
         if self.known.len() == REPLY_PATHS_MAX {
             self.forget_one();
         }
-        self.known.insert(name.into(), Known { way, checked_at: now, used_in: batch });
-        Ok(())
+        let addr = path.addr().clone();
+        let known = KnownPath { path, checked_at: now, last_batch: self.batch };
+        self.known.insert(name.into(), known);
+        Ok(Some(addr))
     }
 
-    /// The way to a sender. None when the process has no descriptor to hold its file open: then the
-    /// path leads to the sender now, and the answer goes by the path at once.
+    /// Finds the file at the end of a sender's path. Returns `None` if the process has no descriptor
+    /// to hold that file open. The path then leads to the sender at this moment, and the reply goes
+    /// to the path at once.
     fn find(&mut self, name: &[u8]) -> Result<Option<ReplyPath>, Cause> {
         let Some(finder) = &self.finder else { return Err(Cause::AnswerFailed) };
         let is_scarce = |found: &Result<ReplyPath, ReplyPathError>| match found {
@@ -134,30 +133,30 @@ impl ReplyPaths {
         };
         let mut found = finder.find(name);
         if is_scarce(&found) {
-            let batch = self.batches;
-            self.known.retain(|_, known| known.used_in == batch);
+            let batch = self.batch;
+            self.known.retain(|_, known| known.last_batch == batch);
             found = finder.find(name);
         }
         let found =
             if is_scarce(&found) { finder.check(name).map(|()| None) } else { found.map(Some) };
-        found.map_err(|astray| match astray {
-            ReplyPathError::OtherSocket(other) if self.own.contains(&other) => Cause::LoopOwnPath,
+        found.map_err(|error| match error {
+            ReplyPathError::OtherSocket(other) if self.own_names.contains(&other) => Cause::LoopOwnPath,
             ReplyPathError::OtherSocket(_) => Cause::LoopPath,
             ReplyPathError::Failed(error) => answer_cause(&error),
         })
     }
 
-    /// Closes the way that was not used for longest. Those of the answers in the line are later:
-    /// there are fewer of them than paths that may be known.
+    /// Closes the file that was not used for the longest time. No queued reply uses it: those of the
+    /// current batch were used later, and a batch needs fewer files than may be known.
     fn forget_one(&mut self) {
-        let oldest = self.known.iter().min_by_key(|(_, known)| known.used_in);
+        let oldest = self.known.iter().min_by_key(|(_, known)| known.last_batch);
         if let Some(name) = oldest.map(|(name, _)| name.clone()) {
             self.known.remove(&name);
         }
     }
 }
 
-/// Whether a name is one of a file, and not abstract or none.
+/// Returns true if a name is the path of a file, and neither abstract nor empty.
 fn is_path(name: &[u8]) -> bool {
     name.first().is_some_and(|byte| *byte != 0)
 }

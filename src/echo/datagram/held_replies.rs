@@ -1,7 +1,8 @@
-//! Answers that wait for Unix datagram peers whose queues are full.
+//! Holds replies to Unix datagram peers whose queues are full.
 //!
-//! A full receiver refuses with `WouldBlock` and nothing tells its sender when it has room again,
-//! so the answers are tried again: when the peer sends something, and on a timer that backs off.
+//! A send to a full receiver fails with `WouldBlock`, and no event reports when the receiver has
+//! room again. The replies are therefore retried when the peer sends a datagram, and on a timer that
+//! backs off.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -19,13 +20,13 @@ use crate::echo::cause::{Cause, answer_cause};
 use crate::socket::batch::{Batch, Parcel, SendBuf, SendBufUse};
 use crate::socket::unix_name;
 
-/// Answers of one probe of a peer that has read the one before.
+/// Replies in one probe of a peer that read its last probe.
 const PROBE_REPLIES: usize = 16;
 
-/// Probes that a peer may leave unread. The time between them doubles.
+/// Unread probes after which a peer is deaf. The time between the probes doubles.
 const PROBES_UNREAD_MAX: u32 = 4;
 
-/// What is held, by peer, in order.
+/// Held replies by peer, in order.
 #[derive(Debug, Default)]
 pub(super) struct HeldReplies {
     peers: HashMap<SockAddr, PeerQueue>,
@@ -37,14 +38,15 @@ pub(super) struct HeldReplies {
 struct PeerQueue {
     parcels: VecDeque<Parcel>,
     bytes: usize,
-    /// When the peer last took one, or first did not.
+    /// When the peer last took a reply, or first had no room for one.
     blocked_since: Instant,
     retry_at: Instant,
-    /// Doubles with every retry that moved nothing.
+    /// The time between two retries. It doubles with every retry in which the peer takes nothing.
     retry_after: Duration,
-    /// Probes that it has not read, counted under pressure. An empty queue is kept for this count.
+    /// Probes that the peer has left unread under pressure. A queue without replies is kept for
+    /// this count.
     probes_unread: u32,
-    /// It has read its last probe.
+    /// The peer read its last probe.
     reads_probes: bool,
 }
 
@@ -53,65 +55,61 @@ impl HeldReplies {
         self.peers.is_empty()
     }
 
-    /// How many answers are held.
+    /// Returns how many replies are held.
     pub(super) fn len(&self) -> usize {
         self.peers.values().map(|queue| queue.parcels.len()).sum()
     }
 
-    /// Whether anything is held for this peer; if so, its next answer must queue up behind.
-    pub(super) fn holds(&self, peer: &SockAddr) -> bool {
-        self.peers.contains_key(peer)
-    }
-
-    /// When the next retry is due.
+    /// Returns when the next retry is due.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        if let Some(at) = self.pressure.look_at() {
+        if let Some(at) = self.pressure.check_at() {
             return Some(at);
         }
         let held = self.peers.values().filter(|queue| !queue.parcels.is_empty());
         held.map(|queue| queue.retry_at).min()
     }
 
-    /// How many answers from the front of the line may be sent: up to one that must queue up
-    /// behind what is held for its peer, and none while the buffer is under pressure.
-    pub(super) fn run_of_free_peers<B: Batch>(
+    /// Returns how many replies from the front of the queue may be sent. The first reply to a peer
+    /// for which replies are held ends the run, because it must follow those. Under pressure none
+    /// may be sent.
+    pub(super) fn sendable_replies<B: Batch>(
         &mut self,
         batch: &B,
         socket: &B::Socket,
         now: Instant,
     ) -> usize {
-        if self.pressure.wants_look() {
-            self.look(socket, now);
+        if self.pressure.wants_check() {
+            self.check(socket, now);
         }
         if self.pressure.is_under_pressure() {
             return 0;
         }
-        let mut free = 0;
-        for answer in batch.queued() {
-            if free > 0 && self.pressure.wants_look() {
+        let mut count = 0;
+        for reply in batch.queued() {
+            if count > 0 && self.pressure.wants_check() {
                 break;
             }
-            if !self.is_empty() && self.holds(batch.message(answer.index).from) {
+            if !self.is_empty() && self.peers.contains_key(batch.message(reply.index).from) {
                 break;
             }
-            self.pressure.charge(answer.bytes);
-            free += 1;
+            self.pressure.charge(reply.bytes);
+            count += 1;
         }
-        free
+        count
     }
 
-    /// To be called when a send blocked: whether it was the peer's queue or the socket's own
-    /// buffer, the next look tells.
+    /// Notes that a send blocked. The next check shows whether the peer's queue or the socket's own
+    /// buffer is full.
     pub(super) fn note_blocked(&mut self) {
-        self.pressure.look_soon();
+        self.pressure.check_soon();
     }
 
     pub(super) fn is_under_pressure(&self) -> bool {
         self.pressure.is_under_pressure()
     }
 
-    /// Holds an answer, or drops and counts it when a bound is reached or memory is lacking. `None`
-    /// is an answer that found no memory.
+    /// Holds a reply. Drops and counts it if a bound is reached or there is no memory. `None` is a
+    /// reply that there was no memory to copy.
     pub(super) fn hold(&mut self, parcel: Option<Parcel>, work: &mut PacketWork<'_>) {
         let Some(parcel) = parcel else { return work.counters.add(Cause::AnswerNoMemory, 1) };
         let length = parcel.bytes.len();
@@ -140,7 +138,7 @@ impl HeldReplies {
         }
         work.counters.add(Cause::Held, 1);
         self.bytes += length;
-        // Under pressure the queue may exist only because other peers wait.
+        // Under pressure the first try need not wait: the peer itself may have room.
         let wait = if self.is_under_pressure() { Duration::ZERO } else { RETRY_AFTER_MIN };
         let queue = self.peers.entry(parcel.peer.clone()).or_insert_with(|| PeerQueue {
             parcels,
@@ -155,7 +153,7 @@ impl HeldReplies {
         queue.parcels.push_back(parcel);
     }
 
-    /// Sends what is held for one peer, as far as it has room.
+    /// Sends the replies held for one peer, as far as the peer has room.
     pub(super) fn send_to<B: Batch>(
         &mut self,
         peer: &SockAddr,
@@ -169,7 +167,7 @@ impl HeldReplies {
         let Some(queue) = self.peers.get_mut(peer) else { return };
         let bytes_before = queue.bytes;
         if queue.send(peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work) > 0 {
-            queue.has_moved(work.now, RETRY_AFTER_MIN);
+            queue.note_progress(work.now, RETRY_AFTER_MIN);
         }
         self.bytes -= bytes_before - queue.bytes;
         if queue.parcels.is_empty() {
@@ -177,9 +175,9 @@ impl HeldReplies {
         }
     }
 
-    /// Sends an answer that was refused at the end of its way: another socket may have the path by
-    /// now. It is held if that one has no room.
-    pub(super) fn send_anew<B: Batch>(
+    /// Sends a reply once more after its receiver's socket refused it, because another socket may
+    /// have the path by now. Holds the reply if that socket has no room.
+    pub(super) fn resend<B: Batch>(
         &mut self,
         mut parcel: Parcel,
         batch: &mut B,
@@ -187,7 +185,7 @@ impl HeldReplies {
         work: &mut PacketWork<'_>,
     ) {
         let peer = parcel.peer.clone();
-        parcel.peer = match way_to(&peer, work) {
+        parcel.peer = match reply_addr(&peer, work) {
             Ok(to) => to,
             Err(cause) => return work.counters.add(cause, 1),
         };
@@ -197,8 +195,8 @@ impl HeldReplies {
         }
     }
 
-    /// Tries the peers whose retry is due, and gives up those that have stalled. What the slice
-    /// has no room for stays due.
+    /// Retries the peers whose retry is due, and drops the replies to peers that have stalled.
+    /// Peers beyond the bound of a slice stay due.
     pub(super) fn retry<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -209,19 +207,19 @@ impl HeldReplies {
             self.probe(batch, socket, work);
             return;
         }
-        let mut room = RETRIED_PER_SLICE;
+        let mut retries_left = RETRIED_PER_SLICE;
         let bytes = &mut self.bytes;
         self.peers.retain(|peer, queue| {
-            if room == 0 || work.now < queue.retry_at {
+            if retries_left == 0 || work.now < queue.retry_at {
                 return true;
             }
             let bytes_before = queue.bytes;
-            match queue.send(peer, room, batch, socket, work) {
+            match queue.send(peer, retries_left, batch, socket, work) {
                 0 => queue.back_off(work),
-                gone => {
-                    room = room.saturating_sub(gone);
-                    // It may soon have room for more.
-                    queue.has_moved(work.now, RETRY_AFTER_MIN);
+                settled => {
+                    retries_left = retries_left.saturating_sub(settled);
+                    // The peer may soon have room for more.
+                    queue.note_progress(work.now, RETRY_AFTER_MIN);
                 }
             }
             *bytes -= bytes_before - queue.bytes;
@@ -229,19 +227,19 @@ impl HeldReplies {
         });
     }
 
-    /// Under pressure: finds out which peers read, one after the other.
+    /// Finds out which peers read, one peer at a time, while the socket is under pressure.
     fn probe<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
-        let Some(buf) = self.look(socket, work.now) else { return };
+        let Some(buf) = self.check(socket, work.now) else { return };
         if !self.pressure.is_under_pressure() {
             return;
         }
-        let (verdict, any_peer_reads) = self.pressure.probe_result(buf.used_bytes, work.now);
-        match verdict {
+        let (result, any_peer_reads) = self.pressure.probe_result(buf.used_bytes, work.now);
+        match result {
             ProbeResult::Pending => return,
             ProbeResult::None => {}
             ProbeResult::Read(peer) => {
                 if let Some(queue) = self.peers.get_mut(&peer) {
-                    queue.has_moved(work.now, Duration::ZERO);
+                    queue.note_progress(work.now, Duration::ZERO);
                     queue.reads_probes = true;
                     if queue.parcels.is_empty() {
                         self.peers.remove(&peer);
@@ -262,20 +260,21 @@ impl HeldReplies {
         let limit = if queue.reads_probes { PROBE_REPLIES } else { 1 };
         let bytes_before = queue.bytes;
         if queue.send(&peer, limit, batch, socket, work) > 0 {
-            // Whether it is awake is for the verdict to say.
+            // The result of the probe, not its sending, shows whether the peer reads.
             self.bytes -= bytes_before - queue.bytes;
-            self.pressure.probe(peer, buf.used_bytes, work.now);
+            self.pressure.probe_sent(peer, buf.used_bytes, work.now);
             return;
         }
         queue.back_off(work);
         self.bytes -= bytes_before - queue.bytes;
         if queue.parcels.is_empty() {
-            // Given up for want of room, which says nothing of whether it reads.
+            // Forget the peer: it had no room until the stall timeout, but may still read.
             self.peers.remove(&peer);
         }
     }
 
-    /// A peer has left a probe unread: the next comes later, or none comes.
+    /// Notes that a peer left a probe unread. Its next probe comes later. A deaf peer gets none, and
+    /// its replies are dropped.
     fn note_unread(&mut self, peer: &SockAddr, work: &mut PacketWork<'_>) {
         let Some(queue) = self.peers.get_mut(peer) else { return };
         queue.probes_unread += 1;
@@ -284,20 +283,20 @@ impl HeldReplies {
         let bytes_before = queue.bytes;
         queue.back_off(work);
         if queue.is_deaf() {
-            queue.give_up(work);
+            queue.drop_all(Cause::AnswerStalled, work);
         }
         self.bytes -= bytes_before - queue.bytes;
     }
 
-    /// Looks at the socket's buffer. When the pressure ends, all are tried again, and no peer
-    /// counts as deaf any more.
-    fn look(&mut self, socket: &(impl SendBuf + ?Sized), now: Instant) -> Option<SendBufUse> {
+    /// Checks the socket's send buffer. When the pressure ends, all peers are due for a retry, and
+    /// no peer counts as deaf any more.
+    fn check(&mut self, socket: &(impl SendBuf + ?Sized), now: Instant) -> Option<SendBufUse> {
         let buf = socket.send_buf_use()?;
-        let was_high = self.is_under_pressure();
-        self.pressure.look(buf);
-        if was_high && !self.is_under_pressure() {
+        let was_under_pressure = self.is_under_pressure();
+        self.pressure.update(buf);
+        if was_under_pressure && !self.is_under_pressure() {
             self.peers.retain(|_, queue| {
-                queue.has_moved(now, Duration::ZERO);
+                queue.note_progress(now, Duration::ZERO);
                 !queue.parcels.is_empty()
             });
         }
@@ -306,7 +305,8 @@ impl HeldReplies {
 }
 
 impl PeerQueue {
-    /// Sends up to `limit` answers to the peer, and returns how many are gone, sent or given up.
+    /// Sends up to `limit` replies to the peer. Returns how many were settled: sent, or dropped and
+    /// counted.
     fn send<B: Batch>(
         &mut self,
         peer: &SockAddr,
@@ -318,50 +318,50 @@ impl PeerQueue {
         if self.parcels.is_empty() {
             return 0;
         }
-        let to = match way_to(peer, work) {
+        let to = match reply_addr(peer, work) {
             Ok(to) => to,
             Err(cause) => {
-                let gone = self.parcels.len();
-                work.counters.add(cause, gone as u64);
-                self.bytes = 0;
-                self.parcels.clear();
-                return gone;
+                let dropped = self.parcels.len();
+                self.drop_all(cause, work);
+                return dropped;
             }
         };
-        let mut gone = 0;
-        while gone < limit
+        let mut settled = 0;
+        while settled < limit
             && let Some(parcel) = self.parcels.front_mut()
         {
             parcel.peer = to.clone();
             if !send_one(parcel, batch, socket, work) {
                 break;
             }
-            gone += 1;
+            settled += 1;
             self.bytes -= parcel.bytes.len();
             self.parcels.pop_front();
         }
-        gone
+        settled
     }
 
-    /// It is awake.
-    fn has_moved(&mut self, now: Instant, wait: Duration) {
+    /// Notes that the peer took or read something: the stall timeout and the back-off start over.
+    /// The next retry is due after `wait`.
+    fn note_progress(&mut self, now: Instant, wait: Duration) {
         self.blocked_since = now;
         self.retry_after = RETRY_AFTER_MIN;
         self.retry_at = now + wait;
         self.probes_unread = 0;
     }
 
-    /// It took nothing: the next try comes later, or none when it has stalled for too long.
+    /// Notes that the peer took nothing: its next retry comes later. Drops its replies if it has
+    /// taken none for the stall timeout.
     fn back_off(&mut self, work: &mut PacketWork<'_>) {
         self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
         self.retry_at = work.now + self.retry_after;
         if work.now.saturating_duration_since(self.blocked_since) >= work.stall_timeout {
-            self.give_up(work);
+            self.drop_all(Cause::AnswerStalled, work);
         }
     }
 
-    fn give_up(&mut self, work: &mut PacketWork<'_>) {
-        work.counters.add(Cause::AnswerStalled, self.parcels.len() as u64);
+    fn drop_all(&mut self, cause: Cause, work: &mut PacketWork<'_>) {
+        work.counters.add(cause, self.parcels.len() as u64);
         self.bytes = 0;
         self.parcels.clear();
     }
@@ -371,14 +371,16 @@ impl PeerQueue {
     }
 }
 
-/// Where answers to a peer go that did not leave at once.
-fn way_to(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
+/// Returns the address for a reply that did not leave at once. The path of the peer may lead to
+/// another socket by now, so it is checked again.
+fn reply_addr(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
     let Some(reply_paths) = &mut work.reply_paths else { return Ok(peer.clone()) };
-    let to = reply_paths.follow_anew(unix_name(peer), work.now)?;
-    Ok(to.unwrap_or(peer).clone())
+    let to = reply_paths.recheck(unix_name(peer), work.now)?;
+    Ok(to.unwrap_or_else(|| peer.clone()))
 }
 
-/// Sends one answer. Whether it is gone, sent or given up; else its receiver has no room.
+/// Sends one reply. Returns true if it was settled: sent, or dropped and counted. Returns false if
+/// its receiver has no room.
 fn send_one<B: Batch>(
     parcel: &Parcel,
     batch: &mut B,

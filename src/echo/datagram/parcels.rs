@@ -1,4 +1,4 @@
-//! Replies that wait for a UDP socket, each with the memory that it takes.
+//! Holds replies for a UDP socket that has no room, as far as there is memory.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use crate::echo::cause::Cause;
 use crate::echo::counters::TransportCounters;
 use crate::socket::batch::{Batch, Parcel};
 
-/// Holds all that is queued. A reply that finds no memory is dropped and counted.
+/// Holds all queued replies. Drops and counts a reply for which there is no memory.
 pub(super) fn hold_all<B: Batch>(
     batch: &mut B,
     parcels: &mut VecDeque<Parcel>,
@@ -14,7 +14,7 @@ pub(super) fn hold_all<B: Batch>(
 ) {
     while let Some(train) = batch.queued().first() {
         let datagrams = train.datagrams as u64;
-        match place_for(batch.parcel(), parcels) {
+        match if_room(batch.parcel(), parcels) {
             Some(parcel) => {
                 counters.add(Cause::Held, datagrams);
                 parcels.push_back(parcel);
@@ -25,22 +25,22 @@ pub(super) fn hold_all<B: Batch>(
     }
 }
 
-/// Puts the datagrams of a train at the front, because one may go where many may not. One that
-/// finds no memory is counted.
-pub(super) fn put_apart(
+/// Puts the datagrams of a train at the front, each as a parcel of its own: the system may send them
+/// although it refused the train. Drops and counts a datagram for which there is no memory.
+pub(super) fn split_train(
     train: &Parcel,
     parcels: &mut VecDeque<Parcel>,
     counters: &mut TransportCounters,
 ) {
     for parcel in train.take_apart().rev() {
-        match place_for(parcel, parcels) {
+        match if_room(parcel, parcels) {
             Some(parcel) => parcels.push_front(parcel),
             None => counters.add(Cause::AnswerNoMemory, 1),
         }
     }
 }
 
-/// The parcel, if there is memory for it and for its place among these.
-fn place_for(parcel: Option<Parcel>, parcels: &mut VecDeque<Parcel>) -> Option<Parcel> {
+/// Returns the parcel if there was memory for it and there is memory for its place in the list.
+fn if_room(parcel: Option<Parcel>, parcels: &mut VecDeque<Parcel>) -> Option<Parcel> {
     parcel.filter(|_| parcels.try_reserve(1).is_ok())
 }

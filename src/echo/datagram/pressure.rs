@@ -1,14 +1,16 @@
-//! When the socket's own send buffer is full of what Unix receivers have not read.
+//! Detects that the socket's own send buffer fills with replies that Unix receivers do not read.
 //!
-//! Linux charges a Unix datagram to its sender until it is read, and a receiver that is connected
-//! to the sender has no limit of its own (unix(7) sockets check the queue of all others). So one
-//! peer that sends and never reads would, given time, use the server's buffer up, and all others
-//! with it. Nothing tells who has not read; only the sum is known.
+//! Linux charges a Unix datagram to its sender's buffer until the receiver reads it. A unix(7)
+//! socket checks the queue of its receiver, except of a receiver that is connected to it: that one
+//! has no limit of its own. One peer that sends and never reads would in time fill the server's
+//! send buffer, and no other peer would get a reply. The kernel reports only how much of the buffer
+//! is in use, not which peers have not read.
 //!
-//! So while more than half of the buffer is taken, answers go out one peer at a time, as probes:
-//! nothing else is sent until the sum is back where it was, which means that the probe was read,
-//! or the probe's time is over. A peer that fails several probes is deaf, and gets no answer until
-//! the sum tells that somebody has read. The other half of the buffer is left for the probes.
+//! While more than half of the buffer is in use, the socket is under pressure. It then sends to one
+//! peer at a time, as a probe. It sends nothing else until the use is back to what it was before
+//! the probe, which means that the peer read it, or until the probe times out. A peer that leaves
+//! several probes unread is deaf. It gets no reply until the use shows that a peer has read. The
+//! other half of the buffer has room for the probes.
 
 use std::time::{Duration, Instant};
 
@@ -16,24 +18,26 @@ use socket2::SockAddr;
 
 use crate::socket::batch::SendBufUse;
 
-/// How long a peer may take to read a probe: a busy machine lets a process wait for some
-/// milliseconds.
+/// How long a peer may take to read a probe. On a busy machine a process waits some milliseconds
+/// before it runs.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How often the sum is looked at while a probe is out.
-const PROBE_LOOK: Duration = Duration::from_millis(1);
+/// How often the use of the buffer is checked while a probe is pending.
+const PROBE_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the system charges for a datagram besides its bytes, at the least.
+/// The least that the system charges for a datagram besides its bytes.
 const OVERHEAD_BYTES: usize = 768;
 
-/// Watches the send buffer of one socket.
+/// The use of one socket's send buffer, and the probe that is pending.
 #[derive(Debug, Default)]
 pub(super) struct BufferPressure {
     is_under_pressure: bool,
-    /// Bytes sent since the buffer was last looked at, and how many may be before the next look.
+    /// Bytes sent since the last check.
     sent_bytes: usize,
-    look_after_bytes: usize,
-    /// The least that was in use under this pressure with no probe out: what no peer reads.
+    /// How many bytes may be sent between two checks.
+    check_after_bytes: usize,
+    /// The smallest use since this pressure began, without that of a pending probe: bytes that no
+    /// peer reads.
     unread_bytes: usize,
     probe: Option<Probe>,
 }
@@ -43,19 +47,19 @@ struct Probe {
     peer: SockAddr,
     used_bytes_before: usize,
     sent_at: Instant,
-    look_at: Instant,
+    check_at: Instant,
 }
 
-/// What a look at the buffer says of the probe.
+/// What a check of the buffer shows about the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ProbeResult {
-    /// No probe is out.
+    /// No probe is pending.
     None,
-    /// It may still be read.
+    /// The peer may still read the probe.
     Pending,
-    /// It was read.
+    /// This peer read the probe.
     Read(SockAddr),
-    /// It was not, in its time.
+    /// This peer did not read the probe in time.
     Unread(SockAddr),
 }
 
@@ -64,39 +68,41 @@ impl BufferPressure {
         self.is_under_pressure
     }
 
-    /// Counts an answer that is about to be sent.
+    /// Counts a reply that is about to be sent.
     pub(super) fn charge(&mut self, bytes: usize) {
         self.sent_bytes = self.sent_bytes.saturating_add(bytes + OVERHEAD_BYTES);
     }
 
-    /// Whether the buffer had better be looked at before more is sent.
-    pub(super) fn wants_look(&self) -> bool {
-        self.is_under_pressure || self.sent_bytes >= self.look_after_bytes
+    /// Returns true if the buffer must be checked before more is sent.
+    pub(super) fn wants_check(&self) -> bool {
+        self.is_under_pressure || self.sent_bytes >= self.check_after_bytes
     }
 
-    /// To be called when a send blocked: the buffer may be the reason.
-    pub(super) fn look_soon(&mut self) {
-        self.look_after_bytes = 0;
+    /// Requests a check before the next send. Called when a send blocked, because the buffer may be
+    /// full.
+    pub(super) fn check_soon(&mut self) {
+        self.check_after_bytes = 0;
     }
 
-    /// Takes note of how full the buffer is. Pressure begins at a half and ends at a quarter.
-    pub(super) fn look(&mut self, buf: SendBufUse) {
+    /// Records how full the buffer is. Pressure begins above half of the buffer and ends at a
+    /// quarter.
+    pub(super) fn update(&mut self, buf: SendBufUse) {
         let SendBufUse { used_bytes, size_bytes } = buf;
         self.sent_bytes = 0;
-        self.look_after_bytes = size_bytes / 8;
-        let was_high = self.is_under_pressure;
-        let limit = if was_high { size_bytes / 4 } else { size_bytes / 2 };
+        self.check_after_bytes = size_bytes / 8;
+        let was_under_pressure = self.is_under_pressure;
+        let limit = if was_under_pressure { size_bytes / 4 } else { size_bytes / 2 };
         self.is_under_pressure = used_bytes > limit;
         if !self.is_under_pressure {
             self.probe = None;
-        } else if !was_high {
+        } else if !was_under_pressure {
             self.unread_bytes = used_bytes;
         }
     }
 
-    /// What has become of the probe. True beside it when somebody has read of what nobody read.
+    /// Returns the result of the probe, and whether any peer has read what was unread before.
     pub(super) fn probe_result(&mut self, used_bytes: usize, now: Instant) -> (ProbeResult, bool) {
-        let verdict = match &mut self.probe {
+        let result = match &mut self.probe {
             None => ProbeResult::None,
             Some(probe) if used_bytes <= probe.used_bytes_before => {
                 ProbeResult::Read(probe.peer.clone())
@@ -105,24 +111,24 @@ impl BufferPressure {
                 ProbeResult::Unread(probe.peer.clone())
             }
             Some(probe) => {
-                probe.look_at = now + PROBE_LOOK;
+                probe.check_at = now + PROBE_CHECK_INTERVAL;
                 return (ProbeResult::Pending, false);
             }
         };
         self.probe = None;
-        let has_less = used_bytes < self.unread_bytes;
+        let any_peer_reads = used_bytes < self.unread_bytes;
         self.unread_bytes = self.unread_bytes.min(used_bytes);
-        (verdict, has_less)
+        (result, any_peer_reads)
     }
 
-    /// A probe has been sent.
-    pub(super) fn probe(&mut self, peer: SockAddr, used_bytes_before: usize, now: Instant) {
-        self.probe =
-            Some(Probe { peer, used_bytes_before, sent_at: now, look_at: now + PROBE_LOOK });
+    /// Records that a probe has been sent.
+    pub(super) fn probe_sent(&mut self, peer: SockAddr, used_bytes_before: usize, now: Instant) {
+        let check_at = now + PROBE_CHECK_INTERVAL;
+        self.probe = Some(Probe { peer, used_bytes_before, sent_at: now, check_at });
     }
 
-    /// When the probe is to be looked at.
-    pub(super) fn look_at(&self) -> Option<Instant> {
-        self.probe.as_ref().map(|probe| probe.look_at)
+    /// Returns when to check the pending probe.
+    pub(super) fn check_at(&self) -> Option<Instant> {
+        self.probe.as_ref().map(|probe| probe.check_at)
     }
 }
