@@ -1,8 +1,10 @@
-//! Who is turned away: by address, by the loop guard, by the rate of its datagrams.
+//! Decides which peers are refused: by address, by the loop guard, or by the rate of their
+//! datagrams.
 //!
-//! An echo that answers whoever asks can be made to answer another echo, for ever, by one datagram
-//! with a forged source (CVE-1999-0103, CVE-2024-2169). The loop guard leaves unanswered what no
-//! client sends: see [`Options::loop_guard`](super::Options::loop_guard).
+//! One datagram with a forged source can make an echo server that replies to every source exchange
+//! datagrams with another echo server without end (CVE-1999-0103, CVE-2024-2169). The loop guard
+//! sends no reply to datagrams that no client sends: see
+//! [`Options::loop_guard`](super::Options::loop_guard).
 
 mod client_key;
 mod loops;
@@ -20,15 +22,15 @@ pub(super) use self::rate::RateLimit;
 use super::access::Access;
 use super::cause::Cause;
 
-/// What is asked of each datagram, and of each connection that was accepted. What is switched off
-/// costs a branch.
+/// The checks that each datagram and each accepted connection passes. A check that is switched off
+/// costs one branch.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// None when it shuts nobody out.
+    /// `None` if it admits every address.
     access: Option<Access>,
     loops: Option<LoopGuard>,
     rate: Option<RateLimit>,
-    /// Bytes by which replies are longer than their requests.
+    /// Limits the bytes by which replies are longer than their requests.
     excess: Option<RateLimit>,
     quota: Option<Quota>,
 }
@@ -44,32 +46,34 @@ impl Guard {
         }
     }
 
-    /// Counts datagrams and connections by address along with whoever else has these.
+    /// Sets the limits by address of datagrams and connections. Guards with clones of one limit
+    /// share it.
     pub(super) fn count_by(&mut self, rate: Option<RateLimit>, quota: Option<Quota>) {
         self.rate = rate;
         self.quota = quota;
     }
 
-    /// Counts by how much replies are longer than their requests, by address along with others.
+    /// Sets the limit by address of the bytes by which replies are longer than their requests.
+    /// Guards with clones of one limit share it.
     pub(super) fn count_excess_by(&mut self, excess: Option<RateLimit>) {
         self.excess = excess;
     }
 
-    /// One of this process's own UDP endpoints has this port.
+    /// Adds the port of a UDP endpoint of this process.
     pub(super) fn note_own_port(&mut self, port: u16) {
         if let Some(loops) = &mut self.loops {
             loops.note_own_port(port);
         }
     }
 
-    /// Whether nothing that comes from there is to be looked at.
+    /// Returns true if the access list refuses this address.
     #[inline]
     pub(super) fn denies(&self, from: SocketAddr) -> bool {
         self.access.as_ref().is_some_and(|access| !access.admits(from.ip()))
     }
 
-    /// Why a datagram gets no answer, if it gets none. A datagram that would be answered is counted
-    /// against the rate.
+    /// Returns the cause if a datagram gets no reply. Counts a datagram that gets one against the
+    /// rate limit.
     #[inline]
     pub(super) fn refusal(
         &self,
@@ -86,8 +90,8 @@ impl Guard {
         (!rate.allows(ClientKey::of(from.ip()), now)).then_some(Cause::RateLimited)
     }
 
-    /// Whether a reply that is so many bytes longer than its request goes too far for its source,
-    /// whose address may be forged. If not, the bytes are counted.
+    /// Returns true if a reply that is `excess_bytes` longer than its request exceeds the limit of
+    /// its source, whose address may be forged. Counts the bytes otherwise.
     #[inline]
     pub(super) fn amplifies(&self, from: SocketAddr, excess_bytes: usize, now: Instant) -> bool {
         excess_bytes > 0
@@ -96,15 +100,16 @@ impl Guard {
             })
     }
 
-    /// Whether a connection from there may be kept; if so, it is to be [let go](Guard::let_go).
+    /// Returns true if a connection of this client may be kept, and counts it. Call
+    /// [`Guard::let_go`] when it closes.
     pub(super) fn keeps(&self, client: ClientKey) -> bool {
-        self.quota.as_ref().is_none_or(|quota| quota.take(client))
+        self.quota.as_ref().is_none_or(|quota| quota.acquire(client))
     }
 
-    /// A connection that was kept has closed.
+    /// Stops counting a kept connection that has closed.
     pub(super) fn let_go(&self, client: ClientKey) {
         if let Some(quota) = &self.quota {
-            quota.give_back(client);
+            quota.release(client);
         }
     }
 }

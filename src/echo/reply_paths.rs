@@ -1,9 +1,9 @@
 //! Sends replies to Unix datagrams to their senders and to no other socket.
 //!
-//! The server knows the names of its own sockets and sends them no reply. It follows the path of any
-//! other sender once and holds the file at its end open for further replies (see
-//! [`ReplyPathFinder`]). It sends no reply to a path that leads to another socket than the sender's.
-//! This is the loop guard of Unix datagrams.
+//! The server knows the names of its own sockets and sends them no reply. It follows the path of
+//! any other sender once and holds the file at its end open for further replies (see
+//! [`ReplyPathFinder`]). It sends no reply to a path that leads to another socket than the
+//! sender's. This is the loop guard of Unix datagrams.
 
 use std::collections::HashMap;
 use std::io;
@@ -122,9 +122,9 @@ impl ReplyPaths {
         Ok(Some(addr))
     }
 
-    /// Finds the file at the end of a sender's path. Returns `None` if the process has no descriptor
-    /// to hold that file open. The path then leads to the sender at this moment, and the reply goes
-    /// to the path at once.
+    /// Finds the file at the end of a sender's path. Returns `None` if the process has no
+    /// descriptor to hold that file open. The path then leads to the sender at this moment, and the
+    /// reply goes to the path at once.
     fn find(&mut self, name: &[u8]) -> Result<Option<ReplyPath>, Cause> {
         let Some(finder) = &self.finder else { return Err(Cause::AnswerFailed) };
         let is_scarce = |found: &Result<ReplyPath, ReplyPathError>| match found {
@@ -140,14 +140,16 @@ impl ReplyPaths {
         let found =
             if is_scarce(&found) { finder.check(name).map(|()| None) } else { found.map(Some) };
         found.map_err(|error| match error {
-            ReplyPathError::OtherSocket(other) if self.own_names.contains(&other) => Cause::LoopOwnPath,
+            ReplyPathError::OtherSocket(other) if self.own_names.contains(&other) => {
+                Cause::LoopOwnPath
+            }
             ReplyPathError::OtherSocket(_) => Cause::LoopPath,
             ReplyPathError::Failed(error) => answer_cause(&error),
         })
     }
 
-    /// Closes the file that was not used for the longest time. No queued reply uses it: those of the
-    /// current batch were used later, and a batch needs fewer files than may be known.
+    /// Closes the file that was not used for the longest time. No queued reply uses it: those of
+    /// the current batch were used later, and a batch needs fewer files than may be known.
     fn forget_one(&mut self) {
         let oldest = self.known.iter().min_by_key(|(_, known)| known.last_batch);
         if let Some(name) = oldest.map(|(name, _)| name.clone()) {

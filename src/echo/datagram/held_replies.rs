@@ -1,8 +1,8 @@
 //! Holds replies to Unix datagram peers whose queues are full.
 //!
 //! A send to a full receiver fails with `WouldBlock`, and no event reports when the receiver has
-//! room again. The replies are therefore retried when the peer sends a datagram, and on a timer that
-//! backs off.
+//! room again. The replies are therefore retried when the peer sends a datagram, and on a timer
+//! that backs off.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -273,8 +273,8 @@ impl HeldReplies {
         }
     }
 
-    /// Notes that a peer left a probe unread. Its next probe comes later. A deaf peer gets none, and
-    /// its replies are dropped.
+    /// Notes that a peer left a probe unread. Its next probe comes later. A deaf peer gets none,
+    /// and its replies are dropped.
     fn note_unread(&mut self, peer: &SockAddr, work: &mut PacketWork<'_>) {
         let Some(queue) = self.peers.get_mut(peer) else { return };
         queue.probes_unread += 1;

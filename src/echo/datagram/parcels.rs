@@ -25,8 +25,8 @@ pub(super) fn hold_all<B: Batch>(
     }
 }
 
-/// Puts the datagrams of a train at the front, each as a parcel of its own: the system may send them
-/// although it refused the train. Drops and counts a datagram for which there is no memory.
+/// Puts the datagrams of a train at the front, each as a parcel of its own: the system may send
+/// them although it refused the train. Drops and counts a datagram for which there is no memory.
 pub(super) fn split_train(
     train: &Parcel,
     parcels: &mut VecDeque<Parcel>,

@@ -1,22 +1,22 @@
-//! Who counts as one when addresses are counted.
+//! The addresses that count as one client.
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or a /64 of IPv6: what one host or one home has for itself (RFC 6177), and may
-/// pick its addresses from at will.
+/// An IPv4 address, or an IPv6 prefix of 64 bits. One host or one home has at least such a prefix
+/// and picks its addresses from it at will (RFC 6177).
 ///
-/// A number: the prefix of IPv6, and an IPv4 address behind a prefix that IPv6 has reserved and
-/// never uses (`::/8`, RFC 4291 2.4), so that no two share one.
+/// The number is the IPv6 prefix, or the IPv4 address behind a prefix that IPv6 reserves and does
+/// not use (`::/8`, RFC 4291 2.4). No two clients share a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::echo) struct ClientKey(u64);
 
 impl ClientKey {
-    /// Who has no IP address: the peer of a Unix socket. No host has this prefix, which is one of
-    /// multicast.
+    /// The key of a peer without an IP address, such as that of a Unix socket. The number is a
+    /// multicast prefix, so no host has it.
     pub(in crate::echo) const NONE: ClientKey = ClientKey(u64::MAX);
 
-    /// An IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`), as sockets of both families give
-    /// it, is that IPv4 address.
+    /// Returns the key of an address. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`), which
+    /// sockets of both families report, has the key of the IPv4 address.
     pub(in crate::echo) fn of(ip: IpAddr) -> ClientKey {
         match ip.to_canonical() {
             IpAddr::V4(ip) => ClientKey(0x00ff_ffff << 32 | u64::from(ip.to_bits())),

@@ -1,4 +1,4 @@
-//! Connections open at once, by address.
+//! A limit on the open connections of each address.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client_key::ClientKey;
 
-/// So many connections of each address. Clones are one count: servers that share it have one limit.
+/// The limit and the open connections by address. Clones share one count, so servers with clones
+/// share one limit.
 ///
-/// It grows with the addresses that have connections, and so no further than the connection limit.
-/// Locked for a few nanoseconds at an accept and a close.
+/// The map has an entry for each address with a connection, so the connection limit bounds it.
+/// Accepting and closing a connection lock it for a few nanoseconds.
 #[derive(Clone, Debug)]
 pub(in crate::echo) struct Quota {
     limit: usize,
@@ -21,8 +22,9 @@ impl Quota {
         Quota { limit, open: Arc::default() }
     }
 
-    /// Counts one more, if that is not too many. Who has no address is not counted.
-    pub(super) fn take(&self, client: ClientKey) -> bool {
+    /// Counts one more connection of a client. Returns false if the client has as many as it may
+    /// have, or if there is no memory to count it. A client without an address is not counted.
+    pub(super) fn acquire(&self, client: ClientKey) -> bool {
         if client == ClientKey::NONE {
             return true;
         }
@@ -31,16 +33,17 @@ impl Quota {
             return false;
         }
         let count = open.entry(client).or_default();
-        // It may be that nobody may have any.
-        let is_free = *count < self.limit;
-        *count += usize::from(is_free);
+        let is_below_limit = *count < self.limit;
+        *count += usize::from(is_below_limit);
+        // With a limit of 0 the new entry counts no connection.
         if *count == 0 {
             open.remove(&client);
         }
-        is_free
+        is_below_limit
     }
 
-    pub(super) fn give_back(&self, client: ClientKey) {
+    /// Counts one connection less.
+    pub(super) fn release(&self, client: ClientKey) {
         if let Entry::Occupied(mut count) = self.open().entry(client) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -50,7 +53,7 @@ impl Quota {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<ClientKey, usize>> {
-        // Whoever panicked with it in hand has left nothing half done.
+        // A thread that panicked with the lock has left no change half done.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,21 +68,21 @@ mod tests {
 
     /// case A6
     #[test]
-    fn each_address_has_as_many_as_the_limit() {
+    fn each_address_may_have_as_many_connections_as_the_limit() {
         let quota = Quota::new(2);
         let (one, other) = (of("192.0.2.1"), of("192.0.2.2"));
-        assert!(quota.take(one) && quota.take(one) && !quota.take(one));
-        assert!(quota.clone().take(other), "a clone is the same count");
-        assert!(quota.take(other) && !quota.take(other));
-        quota.give_back(one);
-        assert!(quota.take(one) && !quota.take(one));
+        assert!(quota.acquire(one) && quota.acquire(one) && !quota.acquire(one));
+        assert!(quota.clone().acquire(other), "clones share one count");
+        assert!(quota.acquire(other) && !quota.acquire(other));
+        quota.release(one);
+        assert!(quota.acquire(one) && !quota.acquire(one));
     }
 
     #[test]
-    fn who_has_no_address_is_not_counted() {
+    fn a_client_without_an_address_is_not_counted() {
         let quota = Quota::new(1);
-        assert!((0..10).all(|_| quota.take(ClientKey::NONE)));
-        quota.give_back(ClientKey::NONE);
+        assert!((0..10).all(|_| quota.acquire(ClientKey::NONE)));
+        quota.release(ClientKey::NONE);
         assert!(quota.open().is_empty());
     }
 
@@ -88,12 +91,12 @@ mod tests {
         let quota = Quota::new(1);
         for number in 0..1000 {
             let client = ClientKey::of(std::net::Ipv4Addr::from_bits(number).into());
-            assert!(quota.take(client));
-            quota.give_back(client);
+            assert!(quota.acquire(client));
+            quota.release(client);
         }
         assert!(quota.open().is_empty());
-        let nobody_may = Quota::new(0);
-        assert!(!nobody_may.take(of("192.0.2.1")));
-        assert!(nobody_may.open().is_empty());
+        let none_allowed = Quota::new(0);
+        assert!(!none_allowed.acquire(of("192.0.2.1")));
+        assert!(none_allowed.open().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What each source has had per second, datagrams or bytes, in a table of fixed size.
+//! A limit on the datagrams or bytes per second of each source, in a table of fixed size.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,29 +10,30 @@ use crate::echo::bounds::{RATE_SETS, RATE_WAYS};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// So many units per second for each source, and as many at once: a token bucket, kept as
-/// the time at which it will be full again (GCRA, as of ATM's cells). A unit is a datagram or a
-/// byte, as the caller counts.
+/// A token bucket for each source. A source may use a number of units per second, and as many at
+/// once. A unit is a datagram or a byte, as the caller counts. The table stores the time at which
+/// each bucket is full again (GCRA, the generic cell rate algorithm of ATM).
 ///
-/// Clones are one table: servers that share it have one limit. A source that was forgotten, because
-/// others fell into its set, begins anew with a full bucket.
+/// Clones share one table, so servers with clones share one limit. When more sources fall into one
+/// set than it has buckets, the table forgets one of them. That source starts again with a full
+/// bucket.
 #[derive(Clone)]
 pub(in crate::echo) struct RateLimit(Arc<Table>);
 
 struct Table {
-    /// What one unit takes from a bucket, as time.
+    /// The time that refills one unit.
     interval_ns: u64,
     started_at: Instant,
-    /// Keyed at random: nobody can choose sources that fall into one set.
+    /// Has a random key, so that an attacker cannot choose sources that fall into one set.
     hasher: RandomState,
-    /// Locked set by set, for a few nanoseconds each.
+    /// Each set has its own lock, which is held for a few nanoseconds.
     sets: Box<[Mutex<[Bucket; RATE_WAYS]>]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     client: ClientKey,
-    /// When it is full, if nothing more comes; counted from the table's start.
+    /// When the bucket is full again, as the time since the table's start.
     full_at_ns: u64,
 }
 
@@ -47,7 +48,7 @@ impl fmt::Debug for RateLimit {
 }
 
 impl RateLimit {
-    /// A table that has seen nobody yet.
+    /// Creates a table without sources. A limit of 0 units per second counts as 1.
     pub(in crate::echo) fn new(units_per_second: u64) -> RateLimit {
         let interval_ns = SECOND_NS / units_per_second.max(1);
         let empty = Bucket { client: ClientKey::NONE, full_at_ns: 0 };
@@ -59,13 +60,13 @@ impl RateLimit {
         }))
     }
 
-    /// Whether this source may have one unit more; if so, it is counted.
+    /// Returns true if this source may use one more unit, and counts it.
     pub(in crate::echo) fn allows(&self, client: ClientKey, now: Instant) -> bool {
         self.allows_many(client, 1, now)
     }
 
-    /// Whether this source may have so many units more at once; if so, they are counted. A full
-    /// bucket gives any number, which then takes as much longer to fill it again.
+    /// Returns true if this source may use this many units at once, and counts them. A full bucket
+    /// allows any number. The more units it gives, the longer it takes to fill again.
     pub(in crate::echo) fn allows_many(&self, client: ClientKey, units: u64, now: Instant) -> bool {
         let Table { interval_ns, started_at, hasher, sets } = &*self.0;
         let cost_ns = interval_ns.saturating_mul(units);
@@ -73,9 +74,9 @@ impl RateLimit {
         let now_ns = u64::try_from(now_ns).unwrap_or(u64::MAX);
         let hash = hasher.hash_one(client);
         let set = &sets[usize::try_from(hash % RATE_SETS as u64).unwrap_or(0)];
-        // Whoever panicked with it in hand has left nothing half done.
+        // A thread that panicked with the lock has left no change half done.
         let mut buckets = set.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = find_or_forget(&mut buckets, client);
+        let bucket = find_or_replace(&mut buckets, client);
         let full_at_ns = bucket.full_at_ns.max(now_ns);
         let missing_ns = (full_at_ns - now_ns).saturating_add(cost_ns);
         let is_allowed = missing_ns <= SECOND_NS.max(cost_ns);
@@ -86,8 +87,9 @@ impl RateLimit {
     }
 }
 
-/// The bucket of this source: its own, or that of the one which has been quiet for longest.
-fn find_or_forget(buckets: &mut [Bucket; RATE_WAYS], client: ClientKey) -> &mut Bucket {
+/// Returns the bucket of this source. A source without one replaces the source that has been quiet
+/// for longest, whose bucket has the earliest time of being full.
+fn find_or_replace(buckets: &mut [Bucket; RATE_WAYS], client: ClientKey) -> &mut Bucket {
     let key = |bucket: &&mut Bucket| match bucket.client == client {
         true => (false, 0),
         false => (true, bucket.full_at_ns),
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_worth_is_allowed_at_once_and_then_one_an_interval() {
+    fn the_units_of_one_second_are_allowed_at_once_and_then_one_per_interval() {
         let limit = RateLimit::new(10);
         let mut now = Instant::now();
         assert_eq!(allowed(&limit, client(1), now, 100), 10);
@@ -127,11 +129,11 @@ mod tests {
         }
         assert_eq!(allowed(&limit, client(2), now, 100), 10, "another source has its own bucket");
         now += Duration::from_secs(3600);
-        assert_eq!(allowed(&limit, client(1), now, 100), 10, "a bucket holds no more than that");
+        assert_eq!(allowed(&limit, client(1), now, 100), 10, "a bucket holds no more");
     }
 
     #[test]
-    fn a_limit_of_one_allows_one_a_second() {
+    fn a_limit_of_one_allows_one_unit_per_second() {
         let limit = RateLimit::new(1);
         let now = Instant::now();
         assert_eq!(allowed(&limit, client(1), now, 10), 1);
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn of_units_that_come_together_a_second_worth_is_allowed_at_once() {
+    fn units_that_come_together_are_allowed_up_to_those_of_one_second() {
         let limit = RateLimit::new(1000);
         let mut now = Instant::now();
         let many = |units, now| limit.allows_many(client(1), units, now);
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn more_units_than_a_bucket_holds_are_allowed_when_it_is_full_and_paid_for_afterwards() {
+    fn a_full_bucket_allows_more_units_than_it_holds_and_takes_longer_to_fill_again() {
         let limit = RateLimit::new(1000);
         let now = Instant::now();
         assert!(limit.allows_many(client(1), 3000, now));
@@ -161,37 +163,41 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_beyond_a_datagram_a_nanosecond_limits_nothing() {
+    fn a_limit_above_one_datagram_per_nanosecond_allows_every_datagram() {
         let limit = RateLimit::new(u64::MAX);
         assert_eq!(allowed(&limit, client(1), Instant::now(), 10_000), 10_000);
     }
 
     #[test]
-    fn clones_are_one_table() {
+    fn clones_share_one_table() {
         let limit = RateLimit::new(10);
         let now = Instant::now();
         assert_eq!(allowed(&limit.clone(), client(1), now, 7), 7);
         assert_eq!(allowed(&limit, client(1), now, 7), 3);
     }
 
-    /// Forged sources without number: the table stays as large as it is, and the busy source whose
-    /// set is full is not the one that is forgotten.
+    /// Any number of forged sources leaves the table at its size, and a busy source in a full set
+    /// is not forgotten.
     #[test]
-    fn of_a_full_set_the_one_that_is_quiet_for_longest_is_forgotten() {
+    fn a_full_set_forgets_the_source_that_has_been_quiet_for_longest() {
         let mut buckets = [Bucket { client: ClientKey::NONE, full_at_ns: 0 }; RATE_WAYS];
         for (number, full_at_ns) in [(1, 50), (2, 40), (3, 30), (4, 60)] {
-            find_or_forget(&mut buckets, client(number)).full_at_ns = full_at_ns;
+            find_or_replace(&mut buckets, client(number)).full_at_ns = full_at_ns;
         }
-        assert_eq!(find_or_forget(&mut buckets, client(3)).full_at_ns, 30, "it is there");
-        assert_eq!(find_or_forget(&mut buckets, client(5)).full_at_ns, 0, "it is new");
-        let there = |number| buckets.iter().any(|bucket| bucket.client == client(number));
-        assert_eq!([1, 2, 3, 4, 5].map(there), [true, true, false, true, true]);
+        assert_eq!(
+            find_or_replace(&mut buckets, client(3)).full_at_ns,
+            30,
+            "source 3 has a bucket"
+        );
+        assert_eq!(find_or_replace(&mut buckets, client(5)).full_at_ns, 0, "source 5 is new");
+        let has_bucket = |number| buckets.iter().any(|bucket| bucket.client == client(number));
+        assert_eq!([1, 2, 3, 4, 5].map(has_bucket), [true, true, false, true, true]);
     }
 
     proptest! {
-        /// In whatever steps they come: in any time no more than a bucket and what fills it then.
+        /// Whatever the steps, the table allows at most one bucket plus the units that refill it.
         #[test]
-        fn no_more_are_allowed_than_time_gives(
+        fn no_more_units_are_allowed_than_the_rate_and_the_time_give(
             rate in 1_u64..2_000,
             steps in prop::collection::vec((0_u64..400_000_000, 0_usize..50), 1..50),
         ) {
@@ -203,11 +209,11 @@ mod tests {
                 let now = start + Duration::from_nanos(elapsed_ns);
                 count += allowed(&limit, client(1), now, tries) as u64;
                 tried += tries as u64;
-                // The interval is cut to whole nanoseconds.
+                // The interval is rounded down to whole nanoseconds.
                 let given = rate + elapsed_ns / limit.0.interval_ns;
                 prop_assert!(count <= given, "{count} of {given}");
             }
-            prop_assert!(count >= tried.min(rate), "a bucketful at least is allowed");
+            prop_assert!(count >= tried.min(rate), "at least one bucket of units is allowed");
         }
     }
 }
