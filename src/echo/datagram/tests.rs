@@ -9,7 +9,7 @@ mod properties;
 mod script;
 mod trains;
 
-// Bounds are written as numbers, so that a changed one fails a test.
+// The bounds are numbers here, so that a test fails if one of them changes.
 const BATCHES_PER_SLICE: usize = 4;
 const RECEIVE_ERRORS_PER_SLICE: usize = 16;
 
@@ -17,55 +17,57 @@ const WOULD_BLOCK: Outcome = Outcome::Fails(libc::EAGAIN);
 
 /// case L2
 #[test]
-fn an_event_without_a_datagram_is_no_error() {
+fn an_event_without_a_datagram_is_not_an_error() {
     let mut scene = Scene::of_udp(&[]);
     assert_eq!(scene.slice(), Next::Wait);
     assert!(!scene.readiness.is_readable());
     assert_eq!((scene.counters, scene.mover.retry_at()), (TransportCounters::default(), None));
 }
 
-/// cases U1 U7: fewer came than a batch holds, and still only `WouldBlock` ends the receiving.
+/// cases U1 U7: although fewer datagrams come than a batch holds, only `WouldBlock` ends the
+/// receiving.
 #[test]
-fn every_datagram_is_answered_and_an_empty_one_with_an_empty_one() {
+fn every_datagram_gets_a_reply_and_an_empty_one_gets_an_empty_reply() {
     let mut scene = Scene::of_udp(&[b"a", b"", b"c"]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["a", "", "c"]);
-    assert_eq!(scene.batch.receives, 2, "one that gave three, one that gave WouldBlock");
+    assert_eq!(scene.batch.receives, 2, "one returned three datagrams and one WouldBlock");
     assert!(!scene.readiness.is_readable());
     let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_in, traffic.bytes_in), (3, 2));
     assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 2));
-    assert_eq!(scene.heard, ["a", "", "c"]);
+    assert_eq!(scene.observed, ["a", "", "c"]);
 }
 
 /// case U3
 #[test]
-fn a_datagram_that_was_cut_is_counted_and_never_echoed_short() {
+fn a_truncated_datagram_is_counted_and_gets_no_reply() {
     let mut scene = Scene::of_udp(&[b"a"]);
     scene.batch.arrive(Incoming { truncated: true, ..from(udp(1), b"cut") });
     scene.batch.arrive(from(udp(1), b"b"));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["a", "b"]);
-    assert_eq!(scene.heard, ["a", "b"], "it is not shown as a message either");
+    assert_eq!(scene.observed, ["a", "b"], "the observer does not see it either");
     assert_eq!(scene.counters.count(Cause::Truncated), 1);
     assert_eq!(scene.counters.traffic.messages_in, 3);
 }
 
 /// case X1
 #[test]
-fn a_sender_without_a_name_is_counted_and_not_answered() {
+fn a_datagram_from_a_sender_without_a_name_is_counted_and_gets_no_reply() {
     let mut scene = Scene::of_unix();
     scene.batch.arrive(Incoming { answerable: false, ..from(udp(1), b"who am I") });
     scene.batch.arrive(from(udp(2), b"b"));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["b"]);
-    assert_eq!(scene.heard, ["who am I", "b"]);
+    assert_eq!(scene.observed, ["who am I", "b"]);
     assert_eq!(scene.counters.count(Cause::Unnamed), 1);
 }
 
-/// cases U4 U6: scripted, since most of these take a firewall, a route or a full device queue.
+/// cases U4 U6: scripted, because most of these errors need a firewall, a route or a full device
+/// queue.
 #[test]
-fn an_answer_that_fails_is_counted_and_the_next_ones_go() {
+fn a_reply_that_fails_is_counted_and_the_next_ones_are_sent() {
     let failures = [
         (libc::EMSGSIZE, Cause::AnswerTooLong),
         (libc::EPERM, Cause::AnswerForbidden),
@@ -92,9 +94,9 @@ fn an_answer_that_fails_is_counted_and_the_next_ones_go() {
     }
 }
 
-/// case U4: each on its own.
+/// case U4
 #[test]
-fn a_batch_of_failures_is_counted_one_by_one() {
+fn each_failure_of_a_batch_is_counted_by_its_own_cause() {
     let mut scene = Scene::of_udp(&[b"a", b"b", b"c"]);
     scene.batch.outcomes.extend([libc::EPERM, libc::EINTR, libc::ENOBUFS].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
@@ -105,7 +107,7 @@ fn a_batch_of_failures_is_counted_one_by_one() {
 
 /// case U6
 #[test]
-fn a_send_of_part_goes_on_from_the_next() {
+fn after_a_partial_send_the_next_call_starts_at_the_first_unsent_reply() {
     let mut scene = Scene::of_udp(&[b"a", b"b", b"c", b"d"]);
     use Outcome::{Sent, Stops};
     scene.batch.outcomes.extend([Sent, Stops, Sent, Sent, Stops, Sent]);
@@ -116,23 +118,27 @@ fn a_send_of_part_goes_on_from_the_next() {
 
 /// case U5
 #[test]
-fn answers_that_would_block_are_held_in_order_and_nothing_is_received_meanwhile() {
-    // Two more than one batch takes.
+fn replies_that_would_block_are_held_in_order_and_nothing_is_received_meanwhile() {
+    // Two datagrams more than one batch receives.
     let mut scene = Scene::of_udp(&[b"a", b"b", b"c", b"d", b"e", b"f"]);
     scene.batch.outcomes.extend([Outcome::Sent, WOULD_BLOCK]);
     scene.readiness.merge(Readiness::WRITABLE);
-    assert!(!scene.mover.wants_writable(), "only while something is owed");
+    assert!(!scene.mover.wants_writable(), "only while a reply is held");
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.batch.receives), (vec!["a"], 1));
     assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (3, true));
     assert_eq!(scene.counters.count(Cause::Held), 3);
     assert!(scene.readiness.is_readable() && !scene.readiness.is_writable());
-    assert_eq!(scene.mover.retry_at(), None, "an event tells when there is room");
+    assert_eq!(scene.mover.retry_at(), None, "an event reports when there is room");
 
     scene.readiness.merge(Readiness::READABLE);
     let attempts = scene.batch.attempts;
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.batch.receives, scene.batch.attempts), (1, attempts), "not writable yet");
+    assert_eq!(
+        (scene.batch.receives, scene.batch.attempts),
+        (1, attempts),
+        "it is not writable yet"
+    );
 
     scene.batch.outcomes.extend([Outcome::Fails(libc::EINTR), Outcome::Sent, WOULD_BLOCK]);
     scene.readiness.merge(Readiness::WRITABLE);
@@ -142,13 +148,13 @@ fn answers_that_would_block_are_held_in_order_and_nothing_is_received_meanwhile(
 
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!(scene.sent(), ["a", "b", "c", "d", "e", "f"], "with no new readable event");
+    assert_eq!(scene.sent(), ["a", "b", "c", "d", "e", "f"], "without a new readable event");
     assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (0, false));
 }
 
 /// cases U4 U5
 #[test]
-fn a_held_answer_that_fails_does_not_hold_up_the_next() {
+fn a_held_reply_that_fails_does_not_delay_the_next() {
     let mut scene = Scene::of_udp(&[b"a", b"b", b"c"]);
     scene.batch.outcomes.extend([WOULD_BLOCK, Outcome::Fails(libc::EMSGSIZE)]);
     assert_eq!(scene.slice(), Next::Wait);
@@ -159,7 +165,7 @@ fn a_held_answer_that_fails_does_not_hold_up_the_next() {
 
 /// case L5
 #[test]
-fn endless_datagrams_end_the_slice_after_a_bounded_number_of_batches() {
+fn a_slice_ends_after_a_bounded_number_of_batches() {
     let mut scene = Scene::of_udp(&[b"x".as_slice(); 100 * Script::SLOTS]);
     for slice in 1..=10 {
         assert_eq!(scene.slice(), Next::Again);
@@ -170,7 +176,7 @@ fn endless_datagrams_end_the_slice_after_a_bounded_number_of_batches() {
 
 /// case U9
 #[test]
-fn a_receive_error_is_drained_and_the_datagrams_behind_it_are_answered() {
+fn datagrams_behind_a_receive_error_get_their_replies() {
     let mut scene = Scene::of_udp(&[]);
     scene.batch.fail_receives(libc::ECONNREFUSED, 3);
     scene.batch.arrive(from(udp(1), b"a"));
@@ -179,21 +185,21 @@ fn a_receive_error_is_drained_and_the_datagrams_behind_it_are_answered() {
     scene.batch.arrive(from(udp(1), b"b"));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["a", "b"]);
-    assert_eq!(scene.counters.count(Cause::ReceiveFailed), 4, "an interruption is no failure");
+    assert_eq!(scene.counters.count(Cause::ReceiveFailed), 4, "an interruption is not a failure");
     assert!(!scene.readiness.is_readable());
     assert_eq!(scene.mover.retry_at(), None);
 }
 
 /// case U9
 #[test]
-fn a_lasting_receive_error_is_retried_by_the_clock_and_not_by_a_spin() {
+fn a_lasting_receive_error_is_retried_on_a_timer_and_does_not_spin() {
     let mut scene = Scene::of_udp(&[]);
     scene.batch.fail_receives(libc::ENOMEM, 2 * RECEIVE_ERRORS_PER_SLICE + 1);
     scene.batch.arrive(from(udp(1), b"a"));
     for slice in 1..=2 {
         assert_eq!(scene.slice(), Next::Wait);
         assert_eq!(scene.batch.receives, slice * RECEIVE_ERRORS_PER_SLICE);
-        assert!(scene.readiness.is_readable(), "it may have more: no event will tell");
+        assert!(scene.readiness.is_readable(), "no event will come for the rest");
         let retry_at = scene.mover.retry_at().unwrap();
         assert!(retry_at > scene.now);
         scene.now = retry_at;
@@ -204,11 +210,11 @@ fn a_lasting_receive_error_is_retried_by_the_clock_and_not_by_a_spin() {
 
 /// case U16
 #[test]
-fn the_overflow_count_of_the_socket_is_added_by_its_growth() {
+fn the_growth_of_the_overflow_count_is_counted() {
     let mut scene = Scene::of_udp(&[]);
     let mut lost = 0;
-    // Nothing lost; the first losses; none told; as before; more; and past the end of a u32.
-    let told = [
+    // No count; the first losses; no count; no change; more losses; and a count that wraps.
+    let reported = [
         (None, 0),
         (Some(3), 3),
         (None, 0),
@@ -217,7 +223,7 @@ fn the_overflow_count_of_the_socket_is_added_by_its_growth() {
         (Some(u32::MAX - 1), u64::from(u32::MAX - 11)),
         (Some(4), 6),
     ];
-    for (overflow, growth) in told {
+    for (overflow, growth) in reported {
         scene.batch.overflow = overflow;
         scene.batch.arrive(from(udp(1), b"a"));
         scene.readiness.merge(Readiness::READABLE);
@@ -228,23 +234,23 @@ fn the_overflow_count_of_the_socket_is_added_by_its_growth() {
 }
 
 #[test]
-fn a_discarding_server_hears_all_and_answers_none() {
+fn a_discarding_server_observes_every_message_and_sends_no_reply() {
     let mut scene = Scene::of_udp(&[b"a", b"b"]);
     scene.batch.arrive(Incoming { answerable: false, ..from(udp(1), b"c") });
     scene.answers = false;
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!(scene.heard, ["a", "b", "c"]);
+    assert_eq!(scene.observed, ["a", "b", "c"]);
     assert_eq!((scene.batch.attempts, scene.counters.count(Cause::Unnamed)), (0, 0));
 }
 
 #[test]
-fn a_one_off_server_takes_one_datagram_and_leaves_the_rest() {
+fn a_one_off_server_receives_one_datagram_and_leaves_the_rest() {
     let mut scene = Scene::of_udp(&[b"a", b"b"]);
     scene.receive_limit = 1;
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Again);
-    assert_eq!((scene.heard.len(), scene.mover.held()), (1, 1));
-    // It has had its one, and is still to pay for it.
+    assert_eq!((scene.observed.len(), scene.mover.held()), (1, 1));
+    // The server has received its one datagram and still owes the reply.
     scene.receive_limit = 0;
     assert_eq!(scene.slice(), Next::Wait);
     scene.readiness.merge(Readiness::WRITABLE);

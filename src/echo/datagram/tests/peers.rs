@@ -1,16 +1,16 @@
-//! Answers to Unix datagram peers, each of which may have no room without any event to come.
+//! Tests of replies to Unix datagram peers without room, for which no event reports room.
 
 use super::*;
 
 const HELD_REPLIES_PER_PEER_MAX: usize = 64;
 const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
-/// A peer bound to a socket file of this name.
+/// Returns the address of a peer that is bound to a socket file of this name.
 fn peer(name: &str) -> SockAddr {
     SockAddr::unix(name).unwrap()
 }
 
-/// A server whose peer "deaf" has no room, told readable with these datagrams.
+/// Returns a server that is readable with these datagrams and whose peer "deaf" has no room.
 fn scene(datagrams: &[(&str, &str)]) -> Scene {
     let mut scene = Scene::of_unix();
     scene.batch.rooms.insert(peer("deaf"), 0);
@@ -25,14 +25,14 @@ fn arrive(scene: &mut Scene, datagrams: &[(&str, &str)]) {
     scene.readiness.merge(Readiness::READABLE);
 }
 
-/// Slices until the mover waits.
+/// Runs slices until the mover waits.
 fn run(scene: &mut Scene) {
     while scene.slice() == Next::Again {}
     assert!(!scene.readiness.is_readable());
-    assert!(!scene.mover.wants_writable(), "no event tells that a peer has room");
+    assert!(!scene.mover.wants_writable(), "no event reports that a peer has room");
 }
 
-/// A slice when the mover asked for one.
+/// Runs slices at the time that the mover requested.
 fn run_at_retry(scene: &mut Scene) {
     scene.now = scene.mover.retry_at().unwrap();
     run(scene);
@@ -40,7 +40,7 @@ fn run_at_retry(scene: &mut Scene) {
 
 /// case X3
 #[test]
-fn a_peer_without_room_holds_up_no_other_and_gets_its_answers_in_order() {
+fn a_peer_without_room_delays_no_other_and_gets_its_replies_in_order() {
     let datagrams = [("deaf", "a"), ("b", "b"), ("deaf", "c"), ("b", "d"), ("deaf", "e")];
     let mut scene = scene(&datagrams);
     run(&mut scene);
@@ -49,7 +49,7 @@ fn a_peer_without_room_holds_up_no_other_and_gets_its_answers_in_order() {
 
     let attempts = scene.batch.attempts;
     run(&mut scene);
-    assert_eq!(scene.batch.attempts, attempts, "a retry that is not due is no system call");
+    assert_eq!(scene.batch.attempts, attempts, "a retry that is not due makes no system call");
 
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);
@@ -59,7 +59,7 @@ fn a_peer_without_room_holds_up_no_other_and_gets_its_answers_in_order() {
 
 /// case X3
 #[test]
-fn no_more_is_held_for_a_peer_than_the_bound_and_the_rest_is_counted() {
+fn replies_to_a_peer_are_held_up_to_the_bound_and_the_rest_are_counted() {
     let numbers: Vec<_> =
         (0..HELD_REPLIES_PER_PEER_MAX + 6).map(|number| number.to_string()).collect();
     let datagrams: Vec<_> = numbers.iter().map(|number| ("deaf", number.as_str())).collect();
@@ -69,12 +69,12 @@ fn no_more_is_held_for_a_peer_than_the_bound_and_the_rest_is_counted() {
     assert_eq!(scene.counters.count(Cause::AnswerBacklogFull), 6);
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);
-    assert_eq!(scene.sent(), numbers[..HELD_REPLIES_PER_PEER_MAX], "the oldest are kept, in order");
+    assert_eq!(scene.sent(), numbers[..HELD_REPLIES_PER_PEER_MAX], "the oldest are held");
 }
 
-/// case X3: each peer is within its own bound, and still there is one for all of them.
+/// case X3: each peer is within its own bound, but all peers together reach theirs.
 #[test]
-fn peers_without_room_are_bounded_in_number_and_in_bytes() {
+fn peers_with_held_replies_are_bounded_in_number_and_in_bytes() {
     let mut scene = Scene::of_unix();
     let names: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
     for name in &names {
@@ -91,9 +91,9 @@ fn peers_without_room_are_bounded_in_number_and_in_bytes() {
     let datagrams = [("deaf", large.as_str()); 40];
     arrive(&mut scene, &datagrams);
     run(&mut scene);
-    assert_eq!(scene.mover.held(), 2, "a peer's share of the bytes");
+    assert_eq!(scene.mover.held(), 2, "as many as the bytes of one peer allow");
     assert_eq!(scene.counters.count(Cause::AnswerBacklogFull), 40 - 2);
-    // What has gone gives its bytes back to the bound.
+    // A reply that was sent no longer counts against the bound.
     scene.batch.rooms.insert(peer("deaf"), 1);
     run_at_retry(&mut scene);
     arrive(&mut scene, &datagrams);
@@ -106,12 +106,12 @@ fn peers_without_room_are_bounded_in_number_and_in_bytes() {
         arrive(&mut scene, &[(name, &large)]);
     }
     run(&mut scene);
-    assert_eq!(scene.mover.held() * large.len(), 16 << 20, "the bytes of all");
+    assert_eq!(scene.mover.held() * large.len(), 16 << 20, "the bytes of all peers");
 }
 
-/// case X3: a peer that takes its answers does not wait on account of one that is deaf for long.
+/// case X3: a peer that takes its replies does not wait because of one that has been deaf for long.
 #[test]
-fn each_peer_has_a_back_off_of_its_own() {
+fn each_peer_has_its_own_back_off() {
     let mut scene = scene(&[("deaf", "a")]);
     run(&mut scene);
     (0..20).for_each(|_| run_at_retry(&mut scene));
@@ -129,7 +129,7 @@ fn each_peer_has_a_back_off_of_its_own() {
 
 /// case X3
 #[test]
-fn retries_back_off_to_a_longest_wait_and_start_over_with_progress() {
+fn retries_back_off_to_a_longest_wait_and_progress_resets_it() {
     let mut scene = scene(&[("deaf", "a"), ("deaf", "b"), ("deaf", "c")]);
     run(&mut scene);
     let wait = |scene: &Scene| scene.mover.retry_at().unwrap() - scene.now;
@@ -139,7 +139,7 @@ fn retries_back_off_to_a_longest_wait_and_start_over_with_progress() {
     for _ in 0..20 {
         let attempts = scene.batch.attempts;
         run_at_retry(&mut scene);
-        assert_eq!(scene.batch.attempts, attempts + 1, "one call for a peer without room");
+        assert_eq!(scene.batch.attempts, attempts + 1, "one call per retry of a peer without room");
         waits.push(wait(&scene));
     }
     assert!(waits.is_sorted(), "{waits:?}");
@@ -155,12 +155,12 @@ fn retries_back_off_to_a_longest_wait_and_start_over_with_progress() {
     scene.batch.rooms.insert(peer("deaf"), 0);
     arrive(&mut scene, &[("deaf", "d")]);
     run(&mut scene);
-    assert_eq!(wait(&scene), first, "a new hold-up starts from the beginning");
+    assert_eq!(wait(&scene), first, "a new hold starts with the shortest wait");
 }
 
-/// case X3: whoever sends is awake, and may have read what it had queued.
+/// case X3: a peer that sends may have read its queue and made room.
 #[test]
-fn a_peer_that_sends_again_is_given_what_is_held_for_it_first() {
+fn a_peer_that_sends_again_gets_its_held_replies_first() {
     let mut scene = scene(&[("deaf", "a"), ("deaf", "b")]);
     run(&mut scene);
     scene.batch.rooms.insert(peer("deaf"), 1);
@@ -176,7 +176,7 @@ fn a_peer_that_sends_again_is_given_what_is_held_for_it_first() {
 
 /// case X3
 #[test]
-fn what_a_peer_does_not_take_for_the_stall_timeout_is_dropped_and_counted() {
+fn replies_that_a_peer_does_not_take_for_the_stall_timeout_are_dropped_and_counted() {
     let mut scene = scene(&[("deaf", "a"), ("deaf", "b"), ("deaf", "c"), ("deaf", "d")]);
     scene.stall_timeout = Duration::from_secs(1);
     let start = scene.now;
@@ -188,25 +188,25 @@ fn what_a_peer_does_not_take_for_the_stall_timeout_is_dropped_and_counted() {
     run_at_retry(&mut scene);
     let progressed_at = scene.now;
     while scene.mover.held() > 0 {
-        assert!(scene.now < progressed_at + scene.stall_timeout, "held for longer");
+        assert!(scene.now < progressed_at + scene.stall_timeout, "held for too long");
         assert_eq!(scene.mover.held(), 3);
         run_at_retry(&mut scene);
     }
-    assert!(scene.now >= progressed_at + scene.stall_timeout, "measured from the last progress");
+    assert!(scene.now >= progressed_at + scene.stall_timeout, "it starts at the last progress");
     assert_eq!((scene.sent(), scene.counters.count(Cause::AnswerStalled)), (vec!["a"], 3));
     assert_eq!(scene.mover.retry_at(), None);
 }
 
 /// case X4
 #[test]
-fn answers_to_a_receiver_that_is_gone_are_counted_and_the_others_go() {
+fn replies_to_a_receiver_that_is_gone_are_counted_and_the_others_are_sent() {
     for number in [libc::ECONNREFUSED, libc::ENOENT] {
         let mut scene = scene(&[("gone", "a"), ("b", "b"), ("deaf", "c"), ("deaf", "d")]);
         scene.batch.outcomes.push_back(Outcome::Fails(number));
         run(&mut scene);
         assert_eq!((scene.sent(), scene.mover.held()), (vec!["b"], 2));
         assert_eq!(scene.counters.count(Cause::AnswerRefused), 1);
-        // One that is waited for can go away too.
+        // A receiver with held replies can go away too.
         scene.batch.outcomes.extend([Outcome::Fails(libc::EINTR), Outcome::Fails(number)]);
         scene.batch.rooms.clear();
         run_at_retry(&mut scene);
@@ -215,9 +215,9 @@ fn answers_to_a_receiver_that_is_gone_are_counted_and_the_others_go() {
     }
 }
 
-/// cases X3 U9: the nearer of the two, whichever asks first.
+/// cases X3 U9: the mover waits for the earlier of the two retries.
 #[test]
-fn a_retry_for_a_peer_is_not_put_off_by_a_failing_receive() {
+fn a_failing_receive_does_not_delay_the_retry_of_a_peer() {
     let mut scene = scene(&[("deaf", "a")]);
     scene.batch.fail_receives(libc::ENOMEM, RECEIVE_ERRORS_PER_SLICE);
     assert_eq!(scene.slice(), Next::Wait);
@@ -226,12 +226,12 @@ fn a_retry_for_a_peer_is_not_put_off_by_a_failing_receive() {
     scene.now = scene.mover.retry_at().unwrap();
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["a"]);
-    assert!(!scene.readiness.is_readable(), "the receive was tried again with it");
+    assert!(!scene.readiness.is_readable(), "the slice also receives again");
 }
 
-/// case S2: as for a stream, and the peers that need no memory are answered.
+/// case S2: as for a stream. Peers whose replies need no memory get them.
 #[test]
-fn without_memory_an_answer_that_would_wait_is_dropped_and_counted() {
+fn without_memory_a_reply_that_would_be_held_is_dropped_and_counted() {
     let mut scene = scene(&[("deaf", "a"), ("b", "b"), ("deaf", "c")]);
     scene.batch.has_no_memory = true;
     run(&mut scene);
@@ -247,9 +247,9 @@ fn without_memory_an_answer_that_would_wait_is_dropped_and_counted() {
     assert_eq!(scene.sent(), ["b", "d", "e"]);
 }
 
-/// case S2: the answers before it keep their order.
+/// case S2: the replies before it keep their order.
 #[test]
-fn without_memory_an_answer_that_would_wait_behind_others_is_dropped_and_counted() {
+fn without_memory_a_reply_that_would_be_held_behind_others_is_dropped_and_counted() {
     let mut scene = scene(&[("deaf", "a")]);
     run(&mut scene);
     scene.batch.has_no_memory = true;

@@ -1,4 +1,4 @@
-//! Unix peers that read nothing, and what is left of the send buffer for the others.
+//! Tests that Unix peers that read nothing leave room in the send buffer for the others.
 
 use super::script::{ScriptSocket, SendBuf};
 use super::*;
@@ -6,15 +6,15 @@ use super::*;
 const SIZE_BYTES: usize = 64 << 10;
 const DEAF: usize = 3;
 const PEERS: usize = 8;
-/// Slices that the timer may take to find a peer that reads: each deaf one is looked at some
-/// twenty times a probe.
+/// The most slices until the mover finds a peer that reads. It checks each probe of a deaf peer
+/// about twenty times.
 const SLICES_MAX: usize = 1000;
 
 fn peer(number: usize) -> SockAddr {
     SockAddr::unix(format!("peer{number}")).unwrap()
 }
 
-/// A server with an ordinary send buffer, of whose peers the first do not read.
+/// Returns a server with an ordinary send buffer whose first `DEAF` peers do not read.
 fn scene() -> Scene {
     let mut scene = Scene::of_unix();
     let deaf = (0..DEAF).map(peer).collect();
@@ -27,24 +27,24 @@ fn send_buf(scene: &mut Scene) -> &mut SendBuf {
     scene.socket.0.get_mut().as_mut().unwrap()
 }
 
-/// Slices until the mover waits; those who read then do.
+/// Runs slices until the mover waits. Then the peers that are not deaf read.
 fn run(scene: &mut Scene) {
     while scene.slice() == Next::Again {}
     send_buf(scene).unread_bytes = 0;
 }
 
-/// Has a peer ask, and the timer run until it is answered when it is one that reads.
-fn ask(scene: &mut Scene, number: usize, bytes: &[u8]) {
+/// Lets a peer send a datagram. If the peer reads, runs slices until it has its reply.
+fn request(scene: &mut Scene, number: usize, bytes: &[u8]) {
     let before = scene.batch.sent.len();
     scene.batch.arrive(from(peer(number), bytes));
     scene.readiness.merge(Readiness::READABLE);
     run(scene);
-    let answer = (peer(number), bytes.to_vec());
+    let reply = (peer(number), bytes.to_vec());
     let mut slices = 0;
-    while number >= DEAF && !scene.batch.sent[before..].contains(&answer) {
+    while number >= DEAF && !scene.batch.sent[before..].contains(&reply) {
         slices += 1;
-        assert!(slices < SLICES_MAX, "no answer: {:?}", scene.counters);
-        scene.now = scene.mover.retry_at().expect("what is held is tried again");
+        assert!(slices < SLICES_MAX, "no reply: {:?}", scene.counters);
+        scene.now = scene.mover.retry_at().expect("held replies are retried");
         run(scene);
     }
 }
@@ -57,20 +57,20 @@ mod properties {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
-        /// case X3: whoever reads is answered, whatever the deaf have asked for.
+        /// case X3: a peer that reads gets its replies, whatever deaf peers have sent.
         #[test]
-        fn deaf_peers_do_not_use_the_send_buffer_up(
-            asks in prop::collection::vec((0..PEERS, 0..2000_usize), 1..200),
+        fn deaf_peers_do_not_fill_the_send_buffer(
+            requests in prop::collection::vec((0..PEERS, 0..2000_usize), 1..200),
         ) {
             let mut scene = scene();
-            for (count, (number, length)) in asks.iter().enumerate() {
+            for (count, (number, length)) in requests.iter().enumerate() {
                 let mut bytes = vec![7; *length];
                 bytes.extend_from_slice(&count.to_be_bytes());
-                ask(&mut scene, *number, &bytes);
+                request(&mut scene, *number, &bytes);
                 let unread_bytes = send_buf(&mut scene).unread_by_deaf_bytes;
-                prop_assert!(unread_bytes < SIZE_BYTES * 7 / 8, "{unread_bytes} are left unread");
+                prop_assert!(unread_bytes < SIZE_BYTES * 7 / 8, "{unread_bytes} bytes are unread");
             }
-            // Each peer has its answers in the order in which it asked, and none twice.
+            // Each peer has its replies in the order of its datagrams, and none twice.
             for number in 0..PEERS {
                 let mut sent: Vec<_> = scene.batch.sent.iter().filter(|sent| sent.0 == peer(number))
                     .map(|(_, bytes)| bytes[bytes.len() - 8..].to_vec()).collect();
@@ -83,9 +83,9 @@ mod properties {
     }
 }
 
-/// case X3: a peer whose own queue is full, too, is not tried for ever.
+/// case X3: the mover does not retry a peer without end whose own queue is full too.
 #[test]
-fn a_peer_without_room_is_given_up_at_the_stall_timeout_in_a_crowd() {
+fn replies_to_a_peer_without_room_are_dropped_at_the_stall_timeout_under_pressure() {
     let mut scene = scene();
     let reader = DEAF;
     scene.batch.rooms.insert(peer(reader), 0);
@@ -99,19 +99,19 @@ fn a_peer_without_room_is_given_up_at_the_stall_timeout_in_a_crowd() {
         run(&mut scene);
     }
     assert_eq!((scene.mover.held(), scene.counters.count(Cause::AnswerStalled)), (0, 1));
-    // It is served once there is room.
+    // The peer gets its replies again once it has room.
     scene.batch.rooms.clear();
-    ask(&mut scene, reader, b"later");
+    request(&mut scene, reader, b"later");
 }
 
 /// case X3
 #[test]
-fn the_deaf_are_heard_again_once_they_read() {
+fn a_deaf_peer_gets_replies_again_once_it_reads() {
     let mut scene = scene();
     for _ in 0..200 {
-        ask(&mut scene, 0, &[7; 1000]);
+        request(&mut scene, 0, &[7; 1000]);
     }
-    // Probed in vain, it is taken for deaf, and nothing is left to be tried.
+    // The peer reads no probe, so it counts as deaf and nothing is held for it.
     while let Some(at) = scene.mover.retry_at() {
         scene.now = at;
         run(&mut scene);
@@ -119,10 +119,10 @@ fn the_deaf_are_heard_again_once_they_read() {
     assert!(scene.counters.count(Cause::AnswerStalled) > 0, "{:?}", scene.counters);
     assert_eq!(scene.mover.held(), 0);
     let sent = scene.batch.sent.len();
-    ask(&mut scene, 0, b"unheard");
+    request(&mut scene, 0, b"ignored");
     assert_eq!(scene.batch.sent.len(), sent);
 
     *send_buf(&mut scene) = SendBuf { size_bytes: SIZE_BYTES, ..SendBuf::default() };
-    ask(&mut scene, 0, b"heard");
-    assert_eq!(scene.batch.sent.last(), Some(&(peer(0), b"heard".to_vec())));
+    request(&mut scene, 0, b"answered");
+    assert_eq!(scene.batch.sent.last(), Some(&(peer(0), b"answered".to_vec())));
 }

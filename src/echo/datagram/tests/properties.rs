@@ -1,27 +1,28 @@
-//! The packet mover against a model of edge-triggered events and of peers that come and go.
+//! Tests of the packet mover against a model of edge-triggered events and of peers that come and
+//! go.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 
-/// What happens to the socket from outside.
+/// One thing that happens to the socket from outside.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Step {
     Arrives {
         peer: u16,
         length: usize,
-        /// More than one make a train.
+        /// More than one datagram make a train.
         count: usize,
-        /// The last of a train is shorter.
+        /// The last datagram of the train is shorter.
         is_cut: bool,
         truncated: bool,
         answerable: bool,
     },
     ReceiveFails(usize),
-    /// The socket has no room, or has room again.
+    /// The socket has no room (`true`), or has room again.
     Blocks(bool),
-    /// A peer has room for so many answers.
+    /// A peer has room for `room` replies.
     Room {
         peer: u16,
         room: usize,
@@ -29,21 +30,21 @@ enum Happening {
     Passes(Duration),
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn step() -> impl Strategy<Value = Step> {
     let arrives = (0..4_u16, 0..4_usize, prop::bool::weighted(0.1), prop::bool::weighted(0.9));
     let train = (0..4_u16, 1..4_usize, 2..6_usize, any::<bool>());
     prop_oneof![
         12 => arrives.prop_map(|(peer, length, truncated, answerable)| {
-            Happening::Arrives { peer, length, count: 1, is_cut: false, truncated, answerable }
+            Step::Arrives { peer, length, count: 1, is_cut: false, truncated, answerable }
         }),
         2 => train.prop_map(|(peer, length, count, is_cut)| {
             let (truncated, answerable) = (false, true);
-            Happening::Arrives { peer, length, count, is_cut, truncated, answerable }
+            Step::Arrives { peer, length, count, is_cut, truncated, answerable }
         }),
-        1 => (1..20_usize).prop_map(Happening::ReceiveFails),
-        2 => any::<bool>().prop_map(Happening::Blocks),
-        3 => (0..4_u16, 0..5_usize).prop_map(|(peer, room)| Happening::Room { peer, room }),
-        2 => (0..40_u64).prop_map(|millis| Happening::Passes(Duration::from_millis(millis))),
+        1 => (1..20_usize).prop_map(Step::ReceiveFails),
+        2 => any::<bool>().prop_map(Step::Blocks),
+        3 => (0..4_u16, 0..5_usize).prop_map(|(peer, room)| Step::Room { peer, room }),
+        2 => (0..40_u64).prop_map(|millis| Step::Passes(Duration::from_millis(millis))),
     ]
 }
 
@@ -57,7 +58,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-/// What came, whom to answer, by peer.
+/// The datagrams that need a reply, by peer.
 type Received = [Vec<Vec<u8>>; 4];
 
 struct Driver {
@@ -68,14 +69,15 @@ struct Driver {
 }
 
 impl Driver {
-    /// An event for reading comes only after a receive said `WouldBlock`.
-    fn happen(&mut self, happening: &Happening) {
+    /// Applies one step. A datagram makes no event here: [`Driver::turn`] does, if a receive has
+    /// returned `WouldBlock` since the last one.
+    fn apply(&mut self, step: &Step) {
         let batch = &mut self.scene.batch;
-        match *happening {
-            Happening::Arrives { peer, length, count, is_cut, truncated, answerable } => {
+        match *step {
+            Step::Arrives { peer, length, count, is_cut, truncated, answerable } => {
                 let mut datagrams: Vec<Vec<u8>> = Vec::new();
                 for _ in 0..count {
-                    // Starts with its number, unless it is empty.
+                    // A datagram starts with its number, unless it is empty.
                     let number = u16::try_from(self.arrivals).unwrap().to_be_bytes();
                     let full = [&number[..], &b"xyz"[length.min(3)..]].concat();
                     datagrams.push(if length == 0 { Vec::new() } else { full });
@@ -90,14 +92,14 @@ impl Driver {
                     self.received[usize::from(peer)].extend(datagrams);
                 }
             }
-            Happening::ReceiveFails(times) => batch.fail_receives(libc::EHOSTUNREACH, times),
-            Happening::Blocks(is_blocked) => batch.is_blocked = is_blocked,
-            Happening::Room { peer, room } => drop(batch.rooms.insert(udp(peer), room)),
-            Happening::Passes(time) => self.scene.now += time,
+            Step::ReceiveFails(times) => batch.fail_receives(libc::EHOSTUNREACH, times),
+            Step::Blocks(is_blocked) => batch.is_blocked = is_blocked,
+            Step::Room { peer, room } => drop(batch.rooms.insert(udp(peer), room)),
+            Step::Passes(time) => self.scene.now += time,
         }
     }
 
-    /// A turn of the loop, when there is reason for one. Returns whether there was.
+    /// Runs a turn of the loop if a slice is due. Returns true if it was.
     fn turn(&mut self) -> bool {
         let scene = &mut self.scene;
         if !scene.batch.arrivals.is_empty() && std::mem::take(&mut scene.batch.is_drained) {
@@ -116,18 +118,18 @@ impl Driver {
         let next = scene.slice();
         self.is_due = next == Next::Again;
         if next == Next::Wait {
-            let has_seen_the_end = if scene.mover.wants_writable() {
+            let has_reason = if scene.mover.wants_writable() {
                 !scene.readiness.is_writable()
             } else {
                 !scene.readiness.is_readable() || scene.mover.retry_at().is_some()
             };
-            assert!(has_seen_the_end, "waits with {:?}", scene.readiness);
+            assert!(has_reason, "it waits with {:?}", scene.readiness);
         }
         self.check_counters();
         true
     }
 
-    /// After every slice: what was received was answered, or dropped for a cause, or is held.
+    /// Checks that each received datagram was answered, or counted as dropped, or is held.
     fn check_counters(&self) {
         let Scene { mover, batch, counters, .. } = &self.scene;
         let (traffic, sent) = (&counters.traffic, &batch.sent);
@@ -146,7 +148,7 @@ impl Driver {
         }
     }
 
-    /// Turns until nothing is due any more, at any time.
+    /// Runs turns until no slice is due and no retry is planned.
     fn finish(&mut self) {
         for _ in 0..10_000 {
             if self.turn() {
@@ -157,7 +159,7 @@ impl Driver {
                 None => return,
             }
         }
-        panic!("it never comes to rest");
+        panic!("the mover always has a retry");
     }
 
     fn check(&self) {
@@ -167,23 +169,24 @@ impl Driver {
         assert_eq!(counters.traffic.messages_in, self.arrivals as u64);
         for (port, received) in (0..).zip(&self.received) {
             let mut rest = received.iter();
-            for (_, answer) in batch.sent.iter().filter(|(peer, _)| *peer == udp(port)) {
-                // Also when one is answered twice: each is taken out of the rest.
-                assert!(rest.any(|bytes| bytes == answer), "{answer:?} out of order");
+            for (_, reply) in batch.sent.iter().filter(|(peer, _)| *peer == udp(port)) {
+                // Fails for a second reply to one datagram too, because `any` consumes the first.
+                assert!(rest.any(|bytes| bytes == reply), "{reply:?} is out of order");
             }
         }
     }
 }
 
-/// `recovers`: in the end all have room; otherwise the stall timeout has its say.
-fn run(mut scene: Scene, happenings: &[Happening], outcomes: &[Outcome], recovers: bool) {
+/// Applies the steps, then runs the mover until it rests. `recovers`: all peers have room in the
+/// end; otherwise the stall timeout drops what they do not take.
+fn run(mut scene: Scene, steps: &[Step], outcomes: &[Outcome], recovers: bool) {
     scene.readiness = Readiness::NONE;
     scene.batch.is_drained = true;
     scene.batch.outcomes.extend(outcomes);
     scene.stall_timeout = Duration::from_millis(if recovers { 3_600_000 } else { 50 });
     let mut driver = Driver { scene, received: Received::default(), arrivals: 0, is_due: false };
-    for happening in happenings {
-        driver.happen(happening);
+    for step in steps {
+        driver.apply(step);
         driver.turn();
     }
     driver.scene.batch.is_blocked = false;
@@ -202,10 +205,10 @@ proptest! {
     })]
 
     /// cases L2 U1 U3 U4 U5 U6 U9 U14 U15: whatever happens, each datagram is answered once, in
-    /// its peer's order, or counted as dropped; and nothing is received while answers wait.
+    /// its peer's order, or counted as dropped. Nothing is received while replies wait.
     #[test]
-    fn answers_that_wait_for_the_socket_are_all_accounted_for(
-        happenings in vec(happening(), 0..100),
+    fn every_reply_of_a_udp_socket_is_sent_or_counted(
+        steps in vec(step(), 0..100),
         outcomes in vec(outcome(), 0..100),
         makes_trains in any::<bool>(),
         answers in prop::bool::weighted(0.9),
@@ -216,23 +219,23 @@ proptest! {
         if makes_trains {
             scene.mover.trains = TrainLimit::ANY;
         }
-        // UDP peers take what they are sent.
-        let is_room = |happening: &Happening| matches!(happening, Happening::Room { .. });
-        let happenings: Vec<_> = happenings.into_iter().filter(|one| !is_room(one)).collect();
-        run(scene, &happenings, &outcomes, true);
+        // UDP peers always have room.
+        let is_room = |step: &Step| matches!(step, Step::Room { .. });
+        let steps: Vec<_> = steps.into_iter().filter(|one| !is_room(one)).collect();
+        run(scene, &steps, &outcomes, true);
     }
 
-    /// cases L2 U3 U9 X1 X3 X4: likewise where each peer has its own room.
+    /// cases L2 U3 U9 X1 X3 X4: the same for a Unix socket, where each peer has its own room.
     #[test]
-    fn answers_that_wait_for_their_peers_are_all_accounted_for(
-        happenings in vec(happening(), 0..100),
+    fn every_reply_of_a_unix_socket_is_sent_or_counted(
+        steps in vec(step(), 0..100),
         outcomes in vec(outcome(), 0..100),
         recovers in any::<bool>(),
     ) {
         // Only UDP has trains.
         let is_train =
-            |happening: &Happening| matches!(happening, Happening::Arrives { count: 2.., .. });
-        let happenings: Vec<_> = happenings.into_iter().filter(|one| !is_train(one)).collect();
-        run(Scene::of_unix(), &happenings, &outcomes, recovers);
+            |step: &Step| matches!(step, Step::Arrives { count: 2.., .. });
+        let steps: Vec<_> = steps.into_iter().filter(|one| !is_train(one)).collect();
+        run(Scene::of_unix(), &steps, &outcomes, recovers);
     }
 }

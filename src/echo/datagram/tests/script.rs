@@ -1,4 +1,4 @@
-//! A batch whose datagrams and failures are scripted, and what a slice needs besides.
+//! A batch with scripted datagrams and failures, and the rest of what a slice needs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use super::*;
 use crate::socket::batch::{self, SendBufUse};
 
-/// One datagram to be received.
+/// One datagram or train that the socket receives.
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
     pub(super) peer: SockAddr,
     pub(super) bytes: Vec<u8>,
-    /// Less than these bytes, if it is a train.
+    /// Less than the length of `bytes` if this is a train.
     pub(super) segment_bytes: usize,
     pub(super) truncated: bool,
     pub(super) answerable: bool,
@@ -32,23 +32,23 @@ pub(super) enum Arrival {
     Fails(i32),
 }
 
-/// What happens to the next answer that is tried.
+/// The result of the next attempt to send a reply.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Sent,
     Fails(i32),
-    /// The call ends before it, having sent the others. (Nothing, when it is the first.)
+    /// The call sends the replies before this one and ends. No effect on the first reply of a call.
     Stops,
 }
 
-/// A send buffer as of Linux's Unix datagrams.
+/// A send buffer that behaves as Linux's for Unix datagrams.
 #[derive(Debug, Default)]
 pub(super) struct SendBuf {
     pub(super) size_bytes: usize,
     /// Peers that do not read.
     pub(super) deaf: Vec<SockAddr>,
     pub(super) unread_by_deaf_bytes: usize,
-    /// By the others, until the driver of the test has them read.
+    /// Bytes that the other peers have not read. The test sets it to 0 when they read.
     pub(super) unread_bytes: usize,
 }
 
@@ -67,8 +67,8 @@ impl SendBuf {
     }
 }
 
-/// A socket with the send buffer that answers fill until they are read; without one, any number of
-/// answers has room.
+/// A socket whose send buffer replies fill until their peers read them. Without a send buffer the
+/// socket has room for any number of replies.
 #[derive(Debug, Default)]
 pub(super) struct ScriptSocket(pub(super) RefCell<Option<SendBuf>>);
 
@@ -86,39 +86,42 @@ impl batch::SendBuf for ScriptSocket {
     }
 }
 
-/// Behaves as a socket by the contract of [`Batch`], and by its script otherwise.
+/// A batch and its socket: keeps the contract of [`Batch`] and follows a script.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) arrivals: VecDeque<Arrival>,
-    /// At its end, every answer is sent.
+    /// The results of the next attempts. After the last of them every reply is sent.
     pub(super) outcomes: VecDeque<Outcome>,
-    /// How many more answers a peer has room for; for those not named, any number.
+    /// How many more replies a peer has room for. Other peers have room for any number.
     pub(super) rooms: HashMap<SockAddr, usize>,
     /// The socket itself has no room.
     pub(super) is_blocked: bool,
-    /// Panic at a receive before all answers are sent or given up.
+    /// A receive panics if a reply is neither sent nor dropped.
     pub(super) is_strict: bool,
     pub(super) overflow: Option<u32>,
-    /// There is no memory for answers that are kept.
+    /// There is no memory to hold replies.
     pub(super) has_no_memory: bool,
-    /// Each datagram of each train.
+    /// Every datagram that was sent, those of trains one by one.
     pub(super) sent: Vec<(SockAddr, Vec<u8>)>,
-    /// Calls of `receive`.
+    /// The number of calls of `receive`.
     pub(super) receives: usize,
-    /// Calls of `send`.
+    /// The number of calls of `send`.
     pub(super) sends: usize,
-    /// Answers tried, by `send` and `send_parcel`.
+    /// The number of trains that `send` and `send_parcel` tried.
     pub(super) attempts: usize,
-    /// A receive has ended with `WouldBlock`, and the driver of the test has not unset this.
+    /// A receive returned `WouldBlock`. The test resets it.
     pub(super) is_drained: bool,
-    /// An answer has met `WouldBlock`; as above.
+    /// A send returned `WouldBlock`. The test resets it.
     pub(super) has_blocked: bool,
     received: Vec<Incoming>,
-    /// Trains, and what they answer.
-    line: Vec<Train>,
+    /// The queue of trains.
+    queue: Vec<Train>,
+    /// The messages that each train answers.
     members: Vec<Vec<usize>>,
-    queued: usize,
-    settled: usize,
+    /// Datagrams whose replies were queued.
+    queued_count: usize,
+    /// Datagrams whose replies were sent or dropped.
+    settled_count: usize,
 }
 
 impl Script {
@@ -132,7 +135,7 @@ impl Script {
         self.arrivals.extend(vec![Arrival::Fails(number); times]);
     }
 
-    /// The answers to these as one.
+    /// Returns the replies to these messages as one parcel.
     fn gather(&self, indexes: &[usize]) -> Parcel {
         let bytes: Vec<u8> =
             indexes.iter().flat_map(|index| self.received[*index].bytes.clone()).collect();
@@ -166,12 +169,12 @@ impl Script {
                 for datagram in parcel.take_apart().flatten() {
                     self.sent.push((peer.clone(), datagram.bytes.into()));
                 }
-                self.settled += count;
+                self.settled_count += count;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_blocked = true,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // A train is tried again, datagram by datagram.
-            Err(_) => self.settled += usize::from(count == 1),
+            // The mover tries the datagrams of a train again one by one.
+            Err(_) => self.settled_count += usize::from(count == 1),
         }
         result
     }
@@ -181,9 +184,9 @@ impl Batch for Script {
     type Socket = ScriptSocket;
 
     fn receive(&mut self, _: &ScriptSocket, limit: usize) -> io::Result<usize> {
-        assert!(limit > 0, "a receive of nothing");
-        assert!(self.line.is_empty(), "answers are forgotten: {:?}", self.line);
-        assert!(!self.is_strict || self.queued == self.settled, "received while answers wait");
+        assert!(limit > 0, "the call would receive nothing");
+        assert!(self.queue.is_empty(), "replies would be lost: {:?}", self.queue);
+        assert!(!self.is_strict || self.queued_count == self.settled_count, "a reply still waits");
         self.receives += 1;
         self.received.clear();
         while self.received.len() < limit.min(Script::SLOTS) {
@@ -222,14 +225,14 @@ impl Batch for Script {
     }
 
     fn queue_reply(&mut self, index: usize, to: Option<&SockAddr>, trains: TrainLimit) {
-        assert_eq!(to, None, "scripts run without reply_paths");
-        assert!(!self.members.iter().flatten().any(|queued| *queued == index), "answered twice");
-        self.queued += self.message(index).count();
+        assert_eq!(to, None, "scripted peers need no reply paths");
+        assert!(!self.members.iter().flatten().any(|queued| *queued == index), "a second reply");
+        self.queued_count += self.message(index).count();
         let Incoming { peer, bytes, segment_bytes, .. } = &self.received[index];
         let single = Train::of(index, bytes.len(), *segment_bytes);
-        if let (Some(train), Some(members)) = (self.line.last_mut(), self.members.last_mut()) {
+        if let (Some(train), Some(members)) = (self.queue.last_mut(), self.members.last_mut()) {
             let last = &self.received[members[members.len() - 1]];
-            // Those that came as trains leave as they came.
+            // A received train leaves as the same train.
             let lengths = [last.bytes.len(), last.segment_bytes, *segment_bytes];
             if last.peer == *peer && !bytes.is_empty() && lengths == [bytes.len(); 3] {
                 let bytes = train.bytes + bytes.len();
@@ -244,12 +247,12 @@ impl Batch for Script {
                 }
             }
         }
-        self.line.push(single);
+        self.queue.push(single);
         self.members.push(vec![index]);
     }
 
     fn queued(&self) -> &[Train] {
-        &self.line
+        &self.queue
     }
 
     fn parcel(&self) -> Option<Parcel> {
@@ -257,7 +260,7 @@ impl Batch for Script {
     }
 
     fn send(&mut self, socket: &ScriptSocket, limit: usize) -> io::Result<usize> {
-        assert!((1..=self.line.len()).contains(&limit), "a send of {limit}");
+        assert!((1..=self.queue.len()).contains(&limit), "{limit} are not queued");
         self.sends += 1;
         for nth in 0..limit {
             let next = self.outcomes.front().copied();
@@ -267,7 +270,7 @@ impl Batch for Script {
                     return Ok(nth);
                 }
             }
-            // What cannot go is met again at the front of the next call.
+            // The next call reports the failure, because it starts with this reply.
             if nth > 0 && matches!(next, Some(Outcome::Fails(_))) {
                 return Ok(nth);
             }
@@ -282,7 +285,7 @@ impl Batch for Script {
     }
 
     fn dequeue(&mut self, count: usize) {
-        self.line.drain(..count);
+        self.queue.drain(..count);
         self.members.drain(..count);
     }
 
@@ -291,7 +294,7 @@ impl Batch for Script {
     }
 }
 
-/// One datagram socket with all that a slice of it needs.
+/// A datagram socket with everything that a slice of it needs.
 pub(super) struct Scene {
     pub(super) mover: PacketMover,
     pub(super) batch: Script,
@@ -302,11 +305,12 @@ pub(super) struct Scene {
     pub(super) stall_timeout: Duration,
     pub(super) counters: TransportCounters,
     pub(super) now: Instant,
-    pub(super) heard: Vec<String>,
+    /// The messages that the observer saw.
+    pub(super) observed: Vec<String>,
 }
 
 impl Scene {
-    /// A UDP socket that has just been told readable, with these datagrams from one peer.
+    /// Returns a readable UDP socket with these datagrams from one peer.
     pub(super) fn of_udp(datagrams: &[&[u8]]) -> Scene {
         let mut scene = Scene::new(PacketMover::held_by_socket(0, TrainLimit::NONE));
         for bytes in datagrams {
@@ -330,7 +334,7 @@ impl Scene {
             stall_timeout: Duration::from_secs(30),
             counters: TransportCounters::default(),
             now: Instant::now(),
-            heard: Vec::new(),
+            observed: Vec::new(),
         }
     }
 
@@ -345,9 +349,9 @@ impl Scene {
             counters: &mut self.counters,
             now: self.now,
         };
-        let heard = &mut self.heard;
+        let observed = &mut self.observed;
         let on_message = |message: Message<'_>| {
-            heard.push(String::from_utf8_lossy(message.bytes).into_owned());
+            observed.push(String::from_utf8_lossy(message.bytes).into_owned());
         };
         self.mover.advance(
             &mut self.batch,
@@ -358,7 +362,7 @@ impl Scene {
         )
     }
 
-    /// What all peers have been sent.
+    /// Returns the bytes of all datagrams sent, in order.
     pub(super) fn sent(&self) -> Vec<&str> {
         self.batch.sent.iter().map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect()
     }

@@ -1,8 +1,8 @@
-//! Answers that leave together: refused, held, taken apart.
+//! Tests of trains of replies: sent, refused, held, and split.
 
 use super::*;
 
-/// Answers of one peer, which leave in one train.
+/// Returns a UDP socket whose replies to these datagrams of one peer may leave in trains.
 fn of_trains(datagrams: &[&[u8]]) -> Scene {
     let mut scene = Scene::of_udp(datagrams);
     scene.mover.trains = TrainLimit::ANY;
@@ -20,10 +20,10 @@ fn a_train_is_one_send_and_counts_as_its_datagrams() {
     assert_eq!(scene.mover.trains, TrainLimit::ANY);
 }
 
-/// case U14: no device here refuses, so that it is scripted.
+/// case U14: scripted, because no device of a test machine refuses trains.
 #[test]
-fn a_train_that_is_refused_leaves_one_by_one_and_is_the_last_of_its_length() {
-    // Longer than what every path takes, so that the length may be the cause.
+fn a_refused_train_is_sent_one_by_one_and_no_train_of_its_length_follows() {
+    // Datagrams longer than every path takes, so the length may be the cause.
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(1_000));
     let only_shorter = TrainLimit::up_to(999);
     let refusals = [
@@ -43,9 +43,9 @@ fn a_train_that_is_refused_leaves_one_by_one_and_is_the_last_of_its_length() {
     }
 }
 
-/// case U14: a peer at an address that cannot be answered does not end the trains of the others.
+/// case U14: a peer with an unusable address does not end the trains to other peers.
 #[test]
-fn a_train_whose_datagrams_are_refused_as_well_forbids_none() {
+fn a_train_whose_single_datagrams_are_refused_too_forbids_no_trains() {
     let mut scene = of_trains(&[b"aa", b"bb", b"cc"]);
     scene.batch.outcomes.extend([libc::EINVAL; 3].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
@@ -53,14 +53,14 @@ fn a_train_whose_datagrams_are_refused_as_well_forbids_none() {
     assert_eq!(scene.counters.count(Cause::AnswerUnreachable), 2);
 }
 
-/// A train of this peer's, as the socket received it.
+/// Returns a train of one peer, as the socket received it.
 fn received_train(bytes: &[u8], segment_bytes: usize) -> Incoming {
     Incoming { segment_bytes, ..from(udp(1), bytes) }
 }
 
-/// cases U13 U14: such trains still come from peers.
+/// cases U13 U14: peers may still send such trains.
 #[test]
-fn a_train_of_a_forbidden_length_is_taken_apart_untried() {
+fn a_train_of_a_forbidden_length_is_split_without_an_attempt() {
     let mut scene = of_trains(&[b"d"]);
     scene.batch.arrive(received_train(b"aabb", 2));
     scene.batch.arrive(from(udp(1), b"e"));
@@ -68,12 +68,12 @@ fn a_train_of_a_forbidden_length_is_taken_apart_untried() {
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["d", "aa", "bb", "e"]);
     assert_eq!((scene.batch.attempts, scene.counters.count(Cause::TrainRefused)), (4, 0));
-    assert_eq!(scene.mover.trains, TrainLimit::up_to(1), "nothing was refused");
+    assert_eq!(scene.mover.trains, TrainLimit::up_to(1), "the system refused nothing");
 }
 
 /// cases U5 U14
 #[test]
-fn a_train_of_a_forbidden_length_that_would_block_is_held_and_leaves_in_its_order() {
+fn a_train_of_a_forbidden_length_that_would_block_is_held_and_sent_in_order() {
     let mut scene = of_trains(&[]);
     scene.batch.arrive(received_train(b"aabb", 2));
     scene.batch.arrive(from(udp(1), b"c"));
@@ -89,7 +89,7 @@ fn a_train_of_a_forbidden_length_that_would_block_is_held_and_leaves_in_its_orde
 
 /// case U4
 #[test]
-fn a_train_that_meets_a_passing_error_forbids_none_and_its_datagrams_go() {
+fn a_train_with_a_passing_error_forbids_no_trains_and_its_datagrams_are_sent() {
     let mut scene = of_trains(&[b"aa", b"bb"]);
     scene.batch.outcomes.push_back(Outcome::Fails(libc::ENOBUFS));
     assert_eq!(scene.slice(), Next::Wait);
@@ -98,7 +98,7 @@ fn a_train_that_meets_a_passing_error_forbids_none_and_its_datagrams_go() {
 
 /// cases U5 U14
 #[test]
-fn what_was_taken_apart_and_would_block_is_held_in_front_of_the_rest() {
+fn datagrams_of_a_split_train_that_would_block_are_held_before_the_rest() {
     let mut scene = of_trains(&[b"aa", b"bb", b"c", b"d"]);
     scene.batch.outcomes.extend([Outcome::Fails(libc::EIO), Outcome::Sent, WOULD_BLOCK]);
     assert_eq!(scene.slice(), Next::Wait);
@@ -113,7 +113,7 @@ fn what_was_taken_apart_and_would_block_is_held_in_front_of_the_rest() {
 
 /// case U5
 #[test]
-fn a_train_that_would_block_is_held_and_leaves_as_one() {
+fn a_train_that_would_block_is_held_and_sent_as_one_train() {
     let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Wait);
@@ -127,7 +127,7 @@ fn a_train_that_would_block_is_held_and_leaves_as_one() {
 
 /// cases U5 U14
 #[test]
-fn a_held_train_that_is_refused_leaves_one_by_one() {
+fn a_held_train_that_is_refused_is_sent_one_by_one() {
     let [a, b] = ["a", "b"].map(|letter| letter.repeat(1_000));
     let mut scene = of_trains(&[a.as_bytes(), b.as_bytes(), b"c"]);
     scene.batch.outcomes.extend([WOULD_BLOCK, Outcome::Fails(libc::EMSGSIZE)]);
@@ -139,19 +139,19 @@ fn a_held_train_that_is_refused_leaves_one_by_one() {
 
 /// cases S2 U5
 #[test]
-fn without_memory_what_would_wait_for_the_socket_is_dropped_and_counted() {
+fn without_memory_replies_that_would_wait_for_the_socket_are_dropped_and_counted() {
     let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
     scene.batch.has_no_memory = true;
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Wait);
     let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held()), ([3, 0], 0));
-    assert!(!scene.mover.wants_writable(), "nothing waits for it");
+    assert!(!scene.mover.wants_writable(), "no reply waits for the socket");
 }
 
 /// cases S2 U14
 #[test]
-fn without_memory_a_train_that_is_refused_is_dropped_and_counted() {
+fn without_memory_a_refused_train_is_dropped_and_counted() {
     let mut scene = of_trains(&[b"aa", b"bb", b"c"]);
     scene.batch.has_no_memory = true;
     scene.batch.outcomes.push_back(Outcome::Fails(libc::EIO));
