@@ -65,8 +65,8 @@
 //!   Switched off by `bench --no-offload`.
 //! - *Splice*: bulk goes through a pipe and never enters user space. Switched off by
 //!   [`Options::splice`](echo::Options::splice), `serve --no-splice`.
-//! - *Spared polls*: a spinning loop tries the last active sources before it polls. Switched off by
-//!   [`Spin::Never`](reactor::Spin::Never), which is the default.
+//! - *Skipped polls*: a spinning loop skips polls and tries its last active sources instead.
+//!   Switched off by [`Spin::Never`](reactor::Spin::Never), which is the default.
 //! - *Several loops*: whole loops share each port. One loop is the default.
 //!
 //! # Invariants

@@ -203,7 +203,7 @@ impl Totals {
             ("resound_loop_turns", "Turns of the loop", |counts| counts.turns),
             (
                 "resound_loop_polls",
-                "Poll calls: one per turn, unless spinning saves it",
+                "Poll calls: one per turn, unless a spinning loop skips it",
                 |counts| counts.polls,
             ),
             ("resound_loop_events", "Events for sources that were open", |counts| counts.events),
