@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use rustix::net::{AddressFamily, SocketType};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, geteuid, kill_process, waitid};
 
 pub use self::skips::skip;
 pub(crate) use self::wait::{WAIT_MAX, wait_until};
@@ -200,6 +200,14 @@ impl Process {
         self.child.try_wait().expect("the child can be waited for").is_none()
     }
 
+    /// Panics with its status and stderr if the process has ended.
+    #[track_caller]
+    pub fn assert_running(&self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.pid()), options).expect("the child can be waited for");
+        assert!(status.is_none(), "it ended: {status:?}, stderr {:?}", self.stderr_text());
+    }
+
     /// Takes its stdin, to write to while it runs.
     pub fn stdin(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().expect("stdin is a pipe that was not taken")
@@ -365,6 +373,7 @@ impl Daemon {
         let before = lines();
         self.process.signal(Signal::USR1);
         wait_until("the counters", || {
+            self.process.assert_running();
             lines() > before && self.process.stderr_text().ends_with('\n')
         });
         Counters::last_of(&self.process.stderr_text())
