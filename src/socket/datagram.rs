@@ -1,4 +1,4 @@
-//! A datagram socket, UDP or Unix: opened here, read and written in [batches](super::batch).
+//! A datagram socket, UDP or Unix. [Batches](super::batch) receive and send on it.
 
 mod client;
 mod shared;
@@ -23,29 +23,30 @@ use super::{Peer, SocketOptions};
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
-/// The send buffer asked for on a Unix datagram socket that was given no size. What a receiver has
-/// not read yet is charged to its *sender's* buffer, so with the usual 208 KiB a single deaf
-/// receiver of large datagrams would hold up all others. Without privilege the system grants no
-/// more than `net.core.wmem_max`.
+/// The size of send buffer that a Unix datagram socket requests if the options name none. The
+/// kernel charges datagrams that a receiver has not read to the *sender's* buffer. With the usual
+/// 208 KiB, a single deaf receiver of large datagrams would therefore block all others. Without
+/// privileges the system grants at most `net.core.wmem_max`.
 const UNIX_SEND_BUF_BYTES: usize = 16 << 20;
 
-/// What a UDP datagram carries, whose length has 16 bits: over IPv4 less both headers, over IPv6
-/// less that of UDP (RFC 768, RFC 8200 4.5).
+/// The maximum payload of a UDP datagram, whose length field has 16 bits. Over IPv4 the length
+/// includes both headers, over IPv6 only the UDP header (RFC 768, RFC 8200 4.5).
 const UDP_BYTES_MAX_IPV4: usize = 65_507;
 const UDP_BYTES_MAX_IPV6: usize = 65_527;
 
-/// What Linux keeps back of a Unix datagram socket's send buffer (`unix_dgram_sendmsg`).
+/// The part of a Unix datagram socket's send buffer that Linux reserves (`unix_dgram_sendmsg`).
 const UNIX_OVERHEAD_BYTES: usize = 32;
 
 /// A bound, non-blocking datagram socket.
 #[derive(Debug)]
 pub struct Datagram {
-    /// The socket file, if it is ours. Dropped, and so removed, before its socket is closed.
+    /// The socket file if this process created it. The field order drops it, which removes the
+    /// file, before the socket closes.
     _path: Option<BoundPath>,
     inner: Inner,
-    /// Somebody else has it as well, and may use it when this process does not.
+    /// True if another process has the socket too and may use it after this process.
     is_shared: bool,
-    /// What the system granted, in its own count, which includes its overhead.
+    /// The size of the send buffer as the system counts it, including the system's overhead.
     send_buf_bytes: usize,
 }
 
@@ -58,30 +59,30 @@ enum Inner {
 impl Datagram {
     /// Binds a UDP address. Port 0 lets the system pick one.
     ///
-    /// On Linux, a socket bound to every interface notes for each datagram which of the host's
-    /// addresses was asked, so that the answer leaves from there: a client with a connected socket
-    /// takes no answer from elsewhere.
+    /// On Linux, the kernel reports to a socket bound to every interface the destination address of
+    /// each datagram. The reply then leaves from that address, because a client with a connected
+    /// socket accepts no reply from another one.
     ///
     /// # Errors
     ///
-    /// Names the address and the reason. A port that another socket has is always an error, but
-    /// for sockets that both [share](super::PortUse) it: `SO_REUSEADDR` is never set.
+    /// The error names the address and the reason. It is always an error if another socket has the
+    /// port, because `SO_REUSEADDR` is never set, unless both sockets [share](super::PortUse) it.
     pub fn udp(addr: SocketAddr, options: &SocketOptions) -> Result<Datagram, Error> {
         let socket = options.ip_socket(addr, Type::DGRAM)?;
         socket
             .bind(&SockAddr::from(addr))
             .and_then(|()| options.open_port(&socket))
             .map_err(|error| bind_error(Transport::Udp, addr, error))?;
-        sys::note_destination_and_overflow(socket.as_fd(), addr)
+        sys::enable_destination_and_overflow(socket.as_fd(), addr)
             .map_err(|error| Error::new("prepare", format!("udp://{addr}"), error))?;
         Datagram::new(Inner::Udp(socket.into()), None)
     }
 
-    /// Binds a Unix datagram name. A stale socket file is taken over.
+    /// Binds a Unix datagram name. Replaces a stale socket file.
     ///
     /// # Errors
     ///
-    /// As [`Listener::unix`](super::Listener::unix).
+    /// The same as those of [`Listener::unix`](super::Listener::unix).
     pub fn unix(name: &UnixName, options: &SocketOptions) -> Result<Datagram, Error> {
         let socket = options.unix_socket(Type::DGRAM)?;
         if options.send_buf_bytes.is_none() {
@@ -95,18 +96,18 @@ impl Datagram {
         let mut datagram = Datagram { _path: path, inner, is_shared: false, send_buf_bytes: 0 };
         let size = datagram.socket().send_buffer_size();
         datagram.send_buf_bytes =
-            size.map_err(|error| Error::new("ask the send buffer's size of", &datagram, error))?;
+            size.map_err(|error| Error::new("get the send buffer size of", &datagram, error))?;
         Ok(datagram)
     }
 
-    /// How many datagrams or trains it has lost for want of receive buffer since it was made, by
-    /// the system's count, which wraps. A [batch](super::batch) is told it only beside a later
-    /// datagram.
+    /// Returns how many datagrams or trains the system has dropped since the socket's creation
+    /// because the receive buffer was full. The count wraps. To a [batch](super::batch), the system
+    /// reports it only with a later datagram.
     pub fn lost(&self) -> Option<u32> {
         sys::lost_datagrams(self.as_fd()).ok()
     }
 
-    /// How its datagrams travel.
+    /// Returns the transport of the datagrams.
     pub fn transport(&self) -> Transport {
         match &self.inner {
             Inner::Udp(_) => Transport::Udp,
@@ -114,8 +115,8 @@ impl Datagram {
         }
     }
 
-    /// The longest datagram that can be sent, in bytes: what UDP carries over the IP of the bound
-    /// address, or what the send buffer of a Unix socket takes.
+    /// Returns the length in bytes of the longest datagram that can be sent: what UDP carries over
+    /// the IP version of the bound address, or what fits into the send buffer of a Unix socket.
     pub fn datagram_bytes_max(&self) -> usize {
         match &self.inner {
             Inner::Udp(socket) => match socket.local_addr() {
@@ -130,7 +131,7 @@ impl Datagram {
         }
     }
 
-    /// The bound address, with the port the system picked; `None` for Unix.
+    /// Returns the bound address with the port that the system picked, or `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.inner {
             Inner::Udp(socket) => socket.local_addr().ok(),
@@ -138,22 +139,23 @@ impl Datagram {
         }
     }
 
-    /// The name that a Unix socket is bound to, as its peers are told it; `None` for UDP.
+    /// Returns the name that a Unix socket is bound to, in the bytes that its peers receive, or
+    /// `None` for UDP.
     pub(crate) fn unix_name(&self) -> Option<Box<[u8]>> {
         let Inner::Unix(_) = self.inner else { return None };
         self.socket().local_addr().ok().map(|addr| sys::unix_name(&addr).into())
     }
 
-    /// What the system granted of the settings, as names and values.
+    /// Returns the settings as the system granted them, as names and values.
     pub fn granted(&self, options: &SocketOptions) -> Vec<(&'static str, String)> {
         options.granted(&self.socket())
     }
 
-    /// Receives one datagram into `buf`; what does not fit is cut off.
+    /// Receives one datagram into `buf`. Bytes that do not fit are lost.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none is queued, and all of recvfrom(2).
+    /// `WouldBlock` if no datagram is queued, and all errors of recvfrom(2).
     pub fn receive_from(&self, buf: &mut [u8]) -> io::Result<(usize, SockAddr)> {
         match &self.inner {
             Inner::Udp(socket) => {
@@ -170,16 +172,17 @@ impl Datagram {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is no room, here or (Unix) at the receiver, and all of sendto(2).
+    /// `WouldBlock` if the send buffer or (Unix) the receiver's queue is full, and all errors of
+    /// sendto(2).
     pub fn send_to(&self, bytes: &[u8], peer: &SockAddr) -> io::Result<()> {
         self.socket().send_to_with_flags(bytes, peer, SEND_FLAGS).map(|_| ())
     }
 
-    /// Receives one datagram of the peer that it is connected to; what does not fit is cut off.
+    /// Receives one datagram from the connected peer. Bytes that do not fit are lost.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none is queued, and all of recv(2).
+    /// `WouldBlock` if no datagram is queued, and all errors of recv(2).
     pub fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.inner {
             Inner::Udp(socket) => socket.recv(buf),
@@ -187,49 +190,50 @@ impl Datagram {
         }
     }
 
-    /// Sends one datagram to the peer that it is connected to.
+    /// Sends one datagram to the connected peer.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is no room, here or (Unix) at the receiver, and all of send(2). A
-    /// refusal may be that of an earlier datagram; this one was not sent.
+    /// `WouldBlock` if the send buffer or (Unix) the receiver's queue is full, and all errors of
+    /// send(2). `ConnectionRefused` may concern an earlier datagram. This one is not sent then.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         self.socket().send_with_flags(bytes, SEND_FLAGS).map(|_| ())
     }
 
-    /// Whether [`Datagram::receive_train`], and batches, are to find trains whole (`UDP_GRO`,
-    /// udp(7)), or taken apart by the kernel, as at first. To be told before anything comes: a
-    /// train that is queued when this is switched off comes whole, as if it were one datagram.
+    /// Sets whether the kernel delivers trains whole (`UDP_GRO`, udp(7)) to
+    /// [`Datagram::receive_train`] and to batches. By default it splits them into datagrams. Call
+    /// this before the first datagram arrives: a train that is queued when `is_on` becomes false is
+    /// delivered as if it were one datagram.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for Unix sockets and on systems other than Linux, and all of setsockopt(2).
+    /// `Unsupported` for Unix sockets and on systems other than Linux, and all errors of
+    /// setsockopt(2).
     pub fn receive_trains(&self, is_on: bool) -> io::Result<()> {
         let Inner::Udp(_) = self.inner else { return Err(io::ErrorKind::Unsupported.into()) };
         sys::receive_trains(self.as_fd(), is_on)
     }
 
-    /// Sends a train to the peer that it is connected to: the bytes as datagrams of
-    /// `segment_bytes`, the last of which may be shorter, by one call (`UDP_SEGMENT`, udp(7)).
-    /// All of it is sent, or nothing.
+    /// Sends a train to the connected peer with one call (`UDP_SEGMENT`, udp(7)). Each datagram has
+    /// `segment_bytes`; the last one may be shorter. The call sends all of them or none.
     ///
     /// # Errors
     ///
-    /// Those of [`Datagram::send`], `EINVAL` for more than 64 datagrams (128 on later kernels) or
-    /// for datagrams longer than the path takes unfragmented, `EMSGSIZE` for a train longer than
-    /// 65,507 bytes, `EIO` where the device cannot make checksums, `Unsupported` on systems other
-    /// than Linux.
+    /// All errors of [`Datagram::send`]. `EINVAL` for more than 64 datagrams (128 on later kernels)
+    /// or for datagrams that the path would fragment. `EMSGSIZE` for a train longer than 65,507
+    /// bytes. `EIO` if the device cannot compute checksums. `Unsupported` on systems other than
+    /// Linux.
     pub fn send_train(&self, bytes: &[u8], segment_bytes: u16) -> io::Result<()> {
         sys::send_message(self.as_fd(), None, None, bytes, Some(segment_bytes))
     }
 
-    /// Receives a datagram or a train of the peer that it is connected to into `buf`, and returns
-    /// its length and that of each of its datagrams but the last, which may be shorter. What does
-    /// not fit is cut off: a train may have 65,527 bytes.
+    /// Receives a datagram or a train from the connected peer into `buf`. Returns its length, and
+    /// the length of each of its datagrams but the last, which may be shorter. Bytes that do not
+    /// fit are lost. A train has up to 65,527 bytes.
     ///
     /// # Errors
     ///
-    /// Those of [`Datagram::receive`].
+    /// All errors of [`Datagram::receive`].
     pub fn receive_train(&self, buf: &mut [u8]) -> io::Result<(usize, usize)> {
         sys::receive_train(self.as_fd(), buf)
     }
@@ -239,14 +243,15 @@ impl Datagram {
     }
 }
 
-/// Best effort, beyond the system's limit where there is the right to, else up to it.
+/// Enlarges the send buffer: beyond the system's limit if this process may exceed it, up to the
+/// limit otherwise. Ignores errors.
 fn enlarge_send_buf(socket: &Socket) {
     if sys::force_send_buf(socket.as_fd(), UNIX_SEND_BUF_BYTES).is_err() {
         let _ = socket.set_send_buffer_size(UNIX_SEND_BUF_BYTES);
     }
 }
 
-/// std's form of a Unix address in socket2's.
+/// Converts a Unix address of std to one of socket2.
 fn unix_address(addr: &std::os::unix::net::SocketAddr) -> io::Result<SockAddr> {
     if let Some(path) = addr.as_pathname() {
         return SockAddr::unix(path);
@@ -257,17 +262,17 @@ fn unix_address(addr: &std::os::unix::net::SocketAddr) -> io::Result<SockAddr> {
     SockAddr::unix("")
 }
 
-/// Why an IP address could not be bound, with what to do about it.
+/// Returns the error of a failed bind to an IP address, with a hint at its remedy.
 pub(super) fn bind_error(transport: Transport, addr: SocketAddr, error: io::Error) -> Error {
     let kind = error.kind();
     let error = Error::new("bind", format!("{}://{addr}", transport.name()), error);
     match kind {
         io::ErrorKind::AddrInUse => error.hint(hints::port_in_use(transport, addr.port())),
-        io::ErrorKind::AddrNotAvailable => error.hint(hints::not_own(addr)),
+        io::ErrorKind::AddrNotAvailable => error.hint(hints::not_local(addr)),
         io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
             error.hint("ports below 1024 need CAP_NET_BIND_SERVICE")
         }
-        // Our IPv6 sockets take IPv6 only.
+        // The sockets of this crate set IPV6_V6ONLY, so they cannot have such an address.
         _ if matches!(addr.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) => {
             error.hint("write an IPv4 address as such, not inside an IPv6 one")
         }

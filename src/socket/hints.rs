@@ -1,4 +1,4 @@
-//! What errors of connect(2) and bind(2) mean, where one error number has several causes.
+//! The causes of those errors of connect(2) and bind(2) whose error number has several.
 
 use std::fs;
 use std::io;
@@ -8,20 +8,21 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::endpoint::{ResolvedEndpoint, Transport};
 
-/// The state of a connection in /proc/net/tcp that waits for stray segments of its past
+/// The state in /proc/net/tcp of a closed connection that waits for its last segments
 /// (`TCP_TIME_WAIT` of linux/tcp.h).
 const TIME_WAIT: &str = "06";
 
-/// From this share of the ephemeral ports on, connections in TIME_WAIT are the reason that none is
-/// free.
+/// If connections in TIME_WAIT hold at least this share of the ephemeral ports, the hint names them
+/// as the cause.
 #[cfg(feature = "program")]
 const TIME_WAIT_SHARE_MIN: f64 = 0.5;
 
-/// Names the cause of a failed connect to an IP address. Other errors stay as they are.
+/// Returns the error of a failed connect to an IP address with its cause. Leaves other errors
+/// unchanged.
 ///
-/// Linux says "address not available" (EADDRNOTAVAIL) both when no port is free and when this
-/// machine has no address to send from; the latter gets words of its own. When no port is free for
-/// UDP, Linux says EAGAIN, which becomes the error that TCP has.
+/// Linux returns EADDRNOTAVAIL both if no port is free and if this machine has no address to send
+/// from. The second cause gets a separate message. If no port is free for UDP, Linux returns
+/// EAGAIN, which becomes the error that TCP returns.
 pub(crate) fn connect_error(target: &ResolvedEndpoint, error: io::Error) -> io::Error {
     let Some(addr) = target.ip_addr() else { return error };
     match error.raw_os_error() {
@@ -32,7 +33,7 @@ pub(crate) fn connect_error(target: &ResolvedEndpoint, error: io::Error) -> io::
     }
 }
 
-/// What helps a client for which the system has no free port.
+/// Returns the hint for a client for which the system has no free port.
 #[cfg(feature = "program")]
 pub(crate) fn out_of_ports() -> String {
     let (cause, remedy) = match time_wait_share() {
@@ -43,11 +44,12 @@ pub(crate) fn out_of_ports() -> String {
         _ => ("", "fewer connections"),
     };
     format!(
-        "this client is out of ephemeral ports{cause}: net.ipv4.ip_local_port_range, or {remedy}"
+        "this client is out of ephemeral ports{cause}: widen net.ipv4.ip_local_port_range, \
+         or use {remedy}"
     )
 }
 
-/// Connections in TIME_WAIT for each ephemeral port of this machine.
+/// Returns the number of connections in TIME_WAIT per ephemeral port of this machine.
 #[cfg(feature = "program")]
 fn time_wait_share() -> Option<f64> {
     let sockets = fs::read_to_string("/proc/net/sockstat").ok()?;
@@ -59,7 +61,7 @@ fn time_wait_share() -> Option<f64> {
     Some(waiting / (last - first + 1.0))
 }
 
-/// Why a port cannot be bound that is in use, and what helps.
+/// Returns the hint for a port that is in use: the cause and the remedy.
 pub(super) fn port_in_use(transport: Transport, port: u16) -> &'static str {
     match transport {
         Transport::Tcp if is_held_by_time_wait(port) => {
@@ -69,8 +71,8 @@ pub(super) fn port_in_use(transport: Transport, port: u16) -> &'static str {
     }
 }
 
-/// Whether nothing has this TCP port but connections in TIME_WAIT. They keep it even from a socket
-/// with SO_REUSEADDR, unless the program before had set it too.
+/// Returns true if only connections in TIME_WAIT have this TCP port. They block even a socket with
+/// SO_REUSEADDR, unless the previous program had set SO_REUSEADDR too.
 fn is_held_by_time_wait(port: u16) -> bool {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let tables = tables.into_iter().filter_map(Result::ok).collect::<Vec<_>>();
@@ -78,7 +80,7 @@ fn is_held_by_time_wait(port: u16) -> bool {
     states.peek().is_some() && states.all(|state| state == TIME_WAIT)
 }
 
-/// The states of the sockets with this local port in a table of proc_net_tcp(5).
+/// Returns the states of the sockets with this local port in a table of proc_net_tcp(5).
 fn states_at(table: &str, port: u16) -> impl Iterator<Item = &str> {
     let suffix = format!(":{port:04X}");
     table.lines().filter_map(move |line| {
@@ -88,16 +90,16 @@ fn states_at(table: &str, port: u16) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Why an address cannot be bound that is not there.
-pub(super) fn not_own(addr: SocketAddr) -> &'static str {
+/// Returns the hint for a bind to an address that this machine does not have.
+pub(super) fn not_local(addr: SocketAddr) -> &'static str {
     let has_no_ipv6 = addr.is_ipv6()
         && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))
             .is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
     if has_no_ipv6 { "this machine has no IPv6 address" } else { "not an address of this machine" }
 }
 
-/// Whether this machine has no address of that family to send from. UDP tells without sending
-/// anything, and never says so because of ports.
+/// Returns true if this machine has no address of that family to send from. A connect of a UDP
+/// socket finds out: it sends nothing, and it never returns EADDRNOTAVAIL because of ports.
 fn lacks_source(addr: SocketAddr) -> bool {
     let probe = || {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, None)?;
@@ -128,18 +130,18 @@ mod tests {
         let states = |port| states_at(TABLE, port).collect::<Vec<_>>();
         assert_eq!(states(0x1f49), ["0A"]);
         assert_eq!(states(0x1f4a), ["06", "01"]);
-        // The other end's port, and a part of one.
+        // A remote port, and a part of a local port.
         assert_eq!(states(0xd2c2), [""; 0]);
         assert_eq!(states(0x49), [""; 0]);
     }
 
     #[test]
-    fn errors_of_connect_that_have_one_cause_stay_as_they_are() {
+    fn connect_error_changes_only_errors_with_several_causes() {
         let target = ResolvedEndpoint::Tcp(([127, 0, 0, 1], 9).into());
         for (given, expected) in [
             (libc::ECONNREFUSED, libc::ECONNREFUSED),
             (libc::ENETUNREACH, libc::ENETUNREACH),
-            // This machine has an IPv4 address, so what is missing is a port.
+            // This machine has an IPv4 address, so the cause is a missing port.
             (libc::EADDRNOTAVAIL, libc::EADDRNOTAVAIL),
             (libc::EAGAIN, libc::EADDRNOTAVAIL),
         ] {

@@ -1,5 +1,5 @@
-//! Sockets that somebody else has made and handed over, as service managers do (sd_listen_fds(3)):
-//! what they are, and whether they can be served.
+//! Sockets that another process has created and passed on, as service managers do
+//! (sd_listen_fds(3)): what they are, and whether the server can use them.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -15,39 +15,40 @@ use crate::error::Error;
 const EXPECTED: &str =
     "expected a listening TCP or Unix socket, or a bound UDP or Unix datagram socket";
 
-/// A socket that was handed over, of a kind and in a state that can be served: non-blocking, which
-/// whoever else has it sees as well, and close-on-exec, which is this process's alone.
+/// Takes over a passed socket of a kind and in a state that the server can use. Makes it
+/// non-blocking, which affects every process that has the socket, and close-on-exec, which affects
+/// only this process.
 pub(super) fn take_over(fd: OwnedFd) -> Result<(Socket, Transport), Error> {
     let object = format!("descriptor {}", fd.as_raw_fd());
     let failed = |error| Error::new("serve", &object, error);
     let socket = Socket::from(fd);
-    let unfit = |what: String| misplaced(&socket, what);
-    let Ok(kind) = socket.r#type() else { return Err(unfit("it is not a socket".to_owned())) };
+    let refused = |what: String| unsuitable(&socket, what);
+    let Ok(kind) = socket.r#type() else { return Err(refused("it is not a socket".to_owned())) };
     let addr = socket.local_addr().map_err(failed)?;
     let name = name(kind, &addr, &socket);
     let Some(transport) = transport(kind, &addr, &socket) else {
-        return Err(unfit(format!("it is {name}")));
+        return Err(refused(format!("it is {name}")));
     };
     if socket.peer_addr().is_ok() {
-        return Err(unfit(format!("it is {name} that is connected")));
+        return Err(refused(format!("it is {name} that is connected")));
     }
     if transport.is_stream() && !sys::listens(&socket) {
-        return Err(unfit(format!("it is {name} that does not listen")));
+        return Err(refused(format!("it is {name} that does not listen")));
     }
     if !is_bound(&addr) {
-        return Err(unfit(format!("it is {name} that is not bound")));
+        return Err(refused(format!("it is {name} that is not bound")));
     }
     socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)).map_err(failed)?;
     Ok((socket, transport))
 }
 
-/// The error for a socket that cannot be served, which says what it is.
-pub(super) fn misplaced(socket: &Socket, what: impl Into<String>) -> Error {
+/// Returns the error for a socket that the server cannot use. It says what the socket is.
+pub(super) fn unsuitable(socket: &Socket, what: impl Into<String>) -> Error {
     let reason = io::Error::new(io::ErrorKind::InvalidInput, what.into());
     Error::new("serve", format!("descriptor {}", socket.as_raw_fd()), reason).hint(EXPECTED)
 }
 
-/// How bytes travel there, if it is one of our ways.
+/// Returns the transport of a socket, or `None` if this crate does not support it.
 fn transport(kind: Type, addr: &SockAddr, socket: &Socket) -> Option<Transport> {
     let is_ip = addr.as_socket().is_some();
     match kind {
@@ -59,7 +60,7 @@ fn transport(kind: Type, addr: &SockAddr, socket: &Socket) -> Option<Transport> 
     }
 }
 
-/// What it is, for people: `a TCP socket`, `a Unix SOCK_SEQPACKET socket`.
+/// Describes a socket for messages: `a TCP socket`, `a Unix SOCK_SEQPACKET socket`.
 fn name(kind: Type, addr: &SockAddr, socket: &Socket) -> String {
     match transport(kind, addr, socket) {
         Some(Transport::Tcp) => return "a TCP socket".to_owned(),
@@ -77,7 +78,7 @@ fn name(kind: Type, addr: &SockAddr, socket: &Socket) -> String {
     match kind {
         Type::SEQPACKET => format!("{family} SOCK_SEQPACKET socket"),
         Type::RAW => format!("{family} SOCK_RAW socket"),
-        // Of one of ours, and yet by another protocol, such as SCTP or ICMP.
+        // A supported type with an unsupported protocol, such as SCTP or ICMP.
         Type::STREAM => format!("{family} stream socket of another protocol"),
         Type::DGRAM => format!("{family} datagram socket of another protocol"),
         kind => format!("{family} socket of type {}", i32::from(kind)),
@@ -91,13 +92,13 @@ fn is_bound(addr: &SockAddr) -> bool {
     }
 }
 
-/// Whether it takes IPv4 as well, whose addresses it sees inside IPv6 ones.
+/// Returns true if an IPv6 socket also receives IPv4, with IPv4-mapped addresses.
 pub(super) fn is_dual_stack(socket: &Socket, addr: SocketAddr) -> bool {
     addr.ip() == Ipv6Addr::UNSPECIFIED && matches!(socket.only_v6(), Ok(false))
 }
 
-/// Where a bound socket is, as it would have been asked for. A name with bytes that no endpoint may
-/// have is escaped: it is for people, on one line.
+/// Returns the endpoint of a bound socket, as a user would write it. Escapes a name that contains
+/// bytes that an endpoint cannot have, so that it fits on one line.
 pub(super) fn endpoint(transport: Transport, socket: &SockRef<'_>) -> Endpoint {
     let addr = socket.local_addr().ok();
     let host_port = || {
@@ -106,15 +107,15 @@ pub(super) fn endpoint(transport: Transport, socket: &SockRef<'_>) -> Endpoint {
             .and_then(SockAddr::as_socket)
             .map(|addr| addr.to_string())
             .unwrap_or_default();
-        // IPv6 stands in brackets, with its zone.
+        // An IPv6 address is in brackets, with its zone.
         let (host, port) = text.rsplit_once(':').unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         HostPort { host: host.to_owned(), port: port.parse().unwrap_or(0) }
     };
     let unix_name = || match addr.as_ref().map_or(Peer::Unnamed, Peer::from) {
-        Peer::Abstract(name) => UnixName::Abstract(shown(&name)),
+        Peer::Abstract(name) => UnixName::Abstract(printable(&name)),
         Peer::Path(path) => {
-            UnixName::Path(PathBuf::from(shown(path.as_os_str().as_encoded_bytes())))
+            UnixName::Path(PathBuf::from(printable(path.as_os_str().as_encoded_bytes())))
         }
         Peer::Ip(_) | Peer::Unnamed => UnixName::Abstract(String::new()),
     };
@@ -126,7 +127,7 @@ pub(super) fn endpoint(transport: Transport, socket: &SockRef<'_>) -> Endpoint {
     }
 }
 
-fn shown(name: &[u8]) -> String {
+fn printable(name: &[u8]) -> String {
     match str::from_utf8(name) {
         Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
         _ => name.escape_ascii().to_string(),

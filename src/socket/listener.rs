@@ -16,10 +16,11 @@ use crate::error::Error;
 /// A non-blocking listener.
 #[derive(Debug)]
 pub struct Listener {
-    /// The socket file, if it is ours. Dropped, and so removed, before its socket is closed.
+    /// The socket file if this process created it. The field order drops it, which removes the
+    /// file, before the socket closes.
     _path: Option<BoundPath>,
     inner: Inner,
-    /// Somebody else has made it, with a backlog of his own.
+    /// True if another process has created the socket, and chosen its backlog.
     is_shared: bool,
 }
 
@@ -32,16 +33,17 @@ enum Inner {
 impl Listener {
     /// Binds and listens on a TCP address. Port 0 lets the system pick one.
     ///
-    /// Made by hand rather than by mio's `TcpListener::bind`, whose backlog is 128.
+    /// Does not use mio's `TcpListener::bind`, whose backlog is 128.
     ///
     /// # Errors
     ///
-    /// Names the address and the reason: in use, not of this machine, not permitted.
+    /// The error names the address and the reason: in use, not of this machine, not permitted.
     pub fn tcp(addr: SocketAddr, options: &SocketOptions) -> Result<Listener, Error> {
         let socket = options.ip_socket(addr, Type::STREAM)?;
         options.keepalive.apply(&socket)?;
         let bound = socket
-            // A restarted server need not wait for TIME_WAIT; two living ones still collide.
+            // A restarted server need not wait for connections in TIME_WAIT. A bind still fails if
+            // another server has the port.
             .set_reuse_address(true)
             .and_then(|()| socket.bind(&SockAddr::from(addr)))
             .and_then(|()| socket.listen(backlog_argument(options)))
@@ -51,12 +53,12 @@ impl Listener {
         Ok(Listener { _path: None, inner, is_shared: false })
     }
 
-    /// Binds and listens on a Unix stream name. A stale socket file is taken over.
+    /// Binds and listens on a Unix stream name. Replaces a stale socket file.
     ///
     /// # Errors
     ///
-    /// Names the path and the reason: another process listens there, it is not a socket, its
-    /// folder is missing.
+    /// The error names the path and the reason: another process listens there, the path is not a
+    /// socket, its folder is missing.
     pub fn unix(name: &UnixName, options: &SocketOptions) -> Result<Listener, Error> {
         let socket = options.unix_socket(Type::STREAM)?;
         let path = path::bind(&socket, name, Transport::Unix, options.unix_mode)?;
@@ -66,11 +68,13 @@ impl Listener {
         Ok(Listener { _path: path, inner, is_shared: false })
     }
 
-    /// Takes over a listening socket, TCP or Unix, that somebody else has made, such as a service
-    /// manager (sd_listen_fds(3)). It is made non-blocking and close-on-exec, and gets the settings
-    /// that can be set now: not the backlog, nor the mode of its file, which is never removed.
+    /// Takes over a listening socket, TCP or Unix, that another process has created, such as a
+    /// service manager (sd_listen_fds(3)). Makes it non-blocking and close-on-exec, and applies the
+    /// settings that still can be set. These do not include the backlog and the mode of its file.
+    /// Never removes the file.
     ///
-    /// Whoever else has the socket keeps it: connections are queued there when this one is closed.
+    /// The other process keeps the socket, so connections are queued there after this one is
+    /// closed.
     ///
     /// ```
     /// use resound::socket::{Listener, SocketOptions};
@@ -85,8 +89,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Names the descriptor and what it is, when it is no such socket, and the setting that the
-    /// system refuses.
+    /// If the descriptor is no such socket, the error names the descriptor and what it is. If the
+    /// system refuses a setting, the error names the setting.
     pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<Listener, Error> {
         let (socket, transport) = inherited::take_over(fd)?;
         options.apply_bufs(&socket)?;
@@ -98,23 +102,23 @@ impl Listener {
             }
             Transport::Unix => Inner::Unix(UnixListener::from_std(socket.into())),
             Transport::Udp | Transport::Unixgram => {
-                return Err(inherited::misplaced(&socket, "it is a datagram socket"));
+                return Err(inherited::unsuitable(&socket, "it is a datagram socket"));
             }
         };
         Ok(Listener { _path: None, inner, is_shared: true })
     }
 
-    /// Where it listens, with the port the system picked.
+    /// Returns the endpoint that it listens on, with the port that the system picked.
     pub fn endpoint(&self) -> Endpoint {
         inherited::endpoint(self.transport(), &SockRef::from(self))
     }
 
-    /// Takes the next queued connection, non-blocking and close-on-exec, and the address of its
-    /// peer, which over Unix sockets is `None`.
+    /// Accepts the next queued connection. Returns a non-blocking, close-on-exec stream and the
+    /// address of its peer, which is `None` for a Unix stream.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none is queued, and all of accept(2).
+    /// `WouldBlock` if no connection is queued, and all errors of accept(2).
     pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match &self.inner {
             Inner::Tcp(listener) => {
@@ -126,7 +130,7 @@ impl Listener {
         }
     }
 
-    /// The transport of what it accepts.
+    /// Returns the transport of the accepted streams.
     pub fn transport(&self) -> Transport {
         match &self.inner {
             Inner::Tcp(_) => Transport::Tcp,
@@ -134,7 +138,7 @@ impl Listener {
         }
     }
 
-    /// The bound address, with the port the system picked; `None` for Unix.
+    /// Returns the bound address with the port that the system picked, or `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.inner {
             Inner::Tcp(listener) => listener.local_addr().ok(),
@@ -142,7 +146,7 @@ impl Listener {
         }
     }
 
-    /// What the system granted of the settings, as names and values.
+    /// Returns the settings as the system granted them, as names and values.
     pub fn granted(&self, options: &SocketOptions) -> Vec<(&'static str, String)> {
         let mut granted = options.granted(&SockRef::from(self));
         if !self.is_shared {

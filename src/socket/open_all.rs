@@ -1,4 +1,4 @@
-//! Opening a host: a socket for each of its addresses, all on one port.
+//! Opens a host: one socket for each of its addresses, all on one port.
 
 use std::fmt;
 use std::io;
@@ -7,17 +7,19 @@ use std::net::SocketAddr;
 use crate::endpoint::HostPort;
 use crate::error::Error;
 
-/// How often a port that the system picked in one family may prove taken in the other.
+/// The maximum number of ports that the system picks. A port that it picks for one address family
+/// may be in use in the other.
 const PORT_PICKS_MAX: usize = 16;
 
-/// Opens a socket for each address of a host, all on one port, and gives each with the address that
-/// it has. Blocks while a name is looked up. `endpoint` is what errors name.
+/// Opens a socket for each address of a host, all on one port. Returns each socket with its
+/// address. Blocks while the name is resolved. Errors name `endpoint`.
 ///
-/// An empty host is two sockets, one a family, or one where this machine lacks the other family.
+/// An empty host needs two sockets, one for IPv4 and one for IPv6, or only one if this machine
+/// lacks the other family.
 ///
 /// # Errors
 ///
-/// When the host cannot be resolved, and those of `open`.
+/// If the host cannot be resolved, and all errors of `open`.
 pub fn open_all<T>(
     endpoint: &impl fmt::Display,
     host_port: &HostPort,
@@ -32,7 +34,7 @@ pub fn open_all<T>(
         let mut missing = None;
         for addr in &addrs {
             let port = opened.first().map_or(addr.port(), |(_, first)| first.port());
-            // A copy keeps the scope of a link-local address, which lies outside its IP.
+            // The copy keeps the scope of a link-local address, which is not part of its IP.
             let mut wanted = *addr;
             wanted.set_port(port);
             match open(wanted) {
@@ -58,8 +60,8 @@ pub fn open_all<T>(
     }
 }
 
-/// Whether this host has no addresses of that family: a host with IPv6 switched off still serves
-/// "every interface", and `localhost`.
+/// Returns true if this host has no addresses of that family. A host with IPv6 disabled can still
+/// serve "every interface" and `localhost`.
 fn lacks_family(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }

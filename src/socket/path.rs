@@ -1,4 +1,5 @@
-//! Socket files: taken over when stale, never when alive, and removed only by who made them.
+//! Socket files. A bind replaces a stale file and never one whose socket is open. Only the process
+//! that created a file removes it.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,21 +13,21 @@ use super::sys;
 use crate::endpoint::{Transport, UnixName};
 use crate::error::Error;
 
-/// How long to wait for another process that is just binding in the same folder. Binding takes
-/// microseconds; a lock held longer is not held by one of us.
+/// The longest wait for another process that binds in the same folder. Binding takes microseconds,
+/// so the holder of a longer lock is another program.
 const FOLDER_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const FOLDER_LOCK_RETRY: Duration = Duration::from_millis(5);
 
-/// A socket file that this process made. Dropping it removes the file, unless another file has
-/// taken its place meanwhile.
+/// A socket file that this process created. Dropping it removes the file, unless another file has
+/// replaced it meanwhile.
 ///
-/// To be dropped *before* its socket: while the socket lives nobody takes the file for stale, and
-/// its inode number is not handed out again, so that the look and the removal need no lock.
+/// Drop it *before* its socket. While the socket is open, no process considers the file stale, and
+/// the system does not reuse its inode number. So the check and the removal need no lock.
 #[derive(Debug)]
 pub(super) struct BoundPath {
     path: PathBuf,
-    /// Device and inode, by which a successor's file is told from ours. None if something else had
-    /// taken the path right after it was bound.
+    /// The device and inode, which distinguish this file from a later one at the same path. `None`
+    /// if another process took the path directly after the bind.
     identity: Option<(u64, u64)>,
 }
 
@@ -44,7 +45,7 @@ impl Drop for BoundPath {
     }
 }
 
-/// Device and inode of the socket file at a path, if there is one.
+/// Returns the device and inode of the socket file at a path, if there is one.
 fn socket_at(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::symlink_metadata(path).ok()?;
     metadata.file_type().is_socket().then(|| (metadata.dev(), metadata.ino()))
@@ -53,8 +54,8 @@ fn socket_at(path: &Path) -> Option<(u64, u64)> {
 /// Binds a Unix socket to its name.
 ///
 /// Two processes that start at once and find the same stale file must not both remove it: the
-/// second would remove the first one's new file. So the look, the removal and the bind happen
-/// under a lock on the folder (flock(2)), which leaves no file behind.
+/// second would remove the first one's new file. So this function checks, removes and binds under a
+/// lock on the folder (flock(2)), which leaves no file behind.
 pub(super) fn bind(
     socket: &Socket,
     name: &UnixName,
@@ -85,13 +86,13 @@ fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {
     let in_use = || io::Error::from_raw_os_error(libc::EADDRINUSE);
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
-        // Nothing to remove; when it is the folder that is missing, bind(2) says so.
+        // There is nothing to remove. If the folder is missing, bind(2) reports that.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {
             return Ok(());
         }
-        Err(error) => return Err((error, "the path cannot be looked at")),
+        Err(error) => return Err((error, "the path cannot be examined")),
     };
     if !metadata.file_type().is_socket() {
         return Err((in_use(), "the path exists and is not a socket; remove it or pick another"));
@@ -99,26 +100,26 @@ fn remove_if_stale(path: &Path) -> Result<(), (io::Error, &'static str)> {
     match is_alive(path) {
         Ok(false) => match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err((error, "the stale socket file there cannot be removed"))
+                Err((error, "the stale socket file at the path cannot be removed"))
             }
             _ => Ok(()),
         },
         Ok(true) => Err((in_use(), "a socket with this path is open already")),
-        Err(error) => Err((error, "whether the socket there is alive cannot be told")),
+        Err(error) => Err((error, "it is unknown whether the socket at the path is open")),
     }
 }
 
-/// Whether some process still has the socket of this file.
+/// Returns true if a process still has the socket of this file open.
 ///
-/// Asked by a datagram socket whatever is there, so that a living listener is not handed a
-/// connection that means nothing: it answers EPROTOTYPE, a datagram socket takes the connect
-/// without a trace, and a file whose socket is gone refuses.
+/// The probe is a datagram socket, so that a listener does not receive an empty connection. A
+/// listener answers the probe with EPROTOTYPE. A datagram socket does not notice the connect. A
+/// file whose socket is closed refuses.
 fn is_alive(path: &Path) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
-            // Of the other kind; or a datagram socket that takes from one peer alone.
+            // EPROTOTYPE: a stream socket. EPERM: a datagram socket that is connected to a peer.
             Some(libc::EPROTOTYPE | libc::EPERM) => Ok(true),
             Some(libc::ECONNREFUSED | libc::ENOENT) => Ok(false),
             _ => Err(error),
@@ -133,11 +134,11 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Locks a folder until the returned file is dropped. Best effort: a folder that cannot be read,
-/// a file system without locks, or a stranger who keeps the lock, which anyone may who can read
-/// the folder, must not keep a server from starting.
+/// Locks a folder until the returned file is dropped. Returns `None` if the folder cannot be read,
+/// the file system has no locks, or another program keeps the lock. These must not prevent a server
+/// from starting, because any user that can read the folder can keep the lock.
 fn lock_folder(path: &Path) -> Option<File> {
-    // What is no folder, such as a FIFO, is not waited for. That it is none is for bind(2) to say.
+    // The open does not wait if the path is not a folder, such as a FIFO. bind(2) reports that.
     let folder = File::options()
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK)
@@ -158,12 +159,13 @@ fn lock_folder(path: &Path) -> Option<File> {
 fn folder_error(error: Error, path: &Path) -> Error {
     let folder = folder_of(path).display();
     match error.kind() {
-        // Where no file can be made at all, as in /proc, bind(2) says the same.
+        // bind(2) returns NotFound also for a folder in which no file can be created, such as
+        // /proc.
         io::ErrorKind::NotFound if !folder_of(path).exists() => {
             error.hint(format!("the folder {folder} does not exist"))
         }
         io::ErrorKind::PermissionDenied => {
-            error.hint(format!("no right to make files in {folder}"))
+            error.hint(format!("no permission to create files in {folder}"))
         }
         io::ErrorKind::NotADirectory => error.hint(format!("{folder} is not a folder")),
         _ => error,

@@ -1,4 +1,4 @@
-//! Who is at the other end, for people to read.
+//! The address of a peer, for messages.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,13 +9,13 @@ use socket2::SockAddr;
 /// The address of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// Of TCP or UDP.
+    /// The address of a TCP or UDP socket.
     Ip(SocketAddr),
-    /// A Unix socket bound to a file.
+    /// The path of a Unix socket that is bound to a file.
     Path(PathBuf),
-    /// A Unix socket with an abstract name, chosen or autobound (unix(7)).
+    /// The abstract name of a Unix socket, chosen or autobound (unix(7)).
     Abstract(Vec<u8>),
-    /// A Unix socket without a name, or a peer that is gone already.
+    /// A Unix socket without a name, or a peer that has closed already.
     Unnamed,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Ip(addr) => addr.fmt(formatter),
-            // The peer chose these bytes: they must not reach a terminal as they are.
+            // The peer chose these bytes, so they must not reach a terminal unescaped.
             Peer::Path(path) => path.as_os_str().as_encoded_bytes().escape_ascii().fmt(formatter),
             Peer::Abstract(name) => write!(formatter, "@{}", name.escape_ascii()),
             Peer::Unnamed => formatter.write_str("unnamed"),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_addresses_become_peers() {
+    fn each_kind_of_socket_address_becomes_its_kind_of_peer() {
         let ip: SocketAddr = "[fe80::1%3]:9".parse().unwrap();
         assert_eq!(Peer::from(&SockAddr::from(ip)), Peer::Ip(ip));
         let path = SockAddr::unix("/a/b").unwrap();

@@ -1,14 +1,14 @@
-//! The way back to a Unix datagram sender whose socket is bound to a file.
+//! The path for replies to a Unix datagram sender whose socket is bound to a file.
 //!
-//! A Unix datagram names its sender by the path that the sender's socket was bound to. An answer to
-//! that path goes to the socket of whatever file is there by then. A client can put a link to
-//! another socket there: to that of the server, which then answers itself without end, to that of
-//! another server, or to one that only the server has a right to write to.
+//! A Unix datagram names its sender by the path that the sender's socket was bound to. A reply to
+//! that path goes to the socket of the file that is there when the reply is sent. A client can
+//! replace its file by a link to another socket: to the server's own, which then answers itself
+//! without end, to that of another server, or to one to which only the server may write.
 //!
-//! So the file is opened first (`O_PATH`), which holds on to it whatever becomes of the path. Then
-//! its socket is asked for its name by a probe that connects to it: the kernel tells the path that
-//! it was bound to (getpeername(2)), and no other socket than the sender's has this one. Answers go
-//! to the descriptor (`/proc/PID/fd/N`), and so to that very file.
+//! So the server first opens the file (`O_PATH`), which keeps the file even if the path changes.
+//! Then a probe connects to the socket of the file, and the kernel returns the path that the socket
+//! was bound to (getpeername(2)). Only the sender's socket has the sender's path. Replies go to the
+//! descriptor (`/proc/PID/fd/N`), and so to exactly this file.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -22,25 +22,25 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::sys;
 
-/// A socket file that is held open, and an address that leads to it alone.
+/// An open socket file, and an address that leads only to it.
 #[derive(Debug)]
 pub(crate) struct ReplyPath {
     addr: SockAddr,
-    /// Device and inode, by which a successor's file is told from this one.
+    /// The device and inode, which distinguish this file from a later one at the same path.
     identity: (u64, u64),
     _file: File,
 }
 
-/// Why there is no way back.
+/// The reason that there is no reply path.
 #[derive(Debug)]
 pub(crate) enum ReplyPathError {
-    /// The path leads to a socket that is bound to this name, and is not the sender's.
+    /// The path leads to a socket that is not the sender's, and that is bound to this name.
     OtherSocket(Box<[u8]>),
-    /// The system says no, as a send would have found out.
+    /// A system call failed, as a send would have.
     Failed(io::Error),
 }
 
-/// Finds ways.
+/// Finds reply paths.
 #[derive(Debug)]
 pub(crate) struct ReplyPathFinder {
     probe: Socket,
@@ -49,12 +49,12 @@ pub(crate) struct ReplyPathFinder {
 }
 
 impl ReplyPath {
-    /// Where answers go.
+    /// Returns the address to send replies to.
     pub(crate) fn addr(&self) -> &SockAddr {
         &self.addr
     }
 
-    /// Whether a path still leads to this file.
+    /// Returns true if the path of this name still leads to this file.
     pub(crate) fn is_at(&self, name: &[u8]) -> bool {
         let there = fs::metadata(path(name)).ok();
         there.is_some_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity)
@@ -62,25 +62,28 @@ impl ReplyPath {
 }
 
 impl ReplyPathFinder {
+    /// Creates a finder with one probe socket.
+    ///
     /// # Errors
     ///
-    /// When there is no descriptor left, or no `/proc` as Linux has it.
+    /// If no descriptor is left, or if `/proc` is missing or is not that of Linux.
     pub(crate) fn new() -> io::Result<ReplyPathFinder> {
         let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-        // By number: a kernel takes a third more time for the link `self`. Which number this
-        // process has depends on whose processes this /proc shows.
+        // The path contains the process number, because the kernel takes a third more time to
+        // follow the link `self`. The number depends on the PID namespace of this /proc, so it is
+        // read from the link.
         let descriptors = Path::new("/proc").join(fs::read_link("/proc/self")?).join("fd");
         fs::metadata(descriptors.join(probe.as_raw_fd().to_string()))?;
         Ok(ReplyPathFinder { probe, descriptors })
     }
 
-    /// The one socket that is connected to what a path leads to.
+    /// Returns the probe, the only socket that connects to the files of senders.
     pub(crate) fn probe_socket(&self) -> BorrowedFd<'_> {
         self.probe.as_fd()
     }
 
-    /// Finds out whether the path of this name leads to the sender at this moment, or to another
-    /// connected socket. Takes no descriptor, and so cannot hold on to the file.
+    /// Checks that the path of this name now leads to the sender, or to a socket that is connected.
+    /// Uses no descriptor, so it cannot keep the file.
     pub(crate) fn check(&self, name: &[u8]) -> Result<(), ReplyPathError> {
         let addr = SockAddr::unix(path(name)).map_err(ReplyPathError::Failed)?;
         self.probe(&addr, name)
@@ -93,16 +96,16 @@ impl ReplyPathFinder {
                 let found = sys::unix_name(&peer);
                 if found == name { Ok(()) } else { Err(ReplyPathError::OtherSocket(found.into())) }
             }
-            // The socket there is connected, and the kernel refuses every sender but its peer, so
-            // its name stays unknown. It may be another than the sender's. Then it gets the answer
-            // if it is connected to this server, and the kernel refuses the answer otherwise. No
-            // socket that serves others is connected.
+            // The socket there is connected. The kernel refuses every sender but its peer, so its
+            // name stays unknown, and it may not be the sender's. In that case it gets the reply if
+            // it is connected to this server, and otherwise the kernel refuses the reply. A socket
+            // that serves several peers is never connected.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
             Err(error) => Err(ReplyPathError::Failed(error)),
         }
     }
 
-    /// The way to the sender that is bound to the path of this name.
+    /// Returns the reply path to the sender that is bound to the path of this name.
     pub(crate) fn find(&self, name: &[u8]) -> Result<ReplyPath, ReplyPathError> {
         let opened = File::options().read(true).custom_flags(sys::O_PATH).open(path(name));
         let file = opened.map_err(ReplyPathError::Failed)?;
@@ -128,7 +131,7 @@ mod tests {
         path.as_os_str().as_bytes()
     }
 
-    fn elsewhere(finder: &ReplyPathFinder, path: &Path) -> Box<[u8]> {
+    fn other_socket(finder: &ReplyPathFinder, path: &Path) -> Box<[u8]> {
         match finder.find(name(path)) {
             Err(ReplyPathError::OtherSocket(found)) => found,
             other => panic!("{other:?}"),
@@ -137,46 +140,46 @@ mod tests {
 
     /// case X10
     #[test]
-    fn a_link_of_any_kind_leads_elsewhere() {
+    fn a_link_of_any_kind_to_another_socket_is_found_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let (client, server) = (path("client"), path("server"));
         let _server = UnixDatagram::bind(&server).unwrap();
         let finder = ReplyPathFinder::new().unwrap();
         std::os::unix::fs::symlink(&server, &client).unwrap();
-        assert_eq!(*elsewhere(&finder, &client), *name(&server));
+        assert_eq!(*other_socket(&finder, &client), *name(&server));
         fs::remove_file(&client).unwrap();
         fs::hard_link(&server, &client).unwrap();
-        assert_eq!(*elsewhere(&finder, &client), *name(&server));
+        assert_eq!(*other_socket(&finder, &client), *name(&server));
         fs::remove_file(&client).unwrap();
-        // The folder of the client becomes a link to that of the server.
+        // The client's folder becomes a link to the server's folder.
         let inner = path("inner");
         std::os::unix::fs::symlink(folder.path(), &inner).unwrap();
-        assert_eq!(*elsewhere(&finder, &inner.join("server")), *name(&server));
+        assert_eq!(*other_socket(&finder, &inner.join("server")), *name(&server));
         fs::rename(&server, &client).unwrap();
-        assert_eq!(*elsewhere(&finder, &client), *name(&server));
+        assert_eq!(*other_socket(&finder, &client), *name(&server));
     }
 
     /// case X10
     #[test]
-    fn a_way_leads_to_its_socket_whatever_becomes_of_the_path() {
+    fn a_reply_path_leads_to_its_socket_after_the_path_changes() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("client"), folder.path().join("moved"));
         let client = UnixDatagram::bind(&path).unwrap();
-        let way = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
-        assert!(way.is_at(name(&path)));
+        let reply_path = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
+        assert!(reply_path.is_at(name(&path)));
         fs::rename(&path, &moved).unwrap();
         let _other = UnixDatagram::bind(&path).unwrap();
-        assert!(!way.is_at(name(&path)));
+        assert!(!reply_path.is_at(name(&path)));
         let sender = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
-        sender.send_to(b"answer", way.addr()).unwrap();
+        sender.send_to(b"answer", reply_path.addr()).unwrap();
         let mut buf = [0; 9];
         assert_eq!(client.recv(&mut buf).unwrap(), 6);
     }
 
     /// case X4
     #[test]
-    fn a_path_without_a_living_socket_fails_as_a_send_would() {
+    fn a_path_without_an_open_socket_fails_as_a_send_would() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("client");
         let finder = ReplyPathFinder::new().unwrap();
@@ -193,24 +196,24 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_connected_is_found() {
+    fn a_connected_client_has_a_reply_path() {
         let folder = tempfile::tempdir().unwrap();
         let (path, server) = (folder.path().join("client"), folder.path().join("server"));
         let server_socket = UnixDatagram::bind(&server).unwrap();
         let client = UnixDatagram::bind(&path).unwrap();
         client.connect(&server).unwrap();
-        let way = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
+        let reply_path = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
         Socket::from(std::os::fd::OwnedFd::from(server_socket))
-            .send_to(b"answer", way.addr())
+            .send_to(b"answer", reply_path.addr())
             .unwrap();
         let mut buf = [0; 9];
         assert_eq!(client.recv(&mut buf).unwrap(), 6);
     }
 
-    /// case X11: the bound of what a probe can tell. A connected socket takes datagrams from its
-    /// peer alone, so one that is connected elsewhere gets nothing.
+    /// case X11: a probe cannot identify a connected socket. Such a socket receives datagrams only
+    /// from its peer, so one that is connected to a stranger receives nothing.
     #[test]
-    fn a_path_that_leads_to_another_connected_socket_reaches_it_from_its_peer_alone() {
+    fn a_reply_path_to_another_connected_socket_works_only_for_its_peer() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let (server, stranger) = (Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap(), path("x"));
@@ -219,16 +222,16 @@ mod tests {
         let (client, other) = (path("client"), UnixDatagram::bind(path("other")).unwrap());
         std::os::unix::fs::symlink(path("other"), &client).unwrap();
         let finder = ReplyPathFinder::new().unwrap();
-        assert_eq!(*elsewhere(&finder, &client), *name(&path("other")));
+        assert_eq!(*other_socket(&finder, &client), *name(&path("other")));
 
         other.connect(&stranger).unwrap();
-        let way = finder.find(name(&client)).unwrap();
-        let refused = server.send_to(b"answer", way.addr()).unwrap_err();
+        let reply_path = finder.find(name(&client)).unwrap();
+        let refused = server.send_to(b"answer", reply_path.addr()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
 
         other.connect(path("server")).unwrap();
-        let way = finder.find(name(&client)).unwrap();
-        server.send_to(b"answer", way.addr()).unwrap();
+        let reply_path = finder.find(name(&client)).unwrap();
+        server.send_to(b"answer", reply_path.addr()).unwrap();
         assert_eq!(other.recv(&mut [0; 9]).unwrap(), 6);
     }
 }

@@ -23,14 +23,14 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Begins to connect, and does not wait: the stream becomes writable when it is connected or
-    /// has failed to, and [`Stream::connected`] tells which.
+    /// Begins to connect and does not wait. The stream becomes writable when the connect has
+    /// succeeded or failed. [`Stream::connected`] returns which.
     ///
     /// # Errors
     ///
-    /// What connect(2) reports at once: a refusal, no ephemeral port, no route, no descriptor. A
-    /// Unix listener whose backlog is full gives `WouldBlock`: nothing has begun, and no event
-    /// tells when there is room. `InvalidInput` for an endpoint of datagrams.
+    /// The errors that connect(2) returns at once: a refusal, no ephemeral port, no route, no
+    /// descriptor. `WouldBlock` if the backlog of a Unix listener is full. The connect has not
+    /// begun then, and no event reports when there is room. `InvalidInput` for a datagram endpoint.
     pub fn connect(target: &ResolvedEndpoint, options: &SocketOptions) -> Result<Stream, Error> {
         let socket = match target {
             ResolvedEndpoint::Tcp(addr) => options.client_socket(*addr, Type::STREAM)?,
@@ -51,12 +51,13 @@ impl Stream {
         }
     }
 
-    /// Whether a stream that was made by [`Stream::connect`] is connected by now.
+    /// Returns true if a stream of [`Stream::connect`] is connected, and false if it still
+    /// connects.
     ///
     /// # Errors
     ///
-    /// Why it never will be. A TCP socket that the kernel has connected to itself, because nothing
-    /// listens on the port, is refused.
+    /// The reason that the connect has failed. If nothing listens on the port and the kernel has
+    /// connected a TCP socket to itself, that reason is a refusal.
     pub fn connected(&self) -> io::Result<bool> {
         if let Some(error) = self.socket().take_error()? {
             return Err(error);
@@ -71,7 +72,7 @@ impl Stream {
         }
     }
 
-    /// How its bytes travel.
+    /// Returns the transport of the stream.
     pub fn transport(&self) -> Transport {
         match self {
             Stream::Tcp(_) => Transport::Tcp,
@@ -79,23 +80,23 @@ impl Stream {
         }
     }
 
-    /// Who is at the other end; [`Peer::Unnamed`] when the peer is gone.
+    /// Returns the address of the peer, or [`Peer::Unnamed`] if the peer has closed.
     pub fn peer(&self) -> Peer {
         self.socket().peer_addr().map_or(Peer::Unnamed, |addr| Peer::from(&addr))
     }
 
-    /// Sends FIN: the peer sees the end of the stream, and may still send.
+    /// Sends FIN. The peer reads the end of the stream, and may still send.
     ///
     /// # Errors
     ///
-    /// When the connection is gone.
+    /// If the connection has ended.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.socket().shutdown(Shutdown::Write)
     }
 
-    /// How many sent bytes the peer has yet to take, by the system's count: over TCP those its
-    /// system has not acknowledged, over Unix sockets those that were not read. `None` where the
-    /// system does not tell.
+    /// Returns how many sent bytes the peer has not taken, as the system counts: over TCP those
+    /// that the peer's system has not acknowledged, over Unix sockets those that the peer has not
+    /// read. `None` if the system does not report it.
     pub fn untaken_bytes(&self) -> Option<usize> {
         sys::unsent_bytes(self.as_fd()).ok()
     }
@@ -117,25 +118,25 @@ impl Stream {
         }
     }
 
-    /// What the socket holds of what was sent. `None` where the system does not tell.
+    /// Returns the state of the sent bytes, or `None` if the system does not report it.
     pub(crate) fn send_queue(&self) -> Option<SendQueue> {
         let bytes = self.untaken_bytes()?;
         if bytes == 0 {
             return Some(SendQueue::Empty);
         }
         let acked = match self {
-            // Linux before 4.1 does not count them.
+            // Linux before 4.1 does not count acknowledged bytes.
             Stream::Tcp(_) => sys::acked_bytes(self.as_fd()).ok(),
             Stream::Unix(_) => None,
         };
         Some(acked.map_or(SendQueue::Holds(bytes), SendQueue::HasTaken))
     }
 
-    /// Has the system drop what it still holds of sent bytes when this stream is closed, and tell
-    /// the peer by a reset. Otherwise it goes on offering megabytes for minutes to a peer that does
-    /// not take them.
+    /// Makes the system discard the bytes that the peer has not taken when this stream closes, and
+    /// send a reset. Otherwise the system would keep offering megabytes for minutes to a peer that
+    /// does not take them.
     pub(crate) fn reset_at_close(&self) {
-        // A refusal changes nothing but how long the system keeps the bytes.
+        // An error only means that the system keeps the bytes longer.
         let _ = self.socket().set_linger(Some(Duration::ZERO));
     }
 
@@ -144,28 +145,28 @@ impl Stream {
     }
 }
 
-/// What a stream's socket holds of sent bytes, and what is known of those that the peer has taken.
+/// The state of a stream's sent bytes: those in the send buffer, and those that the peer has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendQueue {
-    /// The peer has taken all.
+    /// The peer has taken all sent bytes.
     Empty,
-    /// Some are left, and the peer's system has acknowledged so many since the connection began.
+    /// Bytes are left. The peer's system has acknowledged this many since the connection began.
     HasTaken(u64),
-    /// Some are left, which occupy so many bytes of the buffer.
+    /// Bytes are left. They occupy this many bytes of the send buffer.
     Holds(usize),
 }
 
-/// A stream whose input can be seen without being taken.
+/// A stream whose input can be read without removing it.
 pub(crate) trait Peek {
-    /// Whether it can. If not, a peek fails.
+    /// True if the system supports it. Otherwise a peek fails.
     const CAN_PEEK: bool;
 
-    /// As a read, except that the next read gives the same bytes again. It may be short although
-    /// more is there.
+    /// Reads bytes that the next read returns again. The result may be short although more bytes
+    /// have arrived.
     ///
     /// # Errors
     ///
-    /// As of a read.
+    /// The errors of a read.
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -186,9 +187,9 @@ impl Read for Stream {
     }
 }
 
-/// Reads on past descriptors that a peer has sent along (`SCM_RIGHTS`, thrown away here): Linux
-/// ends a read behind them although more is queued, so that the read is short and yet has not
-/// emptied the socket. An ordinary read is one call.
+/// Reads from a Unix stream, and continues after descriptors that the peer has passed
+/// (`SCM_RIGHTS`), which the kernel discards. Linux ends a read after them although more bytes are
+/// queued, so a short read would not mean an empty socket. A read without descriptors is one call.
 fn read_unix(stream: &UnixStream, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     loop {

@@ -1,13 +1,13 @@
-//! What Linux offers and neither std nor socket2 has, by libc. [`sys_portable.rs`](super::sys) has
-//! the same interface for other systems. `unsafe` stands here and nowhere else.
+//! Linux system calls that neither std nor socket2 offers. [`sys_portable.rs`](super::sys) has the
+//! same interface for other systems. This is the only module with `unsafe`.
 //!
-//! By libc because rustix lacks recvmmsg, nix's sendmmsg shares one control buffer among all
-//! messages, and mio, std and socket2 have none of it.
+//! It uses libc because rustix lacks recvmmsg, nix's sendmmsg shares one control buffer among all
+//! messages, and mio, std and socket2 have none of these calls.
 
 #![allow(unsafe_code)]
-// Sizes of structures and numbers of slots, which the C interfaces take as 32-bit integers.
+// The C interfaces take sizes of structures and numbers of slots as 32-bit integers.
 #![allow(clippy::cast_possible_truncation)]
-// Lengths and flags that one C library declares as other integers than the next.
+// C libraries declare some lengths and flags as different integer types.
 #![allow(clippy::unnecessary_cast)]
 
 mod address;
@@ -27,7 +27,7 @@ pub(super) use libc::O_PATH;
 pub(crate) use self::address::unix_name;
 pub(super) use self::address::{abstract_name, address_bytes};
 pub(super) use self::calls::{
-    bind_with_mode, force_send_buf, lost_datagrams, note_destination_and_overflow, peek_bytes,
+    bind_with_mode, enable_destination_and_overflow, force_send_buf, lost_datagrams, peek_bytes,
     receive_bytes, receive_unix, send_bytes, share_port, unsent_bytes,
 };
 use self::message::header;
@@ -42,9 +42,9 @@ pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 pub(crate) use self::standard::was_stdout_closed;
 pub(super) use self::tcp_info::{acked_bytes, tcp_info};
 
-/// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
-/// which has not switched it off (send(2)).
+/// Flags for sends. A write to a closed peer then fails with EPIPE and raises no SIGPIPE, which
+/// ends a process that does not ignore it (send(2)).
 pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 
-/// Whether a stream's input can be seen without being taken.
+/// True if [`peek_bytes`] is supported.
 pub(super) const CAN_PEEK: bool = true;

@@ -1,7 +1,7 @@
-//! The interface of `sys.rs` for systems without what Linux has, by std and socket2 alone. Callers
-//! do without, or make one call per datagram.
+//! The interface of `sys.rs` for systems other than Linux, implemented with std and socket2.
+//! Callers do not depend on the unsupported calls. They make one call per datagram.
 
-// What is unsupported here takes the same arguments as it does on Linux.
+// Unsupported functions have the same signatures as on Linux.
 #![allow(clippy::unnecessary_wraps)]
 
 #[cfg(target_os = "freebsd")]
@@ -28,31 +28,32 @@ pub(super) use self::options::{
 use super::TcpInfo;
 use super::batch::LocalAddr;
 
-/// A peer that has closed answers a write with EPIPE, never with the SIGPIPE that ends a process
-/// which has not switched it off (send(2)). Apple's systems have a socket option instead, which
-/// socket2 sets.
+/// Flags for sends. A write to a closed peer then fails with EPIPE and raises no SIGPIPE, which
+/// ends a process that does not ignore it (send(2)). Apple's systems have a socket option instead,
+/// which socket2 sets.
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(crate) const SEND_FLAGS: libc::c_int = 0;
 
-/// Nothing safe peeks at a Unix stream.
+/// False because no safe function peeks at a Unix stream.
 pub(super) const CAN_PEEK: bool = false;
 
-/// There is no flag that holds a file open without the right to read it, and no reply path either.
+/// No flag, because these systems have none that opens a file without permission to read it. They
+/// have no reply paths either.
 pub(super) const O_PATH: libc::c_int = 0;
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The name in a Unix socket's address. Empty for an unnamed socket, and for the address of another
-/// family.
+/// Returns the name in a Unix socket's address. It is empty for an unnamed socket and for another
+/// address family.
 pub(crate) fn unix_name(addr: &SockAddr) -> &[u8] {
     addr.as_pathname().map_or(&[], |path| path.as_os_str().as_bytes())
 }
 
-/// Only Linux has abstract names.
+/// Returns `None`, because only Linux has abstract names.
 pub(super) fn abstract_name(_: &UnixAddr) -> Option<&[u8]> {
     None
 }
@@ -65,7 +66,7 @@ pub(super) fn peek_bytes(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
     unsupported()
 }
 
-/// Receives from a Unix stream. Descriptors end no read here.
+/// Receives from a Unix stream. Passed descriptors do not end a read on these systems.
 pub(super) fn receive_unix(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, bool)> {
     receive_bytes(fd, buf).map(|count| (count, false))
 }
@@ -94,20 +95,21 @@ pub(super) fn lost_datagrams(_: BorrowedFd<'_>) -> io::Result<u32> {
     unsupported()
 }
 
-/// Nothing is told with a datagram.
-pub(super) fn note_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
+/// Does nothing: the kernel reports nothing with a datagram.
+pub(super) fn enable_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Binds to a path whose file then has this mode. The system makes the file with all rights, less
-/// the umask.
+/// Binds to a path and then sets the mode of the file, which the system creates with all
+/// permissions that the umask allows.
 pub(super) fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: u32) -> io::Result<()> {
     socket.bind(addr)?;
     let path = addr.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// The option spreads nothing here: the last socket gets all, or it has another name.
+/// Returns an error, because the option does not distribute datagrams on these systems: the last
+/// socket gets all of them, or the option has another name.
 pub(super) fn share_port(_: &Socket) -> io::Result<()> {
     unsupported()
 }
@@ -116,7 +118,7 @@ pub(super) fn receive_trains(_: BorrowedFd<'_>, _: bool) -> io::Result<()> {
     unsupported()
 }
 
-/// Sends a datagram. There are no trains, and the address to leave from cannot be chosen.
+/// Sends a datagram. Trains are not supported, and the source address cannot be chosen.
 pub(super) fn send_message(
     fd: BorrowedFd<'_>,
     to: Option<&SockAddr>,
@@ -139,7 +141,7 @@ pub(super) fn receive_train(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<(usiz
     unsupported()
 }
 
-/// Without splice(2) there is no use for a pipe, and every stream copies.
+/// Returns an error, because a pipe is useless without splice(2). Every stream copies.
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     unsupported()
 }
@@ -156,7 +158,7 @@ pub(super) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Re
     call()
 }
 
-/// Whether stdout was closed when the process started: not known here.
+/// Returns false, because these systems do not tell whether stdout was closed at the start.
 #[cfg(feature = "program")]
 pub(crate) fn was_stdout_closed() -> bool {
     false

@@ -1,4 +1,4 @@
-//! A client's datagram socket: connected to its server, and answered at a name of its own.
+//! A client's datagram socket: connected to its server, and bound to a name for the replies.
 
 use std::fs::Permissions;
 use std::io;
@@ -13,20 +13,22 @@ use crate::error::Error;
 use crate::socket::SocketOptions;
 use crate::socket::connect::{connect, refuse_self_connection};
 
-/// The mode of the file that a client is answered to: its server may be of any user.
+/// The mode of the socket file of a client. Any user may write to it, because the server may run as
+/// any user.
 const OWN_FILE_MODE: u32 = 0o666;
 
 impl Datagram {
-    /// A client's socket, connected: it takes datagrams from its peer alone, and is told when they
-    /// are refused. `own` is the file that a Unix server answers to, which the caller removes;
-    /// without it the system picks an abstract name (unix(7)), which only Linux has. Every user may
-    /// send to that file, so that a server of another user can answer.
+    /// Creates a client's socket that is connected to `target`. It receives datagrams only from its
+    /// peer, and the kernel reports to it when the peer refuses one. `own` is the file to which a
+    /// Unix server replies. Every user may send to it, so that a server of another user can reply.
+    /// The caller removes it. Without `own`, the system picks an abstract name (unix(7)), which
+    /// only Linux has.
     ///
     /// # Errors
     ///
-    /// Names the target and the reason. A UDP socket that the kernel has given the target's own
-    /// address is refused, because it would answer itself. `InvalidInput` for an endpoint of
-    /// streams.
+    /// The error names the target and the reason. A UDP socket to which the kernel has given the
+    /// target's own address is refused, because it would answer itself. `InvalidInput` for a stream
+    /// endpoint.
     pub fn connect(
         target: &ResolvedEndpoint,
         own: Option<&Path>,
@@ -45,28 +47,28 @@ impl Datagram {
             refuse_self_connection(&SockRef::from(&socket)).map_err(failed)?;
             Inner::Udp(socket.into())
         } else {
-            // After connect(2), so that the file takes datagrams from the peer alone.
+            // The socket is connected before the file exists, so no stranger can send to it.
             bind_own(&socket, own).map_err(failed)?;
             Inner::Unix(socket.into())
         };
         Datagram::new(inner, None)
     }
 
-    /// Connects to the target anew. A Unix datagram socket whose server has closed is no longer
+    /// Connects to the target again. A Unix datagram socket whose server has closed is no longer
     /// connected, and a new server at the same path is another socket (unix(7)).
     ///
     /// # Errors
     ///
-    /// All of connect(2).
+    /// All errors of connect(2).
     pub fn reconnect(&self, target: &ResolvedEndpoint) -> io::Result<()> {
         connect(&self.socket(), target)
     }
 }
 
-/// Gives a client's socket the file that its server answers to, or an abstract name.
+/// Binds a client's socket to its file, or to an abstract name.
 fn bind_own(socket: &Socket, own: Option<&Path>) -> io::Result<()> {
     let Some(path) = own else { return socket.bind(&SockAddr::unix("")?) };
     socket.bind(&SockAddr::unix(path)?)?;
-    // bind(2) applies the umask, which commonly leaves other users no right to write.
+    // bind(2) applies the umask, which usually takes the write permission from other users.
     std::fs::set_permissions(path, Permissions::from_mode(OWN_FILE_MODE))
 }

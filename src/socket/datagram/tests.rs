@@ -12,7 +12,7 @@ fn connect(target: &ResolvedEndpoint, own: Option<&Path>) -> Result<Datagram, Er
     Datagram::connect(target, own, &SocketOptions::default())
 }
 
-/// A UDP socket of the standard library and a client that is connected to it.
+/// Creates a UDP socket of the standard library and a client that is connected to it.
 fn udp_pair() -> (UdpSocket, Datagram) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -20,7 +20,7 @@ fn udp_pair() -> (UdpSocket, Datagram) {
     (server, client)
 }
 
-/// A Unix socket at the path "s" of a folder of its own.
+/// Creates a Unix socket at the path "s" in a new folder.
 fn unix_server() -> (TempDir, UnixDatagram, ResolvedEndpoint) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
@@ -28,7 +28,7 @@ fn unix_server() -> (TempDir, UnixDatagram, ResolvedEndpoint) {
     (folder, server, ResolvedEndpoint::Unixgram(UnixName::Path(path)))
 }
 
-/// Receives what comes next, which may take its time.
+/// Waits for the next datagram or error.
 #[track_caller]
 fn receive(client: &Datagram) -> io::Result<Vec<u8>> {
     let mut buf = [0; 64];
@@ -40,7 +40,7 @@ fn receive(client: &Datagram) -> io::Result<Vec<u8>> {
 }
 
 #[test]
-fn a_connected_udp_socket_sends_to_its_peer_and_takes_from_it_alone() {
+fn a_connected_udp_socket_receives_only_from_its_peer() {
     let (server, client) = udp_pair();
     client.send(b"hello").unwrap();
     let mut buf = [0; 64];
@@ -55,7 +55,7 @@ fn a_connected_udp_socket_sends_to_its_peer_and_takes_from_it_alone() {
 
 /// cases U1 U3
 #[test]
-fn an_empty_datagram_is_one_and_a_longer_one_is_cut_off() {
+fn an_empty_datagram_is_received_and_a_long_one_is_truncated() {
     let (server, client) = udp_pair();
     client.send(b"").unwrap();
     let mut buf = [0; 8];
@@ -67,9 +67,9 @@ fn an_empty_datagram_is_one_and_a_longer_one_is_cut_off() {
     assert_eq!(receive(&client).unwrap(), [7; 64]);
 }
 
-/// case U8: told by the next call, whichever it is, and once.
+/// case U8: exactly one call, the next one, returns the error.
 #[test]
-fn a_udp_port_where_nobody_is_refuses_what_came_before() {
+fn the_call_after_a_send_to_a_closed_udp_port_is_refused() {
     let (server, client) = udp_pair();
     drop(server);
     client.send(b"lost").unwrap();
@@ -87,7 +87,7 @@ fn a_udp_datagram_that_is_too_long_is_an_error() {
 }
 
 #[test]
-fn a_unix_client_with_a_path_of_its_own_is_answered_there() {
+fn a_unix_client_with_its_own_path_receives_replies_there() {
     let (folder, server, target) = unix_server();
     let own = folder.path().join("client");
     let client = connect(&target, Some(&own)).unwrap();
@@ -98,7 +98,7 @@ fn a_unix_client_with_a_path_of_its_own_is_answered_there() {
     assert_eq!((&buf[..length], from.as_pathname()), (&b"hello"[..], Some(&*own)));
     server.send_to(b"back", &own).unwrap();
     assert_eq!(receive(&client).unwrap(), b"back");
-    // Its path is the caller's to remove, and is not taken from another.
+    // A second client cannot take the path, and only the caller removes it.
     let taken = connect(&target, Some(&own)).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     drop(client);
@@ -108,7 +108,7 @@ fn a_unix_client_with_a_path_of_its_own_is_answered_there() {
 /// case X2
 #[cfg(target_os = "linux")]
 #[test]
-fn a_unix_client_without_a_path_has_an_abstract_name_and_is_answered() {
+fn a_unix_client_without_a_path_receives_replies_at_an_abstract_name() {
     use std::os::linux::net::SocketAddrExt;
     let (_folder, server, target) = unix_server();
     let clients = [connect(&target, None).unwrap(), connect(&target, None).unwrap()];
@@ -143,19 +143,19 @@ fn a_unix_receiver_whose_queue_is_full_would_block() {
 
 /// case X4
 #[test]
-fn a_unix_receiver_that_is_gone_refuses_and_one_that_never_was_is_not_found() {
+fn a_closed_unix_receiver_refuses_and_a_missing_one_is_not_found() {
     let (folder, server, target) = unix_server();
     let client = connect(&target, None).unwrap();
     drop(server);
     assert_eq!(client.send(b"x").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     assert_eq!(connect(&target, None).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    let missing = ResolvedEndpoint::Unixgram(UnixName::Path(folder.path().join("nobody")));
+    let missing = ResolvedEndpoint::Unixgram(UnixName::Path(folder.path().join("missing")));
     let error = connect(&missing, None).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(error.to_string().contains("cannot connect to"), "{error}");
 }
 
-/// A connected client that takes trains, and the plain socket it is connected to, likewise.
+/// Creates a client and a server that are connected to each other.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn train_pair() -> (Datagram, Datagram) {
     let options = SocketOptions::default();
@@ -187,7 +187,7 @@ fn a_train_arrives_whole_with_the_length_of_its_datagrams() {
 /// case U13
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
-fn a_train_is_taken_apart_for_whoever_does_not_take_trains() {
+fn the_kernel_splits_a_train_for_a_socket_that_does_not_receive_trains() {
     let (client, server) = train_pair();
     client.send_train(b"aaabbbcccd", 3).unwrap();
     let mut buf = [0; 64];
@@ -197,10 +197,10 @@ fn a_train_is_taken_apart_for_whoever_does_not_take_trains() {
     }
 }
 
-/// case P2: a service that knows nothing of trains may be the next to have the socket.
+/// case P2: the next user of the socket may be a service that does not expect trains.
 #[cfg(target_os = "linux")]
 #[test]
-fn who_has_a_passed_socket_next_finds_trains_taken_apart() {
+fn the_next_user_of_a_passed_socket_receives_no_trains() {
     let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
     theirs.set_nonblocking(true).unwrap();
     let target = ResolvedEndpoint::Udp(theirs.local_addr().unwrap());

@@ -16,7 +16,7 @@ fn wrong(fd: impl Into<OwnedFd>) -> String {
 
 /// case P2
 #[test]
-fn what_cannot_be_served_is_named() {
+fn the_error_for_an_unsuitable_socket_names_what_it_is() {
     let unbound = |domain, kind| Socket::new(domain, kind, None).unwrap();
     let bound_only = unbound(Domain::IPV4, Type::STREAM);
     bound_only.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -38,17 +38,17 @@ fn what_cannot_be_served_is_named() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_socket_of_another_family_or_protocol_is_named() {
+fn the_error_for_another_family_or_protocol_names_it() {
     let netlink = Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, None).unwrap();
     assert_eq!(wrong(netlink), "an address family 16 datagram socket of another protocol");
-    // Where the system has it.
+    // Not every system has MPTCP.
     if let Ok(mptcp) = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
         assert_eq!(wrong(mptcp), "an IPv4 stream socket of another protocol");
     }
 }
 
 #[test]
-fn a_socket_is_taken_over_only_as_what_it_is() {
+fn a_listener_takes_no_datagram_socket_and_a_datagram_no_stream_socket() {
     let options = SocketOptions::default();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let error = Listener::from_fd(udp.into(), &options).unwrap_err().to_string();
@@ -59,14 +59,14 @@ fn a_socket_is_taken_over_only_as_what_it_is() {
 }
 
 #[test]
-fn an_endpoint_is_named_as_it_would_be_asked_for() {
+fn the_endpoint_of_a_socket_is_written_as_on_the_command_line() {
     let named = |transport, socket: &dyn std::os::fd::AsFd| {
         endpoint(transport, &SockRef::from(&socket.as_fd())).to_string()
     };
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = tcp.local_addr().unwrap();
     assert_eq!(named(Transport::Tcp, &tcp), format!("tcp://{addr}"));
-    // Both families, and one only: which of them is not told apart.
+    // The endpoint does not say whether the socket also receives IPv4.
     for only_v6 in [false, true] {
         let udp = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
         udp.set_only_v6(only_v6).unwrap();
@@ -82,7 +82,7 @@ fn an_endpoint_is_named_as_it_would_be_asked_for() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_name_that_is_no_text_of_one_line_is_escaped() {
+fn a_name_with_control_characters_or_invalid_utf8_is_escaped() {
     let named = |name: &[u8]| {
         use std::os::linux::net::SocketAddrExt;
         let mut unique = std::process::id().to_string().into_bytes();

@@ -12,7 +12,7 @@ fn bind_stream(path: &Path) -> Result<(Socket, Option<BoundPath>), Error> {
 
 /// case X6
 #[test]
-fn a_stale_socket_file_is_taken_over() {
+fn a_bind_replaces_a_stale_socket_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     drop(UnixListener::bind(&path).unwrap());
@@ -25,7 +25,7 @@ fn a_stale_socket_file_is_taken_over() {
 
 /// case X6
 #[test]
-fn a_live_socket_of_either_kind_is_refused_and_not_disturbed() {
+fn a_bind_to_an_open_socket_of_either_type_fails_and_does_not_disturb_it() {
     let folder = tempfile::tempdir().unwrap();
     let stream = folder.path().join("stream");
     let listener = UnixListener::bind(&stream).unwrap();
@@ -45,7 +45,7 @@ fn a_live_socket_of_either_kind_is_refused_and_not_disturbed() {
 }
 
 #[test]
-fn an_abstract_name_that_another_socket_has_is_refused_with_a_word_about_it() {
+fn the_error_for_an_abstract_name_in_use_says_that_another_socket_has_it() {
     let name = UnixName::Abstract(format!("resound-path-test-{}", std::process::id()));
     let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     let owner = socket();
@@ -56,7 +56,7 @@ fn an_abstract_name_that_another_socket_has_is_refused_with_a_word_about_it() {
 
 /// case X6
 #[test]
-fn a_file_that_is_no_socket_is_refused_and_never_deleted() {
+fn a_bind_to_a_regular_file_fails_and_never_deletes_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("precious");
     fs::write(&path, "data").unwrap();
@@ -67,11 +67,11 @@ fn a_file_that_is_no_socket_is_refused_and_never_deleted() {
 
 /// case X8
 #[test]
-fn a_successors_file_is_not_removed() {
+fn dropping_the_path_does_not_remove_a_later_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let (_socket, bound) = bind_stream(&path).unwrap();
-    // Moved away rather than removed, lest the system hand out the same inode again.
+    // The file is moved and not removed, so that the system does not reuse its inode.
     fs::rename(&path, folder.path().join("moved")).unwrap();
     let successor = UnixListener::bind(&path).unwrap();
     drop(bound);
@@ -81,7 +81,7 @@ fn a_successors_file_is_not_removed() {
 
 /// case X7
 #[test]
-fn of_many_that_start_at_once_on_a_stale_file_exactly_one_wins() {
+fn exactly_one_of_several_concurrent_binds_to_a_stale_file_succeeds() {
     const STARTERS: usize = 8;
     for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn of_many_that_start_at_once_on_a_stale_file_exactly_one_wins() {
 }
 
 #[test]
-fn the_file_has_the_mode_that_was_asked() {
+fn the_file_has_the_requested_mode() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let (_socket, _bound) = bind_stream(&path).unwrap();
@@ -114,22 +114,22 @@ fn the_file_has_the_mode_that_was_asked() {
 
 /// case X12
 #[test]
-fn the_umask_takes_nothing_from_the_mode_and_stays_that_of_the_process() {
+fn the_umask_neither_restricts_the_mode_nor_changes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
     let name = UnixName::Path(path.clone());
     let _bound = bind(&socket, &name, Transport::Unixgram, 0o777).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o777);
-    // A file that a program asks no mode for would have this one without a umask.
+    // Without a umask, a file that is created with the default mode would have this mode.
     let other = folder.path().join("other");
     File::create(&other).unwrap();
     assert_ne!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o666);
 }
 
-/// A FIFO without a writer would be waited for.
+/// An ordinary open of a FIFO waits for a writer.
 #[test]
-fn a_fifo_in_the_place_of_the_folder_is_an_error_at_once() {
+fn a_fifo_as_the_folder_is_an_error_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     rustix::fs::mknodat(
@@ -145,13 +145,13 @@ fn a_fifo_in_the_place_of_the_folder_is_an_error_at_once() {
 }
 
 #[test]
-fn a_missing_folder_is_named() {
+fn the_error_for_a_missing_folder_names_it() {
     let error = bind_stream(Path::new("/nonexistent/folder/s")).unwrap_err().to_string();
     assert!(error.contains("the folder /nonexistent/folder does not exist"), "{error}");
 }
 
 #[test]
-fn a_folder_that_is_there_is_not_said_to_be_missing() {
+fn the_error_for_an_existing_folder_does_not_call_it_missing() {
     let error = bind_stream(Path::new("/proc/s")).unwrap_err().to_string();
     assert!(!error.contains("does not exist"), "{error}");
 }

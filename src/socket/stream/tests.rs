@@ -13,7 +13,7 @@ fn connect(target: &ResolvedEndpoint) -> Result<Stream, Error> {
     Stream::connect(target, &SocketOptions::default())
 }
 
-/// Asks until it is known.
+/// Waits until the connect has succeeded or failed.
 #[track_caller]
 fn outcome(stream: &Stream) -> io::Result<()> {
     wait_for("a connection or its refusal", || match stream.connected() {
@@ -22,14 +22,14 @@ fn outcome(stream: &Stream) -> io::Result<()> {
     })
 }
 
-/// A path "s" in a folder of its own.
+/// Returns the path "s" in a new folder.
 fn unix_target() -> (TempDir, ResolvedEndpoint) {
     let folder = tempfile::tempdir().unwrap();
     let target = ResolvedEndpoint::Unix(UnixName::Path(folder.path().join("s")));
     (folder, target)
 }
 
-/// A listener with room for one connection that is not accepted.
+/// Creates a listener whose queue has room for one connection.
 fn narrow_listener(target: &ResolvedEndpoint) -> UnixListener {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     socket.bind(&target.sock_addr().unwrap()).unwrap();
@@ -37,7 +37,7 @@ fn narrow_listener(target: &ResolvedEndpoint) -> UnixListener {
     socket.into()
 }
 
-/// Reads what comes next, which may take its time.
+/// Waits for bytes and returns them.
 fn read(stream: &mut Stream) -> Vec<u8> {
     let mut buf = [0; 64];
     let count = wait_for("bytes", || match stream.read(&mut buf) {
@@ -57,7 +57,7 @@ fn a_tcp_stream_connects_without_waiting_and_moves_bytes_both_ways() {
     let mut stream = connect(&ResolvedEndpoint::Tcp(addr)).unwrap();
     outcome(&stream).unwrap();
     assert_eq!((stream.transport(), stream.peer()), (Transport::Tcp, Peer::Ip(addr)));
-    assert!(stream.connected().unwrap(), "asked again");
+    assert!(stream.connected().unwrap(), "a second call returns the same");
     let mut buf = [0; 5];
     assert_eq!(stream.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     let (mut accepted, _) = listener.accept().unwrap();
@@ -68,9 +68,9 @@ fn a_tcp_stream_connects_without_waiting_and_moves_bytes_both_ways() {
 }
 
 #[test]
-fn a_tcp_port_where_nobody_listens_refuses() {
+fn a_tcp_port_without_a_listener_refuses() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    // At once or later, as the system likes.
+    // Systems refuse at once or later.
     let kind = match connect(&ResolvedEndpoint::Tcp(addr)) {
         Err(error) => error.kind(),
         Ok(stream) => outcome(&stream).unwrap_err().kind(),
@@ -111,7 +111,7 @@ fn a_unix_stream_connects_to_an_abstract_name() {
     assert!(connect(&target).unwrap().connected().unwrap());
 }
 
-/// No event tells when there is room: the caller is to try again.
+/// No event reports when there is room, so the caller must try again.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_unix_listener_whose_backlog_is_full_would_block() {
@@ -124,7 +124,7 @@ fn a_unix_listener_whose_backlog_is_full_would_block() {
 }
 
 #[test]
-fn a_unix_path_where_nobody_listens_is_a_clear_error() {
+fn a_unix_path_without_a_listener_is_a_clear_error() {
     let (folder, target) = unix_target();
     let missing = connect(&target).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
@@ -142,7 +142,7 @@ fn a_unix_path_that_is_too_long_is_a_clear_error() {
     assert!(SockAddr::unix("x".repeat(200)).is_err());
 }
 
-/// case S7: a write to a peer that is gone is an error and no signal.
+/// case S7: it raises no signal.
 #[test]
 fn a_write_to_a_closed_peer_is_an_error() {
     let (_folder, target) = unix_target();
@@ -153,9 +153,9 @@ fn a_write_to_a_closed_peer_is_an_error() {
 }
 
 #[test]
-fn an_endpoint_of_the_other_kind_is_refused() {
+fn a_stream_refuses_datagram_endpoints_and_a_datagram_refuses_stream_endpoints() {
     let addr = "127.0.0.1:9".parse().unwrap();
-    let name = UnixName::Abstract("nobody".to_owned());
+    let name = UnixName::Abstract("unused".to_owned());
     for target in [ResolvedEndpoint::Udp(addr), ResolvedEndpoint::Unixgram(name.clone())] {
         assert_eq!(connect(&target).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{target}");
     }

@@ -1,4 +1,4 @@
-//! The bytes of addresses as the kernel writes them.
+//! The bytes of socket addresses as the kernel writes them.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
@@ -6,35 +6,35 @@ use std::os::unix::net::SocketAddr as UnixAddr;
 use libc::{c_int, sa_family_t};
 use socket2::SockAddr;
 
-/// The bytes of an address, its family first.
+/// Returns the bytes of an address, which begin with its family.
 #[inline]
 pub(in crate::socket) fn address_bytes(addr: &SockAddr) -> &[u8] {
     // SAFETY: the storage is initialised, and at least as long as the address in it.
     unsafe { std::slice::from_raw_parts(addr.as_ptr().cast(), addr.len() as usize) }
 }
 
-/// The name in a Unix socket's address: a path, or behind a zero byte an abstract name. Empty for
-/// an unnamed socket, and for the address of another family.
+/// Returns the name in a Unix socket's address: a path, or a zero byte and an abstract name. It is
+/// empty for an unnamed socket and for another address family.
 #[inline]
 pub(crate) fn unix_name(addr: &SockAddr) -> &[u8] {
     match address_bytes(addr).split_first_chunk() {
         Some((family, name))
             if c_int::from(sa_family_t::from_ne_bytes(*family)) == libc::AF_UNIX =>
         {
-            whole_name(name)
+            without_terminator(name)
         }
         _ => &[],
     }
 }
 
-/// An abstract name, without the zero byte before it.
+/// Returns an abstract name without its leading zero byte.
 pub(in crate::socket) fn abstract_name(addr: &UnixAddr) -> Option<&[u8]> {
     addr.as_abstract_name()
 }
 
-/// The name that a socket is bound to, in the bytes that the kernel gives: a path ends at its zero
-/// byte.
-fn whole_name(bytes: &[u8]) -> &[u8] {
+/// Returns the name in `bytes`. A path ends at its first zero byte. An abstract name begins with a
+/// zero byte and may contain more.
+fn without_terminator(bytes: &[u8]) -> &[u8] {
     match bytes.first() {
         Some(0) | None => bytes,
         Some(_) => bytes.split(|byte| *byte == 0).next().unwrap_or_default(),
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_every_length_and_kind_are_told() {
+    fn unix_name_returns_names_of_every_kind_and_length() {
         let longest = vec![b'x'; 107];
         for name in [&b"/a"[..], b"relative", &longest, b"\0name"] {
             let addr = SockAddr::unix(OsStr::from_bytes(name)).unwrap();
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(unix_name(&SockAddr::unix("").unwrap()), b"");
         let ip = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
         assert_eq!(unix_name(&SockAddr::from(ip)), b"");
-        assert_eq!(whole_name(b"/path\0"), b"/path");
-        assert_eq!(whole_name(b"\0a\0b"), b"\0a\0b");
+        assert_eq!(without_terminator(b"/path\0"), b"/path");
+        assert_eq!(without_terminator(b"\0a\0b"), b"\0a\0b");
     }
 }

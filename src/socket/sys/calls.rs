@@ -16,15 +16,15 @@ use crate::socket::SEND_FLAGS;
 
 /// Receives from a stream.
 ///
-/// By syscall(2), as its pair below: libc's recv(2) and send(2) are cancellation points
-/// (pthreads(7)), which in a process of several threads costs each call two atomic operations and
-/// some 90 instructions a message. Nobody cancels threads here.
+/// This and [`send_bytes`] use syscall(2). libc's recv(2) and send(2) are cancellation points
+/// (pthreads(7)). In a process with several threads these cost each call two atomic operations and
+/// about 90 instructions per message. This program cancels no threads.
 #[inline]
 pub(in crate::socket) fn receive_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     receive_with(fd, buf, 0)
 }
 
-/// Receives from a stream and leaves the bytes there.
+/// Receives from a stream without removing the bytes from its queue.
 pub(in crate::socket) fn peek_bytes(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     receive_with(fd, buf, libc::MSG_PEEK)
 }
@@ -34,8 +34,8 @@ fn receive_with(fd: BorrowedFd<'_>, buf: &mut [u8], flags: c_int) -> io::Result<
     let (start, length) = (buf.as_mut_ptr(), buf.len());
     let no_address = ptr::null_mut::<libc::sockaddr>();
     let no_length = ptr::null_mut::<socklen_t>();
-    // SAFETY: the arguments are those of recvfrom(2); `buf` outlives the call, which writes no
-    // more than its length.
+    // SAFETY: the arguments are those of recvfrom(2). `buf` outlives the call, which writes at most
+    // its length.
     let count = unsafe {
         libc::syscall(
             libc::SYS_recvfrom,
@@ -50,10 +50,10 @@ fn receive_with(fd: BorrowedFd<'_>, buf: &mut [u8], flags: c_int) -> io::Result<
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Sends to a stream. Its peer being gone is an error, and no signal.
+/// Sends to a stream. A closed peer causes an error and no signal.
 pub(in crate::socket) fn send_bytes(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     let no_address = ptr::null::<libc::sockaddr>();
-    // SAFETY: the arguments are those of sendto(2); `buf` outlives the call, which only reads it.
+    // SAFETY: the arguments are those of sendto(2). `buf` outlives the call, which only reads it.
     let count = unsafe {
         libc::syscall(
             libc::SYS_sendto,
@@ -68,22 +68,23 @@ pub(in crate::socket) fn send_bytes(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Resul
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives from a Unix stream, and tells whether descriptors came along. The kernel throws them
-/// away, because there is no room for them.
+/// Receives from a Unix stream. Returns the number of bytes, and whether the peer passed
+/// descriptors with them. The kernel discards the descriptors, because the call has no buffer for
+/// them.
 pub(in crate::socket) fn receive_unix(
     fd: BorrowedFd<'_>,
     buf: &mut [u8],
 ) -> io::Result<(usize, bool)> {
     let mut part = iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut message = header(ptr::null_mut(), &mut part, ptr::null_mut()).msg_hdr;
-    // SAFETY: the one part is `buf`, which outlives the call; name and control are null.
+    // SAFETY: the only part is `buf`, which outlives the call. Name and control are null.
     let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, 0) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
-/// How much of a socket's send buffer is in use: for Unix sockets, by what was sent and not yet
-/// read; for TCP, the bytes not yet acknowledged (SIOCOUTQ, as in tcp(7)).
+/// Returns how much of a socket's send buffer is in use: for Unix sockets by bytes that the
+/// receiver has not read, for TCP by bytes that the peer has not acknowledged (SIOCOUTQ, tcp(7)).
 pub(in crate::socket) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: c_int = 0;
     // SAFETY: this request writes one int, which outlives the call.
@@ -91,33 +92,33 @@ pub(in crate::socket) fn unsent_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.try_into().unwrap_or(0)) }
 }
 
-/// Sets the send buffer whatever the system's limit is; needs CAP_NET_ADMIN (socket(7)).
+/// Sets the send buffer size beyond the system's limit. Needs CAP_NET_ADMIN (socket(7)).
 pub(in crate::socket) fn force_send_buf(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
-/// Has the kernel tell with every datagram how many were lost, and where one socket has several
-/// addresses to which of them it was sent.
-pub(in crate::socket) fn note_destination_and_overflow(
+/// Asks the kernel to report with each datagram how many were lost. If the socket receives at
+/// several addresses, the kernel also reports the destination address of each datagram.
+pub(in crate::socket) fn enable_destination_and_overflow(
     fd: BorrowedFd<'_>,
     addr: SocketAddr,
 ) -> io::Result<()> {
     if addr.ip().is_unspecified() || addr.ip().is_multicast() || is_broadcast(addr) {
-        note_destination(fd, addr.is_ipv6())?;
+        enable_destination(fd, addr.is_ipv6())?;
     }
-    note_overflow(fd)
+    enable_overflow(fd)
 }
 
-/// Whether an address of this host is one of many hosts: by a socket that may not send there
-/// (EACCES, ip(7)), since the address itself does not tell. Nothing is sent.
+/// Returns true for a broadcast address. That of a network looks like any other address, but a
+/// socket without SO_BROADCAST cannot connect to it (EACCES, ip(7)). Sends nothing.
 fn is_broadcast(addr: SocketAddr) -> bool {
     let connect = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.connect(addr);
     addr.is_ipv4() && connect().is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
 }
 
-/// Notes with every datagram which address of this host was asked (ip(7), ipv6(7)).
-fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
+/// Asks the kernel to report the destination address of each datagram (ip(7), ipv6(7)).
+fn enable_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
         switch_on(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
     } else {
@@ -127,7 +128,7 @@ fn note_destination(fd: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()> {
 
 /// Asks the kernel to report with each datagram how many were lost because the receive buffer was
 /// full (socket(7)). It reports nothing before the first loss.
-fn note_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
+fn enable_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
     switch_on(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
 }
 
@@ -138,7 +139,7 @@ pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
     let mut counts = [0_u32; DROPS + 1];
     let mut length = size_of_val(&counts) as socklen_t;
-    // SAFETY: `counts` outlives the call, which writes no more than the length stated.
+    // SAFETY: `counts` outlives the call, which writes at most `length` bytes.
     let result = unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
@@ -155,17 +156,17 @@ pub(in crate::socket) fn lost_datagrams(fd: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
-/// Shares the port of a socket with others (`SO_REUSEPORT`), among which Linux spreads what comes.
+/// Shares the port of a socket with others (`SO_REUSEPORT`). Linux distributes connections and
+/// datagrams among them.
 pub(in crate::socket) fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
-/// Binds to a path whose file then has this mode.
+/// Binds to a path. The kernel creates the file with this mode.
 ///
-/// The file is born with it. To set the mode afterwards, by the path, would be to set that of
-/// another file if one has taken the path meanwhile, or of the target of a link there. Linux makes
-/// the file with the mode of the unbound socket's own inode, less the umask. The umask is that of
-/// all threads, and this thread binds with one of its own.
+/// Setting the mode after the bind could change another file that took the path meanwhile, or the
+/// target of a link there. Linux creates the file with the mode of the unbound socket's own inode,
+/// less the umask. All threads share the umask, so a temporary thread with a separate one binds.
 pub(in crate::socket) fn bind_with_mode(
     socket: &Socket,
     addr: &SockAddr,
@@ -176,22 +177,22 @@ pub(in crate::socket) fn bind_with_mode(
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("bind".to_owned());
         let bind = || {
-            // Where the system refuses this, the umask of the process takes from the mode.
+            // If the system refuses this, the umask of the process restricts the mode.
             let _ = clear_umask_of_thread();
             socket.bind(addr)
         };
         match thread.spawn_scoped(scope, bind) {
-            Ok(thread) => thread.join().expect("to bind does not panic"),
-            // As above.
+            Ok(thread) => thread.join().expect("a bind does not panic"),
+            // Without a thread, the umask of the process restricts the mode too.
             Err(_) => socket.bind(addr),
         }
     })
 }
 
-/// Gives the calling thread a umask of its own, of 0 (umask(2)), and with it a current folder and
-/// root of its own (`CLONE_FS` of unshare(2)). Those of other threads stay.
+/// Gives the calling thread a separate umask of 0 (umask(2)), and also a separate current folder
+/// and root (`CLONE_FS` of unshare(2)). Those of other threads do not change.
 fn clear_umask_of_thread() -> io::Result<()> {
-    // SAFETY: both calls take plain numbers.
+    // SAFETY: both calls take only numbers.
     unsafe {
         if libc::unshare(libc::CLONE_FS) < 0 {
             return Err(io::Error::last_os_error());
@@ -211,7 +212,7 @@ pub(super) fn set_option(
     option: c_int,
     value: c_int,
 ) -> io::Result<()> {
-    // SAFETY: the value is a c_int that outlives the call, and its length is stated.
+    // SAFETY: the value is a c_int that outlives the call, and the length is that of a c_int.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),

@@ -1,4 +1,4 @@
-//! Control messages: what the kernel tells beside a datagram, and what it is told (cmsg(3)).
+//! Control messages: data that a program and the kernel exchange beside a datagram (cmsg(3)).
 
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,20 +8,22 @@ use libc::{c_int, c_uint, cmsghdr, msghdr};
 
 use crate::socket::batch::LocalAddr;
 
-/// Room for what is sent along: `in6_pktinfo` (36 bytes with its header, padded to 40) and the size
-/// of a train's datagrams (24); and for what a client's own socket is told.
+/// The size of a control buffer for sends and for a client's receives. A send needs at most 64
+/// bytes: `in6_pktinfo` (36 bytes with its header, padded to 40) and the segment length of a train
+/// (24).
 pub(super) const CONTROL_BYTES: usize = 128;
 
-/// Room for every control message of a fixed size that a UDP socket can be asked for: a passed
-/// socket comes with the options of its maker. Each has a header of 16 bytes and is padded to 8:
-/// times (96) and their interface (32), overflow, mark and priority (24 each), train (24), of IPv6
-/// the destination in two forms (80), of IPv4 the destination (32), time to live and type of
+/// The size of a control buffer for receives. Every control message of a fixed size fits, because a
+/// passed socket has any options that its creator set. Each has a header of 16 bytes and is padded
+/// to 8: times (96) and their interface (32), overflow, mark and priority (24 each), train (24),
+/// the IPv6 destination in two forms (80), the IPv4 destination (32), time to live and type of
 /// service (24 each), options in two forms (112), original destination (32), checksum and fragment
-/// size (24 each); and a security label of 120. Of IPv6 alone there is less, but for its extension
-/// headers, which have up to 2 KiB each. What has no room is cut ([`ControlInfo::is_cut`]).
+/// size (24 each), and a security label of 120. A socket that receives only IPv6 needs less, except
+/// for extension headers, which have up to 2 KiB each. The kernel truncates messages that do not
+/// fit ([`ControlInfo::is_truncated`]).
 pub(super) const RECEIVED_CONTROL_BYTES: usize = 768;
 
-/// A control buffer, aligned as `cmsghdr` must be.
+/// A control buffer with the alignment of `cmsghdr`.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
@@ -30,7 +32,7 @@ impl Control {
     pub(super) const EMPTY: Control = Control([0; CONTROL_BYTES]);
 }
 
-/// A control buffer to receive into. A [`Control`] is at its start.
+/// A control buffer for receives. It begins with the bytes of a [`Control`].
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub(super) struct ReceivedControl([u8; RECEIVED_CONTROL_BYTES]);
@@ -41,34 +43,37 @@ impl ReceivedControl {
 
 const _: () = assert!(RECEIVED_CONTROL_BYTES >= CONTROL_BYTES);
 
-/// What the control messages of one received datagram or train say.
+/// The contents of the control messages of one received datagram or train.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ControlInfo {
-    /// The address of this host that was asked; the interface only where it is needed to answer.
+    /// The address of this host to reply from. The interface is 0 unless the reply needs it.
     pub(super) destination: Option<LocalAddr>,
-    /// What was asked is an address of many: broadcast or multicast.
+    /// True if the destination is a broadcast or multicast address.
     pub(super) to_group: bool,
     pub(super) overflow: Option<u32>,
     /// The length of each datagram of a train but the last, which may be shorter (`UDP_GRO`).
     pub(super) segment_bytes: Option<usize>,
-    /// The control buffer had no room for all of them (`MSG_CTRUNC`): any may be missing.
-    pub(super) is_cut: bool,
+    /// True if the control messages did not fit into the buffer (`MSG_CTRUNC`). Any may be missing.
+    pub(super) is_truncated: bool,
 }
 
 impl ControlInfo {
+    /// Reads the control messages of a received message.
+    ///
     /// # Safety
     ///
     /// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
     pub(super) unsafe fn read(message: &msghdr) -> ControlInfo {
-        let is_cut = message.msg_flags & libc::MSG_CTRUNC != 0;
-        let mut info = ControlInfo { is_cut, ..ControlInfo::default() };
+        let is_truncated = message.msg_flags & libc::MSG_CTRUNC != 0;
+        let mut info = ControlInfo { is_truncated, ..ControlInfo::default() };
         let end = message.msg_control.addr() + message.msg_controllen as usize;
         // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
         let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-        // SAFETY: not null means a whole, aligned header inside the buffer.
+        // SAFETY: a pointer that is not null points to a complete, aligned header in the buffer.
         while let Some(current) = unsafe { next.as_ref() }.copied() {
-            // One that is cut off states more than is left (MSG_CTRUNC). One that states less than
-            // its own header would lead some versions of CMSG_NXTHDR to itself without end.
+            // A truncated message (MSG_CTRUNC) states a length beyond the end of the buffer. For a
+            // length below that of the header, some versions of CMSG_NXTHDR return the same message
+            // again.
             let length = current.cmsg_len as usize;
             if !(size_of::<cmsghdr>()..=end - next.addr()).contains(&length) {
                 break;
@@ -99,19 +104,19 @@ impl ControlInfo {
                 }
                 _ => {}
             }
-            // SAFETY: as for CMSG_FIRSTHDR.
+            // SAFETY: the same reason as for CMSG_FIRSTHDR.
             next = unsafe { libc::CMSG_NXTHDR(message, next) };
         }
         info
     }
 }
 
-/// The source address for the answer, and whether the datagram was sent to many: then the address
-/// in its header is not the one to answer from (ip(7)).
+/// Returns the source address for the reply, and whether the datagram was sent to a group. For a
+/// group, the destination in the datagram's header is not the source for the reply (ip(7)).
 ///
-/// What was queued before the kernel was asked to note this, as on a socket that was passed, has no
-/// such address, but that of the header. Where that is one of many and does not show it, such as a
-/// subnet's, the kernel lets nothing leave from there.
+/// A datagram that was queued before the option was set, as on a passed socket, has no such source
+/// address, only the destination in its header. If that is the broadcast address of a subnet, it
+/// looks like any other address, and the kernel refuses to send from it.
 fn ipv4_source(info: libc::in_pktinfo) -> (Option<Ipv4Addr>, bool) {
     let ip = |addr: libc::in_addr| Ipv4Addr::from(addr.s_addr.to_ne_bytes());
     let (asked, source) = (ip(info.ipi_addr), ip(info.ipi_spec_dst));
@@ -122,21 +127,22 @@ fn ipv4_source(info: libc::in_pktinfo) -> (Option<Ipv4Addr>, bool) {
     ((!to_group).then_some(asked), to_group)
 }
 
-/// The source address for the answer. A datagram to a group was not sent to an address of ours:
-/// routing picks one. A link-local address means nothing without its interface; any other is
-/// left free to take the best way back. Of an IPv4 datagram a note of that family tells.
+/// Returns the source address for the reply, or `None` if routing picks it or another control
+/// message names it. Routing picks it for a datagram to a group. For an IPv4 datagram on a
+/// dual-stack socket the control message of IPv4 names it. Only a link-local address needs its
+/// interface. For others the interface stays open, so that routing can pick the best one.
 fn ipv6_source(info: &libc::in6_pktinfo) -> Option<LocalAddr> {
     let ip = ipv6_addr(info);
     let interface = if ip.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
-    let is_ours = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
-    is_ours.then_some((ip.into(), interface))
+    let is_source = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
+    is_source.then_some((ip.into(), interface))
 }
 
 fn ipv6_addr(info: &libc::in6_pktinfo) -> Ipv6Addr {
     Ipv6Addr::from(info.ipi6_addr.s6_addr)
 }
 
-/// The payload of a control message, when all of it is there.
+/// Returns the payload of a control message if it is complete.
 ///
 /// # Safety
 ///
@@ -149,12 +155,12 @@ unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
     if (unsafe { (*message).cmsg_len } as usize) < whole {
         return None;
     }
-    // SAFETY: the length was checked; the bytes need not be aligned for a T.
+    // SAFETY: the length was checked, and read_unaligned needs no alignment.
     Some(unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<T>()) })
 }
 
-/// Writes what an answer is sent with: the address to leave from, and for a train the length of its
-/// datagrams (`UDP_SEGMENT`, udp(7)). Returns the length of it all, 0 when there is nothing to say.
+/// Writes the control messages of a reply: the source address, and for a train the length of its
+/// datagrams (`UDP_SEGMENT`, udp(7)). Returns their total length, which is 0 if there are none.
 pub(super) fn write_control(
     control: &mut Control,
     source: Option<LocalAddr>,
@@ -182,7 +188,7 @@ pub(super) fn write_control(
     length
 }
 
-/// Writes one control message behind the first `used` bytes, and returns how many are used then.
+/// Writes one control message after the first `used` bytes. Returns the new number of used bytes.
 fn write_payload<T: Copy>(
     control: &mut Control,
     used: usize,
@@ -195,8 +201,8 @@ fn write_payload<T: Copy>(
     };
     let end = used + space as usize;
     assert!(end <= CONTROL_BYTES && used.is_multiple_of(align_of::<cmsghdr>()));
-    // SAFETY: a Control is aligned for a cmsghdr, and so is what follows a whole number of them;
-    // by the assertion there is room for it and its payload, which need not be aligned.
+    // SAFETY: a Control is aligned for a cmsghdr, and by the assertion `used` keeps the alignment
+    // and there is room for the header and its payload. The payload needs no alignment.
     unsafe {
         let start = ptr::from_mut(control).cast::<u8>().add(used).cast::<cmsghdr>();
         (*start).cmsg_len = length as _;

@@ -1,4 +1,4 @@
-//! One message by one call: a datagram, or a train of UDP datagrams of one length (udp(7)).
+//! Calls for one message: a datagram, or a train of UDP datagrams of one length (udp(7)).
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,7 +12,7 @@ use super::control::{CONTROL_BYTES, Control, ControlInfo, write_control};
 use crate::socket::SEND_FLAGS;
 use crate::socket::batch::LocalAddr;
 
-/// A header with one part, and no room in its name and control buffer yet.
+/// Creates a header with one part. The lengths of its name and control buffer are 0.
 pub(super) fn header(name: *mut c_void, part: *mut iovec, control: *mut c_void) -> mmsghdr {
     // SAFETY: all zeroes is a valid msghdr (null pointers, lengths of 0).
     let mut message: msghdr = unsafe { std::mem::zeroed() };
@@ -23,14 +23,14 @@ pub(super) fn header(name: *mut c_void, part: *mut iovec, control: *mut c_void) 
     mmsghdr { msg_hdr: message, msg_len: 0 }
 }
 
-/// Whether trains are received whole, with the length of their datagrams, or taken apart by the
-/// kernel.
+/// Sets whether the kernel delivers trains whole, with the length of their datagrams, or splits
+/// them.
 pub(in crate::socket) fn receive_trains(fd: BorrowedFd<'_>, is_on: bool) -> io::Result<()> {
     set_option(fd, libc::SOL_UDP, libc::UDP_GRO, c_int::from(is_on))
 }
 
-/// Sends a datagram, or with `segment_bytes` a train of datagrams of that length, the last of which
-/// may be shorter. Without `to` it goes to the peer that the socket is connected to.
+/// Sends a datagram. With `segment_bytes`, sends a train of datagrams of that length, the last of
+/// which may be shorter. Without `to`, sends to the connected peer.
 pub(in crate::socket) fn send_message(
     fd: BorrowedFd<'_>,
     to: Option<&SockAddr>,
@@ -48,13 +48,13 @@ pub(in crate::socket) fn send_message(
         message.msg_namelen = to.len();
     }
     message.msg_controllen = control_length as _;
-    // SAFETY: name, part and control message outlive the call, which only reads them.
+    // SAFETY: the name, part and control message outlive the call, which only reads them.
     let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, SEND_FLAGS) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Receives a datagram or a train, and returns its length and that of each of its datagrams but the
-/// last, which may be shorter.
+/// Receives a datagram or a train. Returns its length, and the length of each of its datagrams but
+/// the last, which may be shorter.
 pub(in crate::socket) fn receive_train(
     fd: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -64,7 +64,7 @@ pub(in crate::socket) fn receive_train(
     let mut message =
         header(ptr::null_mut(), &mut part, ptr::from_mut(&mut control).cast()).msg_hdr;
     message.msg_controllen = CONTROL_BYTES as _;
-    // SAFETY: the one part is `buf`; it and the control buffer outlive the call.
+    // SAFETY: the only part is `buf`. It and the control buffer outlive the call.
     let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has written this header and its control buffer.

@@ -1,7 +1,7 @@
-//! recvmmsg(2) and sendmmsg(2), and one call per datagram where the system refuses these two.
+//! recvmmsg(2) and sendmmsg(2), and one call per message if the system refuses these two.
 //!
-//! A container's seccomp profile, an old kernel or an emulated one refuses them with `ENOSYS` or
-//! `EPERM`, while recvmsg(2) and sendmsg(2) go on working.
+//! A container's seccomp profile, an old kernel or an emulated one may refuse them with `ENOSYS` or
+//! `EPERM` although recvmsg(2) and sendmsg(2) work.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -11,72 +11,75 @@ use libc::{c_int, c_uint, mmsghdr};
 
 use crate::socket::SEND_FLAGS;
 
-/// Which calls a batch makes. A refusal holds for the life of the process, so it is met once.
+/// The system calls that a batch makes. A refusal lasts as long as the process, so a batch tries
+/// each refused call only once.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     receives_one_by_one: bool,
     sends_one_by_one: bool,
-    /// An error that came behind some datagrams: the next receive returns it.
+    /// An error that occurred after some messages. The next receive returns it.
     deferred: Option<io::Error>,
 }
 
 impl Calls {
-    /// Receives into the first headers, and returns how many it has filled.
+    /// Receives into the headers from the first on. Returns the number of received messages.
     ///
     /// # Safety
     ///
-    /// Each header must point to a name, parts and a control buffer of the lengths it states, which
-    /// outlive the call and are not borrowed.
+    /// Each header must point to a name, parts and a control buffer of the lengths that it states.
+    /// These must outlive the call and must not be borrowed.
     pub(super) unsafe fn receive(
         &mut self,
         fd: BorrowedFd<'_>,
         headers: &mut [mmsghdr],
     ) -> io::Result<usize> {
         if !self.receives_one_by_one {
-            // SAFETY: as the caller promises.
-            let error = match unsafe { receive_together(fd, headers) } {
+            // SAFETY: the caller promises valid headers.
+            let error = match unsafe { receive_many(fd, headers) } {
                 Err(error) => error,
                 received => return received,
             };
-            // SAFETY: no header is no memory.
-            if !is_refusal(&error, || unsafe { receive_together(fd, &mut []) }) {
+            // SAFETY: without headers the call accesses no memory.
+            if !is_refusal(&error, || unsafe { receive_many(fd, &mut []) }) {
                 return Err(error);
             }
             self.receives_one_by_one = true;
         }
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises valid headers.
         unsafe { self.receive_one_by_one(fd, headers) }
     }
 
-    /// Sends the messages of the first headers, and returns how many have left.
+    /// Sends the messages of the headers from the first on. Returns the number of sent messages.
     ///
     /// # Safety
     ///
-    /// As for [`Calls::receive`], and the parts may be shared.
+    /// The same as for [`Calls::receive`], but headers may share parts.
     pub(super) unsafe fn send(
         &mut self,
         fd: BorrowedFd<'_>,
         headers: &mut [mmsghdr],
     ) -> io::Result<usize> {
         if !self.sends_one_by_one {
-            // SAFETY: as the caller promises.
-            let error = match unsafe { send_together(fd, headers) } {
+            // SAFETY: the caller promises valid headers.
+            let error = match unsafe { send_many(fd, headers) } {
                 Err(error) => error,
                 sent => return sent,
             };
-            // SAFETY: no header is no memory.
-            if !is_refusal(&error, || unsafe { send_together(fd, &mut []) }) {
+            // SAFETY: without headers the call accesses no memory.
+            if !is_refusal(&error, || unsafe { send_many(fd, &mut []) }) {
                 return Err(error);
             }
             self.sends_one_by_one = true;
         }
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises valid headers.
         unsafe { send_one_by_one(fd, headers) }
     }
 
+    /// Makes one call per message. Has the result of [`Calls::receive`].
+    ///
     /// # Safety
     ///
-    /// As for [`Calls::receive`].
+    /// The same as for [`Calls::receive`].
     unsafe fn receive_one_by_one(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -96,7 +99,7 @@ impl Calls {
                     if count == 0 {
                         return Err(error);
                     }
-                    // An empty queue is met again by the next call.
+                    // If the queue is empty, the next call finds out again.
                     if error.kind() != io::ErrorKind::WouldBlock {
                         self.deferred = Some(error);
                     }
@@ -108,8 +111,8 @@ impl Calls {
     }
 }
 
-/// Whether the system refuses a call as such. A firewall answers a send with `EPERM` as well, so
-/// the call is made again with no message, which no firewall sees.
+/// Returns true if the system refuses the call itself. A firewall also answers a send with `EPERM`,
+/// so `with_no_message` repeats the call without a message, which reaches no firewall.
 fn is_refusal(error: &io::Error, with_no_message: impl FnOnce() -> io::Result<usize>) -> bool {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => true,
@@ -122,8 +125,8 @@ fn is_refusal(error: &io::Error, with_no_message: impl FnOnce() -> io::Result<us
 
 /// # Safety
 ///
-/// As for [`Calls::receive`].
-unsafe fn receive_together(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::Result<usize> {
+/// The same as for [`Calls::receive`].
+unsafe fn receive_many(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::Result<usize> {
     // SAFETY: the headers are valid, as the caller promises.
     let count = unsafe {
         libc::recvmmsg(
@@ -134,37 +137,37 @@ unsafe fn receive_together(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::R
             ptr::null_mut(),
         )
     };
-    counted(count)
+    count_or_error(count)
 }
 
 /// # Safety
 ///
-/// As for [`Calls::send`]. The kernel writes nothing but each header's `msg_len`.
-unsafe fn send_together(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::Result<usize> {
+/// The same as for [`Calls::send`]. The kernel writes only the `msg_len` of each header.
+unsafe fn send_many(fd: BorrowedFd<'_>, headers: &mut [mmsghdr]) -> io::Result<usize> {
     // SAFETY: the headers are valid, as the caller promises.
     let count = unsafe {
         let length = headers.len() as c_uint;
         libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), length, SEND_FLAGS as _)
     };
-    counted(count)
+    count_or_error(count)
 }
 
 /// # Safety
 ///
-/// As for [`Calls::send`].
+/// The same as for [`Calls::send`].
 unsafe fn send_one_by_one(fd: BorrowedFd<'_>, headers: &[mmsghdr]) -> io::Result<usize> {
     for (count, header) in headers.iter().enumerate() {
-        // SAFETY: the header is valid, as the caller promises; the call only reads.
+        // SAFETY: the header is valid, as the caller promises. The call only reads.
         let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &header.msg_hdr, SEND_FLAGS) };
         if sent < 0 {
-            // Behind others it is the first of the next call, which meets its error again.
+            // After other messages, it becomes the first of the next call, which returns its error.
             return if count == 0 { Err(io::Error::last_os_error()) } else { Ok(count) };
         }
     }
     Ok(headers.len())
 }
 
-fn counted(count: c_int) -> io::Result<usize> {
+fn count_or_error(count: c_int) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
@@ -176,9 +179,9 @@ mod tests {
         Err(io::Error::from_raw_os_error(number))
     }
 
-    /// case U4: a firewall's `EPERM` is an error of one answer, and not of sendmmsg(2).
+    /// case U4: the `EPERM` of a firewall concerns one reply and not sendmmsg(2).
     #[test]
-    fn an_eperm_that_a_call_with_no_message_does_not_meet_is_no_refusal_of_the_call() {
+    fn eperm_refuses_the_call_only_if_a_call_without_messages_returns_it_too() {
         let eperm = io::Error::from_raw_os_error(libc::EPERM);
         assert!(!is_refusal(&eperm, || Ok(0)));
         assert!(!is_refusal(&eperm, || error(libc::ECONNREFUSED)));
@@ -188,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn both_calls_take_no_message_without_an_error() {
+    fn both_calls_succeed_without_messages() {
         use std::os::fd::AsFd;
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        // SAFETY: no header is no memory.
+        // SAFETY: without headers the call accesses no memory.
         unsafe {
-            assert_eq!(receive_together(socket.as_fd(), &mut []).unwrap(), 0);
-            assert_eq!(send_together(socket.as_fd(), &mut []).unwrap(), 0);
+            assert_eq!(receive_many(socket.as_fd(), &mut []).unwrap(), 0);
+            assert_eq!(send_many(socket.as_fd(), &mut []).unwrap(), 0);
         }
     }
 }

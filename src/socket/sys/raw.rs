@@ -1,4 +1,4 @@
-//! The raw message headers of a batch, and all memory that they point to.
+//! The raw message headers of a batch, and the memory that they point to.
 
 use std::io;
 use std::mem::size_of;
@@ -14,50 +14,51 @@ use super::message::header;
 use super::mmsg::Calls;
 use crate::socket::batch::{BatchOptions, LocalAddr, Message, Train};
 
-/// Slots lie one cache line further apart than they are long. At a distance of a power of two the
-/// first lines of all small datagrams would fall into one set of the first-level cache.
+/// The distance between the end of a slot and the next slot: one cache line. If slots began at
+/// multiples of a power of two, the first lines of all small datagrams would share one set of the
+/// first-level cache.
 const SLOT_STAGGER_BYTES: usize = 64;
 
 /// Slots that recvmmsg(2) fills, and replies from these slots that sendmmsg(2) sends. A reply uses
-/// the bytes, the address and the control buffer of the message that it replies to: nothing is
-/// copied, and a train of replies is gathered from the bytes of all its messages.
+/// the bytes, the address and the control buffer of its message, so nothing is copied. The kernel
+/// gathers a train of replies from the slots of its messages.
 pub(in crate::socket) struct RawMessages {
-    // The headers point into the vectors below them and into the reply, none of which is ever
-    // resized: their heap blocks stay where they are when this moves.
+    // The headers point into the vectors below them and into the reply. None of these is ever
+    // resized, and moving this struct does not move their heap blocks.
     received_headers: Vec<mmsghdr>,
-    /// One per train.
+    /// One header per train.
     reply_headers: Vec<mmsghdr>,
     _received_parts: Vec<iovec>,
-    /// One per reply, those of a train side by side.
+    /// One part per reply. The parts of a train are adjacent.
     reply_parts: Vec<iovec>,
     names: Vec<SockAddr>,
-    /// Where the replies to some messages go instead.
+    /// For each message the address that its reply goes to instead of the sender's.
     redirects: Vec<Option<SockAddr>>,
     has_redirects: bool,
     _controls: Vec<ReceivedControl>,
     arena: Vec<u8>,
     options: BatchOptions,
     received: usize,
-    control: Vec<ControlInfo>,
-    /// The room for control messages that every header states which no call has used.
+    control_infos: Vec<ControlInfo>,
+    /// The length of the control buffer in each header that no receive has used since it was set.
     control_bytes: usize,
     calls: Calls,
-    /// Where the next part of each train goes, while they are laid out.
-    part_places: Vec<usize>,
+    /// While [`RawMessages::lay_out`] runs, the index of the next part of each train.
+    next_parts: Vec<usize>,
 }
 
-// SAFETY: the raw pointers point into heap blocks that this owns and that nothing else refers to.
+// SAFETY: the raw pointers point into heap blocks that only this struct owns and refers to.
 unsafe impl Send for RawMessages {}
 
 impl RawMessages {
-    /// Its memory is touched, and so made resident, only as it is used.
+    /// Creates empty slots. A page of their memory becomes resident when it is first used.
     pub(in crate::socket) fn new(options: BatchOptions) -> RawMessages {
         let slots = options.slots;
         let stride = options.slot_bytes + SLOT_STAGGER_BYTES;
         let mut arena = vec![0_u8; slots * stride];
         // SAFETY: a length of 0 needs no valid bytes.
         let unnamed = unsafe { SockAddr::new(SockAddrStorage::zeroed(), 0) };
-        // The kernel writes to the storage of these, which is a private field.
+        // The kernel writes to the storage inside each SockAddr, which is a private field.
         let storage_offset = unnamed.as_ptr().addr() - ptr::from_ref(&unnamed).addr();
         let mut names = vec![unnamed; slots];
         let mut controls = vec![ReceivedControl::EMPTY; slots];
@@ -90,17 +91,17 @@ impl RawMessages {
             _controls: controls,
             arena,
             received: 0,
-            control: vec![ControlInfo::default(); slots],
-            // No room yet, not even for a name: the first receive makes it.
+            control_infos: vec![ControlInfo::default(); slots],
+            // No header states its buffers yet, so the first receive sets all of them.
             control_bytes: usize::MAX,
             calls: Calls::default(),
-            part_places: Vec::with_capacity(slots),
+            next_parts: Vec::with_capacity(slots),
             options,
         }
     }
 
-    /// Receives up to `limit` messages into the slots. Without `takes_control` there is no room for
-    /// control messages.
+    /// Receives up to `limit` messages into the slots. Without `takes_control` the kernel gets no
+    /// buffer for control messages.
     pub(in crate::socket) fn receive(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -112,25 +113,26 @@ impl RawMessages {
             self.control_bytes = control_bytes;
             self.received = self.options.slots;
         }
-        // The kernel has changed the headers that it used, and no others.
+        // The kernel has changed only the headers of received messages.
         for header in &mut self.received_headers[..self.received] {
-            offer(header, control_bytes);
+            prepare_receive(header, control_bytes);
         }
         self.received = 0;
         if std::mem::take(&mut self.has_redirects) {
             self.redirects.fill(None);
         }
         let headers = &mut self.received_headers[..limit.min(self.options.slots)];
-        // SAFETY: these headers are valid, each with a name, one part and a control buffer of the
-        // lengths it states, all owned by this and not borrowed.
+        // SAFETY: each header has a name, one part and a control buffer of the lengths that it
+        // states. This struct owns them, and nothing borrows them.
         self.received = unsafe { self.calls.receive(fd, headers) }?;
         let headers = &headers[..self.received];
-        for ((header, control), name) in headers.iter().zip(&mut self.control).zip(&mut self.names)
-        {
-            // SAFETY: the kernel has written this header and its control buffer, which is ours.
-            *control = unsafe { ControlInfo::read(&header.msg_hdr) };
-            control.is_cut &= control_bytes > 0;
-            // SAFETY: the storage is zeroed, and the kernel has written this length of it.
+        let received = headers.iter().zip(&mut self.control_infos).zip(&mut self.names);
+        for ((header, info), name) in received {
+            // SAFETY: the kernel has written this header and its control buffer, which this struct
+            // owns.
+            *info = unsafe { ControlInfo::read(&header.msg_hdr) };
+            info.is_truncated &= control_bytes > 0;
+            // SAFETY: the storage was zeroed, and the kernel has written this many bytes of it.
             unsafe { name.set_length(name_length(header)) };
         }
         Ok(self.received)
@@ -141,14 +143,15 @@ impl RawMessages {
         &self.received_headers[index]
     }
 
-    /// How many bytes of a message are in its slot.
+    /// Returns how many bytes of a message are in its slot.
     fn length(&self, index: usize) -> usize {
         (self.received_header(index).msg_len as usize).min(self.options.slot_bytes)
     }
 
-    /// The length of each of its datagrams but the last, in a slot that holds this much.
+    /// Returns the length of each datagram but the last of a message with `length` bytes in its
+    /// slot.
     fn segment_bytes(&self, index: usize, length: usize) -> usize {
-        let segment_bytes = self.control[index].segment_bytes.filter(|bytes| *bytes > 0);
+        let segment_bytes = self.control_infos[index].segment_bytes.filter(|bytes| *bytes > 0);
         segment_bytes.unwrap_or(length).min(length)
     }
 
@@ -156,33 +159,34 @@ impl RawMessages {
         index * (self.options.slot_bytes + SLOT_STAGGER_BYTES)
     }
 
-    /// What a slot has received. Inlined, so that each caller reads only the fields that it uses.
+    /// Returns the content of a slot. Inlined, so that each caller reads only the fields that it
+    /// uses.
     #[inline(always)]
     pub(in crate::socket) fn message(&self, index: usize) -> Message<'_> {
         let header = self.received_header(index);
         let (start, length) = (self.slot_start(index), self.length(index));
-        let (from, control) = (&self.names[index], &self.control[index]);
+        let (from, info) = (&self.names[index], &self.control_infos[index]);
         Message {
             from,
-            to: control.destination,
+            to: info.destination,
             bytes: &self.arena[start..start + length],
             segment_bytes: self.segment_bytes(index, length),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-            // An unnamed Unix sender has no address at all, or its family alone.
+            // The address of an unnamed Unix sender is empty, or contains only the family.
             answerable: from.len() as usize > size_of::<sa_family_t>(),
-            to_group: control.to_group,
-            control_truncated: control.is_cut,
-            overflow: control.overflow,
+            to_group: info.to_group,
+            control_truncated: info.is_truncated,
+            overflow: info.overflow,
         }
     }
 
-    /// The sender of a message, and the address of this host that it was sent to.
+    /// Returns the sender of a message, and the address of this host that it was sent to.
     pub(in crate::socket) fn addresses(&self, index: usize) -> (&SockAddr, Option<LocalAddr>) {
         assert!(index < self.received, "message {index} of {}", self.received);
-        (&self.names[index], self.control[index].destination)
+        (&self.names[index], self.control_infos[index].destination)
     }
 
-    /// The bytes that reply to a message.
+    /// Returns the bytes of the reply to a message.
     pub(in crate::socket) fn reply(&self, index: usize) -> &[u8] {
         match &self.options.reply {
             Some(reply) => reply,
@@ -190,7 +194,7 @@ impl RawMessages {
         }
     }
 
-    /// The reply to a message, as a train of its own.
+    /// Returns the reply to a message as a separate train.
     pub(in crate::socket) fn train_of(&self, index: usize) -> Train {
         let length = self.length(index);
         match &self.options.reply {
@@ -199,17 +203,17 @@ impl RawMessages {
         }
     }
 
-    /// Sends the reply to a message to this address instead of its sender's.
+    /// Sets the address that the reply to a message goes to instead of the sender's.
     pub(in crate::socket) fn redirect(&mut self, index: usize, to: &SockAddr) {
         assert!(index < self.received, "message {index} of {}", self.received);
         self.redirects[index] = Some(to.clone());
         self.has_redirects = true;
     }
 
-    /// Makes the headers and parts of the replies: a train each, with the number of the train and
-    /// the index of the message of each reply.
+    /// Writes the headers of the trains and the parts of the replies. Each reply is the number of
+    /// its train and the index of its message.
     pub(in crate::socket) fn lay_out(&mut self, trains: &[Train], replies: &[(usize, usize)]) {
-        self.part_places.clear();
+        self.next_parts.clear();
         let parts_start = self.reply_parts.as_mut_ptr();
         let mut place = 0;
         for (train, reply_header) in trains.iter().zip(&mut self.reply_headers) {
@@ -217,10 +221,10 @@ impl RawMessages {
                 if train.datagrams > 1 { u16::try_from(train.segment_bytes).ok() } else { None };
             assert!(train.index < self.received);
             let request = &self.received_headers[train.index].msg_hdr;
-            // The request's control messages have been read: the reply's go there.
+            // The request's control messages have been read, so the reply's can overwrite them.
             let control = request.msg_control.cast::<Control>();
-            let source = self.control[train.index].destination;
-            // SAFETY: it points to this slot's control buffer, which nothing borrows now.
+            let source = self.control_infos[train.index].destination;
+            // SAFETY: the pointer is to this slot's control buffer, which nothing borrows now.
             let control_length = write_control(unsafe { &mut *control }, source, segment_bytes);
             let header = &mut reply_header.msg_hdr;
             header.msg_iov = parts_start.wrapping_add(place);
@@ -229,14 +233,14 @@ impl RawMessages {
             (header.msg_name, header.msg_namelen) = (to.as_ptr().cast_mut().cast(), to.len());
             header.msg_control = if control_length > 0 { control.cast() } else { ptr::null_mut() };
             header.msg_controllen = control_length as _;
-            self.part_places.push(place);
+            self.next_parts.push(place);
             place += train.parts;
         }
-        // The kernel reads this many parts.
+        // The headers let the kernel read this many parts.
         assert!(place <= self.options.slots);
         for &(train, index) in replies {
             let part = self.reply_part(index);
-            let place = &mut self.part_places[train];
+            let place = &mut self.next_parts[train];
             assert!(*place < self.options.slots);
             // SAFETY: there is a part for each slot, and nothing borrows them now.
             unsafe { *parts_start.add(*place) = part };
@@ -244,7 +248,7 @@ impl RawMessages {
         }
     }
 
-    /// Where the bytes of a reply are. As [`RawMessages::reply`], without a slice of them.
+    /// Returns the same bytes as [`RawMessages::reply`], but without a reference to them.
     fn reply_part(&self, index: usize) -> iovec {
         let (start, length) = match &self.options.reply {
             Some(reply) => (reply.as_ptr(), reply.len()),
@@ -261,23 +265,24 @@ impl RawMessages {
         first: usize,
         limit: usize,
     ) -> io::Result<usize> {
-        let last = first.saturating_add(limit).min(self.part_places.len());
+        let last = first.saturating_add(limit).min(self.next_parts.len());
         let headers = &mut self.reply_headers[first..last];
-        // SAFETY: the headers are valid; each points to a name, its parts and perhaps control
-        // messages within this, none of which is borrowed mutably.
+        // SAFETY: the headers are valid. Each points to a name, its parts and perhaps control
+        // messages that this struct owns, and nothing borrows these mutably.
         unsafe { self.calls.send(fd, headers) }
     }
 }
 
-/// States the room of a header's name and control buffer, for a receive.
-fn offer(header: &mut mmsghdr, control_bytes: usize) {
+/// Sets the lengths of the name and the control buffer in a header, for a receive.
+fn prepare_receive(header: &mut mmsghdr, control_bytes: usize) {
     header.msg_hdr.msg_namelen = size_of::<SockAddrStorage>() as socklen_t;
     header.msg_hdr.msg_controllen = control_bytes as _;
     header.msg_hdr.msg_flags = 0;
 }
 
-/// The length of the sender's address, as the kernel takes it back. The kernel states one byte more
-/// than it takes for a path of the whole `sun_path`, which no zero byte ends (unix(7), Bugs).
+/// Returns the length of the sender's address as a send accepts it. For a path that fills
+/// `sun_path` and so has no terminating zero byte, the kernel states one byte more than it accepts
+/// (unix(7), Bugs).
 fn name_length(header: &mmsghdr) -> socklen_t {
     const LENGTH_MAX: socklen_t = size_of::<libc::sockaddr_un>() as socklen_t;
     header.msg_hdr.msg_namelen.min(LENGTH_MAX)

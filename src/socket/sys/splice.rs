@@ -1,4 +1,4 @@
-//! splice(2) between a socket and a pipe, and the SIGPIPE that it raises.
+//! splice(2) between a socket and a pipe, without the SIGPIPE that it can raise.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -7,7 +7,7 @@ use std::ptr;
 
 use libc::c_int;
 
-/// Makes a pipe whose two ends, the one to read from first, never block.
+/// Creates a non-blocking pipe. Returns the read end and the write end.
 pub(in crate::socket) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds: [c_int; 2] = [-1; 2];
     // SAFETY: the call writes two descriptors to the array, which outlives it.
@@ -15,25 +15,25 @@ pub(in crate::socket) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: both are open, and nobody else knows of them.
+    // SAFETY: both descriptors are open, and nothing else owns them.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
-/// Asks for room for `bytes` in a pipe, which is a slot for each 4 KiB of it (pipe(7)).
+/// Sets the capacity of a pipe, which has one slot for each 4 KiB (pipe(7)).
 pub(in crate::socket) fn set_pipe_size(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    // SAFETY: this command takes an int and touches no memory of ours.
+    // SAFETY: this command takes an int and accesses no memory of this process.
     let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Moves at most `bytes_max` from one to the other, one of which is a pipe.
+/// Moves at most `bytes_max` bytes from one descriptor to the other. One of them must be a pipe.
 pub(in crate::socket) fn splice(
     source: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
     bytes_max: usize,
 ) -> io::Result<usize> {
-    // SAFETY: without offsets the call touches no memory of ours.
+    // SAFETY: without offsets the call accesses no memory of this process.
     let count = unsafe {
         libc::splice(
             source.as_raw_fd(),
@@ -47,34 +47,34 @@ pub(in crate::socket) fn splice(
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Makes a call that fails with EPIPE without the SIGPIPE that comes with it, as `MSG_NOSIGNAL`
-/// does where a call takes flags of send(2), and splice(2) does not.
+/// Makes a call that may raise SIGPIPE, and suppresses the signal. `MSG_NOSIGNAL` does the same for
+/// calls that take the flags of send(2), which splice(2) does not.
 ///
-/// A process that ignores the signal, as a program of Rust's does unless it is told otherwise,
-/// pays for the question alone. In any other it is held back on this thread, to which the kernel
-/// sends it, and taken off it if it came.
+/// If the process ignores the signal, as Rust programs do by default, this only adds the call that
+/// finds that out. Otherwise the kernel sends the signal to this thread, so this blocks it on this
+/// thread and then removes it if it is pending.
 pub(in crate::socket) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if sigpipe_is_ignored() { call() } else { holding_sigpipe_back(call) }
+    if sigpipe_is_ignored() { call() } else { with_sigpipe_blocked(call) }
 }
 
-fn holding_sigpipe_back<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+fn with_sigpipe_blocked<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let sigpipe = sigpipe_set();
     let mut mask_before = MaybeUninit::uninit();
-    // SAFETY: the set is valid; the call writes the mask, which outlives it.
+    // SAFETY: the set is valid, and the call writes the mask, which outlives it.
     let result =
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &sigpipe, mask_before.as_mut_ptr()) };
     if result != 0 {
         return Err(io::Error::from_raw_os_error(result));
     }
-    // One that somebody else holds back is his, and stays.
+    // A signal that was pending before is not from this call, so it stays.
     let was_pending = sigpipe_is_pending();
     let outcome = call();
-    // Not only with EPIPE: a splice that has sent some pages before it met a closed peer raises
-    // the signal, and succeeds.
+    // A successful call can raise the signal too: a splice that sends some pages before the peer
+    // closes succeeds.
     if !was_pending {
-        take_sigpipe(&sigpipe);
+        consume_sigpipe(&sigpipe);
     }
-    // SAFETY: the call above has written the mask.
+    // SAFETY: the first pthread_sigmask has written the mask.
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, mask_before.as_ptr(), ptr::null_mut());
     }
@@ -83,9 +83,9 @@ fn holding_sigpipe_back<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T
 
 fn sigpipe_is_ignored() -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: nothing is changed; the call writes the action, which outlives it.
+    // SAFETY: the call changes no action. It writes the current one, which outlives it.
     let result = unsafe { libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: it was written when the call succeeded.
+    // SAFETY: the call has written the action if it succeeded.
     result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
@@ -101,17 +101,17 @@ fn sigpipe_set() -> libc::sigset_t {
 
 fn sigpipe_is_pending() -> bool {
     let mut pending = MaybeUninit::uninit();
-    // SAFETY: the first call writes the set, if it succeeds, and the second reads it.
+    // SAFETY: the second call reads the set only if the first has written it.
     unsafe {
         libc::sigpending(pending.as_mut_ptr()) == 0
             && libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1
     }
 }
 
-/// Takes the signal off this thread if it waits there.
-fn take_sigpipe(sigpipe: &libc::sigset_t) {
+/// Removes the signal if it is pending for this thread.
+fn consume_sigpipe(sigpipe: &libc::sigset_t) {
     let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the set and the time are valid and outlive the call, which writes nothing.
+    // SAFETY: the set and the time are valid and outlive the call, which writes no memory.
     while unsafe { libc::sigtimedwait(sigpipe, ptr::null_mut(), &at_once) } < 0
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
     {}

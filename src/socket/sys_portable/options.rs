@@ -1,11 +1,11 @@
-//! Socket options where the system, or socket2, has few of them.
+//! Socket options for systems on which the system or socket2 supports few.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::{Protocol, SockRef, Socket, TcpKeepalive};
 
-/// Keepalive with the system's own interval and count.
+/// Returns keepalive settings with the system's own interval and count.
 pub(in crate::socket) fn keepalive(idle_seconds: u32, _: u32, _: u32) -> TcpKeepalive {
     TcpKeepalive::new().with_time(Duration::from_secs(idle_seconds.into()))
 }
@@ -18,12 +18,14 @@ pub(in crate::socket) fn keepalive_gives_up_after(_: &Socket) -> Option<Duration
     None
 }
 
-/// The protocol cannot be asked: a socket of another one fails as it is used.
+/// Returns true, because the protocol is not known. A socket of another protocol fails when it is
+/// used.
 pub(in crate::socket) fn has_protocol(_: &Socket, _: Protocol) -> bool {
     true
 }
 
-/// It cannot be asked: a socket that does not listen fails as it is used.
+/// Returns true, because the state is not known. A socket that does not listen fails when it is
+/// used.
 pub(in crate::socket) fn listens(_: &Socket) -> bool {
     true
 }

@@ -17,9 +17,9 @@ fn read_back(source: Option<LocalAddr>, segment_bytes: Option<u16>) -> ControlIn
     unsafe { ControlInfo::read(&message(&mut control, length)) }
 }
 
-/// case U10: the source that is written is the destination that was read.
+/// case U10: a control message that names a source is read as a destination.
 #[test]
-fn a_source_survives_its_control_message() {
+fn a_written_source_address_is_read_back() {
     let ipv4 = Some((IpAddr::from([127, 0, 0, 2]), 0));
     let ipv6 = Some(("2001:db8::1".parse().unwrap(), 0));
     for segment_bytes in [None, Some(1200)] {
@@ -29,19 +29,19 @@ fn a_source_survives_its_control_message() {
     assert_eq!(read_back(None, Some(1200)).destination, None);
 }
 
-/// case U10: a socket that takes both families has info of both for an IPv4 datagram.
+/// case U10: a dual-stack socket gets the control messages of both IP versions.
 #[test]
-fn of_an_ipv4_datagram_the_note_of_its_own_family_tells_in_either_order() {
+fn the_ipv4_message_of_an_ipv4_datagram_names_the_source_in_either_order() {
     let asked: IpAddr = "::ffff:127.0.0.255".parse().unwrap();
     let source = IpAddr::from([127, 0, 0, 1]);
-    for places in [[asked, source], [source, asked]] {
+    for ips in [[asked, source], [source, asked]] {
         let mut control = Control::EMPTY;
         let mut length = 0;
-        for place in places {
-            let mut note = Control::EMPTY;
-            let note_length = write_control(&mut note, Some((place, 0)), None);
-            control.0[length..length + note_length].copy_from_slice(&note.0[..note_length]);
-            length += note_length;
+        for ip in ips {
+            let mut next = Control::EMPTY;
+            let next_length = write_control(&mut next, Some((ip, 0)), None);
+            control.0[length..length + next_length].copy_from_slice(&next.0[..next_length]);
+            length += next_length;
         }
         // SAFETY: the control buffer outlives the call and has `length` written bytes.
         let info = unsafe { ControlInfo::read(&message(&mut control, length)) };
@@ -49,7 +49,7 @@ fn of_an_ipv4_datagram_the_note_of_its_own_family_tells_in_either_order() {
     }
 }
 
-/// case U10: link-local IPv6 keeps its scope, other addresses leave the way back open.
+/// case U10: only a link-local IPv6 address needs its interface; routing picks that of others.
 #[test]
 fn only_a_link_local_source_keeps_its_interface() {
     let local = ("fe80::1".parse().unwrap(), 7);
@@ -61,7 +61,7 @@ fn only_a_link_local_source_keeps_its_interface() {
 
 /// case U13
 #[test]
-fn the_length_of_a_trains_datagrams_is_read() {
+fn the_segment_length_of_a_train_is_read() {
     let mut control = Control::EMPTY;
     let length = write_payload(&mut control, 0, (libc::SOL_UDP, libc::UDP_GRO), 1200 as c_int);
     // SAFETY: the control buffer outlives the call and has `length` written bytes.
@@ -70,7 +70,7 @@ fn the_length_of_a_trains_datagrams_is_read() {
 }
 
 #[test]
-fn a_cut_control_message_tells_nothing() {
+fn a_truncated_control_message_is_ignored() {
     let mut control = Control::EMPTY;
     let source = Some((IpAddr::from([127, 0, 0, 2]), 0));
     let length = write_control(&mut control, source, None);
@@ -81,9 +81,9 @@ fn a_cut_control_message_tells_nothing() {
     }
 }
 
-/// Neither read beyond the buffer nor gone round for ever, where sums wrap.
+/// With such a length, sums overflow. The reader must neither leave the buffer nor loop.
 #[test]
-fn a_control_message_that_states_all_of_memory_tells_nothing() {
+fn a_control_message_with_a_length_near_the_maximum_is_ignored() {
     for less in 0..64 {
         let mut control = Control([0xff; 128]);
         let length = write_control(&mut control, Some((IpAddr::from([127, 0, 0, 2]), 0)), None);

@@ -1,4 +1,4 @@
-//! Control messages that lie about their length, against a reader that knows of slices alone.
+//! Control messages with false lengths, compared with a reader that uses only slices.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::*;
 
 const HEADER_BYTES: usize = size_of::<cmsghdr>();
 
-/// The kinds that are read, and two that are not.
+/// The four kinds that are read, and two that are not.
 const KINDS: [(c_int, c_int); 6] = [
     (libc::IPPROTO_IP, libc::IP_PKTINFO),
     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
@@ -17,7 +17,7 @@ const KINDS: [(c_int, c_int); 6] = [
     (libc::SOL_SOCKET, libc::SCM_RIGHTS),
 ];
 
-/// A control message as somebody may state it.
+/// A control message whose stated length may be false.
 #[derive(Clone, Debug)]
 struct Stated {
     length: usize,
@@ -25,7 +25,7 @@ struct Stated {
     payload: Vec<u8>,
 }
 
-/// True, a little off, nothing, or so much that it wraps around.
+/// Returns a stated length: correct, almost correct, too short, or so large that sums overflow.
 fn length(payload_bytes: usize) -> impl Strategy<Value = usize> {
     let true_length = HEADER_BYTES + payload_bytes;
     prop_oneof![
@@ -55,7 +55,8 @@ fn stated() -> impl Strategy<Value = Stated> {
     })
 }
 
-/// The messages one behind the other, where their payloads end or where they say that they end.
+/// Writes the messages one after another. Each begins where the previous payload ends, or where the
+/// previous message states its end.
 fn laid_out(messages: &[Stated], by_payload: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     for Stated { length, kind: (level, kind), payload } in messages {
@@ -84,8 +85,8 @@ fn any_control() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What is read of so many bytes, which lie at the very end of a block of the heap: the tools that
-/// watch memory see a step beyond. `behind` is what the last word holds besides.
+/// Reads control messages from `bytes`. They are at the end of a heap block, so that memory
+/// checkers notice a read beyond it. `behind` fills the rest of the last word.
 fn read(bytes: &[u8], behind: u8) -> ControlInfo {
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len().next_multiple_of(size_of::<u64>()), behind);
@@ -102,7 +103,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|first| u32::from_ne_bytes(*first))
 }
 
-/// The same by slices, which panic where a pointer would go astray.
+/// Reads the same with slices, which panic where a pointer would leave the buffer.
 fn model(mut bytes: &[u8]) -> ControlInfo {
     let mut info = ControlInfo::default();
     while let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) {
@@ -115,18 +116,18 @@ fn model(mut bytes: &[u8]) -> ControlInfo {
         let word = |at: usize| number(&header[at..]).unwrap().cast_signed();
         let kind = (word(size_of::<usize>()), word(size_of::<usize>() + 4));
         match KINDS.iter().position(|known| *known == kind) {
-            // The interface, the address of ours, the address in the datagram's header.
+            // The interface, the local address, and the destination in the datagram's header.
             Some(0) => {
                 let asked = payload.first_chunk::<12>();
-                let place = |asked: &[u8; 12]| ([asked[4], asked[5], asked[6], asked[7]].into(), 0);
+                let local = |asked: &[u8; 12]| ([asked[4], asked[5], asked[6], asked[7]].into(), 0);
                 info.to_group |= asked.is_some_and(|asked| asked[4..8] != asked[8..12]);
-                info.destination = asked.map(place);
+                info.destination = asked.map(local);
             }
             Some(1) => {
-                // Of both families, that of IPv4 tells.
+                // If both IP versions have a message, that of IPv4 counts.
                 let asked = payload.first_chunk::<20>();
                 info.to_group |= asked.is_some_and(|asked| asked[0] == 0xff);
-                info.destination = asked.and_then(ipv6_place).or(info.destination);
+                info.destination = asked.and_then(ipv6_local).or(info.destination);
             }
             Some(2) => info.overflow = number(payload),
             Some(3) => {
@@ -142,17 +143,17 @@ fn model(mut bytes: &[u8]) -> ControlInfo {
     info
 }
 
-fn ipv6_place(info: &[u8; 20]) -> Option<LocalAddr> {
+fn ipv6_local(info: &[u8; 20]) -> Option<LocalAddr> {
     let (ip, interface) = info.split_first_chunk::<16>().unwrap();
     let ip = Ipv6Addr::from(*ip);
-    let place = (IpAddr::from(ip), number(interface).filter(|_| ip.is_unicast_link_local()));
-    let is_ours = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
-    is_ours.then_some((place.0, place.1.unwrap_or(0)))
+    let interface = number(interface).filter(|_| ip.is_unicast_link_local()).unwrap_or(0);
+    let is_source = !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
+    is_source.then_some((IpAddr::from(ip), interface))
 }
 
-/// Whether a note with this address tells where to answer from: of IPv4 inside IPv6, the note of
-/// IPv4 beside it does.
-fn is_told(ip: &IpAddr) -> bool {
+/// Returns true if a control message with this address names the source for the reply. For an
+/// IPv4-mapped address, the control message of IPv4 does.
+fn names_source(ip: &IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => true,
         IpAddr::V6(ip) => !ip.is_multicast() && ip.to_ipv4_mapped().is_none(),
@@ -160,18 +161,18 @@ fn is_told(ip: &IpAddr) -> bool {
 }
 
 proptest! {
-    /// cases P6 U10 U13 U16: whatever a buffer holds and wherever it ends, what is read is what
-    /// stands in it, and nothing of what stands behind it.
+    /// cases P6 U10 U13 U16: whatever a buffer contains and wherever it ends, the reader returns
+    /// its contents, and nothing from beyond its end.
     #[test]
-    fn whatever_lengths_are_stated_only_what_is_there_is_read(bytes in any_control()) {
+    fn false_lengths_never_lead_the_reader_out_of_the_buffer(bytes in any_control()) {
         let info = read(&bytes, 0);
         prop_assert_eq!(info, read(&bytes, 0xff));
         prop_assert_eq!(info, model(&bytes));
     }
 
-    /// cases U10 U13: what is written is whole, and is read as it was meant.
+    /// cases U10 U13: written control messages are complete, and the reader understands them.
     #[test]
-    fn what_is_written_is_what_is_read(
+    fn written_control_messages_are_read_back(
         address in any::<Option<IpAddr>>(),
         interface: u32,
         segment_bytes: Option<u16>,
@@ -180,23 +181,23 @@ proptest! {
         let mut control = Control([0xff; 128]);
         let length = write_control(&mut control, source, segment_bytes);
         let info = read(&control.0[..length], 0xff);
-        let expected = source.filter(|(ip, _)| is_told(ip));
+        let expected = source.filter(|(ip, _)| names_source(ip));
         prop_assert_eq!(info.destination.map(|(ip, _)| ip), expected.map(|(ip, _)| ip));
         let is_link_local = |(ip, _): &LocalAddr| {
             matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
         };
         let scope = expected.filter(is_link_local).map_or(0, |(_, interface)| interface);
         prop_assert_eq!(info.destination.map_or(0, |(_, interface)| interface), scope);
-        // That of a train to be sent is another message than that of one received.
+        // A sent train and a received train use different control messages.
         prop_assert_eq!(info.segment_bytes, None);
         let kinds = usize::from(source.is_some()) + usize::from(segment_bytes.is_some());
         prop_assert_eq!(length > 0, kinds > 0);
     }
 
-    /// cases U10 U13 U16: messages that are true are all read, in any order, however many: the
-    /// last of a kind counts.
+    /// cases U10 U13 U16: the reader reads all correct messages in any order and number. The last
+    /// of each kind counts.
     #[test]
-    fn true_messages_are_read_in_any_order(
+    fn correct_messages_are_read_in_any_order(
         messages in vec((0..4_usize, vec(any::<u8>(), 20)), 0..8),
     ) {
         const PAYLOAD_BYTES: [usize; 4] = [12, 20, 4, 4];
@@ -211,12 +212,13 @@ proptest! {
         let segment = last(3).and_then(|message| number(&message.payload));
         let segment = segment.and_then(|bytes| usize::try_from(bytes.cast_signed()).ok());
         prop_assert_eq!(info.segment_bytes, segment);
-        let is_place = |message: &&Stated| KINDS[..2].contains(&message.kind);
-        let mut places = stated.iter().filter(is_place).map(|message| match message.payload.len() {
+        let is_destination = |message: &&Stated| KINDS[..2].contains(&message.kind);
+        let destinations = stated.iter().filter(is_destination);
+        let mut ips = destinations.map(|message| match message.payload.len() {
             12 => IpAddr::from(*message.payload[4..].first_chunk::<4>().unwrap()),
             _ => IpAddr::from(*message.payload.first_chunk::<16>().unwrap()),
         });
-        let place = places.rfind(is_told);
-        prop_assert_eq!(info.destination.map(|(ip, _)| ip), place);
+        let ip = ips.rfind(names_source);
+        prop_assert_eq!(info.destination.map(|(ip, _)| ip), ip);
     }
 }
