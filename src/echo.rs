@@ -1,8 +1,8 @@
-//! The echo server: the handler that answers (RFC 862), or replies, or discards (RFC 863).
+//! The echo server: a handler that echoes (RFC 862), sends a fixed reply, or discards (RFC 863).
 //!
-//! The server owns what its sources share: one scratch buffer, one batch for UDP and one for Unix
-//! datagrams, the counters. Each source owns only what differs from the others, so that an idle
-//! connection is a slot of the reactor's slab and nothing more.
+//! The server owns what its sources share: one scratch buffer, one batch for UDP, one batch for
+//! Unix datagrams, and the counters. Each source owns only its own state, so an idle connection
+//! costs one slot of the reactor's slab and nothing else.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -89,49 +89,49 @@ use crate::socket::Peer;
 use crate::socket::batch::SystemBatch;
 use crate::socket::{Listener, PipePool};
 
-/// The echo server, to be run by a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
+/// The echo server: the handler of a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
 #[derive(Debug)]
 pub struct Server<O: Observer = ()> {
     options: Options,
     observer: O,
     counters: Counters,
-    /// The counters as of the last losses that the observer was told of.
+    /// The counters when losses were last reported to the observer.
     noticed: Counters,
     /// Holds one read of one stream, from the read to the write that follows it.
     scratch: Box<[u8]>,
-    /// For streams in bulk.
+    /// The pipes of streams in bulk.
     pipes: PipePool,
-    /// By its streams.
+    /// The bytes that the streams of all servers with these limits owe.
     unsent_bytes: UnsentBytes,
-    /// Made with the first endpoint that needs them.
+    /// Made with the first UDP endpoint; `unix_batch` with the first Unix datagram endpoint.
     udp_batch: Option<SystemBatch>,
     unix_batch: Option<SystemBatch>,
     spare: SpareDescriptor,
     guard: Guard,
-    /// Where answers to Unix datagrams go; none without the loop guard.
+    /// The paths that replies to Unix datagrams go to. `None` without the loop guard.
     reply_paths: Option<ReplyPaths>,
-    /// For its connections.
+    /// One permit for each open connection.
     permits: Permits,
-    /// Listeners that wait for a permit, in turn.
+    /// Listeners that wait for a permit. The first has waited longest.
     waiting: VecDeque<Key>,
-    /// Those that are open.
+    /// The open endpoints.
     endpoints: Endpoints,
     stage: Stage,
     timeouts: Timeouts,
     report_at: Option<Instant>,
-    /// When the stage, the timeouts or the report have something to do, at the earliest.
+    /// The earliest time at which the stage, the timeouts or the report have something to do.
     due_at: Option<Instant>,
 }
 
 impl Server {
-    /// A server with no endpoint yet, observed by nobody.
+    /// Creates a server without endpoints and without an observer.
     pub fn new(options: Options) -> Server {
         Server::with_observer(options, ())
     }
 }
 
 impl<O: Observer> Server<O> {
-    /// A server with no endpoint yet that tells `observer` what happens.
+    /// Creates a server without endpoints that tells `observer` what happens.
     pub fn with_observer(options: Options, observer: O) -> Server<O> {
         let limits = Limits::new(&options);
         let now = Instant::now();
@@ -161,18 +161,19 @@ impl<O: Observer> Server<O> {
         server
     }
 
-    /// What it has done so far.
+    /// Returns what the server has counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// What it has counted, together with these counts of its loop, for requests after its end.
+    /// Returns the server's counters together with these counts of its loop. Use it to answer
+    /// requests after the loop has ended.
     pub fn snapshot(&self, counts: &LoopCounts) -> Snapshot {
         let is_draining = self.stage.is_draining();
         Snapshot { counters: self.counters, counts: *counts, is_draining }
     }
 
-    /// Has it count along with others, rather than alone. To be called before the first connection
+    /// Shares connection and rate limits with other servers. Call it before the first connection
     /// and the first datagram.
     pub fn share_limits(&mut self, limits: &Limits) {
         self.permits = limits.permits.clone();
@@ -182,22 +183,23 @@ impl<O: Observer> Server<O> {
         self.guard.count_excess_by(limits.excess.clone());
     }
 
-    /// The socket by which it asks whose socket file a Unix datagram sender's path leads to. It
-    /// calls connect(2) on no other. `None` without Unix datagram endpoints, or without the loop
-    /// guard.
+    /// Returns the socket that the server connects to find out which socket the path of a Unix
+    /// datagram sender leads to. The server calls connect(2) on no other socket. `None` without
+    /// Unix datagram endpoints, or without the loop guard.
     pub fn path_probe(&self) -> Option<BorrowedFd<'_>> {
         self.reply_paths.as_ref().and_then(ReplyPaths::probe)
     }
 
-    /// Who hears of it.
+    /// Returns the observer.
     pub fn observer_mut(&mut self) -> &mut O {
         &mut self.observer
     }
 
-    /// Tells of connections that were turned away and of datagrams that were lost, if any.
+    /// Tells the observer of connections that were turned away and of datagrams that were lost
+    /// since the last call.
     fn notice_losses(&mut self, transport: Transport) {
         let (noticed, counters) = (&mut self.noticed[transport], &self.counters[transport]);
-        if noticed.happened() != counters.happened() {
+        if noticed.causes_total() != counters.causes_total() {
             notice_losses(&mut self.observer, transport, noticed, counters);
             *noticed = *counters;
         }
@@ -212,7 +214,7 @@ impl<O: Observer> Server<O> {
         if !self.stage.takes_more() || self.stage.is_finishing() {
             return Next::Close;
         }
-        // In a drain what is queued is taken, be its event here or still to come.
+        // A drain accepts what is queued, even before the event for it has come.
         if !readiness.is_readable() && !self.stage.is_draining() {
             return Next::Wait;
         }
@@ -275,10 +277,11 @@ impl<O: Observer> Server<O> {
         };
         let Some(batch) = batch else { return Next::Close };
         if self.stage.is_draining() {
-            // What is queued is answered, be its event here or still to come.
+            // A drain answers what is queued, even before the event for it has come.
             readiness.merge(Readiness::READABLE);
         }
-        // One by one: a datagram that is turned away is not the one that the server waits for.
+        // A one-off server receives one datagram per call: a datagram that is turned away is not
+        // the one that it serves.
         let served =
             |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
         let served_before = self.options.one_off.then(|| served(&self.counters[transport]));
@@ -361,7 +364,8 @@ impl<O: Observer> Handler for Server<O> {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
                 self.guard.let_go(connection.client);
-                // In this order: there must never be more than there are permits.
+                // The connection closes before its permit is free, so that the number of open
+                // connections never exceeds the limit.
                 drop(connection);
                 self.permits.release();
                 // Listeners of other loops poll for a free permit. If this loop took it at once,
@@ -391,9 +395,9 @@ impl<O: Observer> Handler for Server<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
-        // Most turns have nothing due, and only tell the clock that they took place.
+        // In most turns nothing is due. The clock must learn of every turn.
         if self.due_at.is_some_and(|at| at <= context.now()) {
-            self.due_at = self.live_on(sources, context);
+            self.due_at = self.run_due_work(sources, context);
         } else {
             self.timeouts.clock.at(context.now());
         }

@@ -40,5 +40,5 @@ pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SendQueue};
 #[cfg(feature = "program")]
 pub(crate) use self::sys::was_stdout_closed;
-pub(crate) use self::sys::{SEND_FLAGS, unix_name};
+pub(crate) use self::sys::{SEND_FLAGS, STREAM_INTEREST, unix_name};
 pub use self::tcp_info::TcpInfo;

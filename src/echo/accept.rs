@@ -1,4 +1,5 @@
-//! Accepting: in slices, within the limit, and on through every error.
+//! Accepts connections in bounded slices and within the connection limit. Every error of accept(2)
+//! is counted, and accepting goes on after it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -14,11 +15,12 @@ use super::permits::Permits;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
 
-/// What connections are accepted from; a script in tests.
+/// A listener that connections are accepted from. Tests use a script.
 pub(super) trait Accept {
     type Stream;
 
-    /// As accept(2), non-blocking. Who is at the other end has no address over Unix sockets.
+    /// Accepts one connection without blocking, as accept(2) does. The peer of a Unix socket has
+    /// no address.
     fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 }
 
@@ -30,8 +32,9 @@ impl Accept for Listener {
     }
 }
 
-/// A descriptor kept in reserve. When there is no other left, it is given up for as long as it
-/// takes to accept one connection and close it: that client is told, rather than left to wait.
+/// A descriptor kept in reserve. When no other descriptor is left, the server closes it, accepts
+/// one connection, closes that connection and opens the spare descriptor again. So the client
+/// learns at once that it is not served, instead of waiting in the queue.
 #[derive(Debug, Default)]
 pub(super) struct SpareDescriptor {
     held: Option<OwnedFd>,
@@ -39,36 +42,36 @@ pub(super) struct SpareDescriptor {
 }
 
 /// Serialises use of the spare descriptor among the loops of a process, so that no other loop takes
-/// the descriptor that one has given up for a moment. Clones are the same lock. To accept costs two
-/// atomic operations; the lock is exclusive for the three system calls of a shed, which happens
-/// when there is no descriptor left.
+/// the descriptor that one loop has closed for a moment. Clones are the same lock. An accept takes
+/// the lock shared, at the cost of two atomic operations. A shed takes it exclusively for its three
+/// system calls, and happens only when no descriptor is left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpareLock(Arc<RwLock<()>>);
 
 impl SpareDescriptor {
-    /// Sheds and accepts under this lock from now on.
+    /// Uses `spare_lock` for every later accept and shed.
     pub(super) fn share(&mut self, spare_lock: &SpareLock) {
         self.spare_lock = spare_lock.clone();
     }
 
-    /// Takes a descriptor into reserve, if there is one to be had.
+    /// Opens the spare descriptor if it is not open and a descriptor is free.
     pub(super) fn refill(&mut self) {
-        let _pass = self.spare_lock.0.read().unwrap_or_else(PoisonError::into_inner);
+        let _shared = self.spare_lock.0.read().unwrap_or_else(PoisonError::into_inner);
         self.held = self.held.take().or_else(any_descriptor);
     }
 
     fn accept<A: Accept>(&self, listener: &A) -> io::Result<(A::Stream, Option<SocketAddr>)> {
-        let _pass = self.spare_lock.0.read().unwrap_or_else(PoisonError::into_inner);
+        let _shared = self.spare_lock.0.read().unwrap_or_else(PoisonError::into_inner);
         listener.accept()
     }
 
-    /// Closes the first queued connection; `WouldBlock` when none is queued.
+    /// Accepts the first queued connection and closes it. Returns `WouldBlock` when none is queued.
     fn shed<A: Accept>(&mut self, listener: &A) -> io::Result<()> {
-        let _alone = self.spare_lock.0.write().unwrap_or_else(PoisonError::into_inner);
+        let _exclusive = self.spare_lock.0.write().unwrap_or_else(PoisonError::into_inner);
         if self.held.take().is_none() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        // Closed at once, so that its number is there for the spare one again.
+        // The connection closes here, so that its descriptor is free for the spare one again.
         let shed = listener.accept().map(|_| ());
         self.held = any_descriptor();
         shed
@@ -77,27 +80,27 @@ impl SpareDescriptor {
 
 fn any_descriptor() -> Option<OwnedFd> {
     let null = File::open("/dev/null").map(OwnedFd::from);
-    // An empty root, as of a container, has no devices.
+    // An empty root directory, as in a container, has no /dev/null.
     let socket = || UnixDatagram::unbound().map(OwnedFd::from);
     null.or_else(|_| socket()).ok()
 }
 
-/// What a slice of accepting ended with.
+/// The reason why a slice of accepting ended.
 #[derive(Debug)]
 pub(super) enum Accepted {
     /// Nothing is queued.
     Drained,
     /// The slice is used up.
     Again,
-    /// No room for more connections.
+    /// No permit is free.
     Full,
-    /// To be tried again after [`ACCEPT_RETRY`].
+    /// accept(2) failed. Try again after [`ACCEPT_RETRY`].
     Paused(io::Error),
 }
 
-/// What accepting needs besides its listener.
+/// What a slice of accepting needs besides its listener.
 pub(super) struct AcceptWork<'a> {
-    /// Connections to accept in this slice at the most, those among them that are not kept.
+    /// The most connections to accept in this slice. Connections that are turned away count.
     pub(super) accepts_max: usize,
     pub(super) permits: &'a Permits,
     pub(super) guard: &'a Guard,
@@ -105,14 +108,14 @@ pub(super) struct AcceptWork<'a> {
     pub(super) counters: &'a mut TransportCounters,
 }
 
-/// Accepts up to so many connections, and no more than there are permits.
+/// Accepts up to `accepts_max` connections, each with a permit, and passes them to `on_stream`.
 pub(super) fn accept_slice<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
     work: &mut AcceptWork<'_>,
     mut on_stream: impl FnMut(A::Stream, ClientKey),
 ) -> Accepted {
-    // It may have been given up when there was none to be had in its place.
+    // An earlier shed may have found no free descriptor for the spare one.
     work.spare.refill();
     for _ in 0..work.accepts_max {
         if !work.permits.acquire() {
@@ -133,7 +136,8 @@ pub(super) fn accept_slice<A: Accept>(
     Accepted::Again
 }
 
-/// The next connection; none when it is gone or turned away, or when accept was interrupted.
+/// Accepts the next connection. Returns `None` when it is gone or turned away, or when a signal
+/// interrupted accept(2).
 fn accept_one<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
@@ -141,7 +145,7 @@ fn accept_one<A: Accept>(
 ) -> Result<Option<(A::Stream, ClientKey)>, Accepted> {
     let AcceptWork { guard, spare, counters, .. } = work;
     let error = match spare.accept(listener) {
-        Ok((stream, addr)) => return Ok(keep(stream, addr, guard, counters)),
+        Ok((stream, addr)) => return Ok(admit(stream, addr, guard, counters)),
         Err(error) => error,
     };
     match error.kind() {
@@ -160,7 +164,8 @@ fn accept_one<A: Accept>(
     if cause == Cause::AcceptNoDescriptor {
         match spare.shed(listener) {
             Ok(()) => counters.add(Cause::Shed, 1),
-            // Linux looks for a descriptor before it looks at the queue.
+            // Linux looks for a free descriptor before it looks at the queue, so the queue may be
+            // empty.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 readiness.clear_readable();
                 return Err(Accepted::Drained);
@@ -171,8 +176,8 @@ fn accept_one<A: Accept>(
     Err(Accepted::Paused(error))
 }
 
-/// A connection that may stay, with whose it is; any other closes here.
-fn keep<T>(
+/// Returns a connection that may stay, with the key of its client. Closes any other connection.
+fn admit<T>(
     stream: T,
     addr: Option<SocketAddr>,
     guard: &Guard,
@@ -199,10 +204,11 @@ mod tests {
     use super::*;
     use crate::echo::{Access, Limits, Options};
 
-    // A number, so that a changed bound fails a test.
+    // Written as a number, so that a changed bound fails a test.
     const ACCEPTS_PER_SLICE: usize = 64;
 
-    /// Errors by number; 0 is a connection. At its end, nothing is queued.
+    /// The results of accept(2): 0 is a connection, any other number is that error. After the last
+    /// one, nothing is queued.
     struct Script(RefCell<VecDeque<i32>>);
 
     impl Accept for Script {
@@ -255,14 +261,14 @@ mod tests {
             counters: &mut counters,
         };
         let outcome = accept_slice(listener, &mut readiness, &mut work, |(), _| streams += 1);
-        assert_eq!(permits.free(), room - streams, "what was not accepted holds no permit");
+        assert_eq!(permits.free(), room - streams, "only accepted connections hold a permit");
         let drained = matches!(outcome, Accepted::Drained);
         assert_eq!(readiness.is_readable(), !drained, "only WouldBlock clears readiness");
         assert!(spare.held.is_some(), "the spare descriptor is back in reserve");
         (outcome, streams, counters)
     }
 
-    /// case A2: scripted, since Linux gives most of these only with particular devices.
+    /// case A2: scripted, because Linux gives most of these errors only with particular devices.
     #[test]
     fn a_connection_that_is_gone_is_counted_and_accepting_goes_on() {
         use libc::*;
@@ -288,9 +294,9 @@ mod tests {
         }
     }
 
-    /// case A3: there is nobody to be told, and nobody to come back for.
+    /// case A3: no client has to be told, and none will wait for a retry.
     #[test]
-    fn without_descriptors_and_with_nobody_queued_the_listener_waits_for_an_event() {
+    fn without_descriptors_and_with_an_empty_queue_the_listener_waits_for_an_event() {
         let (outcome, _, counters) = run(&script(&[0, libc::EMFILE]), usize::MAX);
         assert!(matches!(outcome, Accepted::Drained));
         assert_eq!(counters.count(Cause::Shed), 0);
@@ -308,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_no_manual_names_pauses_accepting() {
+    fn an_unknown_error_pauses_accepting() {
         let (outcome, _, counters) = run(&script(&[libc::EINVAL, 0]), usize::MAX);
         assert!(matches!(outcome, Accepted::Paused(_)));
         assert_eq!(counters.count(Cause::AcceptFailed), 1);
@@ -316,7 +322,7 @@ mod tests {
 
     /// case A1
     #[test]
-    fn more_than_a_slice_is_left_for_the_next_slice() {
+    fn connections_beyond_a_slice_are_left_for_the_next_slice() {
         let listener = script(&[0; ACCEPTS_PER_SLICE + 5]);
         let (outcome, streams, _) = run(&listener, usize::MAX);
         assert!(matches!(outcome, Accepted::Again));
@@ -328,7 +334,7 @@ mod tests {
 
     /// case A5
     #[test]
-    fn no_more_are_accepted_than_there_is_room_for() {
+    fn accepting_stops_when_no_permit_is_free() {
         let listener = script(&[0, 0, 0]);
         let (outcome, streams, _) = run(&listener, 2);
         assert!(matches!(outcome, Accepted::Full));
@@ -337,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_wants_one_takes_one() {
+    fn a_slice_of_one_accepts_one_connection() {
         let listener = script(&[0, 0]);
         let (outcome, streams, _) = run_up_to(1, &listener, usize::MAX);
         assert!(matches!(outcome, Accepted::Again));
@@ -346,7 +352,7 @@ mod tests {
 
     /// case A6
     #[test]
-    fn a_client_with_as_many_connections_as_allowed_is_turned_away_and_holds_no_permit() {
+    fn a_client_at_its_connection_limit_is_turned_away_and_holds_no_permit() {
         let options = Options { connections_per_address_max: Some(2), ..Options::default() };
         let (outcome, streams, counters) =
             run_guarded(ACCEPTS_PER_SLICE, &script(&[0, 0, 0, 0, 0]), 3, &options);
@@ -356,12 +362,12 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_come_is_turned_away_slice_by_slice() {
+    fn denied_clients_are_turned_away_in_bounded_slices() {
         let access = Access::new(&[], &["192.0.2.0/24".parse().unwrap()]);
         let options = Options { access, ..Options::default() };
         let listener = script(&[0; ACCEPTS_PER_SLICE + 1]);
         let (outcome, streams, counters) = run_guarded(ACCEPTS_PER_SLICE, &listener, 1, &options);
-        assert!(matches!(outcome, Accepted::Again), "they take turns with the echo");
+        assert!(matches!(outcome, Accepted::Again), "the slice ends, so that other sources run");
         assert_eq!((streams, counters.count(Cause::Accepted)), (0, 0));
         assert_eq!(counters.count(Cause::Denied), ACCEPTS_PER_SLICE as u64);
     }

@@ -1,11 +1,11 @@
-//! Lists of networks: who may come, and who may not.
+//! The access list: networks whose hosts are served, and networks whose hosts are not.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Who may come, by IP address. Peers of Unix sockets have none, and always may: a socket file has
-/// its mode.
+/// The IP addresses that a server serves. Peers of Unix sockets have no address and are always
+/// served: the mode of the socket file protects them.
 ///
 /// ```
 /// use resound::echo::Access;
@@ -15,8 +15,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// let access = Access::new(&allow, &deny);
 /// assert!(access.admits("192.0.2.1".parse()?));
 /// assert!(access.admits("::ffff:192.0.2.1".parse()?), "mapped IPv4 is IPv4");
-/// assert!(!access.admits("192.0.2.66".parse()?), "to deny wins");
-/// assert!(!access.admits("198.51.100.1".parse()?), "a list of who may come shuts out all else");
+/// assert!(!access.admits("192.0.2.66".parse()?), "deny wins over allow");
+/// assert!(!access.admits("198.51.100.1".parse()?), "an allow list denies all other addresses");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Access {
     deny: Networks,
 }
 
-/// Networks of one kind each: sorted, none within another.
+/// Networks, by family: sorted, and none inside another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Networks {
     ipv4: Box<[Ipv4Net]>,
@@ -33,18 +33,20 @@ struct Networks {
 }
 
 impl Access {
-    /// Networks whose hosts may come (empty: all may) and networks whose hosts may not, which wins.
-    /// A network of IPv4 addresses inside IPv6 ones is one of IPv4.
+    /// Creates an access list. `allow` holds the networks whose hosts are served; if it is empty,
+    /// all are. `deny` holds the networks whose hosts are not served, and wins over `allow`. A
+    /// network of IPv4-mapped IPv6 addresses is the IPv4 network that it maps.
     pub fn new(allow: &[IpNet], deny: &[IpNet]) -> Access {
         Access { allow: Networks::new(allow), deny: Networks::new(deny) }
     }
 
-    /// Whether everybody may come.
+    /// Returns true if all addresses are served.
     pub fn is_open(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
     }
 
-    /// Whether whoever has this address may come. Takes time logarithmic in the networks.
+    /// Returns true if a host with this address is served. Takes time logarithmic in the number of
+    /// networks.
     pub fn admits(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         !self.deny.contains(ip) && (self.allow.is_empty() || self.allow.contains(ip))
@@ -71,7 +73,7 @@ impl Networks {
     }
 
     fn contains(&self, ip: IpAddr) -> bool {
-        // Only the last network that begins at or before the address can have it.
+        // Only the last network that begins at or before the address can contain it.
         match ip {
             IpAddr::V4(ip) => {
                 let behind = self.ipv4.partition_point(|network| network.network() <= ip);
@@ -85,7 +87,7 @@ impl Networks {
     }
 }
 
-/// The IPv4 network that is meant by one of `::ffff:0:0/96`.
+/// Returns the IPv4 network that a network inside `::ffff:0:0/96` maps.
 fn mapped(network: Ipv6Net) -> Option<Ipv4Net> {
     let prefix_length = network.prefix_len().checked_sub(96)?;
     Ipv4Net::new(network.network().to_ipv4_mapped()?, prefix_length).ok()
@@ -108,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn without_lists_everybody_may_come() {
+    fn without_lists_all_addresses_are_served() {
         let access = Access::default();
         assert!(access.is_open());
         assert!(access.admits(ip("192.0.2.1")) && access.admits(ip("2001:db8::1")));
     }
 
     #[test]
-    fn who_is_allowed_shuts_out_the_other_family_too() {
+    fn an_allow_list_of_one_family_denies_the_other_family() {
         let access = Access::new(&networks(&["10.0.0.0/8"]), &[]);
         assert!(!access.is_open());
         assert!(access.admits(ip("10.255.255.255")) && !access.admits(ip("11.0.0.0")));
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn to_deny_wins_however_wide_or_narrow() {
+    fn deny_wins_over_allow_whichever_network_is_wider() {
         let access = Access::new(&networks(&["10.1.2.3/32"]), &networks(&["10.0.0.0/8"]));
         assert!(!access.admits(ip("10.1.2.3")));
         let access = Access::new(&networks(&["::/0"]), &networks(&["2001:db8::/64"]));
@@ -131,16 +133,16 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_inside_ipv6_is_ipv4_in_lists_and_in_peers() {
+    fn ipv4_mapped_addresses_are_ipv4_in_lists_and_in_peers() {
         let access = Access::new(&networks(&["::ffff:10.0.0.0/104"]), &[]);
         assert!(access.admits(ip("10.1.2.3")) && access.admits(ip("::ffff:10.1.2.3")));
-        assert!(!access.admits(ip("::10.1.2.3")), "that is another notation, long out of use");
+        assert!(!access.admits(ip("::10.1.2.3")), "an IPv4-compatible address is not mapped");
         let access = Access::new(&networks(&["10.0.0.0/8"]), &[]);
         assert!(access.admits(ip("::ffff:10.1.2.3")));
     }
 
     #[test]
-    fn networks_of_all_addresses_and_at_both_ends_are_whole() {
+    fn networks_of_all_addresses_and_at_both_ends_of_the_range_are_complete() {
         for all in [&["0.0.0.0/0", "10.0.0.0/8"][..], &["128.0.0.0/1", "0.0.0.0/1"]] {
             let access = Access::new(&networks(all), &[]);
             assert!(
@@ -157,7 +159,7 @@ mod tests {
     }
 
     fn any_network() -> impl Strategy<Value = IpNet> {
-        // Few bits differ, so that networks touch and lie in one another.
+        // Few bits differ, so that networks touch and contain each other.
         prop_oneof![
             (0_u32..64, 24_u8..=32).prop_map(|(bits, length)| {
                 IpNet::new(Ipv4Addr::from_bits(bits).into(), length).unwrap()
@@ -170,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn many_networks_admit_what_one_after_the_other_would(
+        fn a_sorted_list_admits_what_a_linear_search_admits(
             allow in prop::collection::vec(any_network(), 0..6),
             deny in prop::collection::vec(any_network(), 0..6),
             bits in 0_u32..300,

@@ -1,121 +1,126 @@
-//! Why things happen that are neither a message nor a reply, and what errors of the system mean.
+//! The causes that the server counts by, and which cause an error of the system belongs to.
 
 mod errors;
 
 pub(super) use self::errors::{accept_cause, answer_cause, stream_cause};
 use crate::endpoint::Transport;
 
-/// Why something happened that is neither a message nor an answer.
+/// What happened, other than that a message was received or answered. The server counts by cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 #[non_exhaustive]
 pub enum Cause {
     /// A connection was accepted.
     Accepted,
-    /// A queued connection was gone before it was accepted, or accept met a network error.
+    /// A queued connection was gone before it was accepted, or accept(2) returned a network error.
     AcceptAborted,
-    /// accept had no descriptor left, in the process or the system.
+    /// accept(2) failed: the process or the system has no descriptor left.
     AcceptNoDescriptor,
-    /// accept had no memory left.
+    /// accept(2) failed: the system has no memory left.
     AcceptNoMemory,
-    /// accept failed for another reason.
+    /// accept(2) failed for another reason.
     AcceptFailed,
-    /// A queued connection was closed at once, for want of a descriptor to serve it.
+    /// The server closed a queued connection at once, because no descriptor was left to serve it.
     Shed,
-    /// Who came may not, by address: a connection was closed at once, a datagram dropped unseen.
+    /// The access list denies the peer's address. The server closed the connection at once, or
+    /// dropped the datagram without looking at its bytes.
     Denied,
-    /// A connection was closed at once: its address has as many open as it may have.
+    /// The server closed a connection at once, because its address has as many open connections as
+    /// an address may have.
     AddressLimit,
     /// A socket could not be registered with the loop.
     Unregistered,
-    /// A stream ended: the peer sent FIN and got all it was owed.
+    /// A stream ended: the peer sent FIN and received its whole reply.
     Finished,
     /// The peer reset the connection.
     Reset,
-    /// The peer had closed before it took its answer (EPIPE).
+    /// The peer closed before it took its reply (EPIPE).
     BrokenPipe,
-    /// Closed: no byte moved for the idle timeout.
+    /// The server closed the connection: no byte moved for the idle timeout.
     Idle,
-    /// Closed: the peer did not take its answer for the stall timeout.
+    /// The server closed the connection: the peer took none of its reply for the stall timeout.
     Stalled,
-    /// The peer's host was not there any more: neither keepalive probes nor sent bytes were
-    /// answered (ETIMEDOUT), or the way to it was gone (EHOSTUNREACH, ENETUNREACH, ENETDOWN).
+    /// The peer's host is gone: it answered neither keepalive probes nor sent bytes (ETIMEDOUT), or
+    /// no route to it was left (EHOSTUNREACH, ENETUNREACH, ENETDOWN).
     TimedOut,
-    /// Closed: there was no memory for what the peer was owed.
+    /// The server closed the connection: it had no memory to keep the unsent reply.
     NoMemory,
-    /// Closed: the deadline of the drain came first.
+    /// The server closed the connection at the deadline of the drain.
     DrainCut,
     /// Another error ended a stream.
     StreamFailed,
-    /// A datagram was longer than the buffer, and so not answered.
+    /// A datagram was longer than the buffer. It was not answered.
     Truncated,
-    /// A datagram came from a Unix socket without a name, which cannot be answered.
+    /// A datagram came from a Unix socket without a name, which cannot receive a reply.
     Unnamed,
-    /// Not answered: from a port of services and not of clients (the loop guard).
+    /// Not answered: the datagram came from a port that services use and clients do not (the loop
+    /// guard).
     LoopPort,
-    /// Not answered: from a port that one of this process's own UDP endpoints has (the loop guard).
+    /// Not answered: the datagram came from a port of one of this process's UDP endpoints (the loop
+    /// guard).
     LoopOwnPort,
-    /// Not answered: from an address that no single host has (the loop guard).
+    /// Not answered: the source address does not belong to a single host (the loop guard).
     LoopSource,
-    /// Not answered: it was sent to a broadcast or multicast address (the loop guard).
+    /// Not answered: the datagram was sent to a broadcast or multicast address (the loop guard).
     LoopGroup,
-    /// Not answered: it came from one of this server's own Unix datagram sockets, or its sender's
-    /// path leads to one (the loop guard).
+    /// Not answered: the datagram came from one of this server's own Unix datagram sockets, or the
+    /// path of its sender leads to one (the loop guard).
     LoopOwnPath,
-    /// Not answered: the path of its Unix sender leads to another socket (the loop guard).
+    /// Not answered: the path of the Unix sender leads to another socket (the loop guard).
     LoopPath,
-    /// Not answered: the system could not tell all of the address that it was sent to, which may be
-    /// a broadcast or multicast address (the loop guard).
+    /// Not answered: the system did not give the whole address that the datagram was sent to, which
+    /// may be a broadcast or multicast address (the loop guard).
     ControlTruncated,
-    /// Not answered: its source has had as many answers this second as it may have.
+    /// Not answered: the source has received its limit of replies for this second.
     RateLimited,
-    /// Not answered: the reply is longer than the datagram, and its source has had as many bytes
-    /// more than it has sent this second as it may have.
+    /// Not answered: the reply is longer than the datagram, and in this second the source has
+    /// already received its limit of bytes beyond what it sent.
     AmplificationLimited,
-    /// Datagrams lost before they were read, for want of receive buffer. A train that came as one
-    /// counts once, whatever it was made of: Linux tells no more (`SO_RXQ_OVFL`).
+    /// Datagrams were lost before the server read them, because the receive buffer was full. A
+    /// train that the kernel received whole counts once: Linux reports no more (`SO_RXQ_OVFL`).
     Overflowed,
-    /// A receive failed (an ICMP error among others); the next one goes on.
+    /// A receive failed, for example with an ICMP error. The next receive goes on.
     ReceiveFailed,
-    /// An answer had to wait for room.
+    /// A reply had to wait for room.
     Held,
-    /// Answers that were to leave together were refused, and left one by one.
+    /// The system refused a train of replies. They left one by one.
     TrainRefused,
-    /// An answer was dropped: too long for the socket or the path (EMSGSIZE).
+    /// A reply was dropped: it is too long for the socket or the path (EMSGSIZE).
     AnswerTooLong,
-    /// An answer was dropped: forbidden (EPERM, EACCES), by a firewall or a file's mode.
+    /// A reply was dropped: a firewall or the mode of a file forbids it (EPERM, EACCES).
     AnswerForbidden,
-    /// An answer was dropped: no route, network down, invalid address.
+    /// A reply was dropped: no route, network down, or invalid address.
     AnswerUnreachable,
-    /// An answer was dropped: the system had no memory for it (ENOBUFS, ENOMEM).
+    /// A reply was dropped: the system had no memory for it (ENOBUFS, ENOMEM).
     AnswerNoMemory,
-    /// An answer was dropped: nobody has that address now (ECONNREFUSED, ENOENT, ECONNRESET).
+    /// A reply was dropped: no socket has that address now (ECONNREFUSED, ENOENT, ECONNRESET).
     AnswerRefused,
-    /// An answer was dropped: as much as the bound allows waits for that peer already.
+    /// A reply was dropped: as many replies or bytes as the bound allows are held for that peer, or
+    /// for all peers.
     AnswerBacklogFull,
-    /// An answer was dropped: its peer did not take it for the stall timeout, or the drain ended.
+    /// A reply was dropped: the peer did not take it for the stall timeout, or the drain ended.
     AnswerStalled,
-    /// An answer was dropped for another reason.
+    /// A reply was dropped for another reason.
     AnswerFailed,
 }
 
-/// What a [`Cause`] tells of.
+/// What a [`Cause`] means for the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A connection was accepted.
     Accepted,
     /// A connection was not served, or could not be accepted yet.
     Unserved,
-    /// A connection has closed.
+    /// A connection closed.
     Closed,
-    /// A datagram or its answer was dropped.
+    /// A datagram or its reply was dropped.
     Dropped,
-    /// Something went wrong with datagrams, and nothing was lost by it.
+    /// Something went wrong with a datagram, but nothing was lost.
     Mended,
 }
 
 impl Cause {
-    /// All of them, in the order of reports, each with its name there.
+    /// All causes in the order of reports, each with its name in reports.
     pub const ALL: &'static [(Cause, &'static str)] = &[
         (Cause::Accepted, "accepted"),
         (Cause::AcceptAborted, "accept_aborted"),
@@ -160,7 +165,7 @@ impl Cause {
         (Cause::AnswerFailed, "answer_failed"),
     ];
 
-    /// What it tells of on a transport; `None` where it does not occur.
+    /// Returns the cause's effect on a transport. `None` if it does not occur on that transport.
     pub fn effect(self, transport: Transport) -> Option<Effect> {
         let (on_stream, on_datagram) = match self {
             Cause::Accepted => (Some(Effect::Accepted), None),
@@ -189,7 +194,8 @@ impl Cause {
         if transport.is_stream() { on_stream } else { on_datagram }
     }
 
-    /// Whether somebody was turned away, or a datagram or an answer dropped.
+    /// Returns true if a peer was turned away, or a datagram or a reply was lost, or a receive
+    /// failed.
     pub(super) fn is_loss(self) -> bool {
         match self {
             Cause::Denied | Cause::AddressLimit => true,
@@ -198,7 +204,7 @@ impl Cause {
         }
     }
 
-    /// Its name in reports.
+    /// Returns the cause's name in reports.
     pub fn name(self) -> &'static str {
         Cause::ALL[self as usize].1
     }
@@ -209,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_stands_at_its_own_place() {
+    fn the_list_of_causes_has_each_cause_at_its_own_index() {
         for (place, &(cause, name)) in Cause::ALL.iter().enumerate() {
             assert_eq!(cause as usize, place, "{name}");
             assert_eq!(cause.name(), name);
@@ -217,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_has_an_effect_on_streams_or_on_datagrams_and_one_on_both() {
+    fn every_cause_has_an_effect_and_only_denied_has_one_on_streams_and_on_datagrams() {
         let on = |cause: Cause| {
             [Transport::Tcp, Transport::Udp].map(|transport| cause.effect(transport).is_some())
         };
@@ -227,7 +233,7 @@ mod tests {
         let dropped = |cause: Cause| cause.effect(Transport::Udp) == Some(Effect::Dropped);
         for (cause, name) in Cause::ALL {
             let is_of_datagrams = cause.effect(Transport::Udp).is_some() && *cause != Cause::Denied;
-            // What is dropped is a loss to be told of, and so is a receive that failed.
+            // A notice tells of each drop, and of each failed receive.
             let is_told = dropped(*cause) || *cause == Cause::ReceiveFailed;
             assert!(!is_of_datagrams || cause.is_loss() == is_told, "{name}");
         }

@@ -1,38 +1,37 @@
-//! The time that the server was there for its peers.
+//! The clock that measures the timeouts of peers.
 //!
-//! Timeouts of peers are measured by this clock. It stands still while the process is halted
-//! (SIGSTOP, a paused virtual machine, a frozen cgroup): a peer that hears nothing from the server
-//! in that time is not to blame.
+//! It stands still while the process is halted (SIGSTOP, a paused virtual machine, a frozen
+//! cgroup), because a peer is not at fault for time in which the server did not run.
 //!
-//! No system call tells of a halt. The clock notices it because the loop comes back much later
-//! than it asked to.
+//! No system call reports a halt. The clock detects a halt when the loop comes back much later than
+//! it asked to.
 
 use std::time::{Duration, Instant};
 
-/// A point in time by a [`Clock`], in nanoseconds since the clock was made.
+/// A point in time of a [`Clock`], in nanoseconds since the clock was made.
 ///
-/// Half as long as an [`Instant`]: each connection has two of them.
+/// It has half the size of an [`Instant`]: each connection holds two of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
 impl Moment {
-    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     pub(super) fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment `duration` later, or the last one there is.
+    /// Returns the moment `duration` later, or the last representable one.
     pub(super) fn after(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_add(nanos(duration)))
     }
 
-    /// The moment `duration` earlier, or the first one.
+    /// Returns the moment `duration` earlier, or the first one.
     pub(super) fn before(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_sub(nanos(duration)))
     }
 }
 
-/// A u64 of nanoseconds is 584 years.
+/// Returns the duration in nanoseconds, at most `u64::MAX`, which is 584 years.
 fn nanos(duration: Duration) -> u64 {
     let whole = duration.as_secs().saturating_mul(1_000_000_000);
     whole.saturating_add(duration.subsec_nanos().into())
@@ -41,31 +40,31 @@ fn nanos(duration: Duration) -> u64 {
 /// A clock that stands still while the process is halted.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// The time of the turn that asked last.
+    /// The time of the last turn.
     turn_at: Instant,
-    /// The same, by this clock.
+    /// The time of the last turn by this clock.
     served: Moment,
-    /// When the loop is to come back at the latest.
+    /// The latest time at which the loop asked to come back.
     due_at: Option<Instant>,
-    /// A loop that comes back later than due by more than this was halted.
+    /// A loop that comes back more than this after `due_at` was halted.
     slack: Duration,
-    /// Until then the last halt is too fresh for a verdict about a peer.
+    /// Before this moment, the last halt is too recent to judge a peer.
     settled_at: Moment,
 }
 
 impl Clock {
-    /// A clock that starts at the time given.
+    /// Creates a clock that starts at `now`.
     pub(super) fn new(now: Instant, slack: Duration) -> Clock {
         let start = Moment::default();
         Clock { turn_at: now, served: start, due_at: None, slack, settled_at: start }
     }
 
-    /// Takes shorter delays for halts from now on, if `slack` is less than before.
+    /// Lowers the slack to `slack` if it was larger: shorter delays then count as halts.
     pub(super) fn tighten(&mut self, slack: Duration) {
         self.slack = self.slack.min(slack);
     }
 
-    /// The time of a turn by this clock. Every turn must ask once at the least.
+    /// Returns the time of a turn by this clock. Every turn must call it at least once.
     #[inline]
     pub(super) fn at(&mut self, now: Instant) -> Moment {
         if now != self.turn_at {
@@ -76,7 +75,7 @@ impl Clock {
 
     fn advance(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.turn_at);
-        // Nearly always: so short a turn is no halt, whenever the loop was due.
+        // The usual case: a turn this short is no halt, whenever the loop was due.
         if elapsed <= self.slack {
             self.turn_at = now;
             self.served = self.served.after(elapsed);
@@ -87,25 +86,27 @@ impl Clock {
         let was_settled = self.is_settled();
         self.turn_at = now;
         self.served = self.served.after(elapsed.min(elapsed_max));
-        // A halt soon after another gives no more time, or a process that is halted ten times per
-        // second (a CPU quota) would never judge a peer.
+        // A halt soon after another does not extend the time. Otherwise a process that is halted
+        // ten times per second (a CPU quota) would never judge a peer.
         if elapsed > elapsed_max && was_settled {
             self.settled_at = self.served.after(self.slack);
         }
     }
 
-    /// Notes when the loop is to come back; `None` if it waits for an event. Must be called at the
-    /// end of every turn.
+    /// Notes when the loop asked to come back, or `None` if it waits for an event. Must be called
+    /// at the end of every turn.
     pub(super) fn expect(&mut self, due_at: Option<Instant>) {
         self.due_at = due_at;
     }
 
-    /// Whether the last halt is over for so long that what peers did meanwhile has arrived.
+    /// Returns true if the last halt ended long enough ago that what peers did meanwhile has
+    /// arrived.
     pub(super) fn is_settled(&self) -> bool {
         self.served >= self.settled_at
     }
 
-    /// When the system's clock will show what this one shows at `moment`, if no halt comes before.
+    /// Returns the time of the system's clock at which this clock will show `moment`, if no halt
+    /// comes before.
     pub(super) fn instant_of(&self, moment: Moment) -> Instant {
         self.turn_at + moment.since(self.served)
     }
@@ -123,7 +124,7 @@ mod tests {
         let start = Instant::now();
         let mut clock = Clock::new(start, SLACK);
         for second in 1..=10 {
-            // A millisecond late each time, which is not lost.
+            // The loop is a millisecond late each time. The clock must not lose that time.
             clock.expect(Some(start + second * SECOND - Duration::from_millis(1)));
             let now = clock.at(start + second * SECOND);
             assert_eq!(now.since(Moment::default()), second * SECOND);
@@ -149,7 +150,7 @@ mod tests {
 
     /// case S17
     #[test]
-    fn after_a_halt_verdicts_wait_and_more_halts_do_not_put_them_off_for_good() {
+    fn after_a_halt_verdicts_wait_and_further_halts_do_not_postpone_them_without_end() {
         let start = Instant::now();
         let mut clock = Clock::new(start, SLACK);
         clock.expect(Some(start));

@@ -1,4 +1,4 @@
-//! One slice of a connection, and whether its peer is overdue.
+//! One slice of a connection, and the check whether its peer is overdue.
 
 use std::io;
 use std::time::Instant;
@@ -27,7 +27,7 @@ impl<O: Observer> Server<O> {
         }
         let is_due = self.timeouts.is_due(&connection.mover, now);
         if is_due {
-            // What events have told is not enough for a verdict: a write and a read must find
+            // Remembered readiness is not enough to judge a peer: a write and a read must find
             // nothing to do.
             readiness.merge(Readiness::WRITABLE);
             if self.timeouts.overdue(&connection.mover, now).is_some() {
@@ -84,8 +84,8 @@ impl<O: Observer> Server<O> {
         })
     }
 
-    /// Looks at what the socket of a connection that waits holds, and tells why the connection must
-    /// close, if it must.
+    /// Checks the send queue of a waiting connection. Returns the cause if the connection must
+    /// close.
     fn judge(&self, connection: &mut Connection, now: Moment) -> Option<Cause> {
         let Connection { stream, mover, .. } = connection;
         if mover.is_waiting_for_peer()

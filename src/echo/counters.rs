@@ -1,4 +1,4 @@
-//! What the server has done and what it has not, by transport and cause.
+//! The server's counters: traffic by transport, and everything else by transport and cause.
 
 use std::fmt;
 use std::iter::Sum;
@@ -14,11 +14,11 @@ pub struct Traffic {
     pub messages_in: u64,
     /// Bytes received.
     pub bytes_in: u64,
-    /// Messages answered: datagrams sent, or writes that took bytes of a stream.
+    /// Replies sent: datagrams, or writes by which a stream took bytes.
     pub messages_out: u64,
     /// Bytes sent.
     pub bytes_out: u64,
-    /// Bytes sent that never entered user space: of a stream in bulk, by splice(2).
+    /// Bytes sent by splice(2), which never entered user space. Only streams in bulk have them.
     pub bytes_spliced: u64,
 }
 
@@ -28,8 +28,9 @@ pub struct TransportCounters {
     /// Messages and bytes.
     pub traffic: Traffic,
     causes: [u64; Cause::ALL.len()],
-    /// The sum of `causes`: two counters of one server differ in a cause only if they differ here.
-    happened: u64,
+    /// The sum of `causes`. Counts only grow, so two states of one server's counters differ in a
+    /// cause only if they differ here.
+    causes_total: u64,
 }
 
 impl Default for TransportCounters {
@@ -37,24 +38,24 @@ impl Default for TransportCounters {
         TransportCounters {
             traffic: Traffic::default(),
             causes: [0; Cause::ALL.len()],
-            happened: 0,
+            causes_total: 0,
         }
     }
 }
 
 impl TransportCounters {
-    /// How often this happened.
+    /// Returns how often this happened.
     pub fn count(&self, cause: Cause) -> u64 {
         self.causes[cause as usize]
     }
 
-    /// How often anything but traffic happened.
-    pub(super) fn happened(&self) -> u64 {
-        debug_assert_eq!(self.happened, self.causes.iter().sum::<u64>());
-        self.happened
+    /// Returns the sum of the counts of all causes.
+    pub(super) fn causes_total(&self) -> u64 {
+        debug_assert_eq!(self.causes_total, self.causes.iter().sum::<u64>());
+        self.causes_total
     }
 
-    /// Datagrams that were not for this server, by who or what sent them.
+    /// Returns how many datagrams the access list, the loop guard or a limit has turned away.
     pub(super) fn turned_away(&self) -> u64 {
         let of_guard = [
             Cause::Denied,
@@ -73,14 +74,14 @@ impl TransportCounters {
 
     pub(super) fn add(&mut self, cause: Cause, times: u64) {
         self.causes[cause as usize] += times;
-        self.happened += times;
+        self.causes_total += times;
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
         self.received_many(1, bytes);
     }
 
-    /// So many messages, of so many bytes in all.
+    /// Counts received messages. `bytes` is the sum of their lengths.
     pub(super) fn received_many(&mut self, messages: usize, bytes: usize) {
         self.traffic.messages_in += messages as u64;
         self.traffic.bytes_in += bytes as u64;
@@ -90,19 +91,19 @@ impl TransportCounters {
         self.sent_many(1, bytes);
     }
 
-    /// So many messages, of so many bytes in all.
+    /// Counts sent messages. `bytes` is the sum of their lengths.
     pub(super) fn sent_many(&mut self, messages: usize, bytes: usize) {
         self.traffic.messages_out += messages as u64;
         self.traffic.bytes_out += bytes as u64;
     }
 
-    /// Of what was [`sent`](TransportCounters::sent).
+    /// Counts bytes that went by splice(2). They also count as [`sent`](TransportCounters::sent).
     pub(super) fn spliced(&mut self, bytes: usize) {
         self.traffic.bytes_spliced += bytes as u64;
     }
 }
 
-/// The counts of a server, one [`TransportCounters`] a [`Transport`].
+/// The counts of a server: one [`TransportCounters`] for each [`Transport`].
 ///
 /// Displays as one line of `name=value` words: the traffic of each transport that saw any, and
 /// every cause that occurred, summed over its transports.
@@ -114,26 +115,26 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Messages answered, on all transports.
+    /// Returns the number of replies sent, on all transports.
     pub fn total_messages_out(&self) -> u64 {
         self.transports.iter().map(|counters| counters.traffic.messages_out).sum()
     }
 
-    /// How often this happened, on all transports.
+    /// Returns how often this happened, on all transports.
     pub fn total(&self, cause: Cause) -> u64 {
         self.transports.iter().map(|counters| counters.count(cause)).sum()
     }
 }
 
 impl AddAssign<&Counters> for Counters {
-    /// Adds what another server has done.
+    /// Adds the counts of another server.
     fn add_assign(&mut self, other: &Counters) {
-        // Taken apart by name: a new field cannot be forgotten.
+        // Destructured, so that the compiler rejects a new field that is not added here.
         let Counters { transports, connections_open } = self;
         *connections_open += other.connections_open;
         for (counters, other) in transports.iter_mut().zip(&other.transports) {
-            let TransportCounters { traffic, causes, happened } = counters;
-            *happened += other.happened;
+            let TransportCounters { traffic, causes, causes_total } = counters;
+            *causes_total += other.causes_total;
             let Traffic { messages_in, bytes_in, messages_out, bytes_out, bytes_spliced } = traffic;
             *messages_in += other.traffic.messages_in;
             *bytes_in += other.traffic.bytes_in;
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sum_has_what_all_have_counted_on_each_transport() {
+    fn a_sum_adds_the_counts_of_each_transport() {
         let mut first = Counters { connections_open: 2, ..Counters::default() };
         first[Transport::Tcp].received(5);
         first[Transport::Tcp].add(Cause::Reset, 1);
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_names_what_happened_and_nothing_else() {
+    fn a_line_names_only_what_happened() {
         let mut counters = Counters::default();
         assert_eq!(counters.to_string(), "connections_open=0");
         counters[Transport::Udp].received(5);

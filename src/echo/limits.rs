@@ -1,4 +1,4 @@
-//! The limits that several servers may have together.
+//! The limits that several servers can share.
 
 use super::accept::SpareLock;
 use super::guard::{Quota, RateLimit};
@@ -6,11 +6,11 @@ use super::options::{Options, Reply};
 use super::permits::Permits;
 use super::stream::UnsentBytes;
 
-/// How many connections there may be, in all and from one address, how many datagrams of one source
-/// are answered and with how many bytes, and how much memory streams may be owed.
+/// The limits of one server or of several: connections in all and per address, replies and bytes
+/// per UDP source, and the memory of unsent bytes of streams.
 ///
-/// Clones are the same limits: servers that [share](super::Server::share_limits) them count
-/// together, wherever their loops run.
+/// Clones are the same limits. Servers that [share](super::Server::share_limits) them count
+/// together, on whichever threads their loops run.
 ///
 /// ```
 /// use resound::echo::{Limits, Options, Server};
@@ -32,7 +32,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of these options, used up by nobody yet.
+    /// Creates the limits of these options, with nothing used.
     pub fn new(options: &Options) -> Limits {
         Limits {
             permits: Permits::new(options.connections_max),

@@ -1,4 +1,4 @@
-//! Opening endpoints.
+//! Opens endpoints and adopts sockets that the caller passes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,18 +22,18 @@ use crate::socket::{Datagram, Listener, PortUse, SocketOptions, open_all};
 /// An endpoint that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The endpoint with the port that was picked, where one was to be.
+    /// The endpoint. If port 0 was asked for, it has the port that the system picked.
     pub endpoint: Endpoint,
-    /// The addresses of its sockets; none for Unix.
+    /// The addresses of its sockets. Empty for Unix sockets.
     pub addrs: Vec<SocketAddr>,
-    /// What the system granted of the settings asked for, as names and values.
+    /// The names and values of the settings that the system granted.
     pub granted: Vec<(&'static str, String)>,
-    /// The longest datagram that its sockets can all send, in bytes; none for streams.
+    /// The longest datagram that all its sockets can send, in bytes. `None` for streams.
     pub datagram_bytes_max: Option<usize>,
 }
 
 impl Bound {
-    /// Whether nobody but this host can reach it.
+    /// Returns true if only this host can reach the endpoint.
     pub fn is_local(&self) -> bool {
         match self.endpoint.transport() {
             Transport::Unix | Transport::Unixgram => true,
@@ -47,12 +47,12 @@ impl Bound {
 impl<O: Observer> Server<O> {
     /// Opens an endpoint and gives its sockets to the reactor. Blocks while a name is looked up.
     ///
-    /// An empty host is two sockets, one a family, on one port; a name is a socket for each of
-    /// its addresses.
+    /// An empty host opens two sockets on one port, one per address family. A name opens a socket
+    /// for each of its addresses.
     ///
     /// # Errors
     ///
-    /// Names the endpoint and the reason, and what may be done about it.
+    /// Names the endpoint, the reason, and a remedy where one is known.
     pub fn listen(
         &mut self,
         reactor: &mut Reactor<Source, Request>,
@@ -91,10 +91,11 @@ impl<O: Observer> Server<O> {
         }
     }
 
-    /// Serves a socket that somebody else has made, such as a service manager (sd_listen_fds(3)):
-    /// one of TCP or Unix that listens, or a bound one of UDP or Unix datagrams. It gets the
-    /// settings that can be set now, and its file is never removed. At the end only this copy of it
-    /// is closed: what comes then is queued for the next who serves it.
+    /// Serves a socket that another process has made, for example a service manager
+    /// (sd_listen_fds(3)): a listening TCP or Unix socket, or a bound UDP or Unix datagram socket.
+    /// The server applies the settings that can still be set, and never removes the socket's file.
+    /// At the end it closes only its own copy of the socket: what arrives then stays queued for the
+    /// next process that serves the socket.
     ///
     /// ```
     /// use resound::echo::{Options, Server};
@@ -112,8 +113,8 @@ impl<O: Observer> Server<O> {
     ///
     /// # Errors
     ///
-    /// Names the descriptor and what it is, when it is no such socket, and the setting that the
-    /// system refuses.
+    /// If the descriptor is no such socket, names the descriptor and what it is. If the system
+    /// refuses a setting, names the setting.
     pub fn adopt(
         &mut self,
         reactor: &mut Reactor<Source, Request>,
@@ -154,36 +155,36 @@ impl<O: Observer> Server<O> {
         Ok(socket)
     }
 
-    /// Which replies of a UDP socket may leave in trains.
+    /// Returns which replies of a UDP socket may leave in trains.
     fn train_limit(&self) -> TrainLimit {
         if self.options.trains { TrainLimit::ANY } else { TrainLimit::NONE }
     }
 
-    /// Lets a UDP socket receive trains. A reply is to one datagram, a one-off server serves one,
-    /// and a rate counts each: they take no trains.
+    /// Lets a UDP socket receive trains, unless the server must see each datagram by itself: to
+    /// send a fixed reply, to serve only one datagram, or to count each against a rate.
     fn prepare_trains(&self, socket: &Datagram) {
         let counts_each = self.options.one_off || self.options.datagrams_per_second_max.is_some();
         let takes_trains =
             self.options.trains && !counts_each && !matches!(self.options.reply, Reply::Text(_));
-        // Said in any case: who had the socket before may have switched it on. A system that knows
-        // no trains gives single datagrams.
+        // Also called to switch trains off, because the process that passed the socket may have
+        // switched them on. The error is ignored: a system without trains gives single datagrams.
         let _ = socket.receive_trains(takes_trains);
     }
 
-    /// Has the [loop guard](super::Options::loop_guard) know of a UDP port that another server of
-    /// this process has open. Those of its own endpoints it knows.
+    /// Tells the [loop guard](super::Options::loop_guard) of a UDP port that another server of this
+    /// process has open. It already knows the ports of this server's own endpoints.
     pub fn note_own_port(&mut self, port: u16) {
         self.guard.note_own_port(port);
     }
 
-    /// Opens an IP endpoint that another server of this process has open already once more: each
-    /// has its own sockets, on the same addresses and port, and the system spreads connections and
-    /// datagrams among them by the addresses of their two ends. The other's options must have said
+    /// Opens an IP endpoint that another server of this process already has open. Each server has
+    /// its own sockets on the same addresses and port. The system spreads connections and datagrams
+    /// among them by the addresses of both ends. The options of the other server must have
     /// [`PortUse::Lead`].
     ///
     /// # Errors
     ///
-    /// Names the endpoint and the reason. A Unix endpoint cannot be open twice.
+    /// Names the endpoint and the reason. A Unix endpoint cannot be opened twice.
     pub fn listen_beside(
         &mut self,
         reactor: &mut Reactor<Source, Request>,
@@ -218,7 +219,7 @@ impl<O: Observer> Server<O> {
         self.unix_batch.get_or_insert_with(|| batch(UNIX_SLOTS, UNIX_SLOT_BYTES, reply));
     }
 
-    /// As `insert_all`, for an IP endpoint, whose port is now the one that was picked.
+    /// Inserts the sockets of an IP endpoint, and sets its port to the port of the sockets.
     fn insert_ip<T>(
         &mut self,
         reactor: &mut Reactor<Source, Request>,
@@ -268,7 +269,7 @@ fn listener_source(listener: Listener) -> Kind {
 }
 
 fn udp_source(socket: Datagram, trains: TrainLimit) -> Kind {
-    // What a socket that was passed has lost before is not this server's to count.
+    // This server does not count what a passed socket lost before.
     let mover = PacketMover::held_by_socket(socket.lost().unwrap_or(0), trains);
     let is_loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
     let is_exposed = !socket.local_addr().is_some_and(is_loopback);

@@ -1,4 +1,4 @@
-//! What a server tells whoever runs it. Nothing below the program prints.
+//! The interface by which a server reports to its caller. The server itself prints nothing.
 
 use std::fmt;
 use std::io;
@@ -10,27 +10,28 @@ use crate::endpoint::Transport;
 use crate::error::reason;
 use crate::socket::Peer;
 
-/// Hears of messages and events. Statically dispatched: `()`, which hears nothing, costs nothing.
+/// Receives messages and notices from a server. Calls are dispatched statically, so `()`, which
+/// ignores everything, costs nothing.
 ///
-/// Called on the loop's thread, so an observer must not block.
+/// The server calls it on the loop's thread, so an observer must not block.
 pub trait Observer {
-    /// Whether [`message`](Observer::message) is to be called. To name the peer of a stream takes
-    /// a system call, which is saved when nobody looks.
+    /// Returns true if the server must call [`message`](Observer::message). Otherwise the server
+    /// saves the system call that finds the peer of a stream, and may move bulk by splice(2).
     fn wants_messages(&self) -> bool {
         false
     }
 
-    /// A message has arrived: a datagram, or a chunk read from a stream.
+    /// Receives a message that has arrived: a datagram, or a chunk read from a stream.
     fn message(&mut self, transport: Transport, peer: &Peer, bytes: &[u8]) {
         let _ = (transport, peer, bytes);
     }
 
-    /// Something happened that an operator may want to read about. It may happen often.
+    /// Receives a notice for the operator. Notices may be frequent.
     fn notice(&mut self, notice: &Notice<'_>) {
         let _ = notice;
     }
 
-    /// The counters, asked for by a signal or due.
+    /// Receives the counters, at the report interval or when a signal asks for them.
     fn report(&mut self, counters: &Counters) {
         let _ = counters;
     }
@@ -41,11 +42,11 @@ impl Observer for () {}
 /// How much a [`Notice`] matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Of interest to a reader that follows every connection.
+    /// For a reader that follows every connection.
     Trace,
-    /// Of interest to a reader that follows connections with trouble.
+    /// For a reader that follows connections with problems.
     Debug,
-    /// Part of ordinary life.
+    /// Ordinary operation.
     Info,
     /// Something was lost or refused.
     Warning,
@@ -55,70 +56,70 @@ pub enum Severity {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice<'a> {
-    /// accept failed and is tried again later.
+    /// accept(2) failed. The server tries again later.
     AcceptPaused {
-        /// Of which listener.
+        /// The transport of the listener.
         transport: Transport,
         /// The error of accept(2).
         error: &'a io::Error,
     },
-    /// The connection limit was reached: whoever comes next waits in the backlog.
+    /// The connection limit was reached. Further clients wait in the backlog.
     ConnectionLimit {
         /// The limit.
         connections_max: usize,
     },
     /// A socket could not be registered.
     Unregistered {
-        /// Of which transport.
+        /// The transport of the socket.
         transport: Transport,
-        /// Why.
+        /// The reason.
         error: &'a io::Error,
     },
     /// Connections were accepted.
     Accepted {
-        /// Over which transport.
+        /// The transport of the connections.
         transport: Transport,
-        /// How many at once.
+        /// The number of connections.
         times: u64,
     },
     /// A stream ended.
     StreamEnded {
-        /// Over which transport.
+        /// The transport of the stream.
         transport: Transport,
-        /// Why: [`Cause::Finished`] when its peer sent FIN.
+        /// The reason: [`Cause::Finished`] when the peer sent FIN.
         cause: Cause,
     },
-    /// Connections were turned away, or datagrams or answers dropped, or not received.
+    /// Connections were turned away, datagrams or replies were dropped, or receives failed.
     Dropped {
-        /// Of which transport.
+        /// The transport of the connections or datagrams.
         transport: Transport,
-        /// Why.
+        /// The reason.
         cause: Cause,
-        /// How many at once.
+        /// The number of connections, datagrams, replies or receives.
         times: u64,
     },
     /// A drain has begun.
     Draining {
-        /// Connections that are still open.
+        /// The number of open connections.
         connections_open: u64,
-        /// How long it waits for them.
+        /// How long the drain waits for them.
         timeout: Duration,
     },
-    /// A second signal came while draining: the loop stops at once.
+    /// A second signal came during the drain. The loop stops at once.
     StoppedShort {
-        /// Connections that are cut.
+        /// The number of connections that are cut.
         connections_open: u64,
     },
-    /// The drain's deadline came: what is still open is cut.
+    /// The drain reached its deadline. The server cuts what is still open.
     DrainTimedOut {
-        /// Connections that are cut.
+        /// The number of connections that are cut.
         connections_open: u64,
     },
 }
 
 impl Notice<'_> {
-    /// What sort of thing happened, and on which transport (empty for all): notices that are alike
-    /// in both may be told in one.
+    /// Returns the name of the notice's kind and the name of its transport, which is empty for a
+    /// notice about all transports. A log may merge notices that are equal in both.
     pub fn kind(&self) -> (&'static str, &'static str) {
         match self {
             Notice::AcceptPaused { transport, .. } => ("accept_paused", transport.name()),
@@ -134,7 +135,7 @@ impl Notice<'_> {
         }
     }
 
-    /// How much it matters.
+    /// Returns how much the notice matters.
     pub fn severity(&self) -> Severity {
         match self {
             Notice::Accepted { .. } | Notice::StreamEnded { cause: Cause::Finished, .. } => {
@@ -157,12 +158,12 @@ impl fmt::Display for Notice<'_> {
             Notice::ConnectionLimit { connections_max } => {
                 write!(
                     formatter,
-                    "{connections_max} connections open, the limit: whoever comes next waits"
+                    "{connections_max} connections open, the limit: further clients wait"
                 )
             }
             Notice::Unregistered { transport, error } => {
                 let reason = reason(error);
-                write!(formatter, "{}: a socket was closed unserved: {reason}", transport.name())
+                write!(formatter, "{}: closed a socket unserved: {reason}", transport.name())
             }
             Notice::Accepted { transport, times } => {
                 write!(formatter, "{}: accepted ({times} at once)", transport.name())
@@ -170,7 +171,7 @@ impl fmt::Display for Notice<'_> {
             Notice::StreamEnded { transport, cause } => {
                 write!(formatter, "{}: connection closed: {}", transport.name(), cause.name())
             }
-            // The kernel counts a train that comes whole as one.
+            // The kernel counts a train that it receives whole as one datagram.
             Notice::Dropped { transport, cause: cause @ Cause::Overflowed, times } => {
                 let (transport, cause) = (transport.name(), cause.name());
                 write!(formatter, "{transport}: {cause} ({times} datagrams or trains at once)")
@@ -192,7 +193,8 @@ impl fmt::Display for Notice<'_> {
     }
 }
 
-/// Tells of connections that were turned away and of datagrams that were lost between the two.
+/// Tells the observer of the connections turned away and the datagrams lost between two states of
+/// the counters.
 pub(super) fn notice_losses<O: Observer>(
     observer: &mut O,
     transport: Transport,
@@ -213,7 +215,7 @@ mod tests {
 
     /// case U16
     #[test]
-    fn a_notice_of_an_overflow_says_what_its_count_is_of() {
+    fn a_notice_of_an_overflow_says_that_it_counts_datagrams_or_trains() {
         let dropped = |cause| Notice::Dropped { transport: Transport::Udp, cause, times: 3 };
         assert_eq!(
             dropped(Cause::Overflowed).to_string(),

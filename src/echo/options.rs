@@ -1,4 +1,4 @@
-//! How an echo server behaves: the options as meant, whoever typed them.
+//! The options of an echo server, independent of the command line.
 
 use std::time::Duration;
 
@@ -6,73 +6,76 @@ use super::access::Access;
 use super::bounds::EXCESS_BYTES_PER_SECOND_MAX;
 use crate::socket::SocketOptions;
 
-/// What a message is answered with.
+/// The reply to a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reply {
     /// The message itself (RFC 862).
     #[default]
     Echo,
-    /// The same bytes each time.
+    /// The same bytes for every message.
     Text(Box<[u8]>),
-    /// Nothing (RFC 863).
+    /// No reply (RFC 863).
     Nothing,
 }
 
 /// The options of a [`Server`](super::Server).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// What a message is answered with.
+    /// The reply to each message.
     pub reply: Reply,
     /// Serve one connection or one datagram, then stop the loop.
     pub one_off: bool,
-    /// Stop accepting at this many open connections, go on when one closes. To be kept below the
+    /// Stop accepting at this many open connections, and go on when one closes. Keep it below the
     /// descriptor limit.
     pub connections_max: usize,
-    /// Close a further connection of an address that has this many open, once it is accepted. IPv6
-    /// counts by /64, IPv4 inside IPv6 as IPv4.
+    /// Close a connection after accept(2) if its address already has this many open connections.
+    /// IPv6 addresses count by /64, IPv4-mapped addresses as IPv4.
     pub connections_per_address_max: Option<usize>,
-    /// Who may come over TCP and UDP. A connection of anybody else closes once it is accepted; what
-    /// datagrams of anybody else say is not looked at.
+    /// The addresses that are served over TCP and UDP. A connection from any other address closes
+    /// after accept(2). A datagram from any other address is dropped, and its bytes are not looked
+    /// at.
     pub access: Access,
-    /// Leave UDP datagrams unanswered that no client sends, and that may be meant to have this and
-    /// another service answer each other for ever: from port 0, ports below 1024, ports of services
-    /// known to answer anything and ports of this process's own UDP endpoints; from multicast,
-    /// broadcast and unspecified addresses; and those sent to a broadcast or multicast address (on
-    /// Linux, where the system tells). Leave Unix datagrams unanswered whose sender's path leads to
-    /// another socket, such as one of this server (on Linux, where `/proc` is mounted).
+    /// Do not answer UDP datagrams that no client sends. An attacker sends them to make this and
+    /// another service answer each other without end. They come from port 0, from ports below 1024,
+    /// from ports of services known to answer anything, and from ports of this process's own UDP
+    /// endpoints; from multicast, broadcast and unspecified addresses; or they are sent to a
+    /// broadcast or multicast address (on Linux, where the system reports it). Do not answer Unix
+    /// datagrams if the path of their sender leads to another socket, such as one of this server
+    /// (on Linux, where `/proc` is mounted).
     pub loop_guard: bool,
-    /// Answer so many UDP datagrams per second from one source, and as many at once.
-    /// IPv6 counts by /64, IPv4 inside IPv6 as IPv4.
+    /// Answer at most this many UDP datagrams per second from one source, and at most as many at
+    /// once. IPv6 addresses count by /64, IPv4-mapped addresses as IPv4.
     pub datagrams_per_second_max: Option<u64>,
-    /// Send one UDP source at most so many bytes per second more than it has sent, when an
-    /// [`Reply::Text`] is longer than the datagram. Otherwise a server that other hosts can reach
-    /// sends a third party more than a forger of that party's address has sent. It holds for
-    /// sockets that are not bound to a loopback address. That many bytes may leave at once, or one
-    /// reply. Sources count as for
-    /// [`datagrams_per_second_max`](Options::datagrams_per_second_max), which holds as well.
+    /// If a [`Reply::Text`] is longer than the datagram, send one UDP source per second at most
+    /// this many bytes more than it has sent. Without this limit, an attacker that forges the
+    /// address of a victim makes the server send the victim more bytes than the attacker sends. The
+    /// limit applies to sockets that are not bound to a loopback address. That many bytes, or one
+    /// reply, may leave at once. Sources count as for
+    /// [`datagrams_per_second_max`](Options::datagrams_per_second_max), which applies as well.
     pub excess_bytes_per_second_max: Option<u64>,
     /// Close a connection that moved no byte for this long.
     pub idle_timeout: Option<Duration>,
-    /// Close a connection whose peer has taken nothing of its answer for this long, whether the
-    /// server or the kernel holds the answer, and drop the answers to a Unix datagram peer that has
-    /// taken none. What a slow peer reads shows when its system opens the window again: after a
-    /// segment, or after a sixteenth of its receive buffer if that is more. Time in which the
-    /// process is halted does not count.
+    /// Close a connection whose peer has taken none of its reply for this long, whether the server
+    /// or the kernel holds the reply. Drop the held replies to a Unix datagram peer that has taken
+    /// none for this long. The server sees that a slow peer reads when the peer's system opens the
+    /// window again: after a segment, or after a sixteenth of the peer's receive buffer if that is
+    /// more. Time in which the process is halted does not count.
     pub stall_timeout: Duration,
-    /// How long a drain waits for peers to finish.
+    /// Wait this long for peers to finish when draining.
     pub drain_timeout: Duration,
-    /// Give the [`Observer`](super::Observer) the counters this often.
+    /// Give the [`Observer`](super::Observer) the counters at this interval.
     pub report_interval: Option<Duration>,
-    /// Take UDP datagrams in trains and answer in trains, where the system can
+    /// Receive and send UDP datagrams in trains where the system supports it
     /// ([`Train`](crate::socket::batch::Train)).
     pub trains: bool,
-    /// Let the bytes of streams in bulk go through a pipe, and so never enter user space (Linux).
+    /// Move the bytes of streams in bulk through a pipe, so that they never enter user space
+    /// (Linux).
     ///
     /// The pipe holds references to pages. A peer on this host that sends its own pages by
     /// sendfile(2), splice(2) or vmsplice(2), and changes them before it has received the echo,
     /// gets the changed bytes back.
     pub splice: bool,
-    /// Settings of every socket.
+    /// The settings of every socket.
     pub socket: SocketOptions,
 }
 

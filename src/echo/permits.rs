@@ -1,4 +1,4 @@
-//! How many connections there may be, in one server or in several together.
+//! The connection limit of one server, or of several together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,18 +19,19 @@ struct Shared {
 }
 
 impl Permits {
-    /// So many permits, all of them free.
+    /// Creates `limit` permits, all of them free.
     pub(super) fn new(limit: usize) -> Permits {
         let servers_waiting = AtomicUsize::new(0);
         Permits(Arc::new(Shared { limit, free: AtomicUsize::new(limit), servers_waiting }))
     }
 
-    /// How many permits there are, free or taken.
+    /// Returns the number of permits, free or taken.
     pub(super) fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// Takes a permit if one is free. What its last owner did happens before this.
+    /// Takes a permit if one is free, and returns whether it did. What the last owner of the permit
+    /// did before the release happens before this call returns.
     pub(super) fn acquire(&self) -> bool {
         let taken = |free: usize| free.checked_sub(1);
         self.0.free.fetch_update(Ordering::Acquire, Ordering::Relaxed, taken).is_ok()
@@ -41,17 +42,19 @@ impl Permits {
         debug_assert!(free < self.0.limit, "a permit is released that was not taken");
     }
 
-    /// Whether any permit is taken, by this server or by another.
-    pub(super) fn is_any_taken(&self) -> bool {
-        self.0.free.load(Ordering::Relaxed) < self.0.limit
+    /// Returns how many permits are taken, by this server or by others.
+    pub(super) fn taken(&self) -> usize {
+        self.0.limit - self.0.free.load(Ordering::Relaxed)
     }
 
-    /// Whether another server may release a permit, which this one then does not learn of.
+    /// Returns true if another server may release a permit. The caller does not learn of such a
+    /// release.
     pub(super) fn are_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Keeps count of the servers that wait. No other memory depends on it, hence relaxed.
+    /// Counts the servers that have a waiting listener. `before` and `after` say whether the caller
+    /// had one and has one now. The order is relaxed because no other memory depends on the count.
     pub(super) fn note_waiting(&self, before: bool, after: bool) {
         match (before, after) {
             (false, true) => self.0.servers_waiting.fetch_add(1, Ordering::Relaxed),
@@ -60,16 +63,18 @@ impl Permits {
         };
     }
 
-    /// Whether a server other than the caller waits. A server that has ended while it waited still
-    /// counts, unless it was the last other one, so a waiting server also looks by itself.
-    pub(super) fn others_wait(&self, own: bool) -> bool {
-        self.are_shared() && self.0.servers_waiting.load(Ordering::Relaxed) > usize::from(own)
+    /// Returns true if a server other than the caller waits. `own_waits`: the caller waits, too. A
+    /// server that ended while it waited still counts, unless it was the last other one. So a
+    /// waiting server must also look for a free permit by timer.
+    pub(super) fn others_wait(&self, own_waits: bool) -> bool {
+        let servers_waiting = self.0.servers_waiting.load(Ordering::Relaxed);
+        self.are_shared() && servers_waiting > usize::from(own_waits)
     }
 }
 
 #[cfg(test)]
 impl Permits {
-    /// How many may be taken.
+    /// Returns the number of free permits.
     pub(super) fn free(&self) -> usize {
         self.0.free.load(Ordering::Relaxed)
     }
@@ -82,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_permits_as_the_limit_and_a_released_one_is_free_again() {
+    fn the_limit_is_the_number_of_permits_and_a_released_permit_is_free_again() {
         let permits = Permits::new(2);
         let clone = permits.clone();
         assert!(permits.acquire() && clone.acquire());
@@ -118,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_server_is_told_from_the_others_that_wait() {
+    fn a_waiting_server_does_not_count_itself_among_the_others() {
         let permits = Permits::new(1);
         let others = permits.clone();
         assert!(!permits.others_wait(false));
         permits.note_waiting(false, true);
-        assert!(!permits.others_wait(true), "it is itself");
+        assert!(!permits.others_wait(true), "only the caller waits");
         assert!(permits.others_wait(false));
         permits.note_waiting(true, true);
         others.note_waiting(false, true);
@@ -131,7 +136,7 @@ mod tests {
         permits.note_waiting(true, false);
         assert!(permits.others_wait(false) && !others.others_wait(true));
         drop(others);
-        assert!(!permits.others_wait(false), "it has ended");
+        assert!(!permits.others_wait(false), "the other server has ended");
     }
 
     #[test]

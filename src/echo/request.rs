@@ -1,4 +1,4 @@
-//! What other threads may ask of a running server.
+//! Requests of other threads to a running server.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ use crate::reactor::LoopCounts;
 ///
 /// let (sender, snapshots) = mpsc::channel();
 /// handle.send(Request::snapshot(move |snapshot| {
-///     // The receiver may be gone: then there is no use for a snapshot.
+///     // Sending fails if the receiver is gone. Then the snapshot is not needed.
 ///     let _ = sender.send(snapshot);
 /// }))?;
 /// assert_eq!(snapshots.recv()?.counters.connections_open, 0);
@@ -34,36 +34,37 @@ use crate::reactor::LoopCounts;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Request {
-    /// Tell what is counted. An answer is also a sign that the loop turns.
+    /// Asks for a snapshot of the counters. An answer also shows that the loop turns.
     Snapshot(OnSnapshot),
-    /// End in peace: see [`Server::drain`](super::Server::drain).
+    /// Shuts the server down gracefully: see [`Server::drain`](super::Server::drain).
     Drain,
 }
 
-/// Takes a snapshot, on the server's thread: so it must not block.
+/// A function that receives a snapshot. The server calls it on its own thread, so it must not
+/// block.
 pub struct OnSnapshot(Box<dyn FnOnce(Snapshot) + Send>);
 
-/// All that a server and its loop have counted, at one moment.
+/// The counts of a server and of its loop at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
-    /// Of the server.
+    /// The counts of the server.
     pub counters: Counters,
-    /// Of its loop, the turn that answers included but for its
+    /// The counts of its loop. They include the current turn, except for its
     /// [measures](LoopCounts::measures).
     pub counts: LoopCounts,
-    /// Whether the server accepts no more, and ends when its peers have finished.
+    /// True if the server drains: it accepts no more, and ends when its peers have finished.
     pub is_draining: bool,
 }
 
 impl Request {
-    /// Asks for a snapshot, which `on_snapshot` takes on the server's thread.
+    /// Creates a request for a snapshot. The server calls `on_snapshot` on its own thread.
     pub fn snapshot(on_snapshot: impl FnOnce(Snapshot) + Send + 'static) -> Request {
         Request::Snapshot(OnSnapshot(Box::new(on_snapshot)))
     }
 }
 
 impl OnSnapshot {
-    /// Passes the snapshot on.
+    /// Calls the function with the snapshot.
     pub fn send(self, snapshot: Snapshot) {
         (self.0)(snapshot);
     }

@@ -15,8 +15,9 @@ use crate::reactor::{Handle, Reactor};
 
 /// An echo server that runs on a thread of its own, with a loop of its own.
 ///
-/// Dropping it stops the loop, waits for the thread and cuts what is open. To let peers finish
-/// first, send [`Request::Drain`] by its [`handle`](Service::handle), then [`join`](Service::join).
+/// Dropping it stops the loop, waits for the thread and cuts open connections. To let peers finish
+/// first, send [`Request::Drain`] through its [`handle`](Service::handle), then
+/// [`join`](Service::join).
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -43,7 +44,7 @@ use crate::reactor::{Handle, Reactor};
 pub struct Service<O: Observer = ()> {
     bound: Vec<Bound>,
     handle: Handle<Request>,
-    /// None once it is joined.
+    /// `None` after `join`.
     thread: Option<JoinHandle<io::Result<Server<O>>>>,
 }
 
@@ -58,8 +59,8 @@ impl<O: Observer + Send + 'static> Service<O> {
         Service::start_with(server, endpoints, || {})
     }
 
-    /// As [`start`](Service::start), and calls `prepare` on the new thread before the loop runs: to
-    /// bind the thread to a CPU, for example.
+    /// Does what [`start`](Service::start) does, and calls `prepare` on the new thread before the
+    /// loop runs, for example to bind the thread to a CPU.
     ///
     /// # Errors
     ///
@@ -85,17 +86,17 @@ impl<O: Observer + Send + 'static> Service<O> {
 }
 
 impl<O: Observer> Service<O> {
-    /// The endpoints that are open, in the order in which they were given.
+    /// Returns the open endpoints, in the order in which they were given.
     pub fn bound(&self) -> &[Bound] {
         &self.bound
     }
 
-    /// Sends requests to the server, from any thread.
+    /// Returns the handle that sends requests to the server, from any thread.
     pub fn handle(&self) -> &Handle<Request> {
         &self.handle
     }
 
-    /// Stops the loop at once and gives the server back, with what it has counted.
+    /// Stops the loop at once and returns the server with its counters.
     ///
     /// # Errors
     ///
@@ -103,7 +104,7 @@ impl<O: Observer> Service<O> {
     ///
     /// # Panics
     ///
-    /// When the thread has panicked, which only an [`Observer`] or `prepare` can cause.
+    /// Panics if the thread has panicked, which only an [`Observer`] or `prepare` can cause.
     pub fn stop(self) -> io::Result<Server<O>> {
         self.handle.stop();
         self.join()
@@ -129,7 +130,7 @@ impl<O: Observer> Drop for Service<O> {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             self.handle.stop();
-            // The result of a server that is dropped is of no use, and a panic must not abort.
+            // The caller wants no result, and a panic of the thread must not abort the process.
             let _ = thread.join();
         }
     }

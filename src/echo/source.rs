@@ -1,4 +1,4 @@
-//! The sources of an echo server: what the reactor holds for it.
+//! The sources of an echo server, which the reactor holds.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -11,22 +11,24 @@ use super::guard::ClientKey;
 use super::stream::ByteMover;
 use crate::endpoint::Transport;
 use crate::reactor;
-use crate::socket::{Datagram, Listener, Stream};
+use crate::socket::{Datagram, Listener, STREAM_INTEREST, Stream};
 
-/// One source of an echo [`Server`](super::Server): made by it, held by its reactor.
+/// One source of an echo [`Server`](super::Server): a connection, a listener or a datagram socket.
+/// The server makes it and the reactor holds it.
 #[derive(Debug)]
 pub struct Source(pub(super) Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
     Connection(Connection),
-    // Endpoints are few and connections many: boxed, they do not widen every slot of the slab.
+    // Endpoints are few and connections are many. Boxed endpoints do not widen the slots of the
+    // slab.
     Listener(Box<Listener>),
     Packets(Box<Packets>),
 }
 
 impl Kind {
-    /// The name that a Unix datagram socket is bound to.
+    /// Returns the name that a Unix datagram socket is bound to.
     pub(super) fn unix_name(&self) -> Option<Box<[u8]>> {
         match self {
             Kind::Packets(packets) => packets.socket.unix_name(),
@@ -34,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// The longest datagram that it can send.
+    /// Returns the length of the longest datagram that a datagram socket can send.
     pub(super) fn datagram_bytes_max(&self) -> Option<usize> {
         match self {
             Kind::Packets(packets) => Some(packets.socket.datagram_bytes_max()),
@@ -43,26 +45,27 @@ impl Kind {
     }
 }
 
-/// An accepted stream and its part in the echo.
+/// An accepted stream and its mover.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) mover: ByteMover,
-    /// Whose connection it is, for the count by address.
+    /// The key of its client in the count of connections per address.
     pub(super) client: ClientKey,
 }
 
-/// A datagram socket and its part in the echo.
+/// A datagram socket and its mover.
 #[derive(Debug)]
 pub(super) struct Packets {
     pub(super) socket: Datagram,
     pub(super) mover: PacketMover,
-    /// Other hosts can reach it, and may have forged their addresses.
+    /// Other hosts can reach the socket, and may forge their source addresses.
     pub(super) is_exposed: bool,
 }
 
 impl Packets {
-    /// Counts what was lost behind the last datagram that told of it. To be called at the end.
+    /// Counts the datagrams that the kernel lost after the last received datagram, which reported
+    /// earlier losses. Call it once, when the socket closes.
     pub(super) fn count_last_overflow(&self, counters: &mut TransportCounters) {
         if let Some(overflow) = self.socket.lost() {
             counters.add(Cause::Overflowed, self.mover.overflow_since(overflow));
@@ -71,7 +74,7 @@ impl Packets {
 }
 
 impl Source {
-    /// How its bytes travel.
+    /// Returns the transport of the source.
     pub fn transport(&self) -> Transport {
         match &self.0 {
             Kind::Listener(listener) => listener.transport(),
@@ -80,7 +83,7 @@ impl Source {
         }
     }
 
-    /// Whether it is an accepted connection, rather than an endpoint.
+    /// Returns true if the source is an accepted connection, and false if it is an endpoint.
     pub fn is_connection(&self) -> bool {
         matches!(self.0, Kind::Connection(_))
     }
@@ -90,7 +93,7 @@ impl reactor::Source for Source {
     fn interest(&self) -> Interest {
         match &self.0 {
             Kind::Listener(_) => Interest::READABLE,
-            // Once and for all: to change it would cost a system call each time.
+            // Never changed, because each change would cost a system call.
             Kind::Connection(_) => STREAM_INTEREST,
             Kind::Packets(packets) if packets.mover.wants_writable() => {
                 Interest::READABLE.add(Interest::WRITABLE)
@@ -99,19 +102,11 @@ impl reactor::Source for Source {
         }
     }
 
-    /// A listener rests at the connection limit, and the next connection that closes wakes it.
+    /// A listener rests at the connection limit. The next connection that closes wakes it.
     fn may_rest(&self) -> bool {
         matches!(self.0, Kind::Listener(_))
     }
 }
-
-/// Both directions, and out-of-band data: a read stops short at its mark, which must not be taken
-/// for an empty socket.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const STREAM_INTEREST: Interest =
-    Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -1,4 +1,4 @@
-//! The stages of a server: it serves, closes after its one peer, or drains.
+//! The stages of a server: it serves, closes after the one peer of a one-off server, or drains.
 
 use std::time::{Duration, Instant};
 
@@ -11,54 +11,55 @@ use super::timeouts::{SWEEP_INTERVAL_MAX, SWEEP_INTERVAL_MIN, SWEEPS_PER_TIMEOUT
 use super::{Server, Transport};
 use crate::reactor::{Context, Key, SourceContext, Sources};
 
-/// Where a server is in its life.
+/// The stage of a server.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// It takes what comes.
+    /// The server accepts connections and receives datagrams.
     Serving,
-    /// A one-off server has its one connection or datagram: all endpoints close.
+    /// A one-off server has its one connection or datagram. All endpoints close.
     OneOffTaken,
     Draining(Drain),
-    /// What was open has been counted as cut.
+    /// The loop stops. What was open has been counted as cut.
     Ended {
         was_draining: bool,
         is_cut_short: bool,
     },
 }
 
-/// The end in peace: see [`Server::drain`].
+/// A graceful shutdown: see [`Server::drain`].
 #[derive(Debug)]
 pub(super) struct Drain {
-    /// Whether endpoints take what is queued: those are peers already. A one-off server that has
-    /// its one takes nothing.
+    /// Endpoints serve what is queued, because queued clients count as peers. False for a one-off
+    /// server that has its one peer.
     takes_queued: bool,
     phase: Phase,
-    /// What is open then is cut.
+    /// The server cuts what is open at this moment.
     deadline: Moment,
-    /// How often the loop comes back meanwhile, so that the clock notices a halt.
+    /// How often the loop comes back during the drain, so that the clock notices a halt.
     step: Duration,
     end: Option<End>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Peers finish by themselves, until then.
+    /// Until this moment, the server waits for peers to finish.
     Waiting { until: Moment },
-    /// This side ends connections.
+    /// The server ends the remaining connections.
     Finishing,
 }
 
-/// Why the loop stops before all peers have finished.
+/// The reason why a drain ends before all peers have finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The deadline has come. In this turn datagram sockets answer what is queued; then all is cut.
+    /// The deadline has passed. In this turn datagram sockets answer what is queued; at its end the
+    /// server cuts everything.
     LastTurn,
-    /// By a second call: all is cut at the end of this turn.
+    /// `drain` was called a second time. The server cuts everything at the end of this turn.
     CutShort,
 }
 
 impl Stage {
-    /// Whether what is queued is taken.
+    /// Returns true if endpoints serve what is queued.
     pub(super) fn takes_more(&self) -> bool {
         match self {
             Stage::Serving | Stage::Ended { .. } => true,
@@ -71,12 +72,12 @@ impl Stage {
         matches!(self, Stage::Draining(_) | Stage::Ended { was_draining: true, .. })
     }
 
-    /// Whether this side ends connections.
+    /// Returns true if the server ends the remaining connections.
     pub(super) fn is_finishing(&self) -> bool {
         matches!(self, Stage::Draining(Drain { phase: Phase::Finishing, .. }))
     }
 
-    /// Whether a second call has ended the drain.
+    /// Returns true if a second call of `drain` has ended the drain.
     fn is_cut_short(&self) -> bool {
         match self {
             Stage::Draining(drain) => drain.end == Some(End::CutShort),
@@ -86,7 +87,7 @@ impl Stage {
     }
 }
 
-/// The endpoints that are open, by kind.
+/// The keys of the open endpoints, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     listeners: Vec<Key>,
@@ -100,16 +101,16 @@ impl Endpoints {
 }
 
 impl<O: Observer> Server<O> {
-    /// Ends the server's life in peace: accepts what is queued, stops listening, goes on echoing
-    /// until the peers of its streams finish, ends what is left shortly before
-    /// [`drain_timeout`](super::Options::drain_timeout), and stops the loop. Called a second time,
-    /// stops the loop at once.
+    /// Shuts the server down gracefully. It accepts what is queued, stops listening, and goes on
+    /// echoing until the peers of its streams finish. Shortly before
+    /// [`drain_timeout`](super::Options::drain_timeout) it ends the remaining connections, and then
+    /// stops the loop. A second call stops the loop at once.
     ///
-    /// Datagram sockets go on answering until the last stream is done, those of servers that
-    /// [share limits](Server::share_limits) with this one included. Then they answer what is queued
-    /// and close.
+    /// Datagram sockets go on answering until the last stream has ended, including the streams of
+    /// servers that [share limits](Server::share_limits) with this one. Then they answer what is
+    /// queued and close.
     pub fn drain(&mut self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
-        // At the end of this turn, which may yet finish some.
+        // The drain begins at the end of this turn, because some peers may finish in it.
         self.due_at = Some(context.now());
         let now = self.timeouts.clock.at(context.now());
         let takes_queued = match &mut self.stage {
@@ -136,13 +137,14 @@ impl<O: Observer> Server<O> {
         }
     }
 
-    /// Whether [`drain`](Server::drain) was called a second time, as by a second signal.
+    /// Returns true if [`drain`](Server::drain) was called a second time, for example because of a
+    /// second signal.
     pub fn is_cut_short(&self) -> bool {
         self.stage.is_cut_short()
     }
 
-    /// Sees to what is due, and returns when to be asked again.
-    pub(super) fn live_on(
+    /// Does what is due: the sweep, the report and the drain. Returns when to call it again.
+    pub(super) fn run_due_work(
         &mut self,
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
@@ -156,14 +158,14 @@ impl<O: Observer> Server<O> {
             self.observer.report(&self.counters);
             self.report_at = Some(turn_at + interval);
         }
-        let drain_at = self.go_on_draining(sources, context, now);
+        let drain_at = self.advance_drain(sources, context, now);
         let next = [self.timeouts.sweep_at(), drain_at].into_iter().flatten().min();
         let next_at = next.map(|moment| self.timeouts.clock.instant_of(moment));
         [next_at, self.report_at].into_iter().flatten().min()
     }
 
-    /// What a drain does by the clock. Returns when it goes on.
-    fn go_on_draining(
+    /// Advances a drain to the phase of this moment. Returns when to call it again.
+    fn advance_drain(
         &mut self,
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
@@ -199,13 +201,14 @@ impl<O: Observer> Server<O> {
             Phase::Waiting { until } => until,
             Phase::Finishing => drain.deadline,
         };
-        // Past the deadline, after a halt, the loop comes back when that is over for long enough.
+        // After a halt the deadline may have passed before the clock is settled. Then the loop
+        // comes back once per step until the clock is settled.
         let step_at = now.after(drain.step);
         Some(if next > now { next.min(step_at) } else { step_at })
     }
 
-    /// Whether datagram sockets that have answered all may close, in a drain. If other servers are
-    /// not done, the socket of the context looks again soon.
+    /// Returns true if a datagram socket that has answered everything may close during a drain. If
+    /// streams of other servers are still open, sets a timer for the socket to check again.
     pub(super) fn ends_datagrams(&mut self, context: &mut SourceContext<'_, Source>) -> bool {
         if matches!(&self.stage, Stage::Draining(drain) if drain.end == Some(End::LastTurn)) {
             return true;
@@ -213,14 +216,15 @@ impl<O: Observer> Server<O> {
         if !self.has_ended_streams() {
             return false;
         }
-        let others_go_on = self.permits.are_shared() && self.permits.is_any_taken();
+        let others_go_on = self.permits.are_shared() && self.permits.taken() > 0;
         if others_go_on {
             context.wake_at(context.key(), context.now() + PERMIT_RETRY);
         }
         !others_go_on
     }
 
-    /// The one connection or datagram of a one-off server is there: all endpoints close.
+    /// Notes that a one-off server has its one connection or datagram, and makes all endpoints
+    /// close.
     pub(super) fn take_one_off(&mut self, context: &mut SourceContext<'_, Source>) {
         match &mut self.stage {
             Stage::Draining(drain) => drain.takes_queued = false,
@@ -230,7 +234,7 @@ impl<O: Observer> Server<O> {
         listeners.iter().chain(datagrams).for_each(|key| context.wake(*key));
     }
 
-    /// Counts an endpoint in. A wildcard endpoint is two sockets, and so two of these.
+    /// Adds the key of an endpoint's socket. A wildcard endpoint has two sockets, and so two keys.
     pub(super) fn endpoint_opened(&mut self, transport: Transport, key: Key) {
         if transport.is_stream() {
             self.spare.refill();
@@ -242,7 +246,8 @@ impl<O: Observer> Server<O> {
         self.endpoints.of(transport).retain(|other| *other != key);
     }
 
-    /// A connection or a listener has closed. The last one in a drain lets datagram sockets close.
+    /// Notes that a connection or a listener has closed. During a drain, the last one to close lets
+    /// datagram sockets close.
     pub(super) fn stream_closed(&self, context: &mut SourceContext<'_, Source>) {
         if self.has_ended_streams() && self.stage.is_draining() {
             self.endpoints.datagrams.iter().for_each(|key| context.wake(*key));
@@ -253,21 +258,22 @@ impl<O: Observer> Server<O> {
         self.endpoints.listeners.is_empty() && self.counters.connections_open == 0
     }
 
-    /// Whether nothing is left to serve.
+    /// Returns true if nothing is left to serve.
     pub(super) fn is_over(&self) -> bool {
         let ends = !matches!(self.stage, Stage::Serving);
         ends && self.has_ended_streams() && self.endpoints.datagrams.is_empty()
     }
 
-    /// Stops the loop; what is open is counted as cut.
+    /// Counts what is open as cut, and stops the loop.
     fn cut(&mut self, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
         self.count_cut(sources);
         context.stop();
     }
 
-    /// Counts what is open as cut, and what was lost behind the last datagrams. Call it when
-    /// something else has stopped the loop, and before the sources are dropped. A server that has
-    /// ended its drain has done it, and does not count twice.
+    /// Counts open connections and held replies as cut, and the datagrams that the kernel lost
+    /// after the last received one. Call it when something other than a drain has stopped the loop,
+    /// before the sources are dropped. After a drain that was cut short or timed out it counts
+    /// nothing, because the drain has counted already.
     pub fn count_cut(&mut self, sources: &Sources<Source>) {
         if matches!(self.stage, Stage::Ended { .. }) {
             return;

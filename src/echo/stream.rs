@@ -1,23 +1,24 @@
-//! The byte mover: what one stream is owed, and how it is paid.
+//! The byte mover of a stream: it reads messages and sends replies.
 //!
-//! Flush what is owed → read into the shared scratch buffer → write back at once → keep only
-//! what did not fit. A stream that owes does not read, so that a peer which never reads costs one
-//! buffer's worth of memory and no more. An idle stream owns no buffer at all.
+//! Flush the unsent bytes → read into the shared scratch buffer → write the reply at once → keep
+//! only what did not fit. A stream with unsent bytes does not read, so a peer that never reads
+//! costs at most one buffer. An idle stream owns no buffer.
 //!
-//! When all streams together owe as much as they may, a stream is read only as far as its socket
-//! takes the echo: it looks at its input without taking it, writes, and takes what it has written.
+//! When all streams together have as many unsent bytes as they may, a stream reads only what its
+//! socket takes of the echo: it peeks at its input, writes, and then reads as much as it has
+//! written.
 
 mod bulk;
+mod queue_sample;
 mod unsent;
-mod untaken;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use self::bulk::BulkDetector;
+use self::queue_sample::QueueSample;
 use self::unsent::Unsent;
 pub(super) use self::unsent::UnsentBytes;
-use self::untaken::Untaken;
 use super::bounds::{LINGER_READ_KIB_MAX, READS_PER_SLICE};
 use super::clock::Moment;
 use super::counters::TransportCounters;
@@ -25,52 +26,53 @@ use super::options::Reply;
 use crate::readiness::Readiness;
 use crate::socket::{Peek, PipePool, SendQueue, Splice};
 
-/// One stream's part in the echo.
+/// The state of one stream's echo.
 #[derive(Debug)]
 pub(super) struct ByteMover {
     phase: Phase,
-    /// Answered bytes that the socket did not take, from the first unsent one on.
+    /// The part of a reply that the socket did not take.
     unsent: Option<Box<[Unsent; 1]>>,
-    /// Answered bytes that the socket took and the peer has yet to take, as far as is known.
-    untaken: Untaken,
+    /// What the last look at the socket's send queue has found, and whether bytes were sent since.
+    queue_sample: QueueSample,
     /// When a byte last moved, in either direction.
     moved_at: Moment,
-    /// When the peer last took some of its answer, or was first sent one.
+    /// When the peer last took some of its reply, or when a reply was sent to a peer that had taken
+    /// everything.
     taken_at: Moment,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The detector tells whether the stream is in bulk.
+    /// The detector says whether the stream is in bulk.
     Echoing(BulkDetector),
-    /// This side ends it: pay, then send FIN.
+    /// The server ends the stream: it sends the unsent bytes, then FIN.
     Finishing,
-    /// FIN is sent. Input is thrown away until the peer's FIN: to close with input unread would
-    /// reset the connection, and the reset would overtake the last bytes of the answer.
+    /// FIN is sent. The server discards input until the peer's FIN, because closing with unread
+    /// input would reset the connection, and the reset would overtake the last bytes of the reply.
     Lingering { read_kib: u16 },
 }
 
-/// What a slice of a stream ended with.
+/// The reason why a slice of a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// `WouldBlock`, or a short read, in every direction that is wanted.
+    /// The mover has seen `WouldBlock`, or a short read, in every direction that it wants.
     Wait,
     /// The slice is used up.
     Again,
-    /// All is paid after [`ByteMover::finish`]: send FIN, and go on with [`ByteMover::linger`].
+    /// All is sent after [`ByteMover::finish`]: send FIN, then call [`ByteMover::linger`].
     Flushed,
-    /// The peer has sent FIN and has all it was owed: close.
+    /// The peer has sent FIN and its whole reply is sent: close.
     Finished,
 }
 
-/// What the mover needs besides its stream.
+/// What a slice of a stream needs besides the stream.
 pub(super) struct StreamWork<'a> {
     pub(super) scratch: &'a mut [u8],
     pub(super) pipes: &'a mut PipePool,
-    /// Whether bulk may go by a pipe, unseen.
+    /// Bulk may go through a pipe, where no observer sees it.
     pub(super) splices: bool,
     pub(super) reply: &'a Reply,
-    /// What all streams owe.
+    /// The unsent bytes of all streams.
     pub(super) unsent_bytes: &'a UnsentBytes,
     pub(super) counters: &'a mut TransportCounters,
     pub(super) now: Moment,
@@ -78,66 +80,77 @@ pub(super) struct StreamWork<'a> {
 
 impl ByteMover {
     pub(super) fn new(now: Moment) -> ByteMover {
-        let phase = Phase::Echoing(BulkDetector::default());
-        ByteMover { phase, unsent: None, untaken: Untaken::NOTHING, moved_at: now, taken_at: now }
+        ByteMover {
+            phase: Phase::Echoing(BulkDetector::default()),
+            unsent: None,
+            queue_sample: QueueSample::EMPTY,
+            moved_at: now,
+            taken_at: now,
+        }
     }
 
-    /// Whether some of the answer waits for room in the socket.
+    /// Returns true if part of the reply waits for room in the socket.
     pub(super) fn has_unsent(&self) -> bool {
         self.unsent.is_some()
     }
 
-    /// Whether the peer may have yet to take some of its answer.
-    pub(super) fn is_waiting_for_peer(&self) -> bool {
-        self.has_unsent() || self.untaken != Untaken::NOTHING
+    /// Returns the length of the stream's copy of unsent bytes, if it has one.
+    pub(super) fn counted_bytes(&self) -> Option<usize> {
+        self.unsent.as_deref().and_then(|[unsent]| unsent.counted_bytes())
     }
 
-    /// How long no byte has moved.
+    /// Returns true if the peer may still have to take part of its reply.
+    pub(super) fn is_waiting_for_peer(&self) -> bool {
+        self.has_unsent() || self.queue_sample != QueueSample::EMPTY
+    }
+
+    /// Returns how long no byte has moved.
     pub(super) fn quiet_for(&self, now: Moment) -> Duration {
         now.since(self.moved_at)
     }
 
-    /// How long the peer has not been seen to take any of its answer. Means nothing when the mover
-    /// is not [waiting for the peer](ByteMover::is_waiting_for_peer).
-    pub(super) fn untaken_for(&self, now: Moment) -> Duration {
+    /// Returns how long the peer has not been seen to take any of its reply. Has no meaning when
+    /// the mover is not [waiting for the peer](ByteMover::is_waiting_for_peer).
+    pub(super) fn stalled_for(&self, now: Moment) -> Duration {
         now.since(self.taken_at)
     }
 
-    /// Learns what the socket holds of the answer. Returns whether that tells how the peer has
-    /// done since an earlier look; without an earlier look there is nothing to compare with.
+    /// Notes the state of the socket's send queue. Returns true if the state is enough to judge the
+    /// peer: the peer has taken nothing since the last sample, or it has taken everything. Without
+    /// a comparable earlier sample, the peer cannot be judged yet.
     ///
-    /// A socket is writable again only when a good part of its buffer is free, which may be
-    /// megabytes. So only the queue tells a peer that takes its answer slowly from a peer that
-    /// takes nothing.
+    /// A socket becomes writable only when a good part of its buffer is free, which may be
+    /// megabytes. So only the send queue distinguishes a peer that takes its reply slowly from a
+    /// peer that takes nothing.
     pub(super) fn note_send_queue(&mut self, queue: SendQueue, now: Moment) -> bool {
-        let before = std::mem::replace(&mut self.untaken, Untaken::after_look(queue));
-        match self.untaken.progress_since(before, queue) {
+        let before = std::mem::replace(&mut self.queue_sample, QueueSample::of(queue));
+        match self.queue_sample.progress_since(before, queue) {
             Some(false) => return true,
-            // It was taken at some moment since the earlier look.
+            // The peer took bytes at some moment since the earlier sample.
             Some(true) => (self.moved_at, self.taken_at) = (now, now),
             None => self.taken_at = now,
         }
-        self.untaken == Untaken::NOTHING
+        self.queue_sample == QueueSample::EMPTY
     }
 
-    /// Reads no more of the peer's messages; pays what is owed.
+    /// Stops reading messages. The unsent bytes are still sent.
     pub(super) fn finish(&mut self) {
         if let Phase::Echoing(_) = self.phase {
             self.phase = Phase::Finishing;
         }
     }
 
-    /// To be called once FIN is sent.
+    /// Discards input from now on. Call it after FIN is sent.
     pub(super) fn linger(&mut self) {
         self.phase = Phase::Lingering { read_kib: 0 };
     }
 
-    /// Moves bytes for one slice. `on_message` sees each chunk that was read.
+    /// Moves bytes for one slice, and passes each chunk that was read to `on_message`.
     ///
     /// # Errors
     ///
-    /// What ended the stream: a reset, EPIPE, `WriteZero` for a write that took nothing, or
-    /// `OutOfMemory` when what is owed cannot be kept.
+    /// Returns the error that ended the stream: a reset, EPIPE, `WriteZero` for a write that took
+    /// nothing, or `OutOfMemory` when there is no memory to keep unsent bytes.
     pub(super) fn advance<T: Read + Write + Peek + Splice>(
         &mut self,
         stream: &mut T,
@@ -155,22 +168,22 @@ impl ByteMover {
             if !readiness.is_readable() {
                 return Ok(Step::Wait);
             }
-            if self.carry(stream, readiness, work)? {
+            if self.echo_by_pipe(stream, readiness, work)? {
                 continue;
             }
-            if let Some(step) = self.exchange(stream, readiness, work, &mut on_message)? {
+            if let Some(step) = self.read_and_reply(stream, readiness, work, &mut on_message)? {
                 return Ok(step);
             }
         }
-        // The last answer may have blocked, or the last read emptied the socket: then the slice has
-        // come to its natural end as well.
+        // If the last reply blocked, or the last read emptied the socket, another slice would find
+        // nothing to do.
         let rests =
             if self.has_unsent() { !readiness.is_writable() } else { !readiness.is_readable() };
         Ok(if rests { Step::Wait } else { Step::Again })
     }
 
-    /// Reads once and answers what came. Returns how the slice ends, if it ends here.
-    fn exchange<T: Read + Write + Peek>(
+    /// Reads once and replies. Returns a step if the slice ends here.
+    fn read_and_reply<T: Read + Write + Peek>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -178,10 +191,10 @@ impl ByteMover {
         on_message: &mut impl FnMut(&T, &[u8]),
     ) -> io::Result<Option<Step>> {
         if matches!(self.phase, Phase::Lingering { read_kib } if read_kib >= LINGER_READ_KIB_MAX) {
-            // The rest stays in the kernel, whose buffer fills and stops the peer.
+            // The rest stays in the kernel's buffer, which fills up and stops the peer.
             return Ok(Some(Step::Wait));
         }
-        // What is not taken off the stream does not have to be kept here until it is sent.
+        // Peeked bytes stay in the kernel until they are sent, so the server need not keep them.
         let is_peek = T::CAN_PEEK
             && matches!((work.reply, self.phase), (Reply::Echo, Phase::Echoing(_)))
             && work.unsent_bytes.are_too_many();
@@ -190,7 +203,7 @@ impl ByteMover {
         }
         let seen = if is_peek { stream.peek(work.scratch) } else { stream.read(work.scratch) };
         let count = match seen {
-            // The peer's FIN, and nothing is owed: what is owed is paid before each read.
+            // The peer's FIN. Nothing is unsent, because unsent bytes are sent before each read.
             Ok(0) => return Ok(Some(Step::Finished)),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
@@ -227,7 +240,7 @@ impl ByteMover {
         }
     }
 
-    /// Writes the answer to `count` bytes of scratch, and keeps what the socket does not take.
+    /// Writes the reply to `count` bytes of scratch, and keeps what the socket does not take.
     fn reply<T: Write>(
         &mut self,
         stream: &mut T,
@@ -254,8 +267,8 @@ impl ByteMover {
         Ok(())
     }
 
-    /// Writes back as much of `count` bytes of scratch as the socket takes, and takes as much off
-    /// the stream, where all of them still are. Returns how many that were.
+    /// Writes back as much of `count` peeked bytes of scratch as the socket takes, and then reads
+    /// as many off the stream. Returns how many bytes that were.
     fn reply_peeked<T: Read + Write>(
         &mut self,
         stream: &mut T,
@@ -284,15 +297,15 @@ impl ByteMover {
         Ok(sent)
     }
 
-    /// The socket has taken bytes for the peer.
+    /// Notes that the socket has taken bytes for the peer.
     fn note_sent(&mut self, now: Moment) {
-        if self.untaken == Untaken::NOTHING {
+        if self.queue_sample == QueueSample::EMPTY {
             self.taken_at = now;
         }
-        self.untaken.note_sent();
+        self.queue_sample.note_sent();
     }
 
-    /// Keeps what is owed, from now on.
+    /// Keeps the unsent part of a reply.
     fn keep(&mut self, unsent: Unsent, now: Moment) -> io::Result<()> {
         if !self.is_waiting_for_peer() {
             self.taken_at = now;
@@ -301,7 +314,7 @@ impl ByteMover {
         Ok(())
     }
 
-    /// Pays what is owed; true when nothing is owed any more.
+    /// Sends unsent bytes. Returns true when none are left.
     fn flush<T: Write + Splice>(
         &mut self,
         stream: &mut T,
@@ -311,22 +324,22 @@ impl ByteMover {
         let Some(unsent) = &mut self.unsent else { return Ok(true) };
         let [unsent] = &mut **unsent;
         if unsent.send(stream, readiness, work)? > 0 {
-            // There was room because the peer has taken something.
+            // The socket had room because the peer has taken something.
             (self.moved_at, self.taken_at) = (work.now, work.now);
-            self.untaken.note_sent();
+            self.queue_sample.note_sent();
         }
         if !unsent.is_sent(work.reply) {
             return Ok(false);
         }
         if let Some(unsent) = self.unsent.take() {
             let [unsent] = *unsent;
-            unsent.settle(work);
+            unsent.return_pipe(work);
         }
         Ok(true)
     }
 }
 
-/// Writes until all is taken or the socket would block, and returns how much was taken.
+/// Writes until the socket has taken everything or would block. Returns how many bytes it took.
 fn write_until_blocked<T: Write>(
     stream: &mut T,
     bytes: &[u8],

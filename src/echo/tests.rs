@@ -1,4 +1,5 @@
-//! A server and its reactor in the test's own thread, turned by hand, with std clients.
+//! Tests of a server with real sockets. The test's own thread turns the reactor by hand, and the
+//! clients are sockets of the standard library.
 
 mod accept;
 mod beside;
@@ -19,7 +20,7 @@ use crate::reactor::{Flow, Reactor};
 use crate::socket::Stream;
 use crate::testing::{self, Tested, WAIT_MAX};
 
-/// RecordingObserver what a server tells.
+/// Records what a server tells its observer.
 #[derive(Debug, Default)]
 struct RecordingObserver {
     /// The name of each notice's kind.
@@ -48,7 +49,7 @@ impl Observer for RecordingObserver {
     }
 }
 
-/// A server that is turned by hand, and the endpoints it listens on.
+/// A server that the test turns by hand, and its endpoints.
 type Rig = testing::Rig<Server<RecordingObserver>, Vec<Bound>>;
 
 impl Tested for Server<RecordingObserver> {
@@ -76,7 +77,7 @@ impl Rig {
         self.bound[0].addrs[0]
     }
 
-    /// A client of the first endpoint; its connection is queued when this returns.
+    /// Connects a client to the first endpoint. Its connection is queued when this returns.
     fn client(&self) -> TcpStream {
         let client = TcpStream::connect(self.addr()).unwrap();
         client.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -87,7 +88,7 @@ impl Rig {
         (0..count).map(|_| self.client()).collect()
     }
 
-    /// A client whose connection is accepted.
+    /// Connects a client and exchanges one message with it.
     fn served_client(&mut self) -> TcpStream {
         let mut client = self.client();
         self.echo(&mut client);
@@ -104,7 +105,7 @@ impl Rig {
         self.request(|server, sources, context| server.drain(sources, context))
     }
 
-    /// One message and its echo.
+    /// Sends one message and waits for its echo.
     #[track_caller]
     fn echo(&mut self, client: &mut (impl Read + Write)) {
         client.write_all(b"ping").unwrap();
@@ -131,7 +132,7 @@ impl Rig {
         self.counters().connections_open
     }
 
-    /// How often this kind of notice came.
+    /// Returns how many notices of this kind the observer received.
     fn notices(&self, kind: &str) -> usize {
         self.server().observer.notices.iter().filter(|other| **other == kind).count()
     }
@@ -143,7 +144,7 @@ impl Counters {
     }
 }
 
-/// What a peer sees of a connection that is over: its end, or a reset.
+/// Returns true if the client sees the end of the connection, or a reset.
 fn is_over(client: &mut TcpStream) -> bool {
     let mut buf = [0; 65_536];
     client.set_nonblocking(true).unwrap();

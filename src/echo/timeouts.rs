@@ -1,4 +1,4 @@
-//! The timeouts of connections: which connection is looked at, and when the loop comes back.
+//! The timeouts of connections: when the server checks which connection, and why it closes one.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,25 @@ use super::source::{Connection, Kind, Source};
 use super::stream::ByteMover;
 use crate::reactor::{Context, Sources};
 
-/// A timeout is noticed at most an eighth of its length too late: connections are not timed one by
-/// one, but looked at together.
+/// Sweeps per shortest timeout. A sweep checks all connections together, so the server notices a
+/// timeout at most an eighth of its length too late.
 pub(super) const SWEEPS_PER_TIMEOUT: u32 = 8;
 
-/// A connection whose peer has a reply to take is looked at after this share of the timeout, so
-/// that an ordinary connection is looked at seldom and a deaf one several times.
+/// A connection whose peer has a reply to take is checked after the timeout divided by this, so
+/// that the server checks an ordinary connection seldom and a deaf one several times.
 const LOOKS_PER_TIMEOUT: u32 = 4;
 
-/// A sweep looks at every source, some 20 us for 20,000 of them: a small share of the shortest
-/// interval, none of the longest.
+/// The bounds of the interval between sweeps. A sweep visits every source and takes about 20 us for
+/// 20,000 sources: a small share of the shortest interval, and a negligible one of the longest.
 pub(super) const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(5);
 pub(super) const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// The clock that peers are judged by, and the sweep over all connections.
+/// The clock for the timeouts of peers, and the sweep over all connections.
 #[derive(Debug)]
 pub(super) struct Timeouts {
     stall_timeout: Duration,
     idle_timeout: Option<Duration>,
-    /// How long a peer may leave its reply untaken, or a connection be quiet, before the connection
-    /// is looked at.
+    /// How long a peer may take none of its reply before the server checks the connection.
     look_after: Duration,
     pub(super) clock: Clock,
     interval: Duration,
@@ -40,11 +39,11 @@ pub(super) struct Timeouts {
 
 #[derive(Debug)]
 enum Sweep {
-    /// No peer can be overdue.
+    /// No peer can become overdue.
     Off,
     At {
         at: Moment,
-        /// How many sources the last sweep has seen, if it did not come to the end.
+        /// How many sources the last sweep has visited, if it stopped at its bound.
         from: usize,
     },
 }
@@ -65,7 +64,7 @@ impl Timeouts {
         }
     }
 
-    /// When the next sweep is due.
+    /// Returns when the next sweep is due.
     pub(super) fn sweep_at(&self) -> Option<Moment> {
         match self.sweep {
             Sweep::Off => None,
@@ -73,7 +72,7 @@ impl Timeouts {
         }
     }
 
-    /// Makes sure that there will be a sweep. Whether there was none to come.
+    /// Schedules a sweep if none is scheduled, and returns true if it did.
     #[inline]
     fn arm(&mut self, now: Moment) -> bool {
         let was_off = matches!(self.sweep, Sweep::Off);
@@ -83,39 +82,41 @@ impl Timeouts {
         was_off
     }
 
-    /// Whether peers may be judged in this turn: not while a halt of the process is fresh.
+    /// Returns true if the server may judge peers in this turn. It may not soon after a halt of the
+    /// process.
     pub(super) fn may_judge(&mut self, turn_at: Instant) -> bool {
         self.clock.at(turn_at);
         self.clock.is_settled()
     }
 
-    /// Whether to look at a connection: its peer may be overdue.
+    /// Returns true if the peer of a connection may be overdue, so that the server must check it.
     #[inline]
     pub(super) fn is_due(&self, mover: &ByteMover, now: Moment) -> bool {
-        mover.is_waiting_for_peer() && mover.untaken_for(now) >= self.look_after
+        mover.is_waiting_for_peer() && mover.stalled_for(now) >= self.look_after
             || self.idle_timeout.is_some_and(|timeout| mover.quiet_for(now) >= timeout)
     }
 
-    /// Why to close a connection that waits; `None` keeps it.
+    /// Returns the cause if a waiting connection must close, or `None` to keep it.
     pub(super) fn overdue(&self, mover: &ByteMover, now: Moment) -> Option<Cause> {
         if !self.clock.is_settled() {
             return None;
         }
-        if mover.is_waiting_for_peer() && mover.untaken_for(now) >= self.stall_timeout {
+        if mover.is_waiting_for_peer() && mover.stalled_for(now) >= self.stall_timeout {
             return Some(Cause::Stalled);
         }
         let is_idle = self.idle_timeout.is_some_and(|timeout| mover.quiet_for(now) >= timeout);
         is_idle.then_some(Cause::Idle)
     }
 
-    /// Whether the connection may become overdue without another event.
+    /// Returns true if the connection may become overdue without another event.
     fn is_watched(&self, mover: &ByteMover) -> bool {
         mover.is_waiting_for_peer() || self.idle_timeout.is_some()
     }
 }
 
 impl<O: Observer> Server<O> {
-    /// The time of a turn in which a connection has a slice, and so may have to be looked at later.
+    /// Returns the time of a turn in which a connection has a slice, and makes sure that a sweep
+    /// will check the connection.
     #[inline]
     pub(super) fn watch(&mut self, turn_at: Instant) -> Moment {
         let now = self.timeouts.clock.at(turn_at);
@@ -126,7 +127,7 @@ impl<O: Observer> Server<O> {
         now
     }
 
-    /// Gives a slice to every connection whose peer may be overdue, if a sweep is due.
+    /// If a sweep is due, wakes every connection whose peer may be overdue.
     pub(super) fn sweep(
         &mut self,
         sources: &Sources<Source>,
@@ -136,6 +137,9 @@ impl<O: Observer> Server<O> {
         let Sweep::At { at, from } = self.timeouts.sweep else { return };
         if now < at {
             return;
+        }
+        if from == 0 {
+            self.check_sums(sources);
         }
         let (mut looks, mut is_any_watched) = (0, from > 0);
         for (nth, (key, source)) in sources.iter().enumerate().skip(from) {
@@ -153,5 +157,24 @@ impl<O: Observer> Server<O> {
         }
         let next = Sweep::At { at: now.after(self.timeouts.interval), from: 0 };
         self.timeouts.sweep = if is_any_watched { next } else { Sweep::Off };
+    }
+
+    /// Compares the server's counts with the sums over its connections, in debug builds.
+    fn check_sums(&self, sources: &Sources<Source>) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let (mut connections, mut copies, mut bytes) = (0, 0, 0);
+        for (_, source) in sources.iter() {
+            let Kind::Connection(Connection { mover, .. }) = &source.0 else { continue };
+            connections += 1;
+            if let Some(length) = mover.counted_bytes() {
+                (copies, bytes) = (copies + 1, bytes + length);
+            }
+        }
+        debug_assert_eq!(self.counters.connections_open, connections);
+        // Other servers may have taken permits as well.
+        debug_assert!(self.permits.taken() as u64 >= connections);
+        debug_assert!(self.unsent_bytes.agrees_with(copies, bytes));
     }
 }

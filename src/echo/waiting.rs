@@ -1,4 +1,4 @@
-//! Listeners that wait for a permit. Each permit that becomes free wakes one of them.
+//! Listeners that wait for a permit. Each permit that becomes free wakes one listener.
 
 use super::bounds::PERMIT_RETRY;
 use super::observer::{Notice, Observer};
@@ -6,11 +6,12 @@ use super::{Server, Source};
 use crate::reactor::{Key, SourceContext};
 
 impl<O: Observer> Server<O> {
-    /// Has a listener that found no permit wait until a connection closes. The last connection may
-    /// close in another server, so where permits are shared the listener also looks by a timer.
+    /// Makes a listener that found no permit wait until a connection closes. Where permits are
+    /// shared, the last connection may close in another server, so the listener also looks by a
+    /// timer.
     pub(super) fn wait_for_permit(&mut self, context: &mut SourceContext<'_, Source>) {
         let key = context.key();
-        // Once: each client that queues up meanwhile makes a new event.
+        // Each client that queues up meanwhile causes an event, and so another call.
         if !self.waiting.contains(&key) {
             let connections_max = self.permits.limit();
             self.observer.notice(&Notice::ConnectionLimit { connections_max });
@@ -22,15 +23,15 @@ impl<O: Observer> Server<O> {
         }
     }
 
-    /// A listener found a permit by itself, and every client that was queued has one.
+    /// Removes a listener that has accepted every queued client from the waiting listeners.
     pub(super) fn stop_waiting(&mut self, key: Key) {
         let before = !self.waiting.is_empty();
         self.waiting.retain(|other| *other != key);
         self.permits.note_waiting(before, !self.waiting.is_empty());
     }
 
-    /// A permit may be free: wakes the listener that has waited longest. A listener that does not
-    /// need the permit wakes the next.
+    /// Wakes the listener that has waited longest, because a permit may be free. A listener that
+    /// does not need the permit wakes the next.
     pub(super) fn wake_waiting(&mut self, context: &mut SourceContext<'_, Source>) {
         if let Some(key) = self.waiting.pop_front() {
             self.permits.note_waiting(true, !self.waiting.is_empty());

@@ -23,6 +23,7 @@ mod standard;
 mod tcp_info;
 
 pub(super) use libc::O_PATH;
+use mio::Interest;
 
 pub(crate) use self::address::unix_name;
 pub(super) use self::address::{abstract_name, address_bytes};
@@ -45,6 +46,11 @@ pub(super) use self::tcp_info::{acked_bytes, tcp_info};
 /// Flags for sends. A write to a closed peer then fails with EPIPE and raises no SIGPIPE, which
 /// ends a process that does not ignore it (send(2)).
 pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+
+/// The events of a stream: both directions, and out-of-band data. A read stops short at the
+/// out-of-band mark, and must not be taken for the read that emptied the socket.
+pub(crate) const STREAM_INTEREST: Interest =
+    Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
 /// True if [`peek_bytes`] is supported.
 pub(super) const CAN_PEEK: bool = true;

@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
 
+use mio::Interest;
 use socket2::{SockAddr, SockRef, Socket};
 
 pub(super) use self::options::{
@@ -35,6 +36,14 @@ use super::batch::LocalAddr;
 pub(crate) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(crate) const SEND_FLAGS: libc::c_int = 0;
+
+/// The events of a stream: both directions. On Android also out-of-band data, because there a short
+/// read counts as the read that emptied the socket.
+#[cfg(not(target_os = "android"))]
+pub(crate) const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+#[cfg(target_os = "android")]
+pub(crate) const STREAM_INTEREST: Interest =
+    Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
 /// False because no safe function peeks at a Unix stream.
 pub(super) const CAN_PEEK: bool = false;

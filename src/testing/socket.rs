@@ -16,6 +16,7 @@ impl Peek for ScriptedStream {
                 buf[..count].copy_from_slice(&bytes[..count]);
                 Ok(count)
             }
+            #[cfg(feature = "program")]
             Some(Input::Echo(_)) => panic!("an echo can only be read"),
             Some(Input::Fin) => Ok(0),
             Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(*number)),

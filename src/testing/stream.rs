@@ -9,6 +9,7 @@ pub(crate) enum Input {
     /// Bytes that the peer sends. The next read returns what does not fit the buffer.
     Bytes(&'static [u8]),
     /// At most this many bytes of the echo.
+    #[cfg(feature = "program")]
     Echo(usize),
     Fin,
     /// An error with this number.
@@ -75,6 +76,7 @@ impl ScriptedStream {
             }
             Some(Input::Fin) => Ok(None),
             Some(Input::Fails(number)) => Err(io::Error::from_raw_os_error(number)),
+            #[cfg(feature = "program")]
             Some(Input::Echo(_)) => panic!("an echo can only be read"),
             None => Err(ErrorKind::WouldBlock.into()),
         }
@@ -85,6 +87,7 @@ impl Read for ScriptedStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.reads += 1;
         match self.inputs.front() {
+            #[cfg(feature = "program")]
             Some(Input::Echo(count)) => {
                 let count = buf.len().min(*count);
                 self.inputs.pop_front();

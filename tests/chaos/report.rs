@@ -118,7 +118,7 @@ impl Outcome {
         let count_lines =
             |words: &str| log.lines().filter(|line| line.contains(words)).count() as u64;
         let tally = &self.tally;
-        assert!(tally.limits.get() == 0 || count_lines("the limit: whoever comes next waits") > 0);
+        assert!(tally.limits.get() == 0 || count_lines("the limit: further clients wait") > 0);
         let pauses = count_lines("accepting pauses");
         assert!(tally.no_descriptors.get() == 0 || pauses > 0);
         // One line per second, for each of two kinds and for each loop. The last scenes may have

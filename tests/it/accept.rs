@@ -112,7 +112,7 @@ fn clients_beyond_max_connections_wait_and_are_served_when_others_leave() {
     read_echo(&mut first);
     read_echo(&mut second);
     let mut waiting: Vec<_> = (0..10).map(|_| client(&daemon)).collect();
-    wait_for_log(&daemon, "the limit: whoever comes next waits");
+    wait_for_log(&daemon, "the limit: further clients wait");
     assert_eq!(daemon.counters().get("accepted"), 2);
     echo(&mut second);
     drop(first);

@@ -1,12 +1,12 @@
-//! Which cause an error of the system is counted by.
+//! The cause that an error of the system counts as.
 
 use std::io;
 
 use super::Cause;
 
-/// Sorts the errors of accept(2) into those of the one connection, which is gone, and those of
-/// this host, which last. Linux passes on pending network errors of the new socket; its manual
-/// page says to treat them like `EAGAIN`, EPERM being a firewall's.
+/// Returns the cause of an error of accept(2). An error of one connection means that only this
+/// connection is gone; an error of this host lasts. Linux also passes on pending network errors of
+/// the new socket, and accept(2) says to treat them like `EAGAIN`. EPERM comes from a firewall.
 pub(in crate::echo) fn accept_cause(error: &io::Error) -> Cause {
     match error.raw_os_error() {
         Some(
@@ -30,7 +30,7 @@ pub(in crate::echo) fn accept_cause(error: &io::Error) -> Cause {
     }
 }
 
-/// Why a stream ended.
+/// Returns why an error ended a stream.
 pub(in crate::echo) fn stream_cause(error: &io::Error) -> Cause {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Cause::Reset,
@@ -44,7 +44,7 @@ pub(in crate::echo) fn stream_cause(error: &io::Error) -> Cause {
     }
 }
 
-/// Why an answer could not be sent. None of these says anything of the next answer.
+/// Returns why a reply could not be sent. None of these errors predicts the fate of the next reply.
 pub(in crate::echo) fn answer_cause(error: &io::Error) -> Cause {
     match error.raw_os_error() {
         Some(libc::EMSGSIZE) => Cause::AnswerTooLong,
@@ -58,8 +58,8 @@ pub(in crate::echo) fn answer_cause(error: &io::Error) -> Cause {
             | libc::EINVAL,
         ) => Cause::AnswerUnreachable,
         Some(libc::ENOBUFS | libc::ENOMEM) => Cause::AnswerNoMemory,
-        // EPROTOTYPE: a stream socket has taken the peer's path.
-        // EPIPE: it has shut its receiving side down.
+        // EPROTOTYPE: a stream socket now has the peer's path.
+        // EPIPE: the peer has shut down its receiving side.
         Some(
             libc::ECONNREFUSED
             | libc::ECONNRESET

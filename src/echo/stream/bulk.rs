@@ -1,22 +1,22 @@
-//! Bulk: a stream whose reads keep filling the buffer is not read for a while. Its bytes go through
-//! a pipe, and never enter user space.
+//! Bulk: when the reads of a stream keep filling the buffer, the server moves the stream's bytes
+//! through a pipe by splice(2), so that they never enter user space.
 //!
-//! The shape is that of the copying path: pay what is owed, take what has arrived, send it at once,
-//! keep what did not fit; what is kept is in the pipe. A pipe is filled only while it is empty, and
-//! emptied before the stream is looked at again. So splice(2), whose EAGAIN does not say which of
-//! its two ends it is about, has one meaning only: it is about the stream.
+//! The path has the same steps as the copying path: send unsent bytes, take what has arrived, send
+//! it at once, keep what did not fit. Here the pipe keeps it. The server fills a pipe only while
+//! the pipe is empty, and empties it before it takes more from the stream. So EAGAIN from
+//! splice(2), which does not say which of its two ends would block, always means the stream.
 //!
-//! A splice that would block has found the stream empty, unless an out-of-band mark is ahead, at
-//! which a splice stops for good. There, and where the peer has closed, a read follows in the same
-//! slice, and tells. So this step may be left out at any time.
+//! A splice that would block has found the stream empty, unless it is at an out-of-band mark: no
+//! splice passes a mark. At a mark, and after the peer has closed, a read follows in the same slice
+//! and finds out. So every slice can also do without splicing.
 //!
-//! The pipe holds references to pages. Where the sender is on this host and sent its own pages
-//! (sendfile(2), splice(2), vmsplice(2)), the echo is of these pages: if the sender changes them
-//! before it has received the echo, it gets the changed bytes back.
+//! The pipe holds references to pages. If a sender on this host sent its own pages (sendfile(2),
+//! splice(2), vmsplice(2)), the echo consists of these pages: if the sender changes them before it
+//! has received the echo, it gets the changed bytes back.
 //!
-//! What is saved is two copies and the pages between them: on loopback about two fifths of the
-//! server's CPU at messages of 256 KiB, a twentieth to an eighth at 64 KiB. Below, reads do not
-//! fill the buffer, and bytes are copied: at 16 KiB splices would cost a tenth more.
+//! Splicing saves two copies and the memory for them: on loopback about two fifths of the server's
+//! CPU at messages of 256 KiB, and a twentieth to an eighth at 64 KiB. Smaller messages do not fill
+//! the buffer, and the server copies them: at 16 KiB splices would cost a tenth more.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -27,20 +27,20 @@ use crate::echo::counters::TransportCounters;
 use crate::readiness::Readiness;
 use crate::socket::{Pipe, Splice};
 
-/// Full reads in a row that make bulk of a stream. The first tells as much as the third: whoever
-/// sends 64 KiB at once sends more of that kind.
+/// Full reads in a row after which a stream is bulk. One is enough: a peer that sends 64 KiB at
+/// once sends more messages of that size.
 pub(super) const FULL_READS_MIN: u8 = 1;
 
-/// Splices in a row, each shorter than half of a full read, that make an ordinary stream of it
-/// again. A message of bulk arrives in pieces, some of which are short, and to go back and forth
-/// costs more than a few short splices do.
+/// Splices in a row, each shorter than half of a full read, after which a stream is no longer bulk.
+/// A large message arrives in pieces, and some are short. Switching back and forth costs more than
+/// a few short splices.
 pub(super) const SHORT_SPLICES_MAX: u8 = 16;
 
-/// Tells bulk from the rest.
+/// Detects whether a stream is in bulk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BulkDetector {
     is_bulk: bool,
-    /// Full reads in a row, or short splices in a row: what speaks for a change.
+    /// Full reads in a row of an ordinary stream, or short splices in a row of bulk.
     streak: u8,
 }
 
@@ -50,15 +50,15 @@ impl BulkDetector {
         BulkDetector { is_bulk: true, streak: 0 }
     }
 
-    /// A read was made, of a stream that is not in bulk or has no pipe: it filled the buffer, or
-    /// not, or there was nothing to read.
+    /// Notes a read, and whether it filled the buffer. A stream in bulk reads as well when it has
+    /// no pipe; such reads do not count.
     pub(super) fn note_read(&mut self, is_full: bool) {
         if !self.is_bulk {
             self.note(is_full, FULL_READS_MIN);
         }
     }
 
-    /// Bytes were taken by a splice: at least half as many as a full read brings, or fewer.
+    /// Notes a splice. `is_short`: it took less than half of a full read.
     fn note_splice(&mut self, is_short: bool) {
         self.note(is_short, SHORT_SPLICES_MAX);
     }
@@ -71,7 +71,7 @@ impl BulkDetector {
     }
 }
 
-/// A pipe and what it holds.
+/// A pipe and the number of bytes that it holds.
 #[derive(Debug)]
 pub(super) struct PipedBytes {
     pipe: Pipe,
@@ -79,7 +79,7 @@ pub(super) struct PipedBytes {
 }
 
 impl PipedBytes {
-    /// Sends until the pipe is empty or the stream would block. Returns how many bytes went.
+    /// Sends until the pipe is empty or the stream would block. Returns how many bytes it sent.
     pub(super) fn send<T: Splice>(
         &mut self,
         stream: &mut T,
@@ -108,11 +108,11 @@ impl PipedBytes {
         self.bytes == 0
     }
 
-    /// Copies out what is held, for a stream that does not take it from a pipe.
+    /// Copies the bytes out of the pipe, for a stream that refuses splice(2).
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` when there is no memory to copy it to.
+    /// Returns `OutOfMemory` when there is no memory for the copy.
     pub(super) fn copy_out(&mut self) -> io::Result<Box<[u8]>> {
         let length = std::mem::take(&mut self.bytes);
         let mut bytes = Vec::new();
@@ -127,8 +127,8 @@ impl PipedBytes {
     }
 }
 
-/// Whether the call itself is what is refused: by a kernel without it, for this kind of stream, or
-/// by a filter of system calls.
+/// Returns true if splice(2) itself is refused: the kernel lacks it, this kind of stream does not
+/// support it, or a filter of system calls forbids it.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -137,9 +137,9 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 }
 
 impl ByteMover {
-    /// Moves what has arrived by a pipe, if this stream is in bulk and there is one to be had.
-    /// False when nothing was moved: the stream is to be read then, as any other.
-    pub(super) fn carry<T: Read + Write + Splice>(
+    /// Moves what has arrived through a pipe, if the stream is in bulk and a pipe is free. Returns
+    /// false when the stream must be read as an ordinary stream.
+    pub(super) fn echo_by_pipe<T: Read + Write + Splice>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -147,7 +147,7 @@ impl ByteMover {
     ) -> io::Result<bool> {
         let is_bulk = matches!(self.phase, Phase::Echoing(detector) if detector.is_bulk);
         let is_wanted = work.splices && is_bulk;
-        // What cannot be sent at once had better not take a pipe.
+        // Pipes are few, so bytes that cannot be sent at once must not occupy one.
         if !is_wanted || !readiness.is_writable() {
             return Ok(false);
         }
@@ -158,10 +158,11 @@ impl ByteMover {
                 work.pipes.give_back(pipe);
                 if is_refusal(&error) {
                     work.pipes.switch_off();
-                } else if !is_passing(&error) {
+                } else if !is_transient(&error) {
                     return Err(error);
                 } else if error.kind() == ErrorKind::WouldBlock && readiness.short_read_drains() {
-                    // The pipe was empty, and neither FIN nor an out-of-band mark is in the way.
+                    // The pipe was empty, and there is neither a FIN nor an out-of-band mark: the
+                    // stream is empty.
                     readiness.clear_readable();
                     return Ok(true);
                 }
@@ -182,7 +183,7 @@ impl ByteMover {
             self.note_sent(work.now);
         }
         if unsent.is_sent(work.reply) {
-            unsent.settle(work);
+            unsent.return_pipe(work);
         } else {
             self.keep(unsent, work.now)?;
         }
@@ -190,6 +191,6 @@ impl ByteMover {
     }
 }
 
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

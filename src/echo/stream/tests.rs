@@ -8,14 +8,14 @@ mod bounded;
 mod piped;
 mod properties;
 
-// Bounds are written as numbers, so that a changed one fails a test.
+// Written as numbers, so that a changed bound fails a test.
 const READS_PER_SLICE: usize = 4;
 const UNSENT_BYTES_MAX: usize = 64 << 20;
 
-/// Small enough that a short word fills it.
+/// So small that a short word fills the buffer.
 const SCRATCH: usize = 8;
 
-/// One stream with all that a slice of it needs.
+/// A scripted stream with everything that a slice of it needs.
 struct Scene {
     mover: ByteMover,
     stream: ScriptedStream,
@@ -26,11 +26,11 @@ struct Scene {
     unsent_bytes: UnsentBytes,
     pipes: PipePool,
     splices: bool,
-    heard: Vec<u8>,
+    observed: Vec<u8>,
 }
 
 impl Scene {
-    /// A stream that has just been told ready in both directions.
+    /// Creates a stream that is ready in both directions.
     fn new(inputs: &[Input], outputs: &[Output]) -> Scene {
         let now = Moment::default();
         let stream = ScriptedStream {
@@ -50,7 +50,7 @@ impl Scene {
             unsent_bytes: UnsentBytes::default(),
             pipes: PipePool::new(true),
             splices: false,
-            heard: Vec::new(),
+            observed: Vec::new(),
         }
     }
 
@@ -65,13 +65,13 @@ impl Scene {
             splices: self.splices,
             now: self.now,
         };
-        let heard = &mut self.heard;
+        let observed = &mut self.observed;
         self.mover.advance(&mut self.stream, &mut self.readiness, &mut work, |_, bytes| {
-            heard.extend_from_slice(bytes);
+            observed.extend_from_slice(bytes);
         })
     }
 
-    /// A slice that must go well.
+    /// Runs a slice that must succeed.
     fn step(&mut self) -> Step {
         self.slice().unwrap()
     }
@@ -85,16 +85,16 @@ const WOULD_BLOCK: Output = Output::Fails(libc::EAGAIN);
 
 /// case S1
 #[test]
-fn what_a_short_write_left_is_kept_and_reading_stops_until_it_is_paid() {
+fn after_a_short_write_the_rest_is_kept_and_reading_stops_until_it_is_sent() {
     let inputs = [Bytes(b"whole me"), Bytes(b"next")];
     let mut scene = Scene::new(&inputs, &[Takes(3), WOULD_BLOCK]);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.stream.reads), ("who", 1));
     assert!(scene.mover.has_unsent());
-    assert!(scene.readiness.is_readable(), "what is unread is remembered");
+    assert!(scene.readiness.is_readable(), "unread input is remembered");
     assert!(!scene.readiness.is_writable());
 
-    // The one event is for writing: no other will tell of the input that is queued already.
+    // Only a writable event comes: no event announces the input that is already queued.
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "whole menext");
@@ -104,7 +104,7 @@ fn what_a_short_write_left_is_kept_and_reading_stops_until_it_is_paid() {
 
 /// case S1
 #[test]
-fn a_rest_that_is_taken_bit_by_bit_is_paid_in_order() {
+fn unsent_bytes_that_the_socket_takes_in_pieces_are_sent_in_order() {
     let outputs = [WOULD_BLOCK, Takes(1), WOULD_BLOCK, Takes(2), Takes(2), WOULD_BLOCK];
     let mut scene = Scene::new(&[Bytes(b"letters"), Bytes(b"!")], &outputs);
     for written in ["", "l", "lette"] {
@@ -119,7 +119,7 @@ fn a_rest_that_is_taken_bit_by_bit_is_paid_in_order() {
     assert_eq!(scene.written(), "letters!");
 }
 
-/// case S1: a readable event that comes first neither reads nor writes.
+/// case S1: a readable event alone reads, but does not write.
 #[test]
 fn nothing_is_written_before_the_stream_is_writable() {
     let mut scene = Scene::new(&[Bytes(b"early")], &[]);
@@ -133,23 +133,23 @@ fn nothing_is_written_before_the_stream_is_writable() {
 
 /// case S2
 #[test]
-fn a_peer_that_never_reads_costs_one_buffer_and_no_read() {
+fn a_peer_that_never_reads_costs_one_buffer_and_one_read() {
     let flood = [const { Bytes(b"12345678") }; 100];
     let mut scene = Scene::new(&flood, &[Takes(2); 1]);
     scene.stream.outputs.extend([WOULD_BLOCK; 100]);
     for _ in 0..50 {
         assert_eq!(scene.step(), Step::Wait);
         assert!(scene.unsent_bytes.count() <= SCRATCH);
-        // Its data goes on arriving, and each time brings an event for both directions.
+        // The peer goes on sending, and each arrival causes an event for both directions.
         scene.readiness.merge(Readiness::READABLE);
         scene.readiness.merge(Readiness::WRITABLE);
     }
     assert_eq!((scene.stream.reads, scene.written()), (1, "12"));
 }
 
-/// case S2: what the stall timeout is measured by.
+/// case S2
 #[test]
-fn a_stream_is_quiet_from_the_last_byte_that_moved() {
+fn the_quiet_time_of_a_stream_starts_with_the_last_byte_that_moved() {
     let second = Duration::from_secs(1);
     let mut scene = Scene::new(&[Bytes(b"abc")], &[WOULD_BLOCK, WOULD_BLOCK, Takes(1)]);
     scene.stream.outputs.push_back(WOULD_BLOCK);
@@ -161,7 +161,7 @@ fn a_stream_is_quiet_from_the_last_byte_that_moved() {
         assert_eq!(scene.step(), Step::Wait);
         assert_eq!(quiet_for(&scene), quiet * second, "after {at} s");
     }
-    assert_eq!(scene.mover.quiet_for(start), Duration::ZERO, "an earlier clock is no panic");
+    assert_eq!(scene.mover.quiet_for(start), Duration::ZERO, "an earlier moment does not panic");
 }
 
 /// case S4
@@ -175,7 +175,7 @@ fn data_and_fin_in_one_edge_are_both_seen() {
 
 /// case S5
 #[test]
-fn a_fin_behind_an_owed_echo_is_seen_after_the_flush() {
+fn a_fin_behind_an_unsent_echo_is_seen_after_the_flush() {
     let mut scene = Scene::new(&[Bytes(b"last"), Fin], &[Takes(1), WOULD_BLOCK]);
     scene.readiness.merge(Readiness::READ_CLOSED);
     assert_eq!(scene.step(), Step::Wait);
@@ -193,7 +193,7 @@ fn a_reset_while_reading_ends_the_stream() {
     assert_eq!(scene.written(), "12345678");
 }
 
-/// cases S6 S7: on the first write of an answer, and on the flush of one that was kept.
+/// cases S6 S7: on the first write of a reply, and on the flush of a reply that was kept.
 #[test]
 fn a_reset_or_a_closed_pipe_while_writing_ends_the_stream() {
     for number in [libc::ECONNRESET, libc::EPIPE] {
@@ -203,7 +203,7 @@ fn a_reset_or_a_closed_pipe_while_writing_ends_the_stream() {
 
         let mut scene = Scene::new(&[Bytes(b"a")], &[WOULD_BLOCK, Output::Fails(number)]);
         assert_eq!(scene.step(), Step::Wait);
-        // As an error event does: both directions, and the system call tells the cause.
+        // An error event sets both directions, and the system call returns the cause.
         scene.readiness.merge(Readiness::READABLE);
         scene.readiness.merge(Readiness::WRITABLE);
         assert_eq!(scene.slice().unwrap_err().kind(), expected);
@@ -231,7 +231,7 @@ fn an_interrupted_read_or_write_is_tried_again_in_the_same_slice() {
     assert_eq!((scene.written(), scene.mover.has_unsent()), ("again", false));
 }
 
-/// case S8: on the flush of a rest too.
+/// case S8: also on the flush of unsent bytes.
 #[test]
 fn an_interrupted_flush_is_tried_again_in_the_same_slice() {
     let outputs = [WOULD_BLOCK, Output::Fails(libc::EINTR), Takes(1), Output::Fails(libc::EINTR)];
@@ -242,9 +242,9 @@ fn an_interrupted_flush_is_tried_again_in_the_same_slice() {
     assert_eq!(scene.written(), "rest");
 }
 
-/// case S8: signals in plenty cost a stream its slice, but nothing that came for it.
+/// case S8: many signals use up a slice, but lose no input.
 #[test]
-fn a_read_that_is_interrupted_for_a_whole_slice_comes_back() {
+fn a_read_that_is_interrupted_for_a_whole_slice_is_tried_in_the_next() {
     let mut scene = Scene::new(&[const { Input::Fails(libc::EINTR) }; READS_PER_SLICE], &[]);
     scene.stream.inputs.push_back(Bytes(b"late"));
     assert_eq!(scene.step(), Step::Again);
@@ -257,17 +257,18 @@ fn a_read_that_is_interrupted_for_a_whole_slice_comes_back() {
 fn a_read_that_fills_the_buffer_exactly_is_followed_by_another() {
     let mut scene = Scene::new(&[Bytes(b"12345678")], &[]);
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!(scene.stream.reads, 2, "only WouldBlock could tell that it was all");
+    assert_eq!(scene.stream.reads, 2, "only WouldBlock shows that the socket is empty");
     assert!(!scene.readiness.is_readable());
 
     let mut scene = Scene::new(&[Bytes(b"12345678"), Fin], &[]);
     assert_eq!(scene.step(), Step::Finished);
 }
 
-/// Saves the read that would say `WouldBlock`, where the system promises as much.
+/// A short read saves the read that would return `WouldBlock`, where the system guarantees that it
+/// has emptied the socket.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
-fn a_short_read_of_an_open_stream_is_the_last() {
+fn a_short_read_of_an_open_stream_is_not_followed_by_another() {
     let mut scene = Scene::new(&[Bytes(b"1234567")], &[]);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.stream.reads, scene.readiness.is_readable()), (1, false));
@@ -275,7 +276,7 @@ fn a_short_read_of_an_open_stream_is_the_last() {
 
 /// case S11
 #[test]
-fn a_stream_that_this_side_ends_is_paid_in_full_first() {
+fn a_stream_that_the_server_ends_gets_all_unsent_bytes_first() {
     let mut scene = Scene::new(&[Bytes(b"owed"), Bytes(b"unread")], &[Takes(1), WOULD_BLOCK]);
     assert_eq!(scene.step(), Step::Wait);
     scene.mover.finish();
@@ -288,7 +289,7 @@ fn a_stream_that_this_side_ends_is_paid_in_full_first() {
 
 /// case S11
 #[test]
-fn a_lingering_stream_discards_input_until_fin_and_answers_none() {
+fn a_lingering_stream_discards_input_until_fin_and_answers_nothing() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"more")], &[]);
     let start = scene.now;
     scene.mover.finish();
@@ -296,14 +297,14 @@ fn a_lingering_stream_discards_input_until_fin_and_answers_none() {
     scene.mover.linger();
     scene.mover.finish();
     scene.now = scene.now.after(Duration::from_secs(1));
-    assert_eq!(scene.step(), Step::Wait, "to finish it again does not pay it again");
+    assert_eq!(scene.step(), Step::Wait, "a second finish has no effect");
     scene.stream.inputs.extend([Bytes(b"tail"), Fin]);
     scene.readiness.merge(Readiness::READABLE);
     scene.readiness.merge(Readiness::READ_CLOSED);
     assert_eq!(scene.step(), Step::Finished);
-    assert_eq!((scene.stream.writes, scene.heard.len()), (0, 0));
+    assert_eq!((scene.stream.writes, scene.observed.len()), (0, 0));
     assert_eq!(scene.counters, TransportCounters::default());
-    // Else a peer that goes on sending would never be idle.
+    // Otherwise a peer that goes on sending would never be idle.
     assert_eq!(scene.mover.quiet_for(start), Duration::ZERO);
     assert_eq!(scene.mover.quiet_for(scene.now), Duration::from_secs(1));
 }
@@ -331,7 +332,7 @@ fn endless_data_ends_the_slice_after_a_bounded_number_of_reads() {
 }
 
 #[test]
-fn each_chunk_is_answered_with_the_reply_whatever_it_was() {
+fn each_chunk_is_answered_with_the_fixed_reply() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"9")], &[Takes(1), WOULD_BLOCK]);
     scene.reply = Reply::Text((*b"a long answer\n").into());
     assert_eq!(scene.step(), Step::Wait);
@@ -339,22 +340,22 @@ fn each_chunk_is_answered_with_the_reply_whatever_it_was() {
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "a long answer\na long answer\n");
-    assert_eq!(scene.heard, b"123456789");
+    assert_eq!(scene.observed, b"123456789");
     let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_in, traffic.bytes_in, traffic.bytes_out), (2, 9, 28));
 }
 
 #[test]
-fn a_discarding_server_reads_all_and_writes_nothing() {
+fn a_discarding_server_reads_everything_and_writes_nothing() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"9")], &[]);
     scene.reply = Reply::Nothing;
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.stream.writes, scene.mover.has_unsent()), (0, false));
-    assert_eq!(scene.heard, b"123456789");
+    assert_eq!(scene.observed, b"123456789");
     scene.reply = Reply::Text([].into());
     scene.stream.inputs.extend([Bytes(b"empty"), Fin]);
     scene.readiness.merge(Readiness::READABLE);
     scene.readiness.merge(Readiness::READ_CLOSED);
     assert_eq!(scene.step(), Step::Finished);
-    assert_eq!(scene.stream.writes, 0, "an empty reply is no write of nothing");
+    assert_eq!(scene.stream.writes, 0, "an empty reply causes no write");
 }

@@ -1,4 +1,4 @@
-//! Accepting on real listeners.
+//! Tests of accepting on real listeners.
 
 use std::os::unix::net::UnixStream;
 
@@ -8,12 +8,12 @@ use super::*;
 use crate::echo::guard::ClientKey;
 use crate::socket::{Keepalive, SocketOptions};
 
-// A number, so that a changed bound fails a test.
+// Written as a number, so that a changed bound fails a test.
 const ACCEPTS_PER_SLICE: usize = 64;
 
-/// case A1: 200 are queued, and no client connects after that.
+/// case A1: 200 connections are queued, and no client connects after that.
 #[test]
-fn queued_connections_beyond_a_slice_wait_for_no_further_connect() {
+fn queued_connections_beyond_a_slice_are_accepted_without_a_further_connect() {
     let mut rig = Rig::tcp(Options::default());
     let mut clients = rig.clients(200);
     let mut accepted = 0;
@@ -27,7 +27,7 @@ fn queued_connections_beyond_a_slice_wait_for_no_further_connect() {
 
 /// case A5
 #[test]
-fn a_client_beyond_the_limit_is_served_when_another_leaves() {
+fn a_client_beyond_the_limit_is_served_when_another_disconnects() {
     let mut rig = Rig::tcp(Options { connections_max: 2, ..Options::default() });
     let first = rig.served_client();
     let mut second = rig.served_client();
@@ -47,9 +47,9 @@ fn a_client_beyond_the_limit_is_served_when_another_leaves() {
     rig.echo(&mut second);
 }
 
-/// case A5: each client that comes meanwhile is an event of the listener, which rests but once.
+/// case A5: each further client causes an event of the listener, which must wait only once.
 #[test]
-fn a_listener_rests_once_however_many_clients_come() {
+fn a_listener_waits_once_however_many_clients_connect() {
     let mut rig = Rig::tcp(Options { connections_max: 1, ..Options::default() });
     let first = rig.served_client();
     let mut others = Vec::new();
@@ -67,9 +67,9 @@ fn a_listener_rests_once_however_many_clients_come() {
     }
 }
 
-/// case A5: the limit is of all listeners together.
+/// case A5: the limit applies to all listeners together.
 #[test]
-fn listeners_share_the_limit_and_each_is_woken_when_there_is_room() {
+fn listeners_share_the_limit_and_each_wakes_when_a_permit_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo");
     let unix = format!("unix:{}", path.display());
@@ -78,7 +78,7 @@ fn listeners_share_the_limit_and_each_is_woken_when_there_is_room() {
     let first = rig.served_client();
     let tcp = rig.client();
     let unix = UnixStream::connect(&path).unwrap();
-    rig.turn_until("both at rest", |rig| rig.server().waiting.len() == 2);
+    rig.turn_until("both listeners wait", |rig| rig.server().waiting.len() == 2);
     drop(first);
     rig.turn_until_count(Cause::Accepted, 2);
     drop((tcp, unix));
@@ -87,16 +87,16 @@ fn listeners_share_the_limit_and_each_is_woken_when_there_is_room() {
     assert_eq!(rig.counters()[Transport::Unix].count(Cause::Accepted), 1);
 }
 
-/// case A5: each listener has clients queued all the time, and one place comes free at a time.
+/// case A5: each listener has queued clients all the time, and one permit is released at a time.
 #[test]
-fn listeners_with_standing_queues_take_turns_at_the_limit() {
+fn listeners_with_full_queues_take_turns_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let paths = ["a", "b", "c"].map(|name| folder.path().join(name));
     let endpoints = paths.each_ref().map(|path| format!("unix:{}", path.display()));
     let options = Options { connections_max: 1, ..Options::default() };
     let mut rig = Rig::new(options, &endpoints.each_ref().map(String::as_str));
     const CLIENTS: usize = 4;
-    // The first of each says its name, then the second of each, and so on: so are they served.
+    // Clients connect to the three listeners in turn.
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.extend(paths.iter().map(|path| Some(UnixStream::connect(path).unwrap())));
@@ -109,7 +109,7 @@ fn listeners_with_standing_queues_take_turns_at_the_limit() {
     }
     for served in 1..=clients.len() {
         let mut done = None;
-        rig.turn_until("one is served", |_| {
+        rig.turn_until("one client is served", |_| {
             let is_served = |client: &Option<UnixStream>| {
                 client.as_ref().is_some_and(|mut client| client.read(&mut [0]).is_ok())
             };
@@ -121,15 +121,15 @@ fn listeners_with_standing_queues_take_turns_at_the_limit() {
         served_by_path[done % paths.len()] += 1;
         let (least, most) =
             (served_by_path.iter().min().unwrap(), served_by_path.iter().max().unwrap());
-        // The very first found its place free, and waited for no turn.
+        // The first client found a free permit and did not wait for its turn.
         assert!(most - least <= 2, "{served_by_path:?} of {served}");
     }
 }
 
-/// case A7: the reactor's tests show that such a source comes back; here one is handed back as it
-/// would be, since Linux refuses a registration only when its memory for watches is used up.
+/// case A7: the reactor's tests show that it returns such a source. This test returns one by hand,
+/// because Linux refuses a registration only when its memory for watches is used up.
 #[test]
-fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
+fn an_accepted_socket_that_cannot_be_registered_is_counted_and_releases_its_permit() {
     let mut rig = Rig::tcp(Options { connections_max: 2, ..Options::default() });
     let mut first = rig.served_client();
     rig.request(|server, _, context| {
@@ -149,7 +149,7 @@ fn an_accepted_socket_that_cannot_be_registered_is_counted_and_makes_room() {
 
 /// case A8
 #[test]
-fn a_peer_that_resets_before_it_is_accepted_ends_only_its_own_connection() {
+fn a_peer_that_resets_before_accept_ends_only_its_own_connection() {
     let mut rig = Rig::tcp(Options::default());
     let mut before = rig.served_client();
     for _ in 0..10 {
@@ -157,7 +157,7 @@ fn a_peer_that_resets_before_it_is_accepted_ends_only_its_own_connection() {
         SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
     }
     let mut after = rig.client();
-    rig.turn_until("the end of ten connections", |rig| {
+    rig.turn_until("ten connections end", |rig| {
         rig.count(Cause::Reset) + rig.count(Cause::AcceptAborted) == 10
     });
     rig.echo(&mut before);
@@ -173,9 +173,9 @@ fn accepted_stream(rig: &Rig) -> SockRef<'_> {
     SockRef::from(stream.unwrap())
 }
 
-/// Accepted connections inherit what was set on their listener.
+/// Accepted connections inherit the settings of their listener.
 #[test]
-fn accepted_connections_have_the_socket_settings_asked_for() {
+fn accepted_connections_have_the_requested_socket_settings() {
     for nodelay in [true, false] {
         let receive_buf_bytes = Some(64 << 10);
         let socket = SocketOptions { nodelay, receive_buf_bytes, ..SocketOptions::default() };
@@ -187,10 +187,10 @@ fn accepted_connections_have_the_socket_settings_asked_for() {
     }
 }
 
-/// case S10: also of a listener that was handed over, whose own times are kept.
+/// case S10: the listener is passed to the server, and its own times are kept.
 #[cfg(target_os = "linux")]
 #[test]
-fn accepted_connections_have_keepalive_as_asked_for() {
+fn accepted_connections_have_the_requested_keepalive() {
     let after = |seconds| Keepalive::After(Duration::from_secs(seconds));
     for (keepalive, times) in [
         (Keepalive::Off, None),
@@ -219,7 +219,8 @@ fn accepted_connections_have_keepalive_as_asked_for() {
     }
 }
 
-/// How long a peer may be silent, unanswered probes included, before it is given up.
+/// Returns how long a peer may be silent before the kernel gives it up, including the time of
+/// unanswered probes.
 #[cfg(target_os = "linux")]
 fn gives_up_after_seconds(socket: &SockRef<'_>) -> u64 {
     let interval = socket.tcp_keepalive_interval().unwrap();
@@ -228,8 +229,8 @@ fn gives_up_after_seconds(socket: &SockRef<'_>) -> u64 {
     time.as_secs()
 }
 
-/// case S10: a listener of the server's own has keepalive by default, and so has one that was
-/// handed over without it. A peer that has vanished is gone within two minutes.
+/// case S10: the server's own listener has keepalive by default, and so has a listener that was
+/// passed without it. The kernel gives up a vanished peer within two minutes.
 #[cfg(target_os = "linux")]
 #[test]
 fn accepted_connections_have_keepalive_by_default() {
@@ -245,7 +246,7 @@ fn accepted_connections_have_keepalive_by_default() {
         let _client = rig.served_client();
         let stream = accepted_stream(&rig);
         assert!(stream.keepalive().unwrap());
-        // Those of the system, if it finds out sooner.
+        // The system's own times stay if they are shorter.
         let expected = if of_system <= 120 { of_system } else { 120 };
         assert_eq!(gives_up_after_seconds(&stream), expected);
         if of_system > 120 {

@@ -1,4 +1,4 @@
-//! Servers side by side, each with a reactor and sockets of its own on the same ports.
+//! Tests of servers side by side, each with its own reactor and its own sockets on the same ports.
 
 use std::net::UdpSocket;
 
@@ -11,7 +11,7 @@ fn leading(options: Options) -> Options {
     Options { socket, ..options }
 }
 
-/// Two servers on one endpoint, with one limit.
+/// Creates two servers on one endpoint that share their limits.
 fn pair(endpoint: &str, connections_max: usize) -> [Rig; 2] {
     let options = leading(Options { connections_max, ..Options::default() });
     let mut first = Rig::new(options.clone(), &[endpoint]);
@@ -38,7 +38,7 @@ fn open(rigs: &[Rig; 2]) -> u64 {
     rigs.iter().map(Rig::open).sum()
 }
 
-/// Which addresses of an endpoint to ask, since a wildcard is none.
+/// Returns the addresses by which clients reach an endpoint: loopback instead of a wildcard.
 fn targets(bound: &Bound) -> Vec<SocketAddr> {
     let to_loopback = |addr: &SocketAddr| match (addr.ip().is_unspecified(), addr.is_ipv4()) {
         (false, _) => *addr,
@@ -48,9 +48,9 @@ fn targets(bound: &Bound) -> Vec<SocketAddr> {
     bound.addrs.iter().map(to_loopback).collect()
 }
 
-/// case U18 among others: the system spreads clients over both, whatever the host is.
+/// case U18 among others: the system spreads clients over both servers, whatever the host is.
 #[test]
-fn servers_beside_each_other_both_get_connections_and_datagrams() {
+fn servers_that_share_an_endpoint_both_get_connections_and_datagrams() {
     const CLIENTS: usize = 64;
     for host in ["127.0.0.1", "[::1]", "0.0.0.0", "[::]", ""] {
         let mut rigs = pair(&format!("tcp://{host}:0"), usize::MAX);
@@ -58,7 +58,7 @@ fn servers_beside_each_other_both_get_connections_and_datagrams() {
         let connect = |index: usize| TcpStream::connect(targets_tcp[index % targets_tcp.len()]);
         let clients: Vec<_> = (0..CLIENTS).map(|index| connect(index).unwrap()).collect();
         turn_both_until(&mut rigs, "all connections", |rigs| open(rigs) == CLIENTS as u64);
-        assert!(rigs.iter().all(|rig| rig.open() > 0), "{host}: spread over both");
+        assert!(rigs.iter().all(|rig| rig.open() > 0), "{host}: both have connections");
         drop(clients);
 
         let mut rigs = pair(&format!("udp://{host}:0"), usize::MAX);
@@ -74,7 +74,7 @@ fn servers_beside_each_other_both_get_connections_and_datagrams() {
         }
         let all = |rigs: &[Rig; 2]| rigs.iter().map(received).sum::<u64>() == CLIENTS as u64;
         turn_both_until(&mut rigs, "all datagrams", all);
-        assert!(rigs.iter().all(|rig| received(rig) > 0), "{host}: spread over both");
+        assert!(rigs.iter().all(|rig| received(rig) > 0), "{host}: both have datagrams");
         for (index, client) in clients.iter().enumerate() {
             let mut buf = [0; 2];
             assert_eq!((client.recv(&mut buf).unwrap(), usize::from(buf[0])), (1, index));
@@ -84,7 +84,7 @@ fn servers_beside_each_other_both_get_connections_and_datagrams() {
 
 /// case U17
 #[test]
-fn a_port_that_is_shared_cannot_be_taken_by_another_who_would_share_it() {
+fn another_server_cannot_open_a_shared_port() {
     for endpoint in ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tcp://[::1]:0", "udp://:0"] {
         let rigs = pair(endpoint, usize::MAX);
         let taken = &rigs[0].bound[0].endpoint;
@@ -98,7 +98,7 @@ fn a_port_that_is_shared_cannot_be_taken_by_another_who_would_share_it() {
 
 /// case U17
 #[test]
-fn beside_a_server_that_has_its_port_alone_nobody_can_listen() {
+fn no_server_can_join_a_port_that_is_not_shared() {
     for endpoint in ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"] {
         let alone = Rig::new(Options::default(), &[endpoint]);
         let (mut reactor, mut server) = (Reactor::new().unwrap(), Server::new(Options::default()));
@@ -108,7 +108,7 @@ fn beside_a_server_that_has_its_port_alone_nobody_can_listen() {
 }
 
 #[test]
-fn a_unix_endpoint_is_not_opened_twice() {
+fn a_unix_endpoint_cannot_be_opened_twice() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("unix:{}", folder.path().join("echo").display());
     let first = Rig::new(leading(Options::default()), &[&endpoint]);
@@ -117,10 +117,10 @@ fn a_unix_endpoint_is_not_opened_twice() {
     assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
 }
 
-/// case A5: a client that waits at one server has the place that is freed at the other, though no
-/// event tells of it.
+/// case A5: a client that waits at one server gets the permit that the other server releases,
+/// although no event announces it.
 #[test]
-fn a_place_freed_in_one_server_goes_to_who_waits_at_the_other() {
+fn a_permit_released_in_one_server_goes_to_a_client_of_the_other() {
     const CLIENTS: usize = 32;
     let mut rigs = pair("tcp://127.0.0.1:0", 2);
     let mut clients = rigs[0].clients(CLIENTS);
@@ -128,34 +128,34 @@ fn a_place_freed_in_one_server_goes_to_who_waits_at_the_other() {
         client.write_all(b"x").unwrap();
         client.set_nonblocking(true).unwrap();
     }
-    // The first server alone is turned, and takes all permits.
+    // Only the first server is turned, so it takes all permits.
     rigs[0].turn_until("the limit", |rig| rig.notices("connection_limit") > 0);
-    turn_both_until(&mut rigs, "the other's limit", |rigs| rigs[1].notices("connection_limit") > 0);
+    turn_both_until(&mut rigs, "the second limit", |rigs| rigs[1].notices("connection_limit") > 0);
     assert_eq!((rigs[0].open(), rigs[1].open()), (2, 0));
 
-    // Whoever has been served leaves, until all have.
-    wait_until("service for all", || {
+    // Each served client disconnects, until all have been served.
+    wait_until("all clients are served", || {
         for rig in 0..2 {
             rigs[rig].turn();
-            assert!(open(&rigs) <= 2, "never more");
+            assert!(open(&rigs) <= 2, "the limit holds at every moment");
         }
         clients.retain_mut(|client| client.read(&mut [0]).is_err());
         clients.is_empty()
     });
-    turn_both_until(&mut rigs, "their ends", |rigs| open(rigs) == 0);
+    turn_both_until(&mut rigs, "all connections end", |rigs| open(rigs) == 0);
     let accepted = rigs.each_ref().map(|rig| rig.count(Cause::Accepted));
     assert_eq!(accepted.iter().sum::<u64>(), CLIENTS as u64);
     assert!(accepted[0] > 0 && accepted[1] > 0, "{accepted:?}");
-    // A listener may have gone to rest just before the last place was free: it tries again.
-    turn_both_until(&mut rigs, "nobody to wait", |rigs| {
+    // A listener may have begun to wait just before the last permit was free. It looks again.
+    turn_both_until(&mut rigs, "no listener waits", |rigs| {
         rigs.iter()
             .all(|rig| rig.server().waiting.is_empty() && !rig.server().permits.others_wait(false))
     });
 }
 
-/// case A5: with nobody left to share with, a close in the same server is enough.
+/// case A5: when no other server is left, a close in the same server wakes its listener.
 #[test]
-fn a_server_whose_neighbour_has_ended_while_it_waited_still_wakes_its_own() {
+fn a_server_still_wakes_its_listener_after_the_other_server_ended_while_it_waited() {
     let mut rigs = pair("tcp://127.0.0.1:0", 1);
     let clients = rigs[0].clients(32);
     turn_both_until(&mut rigs, "both limits", |rigs| {
@@ -167,5 +167,5 @@ fn a_server_whose_neighbour_has_ended_while_it_waited_still_wakes_its_own() {
     drop(neighbour);
     let accepted = holder.count(Cause::Accepted);
     drop(clients);
-    holder.turn_until("the next one", |rig| rig.count(Cause::Accepted) > accepted);
+    holder.turn_until("the next client", |rig| rig.count(Cause::Accepted) > accepted);
 }

@@ -1,4 +1,4 @@
-//! Streams in bulk over real sockets: who is owed by a pipe, and who finds none.
+//! Tests of streams in bulk over real sockets, with and without a free pipe.
 
 use std::net::Shutdown;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::thread;
 
 use socket2::SockRef;
 
-use super::streams::owing;
+use super::streams::streams_with_unsent;
 use super::*;
 
 /// More flooding peers than there are pipes.
@@ -22,21 +22,21 @@ fn spliced(rig: &Rig) -> u64 {
     rig.counters()[Transport::Tcp].traffic.bytes_spliced
 }
 
-/// What is repeated is of a prime length, with which no boundary of a buffer falls together.
+/// The length of the repeated pattern: a prime, so that no buffer boundary coincides with it.
 const PERIOD_BYTES: usize = 251;
 
-/// The bytes of a stream from this offset on. What comes back says where it belongs.
+/// Returns the bytes of a stream from this offset on. The value of a byte shows where it belongs.
 fn pattern(offset: usize) -> &'static [u8] {
     static PATTERN: LazyLock<Vec<u8>> =
         LazyLock::new(|| (0..1 << 20).map(|at| u8::try_from(at % PERIOD_BYTES).unwrap()).collect());
     &PATTERN[offset % PERIOD_BYTES..]
 }
 
-/// Sends without reading until neither side takes any more, and returns how much.
+/// Sends without reading until neither side takes more. Returns how many bytes were sent.
 fn flood_pattern(rig: &mut Rig, client: &mut TcpStream) -> usize {
     let (mut sent, mut refused) = (0, 0);
     client.set_nonblocking(true).unwrap();
-    // The server may have read a part meanwhile, so that once is not enough.
+    // The server may read between two writes, so one refusal is not enough.
     while refused < 20 {
         match client.write(pattern(sent)) {
             Ok(count) => (sent, refused) = (sent + count, 0),
@@ -50,8 +50,8 @@ fn flood_pattern(rig: &mut Rig, client: &mut TcpStream) -> usize {
     sent
 }
 
-/// Reads to the end and, at the same time, sends on as told, while the server turns. What is sent
-/// in all must come back.
+/// Reads to the end and at the same time calls `send`, while the server turns. `send` returns how
+/// many bytes were sent in all, and all of them must come back.
 fn go_on(
     rig: &mut Rig,
     client: TcpStream,
@@ -79,7 +79,7 @@ fn go_on(
     assert_eq!(reader.join().unwrap(), sender.join().unwrap());
 }
 
-/// cases S16, S1, S2, S3, S5: a reader that stalls, and goes on when all is stuck.
+/// cases S16, S1, S2, S3, S5: the reader stalls, and goes on when no byte moves any more.
 #[test]
 fn bulk_that_stalled_comes_back_whole() {
     for splice in [true, false] {
@@ -87,7 +87,7 @@ fn bulk_that_stalled_comes_back_whole() {
         let mut other = rig.served_client();
         let mut client = rig.client();
         let sent = flood_pattern(&mut rig, &mut client);
-        assert_eq!(owing(&rig), 1);
+        assert_eq!(streams_with_unsent(&rig), 1);
         rig.echo(&mut other);
         go_on(&mut rig, client, move |_| sent);
         assert_eq!(spliced(&rig) > 0, splice, "{}", rig.counters());
@@ -95,13 +95,13 @@ fn bulk_that_stalled_comes_back_whole() {
     }
 }
 
-/// cases S16, S2: all are owed at once, some by a pipe and the rest by a copy.
+/// cases S16, S2: all streams have unsent bytes at once, some in a pipe and the others in a copy.
 #[test]
 fn bulk_that_finds_no_pipe_is_copied_and_served() {
     let mut rig = Rig::tcp(Options::default());
     let mut clients: Vec<_> = rig.clients(PEERS);
     let sent: Vec<_> = clients.iter_mut().map(|client| flood_pattern(&mut rig, client)).collect();
-    assert_eq!(owing(&rig), PEERS);
+    assert_eq!(streams_with_unsent(&rig), PEERS);
     assert!(rig.pipes().lend().is_none(), "all pipes are taken");
     let mut other = rig.served_client();
     rig.echo(&mut other);
@@ -109,10 +109,10 @@ fn bulk_that_finds_no_pipe_is_copied_and_served() {
         go_on(&mut rig, client, move |_| sent);
     }
     rig.turn_until_count(Cause::Finished, PEERS as u64);
-    assert!(rig.pipes().lend().is_some(), "they came back");
+    assert!(rig.pipes().lend().is_some(), "pipes are free again");
 }
 
-/// case S19: each of them is owed one read at the most, and none is owed the others' pipes.
+/// case S19: the server keeps at most one read for each slow peer, and bulk needs no pipe.
 #[test]
 fn bulk_goes_on_by_copies_while_slow_peers_hold_all_pipes() {
     let mut rig = Rig::tcp(Options::default());
@@ -132,19 +132,19 @@ fn bulk_goes_on_by_copies_while_slow_peers_hold_all_pipes() {
         sent
     });
     assert_eq!(spliced(&rig), by_pipes, "all of it was copied");
-    assert_eq!((owing(&rig), rig.open()), (PEERS, PEERS as u64));
+    assert_eq!((streams_with_unsent(&rig), rig.open()), (PEERS, PEERS as u64));
     assert!(rig.server().unsent_bytes.count() <= PEERS * (64 << 10));
     for client in &slow {
         SockRef::from(client).set_linger(Some(Duration::ZERO)).unwrap();
     }
     drop(slow);
-    rig.turn_until("the resets", |rig| rig.open() == 0);
+    rig.turn_until("all connections are reset", |rig| rig.open() == 0);
     let mut bulk = rig.client();
     flood_pattern(&mut rig, &mut bulk);
     assert!(spliced(&rig) > by_pipes, "pipes are free again");
 }
 
-/// cases S16, S6: a pipe goes with the connection that it holds bytes for, and another is made.
+/// cases S16, S6: a pipe closes with the connection whose bytes it holds, and a new one is opened.
 #[test]
 fn peers_that_reset_in_bulk_leave_no_descriptor_behind() {
     let mut rig = Rig::tcp(Options::default());
@@ -158,26 +158,26 @@ fn peers_that_reset_in_bulk_leave_no_descriptor_behind() {
         for client in clients {
             SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
         }
-        rig.turn_until("the resets", |rig| rig.open() == 1);
+        rig.turn_until("all connections are reset", |rig| rig.open() == 1);
     }
     let ended = rig.count(Cause::Reset) + rig.count(Cause::BrokenPipe);
     assert_eq!(ended, 3 * PEERS as u64);
     rig.echo(&mut other);
-    let pipe = rig.pipes().lend().expect("room for another");
+    let pipe = rig.pipes().lend().expect("a pipe can be opened");
     rig.pipes().give_back(pipe);
 }
 
-/// case S16: all of it is to be seen.
+/// case S16: the observer must see all bytes.
 #[test]
 fn bulk_whose_messages_are_observed_is_copied() {
     let mut rig = Rig::tcp(Options::default());
     rig.handler.inner.observer_mut().wants_messages = true;
     let mut client = rig.client();
     flood_pattern(&mut rig, &mut client);
-    assert_eq!((owing(&rig), spliced(&rig)), (1, 0));
+    assert_eq!((streams_with_unsent(&rig), spliced(&rig)), (1, 0));
 }
 
-/// cases S16, S13: splices stop at the mark for good, and a read passes it.
+/// cases S16, S13: splices cannot pass the mark, and a read passes it.
 #[test]
 fn bulk_goes_on_behind_an_out_of_band_byte() {
     let mut rig = Rig::tcp(Options::default());
@@ -191,8 +191,8 @@ fn bulk_goes_on_behind_an_out_of_band_byte() {
             client.write_all(&pattern(sent)[..500_000]).unwrap();
             sent += 500_000;
             if number == 10 {
-                // It is no part of the stream. (With a second one that follows before this one is
-                // passed, it would be.)
+                // The byte is not part of the stream. (It would become part of it if a second
+                // out-of-band byte followed before the server has passed this one.)
                 assert_eq!(SockRef::from(&*client).send_out_of_band(b"!").unwrap(), 1);
             }
         }
@@ -203,7 +203,7 @@ fn bulk_goes_on_behind_an_out_of_band_byte() {
 
 /// cases S16, S3
 #[test]
-fn sixty_four_mebibytes_come_back_by_pipes() {
+fn sixty_four_mebibytes_come_back_through_pipes() {
     const BYTES: usize = 64 << 20;
     let mut rig = Rig::tcp(Options::default());
     let mut client = rig.client();

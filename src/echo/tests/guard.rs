@@ -1,4 +1,4 @@
-//! Who is turned away, and who is served for all that.
+//! Tests of the access list, the loop guard and the limits: which peers the server turns away.
 
 use std::net::UdpSocket;
 
@@ -9,15 +9,16 @@ fn udp(options: Options, endpoints: &[&str]) -> Rig {
     Rig::new(options, endpoints)
 }
 
-/// A client at this address that asks the first endpoint.
+/// Creates a client at this address.
 fn client_at(addr: &str) -> UdpSocket {
     let client = UdpSocket::bind(addr).unwrap();
     client.set_nonblocking(true).unwrap();
     client
 }
 
-/// Whether a datagram sent there comes back. A second one, from a client that is always answered
-/// and behind it in the queue, tells when it does not.
+/// Returns true if a datagram to this address comes back. A second datagram follows it in the
+/// queue, from a client that is always answered. When its echo has come, the first datagram has
+/// been handled.
 fn is_answered(rig: &mut Rig, client: &UdpSocket, to: SocketAddr) -> bool {
     let (judge, mut buf) = (client_at("127.0.0.1:0"), [0; 16]);
     client.send_to(b"ping", to).unwrap();
@@ -26,9 +27,9 @@ fn is_answered(rig: &mut Rig, client: &UdpSocket, to: SocketAddr) -> bool {
     client.recv(&mut buf).is_ok_and(|length| &buf[..length] == b"ping")
 }
 
-/// case U11: whoever has one of the server's own ports, on another address.
+/// case U11: the sender has one of the server's own ports, at another address.
 #[test]
-fn a_datagram_from_a_port_of_its_own_endpoints_is_not_answered() {
+fn a_datagram_from_a_port_of_the_servers_own_endpoints_is_not_answered() {
     for loop_guard in [true, false] {
         let options = Options { loop_guard, ..Options::default() };
         let mut rig = udp(options, &["udp://127.0.0.1:0", "udp://127.0.0.1:0"]);
@@ -43,7 +44,7 @@ fn a_datagram_from_a_port_of_its_own_endpoints_is_not_answered() {
 
 /// case U11
 #[test]
-fn a_port_that_is_said_to_be_this_process_s_own_is_not_answered() {
+fn a_datagram_from_a_noted_own_port_is_not_answered() {
     let mut rig = udp(Options::default(), &["udp://127.0.0.1:0"]);
     let (client, to) = (client_at("127.0.0.1:0"), rig.addr());
     assert!(is_answered(&mut rig, &client, to));
@@ -51,7 +52,7 @@ fn a_port_that_is_said_to_be_this_process_s_own_is_not_answered() {
     assert!(!is_answered(&mut rig, &client, to));
 }
 
-/// case U11: of loopback, the last address is that of all.
+/// case U11: the last address of the loopback network is its broadcast address.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_datagram_to_a_broadcast_address_is_not_answered() {
@@ -74,9 +75,9 @@ fn a_datagram_to_a_broadcast_address_is_not_answered() {
     }
 }
 
-/// A UDP socket that somebody else has made, of both families where its address lets it be.
+/// Creates a UDP socket as another process would pass it: of both families if the address is IPv6.
 #[cfg(target_os = "linux")]
-fn socket_of_others(ip: &str) -> UdpSocket {
+fn passed_socket(ip: &str) -> UdpSocket {
     use socket2::{Domain, Socket, Type};
 
     let addr = SocketAddr::new(ip.parse().unwrap(), 0);
@@ -88,28 +89,28 @@ fn socket_of_others(ip: &str) -> UdpSocket {
     socket.into()
 }
 
-/// case P2: who is told that others can reach it.
+/// case P2: decides whether the operator is warned that other hosts can reach the endpoint.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_passed_socket_at_ipv4_loopback_inside_ipv6_is_local() {
+fn a_passed_socket_at_ipv4_mapped_loopback_is_local() {
     for (ip, is_local) in [("::ffff:127.0.0.1", true), ("::1", true), ("::ffff:0.0.0.0", false)] {
         let mut rig = udp(Options::default(), &[]);
-        let socket = socket_of_others(ip);
+        let socket = passed_socket(ip);
         let bound = rig.handler.inner.adopt(&mut rig.reactor, socket.into()).unwrap();
         assert_eq!(bound.is_local(), is_local, "{ip}");
     }
 }
 
-/// cases P2 U10 U11: the first datagram has a service manager start the service, and so is queued
-/// before the kernel notes which address was asked. It is answered from there as any other, and
-/// not when that is an address of many.
+/// cases P2 U10 U11: the first datagram makes a service manager start the service, so it is queued
+/// before the kernel notes which address each datagram was sent to. The server answers it from that
+/// address nevertheless, and does not answer it if that is a broadcast address.
 #[test]
 #[cfg(target_os = "linux")]
-fn on_a_passed_socket_what_was_queued_before_is_answered_from_where_it_was_asked() {
+fn datagrams_queued_on_a_passed_socket_are_answered_from_the_address_they_were_sent_to() {
     for ip in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
-        let socket = socket_of_others(ip);
+        let socket = passed_socket(ip);
         let port = socket.local_addr().unwrap().port();
-        // Connected, a client takes an answer from nowhere else.
+        // A connected client receives replies only from this address.
         let ask = |host: [u8; 4]| {
             let client = client_at("127.0.0.1:0");
             client.set_broadcast(true).unwrap();
@@ -125,7 +126,7 @@ fn on_a_passed_socket_what_was_queued_before_is_answered_from_where_it_was_asked
             if let Some(socket) = socket.take() {
                 rig.handler.inner.adopt(&mut rig.reactor, socket.into()).unwrap();
             }
-            rig.turn_until("each datagram's fate", |rig| {
+            rig.turn_until("each datagram is answered or dropped", |rig| {
                 let udp = &rig.counters()[Transport::Udp];
                 let dropped = udp.count(Cause::LoopGroup) + udp.count(Cause::AnswerUnreachable);
                 udp.traffic.messages_out + dropped == datagrams
@@ -147,15 +148,15 @@ fn access(allow: &[&str], deny: &[&str]) -> Options {
 }
 
 #[test]
-fn what_a_denied_address_sends_is_neither_heard_nor_answered() {
+fn datagrams_of_a_denied_address_are_neither_observed_nor_answered() {
     let mut rig = udp(access(&[], &["127.0.0.2/32"]), &["udp://127.0.0.1:0"]);
     rig.handler.inner.observer.wants_messages = true;
     let to = rig.addr();
     assert!(!is_answered(&mut rig, &client_at("127.0.0.2:0"), to));
     assert!(is_answered(&mut rig, &client_at("127.0.0.3:0"), to));
     assert_eq!((rig.count(Cause::Denied), rig.notices("denied")), (1, 1));
-    let heard = &rig.server().observer.messages;
-    assert_eq!(heard.iter().filter(|bytes| *bytes == b"ping").count(), 1, "{heard:?}");
+    let observed = &rig.server().observer.messages;
+    assert_eq!(observed.iter().filter(|bytes| *bytes == b"ping").count(), 1, "{observed:?}");
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn a_connection_of_a_denied_address_closes_and_others_are_served() {
         if is_served {
             rig.echo(&mut client);
         } else {
-            rig.turn_until("its end", |_| is_over(&mut client));
+            rig.turn_until("the client is closed", |_| is_over(&mut client));
         }
     }
     assert_eq!((rig.count(Cause::Accepted), rig.count(Cause::Denied)), (1, 2));
@@ -186,13 +187,13 @@ fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
 
 /// case A6
 #[test]
-fn an_address_has_so_many_connections_and_another_one_when_one_of_them_closes() {
+fn an_address_at_its_connection_limit_gets_another_when_one_closes() {
     let options = Options { connections_per_address_max: Some(2), ..Options::default() };
     let mut rig = Rig::tcp(options);
     let first = rig.served_client();
     let _second = rig.served_client();
     let mut third = rig.client();
-    rig.turn_until("its end", |_| is_over(&mut third));
+    rig.turn_until("the third is closed", |_| is_over(&mut third));
     let mut other = connect_from([127, 0, 0, 2], rig.addr());
     rig.echo(&mut other);
     drop(first);
@@ -201,16 +202,16 @@ fn an_address_has_so_many_connections_and_another_one_when_one_of_them_closes() 
     assert_eq!((rig.count(Cause::AddressLimit), rig.count(Cause::Accepted)), (1, 4));
 }
 
-/// case A6: with one that is turned away, the count of all stays right.
+/// case A6: a client that is turned away does not count against the connection limit.
 #[test]
-fn who_is_turned_away_takes_no_place() {
+fn a_client_that_is_turned_away_holds_no_permit() {
     let options =
         Options { connections_max: 2, connections_per_address_max: Some(1), ..Options::default() };
     let mut rig = Rig::tcp(options);
     let _first = rig.served_client();
     for _ in 0..5 {
         let mut client = rig.client();
-        rig.turn_until("its end", |_| is_over(&mut client));
+        rig.turn_until("the client is closed", |_| is_over(&mut client));
     }
     let mut other = connect_from([127, 0, 0, 2], rig.addr());
     rig.echo(&mut other);
@@ -218,12 +219,12 @@ fn who_is_turned_away_takes_no_place() {
 }
 
 #[test]
-fn a_source_gets_so_many_answers_and_then_none() {
+fn a_source_gets_replies_up_to_its_rate_and_then_none() {
     let options = Options { datagrams_per_second_max: Some(3), ..Options::default() };
     let mut rig = udp(options, &["udp://127.0.0.1:0"]);
     let to = rig.addr();
     let (busy, calm) = (client_at("127.0.0.2:0"), client_at("127.0.0.3:0"));
-    // All at once, so that no time passes between them in which more might be allowed.
+    // Sent at once, so that no time passes in which the rate would allow more.
     (0..10).for_each(|_| assert_eq!(busy.send_to(b"ping", to).unwrap(), 4));
     calm.send_to(b"ping", to).unwrap();
     let mut buf = [0; 16];
@@ -232,7 +233,7 @@ fn a_source_gets_so_many_answers_and_then_none() {
     assert_eq!((answered, rig.count(Cause::RateLimited)), (3, 7));
 }
 
-/// A train counts for what it is made of: with a rate to keep, none are received whole.
+/// Each datagram of a train counts: with a rate limit, the server receives no trains.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_datagrams_of_a_train_are_counted_one_by_one() {
@@ -245,7 +246,7 @@ fn the_datagrams_of_a_train_are_counted_one_by_one() {
     let client = Datagram::connect(&target, None, &SocketOptions::default()).unwrap();
     client.send_train(&[7; 100], 10).unwrap();
     let mut answers = 0;
-    rig.turn_until("the rest is refused", |rig| {
+    rig.turn_until("the rest is dropped", |rig| {
         answers += std::iter::from_fn(|| client.receive(&mut [0; 16]).ok()).count();
         rig.count(Cause::RateLimited) == 7
     });
@@ -254,7 +255,7 @@ fn the_datagrams_of_a_train_are_counted_one_by_one() {
 }
 
 #[test]
-fn a_one_off_server_waits_on_for_somebody_who_may_come() {
+fn a_one_off_server_ignores_denied_peers_and_serves_the_next() {
     let options = Options { one_off: true, ..access(&[], &["127.0.0.2/32"]) };
     let mut rig = udp(options.clone(), &["udp://127.0.0.1:0"]);
     let to = rig.addr();
@@ -270,9 +271,9 @@ fn a_one_off_server_waits_on_for_somebody_who_may_come() {
     assert_eq!(rig.count(Cause::Finished), 1);
 }
 
-/// case U11: nobody ends it by a datagram that no client sends.
+/// case U11: a datagram that no client sends does not end the server.
 #[test]
-fn a_one_off_server_waits_on_for_a_datagram_that_may_be_answered() {
+fn a_one_off_server_ignores_guarded_datagrams_and_serves_the_next() {
     let options = Options { one_off: true, ..Options::default() };
     let mut rig = udp(options, &["udp://127.0.0.1:0"]);
     let to = rig.addr();

@@ -1,4 +1,4 @@
-//! A server's course: one-off, reports, draining.
+//! Tests of a server's life: one-off servers, reports and drains.
 
 use std::net::{Shutdown, UdpSocket};
 
@@ -13,7 +13,7 @@ fn a_one_off_server_serves_one_connection_and_stops() {
     rig.turn_until_count(Cause::Accepted, 1);
     rig.echo(&mut first);
     rig.turn_until("the endpoints are closed", |rig| rig.reactor.sources().len() == 1);
-    assert!(is_over(&mut second), "the others are not served");
+    assert!(is_over(&mut second), "the second client is not served");
     assert!(TcpStream::connect(rig.addr()).is_err());
     first.shutdown(Shutdown::Write).unwrap();
     rig.turn_until_stopped();
@@ -39,13 +39,13 @@ fn a_one_off_server_answers_one_datagram_and_stops() {
     assert!(rig.reactor.sources().is_empty());
 }
 
-/// case L8: reports that were missed are not made up for.
+/// case L8: the server does not make up for missed reports.
 #[test]
-fn a_report_that_is_long_overdue_comes_once() {
+fn a_long_overdue_report_comes_once() {
     let interval = Duration::from_millis(20);
     let options = Options { report_interval: Some(interval), ..Options::default() };
     let mut rig = Rig::tcp(options);
-    // As if the thread had not run for ten intervals.
+    // The server does not run for ten intervals.
     std::thread::sleep(10 * interval);
     let before = Instant::now();
     rig.turn();
@@ -68,7 +68,7 @@ fn reports_come_at_their_interval_and_show_what_is_open() {
 fn a_drain_accepts_what_is_queued_and_ends_when_the_peers_have_finished() {
     let mut rig = Rig::tcp(Options::default());
     let mut open = rig.served_client();
-    // More than a slice, and none of them seen by the loop so far.
+    // More connections than one slice accepts. The loop has seen none of them.
     let mut queued = rig.clients(100);
     rig.drain();
     assert_eq!(rig.notices("draining"), 1);
@@ -84,20 +84,20 @@ fn a_drain_accepts_what_is_queued_and_ends_when_the_peers_have_finished() {
 
 /// case P1
 #[test]
-fn a_drain_with_nobody_there_ends_at_once() {
+fn a_drain_without_peers_ends_at_once() {
     let mut rig = Rig::new(Options::default(), &["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
     rig.turn();
     rig.drain();
     rig.turn_until_stopped();
     assert!(rig.reactor.sources().is_empty());
     assert_eq!(rig.notices("drain_timed_out"), 0);
-    // Without an endpoint there is not even a turn to wait for.
+    // Without an endpoint the drain ends even before a turn.
     assert_eq!(Rig::new(Options::default(), &[]).drain(), Flow::Stopped);
 }
 
 /// case P1
 #[test]
-fn a_drain_answers_the_datagrams_that_are_queued() {
+fn a_drain_answers_queued_datagrams() {
     let mut rig = Rig::new(Options::default(), &["udp://127.0.0.1:0"]);
     rig.turn();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -124,10 +124,10 @@ fn a_second_drain_stops_at_once() {
     assert_eq!((rig.count(Cause::DrainCut), rig.notices("stopped_short")), (2, 1));
 }
 
-/// cases P1, S11: towards the deadline the server says FIN, and waits for the peer's.
+/// cases P1, S11: shortly before the deadline the server sends FIN, and waits for the peer's FIN.
 #[test]
 fn a_drain_ends_connections_by_fin_before_its_deadline() {
-    // A quarter of it is left for FIN to arrive.
+    // The server leaves half a second of it for the peer to receive FIN.
     let drain_timeout = Duration::from_secs(6);
     let mut rig = Rig::tcp(Options { drain_timeout, ..Options::default() });
     let mut polite = rig.served_client();
@@ -143,10 +143,10 @@ fn a_drain_ends_connections_by_fin_before_its_deadline() {
     drop(polite);
     rig.turn_until_stopped();
     assert_eq!(rig.notices("drain_timed_out"), 1);
-    assert!(rig.count(Cause::DrainCut) >= 1, "the one that never finished");
+    assert!(rig.count(Cause::DrainCut) >= 1, "the silent client never finished");
 }
 
-/// cases P1, A5: whoever is queued at the limit is a peer already.
+/// cases P1, A5: a client that is queued at the limit counts as a peer.
 #[test]
 fn a_client_that_waits_at_the_connection_limit_is_served_in_a_drain() {
     let mut rig = Rig::tcp(Options { connections_max: 1, ..Options::default() });

@@ -1,4 +1,5 @@
-//! Datagrams over real sockets: full and vanished receivers, lost and failing receives.
+//! Tests of datagrams over real sockets: full and vanished receivers, lost datagrams and failing
+//! receives.
 
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
@@ -9,7 +10,7 @@ use socket2::{SockAddr, SockRef};
 use super::*;
 use crate::socket::SocketOptions;
 
-/// A Unix datagram server in a folder of its own, and the means to make peers there.
+/// A Unix datagram server and its peers, in a folder of their own.
 struct UnixRig {
     rig: Rig,
     folder: tempfile::TempDir,
@@ -32,7 +33,7 @@ impl UnixRig {
         peer
     }
 
-    /// Sends numbered datagrams, turning so that the server's own queue never fills.
+    /// Sends numbered datagrams, and turns the server after each so that its queue never fills.
     fn send(&mut self, peer: &UnixDatagram, numbers: std::ops::Range<u8>) {
         let server = self.path("echo");
         for number in numbers {
@@ -56,7 +57,7 @@ impl UnixRig {
         self.rig.reactor.sources().iter().map(|(_, source)| held(source)).sum()
     }
 
-    /// Reads as many answers as there are to come, turning meanwhile.
+    /// Turns the server until the peer has received `count` replies, and returns them.
     fn read(&mut self, peer: &UnixDatagram, count: usize) -> Vec<u8> {
         let mut answers = Vec::new();
         let mut buf = [0; 2];
@@ -72,7 +73,7 @@ impl UnixRig {
 
 /// case X3
 #[test]
-fn a_peer_that_does_not_read_holds_up_no_other_and_has_its_answers_in_order() {
+fn a_peer_that_does_not_read_delays_no_other_and_gets_its_replies_in_order() {
     let mut unix = UnixRig::new(Options::default());
     let (slow, quick) = (unix.peer("slow"), unix.peer("quick"));
     unix.send(&slow, 0..40);
@@ -81,16 +82,16 @@ fn a_peer_that_does_not_read_holds_up_no_other_and_has_its_answers_in_order() {
     assert_eq!(unix.read(&quick, 5), [0, 1, 2, 3, 4]);
     assert!(unix.held() > 0);
 
-    // From here on nothing is sent: what is held goes out by the timer alone.
+    // No client sends from here on: the held replies leave by the timer alone.
     assert_eq!(unix.read(&slow, 40), (0..40).collect::<Vec<u8>>());
     assert_eq!(unix.held(), 0);
     assert_eq!(unix.rig.count(Cause::AnswerBacklogFull), 0);
     unix.rig.turn_until("no more retries", |rig| !rig.reactor.has_timer());
 }
 
-/// case X3: answers sent while others are held queue up behind them.
+/// case X3: new replies queue up behind held ones.
 #[test]
-fn a_peer_that_reads_again_has_later_answers_behind_earlier_ones() {
+fn a_peer_that_reads_again_gets_new_replies_after_held_ones() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..30);
@@ -102,7 +103,7 @@ fn a_peer_that_reads_again_has_later_answers_behind_earlier_ones() {
 
 /// case X3
 #[test]
-fn answers_beyond_the_bound_of_a_peer_are_dropped_and_counted() {
+fn replies_beyond_the_bound_of_a_peer_are_dropped_and_counted() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..200);
@@ -115,9 +116,9 @@ fn answers_beyond_the_bound_of_a_peer_are_dropped_and_counted() {
     assert_eq!(unix.read(&slow, 1), [200]);
 }
 
-/// case X3: a peer that never reads again is given up.
+/// case X3: the server gives up a peer that never reads again.
 #[test]
-fn answers_that_are_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
+fn replies_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
     let stall_timeout = Duration::from_millis(100);
     let mut unix = UnixRig::new(Options { stall_timeout, ..Options::default() });
     let slow = unix.peer("slow");
@@ -127,16 +128,16 @@ fn answers_that_are_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
     unix.rig.turn_until("no more retries", |rig| !rig.reactor.has_timer());
 }
 
-/// The buffer of an ordinary system, so that it is soon full.
+/// Returns options with the send buffer of an ordinary system, which soon fills up.
 fn ordinary_send_buf() -> Options {
     let socket = SocketOptions { send_buf_bytes: Some(212_992), ..SocketOptions::default() };
     Options { socket, ..Options::default() }
 }
 
-/// case X3: what a peer has not read is charged to the server's own buffer, and one that is
-/// connected has no limit of its own.
+/// case X3: the kernel charges unread replies to the server's send buffer, and the queue of a
+/// connected peer has no limit of its own.
 #[test]
-fn a_connected_peer_that_never_reads_does_not_use_the_send_buffer_up() {
+fn a_connected_peer_that_never_reads_does_not_use_up_the_send_buffer() {
     let mut unix = UnixRig::new(ordinary_send_buf());
     let (deaf, quick) = (unix.peer("deaf"), unix.peer("quick"));
     deaf.connect(unix.path("echo")).unwrap();
@@ -144,21 +145,21 @@ fn a_connected_peer_that_never_reads_does_not_use_the_send_buffer_up() {
         unix.send(&deaf, 0..100);
     }
     let unread = unix.rig.count(Cause::AnswerStalled) + unix.rig.count(Cause::AnswerBacklogFull);
-    assert!(unread > 0, "the crowd is there: {}", unix.rig.counters());
+    assert!(unread > 0, "replies to the deaf peer were dropped: {}", unix.rig.counters());
     for number in 0..100 {
         unix.send(&quick, number..number + 1);
         assert_eq!(unix.read(&quick, 1), [number]);
     }
-    // Once it is gone, its bytes are back.
+    // When the deaf peer is gone, its bytes are free again.
     drop(deaf);
     let other = unix.peer("other");
     unix.send(&other, 0..50);
     assert_eq!(unix.read(&other, 50), (0..50).collect::<Vec<u8>>());
 }
 
-/// case X3: large answers fill the buffer before the peer's queue is full.
+/// case X3: large replies fill the send buffer before the peer's queue is full.
 #[test]
-fn a_peer_that_reads_no_large_answer_holds_up_no_other() {
+fn a_peer_that_reads_no_large_reply_delays_no_other() {
     let mut unix = UnixRig::new(ordinary_send_buf());
     let (deaf, quick) = (unix.peer("deaf"), unix.peer("quick"));
     for sent in 1..=8 {
@@ -172,13 +173,13 @@ fn a_peer_that_reads_no_large_answer_holds_up_no_other() {
         unix.send(&quick, number..number + 1);
         assert_eq!(unix.read(&quick, 1), [number]);
     }
-    // A peer that reads late has those that were kept, in order.
+    // When the peer reads at last, it gets the replies that were kept, in order.
     let mut buf = vec![0; 200_000];
     let first = deaf.recv(&mut buf).unwrap();
     assert_eq!((first, buf[0]), (100_000, 1));
 }
 
-/// case X4: the socket is closed, its file is there or is not.
+/// case X4: the socket is closed. Its file still exists, or does not.
 #[test]
 fn a_receiver_that_is_gone_is_counted_and_the_others_are_served() {
     let mut unix = UnixRig::new(Options::default());
@@ -198,9 +199,9 @@ fn a_receiver_that_is_gone_is_counted_and_the_others_are_served() {
     assert_eq!(unix.rig.notices("answer_refused"), 2);
 }
 
-/// case X4: a receiver that goes while answers are held for it.
+/// case X4: the receiver closes while replies are held for it.
 #[test]
-fn answers_held_for_a_receiver_that_is_gone_are_dropped_and_counted() {
+fn replies_held_for_a_receiver_that_is_gone_are_dropped_and_counted() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..30);
@@ -213,7 +214,7 @@ fn answers_held_for_a_receiver_that_is_gone_are_dropped_and_counted() {
 
 /// case P1: a drain waits for receivers as it does for streams, up to its deadline.
 #[test]
-fn a_drain_sends_what_is_held_before_it_ends() {
+fn a_drain_sends_held_replies_before_it_ends() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..30);
@@ -239,7 +240,7 @@ fn udp_echo(rig: &mut Rig, client: &UdpSocket) {
 /// case U16
 #[test]
 #[cfg(target_os = "linux")]
-fn datagrams_lost_for_want_of_buffer_show_in_the_counters() {
+fn datagrams_lost_because_the_buffer_was_full_are_counted() {
     let socket = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
     let options = Options { reply: Reply::Nothing, socket, ..Options::default() };
     let mut rig = Rig::new(options, &["udp://127.0.0.1:0"]);
@@ -250,17 +251,17 @@ fn datagrams_lost_for_want_of_buffer_show_in_the_counters() {
     rig.turn();
     let kept = received(&rig);
     assert!(kept < SENT);
-    // The system tells of the loss with the next datagram that it does queue.
+    // The kernel reports the loss with the next datagram that it queues.
     client.send(b"x").unwrap();
     rig.turn_until("one more", |rig| received(rig) == kept + 1);
     assert_eq!(rig.count(Cause::Overflowed), SENT - kept);
     assert!(rig.notices("overflowed") > 0);
 }
 
-/// case U16: with no later datagram to tell of them.
+/// case U16: no later datagram reports these losses.
 #[test]
 #[cfg(target_os = "linux")]
-fn datagrams_lost_behind_the_last_one_show_in_the_counters_at_the_end() {
+fn datagrams_lost_after_the_last_received_one_are_counted_at_the_end() {
     let socket = SocketOptions { receive_buf_bytes: Some(4096), ..SocketOptions::default() };
     let options = Options { reply: Reply::Nothing, socket, ..Options::default() };
     for cut in [false, true] {
@@ -282,8 +283,8 @@ fn datagrams_lost_behind_the_last_one_show_in_the_counters_at_the_end() {
     }
 }
 
-/// cases U8, U9: an ICMP error is an event of nothing but an error. Linux reports it to connected
-/// sockets only, so the server's is connected to the client that causes it.
+/// cases U8, U9: an ICMP error causes an event that is only an error. Linux reports it only to
+/// connected sockets, so the test connects the server's socket to the client that causes the error.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_pending_error_is_taken_off_the_socket_and_receiving_goes_on() {
@@ -303,7 +304,7 @@ fn a_pending_error_is_taken_off_the_socket_and_receiving_goes_on() {
     for _ in 0..5 {
         rig.turn();
     }
-    assert_eq!(rig.reactor.counts().events, events, "the error is not reported over and over");
+    assert_eq!(rig.reactor.counts().events, events, "the error is reported once");
     let client = UdpSocket::bind(client_addr).unwrap();
     client.set_nonblocking(true).unwrap();
     client.connect(rig.addr()).unwrap();
@@ -312,7 +313,7 @@ fn a_pending_error_is_taken_off_the_socket_and_receiving_goes_on() {
 
 /// case U8
 #[test]
-fn a_client_that_is_gone_before_its_answer_leaves_the_others_untouched() {
+fn a_client_that_is_gone_before_its_reply_does_not_affect_others() {
     let mut rig = Rig::new(Options::default(), &["udp://127.0.0.1:0"]);
     let other = udp_client(&rig);
     for _ in 0..20 {

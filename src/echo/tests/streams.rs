@@ -1,4 +1,4 @@
-//! Streams: peers that vanish, stall or reset, and what a connection costs.
+//! Tests of streams: peers that vanish, stall or reset, and what a connection costs.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::os::linux::net::SocketAddrExt;
@@ -8,12 +8,12 @@ use socket2::SockRef;
 
 use super::*;
 
-/// Writes without reading until neither side takes any more.
+/// Writes without reading until neither side takes more.
 fn flood(rig: &mut Rig, client: &mut TcpStream) {
     client.set_nonblocking(true).unwrap();
     let chunk = [7; 65_536];
     let mut refused = 0;
-    // The server may have read a part meanwhile, so that once is not enough.
+    // The server may read between two writes, so one refusal is not enough.
     while refused < 20 {
         match client.write(&chunk) {
             Ok(_) => refused = 0,
@@ -26,12 +26,12 @@ fn flood(rig: &mut Rig, client: &mut TcpStream) {
     }
 }
 
-pub(super) fn owing(rig: &Rig) -> usize {
-    let owes = |source: &Source| match &source.0 {
+pub(super) fn streams_with_unsent(rig: &Rig) -> usize {
+    let has_unsent = |source: &Source| match &source.0 {
         Kind::Connection(connection) => connection.mover.has_unsent(),
         _ => false,
     };
-    rig.reactor.sources().iter().filter(|(_, source)| owes(source)).count()
+    rig.reactor.sources().iter().filter(|(_, source)| has_unsent(source)).count()
 }
 
 /// case S2
@@ -48,15 +48,15 @@ fn a_peer_that_never_reads_is_closed_at_the_stall_timeout() {
         rig.count(Cause::Stalled) == 1
     });
     assert_eq!((rig.notices("stalled"), rig.open()), (1, 1));
-    // Who owes nothing cannot stall.
+    // A connection without unsent bytes cannot stall.
     rig.echo(&mut idle);
     assert_eq!(rig.count(Cause::Stalled), 1);
 }
 
-/// case S2: on a Unix socket, where a single read is seen in the sender's buffer.
+/// case S2: on a Unix socket, where the sender's buffer shows every single read.
 #[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn a_peer_that_takes_its_echo_slowly_is_not_taken_for_one_that_takes_nothing() {
+fn a_peer_that_takes_its_echo_slowly_does_not_stall() {
     let name = format!("slow-{}", std::process::id());
     let stall_timeout = Duration::from_secs(2);
     let options = Options { stall_timeout, ..Options::default() };
@@ -64,9 +64,9 @@ fn a_peer_that_takes_its_echo_slowly_is_not_taken_for_one_that_takes_nothing() {
     let addr = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
     let mut client = UnixStream::connect_addr(&addr).unwrap();
     client.set_nonblocking(true).unwrap();
-    rig.turn_until("a debt that lasts", |rig| {
+    rig.turn_until("unsent bytes stay", |rig| {
         let _ = client.write(&[7; 65_536]);
-        untaken_for(rig).is_some_and(|untaken_for| untaken_for >= stall_timeout / 8)
+        stalled_for(rig).is_some_and(|stalled_for| stalled_for >= stall_timeout / 8)
     });
     for _ in 0..2 {
         let before = untaken_bytes(&rig);
@@ -80,31 +80,31 @@ fn a_peer_that_takes_its_echo_slowly_is_not_taken_for_one_that_takes_nothing() {
     rig.turn_until_count(Cause::Stalled, 1);
 }
 
-fn debtor(rig: &Rig) -> Option<&Connection> {
+fn connection_with_unsent(rig: &Rig) -> Option<&Connection> {
     rig.reactor.sources().iter().find_map(|(_, source)| match &source.0 {
         Kind::Connection(connection) if connection.mover.has_unsent() => Some(connection),
         _ => None,
     })
 }
 
-/// How long the peer of the connection that owes has taken nothing.
-fn untaken_for(rig: &mut Rig) -> Option<Duration> {
+/// Returns how long the peer of the connection with unsent bytes has taken nothing.
+fn stalled_for(rig: &mut Rig) -> Option<Duration> {
     let now = rig.handler.inner.watch(Instant::now());
-    debtor(rig).map(|connection| connection.mover.untaken_for(now))
+    connection_with_unsent(rig).map(|connection| connection.mover.stalled_for(now))
 }
 
 fn untaken_bytes(rig: &Rig) -> usize {
-    debtor(rig).unwrap().stream.untaken_bytes().unwrap()
+    connection_with_unsent(rig).unwrap().stream.untaken_bytes().unwrap()
 }
 
-/// cases S2, S6: what a stalled peer is owed holds up nobody, and its reset is the end of it.
+/// cases S2, S6: a stalled peer delays no other, and its reset frees what was kept for it.
 #[test]
-fn a_peer_that_resets_while_it_is_owed_is_counted_and_leaves_the_others_untouched() {
+fn a_peer_that_resets_with_unsent_bytes_is_counted_and_does_not_affect_others() {
     let mut rig = Rig::tcp(Options::default());
     let mut other = rig.served_client();
     let mut client = rig.client();
     flood(&mut rig, &mut client);
-    assert_eq!(owing(&rig), 1);
+    assert_eq!(streams_with_unsent(&rig), 1);
     rig.echo(&mut other);
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
@@ -116,7 +116,7 @@ fn a_peer_that_resets_while_it_is_owed_is_counted_and_leaves_the_others_untouche
 
 /// case S6
 #[test]
-fn a_reset_between_messages_is_counted_and_leaves_the_others_untouched() {
+fn a_reset_between_messages_is_counted_and_does_not_affect_others() {
     let mut rig = Rig::tcp(Options::default());
     let mut other = rig.served_client();
     let client = rig.served_client();
@@ -127,9 +127,9 @@ fn a_reset_between_messages_is_counted_and_leaves_the_others_untouched() {
     assert_eq!((rig.open(), rig.notices("reset")), (1, 1));
 }
 
-/// case S10: the client keeps its socket open and silent, as one that vanished.
+/// case S10: the client keeps its socket open and is silent, like a client that vanished.
 #[test]
-fn an_idle_connection_is_reaped() {
+fn an_idle_connection_is_closed() {
     let idle_timeout = Some(Duration::from_millis(50));
     let mut rig = Rig::tcp(Options { idle_timeout, ..Options::default() });
     let mut clients = rig.clients(5);
@@ -141,15 +141,15 @@ fn an_idle_connection_is_reaped() {
 
 /// case S14
 #[test]
-fn connections_that_have_all_been_paid_need_no_timer_when_there_is_no_idle_timeout() {
+fn connections_without_unsent_bytes_need_no_timer_when_there_is_no_idle_timeout() {
     let stall_timeout = Duration::from_millis(400);
     let mut rig = Rig::tcp(Options { stall_timeout, ..Options::default() });
     let mut clients = rig.clients(3);
     clients.iter_mut().for_each(|client| rig.echo(client));
-    assert!(rig.handler.deadline.is_some(), "the server looks whether they have taken it");
+    assert!(rig.handler.deadline.is_some(), "the server checks that they have taken the echo");
     rig.turn_until("no more timer", |rig| rig.handler.deadline.is_none());
     flood(&mut rig, &mut clients[0]);
-    assert!(rig.handler.deadline.is_some(), "a peer that is owed is looked at");
+    assert!(rig.handler.deadline.is_some(), "the server checks a peer with unsent bytes");
     rig.turn_until("the echo is taken, and no more timer", |rig| {
         is_over(&mut clients[0]);
         rig.handler.deadline.is_none()
@@ -157,14 +157,14 @@ fn connections_that_have_all_been_paid_need_no_timer_when_there_is_no_idle_timeo
     assert_eq!((rig.open(), rig.count(Cause::Stalled)), (3, 0));
 }
 
-/// case S14: what the slab holds a connection, in bytes.
+/// case S14: the size of a connection's slot in the slab.
 #[test]
-fn a_connection_is_one_small_entry() {
+fn a_connection_takes_at_most_80_bytes() {
     assert!(size_of::<Source>() <= 80, "{}", size_of::<Source>());
     assert!(size_of::<Connection>() <= 64, "{}", size_of::<Connection>());
 }
 
-/// case S14: counted at the allocator: no buffer is kept for a connection that owes nothing.
+/// case S14: counted at the allocator.
 #[test]
 fn an_idle_connection_owns_no_buffer() {
     const CONNECTIONS: usize = 400;
@@ -174,9 +174,9 @@ fn an_idle_connection_owns_no_buffer() {
         rig.turn_until_count(Cause::Accepted, CONNECTIONS as u64);
     });
     let each = accepting.bytes_current / CONNECTIONS as i64;
-    assert!(each <= 2 * 256, "{each} bytes a connection, in tables that grow by doubling");
+    assert!(each <= 2 * 256, "{each} bytes per connection, in tables that grow by doubling");
 
-    // Once round, so that whatever grows by use has grown.
+    // One round, so that everything that grows with use has grown.
     clients.iter_mut().for_each(|client| rig.echo(client));
     let echoing = allocation_counter::measure(|| {
         for client in &mut clients {
@@ -188,7 +188,7 @@ fn an_idle_connection_owns_no_buffer() {
 }
 
 #[test]
-fn a_reply_and_a_discard_answer_each_chunk_as_asked() {
+fn a_server_with_a_fixed_reply_or_none_reads_each_chunk() {
     let mut rig = Rig::tcp(Options { reply: Reply::Text((*b"pong").into()), ..Options::default() });
     let mut client = rig.client();
     for length in [1, 100] {

@@ -1,10 +1,10 @@
-//! What a stream may take in after FIN, and what all streams may be owed.
+//! Tests of two bounds: what a stream may discard after FIN, and the unsent bytes of all streams.
 
 use super::*;
 
-/// case S11: each read counts as a whole KiB.
+/// case S11: each read counts as at least 1 KiB.
 #[test]
-fn a_lingering_stream_discards_a_bounded_part_of_input_that_does_not_end() {
+fn a_lingering_stream_discards_a_bounded_part_of_endless_input() {
     let mut scene = Scene::new(&[], &[]);
     scene.mover.finish();
     assert_eq!(scene.step(), Step::Flushed);
@@ -17,16 +17,17 @@ fn a_lingering_stream_discards_a_bounded_part_of_input_that_does_not_end() {
     assert_eq!((scene.stream.reads, scene.stream.inputs.len()), (reads_max, 10));
 }
 
-/// cases S1, S2: a stream that may be owed nothing takes in what its socket takes of the echo.
+/// cases S1, S2: all streams together have as many unsent bytes as they may, so this one may have
+/// none.
 #[test]
-fn when_all_owe_too_much_a_stream_is_read_as_far_as_its_echo_is_sent() {
+fn at_the_limit_of_unsent_bytes_a_stream_reads_only_what_its_socket_takes() {
     let inputs = [Bytes(b"12345678"), Bytes(b"rest")];
     let mut scene = Scene::new(&inputs, &[Takes(3), WOULD_BLOCK]);
     scene.unsent_bytes = UnsentBytes::of(UNSENT_BYTES_MAX);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.mover.has_unsent()), ("123", false));
-    assert_eq!((scene.heard.as_slice(), scene.counters.traffic.bytes_in), (&b"123"[..], 3));
-    // Until there is room again, it does not even look.
+    assert_eq!((scene.observed.as_slice(), scene.counters.traffic.bytes_in), (&b"123"[..], 3));
+    // Until the socket has room again, the stream does not even peek.
     let peeks = scene.stream.peeks;
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.stream.peeks, peeks);
@@ -36,17 +37,17 @@ fn when_all_owe_too_much_a_stream_is_read_as_far_as_its_echo_is_sent() {
     assert_eq!(scene.unsent_bytes.count(), UNSENT_BYTES_MAX);
 }
 
-/// case S2: and as before once others have been paid.
+/// case S2
 #[test]
-fn what_a_stream_owes_is_counted_until_it_is_paid_or_the_stream_is_gone() {
+fn unsent_bytes_are_counted_until_they_are_sent_or_the_stream_is_dropped() {
     let unsent_bytes = UnsentBytes::of(UNSENT_BYTES_MAX - (64 << 10));
     let before = unsent_bytes.count();
-    for is_paid in [true, false] {
+    for is_sent in [true, false] {
         let mut scene = Scene::new(&[Bytes(b"12345678")], &[Takes(3), WOULD_BLOCK]);
         scene.unsent_bytes = unsent_bytes.clone();
         assert_eq!(scene.step(), Step::Wait);
         assert_eq!(unsent_bytes.count(), before + 5);
-        if is_paid {
+        if is_sent {
             scene.readiness.merge(Readiness::WRITABLE);
             assert_eq!(scene.step(), Step::Wait);
             assert_eq!(unsent_bytes.count(), before);

@@ -1,6 +1,6 @@
-//! The bulk path, scripted: what holds for the copying one holds for it.
+//! Tests of the bulk path, which must keep all that the copying path guarantees.
 //!
-//! The pipes are the system's; only the stream is a script.
+//! The pipes are real; only the stream is scripted.
 
 use super::*;
 use crate::socket::Pipe;
@@ -8,7 +8,7 @@ use crate::socket::Pipe;
 const SHORT_SPLICES_MAX: u8 = 16;
 
 impl Scene {
-    /// A stream that is in bulk already.
+    /// Creates a stream that is already in bulk.
     fn in_bulk(inputs: &[Input], outputs: &[Output]) -> Scene {
         let mut scene = Scene::new(inputs, outputs);
         scene.mover.phase = Phase::Echoing(BulkDetector::bulk());
@@ -16,17 +16,17 @@ impl Scene {
         scene
     }
 
-    fn is_owed_by_pipe(&self) -> bool {
+    fn has_unsent_in_pipe(&self) -> bool {
         matches!(self.mover.unsent.as_deref(), Some([Unsent::Piped(_)]))
     }
 }
 
-/// Longer than the scratch buffer, so that what is spliced at once could not have been read so.
+/// Longer than the scratch buffer, so that one read cannot return as much as one splice.
 const LONG: Input = Bytes(b"longer than a read");
 
 /// case S16
 #[test]
-fn full_reads_make_bulk_of_a_stream() {
+fn a_stream_with_full_reads_is_bulk() {
     const FULL_READS: usize = 1;
     let mut scene = Scene::new(&[const { Bytes(b"12345678") }; FULL_READS], &[]);
     scene.stream.inputs.push_back(LONG);
@@ -39,12 +39,12 @@ fn full_reads_make_bulk_of_a_stream() {
     let messages = FULL_READS as u64 + 1;
     assert_eq!((traffic.messages_in, traffic.messages_out), (messages, messages));
     assert_eq!(traffic.bytes_spliced, 18);
-    assert_eq!(scene.heard.len(), 8 * FULL_READS, "what is spliced is seen by nobody");
+    assert_eq!(scene.observed.len(), 8 * FULL_READS, "the observer does not see spliced bytes");
 }
 
 /// case S16
 #[test]
-fn reads_that_do_not_fill_the_buffer_are_no_bulk() {
+fn a_stream_with_short_reads_is_not_bulk() {
     let mut scene = Scene::new(&[], &[]);
     scene.splices = true;
     for _ in 0..10 {
@@ -71,7 +71,7 @@ fn short_splices_in_a_row_end_bulk() {
     assert_eq!(scene.counters.traffic.bytes_out, 3 * 2 * u64::from(SHORT_SPLICES_MAX));
 }
 
-/// case S16: its messages end in a short splice each.
+/// case S16: each message ends with a short splice.
 #[test]
 fn a_short_splice_among_long_ones_does_not_end_bulk() {
     let mut scene = Scene::in_bulk(&[], &[]);
@@ -85,11 +85,11 @@ fn a_short_splice_among_long_ones_does_not_end_bulk() {
 
 /// cases S16, S1, S2
 #[test]
-fn what_a_short_splice_left_stays_in_the_pipe_and_reading_stops_until_it_is_paid() {
+fn after_a_short_splice_the_rest_stays_in_the_pipe_and_reading_stops_until_it_is_sent() {
     let mut scene = Scene::in_bulk(&[LONG, Bytes(b"next")], &[Takes(3), WOULD_BLOCK]);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "lon");
-    assert!(scene.is_owed_by_pipe() && scene.mover.has_unsent());
+    assert!(scene.has_unsent_in_pipe() && scene.mover.has_unsent());
     assert!(scene.readiness.is_readable() && !scene.readiness.is_writable());
     let splices = scene.stream.splices;
     for _ in 0..10 {
@@ -126,13 +126,13 @@ fn a_fin_behind_bulk_is_seen_after_the_flush() {
 /// cases S16, S6
 #[test]
 fn a_reset_while_splicing_from_the_stream_ends_it() {
-    // Linux tells of an error once: a read that followed would take the reset for the end.
+    // Linux reports an error once. A read after it would take the reset for the end of the stream.
     let mut scene = Scene::in_bulk(&[LONG, Input::Fails(libc::ECONNRESET)], &[]);
     assert_eq!(scene.slice().unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!((scene.written(), scene.stream.reads), ("longer than a read", 0));
 }
 
-/// cases S16, S6, S7: on the first splice, and on one of what was kept.
+/// cases S16, S6, S7: on the first splice, and on a splice of bytes that were kept.
 #[test]
 fn a_reset_or_a_closed_pipe_while_splicing_to_the_stream_ends_it() {
     for number in [libc::ECONNRESET, libc::EPIPE] {
@@ -149,7 +149,7 @@ fn a_reset_or_a_closed_pipe_while_splicing_to_the_stream_ends_it() {
 
 /// cases S16, S8
 #[test]
-fn an_interrupted_splice_is_made_good_in_the_same_slice() {
+fn an_interrupted_splice_is_tried_again_in_the_same_slice() {
     let interrupted = Output::Fails(libc::EINTR);
     let inputs = [Input::Fails(libc::EINTR), Bytes(b"12345678"), LONG];
     let mut scene = Scene::in_bulk(&inputs, &[Takes(8), interrupted, Takes(2), interrupted]);
@@ -158,17 +158,17 @@ fn an_interrupted_splice_is_made_good_in_the_same_slice() {
     assert_eq!(scene.counters.traffic.bytes_spliced, 18);
 }
 
-/// cases S16, S8: it would mean that the pipe holds less than is known of it.
+/// cases S16, S8: such a splice would mean that the pipe holds less than the mover has counted.
 #[test]
 fn a_splice_that_takes_nothing_ends_the_stream() {
     let mut scene = Scene::in_bulk(&[LONG], &[Takes(0)]);
     assert_eq!(scene.slice().unwrap_err().kind(), ErrorKind::WriteZero);
 }
 
-/// cases S16, S9, S13: Linux gives `WouldBlock` to a splice at an out-of-band mark for as long as
-/// no read has passed it.
+/// cases S16, S9, S13: Linux gives `WouldBlock` to a splice at an out-of-band mark until a read has
+/// passed the mark.
 #[test]
-fn a_splice_that_would_block_at_an_urgent_mark_does_not_say_that_nothing_is_there() {
+fn a_splice_that_would_block_at_an_urgent_mark_is_followed_by_a_read() {
     let mut scene = Scene::in_bulk(&[Input::Fails(libc::EAGAIN), Bytes(b"behind")], &[]);
     scene.readiness.merge(Readiness::URGENT);
     assert_eq!(scene.step(), Step::Wait);
@@ -177,7 +177,7 @@ fn a_splice_that_would_block_at_an_urgent_mark_does_not_say_that_nothing_is_ther
 
 /// cases S16, S9
 #[test]
-fn a_splice_that_would_block_otherwise_needs_no_read_to_say_it_again() {
+fn a_splice_that_would_block_without_a_mark_is_not_followed_by_a_read() {
     let mut scene = Scene::in_bulk(&[LONG, Input::Fails(libc::EAGAIN), Bytes(b"later")], &[]);
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!(scene.written(), "longer than a read");
@@ -186,7 +186,7 @@ fn a_splice_that_would_block_otherwise_needs_no_read_to_say_it_again() {
 
 /// cases S16, S11
 #[test]
-fn bulk_that_this_side_ends_is_paid_in_full_first() {
+fn bulk_that_the_server_ends_gets_all_unsent_bytes_first() {
     let mut scene = Scene::in_bulk(&[LONG, LONG], &[Takes(1), WOULD_BLOCK]);
     assert_eq!(scene.step(), Step::Wait);
     scene.mover.finish();
@@ -198,7 +198,7 @@ fn bulk_that_this_side_ends_is_paid_in_full_first() {
     let splices = scene.stream.splices;
     scene.readiness.merge(Readiness::READABLE);
     scene.step();
-    assert_eq!(scene.stream.splices, splices, "what is thrown away is not spliced");
+    assert_eq!(scene.stream.splices, splices, "discarded input is not spliced");
 }
 
 /// cases S16, L5
@@ -209,9 +209,9 @@ fn endless_bulk_ends_the_slice() {
     assert_eq!(scene.counters.traffic.messages_in, READS_PER_SLICE as u64);
 }
 
-/// case S16: before anything is in a pipe, and when bytes are.
+/// case S16: splice(2) is refused while the pipe is empty, and while it holds bytes.
 #[test]
-fn a_stream_that_cannot_be_spliced_is_copied_for_good_with_what_the_pipe_held() {
+fn after_a_refused_splice_the_server_copies_the_pipe_and_never_splices_again() {
     for number in [libc::EINVAL, libc::ENOSYS, libc::EPERM] {
         let mut scene = Scene::in_bulk(&[Input::Fails(number), Bytes(b"words")], &[]);
         assert_eq!(scene.step(), Step::Wait);
@@ -220,7 +220,7 @@ fn a_stream_that_cannot_be_spliced_is_copied_for_good_with_what_the_pipe_held() 
         let mut scene = Scene::in_bulk(&[LONG, LONG], &[Takes(3), Output::Fails(number)]);
         scene.stream.outputs.extend([Takes(4), WOULD_BLOCK]);
         assert_eq!(scene.step(), Step::Wait);
-        assert!(scene.mover.has_unsent() && !scene.is_owed_by_pipe());
+        assert!(scene.mover.has_unsent() && !scene.has_unsent_in_pipe());
         scene.readiness.merge(Readiness::WRITABLE);
         while scene.step() == Step::Again {}
         assert_eq!(scene.written(), "longer than a readlonger than a read");
@@ -229,7 +229,7 @@ fn a_stream_that_cannot_be_spliced_is_copied_for_good_with_what_the_pipe_held() 
     }
 }
 
-/// case S16: others have all the pipes.
+/// case S16: other streams have all the pipes.
 #[test]
 fn bulk_without_a_pipe_is_copied() {
     let mut scene = Scene::in_bulk(&[LONG], &[]);
@@ -240,7 +240,7 @@ fn bulk_without_a_pipe_is_copied() {
     }
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.stream.splices), ("longer than a read", 0));
-    // One closed with what it holds makes room, as one that is given back does.
+    // A pipe that closes with its bytes makes room for another, like a pipe that is given back.
     drop(lent.pop());
     scene.stream.inputs.push_back(LONG);
     scene.readiness.merge(Readiness::READABLE);
@@ -248,7 +248,7 @@ fn bulk_without_a_pipe_is_copied() {
     assert_eq!(scene.counters.traffic.bytes_spliced, 18);
 }
 
-/// case S16: it goes back the moment it is empty.
+/// case S16: the mover gives the pipe back when it is empty.
 #[test]
 fn a_pipe_is_held_only_while_it_holds_bytes() {
     let mut scene = Scene::in_bulk(&[LONG], &[]);
@@ -264,7 +264,7 @@ fn a_pipe_is_held_only_while_it_holds_bytes() {
     scene.stream.outputs.push_back(WOULD_BLOCK);
     scene.readiness.merge(Readiness::READABLE);
     assert_eq!(scene.step(), Step::Wait);
-    assert!(scene.pipes.lend().is_none(), "it is in use");
+    assert!(scene.pipes.lend().is_none(), "the pipe is in use");
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
     assert!(scene.pipes.lend().is_some());

@@ -1,79 +1,81 @@
-//! A socket by the rules of the kernel, what happens to it, and how its calls go.
+//! A model of a socket that follows the kernel's rules, its events, and the results of its calls.
 
 use std::collections::VecDeque;
 
 use super::*;
 
-/// What happens to the socket from outside.
+/// An event from outside the socket.
 #[derive(Clone, Debug)]
 pub(super) enum Happening {
     Arrives(Vec<u8>),
-    /// The peer's FIN; it sends no more.
+    /// The peer sends FIN, and nothing after it.
     Fin,
-    /// An out-of-band mark behind what has arrived: a read stops at it.
+    /// An out-of-band mark after everything that has arrived. A read stops at it.
     Mark,
-    /// The peer reads: so much more can be written.
+    /// The peer reads, so that this many more bytes can be written.
     Room(usize),
     /// An event although nothing has changed (case L2).
     Spurious,
-    /// This side ends the stream.
+    /// The server ends the stream.
     Finish,
 }
 
-/// How a system call goes, apart from what the socket has and has room for.
+/// A deviation of a system call from its plain result.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Quirk {
     Plain,
     Interrupted,
-    /// A write takes no more than this. (A read is short only for want of data, or at a mark.)
+    /// A write takes at most this many bytes. (A read is short only at the end of the data, or at a
+    /// mark.)
     AtMost(usize),
-    /// The next thing happens just before the call, and its event comes after the slice.
+    /// The next event happens just before the call. The loop sees its edge after the slice.
     Overtaken,
-    /// There is no such call, if it is a splice (case S16).
+    /// A splice fails because the system does not support it (case S16).
     Refused,
-    /// It would block although it need not, and an event tells otherwise (case L2).
+    /// The call returns `WouldBlock` although it could succeed, and an event follows (case L2).
     Blocks,
-    /// It fails for good (case S6), but for a write of 0 which takes nothing (case S8).
+    /// The call fails with this error (case S6). With 0, a write takes nothing (case S8).
     Fails(i32),
 }
 
-/// The socket. It gives an edge only for what the mover has been told is not there: one that
-/// stops without having been told so is told nothing more, and stalls.
+/// The model of the socket. It causes an edge only after a call has returned `WouldBlock`. So a
+/// mover that waits without having seen `WouldBlock` gets no edge, and stalls.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) happenings: VecDeque<Happening>,
     pub(super) quirks: VecDeque<Quirk>,
     pub(super) queued: VecDeque<u8>,
     pub(super) fin: bool,
-    /// How many bytes into the queue the mark is.
+    /// How many queued bytes come before the mark.
     pub(super) mark: Option<usize>,
     pub(super) room: usize,
-    /// The edges to come.
+    /// The edges that the loop has yet to see.
     pub(super) edges: Readiness,
-    /// Whether the mover was told, and by no edge since untold, that nothing can be read.
+    /// A read has found the queue empty, and no edge has come since.
     pub(super) is_read_armed: bool,
     pub(super) is_write_armed: bool,
     pub(super) finish_asked: bool,
     pub(super) input: Vec<u8>,
-    /// Bytes taken in, and those of them after this side's FIN.
+    /// Bytes that the server has read or spliced.
     pub(super) consumed: usize,
+    /// Bytes of `consumed` after the server's FIN.
     pub(super) discarded: usize,
-    /// Bytes of the answers to what was taken in.
+    /// Bytes of the replies to the consumed bytes.
     pub(super) due: usize,
     pub(super) reply: Reply,
-    /// What a call has failed with.
+    /// The error that a call has returned.
     pub(super) failure: Option<i32>,
     pub(super) output: Vec<u8>,
     pub(super) scratch_bytes: usize,
-    /// After this side's FIN: input is thrown away.
+    /// The server has sent FIN, and discards input.
     pub(super) lingers: bool,
-    /// How a stream begins: whether it may be spliced, and whether it is in bulk.
+    /// The server may splice.
     pub(super) splices: bool,
     pub(super) starts_in_bulk: bool,
     pub(super) in_pipe: usize,
-    /// Other streams are owed so much that this one may be owed nothing.
-    pub(super) is_owed_too_much: bool,
-    /// Bytes that were seen and must be read.
+    /// Other streams have so many unsent bytes that this one may have none.
+    pub(super) is_at_unsent_limit: bool,
+    /// Bytes that were peeked and must still be read.
     pub(super) peeked: usize,
 }
 
@@ -86,7 +88,7 @@ impl Model {
                 self.queued.extend(&bytes);
                 if std::mem::take(&mut self.is_read_armed) {
                     self.edges.merge(Readiness::READABLE);
-                    // As tcp(7) tells of every event until a read has passed the mark.
+                    // TCP reports the mark with every event until a read has passed it (tcp(7)).
                     if self.mark.is_some() {
                         self.edges.merge(Readiness::URGENT);
                     }
@@ -118,7 +120,7 @@ impl Model {
         true
     }
 
-    /// The quirk of a call that is no interruption.
+    /// Takes the quirk of the next call. Returns an error if the quirk makes the call fail.
     fn quirk(&mut self, reads: bool) -> io::Result<Quirk> {
         assert_eq!(self.failure, None, "a call after one that failed");
         let quirk = self.quirks.pop_front().unwrap_or(Quirk::Plain);
@@ -127,7 +129,7 @@ impl Model {
             Quirk::Overtaken => drop(self.happen()),
             Quirk::Blocks => {
                 self.edges.merge(if reads { Readiness::READABLE } else { Readiness::WRITABLE });
-                // An event tells of all that is so.
+                // An event reports the whole state.
                 if self.mark.is_some() {
                     self.edges.merge(Readiness::URGENT);
                 }
@@ -136,7 +138,7 @@ impl Model {
                 }
                 return Err(ErrorKind::WouldBlock.into());
             }
-            // A read of nothing would be a FIN.
+            // A read of 0 bytes would mean FIN.
             Quirk::Fails(0) if reads => {}
             Quirk::Fails(number) => {
                 self.failure = Some(number);
@@ -151,7 +153,7 @@ impl Model {
 }
 
 impl Model {
-    /// Bytes have left the queue.
+    /// Notes that bytes have left the queue.
     fn take(&mut self, count: usize) {
         self.consumed += count;
         self.mark = self.mark.and_then(|bytes| bytes.checked_sub(count));
@@ -171,10 +173,10 @@ impl Read for Model {
             return Ok(self.read_peeked(buf));
         }
         if !self.lingers {
-            assert_eq!(self.output.len(), self.due, "a stream that owes does not read");
+            assert_eq!(self.output.len(), self.due, "a stream with unsent bytes does not read");
         }
         let is_echo = matches!(self.reply, Reply::Echo);
-        assert!(self.lingers || !is_echo || !self.is_owed_too_much, "it may be owed nothing");
+        assert!(self.lingers || !is_echo || !self.is_at_unsent_limit, "it must peek");
         self.quirk(true)?;
         let before_mark = self.mark.filter(|bytes| *bytes > 0).unwrap_or(usize::MAX);
         let count = buf.len().min(self.queued.len()).min(before_mark);
@@ -197,9 +199,9 @@ impl Read for Model {
 }
 
 impl Model {
-    /// What was seen is there, and only what was sent is taken.
+    /// Reads bytes that were peeked and sent.
     fn read_peeked(&mut self, buf: &mut [u8]) -> usize {
-        assert!(buf.len() <= self.output.len() - self.due, "it is taken before it is sent");
+        assert!(buf.len() <= self.output.len() - self.due, "only sent bytes may be read");
         let count = buf.len().min(self.peeked);
         for (to, from) in buf.iter_mut().zip(self.queued.drain(..count)) {
             *to = from;
@@ -214,8 +216,8 @@ impl Peek for Model {
     const CAN_PEEK: bool = true;
 
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        assert!(self.is_owed_too_much && !self.lingers, "there is no need to peek");
-        assert_eq!(self.output.len(), self.due, "a stream that owes does not look");
+        assert!(self.is_at_unsent_limit && !self.lingers, "there is no need to peek");
+        assert_eq!(self.output.len(), self.due, "a stream with unsent bytes does not peek");
         self.peeked = 0;
         self.quirk(true)?;
         let before_mark = self.mark.filter(|bytes| *bytes > 0).unwrap_or(usize::MAX);
@@ -263,10 +265,10 @@ impl Write for Model {
 impl Splice for Model {
     fn splice_in(&mut self, pipe: &crate::socket::Pipe, bytes_max: usize) -> io::Result<usize> {
         assert!(self.splices && !self.lingers);
-        assert_eq!(self.output.len(), self.due, "a stream that owes takes nothing in");
+        assert_eq!(self.output.len(), self.due, "a stream with unsent bytes does not splice in");
         let at_most = match self.quirk(true)? {
             Quirk::Refused => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
-            // Its pieces may be small, and the pipe's slots few.
+            // A splice may be short, because the pieces may be small and the pipe's slots are few.
             Quirk::AtMost(count) => count,
             _ => usize::MAX,
         };
@@ -289,7 +291,7 @@ impl Splice for Model {
 
     fn splice_out(&mut self, pipe: &crate::socket::Pipe, bytes: usize) -> io::Result<usize> {
         assert!(!self.lingers, "nothing follows a FIN");
-        assert_eq!(bytes, self.in_pipe, "all that the pipe holds is offered");
+        assert_eq!(bytes, self.in_pipe, "the mover sends all that the pipe holds");
         let at_most = match self.quirk(false)? {
             Quirk::Refused => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
             Quirk::AtMost(count) => count,
@@ -313,7 +315,7 @@ impl Splice for Model {
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => (1..40_u8, any::<u8>()).prop_map(|(count, first)| {
-            // Bytes that tell their order, and cost less than a strategy each.
+            // The values show the order, and cost less than one strategy per byte.
             Happening::Arrives((0..count).map(|at| first.wrapping_add(at)).collect())
         }),
         6 => (1..40_usize).prop_map(Happening::Room),
@@ -322,7 +324,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// How a call goes that does not fail for good.
+/// Generates quirks that do not end a stream.
 fn quirk() -> impl Strategy<Value = Quirk> {
     prop_oneof![
         4 => Just(Quirk::Plain),
@@ -340,7 +342,7 @@ pub(super) fn model(end: impl Strategy<Value = Option<Happening>>) -> impl Strat
     let lists = (vec(happening(), 0..60), vec(quirk(), 0..120));
     let parts = (lists, 1..17_usize, 0..20_usize, end, splicing);
     parts.prop_map(|((mut happenings, quirks), scratch_bytes, room, (end, at), splicing)| {
-        let is_owed_too_much = splicing.2;
+        let is_at_unsent_limit = splicing.2;
         if let Some(end) = end {
             happenings.insert(at.index(happenings.len() + 1), end);
         }
@@ -367,7 +369,7 @@ pub(super) fn model(end: impl Strategy<Value = Option<Happening>>) -> impl Strat
             splices: splicing.0,
             starts_in_bulk: splicing.1,
             in_pipe: 0,
-            is_owed_too_much,
+            is_at_unsent_limit,
             peeked: 0,
         }
     })

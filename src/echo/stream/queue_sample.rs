@@ -1,47 +1,46 @@
-//! What is known of the bytes that were sent to a peer and that it has yet to take.
+//! Samples of a socket's send queue. Two samples show whether the peer takes its reply.
 
 use crate::socket::SendQueue;
 
-/// What the last look at a send queue has told, in as few bytes as possible: every connection has
-/// one of these.
+/// The last state of a send queue, in 4 bytes because every connection holds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Untaken(u32);
+pub(super) struct QueueSample(u32);
 
-/// Bytes were sent since the last look.
+/// The bit that is set if bytes were sent since the sample was taken.
 const SENT: u32 = 1 << 31;
 
-/// Of a figure, what is kept. Zero stands for none.
+/// The bits of the figure that the queue gave. Zero means that there is no figure.
 const FIGURE: u32 = SENT - 1;
 
-impl Untaken {
-    /// The peer has taken all.
-    pub(super) const NOTHING: Untaken = Untaken(0);
+impl QueueSample {
+    /// The peer has taken everything.
+    pub(super) const EMPTY: QueueSample = QueueSample(0);
 
-    /// Bytes were sent.
+    /// Notes that bytes were sent.
     pub(super) fn note_sent(&mut self) {
         self.0 |= SENT;
     }
 
-    pub(super) fn after_look(queue: SendQueue) -> Untaken {
+    pub(super) fn of(queue: SendQueue) -> QueueSample {
         let figure = match queue {
-            SendQueue::Empty => return Untaken::NOTHING,
+            SendQueue::Empty => return QueueSample::EMPTY,
             SendQueue::Holds(bytes) => u32::try_from(bytes).unwrap_or(FIGURE).min(FIGURE),
-            // Below 2^31, the remainder changes whenever the count does.
+            // The remainder changes whenever the count grows by less than FIGURE.
             SendQueue::HasTaken(bytes) => 1 + u32::try_from(bytes % u64::from(FIGURE)).unwrap_or(0),
         };
-        Untaken(figure.max(1))
+        QueueSample(figure.max(1))
     }
 
-    /// Whether the peer has taken something between the look `before` and this one, which has found
-    /// `queue`. `None` when the two cannot be compared.
-    pub(super) fn progress_since(self, before: Untaken, queue: SendQueue) -> Option<bool> {
+    /// Returns whether the peer has taken something between the sample `before` and this sample,
+    /// which is the sample of `queue`. `None` when the two cannot be compared.
+    pub(super) fn progress_since(self, before: QueueSample, queue: SendQueue) -> Option<bool> {
         let (figure, figure_before) = (self.0 & FIGURE, before.0 & FIGURE);
         match queue {
             _ if figure_before == 0 => None,
             SendQueue::Empty => Some(true),
             SendQueue::HasTaken(_) => Some(figure != figure_before),
             SendQueue::Holds(_) if before.0 & SENT == 0 => Some(figure < figure_before),
-            // More has come in than the figures tell apart from what has gone out.
+            // Bytes were added and perhaps taken since. The sum does not show how many were taken.
             SendQueue::Holds(_) => None,
         }
     }
@@ -51,28 +50,28 @@ impl Untaken {
 mod tests {
     use super::*;
 
-    /// What a look tells after these looks, in order, with nothing sent between them.
+    /// Returns the progress between samples of these two states.
     fn progress(queues: [SendQueue; 2], sends_between: bool) -> Option<bool> {
-        let mut before = Untaken::after_look(queues[0]);
+        let mut before = QueueSample::of(queues[0]);
         if sends_between {
             before.note_sent();
         }
-        Untaken::after_look(queues[1]).progress_since(before, queues[1])
+        QueueSample::of(queues[1]).progress_since(before, queues[1])
     }
 
     /// case S18
     #[test]
-    fn the_first_look_tells_nothing() {
-        let mut never_looked = Untaken::NOTHING;
-        never_looked.note_sent();
+    fn the_first_sample_shows_no_progress() {
+        let mut never_sampled = QueueSample::EMPTY;
+        never_sampled.note_sent();
         for queue in [SendQueue::Empty, SendQueue::Holds(5), SendQueue::HasTaken(5)] {
-            assert_eq!(Untaken::after_look(queue).progress_since(never_looked, queue), None);
+            assert_eq!(QueueSample::of(queue).progress_since(never_sampled, queue), None);
         }
     }
 
     /// case S2
     #[test]
-    fn a_peer_has_taken_something_when_the_figure_says_so() {
+    fn two_samples_show_whether_the_peer_has_taken_something() {
         use SendQueue::*;
         for (queues, expected) in [
             ([Holds(5), Holds(5)], Some(false)),
@@ -87,7 +86,7 @@ mod tests {
         }
     }
 
-    /// case S2: what was sent hides what was taken, except where the taken bytes are counted.
+    /// case S2: sent bytes hide taken bytes, except where the system counts the taken bytes.
     #[test]
     fn after_another_send_only_a_count_of_taken_bytes_can_be_compared() {
         use SendQueue::*;
