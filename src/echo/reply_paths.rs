@@ -1,8 +1,9 @@
 //! Sends replies to Unix datagrams to their senders and to no other socket.
 //!
 //! The server knows the names of its own sockets and sends them no reply. It follows the path of
-//! any other sender once and holds the file at its end open for further replies (see
-//! [`ReplyPathFinder`]). It sends no reply to a path that leads to another socket than the
+//! any other sender and holds the file at its end open for further replies (see
+//! [`ReplyPathFinder`]). When it replies, it checks that the path still leads to that file if the
+//! last check is older than [`REPLY_PATH_CHECK_INTERVAL`]. It sends no reply to a path that leads to another socket than the
 //! sender's. This is the loop guard of Unix datagrams.
 
 use std::collections::HashMap;

@@ -23,7 +23,7 @@ use crate::socket::unix_name;
 /// Replies in one probe of a peer that read its last probe.
 const PROBE_REPLIES: usize = 16;
 
-/// Unread probes after which a peer is deaf. The time between the probes doubles.
+/// Unread probes after which a peer is deaf. They are [`RETRY_AFTER_MAX`] apart.
 const PROBES_UNREAD_MAX: u32 = 4;
 
 /// Held replies by peer, in order.
@@ -279,7 +279,7 @@ impl HeldReplies {
         let Some(queue) = self.peers.get_mut(peer) else { return };
         queue.probes_unread += 1;
         queue.reads_probes = false;
-        queue.retry_after = queue.retry_after.max(RETRY_AFTER_MAX / 2);
+        queue.retry_after = RETRY_AFTER_MAX;
         let bytes_before = queue.bytes;
         queue.back_off(work);
         if queue.is_deaf() {
