@@ -120,6 +120,8 @@ pub mod report;
 #[cfg(feature = "program")]
 pub mod send;
 pub mod socket;
+#[cfg(feature = "program")]
+mod stats;
 #[cfg(test)]
 mod testing;
 pub mod units;

@@ -7,6 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use self::percentile::{Percentile, PercentileList};
+use crate::stats::quantile_ranks;
 
 /// The longest time that the histogram holds: an hour. A longer one counts as an hour and as
 /// saturated.
@@ -134,7 +135,12 @@ impl Distribution {
     /// Returns the value at the percentile's rank, as HdrHistogram does: the greatest value of its
     /// bucket, but not more than the maximum. Percentile 0 is the minimum. 0 without values.
     pub(crate) fn value_at(&self, percentile: Percentile) -> u64 {
-        let rank = percentile.rank(self.count());
+        self.value_of_rank(percentile.rank(self.count()))
+    }
+
+    /// Returns the greatest value of the bucket that holds the sample of a rank, which counts from
+    /// 1, but not more than the maximum. Rank 0 is the minimum.
+    fn value_of_rank(&self, rank: u64) -> u64 {
         if self.count() == 0 || rank == 0 {
             return self.min_ns().unwrap_or(0);
         }
@@ -145,6 +151,15 @@ impl Distribution {
             count >= rank
         });
         range.map_or(self.max_ns, |range| range.value_iterated_to()).min(self.max_ns)
+    }
+
+    /// Returns the 95 % interval of a percentile that is reported: the values of the two ranks
+    /// between which the percentile of the population lies with that probability, if samples are
+    /// independent. `None` if there are too few samples below it.
+    fn interval(&self, percentile: Percentile) -> Option<[u64; 2]> {
+        self.percentile(percentile)?;
+        let (lower, upper) = quantile_ranks(self.count(), percentile.share())?;
+        Some([self.value_of_rank(lower), self.value_of_rank(upper)])
     }
 
     /// Returns the figures of the distribution at these percentiles.
@@ -160,6 +175,8 @@ impl Distribution {
         let whole = |value: f64| value.round() as u64;
         let at =
             |(text, percentile): (&str, Percentile)| (text.to_owned(), self.percentile(percentile));
+        let interval =
+            |(text, percentile): (&str, Percentile)| (text.to_owned(), self.interval(percentile));
         Summary {
             count: self.count(),
             min: self.min_ns,
@@ -167,6 +184,7 @@ impl Distribution {
             max: self.max_ns,
             stddev: whole(self.histogram.stdev()),
             percentiles: percentiles.iter().map(at).collect(),
+            intervals: percentiles.iter().map(interval).collect(),
         }
     }
 }
@@ -193,13 +211,17 @@ pub struct Summary {
     /// Percentiles as typed, with their values if enough samples lie beyond them.
     #[serde(serialize_with = "as_map")]
     pub percentiles: Vec<(String, Option<u64>)>,
+    /// The 95 % interval of each percentile, by its rank: least and greatest value.
+    #[serde(serialize_with = "as_map")]
+    pub intervals: Vec<(String, Option<[u64; 2]>)>,
 }
 
 impl Summary {
     /// Returns the summary of no values.
     pub fn empty(percentiles: &PercentileList) -> Summary {
+        let intervals = percentiles.iter().map(|(text, _)| (text.to_owned(), None)).collect();
         let percentiles = percentiles.iter().map(|(text, _)| (text.to_owned(), None)).collect();
-        Summary { count: 0, min: 0, mean: 0, max: 0, stddev: 0, percentiles }
+        Summary { count: 0, min: 0, mean: 0, max: 0, stddev: 0, percentiles, intervals }
     }
 
     /// Returns the value of a percentile, named as it was typed.
@@ -233,8 +255,8 @@ impl Default for Times {
     }
 }
 
-fn as_map<S: Serializer>(
-    pairs: &[(String, Option<u64>)],
+fn as_map<T: Serialize, S: Serializer>(
+    pairs: &[(String, Option<T>)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(pairs.len()))?;
@@ -301,6 +323,18 @@ mod tests {
     fn the_summary_of_no_values_is_all_zeros() {
         let list = PercentileList::default();
         assert_eq!(Distribution::new().summary(&list), Summary::empty(&list));
+    }
+
+    #[test]
+    fn a_percentile_has_an_interval_of_values_around_it() {
+        let mut distribution = Distribution::new();
+        (1..=1_000).for_each(|value| distribution.record(value));
+        let summary = distribution.summary(&"50,99,99.9".parse().unwrap());
+        // Ranks 469 and 532 of the binomial distribution; up to 2,047 a bucket is one value.
+        let intervals: Vec<_> = summary.intervals.iter().map(|(_, interval)| *interval).collect();
+        assert_eq!(intervals[0], Some([469, 532]));
+        assert!(intervals[1].is_some_and(|[low, high]| low < 990 && high > 990), "{intervals:?}");
+        assert_eq!(intervals[2], None, "too few samples for the percentile itself");
     }
 
     proptest! {

@@ -35,6 +35,12 @@ impl Percentile {
         u64::try_from(rank).unwrap_or(count)
     }
 
+    /// Returns the percentile as a share from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits than a float has")]
+    pub(super) fn share(self) -> f64 {
+        self.numerator as f64 / self.denominator as f64
+    }
+
     /// Returns true if at least `beyond` of `count` samples lie beyond the percentile.
     pub(super) fn has_beyond(self, count: u64, beyond: u64) -> bool {
         let part = self.denominator - self.numerator;

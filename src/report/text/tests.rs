@@ -56,6 +56,7 @@ fn an_open_loop_shows_the_service_time_and_the_lag_beside_the_response_time() {
             "p50 70.0 us 60.0 us 2.00 us",
             "p99.99 - - -",
             "-: fewer than 10 samples beyond it",
+            "95 % intervals of the response time: p50 70.0 us to ",
             "assert held: p99<200us (110 us)",
         ],
     );

@@ -6,15 +6,11 @@ use crate::measured::{LoadLoop, Mode, RunResult, Summary};
 
 /// Writes the table of times, and says what its gaps mean.
 pub(super) fn times(report: &RunResult, page: &mut Page) {
-    let response = match report.load_loop {
-        LoadLoop::Closed => "response",
-        LoadLoop::Open => "response time",
-    };
     let optional = [
         ("service time", report.service_time_ns.as_ref()),
         ("schedule lag", report.generator.schedule_lag_ns.as_ref()),
     ];
-    let mut columns = vec![(response, &report.latency_ns.summary)];
+    let mut columns = vec![(response_name(report), &report.latency_ns.summary)];
     columns.extend(optional.into_iter().filter_map(|(name, times)| Some((name, &times?.summary))));
     let title = match report.mode {
         Mode::Echo => "round trip",
@@ -34,6 +30,9 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
     let samples = counted(report.latency_ns.summary.count, "sample");
     let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
     page.entry("", &format!("{samples}{gaps}"));
+    if let Some(intervals) = intervals_text(&report.latency_ns.summary) {
+        page.entry("", &format!("95 % intervals of the {}: {intervals}", response_name(report)));
+    }
     if report.load_loop == LoadLoop::Open {
         page.entry(
             "",
@@ -41,6 +40,23 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
              was sent",
         );
     }
+}
+
+fn response_name(report: &RunResult) -> &'static str {
+    match report.load_loop {
+        LoadLoop::Closed => "response",
+        LoadLoop::Open => "response time",
+    }
+}
+
+/// Returns the interval of each percentile that has one.
+fn intervals_text(summary: &Summary) -> Option<String> {
+    let intervals = summary.intervals.iter().filter_map(|(percentile, interval)| {
+        let [least, greatest] = (*interval)?;
+        Some(format!("p{percentile} {} to {}", time_text(least), time_text(greatest)))
+    });
+    let text = intervals.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some(text)
 }
 
 /// Writes times side by side, each in a column with its name.
