@@ -39,7 +39,8 @@ both! {
     only_a_datagram_longer_than_a_slot_is_truncated,
 }
 
-trait Make: Batch<Socket = Datagram> + Sized {
+/// A batch that the tests can create.
+trait TestBatch: Batch<Socket = Datagram> + Sized {
     fn make(options: BatchOptions) -> Self;
 
     /// Creates a batch of four slots that sends each message back.
@@ -49,13 +50,13 @@ trait Make: Batch<Socket = Datagram> + Sized {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-impl Make for LinuxBatch {
+impl TestBatch for LinuxBatch {
     fn make(options: BatchOptions) -> Self {
         LinuxBatch::new(options)
     }
 }
 
-impl Make for PortableBatch {
+impl TestBatch for PortableBatch {
     fn make(options: BatchOptions) -> Self {
         PortableBatch::new(options)
     }
@@ -104,7 +105,7 @@ fn whole<'a>(from: &'a SockAddr, bytes: &'a [u8]) -> Message<'a> {
 
 /// Receives once messages are queued. A datagram on loopback is not always queued when the send
 /// returns.
-fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Result<usize> {
+fn receive<B: TestBatch>(batch: &mut B, server: &Datagram, limit: usize) -> io::Result<usize> {
     for _ in 0..10_000 {
         match batch.receive(server, limit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -117,11 +118,11 @@ fn receive<B: Make>(batch: &mut B, server: &Datagram, limit: usize) -> io::Resul
 }
 
 /// Queues the replies to the first `count` messages, each to its sender.
-fn queue_all<B: Make>(batch: &mut B, count: usize, trains: TrainLimit) {
+fn queue_all<B: TestBatch>(batch: &mut B, count: usize, trains: TrainLimit) {
     (0..count).for_each(|index| batch.queue_reply(index, None, trains));
 }
 
-fn send_all<B: Make>(batch: &mut B, server: &Datagram) {
+fn send_all<B: TestBatch>(batch: &mut B, server: &Datagram) {
     while !batch.queued().is_empty() {
         let sent = batch.send(server, usize::MAX).unwrap();
         batch.dequeue(sent);
@@ -129,7 +130,7 @@ fn send_all<B: Make>(batch: &mut B, server: &Datagram) {
 }
 
 /// Receives and replies until `total` messages are answered.
-fn answer<B: Make>(batch: &mut B, server: &Datagram, total: usize) {
+fn answer<B: TestBatch>(batch: &mut B, server: &Datagram, total: usize) {
     let mut answered = 0;
     while answered < total {
         let count = receive(batch, server, usize::MAX).unwrap();
@@ -145,14 +146,16 @@ fn skip_ipv6(error: &io::Error) {
     let _ = writeln!(io::stderr(), "skipped: there is no IPv6 loopback: {error}");
 }
 
-fn took(socket: &UdpSocket) -> Vec<u8> {
+/// Receives the next datagram.
+fn next_bytes(socket: &UdpSocket) -> Vec<u8> {
     let mut buf = vec![0; 70_000];
     let count = socket.recv(&mut buf).unwrap();
     buf.truncate(count);
     buf
 }
 
-fn unix_took(socket: &UnixDatagram) -> Vec<u8> {
+/// Receives the next datagram.
+fn next_unix_bytes(socket: &UnixDatagram) -> Vec<u8> {
     let mut buf = vec![0; 70_000];
     let count = socket.recv(&mut buf).unwrap();
     buf.truncate(count);
@@ -160,7 +163,7 @@ fn unix_took(socket: &UnixDatagram) -> Vec<u8> {
 }
 
 /// case L2
-fn an_empty_queue_would_block<B: Make>() {
+fn an_empty_queue_would_block<B: TestBatch>() {
     let (_folder, _, unix) = unix_server();
     for server in [udp_server("127.0.0.1:0"), unix] {
         let error = B::echo(9).receive(&server, usize::MAX).unwrap_err();
@@ -169,7 +172,7 @@ fn an_empty_queue_would_block<B: Make>() {
 }
 
 /// case U3
-fn only_a_datagram_longer_than_a_slot_is_truncated<B: Make>() {
+fn only_a_datagram_longer_than_a_slot_is_truncated<B: TestBatch>() {
     let (folder, path, unix) = unix_server();
     let udp = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");

@@ -13,7 +13,7 @@ both! {
 }
 
 /// case X2
-fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
+fn an_abstract_or_autobound_sender_is_answered<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     // A name of the maximum length that contains a zero byte. It is unique because the machine
     // shares the namespace.
@@ -34,10 +34,10 @@ fn an_abstract_or_autobound_sender_is_answered<B: Make>() {
         assert_eq!(Peer::from(batch.message(0).from), Peer::Abstract(expected));
         batch.queue_reply(0, None, TrainLimit::NONE);
         assert_eq!(batch.send(&server, 4).unwrap(), 1);
-        assert_eq!(unix_took(client), b"m");
+        assert_eq!(next_unix_bytes(client), b"m");
         let parcel = batch.parcel().unwrap();
         batch.send_parcel(&server, &parcel).unwrap();
-        assert_eq!(unix_took(client), b"m");
+        assert_eq!(next_unix_bytes(client), b"m");
     }
 }
 
@@ -167,7 +167,7 @@ fn a_sender_at_the_longest_path_is_answered() {
     let parcel = batch.parcel().unwrap();
     assert_eq!(batch.send(&server, 4).unwrap(), 1);
     batch.send_parcel(&server, &parcel).unwrap();
-    assert_eq!([unix_took(&client), unix_took(&client)], [b"m", b"m"]);
+    assert_eq!([next_unix_bytes(&client), next_unix_bytes(&client)], [b"m", b"m"]);
 }
 
 /// case U9: std and socket2 cannot represent the longest path, so a receive of the portable batch

@@ -15,7 +15,7 @@ fn single(peer: SockAddr, bytes: &[u8]) -> Parcel {
 }
 
 /// cases U1 U15: one of them is empty.
-fn every_udp_datagram_comes_back_to_its_own_sender<B: Make>() {
+fn every_udp_datagram_comes_back_to_its_own_sender<B: TestBatch>() {
     let server = udp_server("127.0.0.1:0");
     let addr = server.local_addr().unwrap();
     let clients = [udp_client("127.0.0.1:0"), udp_client("127.0.0.1:0")];
@@ -29,12 +29,12 @@ fn every_udp_datagram_comes_back_to_its_own_sender<B: Make>() {
     answer(&mut batch, &server, 2 * messages.len());
     for client in &clients {
         for message in messages {
-            assert_eq!(took(client), message);
+            assert_eq!(next_bytes(client), message);
         }
     }
 }
 
-fn every_datagram_gets_the_configured_reply<B: Make>() {
+fn every_datagram_gets_the_configured_reply<B: TestBatch>() {
     let server = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");
     client.connect(server.local_addr().unwrap()).unwrap();
@@ -48,13 +48,13 @@ fn every_datagram_gets_the_configured_reply<B: Make>() {
             batch.queue_reply(0, None, TrainLimit::NONE);
             assert_eq!(&*batch.parcel().unwrap().bytes, reply);
             assert_eq!(batch.send(&server, 1).unwrap(), 1);
-            assert_eq!(took(&client), reply);
+            assert_eq!(next_bytes(&client), reply);
         }
     }
 }
 
 /// case U2
-fn the_longest_udp_datagrams_come_back_whole<B: Make>() {
+fn the_longest_udp_datagrams_come_back_whole<B: TestBatch>() {
     for (addr, length) in [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)] {
         if let Err(error) = UdpSocket::bind(addr) {
             assert!(addr.starts_with('['), "{addr}: {error}");
@@ -67,11 +67,11 @@ fn the_longest_udp_datagrams_come_back_whole<B: Make>() {
         client.send_to(&message, server.local_addr().unwrap()).unwrap();
         let mut batch = B::echo(65_535);
         answer(&mut batch, &server, 1);
-        assert!(took(&client) == message, "{addr}");
+        assert!(next_bytes(&client) == message, "{addr}");
     }
 }
 
-fn a_parcel_can_be_sent_after_the_batch_received_again<B: Make>() {
+fn a_parcel_can_be_sent_after_the_batch_received_again<B: TestBatch>() {
     let server = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");
     client.connect(server.local_addr().unwrap()).unwrap();
@@ -89,12 +89,12 @@ fn a_parcel_can_be_sent_after_the_batch_received_again<B: Make>() {
     let mut other = B::echo(9);
     for parcel in &parcels {
         other.send_parcel(&server, parcel).unwrap();
-        assert_eq!(took(&client), &*parcel.bytes);
+        assert_eq!(next_bytes(&client), &*parcel.bytes);
     }
 }
 
 /// case U9: an ICMP error is pending in the socket when the datagrams arrive.
-fn a_pending_error_is_returned_once_and_loses_no_datagram<B: Make>() {
+fn a_pending_error_is_returned_once_and_loses_no_datagram<B: TestBatch>() {
     let server = udp_server("127.0.0.1:0");
     let client = udp_client("127.0.0.1:0");
     // No other test uses this address, so no other socket can get the port meanwhile.

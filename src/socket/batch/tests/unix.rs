@@ -15,7 +15,7 @@ both! {
 }
 
 /// case U7
-fn a_receive_returns_datagrams_in_order_up_to_the_limit_and_the_slots<B: Make>() {
+fn a_receive_returns_datagrams_in_order_up_to_the_limit_and_the_slots<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     for number in 0..9_u8 {
@@ -37,7 +37,7 @@ fn a_receive_returns_datagrams_in_order_up_to_the_limit_and_the_slots<B: Make>()
 }
 
 /// case X2: senders with a path. A test for Linux covers abstract names.
-fn every_unix_datagram_comes_back_to_its_own_sender<B: Make>() {
+fn every_unix_datagram_comes_back_to_its_own_sender<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let clients = [unix_client(&folder, "first"), unix_client(&folder, "second")];
     let messages: [&[u8]; 3] = [b"a", b"", b"b"];
@@ -56,13 +56,13 @@ fn every_unix_datagram_comes_back_to_its_own_sender<B: Make>() {
     answer(&mut batch, &server, 4);
     for client in &clients {
         for message in messages {
-            assert_eq!(unix_took(client), message);
+            assert_eq!(next_unix_bytes(client), message);
         }
     }
 }
 
 /// case X1
-fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
+fn a_unix_sender_without_a_name_cannot_be_answered<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     // A slot must not keep the name of its previous sender.
     unix_client(&folder, "named").send_to(b"1", &path).unwrap();
@@ -78,7 +78,7 @@ fn a_unix_sender_without_a_name_cannot_be_answered<B: Make>() {
     }
 }
 
-fn replies_stay_in_the_queue_until_they_are_removed<B: Make>() {
+fn replies_stay_in_the_queue_until_they_are_removed<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     for message in [b"0", b"1", b"2", b"3"] {
@@ -97,10 +97,13 @@ fn replies_stay_in_the_queue_until_they_are_removed<B: Make>() {
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
     batch.dequeue(2);
     assert_eq!(queued(&batch), [0; 0]);
-    assert_eq!([unix_took(&client), unix_took(&client), unix_took(&client)], [b"3", b"0", b"2"]);
+    assert_eq!(
+        [next_unix_bytes(&client), next_unix_bytes(&client), next_unix_bytes(&client)],
+        [b"3", b"0", b"2"]
+    );
 }
 
-fn the_next_receive_discards_replies_that_were_not_sent<B: Make>() {
+fn the_next_receive_discards_replies_that_were_not_sent<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     let mut batch = B::echo(9);
@@ -111,13 +114,13 @@ fn the_next_receive_discards_replies_that_were_not_sent<B: Make>() {
         batch.queue_reply(0, None, TrainLimit::NONE);
     }
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
-    assert_eq!(unix_took(&client), b"1");
+    assert_eq!(next_unix_bytes(&client), b"1");
     assert!(batch.receive(&server, 4).is_err());
     assert_eq!(batch.queued(), [], "a receive that fails discards them too");
 }
 
 /// cases U6 X4
-fn a_reply_to_a_closed_receiver_ends_the_send_and_only_it_fails<B: Make>() {
+fn a_reply_to_a_closed_receiver_ends_the_send_and_only_it_fails<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let names = ["first", "closed", "removed", "last"];
     let mut clients = names.map(|name| Some(unix_client(&folder, name)));
@@ -139,12 +142,12 @@ fn a_reply_to_a_closed_receiver_ends_the_send_and_only_it_fails<B: Make>() {
     }
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
     for client in clients.iter().flatten() {
-        assert_eq!(unix_took(client), b"m");
+        assert_eq!(next_unix_bytes(client), b"m");
     }
 }
 
 /// case X3
-fn a_reply_to_a_full_receiver_would_block_and_a_parcel_keeps_it<B: Make>() {
+fn a_reply_to_a_full_receiver_would_block_and_a_parcel_keeps_it<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let (deaf, other) = (unix_client(&folder, "deaf"), unix_client(&folder, "other"));
     let mut batch = B::echo(9);
@@ -163,17 +166,17 @@ fn a_reply_to_a_full_receiver_would_block_and_a_parcel_keeps_it<B: Make>() {
     let parcel = batch.parcel().unwrap();
     batch.dequeue(1);
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 1);
-    assert_eq!(unix_took(&other), b"2");
+    assert_eq!(next_unix_bytes(&other), b"2");
 
     let error = batch.send_parcel(&server, &parcel).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    (0..sent).for_each(|_| assert_eq!(unix_took(&deaf), b"0"));
+    (0..sent).for_each(|_| assert_eq!(next_unix_bytes(&deaf), b"0"));
     batch.send_parcel(&server, &parcel).unwrap();
-    assert_eq!(unix_took(&deaf), b"1");
+    assert_eq!(next_unix_bytes(&deaf), b"1");
 }
 
 /// Returns for each method that takes an index whether it panics with this one.
-fn panics<B: Make>(batch: &mut B, index: usize) -> [bool; 2] {
+fn panics<B: TestBatch>(batch: &mut B, index: usize) -> [bool; 2] {
     fn panics<R>(call: impl FnOnce() -> R) -> bool {
         catch_unwind(AssertUnwindSafe(call)).is_err()
     }
@@ -183,7 +186,7 @@ fn panics<B: Make>(batch: &mut B, index: usize) -> [bool; 2] {
     ]
 }
 
-fn an_index_not_below_the_count_panics<B: Make>() {
+fn an_index_not_below_the_count_panics<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let client = unix_client(&folder, "c");
     let mut batch = B::echo(9);
@@ -201,7 +204,7 @@ fn an_index_not_below_the_count_panics<B: Make>() {
 }
 
 /// case X10
-fn a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender<B: Make>() {
+fn a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender<B: TestBatch>() {
     let (folder, path, server) = unix_server();
     let (sender, other) = (unix_client(&folder, "sender"), unix_client(&folder, "other"));
     let addr = |name| SockAddr::unix(folder.path().join(name)).unwrap();
@@ -212,6 +215,6 @@ fn a_redirected_reply_goes_to_the_other_address_and_its_parcel_names_the_sender<
         batch.queue_reply(0, to.as_ref(), TrainLimit::NONE);
         assert_eq!(batch.parcel().unwrap().peer, addr("sender"));
         assert_eq!(batch.send(&server, 1).unwrap(), 1);
-        assert_eq!(unix_took(if to.is_some() { &other } else { &sender }), b"m");
+        assert_eq!(next_unix_bytes(if to.is_some() { &other } else { &sender }), b"m");
     }
 }
