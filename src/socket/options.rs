@@ -42,8 +42,9 @@ pub enum PortUse {
     /// It does not.
     #[default]
     Alone,
-    /// The first of several. It takes the port as if alone, and so fails when anybody has it, be
-    /// it another first one; only then is the port open to those that [join](PortUse::Join).
+    /// The first of several sockets. It binds as a single socket does, so it fails if any other
+    /// socket has the port, even another first one. After that, sockets that
+    /// [join](PortUse::Join) can bind.
     Lead,
     /// One of the others. Fails unless all that have the port share it.
     Join,
