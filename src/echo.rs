@@ -179,8 +179,8 @@ impl<O: Observer> Server<O> {
         self.permits = limits.permits.clone();
         self.unsent_bytes = limits.unsent_bytes.clone();
         self.spare.share(&limits.spare_lock);
-        self.guard.count_by(limits.rate.clone(), limits.quota.clone());
-        self.guard.count_excess_by(limits.excess.clone());
+        self.guard.set_limits(limits.rate.clone(), limits.quota.clone());
+        self.guard.set_excess_limit(limits.excess.clone());
     }
 
     /// Returns the socket that the server connects to find out which socket the path of a Unix
@@ -363,7 +363,7 @@ impl<O: Observer> Handler for Server<O> {
         match source.0 {
             Kind::Connection(connection) => {
                 self.counters.connections_open -= 1;
-                self.guard.let_go(connection.client);
+                self.guard.connection_closed(connection.client);
                 // The connection closes before its permit is free, so that the number of open
                 // connections never exceeds the limit.
                 drop(connection);

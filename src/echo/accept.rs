@@ -186,7 +186,7 @@ fn admit<T>(
     let client = addr.map_or(ClientKey::NONE, |addr| ClientKey::of(addr.ip()));
     let cause = if addr.is_some_and(|addr| guard.denies(addr)) {
         Cause::Denied
-    } else if !guard.keeps(client) {
+    } else if !guard.admits_connection(client) {
         Cause::AddressLimit
     } else {
         counters.add(Cause::Accepted, 1);
@@ -248,7 +248,7 @@ mod tests {
         let (permits, mut guard) =
             (Permits::new(room), Guard::new(&options.access, options.loop_guard));
         let limits = Limits::new(options);
-        guard.count_by(limits.rate, limits.quota);
+        guard.set_limits(limits.rate, limits.quota);
         let (mut readiness, mut counters) = (Readiness::READABLE, TransportCounters::default());
         let mut spare = SpareDescriptor::default();
         spare.refill();

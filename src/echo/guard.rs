@@ -48,14 +48,14 @@ impl Guard {
 
     /// Sets the limits by address of datagrams and connections. Guards with clones of one limit
     /// share it.
-    pub(super) fn count_by(&mut self, rate: Option<RateLimit>, quota: Option<Quota>) {
+    pub(super) fn set_limits(&mut self, rate: Option<RateLimit>, quota: Option<Quota>) {
         self.rate = rate;
         self.quota = quota;
     }
 
     /// Sets the limit by address of the bytes by which replies are longer than their requests.
     /// Guards with clones of one limit share it.
-    pub(super) fn count_excess_by(&mut self, excess: Option<RateLimit>) {
+    pub(super) fn set_excess_limit(&mut self, excess: Option<RateLimit>) {
         self.excess = excess;
     }
 
@@ -101,13 +101,13 @@ impl Guard {
     }
 
     /// Returns true if a connection of this client may be kept, and counts it. Call
-    /// [`Guard::let_go`] when it closes.
-    pub(super) fn keeps(&self, client: ClientKey) -> bool {
+    /// [`Guard::connection_closed`] when it closes.
+    pub(super) fn admits_connection(&self, client: ClientKey) -> bool {
         self.quota.as_ref().is_none_or(|quota| quota.acquire(client))
     }
 
     /// Stops counting a kept connection that has closed.
-    pub(super) fn let_go(&self, client: ClientKey) {
+    pub(super) fn connection_closed(&self, client: ClientKey) {
         if let Some(quota) = &self.quota {
             quota.release(client);
         }
