@@ -3,8 +3,22 @@
 use super::{Source, assert_none, files_below, read};
 
 /// Archaic constructions, in lower case. Each has a plain form: the actor, "because", "whether".
-const FORBIDDEN: &[&str] =
-    &["whoever", "nobody", "somebody", "whom", "herewith", "be it", "for want of"];
+const FORBIDDEN: &[&str] = &[
+    "whoever",
+    "nobody",
+    "somebody",
+    "whom",
+    "herewith",
+    "lest",
+    "be it",
+    "as it were",
+    "no mere",
+    "for want of",
+    "for ever",
+    "in place of",
+    "is to be",
+    "are to be",
+];
 
 const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "docs", "scripts"];
 
