@@ -1,7 +1,7 @@
 //! A TCP proxy: `cargo run --example proxy` forwards connections from 127.0.0.1:7070 to :7007.
 //!
-//! The two ends of a connection are two sources of one loop. An end reads only after its partner
-//! has written everything that the end read before, so a slow receiver slows its sender down.
+//! The two ends of a connection are two sources of one loop. An end reads only when its
+//! partner has no unwritten bytes, so a slow receiver slows its sender down.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

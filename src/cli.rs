@@ -1,4 +1,4 @@
-//! The command line. Only this module knows flags, prints output and chooses exit codes.
+//! The command line: flags, results on stdout, and exit codes.
 
 mod bench;
 mod flags;

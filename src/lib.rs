@@ -71,8 +71,8 @@
 //!
 //! # Invariants
 //!
-//! 1. Only `reactor/sources.rs` registers a source; only [`Reactor::turn`](reactor::Reactor::turn)
-//!    polls.
+//! 1. Only `reactor/sources.rs` registers a source; only the wait
+//!    phase of a [turn](reactor::Reactor::turn) polls.
 //! 2. No source is touched while events are read.
 //! 3. [`Handler::ready`](reactor::Handler::ready) never blocks, never sleeps, and never allocates
 //!    for a message that can be answered at once (`tests/allocations.rs` checks it).

@@ -2,16 +2,18 @@
 //!
 //! One turn is **wait → mark → run**:
 //!
-//! 1. *Wait* is the only place where the thread sleeps. It sleeps at most until the first timer is
-//!    due, and not at all if the previous turn left work.
+//! 1. *Wait* is the only place where the thread sleeps. It sleeps until an event comes, or until
+//!    the first timer, the handler's tick or the caller's timeout is due. It does not sleep if the
+//!    previous turn left work.
 //! 2. *Mark* reads the events. Each event names a [`Key`]; the loop adds the event to the
 //!    [readiness](crate::Readiness) that it remembers for that key and puts the key on the ready
 //!    list. A timer that is due puts its key on the list as well. No source is touched in this
 //!    phase, so no event can reach the wrong source when the same batch frees a slot.
-//! 3. *Run* gives each key on the list one bounded slice of its [`Handler`]. Then it passes the
-//!    handler the messages that other threads sent through a [`Handle`]. Only the loop inserts,
-//!    registers and removes sources: the handler returns a [`Next`] and makes requests through its
-//!    [`Context`].
+//! 3. *Run* gives each key on the list one bounded slice of its [`Handler`]. Signals and the
+//!    handler's timer come before the slices. After them the handler gets the messages that other
+//!    threads sent through a [`Handle`], and its [`tick`](Handler::tick) runs. Only the loop
+//!    inserts, registers and removes sources: the handler returns a [`Next`] and makes requests
+//!    through its [`Context`].
 //!
 //! epoll is used edge-triggered. A source whose slice ends before `WouldBlock` gets no second
 //! event, so the loop keeps it on the ready list (epoll(7), "Possible pitfalls"). A new event takes
@@ -115,7 +117,8 @@ pub use self::sources::{Source, Sources};
 pub use self::spin::Spin;
 use self::spin::Spinning;
 
-/// Events that one poll fetches. The next poll fetches the rest, because epoll rotates its list.
+/// Events that one poll fetches. The next poll fetches the rest: epoll moves the
+/// descriptors that it has reported to the end of its list.
 /// 1024 events take 12 KiB, and make the cost of the call per event small.
 const EVENTS_PER_POLL: usize = 1024;
 
@@ -123,7 +126,8 @@ const EVENTS_PER_POLL: usize = 1024;
 /// messages.
 const MESSAGES_PER_TURN: usize = 256;
 
-/// Tokens that the reactor reserves. No [`Key`] packs to one of them (see `Key::INDEX_LIMIT`).
+/// Tokens that the reactor reserves. No [`Key`] has one of these tokens (see
+/// `Key::INDEX_LIMIT`).
 const INBOX: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX >> 1);
 

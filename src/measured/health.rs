@@ -59,10 +59,10 @@ pub struct GeneratorHealth {
     /// where the system does not say.
     #[serde(serialize_with = "finite::finite_or_null")]
     pub wait_share: Option<f64>,
-    /// How long the thread waited for a processor each time before it ran, in the mean; null where
-    /// the system does not say.
+    /// Mean time that the thread waited for a CPU each time before it ran; null where the system
+    /// does not say.
     pub wait_ns_mean: Option<u64>,
-    /// Processor time of the generator's thread a message, without polling that found nothing.
+    /// CPU time of the generator's thread per message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
     /// CPU time of the whole process since it started.
     pub cpu_ns_process: u64,

@@ -48,8 +48,8 @@ impl<S: Source, M> Reactor<S, M> {
         let timeout = if has_work || self.spinning.is_on(self.core.now) {
             Some(Duration::ZERO)
         } else {
-            // Counted from the time of the previous turn, which its slices have made slightly old.
-            // Slices are short, and mio rounds a poll timeout up to whole milliseconds anyway.
+            // `core.now` is the time of the previous turn, so the thread may sleep too long by the
+            // time of that turn's slices: less than the millisecond to which mio rounds.
             earlier(self.until_due(self.core.now), sleep_max)
         };
         #[cfg(debug_assertions)]
@@ -205,8 +205,8 @@ impl<S: Source, M> Reactor<S, M> {
         if self.inbox.is_stopped() { Flow::Stopped } else { Flow::Running }
     }
 
-    /// Inserts and closes the sources that the handler requested, including the requests that it
-    /// makes in the calls from here.
+    /// Inserts and closes the sources that the handler requested, until no request is left:
+    /// `closed` may make more.
     #[inline]
     fn apply_requests<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         while self.core.has_requests() {
