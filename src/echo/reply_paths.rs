@@ -3,8 +3,8 @@
 //! The server knows the names of its own sockets and sends them no reply. It follows the path of
 //! any other sender and holds the file at its end open for further replies (see
 //! [`ReplyPathFinder`]). When it replies, it checks that the path still leads to that file if the
-//! last check is older than [`REPLY_PATH_CHECK_INTERVAL`]. It sends no reply to a path that leads to another socket than the
-//! sender's. This is the loop guard of Unix datagrams.
+//! last check is older than [`REPLY_PATH_CHECK_INTERVAL`]. It sends no reply to a path that leads
+//! to another socket than the sender's. This is the loop guard of Unix datagrams.
 
 use std::collections::HashMap;
 use std::io;
