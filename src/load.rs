@@ -59,6 +59,7 @@ mod run;
 mod shortfall;
 mod source;
 mod stream;
+mod thirds;
 mod thread_usage;
 mod throttle;
 mod warnings;
@@ -80,6 +81,7 @@ use self::pacing::DueQueue;
 use self::phases::Phases;
 use self::run::Run;
 use self::source::{Ending, Flow, is_reset};
+use self::thirds::Thirds;
 use crate::error::Error;
 use crate::measured::{Interval, LossCause, Mode};
 use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
@@ -110,6 +112,7 @@ pub struct Generator<O: Observer = ()> {
     due_queue: DueQueue,
     /// The kernel's figures of the sockets that have ended.
     ends: Ends,
+    thirds: Thirds,
     phases: Phases,
     /// This turn did more than poll.
     has_worked: bool,
@@ -135,6 +138,7 @@ impl<O: Observer> Generator<O> {
             opener: Opener::new(&options),
             due_queue: DueQueue::with_flows(options.connections as usize),
             ends: Ends::default(),
+            thirds: Thirds::default(),
             phases: Phases::new(&options),
             options,
             observer,

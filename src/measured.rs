@@ -6,6 +6,7 @@
 
 mod assert;
 mod distribution;
+mod drift;
 mod environment;
 mod finite;
 mod health;
@@ -23,6 +24,7 @@ use serde::Serialize;
 pub use self::assert::{Assertion, Outcome};
 pub(crate) use self::assert::{Unit, verdict_name};
 pub use self::distribution::{Distribution, Percentile, PercentileList, Summary, Times};
+pub use self::drift::{Drift, Third};
 pub(crate) use self::health::OFFERED_SHARE_MIN;
 pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
 pub use self::histograms::Histograms;
@@ -110,6 +112,9 @@ pub struct RunResult {
     pub latency_ns: Times,
     /// Service time of an open loop: from the actual send.
     pub service_time_ns: Option<Times>,
+    /// The response times of each third of the run; null if one has too few echoes, or if the run
+    /// ended early.
+    pub drift: Option<Drift>,
     /// Times in which the generator could not run while it measured.
     pub hiccups: Hiccups,
     /// The generator's own health.
@@ -160,6 +165,7 @@ impl Default for RunResult {
             udp: None,
             latency_ns: Times::default(),
             service_time_ns: None,
+            drift: None,
             hiccups: Hiccups::default(),
             generator: GeneratorHealth::default(),
             first_difference: None,

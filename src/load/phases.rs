@@ -226,6 +226,10 @@ impl<O: Observer> Generator<O> {
             self.phases.interval_before.1 = Messages::default();
             self.phases.usage.start(now_ns);
         }
+        if self.phases.is_measuring {
+            let planned_end_ns = self.phase_end_ns();
+            self.thirds.note(&self.run.recorder, now_ns, planned_end_ns, self.options.count);
+        }
         self.wake_due(now_ns, context);
         if now_ns >= self.phases.interval_at_ns {
             let interval_ns = self.phases.interval_ns.unwrap_or(u64::MAX);

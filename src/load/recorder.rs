@@ -243,6 +243,13 @@ impl Recorder {
         all.iter().map(|values| values.saturated()).sum()
     }
 
+    /// Returns a copy of the response times of all measured messages so far.
+    pub(super) fn latency_so_far(&self) -> Distribution {
+        let mut latency = self.latency_before.clone();
+        latency.add(&self.latency);
+        latency
+    }
+
     /// Returns the response times of all measured messages.
     pub(super) fn latency(&mut self) -> &Distribution {
         self.latency_before.add(&self.latency);

@@ -66,6 +66,7 @@ impl<O: Observer> Generator<O> {
             trains: (self.options.transport() == Transport::Udp).then_some(recorder.trains),
             tcp: self.ends.tcp(),
             udp: self.ends.udp(),
+            drift: self.thirds.drift(&latency),
             latency_ns: times(latency),
             service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
             hiccups: Hiccups {

@@ -88,6 +88,19 @@ impl Distribution {
         self.sum_ns += other.sum_ns;
     }
 
+    /// Returns the values that were added after `earlier`, a copy of this distribution. Minimum,
+    /// maximum and mean of the result are those of buckets, not exact.
+    #[expect(clippy::missing_panics_doc, reason = "a copy has no value that this has not")]
+    pub fn since(&self, earlier: &Distribution) -> Distribution {
+        let mut later = self.clone();
+        later.histogram.subtract(&earlier.histogram).expect("the values of a copy are in this");
+        later.saturated -= earlier.saturated;
+        later.sum_ns -= earlier.sum_ns;
+        later.min_ns = later.histogram.min();
+        later.max_ns = later.histogram.max().min(self.max_ns);
+        later
+    }
+
     /// Removes all values and keeps the memory.
     pub fn clear(&mut self) {
         self.histogram.reset();
@@ -156,7 +169,7 @@ impl Distribution {
     /// Returns the 95 % interval of a percentile that is reported: the values of the two ranks
     /// between which the percentile of the population lies with that probability, if samples are
     /// independent. `None` if there are too few samples below it.
-    fn interval(&self, percentile: Percentile) -> Option<[u64; 2]> {
+    pub(super) fn interval(&self, percentile: Percentile) -> Option<[u64; 2]> {
         self.percentile(percentile)?;
         let (lower, upper) = quantile_ranks(self.count(), percentile.share())?;
         Some([self.value_of_rank(lower), self.value_of_rank(upper)])
@@ -317,6 +330,19 @@ mod tests {
         assert_eq!(merged.value_at(Percentile::P50), 5_000_011);
         merged.record_many(7, 0);
         assert_eq!((merged.count(), merged.min_ns()), (1, Some(5_000_011)));
+    }
+
+    #[test]
+    fn values_since_a_copy_are_those_added_later() {
+        let mut distribution = Distribution::new();
+        distribution.record_many(1_000, 30);
+        let earlier = distribution.clone();
+        distribution.record_many(2_000, 40);
+        let later = distribution.since(&earlier);
+        assert_eq!((later.count(), later.min_ns(), later.max_ns()), (40, Some(2_000), Some(2_000)));
+        assert_eq!(later.mean_ns(), 2_000.0);
+        assert_eq!(later.percentile(Percentile::P50), Some(2_000));
+        assert_eq!(distribution.since(&distribution).count(), 0);
     }
 
     #[test]

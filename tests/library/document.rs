@@ -1,8 +1,8 @@
 //! Tests of the JSON document that the library writes, and of the checker that other tests use.
 
 use resound::measured::{
-    Difference, Distribution, Environment, Interval, Messages, Outcome, RunResult, Tcp, Times, Udp,
-    Warning,
+    Difference, Distribution, Drift, Environment, Interval, Messages, Outcome, RunResult, Tcp,
+    Third, Times, Udp, Warning,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ fn full_document() -> Value {
     report.generator.schedule_lag_ns = Some(times);
     report.tcp = Some(Tcp::default());
     report.udp = Some(Udp::default());
+    let third = Third { count: 30, p50: Some(70_000), p99: None };
+    let thirds = [third.clone(), third.clone(), third];
+    report.drift = Some(Drift { found: false, thirds });
     report.rate.asked = Some(100_000.0);
     report.messages =
         Messages { sent: 10, received: 7, lost: 2, in_flight_at_end: 1, ..Messages::default() };

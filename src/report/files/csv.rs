@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::measured::{Difference, RunResult};
+use crate::measured::{Difference, Drift, RunResult, Third};
 
 /// Writes the names of all figures on one line and the figures on the next (RFC 4180, but lines end
 /// with LF alone).
@@ -34,6 +34,9 @@ fn with_every_key(report: &RunResult) -> RunResult {
     full.trains.get_or_insert_default();
     full.tcp.get_or_insert_default();
     full.udp.get_or_insert_default();
+    let third = Third { count: 0, p50: None, p99: None };
+    full.drift
+        .get_or_insert_with(|| Drift { found: false, thirds: [(); 3].map(|()| third.clone()) });
     full.service_time_ns.get_or_insert_with(|| report.latency_ns.clone());
     full.generator.schedule_lag_ns.get_or_insert_with(|| report.latency_ns.clone());
     let (message, sent, received) = (None, None, None);

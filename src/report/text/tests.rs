@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::measured::{Difference, Rate, Times, Trains, Verdict, Warning, samples};
+use crate::measured::{Difference, Drift, Rate, Third, Times, Trains, Verdict, Warning, samples};
 
 /// Returns the text with each run of white space as one space. `page` tests the wrapping.
 fn words_of(report: &RunResult) -> String {
@@ -200,6 +200,17 @@ fn a_limit_of_the_generator_is_named() {
             "2 interval lines dropped",
         ],
     );
+}
+
+#[test]
+fn a_run_whose_thirds_differ_says_so() {
+    let mut report = samples::closed_run();
+    let third = |p50_us: u64| Third { count: 50, p50: Some(p50_us * 1_000), p99: None };
+    report.drift = Some(Drift { found: false, thirds: [70, 71, 90].map(third) });
+    assert!(!words_of(&report).contains("DRIFT"));
+    report.drift = Some(Drift { found: true, thirds: [70, 71, 90].map(third) });
+    let expected = "DRIFT the thirds of the run differ: p50 70.0 us, 71.0 us, 90.0 us; p99 -, -, -";
+    assert_says(&report, &[expected]);
 }
 
 #[test]

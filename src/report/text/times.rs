@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::{counted, time_text};
-use crate::measured::{LoadLoop, Mode, RunResult, Summary};
+use crate::measured::{Drift, LoadLoop, Mode, RunResult, Summary, Third};
 
 /// Writes the table of times, and says what its gaps mean.
 pub(super) fn times(report: &RunResult, page: &mut Page) {
@@ -30,6 +30,9 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
     let samples = counted(report.latency_ns.summary.count, "sample");
     let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
     page.entry("", &format!("{samples}{gaps}"));
+    if let Some(drift) = report.drift.as_ref().filter(|drift| drift.found) {
+        page.entry("DRIFT", &drift_text(drift));
+    }
     if let Some(intervals) = intervals_text(&report.latency_ns.summary) {
         page.entry("", &format!("95 % intervals of the {}: {intervals}", response_name(report)));
     }
@@ -40,6 +43,16 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
              was sent",
         );
     }
+}
+
+/// Names the percentiles of the thirds of a run that was not steady.
+fn drift_text(drift: &Drift) -> String {
+    let of = |value: fn(&Third) -> Option<u64>| {
+        let times = drift.thirds.iter().map(|third| value(third).map_or("-".to_owned(), time_text));
+        times.collect::<Vec<_>>().join(", ")
+    };
+    let (p50, p99) = (of(|third| third.p50), of(|third| third.p99));
+    format!("the thirds of the run differ: p50 {p50}; p99 {p99}")
 }
 
 fn response_name(report: &RunResult) -> &'static str {
