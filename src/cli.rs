@@ -39,6 +39,18 @@ enum Command {
     Send(send::Arguments),
 }
 
+impl Command {
+    /// What no flag can tell by itself. `bench` says it in its report as well.
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Command::Serve(arguments) => arguments.check(),
+            Command::Bench(_) => Ok(()),
+            Command::Ping(arguments) => arguments.check(),
+            Command::Send(arguments) => arguments.check(),
+        }
+    }
+}
+
 /// Parses a command line whose first word is the program's name.
 ///
 /// As with getopt(3), the word after an option that takes a value is its value, even if it begins
@@ -63,18 +75,18 @@ fn survive_file_size_limit() {
 pub(crate) fn run() -> ExitCode {
     survive_file_size_limit();
     let words: Vec<OsString> = std::env::args_os().collect();
-    let outcome = match parse(&words) {
-        Ok(Cli { command: Command::Serve(arguments) }) => match arguments.check() {
-            Ok(()) => serve::run(&arguments),
-            Err(error) => {
-                print_error(&format_args!("{error}; try 'resound serve --help'"));
-                return ExitCode::from(USAGE);
-            }
-        },
-        Ok(Cli { command: Command::Bench(arguments) }) => return bench::run(&arguments),
-        Ok(Cli { command: Command::Ping(arguments) }) => return ping::run(arguments),
-        Ok(Cli { command: Command::Send(arguments) }) => send::run(arguments),
+    let cli = match parse(&words) {
+        Ok(cli) => cli,
         Err(error) => return usage::report(error, &words),
+    };
+    if let Err(error) = cli.command.check() {
+        return usage::refuse(&error, &words);
+    }
+    let outcome = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Bench(arguments) => return bench::run(&arguments),
+        Command::Ping(arguments) => return ping::run(arguments),
+        Command::Send(arguments) => send::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -169,7 +169,8 @@ fn serve(
         // Everything is open here, and this is still the only thread: landlock covers the thread
         // that asks for it and the threads that it starts later.
         let (process_figures, path_probe) = (metrics.is_some(), loops.path_probe());
-        sandbox::enter(&Needs { process_figures, path_probe, ..Needs::of(&bound) });
+        let multipath = options.server.socket.multipath;
+        sandbox::enter(&Needs { process_figures, path_probe, multipath, ..Needs::of(&bound) });
         log.release();
     }
     if let Some(metrics) = metrics {

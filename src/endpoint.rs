@@ -1,5 +1,6 @@
 //! Endpoints: the addresses to listen on and to send to, in one text form.
 
+mod family;
 mod lookup;
 mod resolved;
 
@@ -8,6 +9,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use self::family::Family;
 #[cfg(feature = "program")]
 pub(crate) use self::lookup::look_up_timed_out;
 pub use self::resolved::ResolvedEndpoint;
@@ -20,6 +22,9 @@ pub const UNIX_NAME_BYTES_MAX: usize = 107;
 
 /// The longest host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
+
+/// The longest name of a network interface: `IFNAMSIZ` of netdevice(7) less its last byte.
+const INTERFACE_BYTES_MAX: usize = 15;
 
 /// One of the four transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +64,8 @@ impl Transport {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// A name or an IP address (IPv6 without brackets, with its zone). An empty host means every
-    /// interface of both families for a listener, and loopback for a client.
+    /// address of both families for a listener, and loopback for a client. A listener may have
+    /// `%DEV` after it: see [`HostPort::interface`].
     pub host: String,
     /// The port. With 0 the system picks one.
     pub port: u16,
@@ -101,8 +107,9 @@ impl fmt::Display for UnixName {
 ///
 /// Text forms: `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:PATH`, `unixgram:PATH`, the abstract
 /// `unix:@NAME` and `unixgram:@NAME`, and `unix:///abs/path`. `HOST` is an IPv4 address, an IPv6
-/// address in brackets (with a zone: `[fe80::1%eth0]`), a name, or empty. `HOST:PORT` without a
-/// scheme is TCP. The default port is [`DEFAULT_PORT`].
+/// address in brackets (with a zone: `[fe80::1%eth0]`), a name, or empty. A listener may name its
+/// interface, `HOST%DEV`. `HOST:PORT` without a scheme is TCP. The default port is
+/// [`DEFAULT_PORT`].
 ///
 /// ```
 /// use resound::endpoint::Endpoint;
@@ -135,6 +142,14 @@ impl Endpoint {
             Endpoint::Udp(_) => Transport::Udp,
             Endpoint::Unix(_) => Transport::Unix,
             Endpoint::Unixgram(_) => Transport::Unixgram,
+        }
+    }
+
+    /// The host and the port, if the transport has them.
+    pub fn host_port(&self) -> Option<&HostPort> {
+        match self {
+            Endpoint::Tcp(host_port) | Endpoint::Udp(host_port) => Some(host_port),
+            Endpoint::Unix(_) | Endpoint::Unixgram(_) => None,
         }
     }
 }
@@ -258,10 +273,23 @@ fn name_host(text: &str) -> Result<String, ParseEndpointError> {
     if text.len() > HOST_BYTES_MAX {
         return Err(wrong(format!("a host of {} bytes", text.len()), EXPECTED_HOST));
     }
-    if has_space(text) || text.contains(['/', '[', ']', '@', '?', '#', '%']) {
+    let (host, interface) = match text.split_once('%') {
+        Some((host, interface)) => (host, Some(interface)),
+        None => (text, None),
+    };
+    if is_bad(host) || interface.is_some_and(|name| !is_interface(name)) {
         return Err(wrong(format!("'{}' is not a host", shown(text)), EXPECTED_HOST));
     }
     Ok(text.to_owned())
+}
+
+/// Whether this may be the name of a network interface.
+pub(crate) fn is_interface(name: &str) -> bool {
+    (1..=INTERFACE_BYTES_MAX).contains(&name.len()) && !is_bad(name) && !name.contains(':')
+}
+
+fn is_bad(text: &str) -> bool {
+    has_space(text) || text.contains(['/', '[', ']', '@', '?', '#', '%'])
 }
 
 fn parse_port(text: &str) -> Result<u16, ParseEndpointError> {
@@ -326,6 +354,9 @@ mod tests {
             ("tcp://127.0.0.1:80", "tcp://127.0.0.1:80"),
             ("udp://[::1]:0", "udp://[::1]:0"),
             ("udp://[fe80::1%eth0]:9", "udp://[fe80::1%eth0]:9"),
+            ("tcp://127.0.0.1%lo:9", "tcp://127.0.0.1%lo:9"),
+            ("udp://[::1%lo]:9", "udp://[::1%lo]:9"),
+            ("tcp://%eth0", "tcp://%eth0:7007"),
             ("tcp://localhost", "tcp://localhost:7007"),
             ("tcp://[::1]", "tcp://[::1]:7007"),
             ("tcp://:7", "tcp://:7"),
@@ -367,6 +398,9 @@ mod tests {
             ("tcp://[fe80::1%]:7", "not an IPv6 address"),
             ("tcp://a b:7", "not a host"),
             ("udp://a/b:7", "not a host"),
+            ("udp://127.0.0.1%:7", "not a host"),
+            ("udp://127.0.0.1%a%b:7", "not a host"),
+            ("udp://127.0.0.1%sixteen-bytes-ok:7", "not a host"),
             ("unix:", "no path"),
             ("unix:@", "no path"),
             ("unix://relative", "no absolute path"),

@@ -80,13 +80,13 @@ use self::opening::{Opener, RETRY_NS};
 use self::pacing::DueQueue;
 use self::phases::Phases;
 use self::run::Run;
-use self::source::{Ending, Flow, is_reset};
+use self::source::{Ending, Flow, Kind, is_reset};
 use self::thirds::Thirds;
 use crate::error::Error;
 use crate::measured::{Interval, LossCause, Mode};
 use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
-use crate::socket::out_of_ports;
+use crate::socket::{SocketFacts, out_of_ports};
 use crate::units::duration_ns;
 
 /// Receives the figures of a run while it goes on. The loop calls it on its own thread, so it must
@@ -120,6 +120,8 @@ pub struct Generator<O: Observer = ()> {
     is_path_missing: bool,
     /// Errors of this host: the first of each kind, and how often that kind occurred.
     failures: Vec<(Error, u64)>,
+    /// The settings of the first socket that was connected.
+    settings: Option<SocketFacts>,
 }
 
 impl Generator {
@@ -145,6 +147,7 @@ impl<O: Observer> Generator<O> {
             has_worked: false,
             is_path_missing: false,
             failures: Vec::new(),
+            settings: None,
         }
     }
 
@@ -196,6 +199,14 @@ impl<O: Observer> Generator<O> {
         self.run.recorder.flows.failed_locally += 1;
         self.keep_failure(error);
         false
+    }
+
+    /// Reads the settings of the first flow that is connected. All others have the same.
+    fn note_settings(&mut self, flow: &Flow) {
+        self.settings.get_or_insert_with(|| match &flow.kind {
+            Kind::Stream(stream, _) => SocketFacts::of(stream),
+            Kind::Datagram(socket, _) => SocketFacts::of(socket),
+        });
     }
 
     /// Decides what follows when the connection of a flow is gone.
@@ -250,6 +261,7 @@ impl<O: Observer> Handler for Generator<O> {
         self.run.not_before_ns = None;
         let step = flow.advance(readiness, &mut self.run, now_ns);
         if flow.is_open() && !was_open {
+            self.note_settings(flow);
             self.phases.flow_settled();
         }
         match step {

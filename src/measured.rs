@@ -14,6 +14,7 @@ mod histograms;
 mod losses;
 #[cfg(test)]
 pub(crate) mod samples;
+mod sockets;
 mod stamp;
 mod transport;
 
@@ -29,6 +30,7 @@ pub(crate) use self::health::OFFERED_SHARE_MIN;
 pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
 pub use self::histograms::Histograms;
 pub use self::losses::{LossCause, Losses};
+pub use self::sockets::{BindUse, Sockets};
 pub use self::stamp::RunStamp;
 pub use self::transport::{Rtt, Tcp, Udp};
 
@@ -101,6 +103,8 @@ pub struct RunResult {
     pub flows: Flows,
     /// Bytes of measured messages.
     pub bytes: Bytes,
+    /// The settings of the sockets; null without a connection.
+    pub sockets: Option<Sockets>,
     /// How many UDP datagrams went per system call; null for other transports.
     pub trains: Option<Trains>,
     /// The kernel's figures of TCP connections; null for other transports, or if it tells none.
@@ -160,6 +164,7 @@ impl Default for RunResult {
             warmup_messages: Messages::default(),
             flows: Flows::default(),
             bytes: Bytes::default(),
+            sockets: None,
             trains: None,
             tcp: None,
             udp: None,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::measured::{Distribution, Messages};
+use crate::socket::{BindAddr, SocketOptions};
 
 /// The length of the longest probe. A few probes are in memory at once, and a longer one has no
 /// use.
@@ -42,6 +43,10 @@ pub struct Options {
     /// How long an answer may take before its probe counts as lost. It also limits the lookup of
     /// the host and the connecting.
     pub timeout: Duration,
+    /// Settings of the socket.
+    pub socket: SocketOptions,
+    /// The addresses to leave from; without any, the kernel picks one.
+    pub bind: Vec<BindAddr>,
 }
 
 /// What happens during a run.
@@ -205,6 +210,7 @@ impl Results {
 /// use std::time::Duration;
 ///
 /// use resound::ping::{Options, ping};
+/// use resound::socket::SocketOptions;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = UdpSocket::bind("127.0.0.1:0")?;
@@ -221,6 +227,8 @@ impl Results {
 ///     interval: Duration::from_secs(1),
 ///     length: 64,
 ///     timeout: Duration::from_secs(10),
+///     socket: SocketOptions::default(),
+///     bind: Vec::new(),
 /// };
 /// let (stop, _stopper) = std::io::pipe()?;
 /// let outcome = ping(&options, stop.as_fd(), |_| ControlFlow::Continue(()))?;

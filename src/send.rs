@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use self::datagram::Client;
 use crate::client::OnSignal;
-use crate::client::connect::{Connection, failure};
+use crate::client::connect::{Connection, Settings, failure};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::socket::Peer;
+use crate::socket::{BindAddr, Peer, SocketOptions};
 
 /// The shortest timeout. The system rounds a much shorter one down to 0, which means no timeout.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
@@ -38,6 +38,10 @@ pub struct Options {
     pub reply: bool,
     /// Fail if the answer differs from what was sent. Without `reply` this has no effect.
     pub expect_echo: bool,
+    /// Settings of the socket.
+    pub socket: SocketOptions,
+    /// The addresses to leave from; without any, the kernel picks one.
+    pub bind: Vec<BindAddr>,
 }
 
 /// What happens during an exchange.
@@ -70,6 +74,7 @@ pub type Input = Box<dyn Read + Send>;
 /// use std::time::Duration;
 ///
 /// use resound::send::{Event, Options, send};
+/// use resound::socket::SocketOptions;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = UdpSocket::bind("127.0.0.1:0")?;
@@ -87,6 +92,8 @@ pub type Input = Box<dyn Read + Send>;
 ///     shutdown: true,
 ///     reply: true,
 ///     expect_echo: true,
+///     socket: SocketOptions::default(),
+///     bind: Vec::new(),
 /// };
 /// let mut answer = Vec::new();
 /// send(&options, None, |event| {
@@ -108,9 +115,11 @@ pub fn send(
     let timeout = options.timeout.max(TIMEOUT_MIN);
     let options = &Options { timeout, ..options.clone() };
     let endpoint = &options.endpoint;
-    let addrs = endpoint.resolve_within(timeout);
+    let addrs = endpoint.resolve_within(timeout, options.socket.family);
     let addrs = addrs.map_err(|error| failure("connect to", endpoint, error))?;
-    let connection = Connection::open(endpoint, addrs, timeout, OnSignal::EndProgram)?;
+    let (socket, bind) = (options.socket.clone(), options.bind.clone());
+    let settings = Settings { endpoint: endpoint.clone(), socket, bind, timeout };
+    let connection = Connection::open(settings, addrs, OnSignal::EndProgram)?;
     if endpoint.transport().is_stream() {
         stream::exchange(options, &connection.socket, input, &mut on_event)
     } else {

@@ -7,9 +7,12 @@
 pub mod batch;
 mod connect;
 mod datagram;
+mod dscp;
+mod facts;
 mod hints;
 mod inherited;
 mod listener;
+mod local_addrs;
 mod open_all;
 mod options;
 mod path;
@@ -28,11 +31,14 @@ mod sys;
 #[cfg(feature = "program")]
 pub(crate) use self::connect::refuse_self_connection;
 pub use self::datagram::Datagram;
+pub use self::dscp::Dscp;
+pub use self::facts::SocketFacts;
 #[cfg(feature = "program")]
 pub(crate) use self::hints::{connect_error, out_of_ports};
 pub use self::listener::Listener;
+pub use self::local_addrs::{BindAddr, LocalAddrs, LocalUse};
 pub use self::open_all::open_all;
-pub use self::options::{Keepalive, PortUse, SocketOptions};
+pub use self::options::{Keepalive, MSS_RANGE, PortUse, SocketOptions};
 pub use self::peer::Peer;
 pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub(crate) use self::reply_path::{ReplyPath, ReplyPathError, ReplyPathFinder};

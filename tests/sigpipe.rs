@@ -155,6 +155,8 @@ fn send_to_a_peer_that_closed(path: &Path) {
         shutdown: true,
         reply: false,
         expect_echo: false,
+        socket: resound::socket::SocketOptions::default(),
+        bind: Vec::new(),
     };
     let input = Box::new(io::repeat(7));
     let error = resound::send::send(&options, Some(input), |_| Ok(())).unwrap_err();

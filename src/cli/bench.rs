@@ -20,6 +20,7 @@ use resound::process::ending_signals;
 use resound::process::terminal::columns;
 use resound::reactor::{Reactor, Spin};
 use resound::report::{Format, Output, OutputFile};
+use resound::socket::LocalAddrs;
 
 pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
@@ -142,7 +143,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let embedded = match &arguments.endpoint {
         None => Some(EmbeddedServer::start(
             arguments.transport(),
-            arguments.socket.options(),
+            arguments.socket_options(),
             cpus.generator,
         )?),
         Some(_) => None,
@@ -152,8 +153,10 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
         (None, Some(server)) => server.endpoint(),
         (None, None) => unreachable!("without an endpoint there is a server"),
     };
-    let target = target::resolve(endpoint, arguments.timeout)?;
+    let target = target::resolve(arguments, endpoint)?;
     arguments.check_length(&target).map_err(Refusal::Usage)?;
+    let mut local_addrs = LocalAddrs::new(arguments.bind.addrs(), &target)?;
+    local_addrs.check(&arguments.socket_options(), &target)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let mut reactor = Reactor::new().map_err(failed)?;
     reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
@@ -163,7 +166,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let folder = target::client_folder(&target)?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
-    let options = arguments.options(&target, folder_path, interval);
+    let options = arguments.options(&target, local_addrs, folder_path, interval);
     let progress = Progress::start(arguments, logs, reactor.handle()).map_err(failed)?;
     let mut generator = Generator::with_observer(options, progress.observer());
     let cpu_warning = cpus.pin_generator()?;
@@ -197,6 +200,13 @@ fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunRes
     report.options.typed = typed_words();
     report.environment.shared_cpus = report.environment.loopback && cpus.may_be_shared();
     report.warnings.extend(arguments.warnings());
+    if let Some(sockets) = &mut report.sockets {
+        sockets.is_shown = arguments.socket.are_reported() || arguments.bind.given().is_some();
+        if arguments.socket.mptcp && sockets.mptcp == Some(false) {
+            let fell_back = "--mptcp without effect: the connections fell back to TCP";
+            report.warnings.push(Warning(fell_back.to_owned()));
+        }
+    }
     report.asserts = arguments.asserts.iter().map(|assert| assert.check(&report)).collect();
     report
 }

@@ -1,9 +1,48 @@
 //! Groups of flags that several commands share.
 
-use clap::Args;
-use resound::socket::SocketOptions;
+use std::time::Duration;
 
-use super::values::buf_size;
+use clap::Args;
+use resound::endpoint::{Endpoint, Family, Transport};
+use resound::socket::{BindAddr, Dscp, SocketOptions};
+use resound::units::duration_ns;
+use serde_json::{Map, Value, json};
+
+use super::values::{buf_size, busy_poll, hops, segment_size};
+
+/// The family of IP.
+#[derive(Debug, Args)]
+pub(super) struct FamilyFlags {
+    /// Use IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+
+    /// Use IPv6 only
+    #[arg(short = '6', long)]
+    ipv6: bool,
+}
+
+/// Settings of the packets that a socket sends.
+#[derive(Debug, Args)]
+pub(super) struct PacketFlags {
+    /// Mark IP packets with this code point of differentiated services: cs0 to cs7, af11 to af43,
+    /// ef, le, va, or 0 to 63
+    #[arg(long, value_name = "NAME|N")]
+    dscp: Option<Dscp>,
+
+    /// Let IP packets pass at most N routers (TTL, hop limit)
+    #[arg(long, value_name = "N", value_parser = hops)]
+    ttl: Option<u8>,
+}
+
+/// Where the sockets of a client leave from.
+#[derive(Debug, Args)]
+pub(super) struct BindFlags {
+    /// Leave from this address, out of this interface, from these ports; repeatable, and used in
+    /// turn
+    #[arg(long, value_name = "ADDR[%DEV][:PORT[-PORT]]")]
+    bind: Vec<BindAddr>,
+}
 
 /// The end of a command's help: how values are written.
 pub(super) const VALUES_HELP: &str = "\
@@ -28,6 +67,136 @@ pub(super) struct SocketFlags {
     /// TCP congestion control algorithm
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
+
+    /// Send at most N bytes in a TCP segment, and ask the peer for the same
+    #[arg(long, value_name = "N", value_parser = segment_size)]
+    mss: Option<u16>,
+
+    /// Use Multipath TCP, which falls back to TCP where the peer has none (Linux)
+    #[arg(long)]
+    pub(super) mptcp: bool,
+
+    /// Let the kernel poll the network device for T before a receive sleeps (SO_BUSY_POLL, Linux)
+    #[arg(long, value_name = "T", value_parser = busy_poll)]
+    busy_poll: Option<Duration>,
+
+    #[command(flatten)]
+    packets: PacketFlags,
+
+    #[command(flatten)]
+    pub(super) family: FamilyFlags,
+}
+
+impl FamilyFlags {
+    pub(super) fn family(&self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+
+    /// Whether they can be used with this endpoint.
+    pub(super) fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
+        let Some(family) = self.family().filter(|family| family.excludes(endpoint)) else {
+            return Ok(());
+        };
+        let flag = self.flag();
+        Err(format!(
+            "'{flag}' cannot be used with '{endpoint}': expected an {family} address or a name"
+        ))
+    }
+
+    fn flag(&self) -> &'static str {
+        if self.ipv4 { "-4" } else { "-6" }
+    }
+}
+
+impl PacketFlags {
+    /// These settings, and the defaults of all others.
+    pub(super) fn options(&self) -> SocketOptions {
+        SocketOptions { dscp: self.dscp, ttl: self.ttl, ..SocketOptions::default() }
+    }
+}
+
+impl BindFlags {
+    pub(super) fn addrs(&self) -> &[BindAddr] {
+        &self.bind
+    }
+
+    pub(super) fn given(&self) -> Option<&'static str> {
+        self.bind.first().map(|_| "--bind")
+    }
+
+    /// The addresses, as typed.
+    pub(super) fn meant(&self) -> Value {
+        self.bind.iter().map(BindAddr::to_string).collect()
+    }
+
+    /// The family that the addresses leave to a host: theirs, if they have one in common.
+    pub(super) fn family(&self) -> Option<Family> {
+        let first = self.bind.first()?.family();
+        Some(first).filter(|family| self.bind.iter().all(|bind| bind.family() == *family))
+    }
+
+    /// Whether they can be used with this endpoint, and with the family asked for.
+    pub(super) fn check(
+        &self,
+        endpoint: Option<&Endpoint>,
+        asked: &FamilyFlags,
+    ) -> Result<(), String> {
+        let Some(family) = self.family() else { return Ok(()) };
+        let bind = &self.bind[0];
+        if asked.family().is_some_and(|asked| asked != family) {
+            let flag = asked.flag();
+            return Err(format!(
+                "'--bind {bind}' cannot be used with '{flag}': expected addresses of that family"
+            ));
+        }
+        match endpoint.filter(|endpoint| family.excludes(endpoint)) {
+            Some(endpoint) => Err(format!(
+                "'--bind {bind}' cannot be used with '{endpoint}': expected addresses of one family"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The settings of a client's socket. Addresses to leave from decide on the family of a name.
+pub(super) fn client_options(
+    options: SocketOptions,
+    bind: &BindFlags,
+    family: &FamilyFlags,
+) -> SocketOptions {
+    SocketOptions { family: family.family().or(bind.family()), ..options }
+}
+
+/// The flags of a client that an endpoint has no use for, because it is a Unix socket.
+pub(super) fn without_use(
+    endpoint: &Endpoint,
+    packets: Option<&PacketFlags>,
+    bind: &BindFlags,
+    family: &FamilyFlags,
+) -> Option<String> {
+    let is_ip = matches!(endpoint.transport(), Transport::Tcp | Transport::Udp);
+    let mut given: Vec<&str> = packets.map_or_else(Vec::new, PacketFlags::given);
+    given.extend(bind.given());
+    given.extend(family.given());
+    let is_told = !is_ip && !given.is_empty();
+    is_told.then(|| format!("{} without effect: the endpoint is not IP", given.join(" and ")))
+}
+
+impl PacketFlags {
+    fn given(&self) -> Vec<&'static str> {
+        let flags = [("--dscp", self.dscp.is_some()), ("--ttl", self.ttl.is_some())];
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
+    }
+}
+
+impl FamilyFlags {
+    fn given(&self) -> Option<&'static str> {
+        self.family().map(|_| self.flag())
+    }
 }
 
 impl SocketFlags {
@@ -38,12 +207,55 @@ impl SocketFlags {
             send_buf_bytes: self.sndbuf,
             nodelay: !self.nagle,
             congestion: self.congestion.clone(),
-            ..SocketOptions::default()
+            mss: self.mss,
+            multipath: self.mptcp,
+            busy_poll: self.busy_poll,
+            family: self.family.family(),
+            ..self.packets.options()
         }
     }
 
     /// Returns the flags that only TCP uses, and whether each was given.
-    pub(super) fn of_tcp(&self) -> [(&'static str, bool); 2] {
-        [("--nagle", self.nagle), ("--congestion", self.congestion.is_some())]
+    pub(super) fn of_tcp(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--nagle", self.nagle),
+            ("--congestion", self.congestion.is_some()),
+            ("--mss", self.mss.is_some()),
+            ("--mptcp", self.mptcp),
+        ]
+    }
+
+    /// Returns the given flags among those that only IP uses.
+    pub(super) fn of_ip(&self) -> Vec<&'static str> {
+        let mut given = self.packets.given();
+        given.extend(self.busy_poll.map(|_| "--busy-poll"));
+        given.extend(self.family.given());
+        given
+    }
+
+    /// Whether the reader of a report wants to see what the kernel made of them.
+    pub(super) fn are_reported(&self) -> bool {
+        let of_tcp = self.of_tcp().iter().any(|(name, is_given)| *is_given && *name != "--nagle");
+        let has_bufs = self.rcvbuf.is_some() || self.sndbuf.is_some();
+        has_bufs || of_tcp || !self.of_ip().is_empty()
+    }
+
+    /// Each with its value, by the keys of a report.
+    pub(super) fn meant(&self) -> Map<String, Value> {
+        let Value::Object(meant) = json!({
+            "rcvbuf": self.rcvbuf,
+            "sndbuf": self.sndbuf,
+            "nagle": self.nagle,
+            "congestion": self.congestion,
+            "mss": self.mss,
+            "mptcp": self.mptcp,
+            "busy_poll_ns": self.busy_poll.map(duration_ns),
+            "dscp": self.packets.dscp.map(Dscp::number),
+            "ttl": self.packets.ttl,
+            "family": self.family.family().map(|family| family.to_string()),
+        }) else {
+            unreachable!("an object was made")
+        };
+        meant
     }
 }

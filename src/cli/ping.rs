@@ -20,7 +20,7 @@ use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{figures_line, write_summary};
-use super::flags::VALUES_HELP;
+use super::flags::{BindFlags, FamilyFlags, PacketFlags, VALUES_HELP, client_options, without_use};
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, print_error, standard};
 
@@ -58,6 +58,23 @@ pub(super) struct Arguments {
     /// Print one JSON document and nothing else
     #[arg(short = 'J', long)]
     json: bool,
+
+    #[command(flatten)]
+    bind: BindFlags,
+
+    #[command(flatten)]
+    family: FamilyFlags,
+
+    #[command(flatten)]
+    packets: PacketFlags,
+}
+
+impl Arguments {
+    /// What no flag can tell by itself.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.family.check(&self.endpoint)?;
+        self.bind.check(Some(&self.endpoint), &self.family)
+    }
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
@@ -65,12 +82,21 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         print_error(&error);
         return ExitCode::from(FAILED);
     }
+    let endpoint = arguments.endpoint;
+    if let Some(warning) =
+        without_use(&endpoint, Some(&arguments.packets), &arguments.bind, &arguments.family)
+    {
+        print_error(&warning);
+    }
+    let socket = client_options(arguments.packets.options(), &arguments.bind, &arguments.family);
     let options = Options {
-        endpoint: arguments.endpoint,
+        endpoint,
         count: arguments.count,
         interval: arguments.interval,
         length: arguments.length,
         timeout: arguments.timeout,
+        socket,
+        bind: arguments.bind.addrs().to_vec(),
     };
     let mut printer = Printer { closed: None };
     let shows_probes = !arguments.quiet && !arguments.json;

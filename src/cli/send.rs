@@ -7,7 +7,9 @@ use clap::Args;
 use resound::endpoint::Endpoint;
 use resound::escape::TerminalText;
 use resound::send::{Event, Options, send};
+use resound::socket::SocketOptions;
 
+use super::flags::{BindFlags, FamilyFlags, client_options, without_use};
 use super::values::timeout;
 use super::{print_error, print_note, standard};
 
@@ -42,6 +44,20 @@ pub(super) struct Arguments {
     /// Print the peer's address to stderr
     #[arg(short, long)]
     verbose: bool,
+
+    #[command(flatten)]
+    bind: BindFlags,
+
+    #[command(flatten)]
+    family: FamilyFlags,
+}
+
+impl Arguments {
+    /// What no flag can tell by itself.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.family.check(&self.endpoint)?;
+        self.bind.check(Some(&self.endpoint), &self.family)
+    }
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
@@ -49,7 +65,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
         Some(_) => None,
         None => Some(Box::new(standard::stdin())),
     };
+    if let Some(warning) =
+        without_use(&arguments.endpoint, None, &arguments.bind, &arguments.family)
+    {
+        print_error(&warning);
+    }
     let options = Options {
+        socket: client_options(SocketOptions::default(), &arguments.bind, &arguments.family),
+        bind: arguments.bind.addrs().to_vec(),
         endpoint: arguments.endpoint,
         message: arguments.message.map(|message| message.into_encoded_bytes()),
         timeout: arguments.timeout,

@@ -159,6 +159,7 @@ impl Arguments {
     /// Checks what depends on more than one flag.
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_reply()?;
+        self.endpoints.iter().try_for_each(|endpoint| self.socket.family.check(endpoint))?;
         if self.one_off && self.threads > 1 {
             let threads = self.threads;
             return Err(format!(
@@ -233,18 +234,21 @@ impl Arguments {
     fn warn_of_flags_without_use(&self, bound: &[Bound]) {
         let has = |transport| bound.iter().any(|bound| bound.endpoint.transport() == transport);
         let (has_tcp, has_udp) = (has(Transport::Tcp), has(Transport::Udp));
-        let [nagle, congestion] = self.socket.of_tcp();
         let of_tcp = [
-            nagle,
-            congestion,
-            ("--keepalive", self.keepalive.is_some()),
-            ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
-        ];
+            &self.socket.of_tcp()[..],
+            &[
+                ("--keepalive", self.keepalive.is_some()),
+                ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
+            ],
+        ]
+        .concat();
         let of_udp = [
             ("--allow-loops", self.allow_loops && !has(Transport::Unixgram)),
             ("--rate-limit-per-ip", self.rate_limit_per_ip.is_some()),
         ];
-        let of_both = [("--allow", !self.allow.is_empty()), ("--deny", !self.deny.is_empty())];
+        let mut of_both =
+            vec![("--allow", !self.allow.is_empty()), ("--deny", !self.deny.is_empty())];
+        of_both.extend(self.socket.of_ip().into_iter().map(|name| (name, true)));
         let groups = [
             (has_tcp, &of_tcp[..], "no endpoint is TCP"),
             (has_udp, &of_udp[..], "no endpoint is UDP"),

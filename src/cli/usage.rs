@@ -40,6 +40,16 @@ pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
     }
 }
 
+/// Prints the one line about flags that do not go together.
+pub(super) fn refuse(error: &str, words: &[OsString]) -> ExitCode {
+    let line = format!("{error}; try 'resound{} --help'", subcommand(words));
+    print_error(&line);
+    if subcommand(words).trim() == "ping" && Wanted::of(words).json {
+        let _ = standard::print(&(ping::error_document(&line) + "\n"));
+    }
+    ExitCode::from(USAGE)
+}
+
 fn print_help(help: &clap::Error) -> ExitCode {
     let text = help.render();
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -9,7 +9,7 @@ use resound::endpoint::{Endpoint, HostPort};
 use resound::ping::LENGTH_MAX;
 use resound::reactor::Spin;
 use resound::send::TIMEOUT_MIN;
-use resound::socket::Keepalive;
+use resound::socket::{Keepalive, MSS_RANGE};
 use resound::units::{parse_count, parse_size, parse_time};
 
 pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
@@ -25,6 +25,32 @@ pub(super) fn buf_size(text: &str) -> Result<usize, String> {
     match i32::try_from(size) {
         Ok(1..) => usize::try_from(size).map_err(|error| error.to_string()),
         _ => Err("expected a size from 1 to 2147483647 bytes, such as 256KiB".to_owned()),
+    }
+}
+
+/// Routers that a packet may pass.
+pub(super) fn hops(text: &str) -> Result<u8, String> {
+    match parse_count(text).ok().and_then(|count| u8::try_from(count).ok()) {
+        Some(hops @ 1..) => Ok(hops),
+        _ => Err("expected a count from 1 to 255, such as 64".to_owned()),
+    }
+}
+
+pub(super) fn segment_size(text: &str) -> Result<u16, String> {
+    let size = parse_size(text).ok().and_then(|size| u16::try_from(size).ok());
+    size.filter(|size| MSS_RANGE.contains(size)).ok_or_else(|| {
+        let (least, most) = (MSS_RANGE.start(), MSS_RANGE.end());
+        format!("expected a size from {least} to {most} bytes, such as 1400")
+    })
+}
+
+pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
+    const MICROSECOND: Duration = Duration::from_micros(1);
+    let time_max = Duration::from_micros(u64::from(i32::MAX.unsigned_abs()));
+    match parse_time(text) {
+        // setsockopt(2) takes whole microseconds in an int.
+        Ok(time) if (MICROSECOND..=time_max).contains(&time) => Ok(time),
+        _ => Err("expected a time from 1us to 35min, such as 50us".to_owned()),
     }
 }
 

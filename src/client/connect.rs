@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use socket2::{SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, SockRef, Socket};
 
 use super::{ClientPath, OnSignal};
 use crate::endpoint::{Endpoint, ResolvedEndpoint, Transport, UnixName};
 use crate::error::Error;
-use crate::socket::{Peer, connect_error, out_of_ports, refuse_self_connection};
+use crate::socket::{
+    BindAddr, LocalAddrs, Peer, SocketOptions, connect_error, out_of_ports, refuse_self_connection,
+};
 
 /// A blocking socket that is connected to one of the host's addresses.
 ///
@@ -18,11 +20,23 @@ use crate::socket::{Peer, connect_error, out_of_ports, refuse_self_connection};
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
+    settings: Settings,
     /// The host's addresses that were not tried. Over UDP, only the answer to a datagram shows that
     /// no socket is bound to an address.
     untried: VecDeque<ResolvedEndpoint>,
     /// The socket file of a Unix datagram client, removed with the socket.
     _path: Option<ClientPath>,
+}
+
+/// Where a client connects to, and how its sockets are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) socket: SocketOptions,
+    /// The addresses to leave from.
+    pub(crate) bind: Vec<BindAddr>,
+    /// The longest time to connect in.
+    pub(crate) timeout: Duration,
 }
 
 /// Why connecting failed.
@@ -41,74 +55,106 @@ impl From<ConnectError> for Error {
 
 impl Connection {
     /// Connects to the first of the endpoint's addresses that accepts. A stream may take the whole
-    /// `timeout` for each address.
+    /// timeout for each address.
     pub(crate) fn open(
-        endpoint: &Endpoint,
+        settings: Settings,
         addrs: Vec<ResolvedEndpoint>,
-        timeout: Duration,
         on_signal: OnSignal,
     ) -> Result<Connection, ConnectError> {
         let mut untried = VecDeque::from(addrs);
-        let socket = connect_next(&mut untried, timeout).map_err(|error| ConnectError {
-            is_lasting: error.raw_os_error() == Some(libc::EPROTOTYPE),
-            error: failure("connect to", endpoint, error),
-        })?;
+        let socket = connect_next(&mut untried, &settings)?;
         // Done after connecting, so that no file is created when the server is absent.
-        let _path = match endpoint {
+        let _path = match &settings.endpoint {
             Endpoint::Unixgram(peer) => name_unixgram(&socket, peer, on_signal)
                 .map_err(|error| ConnectError { error, is_lasting: true })?,
             Endpoint::Tcp(_) | Endpoint::Udp(_) | Endpoint::Unix(_) => None,
         };
-        Ok(Connection { socket, untried, _path })
+        Ok(Connection { socket, settings, untried, _path })
     }
 
     /// Replaces a UDP socket with one that is connected to the host's next address.
-    pub(crate) fn move_to_next_address(&mut self) -> io::Result<()> {
+    pub(crate) fn move_to_next_address(&mut self) -> Result<(), ConnectError> {
         // Connecting a datagram socket does not block.
-        self.socket = connect_next(&mut self.untried, Duration::ZERO)?;
+        self.socket = connect_next(&mut self.untried, &self.settings)?;
         Ok(())
     }
 }
 
 /// Connects to the first of the addresses that accepts. Removes it and those before it from the
 /// list.
-fn connect_next(untried: &mut VecDeque<ResolvedEndpoint>, timeout: Duration) -> io::Result<Socket> {
+fn connect_next(
+    untried: &mut VecDeque<ResolvedEndpoint>,
+    settings: &Settings,
+) -> Result<Socket, ConnectError> {
     let mut kept = None;
     while let Some(addr) = untried.pop_front() {
-        match connect(&addr, timeout) {
+        match connect(&addr, settings) {
             Ok(socket) => return Ok(socket),
             // "This machine lacks the address family" says less than the error of another address.
-            Err(error) if kept.is_some() && error.kind() == io::ErrorKind::AddrNotAvailable => {}
-            Err(error) => kept = Some(error),
+            Err(failed)
+                if kept.is_some() && failed.error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(failed) => kept = Some(failed),
         }
     }
-    Err(kept.unwrap_or(io::ErrorKind::NotFound.into()))
+    Err(kept.unwrap_or_else(|| ConnectError {
+        error: failure("connect to", &settings.endpoint, io::ErrorKind::NotFound.into()),
+        is_lasting: false,
+    }))
 }
 
-fn connect(target: &ResolvedEndpoint, timeout: Duration) -> io::Result<Socket> {
-    let transport = target.transport();
-    let kind = if transport.is_stream() { Type::STREAM } else { Type::DGRAM };
-    let try_connect = || {
-        let addr = target.sock_addr()?;
-        let socket = Socket::new(addr.domain(), kind, None)?;
-        match transport {
-            Transport::Tcp => {
-                socket.set_tcp_nodelay(true)?;
-                socket.connect_timeout(&addr, timeout)?;
+fn connect(target: &ResolvedEndpoint, settings: &Settings) -> Result<Socket, ConnectError> {
+    let lasting = |error| ConnectError { error, is_lasting: true };
+    let mut locals = LocalAddrs::new(&settings.bind, target).map_err(lasting)?;
+    let failed = |error| failure("connect to", &settings.endpoint, connect_error(target, error));
+    // What the kernel refuses before it connects, it refuses the next time as well.
+    let mut is_lasting = false;
+    let mut options = settings.socket.clone();
+    let connected = locals.open(&mut options, |options| {
+        let socket = options.client(target).map_err(|error| {
+            is_lasting = !is_passing(&error);
+            match error.raw_os_error() {
+                Some(libc::EAFNOSUPPORT) => {
+                    failed(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+                }
+                _ => error,
             }
-            Transport::Unix => {
-                // Without a timeout, connect(2) waits for a full backlog without limit (unix(7),
-                // connect(2)).
-                socket.set_write_timeout(Some(timeout))?;
-                socket.connect(&addr).map_err(timed_out)?;
-            }
-            Transport::Udp | Transport::Unixgram => socket.connect(&addr)?,
-        }
+        })?;
+        connect_socket(&socket, target, settings.timeout).map_err(|error| {
+            is_lasting = error.raw_os_error() == Some(libc::EPROTOTYPE);
+            failed(error)
+        })?;
+        refuse_self_connection(&SockRef::from(&socket)).map_err(failed)?;
         Ok(socket)
-    };
-    let socket = try_connect().map_err(|error| connect_error(target, error))?;
-    refuse_self_connection(&SockRef::from(&socket))?;
-    Ok(socket)
+    });
+    connected.map_err(|error| ConnectError { error, is_lasting })
+}
+
+/// Whether a socket may be made later: something else has what it needs.
+fn is_passing(error: &Error) -> bool {
+    const PASSING: [libc::c_int; 6] = [
+        libc::EADDRINUSE,
+        libc::EAFNOSUPPORT,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+    ];
+    error.raw_os_error().is_some_and(|number| PASSING.contains(&number))
+}
+
+fn connect_socket(socket: &Socket, target: &ResolvedEndpoint, timeout: Duration) -> io::Result<()> {
+    let addr = target.sock_addr()?;
+    socket.set_nonblocking(false)?;
+    match target.transport() {
+        Transport::Tcp => socket.connect_timeout(&addr, timeout),
+        Transport::Unix => {
+            // Without a timeout, connect(2) waits for a full backlog without limit (unix(7),
+            // connect(2)).
+            socket.set_write_timeout(Some(timeout))?;
+            socket.connect(&addr).map_err(timed_out)
+        }
+        Transport::Udp | Transport::Unixgram => socket.connect(&addr),
+    }
 }
 
 /// Converts the error of a call on a blocking socket: `EAGAIN` means that the socket's timeout

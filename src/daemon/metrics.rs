@@ -44,10 +44,11 @@ pub(super) struct Metrics(Reactor<Source, Replies>);
 impl Metrics {
     /// Listens on each address of the host, and logs the URLs.
     pub(super) fn bind(host_port: &HostPort) -> Result<Metrics, Error> {
-        let options = SocketOptions { backlog: BACKLOG, ..SocketOptions::default() };
+        let interface = host_port.interface().map(str::to_owned);
+        let options = SocketOptions { backlog: BACKLOG, interface, ..SocketOptions::default() };
         let open = |addr| Listener::tcp(addr, &options);
         let endpoint = Endpoint::Tcp(host_port.clone());
-        let listeners = open_all(&endpoint, host_port, open, Listener::local_addr)?;
+        let listeners = open_all(&endpoint, host_port, None, open, Listener::local_addr)?;
         let failed = |error| Error::new("start", "the metrics", error);
         let mut reactor = Reactor::new().map_err(failed)?;
         let mut addrs = Vec::new();

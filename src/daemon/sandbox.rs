@@ -40,6 +40,8 @@ pub(super) struct Needs {
     pub(super) path_probe: Option<i32>,
     /// Sockets are created to report to a service manager (sd_notify(3)).
     pub(super) notices: bool,
+    /// Connections are of Multipath TCP.
+    pub(super) multipath: bool,
 }
 
 impl Needs {
@@ -49,7 +51,7 @@ impl Needs {
         folders.sort();
         folders.dedup();
         let notices = std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty());
-        Needs { folders, process_figures: false, path_probe: None, notices }
+        Needs { folders, notices, ..Needs::default() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::options::Reply;
 use super::request::Request;
 use super::source::{Kind, Packets, Source};
 use super::{Server, Transport};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, HostPort};
 use crate::error::Error;
 use crate::reactor::Reactor;
 use crate::socket::batch::{BatchOptions, SystemBatch, TrainLimit};
@@ -58,17 +58,19 @@ impl<O: Observer> Server<O> {
         reactor: &mut Reactor<Source, Request>,
         endpoint: &Endpoint,
     ) -> Result<Bound, Error> {
-        let settings = self.options.socket.clone();
+        let settings = self.settings_at(endpoint);
         match endpoint {
             Endpoint::Tcp(host_port) => {
                 let open = |addr| Listener::tcp(addr, &settings);
-                let listeners = open_all(endpoint, host_port, open, Listener::local_addr)?;
+                let listeners =
+                    open_all(endpoint, host_port, settings.family, open, Listener::local_addr)?;
                 let granted = listeners[0].0.granted(&settings);
                 self.insert_ip(reactor, endpoint, listeners, listener_source, granted)
             }
             Endpoint::Udp(host_port) => {
                 let open = |addr| self.open_udp(addr, &settings);
-                let sockets = open_all(endpoint, host_port, open, Datagram::local_addr)?;
+                let sockets =
+                    open_all(endpoint, host_port, settings.family, open, Datagram::local_addr)?;
                 let granted = sockets[0].0.granted(&settings);
                 self.prepare_for_udp();
                 let trains = self.train_limit();
@@ -149,6 +151,12 @@ impl<O: Observer> Server<O> {
         self.insert_all(reactor, endpoint, vec![source], addrs.into_iter().collect(), granted)
     }
 
+    /// The settings of an endpoint's sockets: its host may name an interface.
+    fn settings_at(&self, endpoint: &Endpoint) -> SocketOptions {
+        let interface = endpoint.host_port().and_then(HostPort::interface).map(str::to_owned);
+        SocketOptions { interface, ..self.options.socket.clone() }
+    }
+
     fn open_udp(&self, addr: SocketAddr, settings: &SocketOptions) -> Result<Datagram, Error> {
         let socket = Datagram::udp(addr, settings)?;
         self.prepare_trains(&socket);
@@ -191,7 +199,7 @@ impl<O: Observer> Server<O> {
         bound: &Bound,
     ) -> Result<(), Error> {
         let endpoint = bound.endpoint.clone();
-        let settings = SocketOptions { port_use: PortUse::Join, ..self.options.socket.clone() };
+        let settings = SocketOptions { port_use: PortUse::Join, ..self.settings_at(&endpoint) };
         let addrs = bound.addrs.iter();
         let sources: Result<Vec<Kind>, Error> = match endpoint.transport() {
             Transport::Tcp => {

@@ -17,11 +17,15 @@ impl HostPort {
     ///
     /// Returns the errors of [`HostPort::connect_addrs`].
     pub fn listen_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        if self.host.is_empty() {
+        let host = match self.interface() {
+            Some(_) => split_zone(&self.host).0,
+            None => &self.host,
+        };
+        if host.is_empty() {
             let every: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
             return Ok(every.map(|ip| SocketAddr::new(ip, self.port)).to_vec());
         }
-        look_up(&self.host, self.port)
+        look_up(host, self.port)
     }
 
     /// Returns the addresses to connect to, in the order to try them. Blocks during the look-up of
@@ -29,11 +33,18 @@ impl HostPort {
     ///
     /// # Errors
     ///
-    /// - `NotFound` if the host does not exist, or the interface after the `%` of an IPv6 address
-    ///   does not.
-    /// - `InvalidInput` if a link-local address lacks its interface.
+    /// - `NotFound` if the host does not exist, or the interface after the `%` of a link-local
+    ///   address does not.
+    /// - `InvalidInput` if a link-local address lacks its interface, or another host has one.
     /// - `TimedOut` if the name server did not answer; the host may still exist.
     pub fn connect_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        if self.interface().is_some() {
+            let (host, _) = split_zone(&self.host);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("only a link-local address has an interface, unlike {host}"),
+            ));
+        }
         look_up(self.client_host(), self.port)
     }
 
@@ -71,6 +82,18 @@ impl HostPort {
                 Err(io::Error::other("the look-up thread panicked"))
             }
         }
+    }
+
+    /// Returns the network interface to which a listener's sockets are bound, `DEV` of `HOST%DEV`.
+    /// That of a link-local address is a part of the address, and not returned.
+    pub fn interface(&self) -> Option<&str> {
+        let (host, zone) = split_zone(&self.host);
+        zone.filter(|_| !host.parse().is_ok_and(is_link_local))
+    }
+
+    /// Returns the address if the host is an address and not a name.
+    pub(super) fn literal(&self) -> Option<IpAddr> {
+        split_zone(&self.host).0.parse().ok()
     }
 
     /// Returns true if a client must look up the host's addresses, which may block.
@@ -163,14 +186,8 @@ fn split_zone(host: &str) -> (&str, Option<&str>) {
 /// the host does not exist.
 fn zone_error(host: &str) -> Option<io::Error> {
     let (address, zone) = split_zone(host);
-    let (ip, zone) = (address.parse::<Ipv6Addr>().ok()?, zone?);
-    Some(match is_link_local(ip) {
-        true => no_interface(zone),
-        false => io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("only a link-local address has an interface, unlike {address}"),
-        ),
-    })
+    let ip = address.parse::<Ipv6Addr>().ok()?;
+    zone.filter(|_| is_link_local(ip)).map(no_interface)
 }
 
 fn no_interface(zone: &str) -> io::Error {
@@ -252,6 +269,25 @@ mod tests {
         for host in ["fec0::1", "ff05::1", "2001:db8::1"] {
             assert_eq!(addrs(host), Ok(vec![format!("[{host}]:7")]), "{host}");
         }
+    }
+
+    #[test]
+    fn a_listener_is_bound_to_the_interface_behind_any_other_address() {
+        for (host, found, interface) in [
+            ("127.0.0.1%lo", &["127.0.0.1:7"][..], Some("lo")),
+            ("::1%lo", &["[::1]:7"], Some("lo")),
+            ("%lo", &["0.0.0.0:7", "[::]:7"], Some("lo")),
+            ("127.0.0.1", &["127.0.0.1:7"], None),
+        ] {
+            let host_port = HostPort { host: host.to_owned(), port: 7 };
+            let addrs = host_port.listen_addrs().unwrap();
+            let shown: Vec<_> = addrs.iter().map(ToString::to_string).collect();
+            assert_eq!(shown, found);
+            assert_eq!(host_port.interface(), interface);
+            assert_eq!(host_port.connect_addrs().is_err(), interface.is_some(), "{host}");
+        }
+        let link_local = HostPort { host: "fe80::1%lo".to_owned(), port: 7 };
+        assert_eq!(link_local.interface(), None);
     }
 
     #[cfg(target_os = "linux")]

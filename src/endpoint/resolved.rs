@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
-use super::{Endpoint, HostPort, Transport, UnixName};
+use super::{Endpoint, Family, HostPort, Transport, UnixName};
 
 /// One address of an endpoint. A host name may have several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,8 +83,8 @@ impl Endpoint {
     /// # Errors
     ///
     /// Returns the errors of [`HostPort::connect_addrs`].
-    pub fn resolve(&self) -> io::Result<Vec<ResolvedEndpoint>> {
-        self.resolve_by(HostPort::connect_addrs)
+    pub fn resolve(&self, family: Option<Family>) -> io::Result<Vec<ResolvedEndpoint>> {
+        self.resolve_by(family, HostPort::connect_addrs)
     }
 
     /// Returns the addresses to connect to, like [`Endpoint::resolve`], but waits for at most
@@ -93,16 +93,25 @@ impl Endpoint {
     /// # Errors
     ///
     /// Returns the errors of [`HostPort::connect_addrs_within`].
-    pub fn resolve_within(&self, timeout: Duration) -> io::Result<Vec<ResolvedEndpoint>> {
-        self.resolve_by(|host_port| host_port.connect_addrs_within(timeout))
+    pub fn resolve_within(
+        &self,
+        timeout: Duration,
+        family: Option<Family>,
+    ) -> io::Result<Vec<ResolvedEndpoint>> {
+        self.resolve_by(family, |host_port| host_port.connect_addrs_within(timeout))
     }
 
     fn resolve_by(
         &self,
+        family: Option<Family>,
         look_up: impl Fn(&HostPort) -> io::Result<Vec<SocketAddr>>,
     ) -> io::Result<Vec<ResolvedEndpoint>> {
         let each = |host_port, resolved: fn(SocketAddr) -> ResolvedEndpoint| {
-            look_up(host_port).map(|addrs| addrs.into_iter().map(resolved).collect())
+            let mut addrs = look_up(host_port)?;
+            if let Some(family) = family {
+                addrs = family.keep(addrs)?;
+            }
+            Ok(addrs.into_iter().map(resolved).collect())
         };
         match self {
             Endpoint::Tcp(host_port) => each(host_port, ResolvedEndpoint::Tcp),
@@ -130,7 +139,7 @@ mod tests {
         for text in ["tcp://127.0.0.1:7", "udp://[::1]:7", "unix:/a/b", "unix:@a", "unixgram:@a"] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert!(!endpoint.is_looked_up(), "{text}");
-            let resolved = endpoint.resolve().unwrap();
+            let resolved = endpoint.resolve(None).unwrap();
             let shown: Vec<String> = resolved.iter().map(ToString::to_string).collect();
             assert_eq!(shown, [text]);
             assert_eq!(resolved[0].transport(), endpoint.transport());

@@ -15,7 +15,7 @@ use crate::endpoint::ResolvedEndpoint;
 use crate::error::Error;
 use crate::measured::LossCause;
 use crate::reactor::Context;
-use crate::socket::{Datagram, SocketOptions, Stream};
+use crate::socket::{Datagram, LocalAddrs, SocketOptions, Stream};
 use crate::units::duration_ns;
 
 /// Connections opened in one step, and the time between two steps. A server with a listen backlog
@@ -43,6 +43,8 @@ const RECONNECT_NS_MAX: u64 = 1_000_000_000;
 pub(super) struct Opener {
     target: ResolvedEndpoint,
     socket: SocketOptions,
+    /// Where the sockets leave from.
+    pub(super) local_addrs: LocalAddrs,
     folder: Option<PathBuf>,
     wants_trains: bool,
     /// A socket does not support receiving trains (UDP_GRO).
@@ -81,6 +83,7 @@ impl Opener {
         Opener {
             target: options.target.clone(),
             socket: options.socket.clone(),
+            local_addrs: options.local_addrs.clone(),
             folder: options.folder.clone(),
             wants_trains: options.asks_for_trains(),
             are_trains_refused: false,
@@ -168,11 +171,14 @@ impl Opener {
         let target = &self.target;
         self.created += 1;
         let result = if self.target.transport().is_stream() {
-            Stream::connect(target, &self.socket)
-                .map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
+            let connect = |options: &SocketOptions| Stream::connect(target, options);
+            let stream = self.local_addrs.open(&mut self.socket, connect);
+            stream.map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
         } else {
             let own = self.folder.as_ref().map(|folder| folder.join(format!("{}", self.created)));
-            Datagram::connect(target, own.as_deref(), &self.socket).map(|socket| {
+            let connect =
+                |options: &SocketOptions| Datagram::connect(target, own.as_deref(), options);
+            self.local_addrs.open(&mut self.socket, connect).map(|socket| {
                 let takes_trains = self.wants_trains && socket.receive_trains(true).is_ok();
                 self.are_trains_refused |= self.wants_trains && !takes_trains;
                 Kind::Datagram(socket, DatagramMover::new(flow, takes_trains))
@@ -208,6 +214,7 @@ impl<O: Observer> Generator<O> {
                 Ok(flow) => {
                     self.run.recorder.trains.refused |= self.opener.are_trains_refused;
                     if flow.is_open() {
+                        self.note_settings(&flow);
                         self.run.connected(id, false, now_ns);
                         self.phases.flow_settled();
                     }

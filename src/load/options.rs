@@ -7,7 +7,7 @@ use super::pacing::Spacing;
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{Mode, PercentileList};
 use crate::reactor::Spin;
-use crate::socket::SocketOptions;
+use crate::socket::{LocalAddrs, SocketOptions};
 
 /// The load to make, and for how long.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Options {
     pub offload: bool,
     /// Settings of the sockets.
     pub socket: SocketOptions,
+    /// The addresses that the sockets leave from in turn; without any, the kernel picks one.
+    pub local_addrs: LocalAddrs,
     /// The folder for the socket files to which Unix datagrams are answered; the caller removes it.
     /// If not set, the system picks abstract names, which only Linux has.
     pub folder: Option<PathBuf>,
@@ -81,6 +83,7 @@ impl Options {
             spin: None,
             offload: true,
             socket: SocketOptions::default(),
+            local_addrs: LocalAddrs::default(),
             folder: None,
         }
     }

@@ -10,10 +10,11 @@ use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    Environment, GeneratorHealth, Hiccups, Histograms, LoadLoop, Messages, Pacing, Rate, RunResult,
-    RunStamp, Signs, Status, Times, Verdict,
+    BindUse, Environment, GeneratorHealth, Hiccups, Histograms, LoadLoop, Messages, Pacing, Rate,
+    RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
 };
 use crate::reactor::Spin;
+use crate::units::duration_ns;
 
 impl<O: Observer> Generator<O> {
     /// Returns the result of the run. Call it after the reactor has stopped. The caller adds what
@@ -67,6 +68,7 @@ impl<O: Observer> Generator<O> {
             tcp: self.ends.tcp(),
             udp: self.ends.udp(),
             drift: self.thirds.drift(&latency),
+            sockets: self.sockets(),
             latency_ns: times(latency),
             service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
             hiccups: Hiccups {
@@ -88,6 +90,29 @@ impl<O: Observer> Generator<O> {
         let clock = self.run.clock;
         let measured_from = clock.wall_time(self.phases.measure_from_ns);
         RunStamp::new(clock.wall_time(0), measured_from, Duration::from_nanos(elapsed_ns))
+    }
+
+    /// The settings of the sockets, and where they left from.
+    fn sockets(&self) -> Option<Sockets> {
+        let facts = self.settings.as_ref()?;
+        let bind = self
+            .opener
+            .local_addrs
+            .used()
+            .into_iter()
+            .map(|local| BindUse { address: local.bind.to_string(), opened: local.opened });
+        Some(Sockets {
+            rcvbuf: facts.receive_buf_bytes.map(|bytes| bytes as u64),
+            sndbuf: facts.send_buf_bytes.map(|bytes| bytes as u64),
+            dscp: facts.dscp.map(|dscp| dscp.number().into()),
+            ttl: facts.ttl.map(u64::from),
+            mss: facts.mss.map(u64::from),
+            mptcp: facts.multipath,
+            busy_poll_ns: facts.busy_poll.map(duration_ns),
+            congestion: facts.congestion.clone(),
+            bind: bind.collect(),
+            ..Sockets::default()
+        })
     }
 
     /// Returns the generator's health, without the verdict on it.

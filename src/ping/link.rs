@@ -5,10 +5,11 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use super::Options;
 use super::payload::Payload;
 use crate::client::OnSignal;
-use crate::client::connect::{ConnectError, Connection, failure};
-use crate::endpoint::{Endpoint, ResolvedEndpoint};
+use crate::client::connect::{ConnectError, Connection, Settings, failure};
+use crate::endpoint::ResolvedEndpoint;
 use crate::socket::SEND_FLAGS;
 
 /// The shortest timeout for connecting. The system rounds a much shorter one down to 0, which means
@@ -57,19 +58,21 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, for probes of `length` bytes. A stream may take the whole `timeout` for each
-    /// address.
+    /// Connects. A stream may take the whole timeout for each address.
     pub(super) fn connect(
-        endpoint: &Endpoint,
+        options: &Options,
         addrs: Vec<ResolvedEndpoint>,
-        timeout: Duration,
-        length: usize,
     ) -> Result<Link, ConnectError> {
-        let timeout = timeout.max(CONNECT_TIMEOUT_MIN);
-        let connection = Connection::open(endpoint, addrs, timeout, OnSignal::LeaveToCaller)?;
-        let is_stream = endpoint.transport().is_stream();
-        Link::new(connection, is_stream, length).map_err(|error| ConnectError {
-            error: failure("connect to", endpoint, error),
+        let settings = Settings {
+            endpoint: options.endpoint.clone(),
+            socket: options.socket.clone(),
+            bind: options.bind.clone(),
+            timeout: options.timeout.max(CONNECT_TIMEOUT_MIN),
+        };
+        let connection = Connection::open(settings, addrs, OnSignal::LeaveToCaller)?;
+        let is_stream = options.endpoint.transport().is_stream();
+        Link::new(connection, is_stream, options.length).map_err(|error| ConnectError {
+            error: failure("connect to", &options.endpoint, error),
             is_lasting: false,
         })
     }
@@ -110,7 +113,7 @@ impl Link {
     /// none.
     pub(super) fn move_to_next_address(&mut self) -> bool {
         let moved = self.connection.move_to_next_address();
-        moved.and_then(|()| self.connection.socket.set_nonblocking(true)).is_ok()
+        moved.is_ok() && self.connection.socket.set_nonblocking(true).is_ok()
     }
 
     pub(super) fn pending_error(&self) -> Option<io::Error> {

@@ -59,12 +59,12 @@ fn look_up(
 ) -> Result<Option<Vec<ResolvedEndpoint>>, Error> {
     let failed = |error| failure("look up", &options.endpoint, error);
     let unknown = |error| failure("connect to", &options.endpoint, error);
-    let endpoint = options.endpoint.clone();
+    let (endpoint, family) = (options.endpoint.clone(), options.socket.family);
     if !endpoint.is_looked_up() {
-        return endpoint.resolve().map(Some).map_err(unknown);
+        return endpoint.resolve(family).map(Some).map_err(unknown);
     }
     let started_at = Instant::now();
-    let look_up = move || endpoint.resolve();
+    let look_up = move || endpoint.resolve(family);
     // Without a thread, the resolver's own limits hold.
     let Ok(lookup) = Background::start(look_up.clone()) else {
         return look_up().map(Some).map_err(unknown);
@@ -248,9 +248,8 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
 
     /// Starts to connect. Connecting a stream may block, so another thread does it.
     fn connect(&mut self) -> Result<(), Error> {
-        let (addrs, endpoint) = (self.addrs.clone(), self.options.endpoint.clone());
-        let (timeout, length) = (self.options.timeout, self.options.length);
-        let connect = move || Link::connect(&endpoint, addrs, timeout, length);
+        let (addrs, options) = (self.addrs.clone(), self.options.clone());
+        let connect = move || Link::connect(&options, addrs);
         if !self.is_stream() {
             return self.connected(connect());
         }

@@ -14,8 +14,8 @@ use self::times::times;
 use super::health_text;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use crate::measured::{
-    Assertion, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, RunResult, Status, Unit,
-    Verdict, verdict_name,
+    Assertion, BindUse, Flows, Hiccups, LoadLoop, Messages, Mode, Outcome, Pacing, RunResult,
+    Status, Unit, Verdict, verdict_name,
 };
 
 impl fmt::Display for RunResult {
@@ -39,6 +39,7 @@ fn body(report: &RunResult, page: &mut Page) {
         outcome(report, page);
         trains(report, page);
         kernel(report, page);
+        sockets(report, page);
         generator(report, page);
         page.entry("environment", &environment_text(report));
     }
@@ -349,6 +350,29 @@ fn trains(report: &RunResult, page: &mut Page) {
         ),
     };
     page.entry("trains", &text);
+}
+
+/// Writes what the kernel made of the settings of the sockets, if any was asked for.
+fn sockets(report: &RunResult, page: &mut Page) {
+    let Some(sockets) = report.sockets.as_ref().filter(|sockets| sockets.is_shown) else { return };
+    let figures = [
+        ("rcvbuf", sockets.rcvbuf.map(|count| count.to_string())),
+        ("sndbuf", sockets.sndbuf.map(|count| count.to_string())),
+        ("dscp", sockets.dscp.map(|count| count.to_string())),
+        ("ttl", sockets.ttl.map(|count| count.to_string())),
+        ("mss", sockets.mss.map(|count| count.to_string())),
+        ("mptcp", sockets.mptcp.map(|is_on| if is_on { "yes" } else { "no" }.to_owned())),
+        ("busy-poll", sockets.busy_poll_ns.map(time_text)),
+        ("congestion", sockets.congestion.as_deref().map(one_line)),
+    ];
+    let figures =
+        figures.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    page.entry("sockets", &figures.collect::<Vec<_>>().join(", "));
+    let opened = |used: &BindUse| format!("{} from {}", count_text(used.opened), used.address);
+    if !sockets.bind.is_empty() {
+        let used: Vec<_> = sockets.bind.iter().map(opened).collect();
+        page.entry("", &format!("opened {}", used.join(", ")));
+    }
 }
 
 fn flow_noun(report: &RunResult) -> &'static str {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::{Peer, sys};
+use super::{Peer, SocketOptions, sys};
 use crate::endpoint::{Endpoint, HostPort, Transport, UnixName};
 use crate::error::Error;
 
@@ -40,6 +40,14 @@ pub(super) fn take_over(fd: OwnedFd) -> Result<(Socket, Transport), Error> {
     }
     socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)).map_err(failed)?;
     Ok((socket, transport))
+}
+
+/// Sets on such a socket what concerns its packets.
+pub(super) fn apply_packets(options: &SocketOptions, socket: &Socket) -> Result<(), Error> {
+    match socket.local_addr().ok().and_then(|addr| addr.as_socket()) {
+        Some(addr) => options.apply_packets(socket, addr),
+        None => Ok(()),
+    }
 }
 
 /// Returns the error for a socket that the server cannot use. It says what the socket is.

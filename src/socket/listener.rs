@@ -94,6 +94,7 @@ impl Listener {
     pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<Listener, Error> {
         let (socket, transport) = inherited::take_over(fd)?;
         options.apply_bufs(&socket)?;
+        inherited::apply_packets(options, &socket)?;
         let inner = match transport {
             Transport::Tcp => {
                 options.apply_tcp(&socket)?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::endpoint::HostPort;
+use crate::endpoint::{Family, HostPort};
 use crate::error::Error;
 
 /// The maximum number of ports that the system picks. A port that it picks for one address family
@@ -14,7 +14,7 @@ const PORT_PICKS_MAX: usize = 16;
 /// Opens a socket for each address of a host, all on one port. Returns each socket with its
 /// address. Blocks while the name is resolved. Errors name `endpoint`.
 ///
-/// An empty host needs two sockets, one for IPv4 and one for IPv6, or only one if this machine
+/// An empty host is one socket for each family, or one socket if `family` is set or this machine
 /// lacks the other family.
 ///
 /// # Errors
@@ -23,10 +23,15 @@ const PORT_PICKS_MAX: usize = 16;
 pub fn open_all<T>(
     endpoint: &impl fmt::Display,
     host_port: &HostPort,
+    family: Option<Family>,
     open: impl Fn(SocketAddr) -> Result<T, Error>,
     local_addr: impl Fn(&T) -> Option<SocketAddr>,
 ) -> Result<Vec<(T, SocketAddr)>, Error> {
-    let addrs = host_port.listen_addrs().map_err(|error| Error::new("bind", endpoint, error))?;
+    let failed = |error| Error::new("bind", endpoint, error);
+    let mut addrs = host_port.listen_addrs().map_err(failed)?;
+    if let Some(family) = family {
+        addrs = family.keep(addrs).map_err(failed)?;
+    }
     let mut picks = 0;
     'pick: loop {
         picks += 1;

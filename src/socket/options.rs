@@ -1,12 +1,16 @@
 //! Socket settings, the same for every transport where they make sense.
 
+mod packets;
+
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::sys;
+use super::{Dscp, SocketFacts, sys};
+use crate::endpoint::{Family, ResolvedEndpoint};
 use crate::error::Error;
 
 /// The default listen(2) backlog. A burst beyond the backlog waits for SYN retransmits of one
@@ -33,7 +37,26 @@ pub struct SocketOptions {
     pub unix_mode: u32,
     /// Whether an IP socket has its port to itself.
     pub port_use: PortUse,
+    /// The only family of IP to use.
+    pub family: Option<Family>,
+    /// `IP_TOS` and `IPV6_TCLASS`: how routers treat the packets.
+    pub dscp: Option<Dscp>,
+    /// `IP_TTL` and `IPV6_UNICAST_HOPS`: how many routers a packet may pass, at least 1.
+    pub ttl: Option<u8>,
+    /// `TCP_MAXSEG`: the longest TCP segment, within [`MSS_RANGE`].
+    pub mss: Option<u16>,
+    /// TCP connections by Multipath TCP (RFC 8684), which falls back to TCP with a peer without it.
+    pub multipath: bool,
+    /// `SO_BUSY_POLL`: how long a receive polls the device before it sleeps, in whole microseconds.
+    pub busy_poll: Option<Duration>,
+    /// `SO_BINDTODEVICE`: the network interface that an IP socket is bound to.
+    pub interface: Option<String>,
+    /// Where a client's IP socket leaves from. With port 0 the kernel picks a port for each peer.
+    pub local: Option<SocketAddr>,
 }
+
+/// What Linux takes for `TCP_MAXSEG` (`TCP_MIN_MSS` and `MAX_TCP_WINDOW` of its `net/tcp.h`).
+pub const MSS_RANGE: RangeInclusive<u16> = 88..=32_767;
 
 /// Whether an IP socket shares its port with others of the same user (`SO_REUSEPORT`), among which
 /// Linux then spreads connections and datagrams by the addresses of their two ends.
@@ -121,6 +144,14 @@ impl Default for SocketOptions {
             keepalive: Keepalive::Auto,
             unix_mode: 0o600,
             port_use: PortUse::Alone,
+            family: None,
+            dscp: None,
+            ttl: None,
+            mss: None,
+            multipath: false,
+            busy_poll: None,
+            interface: None,
+            local: None,
         }
     }
 }
@@ -129,7 +160,7 @@ impl SocketOptions {
     /// An unbound, non-blocking IP socket with these settings. An IPv6 socket takes IPv6 only, so
     /// that `0.0.0.0` and `[::]` can have the same port side by side.
     pub(super) fn ip_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
-        let socket = self.client_socket(addr, kind)?;
+        let socket = self.unbound_ip_socket(addr, kind)?;
         if addr.is_ipv6() {
             let set = socket.set_only_v6(true);
             set.map_err(|error| Error::new("set IPV6_V6ONLY on", addr, error))?;
@@ -137,13 +168,32 @@ impl SocketOptions {
         Ok(socket)
     }
 
-    /// An unbound, non-blocking IP socket with these settings that can connect to any address of
-    /// its family, an IPv4 address inside an IPv6 one (`::ffff:127.0.0.1`) included.
-    pub(super) fn client_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
-        let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
-        let domain = Domain::for_address(addr);
-        let socket = unbound(domain, kind, Some(protocol)).map_err(|error| unmade(addr, error))?;
+    /// A non-blocking socket with these settings that can connect to the target: to any address of
+    /// its family, an IPv4 address inside an IPv6 one (`::ffff:127.0.0.1`) included. It is bound
+    /// if it has to leave from [`SocketOptions::local`].
+    pub(crate) fn client(&self, target: &ResolvedEndpoint) -> Result<Socket, Error> {
+        let kind = if target.transport().is_stream() { Type::STREAM } else { Type::DGRAM };
+        let Some(addr) = target.ip_addr() else { return self.unix_socket(kind) };
+        let socket = self.unbound_ip_socket(addr, kind)?;
+        self.bind_local(&socket, kind)?;
+        Ok(socket)
+    }
+
+    fn unbound_ip_socket(&self, addr: SocketAddr, kind: Type) -> Result<Socket, Error> {
+        let protocol = match kind {
+            Type::STREAM if self.multipath => sys::multipath().map_err(packets::no_multipath)?,
+            Type::STREAM => Protocol::TCP,
+            _ => Protocol::UDP,
+        };
+        let made = unbound(Domain::for_address(addr), kind, Some(protocol));
+        let socket = made.map_err(|error| match kind == Type::STREAM && self.multipath {
+            true if error.raw_os_error() != Some(libc::EAFNOSUPPORT) => {
+                packets::no_multipath(error)
+            }
+            _ => unmade(addr, error),
+        })?;
         self.apply_bufs(&socket)?;
+        self.apply_packets(&socket, addr)?;
         if kind == Type::STREAM {
             self.apply_tcp(&socket)?;
         }
@@ -186,6 +236,7 @@ impl SocketOptions {
         // Linux and the BSDs hand TCP_NODELAY on to accepted sockets: one call for all of them.
         let set = socket.set_tcp_nodelay(self.nodelay);
         set.map_err(|error| Error::new("set", "TCP_NODELAY", error))?;
+        self.apply_mss(socket)?;
         match &self.congestion {
             Some(name) => apply_congestion(socket, name),
             None => Ok(()),
@@ -208,6 +259,18 @@ impl SocketOptions {
         }
         if self.congestion.is_some() {
             granted.extend(sys::congestion(socket).map(|name| ("congestion", name)));
+        }
+        let facts = SocketFacts::of_ref(socket);
+        let packets = [
+            ("dscp", self.dscp.and(facts.dscp).map(|dscp| dscp.number().to_string())),
+            ("ttl", self.ttl.and(facts.ttl).map(|hops| hops.to_string())),
+            ("mss", self.mss.and(facts.mss).map(|mss| mss.to_string())),
+            ("busy_poll", self.busy_poll.and(facts.busy_poll).map(|time| format!("{time:?}"))),
+            ("interface", self.interface.clone()),
+        ];
+        granted.extend(packets.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if self.multipath && facts.multipath == Some(true) {
+            granted.push(("mptcp", "yes".to_owned()));
         }
         // A Unix socket has none.
         if let Keepalive::After(_) = self.keepalive {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
-use socket2::{SockRef, Type};
+use socket2::SockRef;
 
 use super::connect::{connect, refuse_self_connection};
 use super::{Peer, SocketOptions, TcpInfo, sys};
@@ -32,14 +32,11 @@ impl Stream {
     /// descriptor. `WouldBlock` if the backlog of a Unix listener is full. The connect has not
     /// begun then, and no event reports when there is room. `InvalidInput` for a datagram endpoint.
     pub fn connect(target: &ResolvedEndpoint, options: &SocketOptions) -> Result<Stream, Error> {
-        let socket = match target {
-            ResolvedEndpoint::Tcp(addr) => options.client_socket(*addr, Type::STREAM)?,
-            ResolvedEndpoint::Unix(_) => options.unix_socket(Type::STREAM)?,
-            ResolvedEndpoint::Udp(_) | ResolvedEndpoint::Unixgram(_) => {
-                let error = io::ErrorKind::InvalidInput;
-                return Err(Error::new("connect a stream to", target, error));
-            }
-        };
+        if !target.transport().is_stream() {
+            let error = io::ErrorKind::InvalidInput;
+            return Err(Error::new("connect a stream to", target, error));
+        }
+        let socket = options.client(target)?;
         match connect(&SockRef::from(&socket), target) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
                 Err(Error::new("connect to", target, error))

@@ -16,6 +16,7 @@ mod control;
 mod message;
 mod mmsg;
 mod options;
+mod packets;
 mod raw;
 mod splice;
 #[cfg(feature = "program")]
@@ -36,6 +37,10 @@ pub(super) use self::message::{receive_train, receive_trains, send_message};
 pub(super) use self::options::{
     congestion, has_protocol, keepalive, keepalive_gives_up_after, keepalive_times, listens,
     set_congestion,
+};
+pub(super) use self::packets::{
+    bind_to_interface, busy_poll, is_multipath, multipath, pick_port_at_connect, set_busy_poll,
+    set_traffic_class_ipv6, traffic_class_ipv6,
 };
 pub(super) use self::raw::RawMessages;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};

@@ -20,7 +20,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
 
 use mio::Interest;
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{Protocol, SockAddr, SockRef, Socket};
 
 pub(super) use self::options::{
     congestion, has_protocol, keepalive, keepalive_gives_up_after, keepalive_times, listens,
@@ -107,6 +107,38 @@ pub(super) fn lost_datagrams(_: BorrowedFd<'_>) -> io::Result<u32> {
 /// Does nothing: the kernel reports nothing with a datagram.
 pub(super) fn enable_destination_and_overflow(_: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> {
     Ok(())
+}
+
+pub(super) fn set_traffic_class_ipv6(_: &Socket, _: u32) -> io::Result<()> {
+    unsupported()
+}
+
+pub(super) fn traffic_class_ipv6(_: &SockRef<'_>) -> io::Result<u32> {
+    unsupported()
+}
+
+pub(super) fn set_busy_poll(_: &Socket, _: u32) -> io::Result<()> {
+    unsupported()
+}
+
+pub(super) fn busy_poll(_: &SockRef<'_>) -> io::Result<u32> {
+    unsupported()
+}
+
+pub(super) fn bind_to_interface(_: &Socket, _: &str) -> io::Result<()> {
+    unsupported()
+}
+
+pub(super) fn pick_port_at_connect(_: &Socket) -> io::Result<()> {
+    unsupported()
+}
+
+pub(super) fn multipath() -> io::Result<Protocol> {
+    unsupported()
+}
+
+pub(super) fn is_multipath(_: &SockRef<'_>) -> bool {
+    false
 }
 
 /// Binds to a path and then sets the mode of the file, which the system creates with all

@@ -1,6 +1,8 @@
 //! Two hosts on one machine: the test makes two network namespaces and connects them by a veth
 //! pair.
 
+mod way_out;
+
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};

@@ -17,6 +17,8 @@ fn a_call_with_extreme_options_ends() {
         interval: Duration::ZERO,
         length: 64,
         timeout: Duration::ZERO,
+        socket: resound::socket::SocketOptions::default(),
+        bind: Vec::new(),
     };
     let continues = |_: Event<'_>| ControlFlow::Continue(());
     let outcome = ping(&options, stop.as_fd(), continues).unwrap();

@@ -38,6 +38,8 @@ fn ask(
         shutdown: true,
         reply: true,
         expect_echo: false,
+        socket: resound::socket::SocketOptions::default(),
+        bind: Vec::new(),
     };
     let lines = Lines { lines: lines.iter().copied().collect(), before_line };
     let mut answers = Vec::new();
@@ -107,6 +109,8 @@ fn a_call_with_a_timeout_of_a_nanosecond_ends() {
             shutdown: true,
             reply: true,
             expect_echo: false,
+            socket: resound::socket::SocketOptions::default(),
+            bind: Vec::new(),
         };
         // Connecting may take longer than one millisecond, the shortest wait.
         let error = send(&options, None, |_| Ok(())).unwrap_err();

@@ -10,10 +10,11 @@ use resound::load::{Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
 use resound::report::{Format, Output};
+use resound::socket::{LocalAddrs, SocketOptions};
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
-use crate::cli::flags::{SocketFlags, VALUES_HELP};
+use crate::cli::flags::{BindFlags, SocketFlags, VALUES_HELP, client_options};
 use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
 
 /// The duration of a run without `--duration` and `--count`.
@@ -140,6 +141,9 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     pub(super) socket: SocketFlags,
 
+    #[command(flatten)]
+    pub(super) bind: BindFlags,
+
     /// Send and receive UDP datagrams one at a time [default: with --depth above 1, several per
     /// call where possible (GSO, GRO)]
     #[arg(long)]
@@ -201,6 +205,10 @@ impl Arguments {
         if self.mode == ModeName::Connect && self.depth.is_some_and(|depth| depth > 1) {
             return Err("--mode connect has one echo per connection: expected --depth 1".to_owned());
         }
+        if let Some(endpoint) = &self.endpoint {
+            self.socket.family.check(endpoint)?;
+        }
+        self.bind.check(self.endpoint.as_ref(), &self.socket.family)?;
         let paths = || self.output.iter().map(|output| &output.path);
         if let Some(twice) =
             paths().enumerate().find(|(at, path)| paths().take(*at).any(|other| other == *path))
@@ -285,10 +293,16 @@ impl Arguments {
         }
     }
 
+    /// Returns the settings of the sockets.
+    pub(super) fn socket_options(&self) -> SocketOptions {
+        client_options(self.socket.options(), &self.bind, &self.socket.family)
+    }
+
     /// Returns the options of the generator.
     pub(super) fn options(
         &self,
         target: &ResolvedEndpoint,
+        local_addrs: LocalAddrs,
         folder: Option<&Path>,
         interval: Option<Duration>,
     ) -> Options {
@@ -310,14 +324,15 @@ impl Arguments {
             interval,
             spin: self.spin,
             offload: !self.no_offload,
-            socket: self.socket.options(),
+            socket: self.socket_options(),
+            local_addrs,
             folder: folder.map(Path::to_owned),
         }
     }
 
     /// Returns every option with its effective value.
     pub(super) fn meant(&self) -> Map<String, Value> {
-        let Value::Object(meant) = json!({
+        let Value::Object(mut meant) = json!({
             "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
             "transport": self.transport().name(),
             "connections": self.connections,
@@ -340,15 +355,13 @@ impl Arguments {
                 Spin::Always => json!("always"),
             }),
             "affinity": self.affinity,
-            "rcvbuf": self.socket.rcvbuf,
-            "sndbuf": self.socket.sndbuf,
-            "nagle": self.socket.nagle,
-            "congestion": self.socket.congestion,
             "no_offload": self.no_offload,
             "asserts": self.asserts.iter().map(Assertion::expression).collect::<Vec<_>>(),
         }) else {
             unreachable!("an object was made")
         };
+        meant.extend(self.socket.meant());
+        meant.insert("bind".to_owned(), self.bind.meant());
         meant
     }
 
@@ -361,6 +374,10 @@ impl Arguments {
             for (name, _) in given.iter().filter(|(_, is_given)| *is_given) {
                 warn(format!("{name} without effect: the endpoint is not TCP"));
             }
+        }
+        if !matches!(self.transport(), Transport::Tcp | Transport::Udp) {
+            let given = self.socket.of_ip().into_iter().chain(self.bind.given());
+            given.for_each(|name| warn(format!("{name} without effect: the endpoint is not IP")));
         }
         if self.reconnect && !self.transport().is_stream() {
             warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());

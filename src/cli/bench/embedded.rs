@@ -2,7 +2,7 @@
 
 use resound::Error;
 use resound::echo::{Options, Server, Service};
-use resound::endpoint::{Endpoint, Transport};
+use resound::endpoint::{Endpoint, Family, Transport};
 use resound::process::cpus::leave;
 use resound::socket::SocketOptions;
 use tempfile::TempDir;
@@ -34,6 +34,7 @@ impl EmbeddedServer {
         let name = transport.name();
         let asked = match &folder {
             Some(folder) => format!("{name}:{}", folder.path().join("echo.sock").display()),
+            None if socket.family == Some(Family::V6) => format!("{name}://[::1]:0"),
             None => format!("{name}://127.0.0.1:0"),
         };
         let asked: Endpoint =

@@ -1,33 +1,41 @@
 //! The target of the load: an endpoint whose host is resolved.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use resound::Error;
-use resound::endpoint::{Endpoint, ResolvedEndpoint, UnixName};
+use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport, UnixName};
+use resound::socket::{Datagram, LocalAddrs, SocketOptions, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tempfile::TempDir;
+
+use super::Arguments;
 
 /// The time that one of several addresses of a host has to show that it is served.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The shortest receive timeout. A timeout below the resolution of the system's clock could count
-/// as no timeout.
-const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
-
 /// Resolves the endpoint's host. Of several addresses it returns the first that accepts a TCP
-/// connection, or that does not refuse a UDP datagram within `timeout`.
-pub(super) fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<ResolvedEndpoint, Error> {
+/// connection, or that does not refuse a UDP datagram within the timeout.
+pub(super) fn resolve(
+    arguments: &Arguments,
+    endpoint: &Endpoint,
+) -> Result<ResolvedEndpoint, Error> {
+    let mut options = arguments.socket_options();
     let resolved = endpoint
-        .resolve_within(timeout)
+        .resolve_within(arguments.timeout, options.family)
         .map_err(|error| Error::new("connect to", endpoint, error))?;
-    let timeout = timeout.min(PROBE_TIMEOUT);
-    let is_served = |target: &&ResolvedEndpoint| match target {
-        ResolvedEndpoint::Tcp(addr) => accepts(*addr),
-        ResolvedEndpoint::Udp(addr) => !refuses_datagrams(*addr, timeout),
-        ResolvedEndpoint::Unix(_) | ResolvedEndpoint::Unixgram(_) => true,
+    let timeout = arguments.timeout.min(PROBE_TIMEOUT);
+    let mut is_served = |target: &&ResolvedEndpoint| {
+        let Ok(mut locals) = LocalAddrs::new(arguments.bind.addrs(), target) else { return false };
+        match target.transport() {
+            Transport::Tcp => accepts(target, &mut locals, &mut options),
+            Transport::Udp => !refuses_datagrams(target, &mut locals, &mut options, timeout),
+            Transport::Unix | Transport::Unixgram => true,
+        }
     };
-    let served = if resolved.len() > 1 { resolved.iter().find(is_served) } else { None };
+    let served = if resolved.len() > 1 { resolved.iter().find(&mut is_served) } else { None };
     Ok(served.unwrap_or(&resolved[0]).clone())
 }
 
@@ -47,30 +55,48 @@ pub(super) fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>
     made.map(Some).map_err(|error| Error::new("make a folder in", shown.display(), error))
 }
 
-fn accepts(addr: SocketAddr) -> bool {
-    let stream = TcpStream::connect_timeout(&addr, PROBE_TIMEOUT);
-    // A socket that is connected to itself has reached no listener.
-    stream.is_ok_and(|stream| stream.local_addr().ok() != Some(addr))
+fn accepts(
+    target: &ResolvedEndpoint,
+    locals: &mut LocalAddrs,
+    options: &mut SocketOptions,
+) -> bool {
+    let mut probe = || -> io::Result<bool> {
+        let stream = locals.open(options, |options| Stream::connect(target, options));
+        let stream = stream.map_err(|error| io::Error::from(error.kind()))?;
+        wait_for(&stream, PollFlags::OUT, PROBE_TIMEOUT)?;
+        // A socket that is connected to itself has reached no listener, and is an error.
+        stream.connected()
+    };
+    probe().is_ok_and(|is_connected| is_connected)
 }
 
-/// Returns true if a datagram cannot be sent to `addr`, or is refused. UDP has no connection, so
-/// this sends a datagram of one byte and waits for the refusal. Silence is not a refusal.
-fn refuses_datagrams(addr: SocketAddr, timeout: Duration) -> bool {
-    let probe = || -> io::Result<()> {
-        let any = if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(addr)?;
-        if socket.local_addr()? == addr {
-            // The kernel picked the target's port for this socket: only the socket itself would
-            // answer.
-            return Err(ErrorKind::ConnectionRefused.into());
-        }
-        socket.set_read_timeout(Some(timeout.max(PROBE_TIMEOUT_MIN)))?;
+/// Returns true if a datagram cannot be sent to the target, or is refused. UDP has no connection,
+/// so this sends a datagram of one byte and waits for the refusal. Silence is not a refusal.
+fn refuses_datagrams(
+    target: &ResolvedEndpoint,
+    locals: &mut LocalAddrs,
+    options: &mut SocketOptions,
+    timeout: Duration,
+) -> bool {
+    let mut probe = || -> io::Result<()> {
+        let socket = locals.open(options, |options| Datagram::connect(target, None, options));
+        let socket = socket.map_err(|error| io::Error::from(error.kind()))?;
         socket.send(&[0])?;
-        socket.recv(&mut [0]).map(|_| ())
+        wait_for(&socket, PollFlags::IN, timeout)?;
+        socket.receive(&mut [0]).map(drop)
     };
-    let is_silence = |error: &io::Error| {
-        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-    };
-    probe().is_err_and(|error| !is_silence(&error))
+    probe().is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
+}
+
+/// Waits until the socket is ready, or the time is over.
+fn wait_for(socket: &impl AsFd, events: PollFlags, timeout: Duration) -> io::Result<()> {
+    let until = Instant::now() + timeout;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(socket, events)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop).map_err(io::Error::from),
+        }
+    }
 }

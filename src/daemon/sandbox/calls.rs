@@ -27,12 +27,13 @@ const BYTES: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_splice,
     libc::SYS_write,
 ];
+
+/// Calls that send on an open socket, each with the position of its flags.
+const SENDS: &[(c_long, u8)] =
+    &[(libc::SYS_sendmmsg, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendto, 3)];
 
 /// The loop. Its selector already exists, and its waker is read and written. The clock is read
 /// without a call, unless the hardware does not allow that.
@@ -170,6 +171,13 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
     // connect it by MSG_FASTOPEN, while landlock restricts connect(2) alone. After a shutdown for
     // writing, a listener stays a listener.
     allow_commands(&mut rules, libc::SYS_shutdown, 1, &[bits(libc::SHUT_WR)])?;
+    for (call, flags) in SENDS {
+        match needs.multipath {
+            // A Multipath TCP socket whose connection has ended connects anew by MSG_FASTOPEN.
+            true => allow_if(&mut rules, *call, &[(*flags, bits(libc::MSG_FASTOPEN), 0)])?,
+            false => _ = rules.insert(*call, Vec::new()),
+        }
+    }
     // No memory but the program's own may be executable.
     let not_to_be_run = [(2, bits(libc::PROT_EXEC), 0)];
     allow_if(&mut rules, libc::SYS_mmap, &not_to_be_run)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use socket2::{SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, SockRef, Socket};
 
 use super::{Datagram, Inner};
 use crate::endpoint::{ResolvedEndpoint, Transport};
@@ -35,13 +35,10 @@ impl Datagram {
         options: &SocketOptions,
     ) -> Result<Datagram, Error> {
         let failed = |error: io::Error| Error::new("connect to", target, error);
-        let socket = match target {
-            ResolvedEndpoint::Udp(addr) => options.client_socket(*addr, Type::DGRAM)?,
-            ResolvedEndpoint::Unixgram(_) => options.unix_socket(Type::DGRAM)?,
-            ResolvedEndpoint::Tcp(_) | ResolvedEndpoint::Unix(_) => {
-                return Err(failed(io::ErrorKind::InvalidInput.into()));
-            }
-        };
+        if target.transport().is_stream() {
+            return Err(failed(io::ErrorKind::InvalidInput.into()));
+        }
+        let socket = options.client(target)?;
         connect(&SockRef::from(&socket), target).map_err(failed)?;
         let inner = if target.transport() == Transport::Udp {
             refuse_self_connection(&SockRef::from(&socket)).map_err(failed)?;

@@ -28,6 +28,7 @@ impl Datagram {
     pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<Datagram, Error> {
         let (socket, transport) = inherited::take_over(fd)?;
         options.apply_bufs(&socket)?;
+        inherited::apply_packets(options, &socket)?;
         let inner = match transport {
             Transport::Udp => {
                 let addr = socket.local_addr().ok().and_then(|addr| addr.as_socket());

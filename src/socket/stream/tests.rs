@@ -1,7 +1,7 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
-use socket2::{Domain, SockAddr, Socket};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
 use super::*;

@@ -54,18 +54,45 @@ fn impossible_values_are_refused_in_one_line() {
         (&["--frobnicate"], ["'--frobnicate'", "--help"]),
         (&["--label"], ["'--label <TEXT>'", "--help"]),
     ] {
-        let (ended, document) = bench_json(arguments);
-        assert_eq!((ended.code(), ended.stderr.lines().count()), (2, 1), "{}", ended.stderr);
-        for part in parts {
-            assert!(ended.stderr.contains(part), "{:?} lacks {part:?}", ended.stderr);
-        }
-        assert_eq!(document["status"], "error");
-        let error = document["error"].as_str().unwrap();
-        assert_eq!(ended.stderr, format!("resound: {error}\n"));
-        let without = run_bench(arguments);
-        assert_eq!((without.code(), without.stdout.len()), (2, 0), "{arguments:?}");
-        assert_eq!(without.stderr, ended.stderr);
+        refused(arguments, &parts);
     }
+}
+
+/// case B12: the flags that decide how packets leave.
+#[test]
+fn impossible_ways_out_are_refused_in_one_line() {
+    for (arguments, parts) in [
+        (&["--dscp", "64"][..], ["'--dscp <NAME|N>'", "such as"]),
+        (&["--dscp", "af44"], ["'af44'", "such as"]),
+        (&["--ttl", "0"], ["'--ttl <N>'", "such as"]),
+        (&["--ttl", "256"], ["'256'", "such as"]),
+        (&["--mss", "87"], ["'--mss <N>'", "such as"]),
+        (&["--busy-poll", "0"], ["'--busy-poll <T>'", "such as"]),
+        (&["--bind", "localhost"], ["'localhost'", "such as"]),
+        (&["--bind", "127.0.0.1:9-8"], ["'127.0.0.1:9-8'", "such as"]),
+        (&["--bind", "::1", "tcp://127.0.0.1:1"], ["'--bind ::1'", "expected"]),
+        (&["--bind", "::1", "-4"], ["'--bind ::1'", "expected"]),
+        (&["-4", "-6"], ["'--ipv4'", "--help"]),
+        (&["-4", "tcp://[::1]:1"], ["'-4'", "expected an IPv4 address"]),
+        (&["-6", "udp://127.0.0.1:1"], ["'-6'", "expected an IPv6 address"]),
+    ] {
+        refused(arguments, &parts);
+    }
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], parts: &[&str]) {
+    let (ended, document) = bench_json(arguments);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (2, 1), "{}", ended.stderr);
+    for part in parts {
+        assert!(ended.stderr.contains(part), "{:?} lacks {part:?}", ended.stderr);
+    }
+    assert_eq!(document["status"], "error");
+    let error = document["error"].as_str().unwrap();
+    assert_eq!(ended.stderr, format!("resound: {error}\n"));
+    let without = run_bench(arguments);
+    assert_eq!((without.code(), without.stdout.len()), (2, 0), "{arguments:?}");
+    assert_eq!(without.stderr, ended.stderr);
 }
 
 /// case B12: values beyond any machine that are still valid.

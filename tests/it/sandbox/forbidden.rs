@@ -132,7 +132,21 @@ fn listener_of(daemon: &Daemon) -> i32 {
 /// MSG_FASTOPEN would connect it, which landlock does not see.
 #[test]
 fn a_listener_stays_a_listener_and_cannot_connect() {
-    let daemon = sandboxed(&["tcp://127.0.0.1:0"]);
+    stays_a_listener(&["tcp://127.0.0.1:0"], -i64::from(libc::EISCONN));
+}
+
+/// A socket of Multipath TCP would connect after the end of its connection. No send may ask for it.
+#[test]
+fn with_multipath_tcp_no_send_connects() {
+    if crate::support::has_multipath_tcp() {
+        stays_a_listener(&["--mptcp", "tcp://127.0.0.1:0"], EPERM);
+    }
+}
+
+/// Checks what a send with MSG_FASTOPEN returns.
+#[track_caller]
+fn stays_a_listener(arguments: &[&str], refusal: i64) {
+    let daemon = sandboxed(arguments);
     sandbox_log(&daemon);
     let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     target.set_nonblocking(true).unwrap();
@@ -147,8 +161,7 @@ fn a_listener_stays_a_listener_and_cannot_connect() {
         connect,
     ]);
     let Some(results) = make_calls(&daemon, &main_thread(&daemon), &calls) else { return };
-    let connected = -i64::from(libc::EISCONN);
-    assert_eq!(results, [EPERM, EPERM, connected, 0, connected]);
+    assert_eq!(results, [EPERM, EPERM, refusal, 0, refusal]);
     assert_eq!(target.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     echo(&mut super::tcp(&daemon));
     assert_eq!(daemon.stop().code(), 0);

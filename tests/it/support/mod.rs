@@ -33,6 +33,16 @@ pub fn echo(client: &mut (impl Read + Write)) {
     assert_eq!(&answer, b"ping");
 }
 
+/// Whether this kernel has Multipath TCP switched on. If not, the test is skipped.
+pub fn has_multipath_tcp() -> bool {
+    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled");
+    let is_on = enabled.is_ok_and(|text| text.trim() == "1");
+    if !is_on {
+        skip("this kernel has no Multipath TCP, or it is switched off");
+    }
+    is_on
+}
+
 /// Returns the path of unshare(1), which makes network namespaces. Returns `None` and records a
 /// skip if unshare, ip(8) or root rights are missing.
 pub fn unshare_network() -> Option<PathBuf> {
