@@ -14,4 +14,4 @@ mod threads;
 
 #[cfg(feature = "signals")]
 pub use self::signals::ending_signals;
-pub use self::threads::spawn_thread;
+pub use self::threads::{has_memory, spawn_thread};

@@ -17,8 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::process::cpus::{CpuSet, sched_getaffinity, sched_setaffinity};
-use crate::process::spawn_thread;
 use crate::process::standard::Output;
+use crate::process::{has_memory, spawn_thread};
 
 /// The limit of bytes that wait or are being written, together. A reader that is further behind
 /// loses lines, and the log says so. A line that begins below the limit may end beyond it.
@@ -31,6 +31,11 @@ const PENDING_BYTES_WITHOUT_THREAD_MAX: usize = 64 << 10;
 /// The capacity that the buffer of a batch keeps. Each of the two buffers grows to the limit once;
 /// keeping more would hold that memory twice.
 const BATCH_BYTES_KEPT: usize = 64 << 10;
+
+/// The memory that must be free for a thread to start: its stack of 2 MiB, and the 64 MiB that the
+/// loops may give to their peers until it runs. The standard library aborts the process if a new
+/// thread finds no memory for its signal stack.
+const THREAD_START_BYTES: usize = 66 << 20;
 
 /// How long the thread waits for more lines. One line per second, as with `--stats 1s`, starts a
 /// thread each time, which takes some tens of microseconds.
@@ -146,7 +151,8 @@ impl Outlet {
                 shared.end_batch(lost);
             }
         };
-        let is_started = spawn_thread("outlet", write_out).is_ok();
+        let is_started =
+            has_memory(THREAD_START_BYTES) && spawn_thread("outlet", write_out).is_ok();
         let mut state = self.shared.lock();
         state.lacks_thread = !is_started;
         if is_started {

@@ -1,4 +1,4 @@
-//! Starts a thread, with an error that names the limit.
+//! Starts a thread, with an error that names the limit, and finds out whether memory is free.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -28,4 +28,23 @@ pub fn spawn_thread<T: Send + 'static>(
         ),
         _ => error,
     })
+}
+
+/// Returns true if the system grants this much memory now. The memory is not used, and is free
+/// again when the function returns.
+///
+/// Above 32 MiB, mallopt(3) (`M_MMAP_THRESHOLD`) says, glibc does not learn from the size of what is
+/// freed.
+///
+/// ```
+/// assert!(resound::process::has_memory(40 << 20));
+/// assert!(!resound::process::has_memory(isize::MAX as usize));
+/// ```
+#[must_use]
+pub fn has_memory(bytes: usize) -> bool {
+    let mut memory = Vec::<u8>::new();
+    let is_granted = memory.try_reserve_exact(bytes).is_ok();
+    // Without this the compiler may leave the allocation out.
+    std::hint::black_box(memory.as_ptr());
+    is_granted
 }

@@ -62,6 +62,14 @@ fn short_of_memory(arguments: &[&str], bytes_more: u64) -> Daemon {
     echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
     let _ = daemon.counters();
     let pid = daemon.process.pid();
+    // A thread that has yet to begin needs memory for its signal stack, and aborts without it.
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    wait_until("all threads to sleep", || {
+        fs::read_dir(&tasks).unwrap().all(|task| {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            status.contains("State:\tS")
+        })
+    });
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let size =
         status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("the line exists");
