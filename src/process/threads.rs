@@ -33,8 +33,8 @@ pub fn spawn_thread<T: Send + 'static>(
 /// Returns true if the system grants this much memory now. The memory is not used, and is free
 /// again when the function returns.
 ///
-/// Above 32 MiB, mallopt(3) (`M_MMAP_THRESHOLD`) says, glibc does not learn from the size of what is
-/// freed.
+/// Ask for more than 32 MiB: glibc then does not change its own thresholds when the memory is freed
+/// (mallopt(3), `M_MMAP_THRESHOLD`).
 ///
 /// ```
 /// assert!(resound::process::has_memory(40 << 20));
