@@ -9,7 +9,7 @@ const MISS_SHARE: f64 = 0.025;
 const NORMAL_QUANTILE: f64 = 1.959_963_984_540_054;
 
 /// Up to this variance, ranks come from the binomial distribution, in steps whose number grows with
-/// the standard deviation: a millisecond of work at most. Beyond it, the normal distribution gives
+/// the standard deviation, some 10,000 here. Beyond it, the normal distribution gives
 /// the same ranks within a few of thousands.
 const EXACT_VARIANCE_MAX: f64 = 1e8;
 

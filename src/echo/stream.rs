@@ -1,8 +1,8 @@
 //! The byte mover of a stream: it reads messages and sends replies.
 //!
-//! Flush the unsent bytes → read into the shared scratch buffer → write the reply at once → keep
-//! only what did not fit. A stream with unsent bytes does not read, so a peer that never reads
-//! costs at most one buffer. An idle stream owns no buffer.
+//! Flush the unsent bytes → read into the shared scratch buffer → write the reply at once →
+//! keep only what did not fit. A stream with unsent bytes does not read, so a peer that never
+//! reads costs at most one buffer. An idle stream owns no buffer.
 //!
 //! When all streams together have as many unsent bytes as they may, a stream reads only what its
 //! socket takes of the echo: it peeks at its input, writes, and then reads as much as it has

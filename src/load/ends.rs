@@ -1,4 +1,4 @@
-//! What the kernel knows of the sockets of a run, read as each of them ends.
+//! The kernel's figures of the sockets of a run, read as each socket ends.
 
 use super::source::{Flow, Kind};
 use crate::endpoint::Transport;
@@ -13,20 +13,14 @@ pub(super) struct Ends {
     udp: Option<Udp>,
 }
 
-/// The figures of TCP connections.
+/// The figures of TCP connections, and what the median and the means in them come from.
 #[derive(Debug, Default)]
 struct TcpEnds {
-    connections: u64,
-    congestion: Option<String>,
-    retransmits: u64,
-    bytes_retransmitted: u64,
+    /// `rtt_ns`, `cwnd` and `delivery_rate` are left out.
+    figures: Tcp,
     rtt: Distribution,
-    min_rtt_ns: Option<u64>,
     cwnd_sum: u64,
-    mss_min: Option<u32>,
     delivery_rate_sum: u128,
-    lost: u64,
-    reordering: u64,
 }
 
 impl Ends {
@@ -42,8 +36,8 @@ impl Ends {
         let Some(info) = stream.tcp_info() else { return };
         let tcp = self.tcp.get_or_insert_default();
         tcp.add(&info);
-        if tcp.congestion.is_none() {
-            tcp.congestion = stream.congestion();
+        if tcp.figures.congestion.is_none() {
+            tcp.figures.congestion = stream.congestion();
         }
     }
 
@@ -66,35 +60,31 @@ impl Ends {
 
 impl TcpEnds {
     fn add(&mut self, info: &TcpInfo) {
-        self.connections += 1;
-        self.retransmits += u64::from(info.retransmits);
-        self.bytes_retransmitted += info.bytes_retransmitted;
+        let figures = &mut self.figures;
+        let mss = u64::from(info.mss);
+        figures.mss = if figures.connections == 0 { mss } else { figures.mss.min(mss) };
+        figures.connections += 1;
+        figures.retransmits += u64::from(info.retransmits);
+        figures.bytes_retransmitted += info.bytes_retransmitted;
+        figures.min_rtt_ns = [figures.min_rtt_ns, info.min_rtt_ns].into_iter().flatten().min();
+        figures.lost += u64::from(info.lost);
+        figures.reordering += u64::from(info.reordering);
         if let Some(rtt_ns) = info.rtt_ns {
             self.rtt.record(rtt_ns);
         }
-        self.min_rtt_ns = [self.min_rtt_ns, info.min_rtt_ns].into_iter().flatten().min();
-        self.cwnd_sum += u64::from(info.congestion_window);
-        self.mss_min = Some(self.mss_min.map_or(info.mss, |mss| mss.min(info.mss)));
+        self.cwnd_sum += u64::from(info.cwnd);
         self.delivery_rate_sum += u128::from(info.delivery_rate);
-        self.lost += u64::from(info.lost);
-        self.reordering += u64::from(info.reordering);
     }
 
     fn figures(&self) -> Tcp {
-        let mean_rate = self.delivery_rate_sum / u128::from(self.connections.max(1));
+        let connections = self.figures.connections.max(1);
+        let mean_rate = self.delivery_rate_sum / u128::from(connections);
         let p50 = (self.rtt.count() > 0).then(|| self.rtt.value_at(Percentile::P50));
         Tcp {
-            connections: self.connections,
-            congestion: self.congestion.clone(),
-            retransmits: self.retransmits,
-            bytes_retransmitted: self.bytes_retransmitted,
             rtt_ns: Rtt { p50, max: self.rtt.max_ns() },
-            min_rtt_ns: self.min_rtt_ns,
-            cwnd: self.cwnd_sum / self.connections.max(1),
-            mss: self.mss_min.unwrap_or(0).into(),
+            cwnd: self.cwnd_sum / connections,
             delivery_rate: u64::try_from(mean_rate).unwrap_or(u64::MAX),
-            lost: self.lost,
-            reordering: self.reordering,
+            ..self.figures.clone()
         }
     }
 }
@@ -104,13 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_add_up_and_the_rest_is_summed_up() {
+    fn counts_are_added_and_the_other_figures_are_combined() {
         let of = |count, rtt_ns| TcpInfo {
             retransmits: count,
             bytes_retransmitted: u64::from(count) * 100,
             rtt_ns,
             min_rtt_ns: rtt_ns.map(|rtt_ns| rtt_ns / 2),
-            congestion_window: 10 * count,
+            cwnd: 10 * count,
             mss: 1_400 + count,
             delivery_rate: u64::MAX,
             lost: count,

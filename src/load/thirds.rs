@@ -7,8 +7,8 @@ use crate::measured::{Distribution, Drift};
 /// whichever is first.
 #[derive(Debug, Default)]
 pub(super) struct Thirds {
-    /// The response times from the beginning to the end of the first and of the second third. To
-    /// copy them takes some 100 us, twice per run.
+    /// The response times from the beginning to the end of the first and of the second third. Each
+    /// is copied once per run.
     ends: Vec<Distribution>,
 }
 

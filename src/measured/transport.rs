@@ -1,4 +1,4 @@
-//! What the kernel of the generator's host knows of its sockets.
+//! The figures that the kernel of the generator's host has of its sockets.
 
 use serde::Serialize;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 /// over its whole life, with set-up and warm-up. Only Linux has them, since 4.19.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tcp {
-    /// The connections that these figures are of.
+    /// The number of connections in these figures.
     pub connections: u64,
     /// The congestion control of the last of them.
     pub congestion: Option<String>,
-    /// Segments that this host sent again, SYNs among them.
+    /// Segments that this host sent again, including SYNs.
     pub retransmits: u64,
     /// Bytes of payload that this host sent again.
     pub bytes_retransmitted: u64,
@@ -24,7 +24,7 @@ pub struct Tcp {
     pub mss: u64,
     /// The mean delivery rate of a connection, in bytes per second.
     pub delivery_rate: u64,
-    /// Segments that the kernel took for lost when the connections ended.
+    /// Segments that the kernel considered lost when the connections ended.
     pub lost: u64,
     /// How often segments, or their acknowledgements, came out of order.
     pub reordering: u64,

@@ -32,8 +32,8 @@ pub struct SocketOptions {
     pub congestion: Option<String>,
     /// Whether the kernel asks silent peers of accepted TCP connections if they are still there.
     pub keepalive: Keepalive,
-    /// The mode of socket files. Linux makes them with it. Where it refuses a thread a umask of its
-    /// own (`CLONE_FS` of unshare(2)), the umask of the process is taken from it.
+    /// The mode of socket files. Linux creates them with it, less the umask of the process where a
+    /// thread cannot have its own umask (`CLONE_FS` of unshare(2)).
     pub unix_mode: u32,
     /// Whether an IP socket has its port to itself.
     pub port_use: PortUse,
@@ -55,21 +55,20 @@ pub struct SocketOptions {
     pub local: Option<SocketAddr>,
 }
 
-/// What Linux takes for `TCP_MAXSEG` (`TCP_MIN_MSS` and `MAX_TCP_WINDOW` of its `net/tcp.h`).
+/// The values of `TCP_MAXSEG` that Linux accepts (`TCP_MIN_MSS`, `MAX_TCP_WINDOW` in `net/tcp.h`).
 pub const MSS_RANGE: RangeInclusive<u16> = 88..=32_767;
 
-/// Whether an IP socket shares its port with others of the same user (`SO_REUSEPORT`), among which
-/// Linux then spreads connections and datagrams by the addresses of their two ends.
+/// Whether an IP socket shares its port with other sockets of the same user (`SO_REUSEPORT`). Linux
+/// spreads connections and datagrams among them by the addresses of their two ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortUse {
-    /// It does not.
+    /// No other socket can have the port.
     #[default]
     Alone,
-    /// The first of several sockets. It binds as a single socket does, so it fails if any other
-    /// socket has the port, even another first one. After that, sockets that
-    /// [join](PortUse::Join) can bind.
+    /// The first of several sockets. Binding fails if any socket has the port. Afterwards sockets
+    /// with [`Join`](PortUse::Join) can share it.
     Lead,
-    /// One of the others. Fails unless all that have the port share it.
+    /// A further socket. Binding fails unless all sockets of the port share it.
     Join,
 }
 
@@ -93,7 +92,7 @@ pub enum Keepalive {
 }
 
 impl Keepalive {
-    /// The longest time that Linux takes for `TCP_KEEPIDLE`.
+    /// The longest time that Linux accepts for `TCP_KEEPIDLE`.
     pub const AFTER_MAX: Duration = Duration::from_secs(32_767);
 
     /// The silence after which [`Keepalive::Auto`] has the kernel ask. A vanished peer is gone
@@ -279,7 +278,7 @@ impl SocketOptions {
         granted
     }
 
-    /// What listen(2) makes of the backlog, which Linux cuts without a word.
+    /// The backlog that listen(2) grants. Linux shortens a longer one without an error.
     pub(super) fn backlog_granted(&self) -> u32 {
         let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
         let limit = somaxconn.and_then(|text| text.trim().parse().ok()).unwrap_or(u32::MAX);

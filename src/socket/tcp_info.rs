@@ -1,23 +1,23 @@
-//! What the kernel knows of a TCP connection.
+//! The kernel's figures of a TCP connection.
 
 /// The kernel's figures of a TCP connection (`TCP_INFO`), over its whole life so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
-    /// Segments sent again, SYNs among them.
+    /// Segments sent again, including SYNs.
     pub retransmits: u32,
     /// Bytes of payload sent again.
     pub bytes_retransmitted: u64,
     /// The smoothed round-trip time; `None` if the kernel has measured none.
     pub rtt_ns: Option<u64>,
-    /// The least round-trip time of late; `None` if the kernel has measured none.
+    /// The least recent round-trip time; `None` if the kernel has measured none.
     pub min_rtt_ns: Option<u64>,
     /// The congestion window, in segments.
-    pub congestion_window: u32,
+    pub cwnd: u32,
     /// Bytes of payload per segment, at most.
     pub mss: u32,
-    /// Bytes per second that were delivered of late.
+    /// The recent delivery rate, in bytes per second.
     pub delivery_rate: u64,
-    /// Segments that the kernel takes for lost at this moment.
+    /// Segments that the kernel considers lost now.
     pub lost: u32,
     /// How often segments, or their acknowledgements, came out of order.
     pub reordering: u32,
@@ -31,7 +31,7 @@ mod tests {
     use crate::socket::Stream;
 
     #[test]
-    fn the_kernel_tells_of_a_tcp_connection_what_it_has_seen() {
+    fn a_connection_without_losses_has_plausible_figures() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
@@ -46,7 +46,7 @@ mod tests {
         assert!(info.rtt_ns.is_some_and(|rtt_ns| rtt_ns < 1_000_000_000), "{info:?}");
         // The loopback device takes 65,536 bytes at once; a segment takes less.
         assert!((500..=65_536).contains(&info.mss), "{info:?}");
-        assert!((1..=1_000).contains(&info.congestion_window), "{info:?}");
+        assert!((1..=1_000).contains(&info.cwnd), "{info:?}");
         assert!(info.delivery_rate > 0, "{info:?}");
     }
 

@@ -211,6 +211,9 @@ fn a_run_whose_thirds_differ_says_so() {
     report.drift = Some(Drift { found: true, thirds: [70, 71, 90].map(third) });
     let expected = "DRIFT the thirds of the run differ: p50 70.0 us, 71.0 us, 90.0 us; p99 -, -, -";
     assert_says(&report, &[expected]);
+    // The notes of the table stand before the next entry.
+    let text = words_of(&report);
+    assert!(text.find("95 % intervals").unwrap() < text.find("DRIFT").unwrap(), "{text}");
 }
 
 #[test]

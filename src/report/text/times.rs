@@ -30,9 +30,6 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
     let samples = counted(report.latency_ns.summary.count, "sample");
     let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
     page.entry("", &format!("{samples}{gaps}"));
-    if let Some(drift) = report.drift.as_ref().filter(|drift| drift.found) {
-        page.entry("DRIFT", &drift_text(drift));
-    }
     if let Some(intervals) = intervals_text(&report.latency_ns.summary) {
         page.entry("", &format!("95 % intervals of the {}: {intervals}", response_name(report)));
     }
@@ -42,6 +39,10 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
             "response time: from the moment a message was due; service time: from the moment it \
              was sent",
         );
+    }
+    // Below the notes, because a line without a name belongs to the entry above it.
+    if let Some(drift) = report.drift.as_ref().filter(|drift| drift.found) {
+        page.entry("DRIFT", &drift_text(drift));
     }
 }
 

@@ -44,7 +44,7 @@ pub(in crate::socket) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         bytes_retransmitted: fields.u64_at(BYTES_RETRANS),
         rtt_ns: rtt_us.map(time_ns),
         min_rtt_ns: min_rtt_us.and(rtt_us.and(min_rtt_us)).map(time_ns),
-        congestion_window: fields.u32_at(SND_CWND),
+        cwnd: fields.u32_at(SND_CWND),
         mss: fields.u32_at(SND_MSS),
         delivery_rate: fields.u64_at(DELIVERY_RATE),
         lost: fields.u32_at(LOST),
