@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 
 use crate::streams::{Kind, Peer};
-use crate::support::WAIT_MAX;
+use crate::support::{WAIT_MAX, wait_until};
 use crate::world::{
     Excused, SERVER_DESCRIPTORS, World, descriptors, is_socket_file, set_descriptor_limit,
 };
@@ -98,14 +98,28 @@ pub fn no_descriptors(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excu
     // left.
     let is_free = |(number, target): &&(u64, String)| *number >= soft || is_socket_file(target);
     let free = targets.iter().filter(is_free).count();
+    let before = world.counted("accept_no_descriptor");
     set_descriptor_limit(pid, soft, hard);
     let mut clients = Vec::new();
-    for _ in 0..rng.usize(20..60) + free {
+    let mut open_client = |rng: &mut fastrand::Rng| {
         let peer = Peer::open(world, Kind::choose(rng));
         // A client that was closed cannot send.
         let _ = peer.try_send(rng.usize(1..100));
         clients.push(peer);
+    };
+    for _ in 0..rng.usize(20..60) + free {
+        open_client(rng);
     }
+    // A busy server accepts late, and connections that end meanwhile free descriptors for more
+    // clients.
+    wait_until("the server to lack a descriptor", || {
+        let is_logged = world.daemon.process.stderr_text().contains("accepting pauses");
+        let lacks = is_logged && world.counted("accept_no_descriptor") > before;
+        if !lacks {
+            open_client(rng);
+        }
+        lacks
+    });
     thread::sleep(Duration::from_millis(rng.u64(150..400)));
     set_descriptor_limit(pid, SERVER_DESCRIPTORS, hard);
     for peer in clients {
