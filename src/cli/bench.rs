@@ -56,12 +56,12 @@ impl From<resound::Error> for Refusal {
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let mut outputs = Vec::new();
     match measure(arguments, &mut outputs) {
-        Ok(report) => {
-            let code = exit_code(&report);
-            if !is_shown_by_report(arguments, &report, code) {
-                print_error_of(&report);
+        Ok(result) => {
+            let code = exit_code(&result);
+            if !is_shown_by_report(arguments, &result, code) {
+                print_error_of(&result);
             }
-            deliver(arguments, &report, code, outputs)
+            deliver(arguments, &result, code, outputs)
         }
         Err(refusal) => {
             let (error, code) = match refusal {
@@ -70,11 +70,11 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Refusal::Failed(error) => (error, FAILED),
             };
             print_error(&error);
-            let report = arguments.described(RunResult::failed(typed_words(), &error));
+            let result = arguments.described(RunResult::failed(typed_words(), &error));
             // The files that the run has not opened yet.
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(Output::open_after_failure));
-            deliver(arguments, &report, code, outputs)
+            deliver(arguments, &result, code, outputs)
         }
     }
 }
@@ -91,15 +91,15 @@ pub(super) fn report_usage_failure(
     stdout_is_line: Option<bool>,
     outputs: &[OsString],
 ) {
-    let report = RunResult::failed(typed_words(), error);
+    let result = RunResult::failed(typed_words(), error);
     // The line on stderr has named the mistake, so failures here are ignored.
     if let Some(is_line) = stdout_is_line {
-        let text = if is_line { report.to_json_line() + "\n" } else { report.to_json() };
+        let text = if is_line { result.to_json_line() + "\n" } else { result.to_json() };
         let _ = standard::print(&text);
     }
     for output in outputs.iter().filter_map(|path| path.to_str()?.parse::<Output>().ok()) {
         if output.format == Format::Json {
-            let _ = output.open_after_failure().map(|file| file.write(&report));
+            let _ = output.open_after_failure().map(|file| file.write(&result));
         }
     }
 }
@@ -111,15 +111,15 @@ pub(super) fn document_of(arguments: &Arguments) -> String {
     arguments.described(RunResult::failed(Vec::new(), &error)).to_json()
 }
 
-fn exit_code(report: &RunResult) -> u8 {
+fn exit_code(result: &RunResult) -> u8 {
     // A corrupted echo matters whenever it came.
-    if report.messages.corrupted > 0 || report.warmup_messages.corrupted > 0 {
+    if result.messages.corrupted > 0 || result.warmup_messages.corrupted > 0 {
         CORRUPTED
-    } else if report.messages.received == 0 {
+    } else if result.messages.received == 0 {
         FAILED
-    } else if report.asserts.iter().any(|assert| !assert.held) {
+    } else if result.asserts.iter().any(|assert| !assert.held) {
         ASSERT_FAILED
-    } else if report.status == Status::Partial && !report.is_interrupted {
+    } else if result.status == Status::Partial && !result.is_interrupted {
         FAILED
     } else {
         0
@@ -171,7 +171,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let mut generator = Generator::with_observer(options, progress.observer());
     let cpu_warning = cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
-    let mut report = facts(arguments, endpoint, &cpus, generator.finish());
+    let mut result = facts(arguments, endpoint, &cpus, generator.finish());
     restore_signals();
     // The sockets close before the server stops.
     drop(reactor);
@@ -180,8 +180,8 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
-    report.generator.intervals_lost = shown.lost;
-    report.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
+    result.generator.intervals_lost = shown.lost;
+    result.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
     drop(embedded);
     outputs.iter_mut().for_each(OutputFile::log_ended);
     for (place, error) in shown.log_errors {
@@ -189,53 +189,53 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
             log.log_failed(error);
         }
     }
-    Ok(report)
+    Ok(result)
 }
 
-/// Adds the facts of the command line and of the place of the run to a report.
-fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, report: RunResult) -> RunResult {
-    let mut report = arguments.described(report);
-    report.endpoint = endpoint.to_string();
-    report.embedded_server = arguments.endpoint.is_none();
-    report.options.typed = typed_words();
-    report.environment.shared_cpus = report.environment.loopback && cpus.may_be_shared();
-    report.warnings.extend(arguments.warnings());
-    if let Some(sockets) = &mut report.sockets {
+/// Adds the facts of the command line and of the place of the run to its result.
+fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, result: RunResult) -> RunResult {
+    let mut result = arguments.described(result);
+    result.endpoint = endpoint.to_string();
+    result.embedded_server = arguments.endpoint.is_none();
+    result.options.typed = typed_words();
+    result.environment.shared_cpus = result.environment.loopback && cpus.may_be_shared();
+    result.warnings.extend(arguments.warnings());
+    if let Some(sockets) = &mut result.sockets {
         sockets.is_shown = arguments.socket.are_reported() || arguments.bind.given().is_some();
         if arguments.socket.mptcp && sockets.mptcp == Some(false) {
             let fell_back = "--mptcp without effect: the connections fell back to TCP";
-            report.warnings.push(Warning(fell_back.to_owned()));
+            result.warnings.push(Warning(fell_back.to_owned()));
         }
     }
-    report.asserts = arguments.asserts.iter().map(|assert| assert.check(&report)).collect();
-    report
+    result.asserts = arguments.asserts.iter().map(|assert| assert.check(&result)).collect();
+    result
 }
 
 /// Writes the files and prints the report. Returns the exit code of the run, or of a failed
 /// delivery if that is greater.
 fn deliver(
     arguments: &Arguments,
-    report: &RunResult,
+    result: &RunResult,
     code: u8,
     outputs: Vec<OutputFile>,
 ) -> ExitCode {
     let text = if arguments.json {
-        report.to_json()
+        result.to_json()
     } else if arguments.json_stream {
-        report.to_json_line() + "\n"
-    } else if !has_figures(report, code) {
+        result.to_json_line() + "\n"
+    } else if !has_figures(result, code) {
         String::new() // the line on stderr says it all
     } else {
         match columns(&io::stdout()) {
-            Some(columns) => report.to_terminal_text(columns),
-            None => report.to_string(),
+            Some(columns) => result.to_terminal_text(columns),
+            None => result.to_string(),
         }
     };
     let mut are_written = true;
     for output in outputs {
-        let Err(error) = output.write(report) else { continue };
+        let Err(error) = output.write(result) else { continue };
         are_written = false;
-        if report.error.as_ref() != Some(&error.to_string()) {
+        if result.error.as_ref() != Some(&error.to_string()) {
             print_error(&error);
         }
     }
@@ -253,24 +253,24 @@ fn deliver(
 }
 
 /// Prints one line to stderr about what is wrong with a run.
-fn print_error_of(report: &RunResult) {
-    if let Some(error) = &report.error {
+fn print_error_of(result: &RunResult) {
+    if let Some(error) = &result.error {
         print_error(error);
-    } else if let Some(difference) = &report.first_difference {
+    } else if let Some(difference) = &result.first_difference {
         print_error(&format_args!("an echo differed from what was sent: {difference}"));
     }
 }
 
 /// Returns true if a report says more than that there was no run.
-fn has_figures(report: &RunResult, code: u8) -> bool {
-    code != USAGE && (code != FAILED || report.flows.opened > 0)
+fn has_figures(result: &RunResult, code: u8) -> bool {
+    code != USAGE && (code != FAILED || result.flows.opened > 0)
 }
 
 /// Returns true if the report shows the error of the run on the same terminal as stderr.
-fn is_shown_by_report(arguments: &Arguments, report: &RunResult, code: u8) -> bool {
+fn is_shown_by_report(arguments: &Arguments, result: &RunResult, code: u8) -> bool {
     let is_text = !arguments.json && !arguments.json_stream;
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
-    is_text && is_seen && has_figures(report, code)
+    is_text && is_seen && has_figures(result, code)
 }
 
 /// Restores the default action of the ending signals after the run. From here on Ctrl-C ends the

@@ -125,54 +125,54 @@ const FACTS: &[Fact] = &[
     Fact {
         name: "rate",
         unit: Unit::Rate,
-        value: |report| (report.elapsed_ns > 0).then_some(report.rate.over_planned),
+        value: |result| (result.elapsed_ns > 0).then_some(result.rate.over_planned),
     },
     Fact {
         name: "achieved",
         unit: Unit::Percent,
-        value: |report| Some(report.rate.over_planned * 100.0 / report.rate.asked?),
+        value: |result| Some(result.rate.over_planned * 100.0 / result.rate.asked?),
     },
     Fact {
         name: "health",
         unit: Unit::Verdict,
-        value: |report| (report.elapsed_ns > 0).then(|| place_of(report.generator.verdict)),
+        value: |result| (result.elapsed_ns > 0).then(|| place_of(result.generator.verdict)),
     },
     Fact { name: "loss", unit: Unit::Percent, value: loss_of_whole },
     Fact {
         name: "cpu_share",
         unit: Unit::Percent,
-        value: |report| (report.elapsed_ns > 0).then_some(report.generator.cpu_share * 100.0),
+        value: |result| (result.elapsed_ns > 0).then_some(result.generator.cpu_share * 100.0),
     },
     Fact {
         name: "hiccup.max",
         unit: Unit::Time,
-        value: |report| (report.elapsed_ns > 0).then_some(report.hiccups.longest_ns as f64),
+        value: |result| (result.elapsed_ns > 0).then_some(result.hiccups.longest_ns as f64),
     },
-    count("sent", |report| Some(report.messages.sent as f64)),
-    count("received", |report| Some(report.messages.received as f64)),
-    count("lost", |report| Some(report.messages.lost as f64)),
-    count("late", |report| Some(report.messages.late as f64)),
-    count("duplicated", |report| Some(report.messages.duplicated as f64)),
-    count("reordered", |report| Some(report.messages.reordered as f64)),
-    count("corrupted", |report| Some(report.messages.corrupted as f64)),
-    count("in_flight_at_end", |report| Some(report.messages.in_flight_at_end as f64)),
-    count("held_back", |report| Some(report.generator.held_back as f64)),
-    count("unsent", |report| Some(report.generator.unsent as f64)),
-    count("opened", |report| Some(report.flows.opened as f64)),
-    count("refused", |report| Some(report.flows.refused as f64)),
-    count("reset", |report| Some(report.flows.reset as f64)),
-    count("closed", |report| Some(report.flows.closed as f64)),
-    count("timed_out", |report| Some(report.flows.timed_out as f64)),
-    count("failed_locally", |report| Some(report.flows.failed_locally as f64)),
-    count("unreachable", |report| Some(report.flows.unreachable as f64)),
-    count("reconnected", |report| Some(report.flows.reconnected as f64)),
-    count("tcp.retransmits", |report| Some(report.tcp.as_ref()?.retransmits as f64)),
-    count("tcp.bytes_retransmitted", |report| {
-        Some(report.tcp.as_ref()?.bytes_retransmitted as f64)
+    count("sent", |result| Some(result.messages.sent as f64)),
+    count("received", |result| Some(result.messages.received as f64)),
+    count("lost", |result| Some(result.messages.lost as f64)),
+    count("late", |result| Some(result.messages.late as f64)),
+    count("duplicated", |result| Some(result.messages.duplicated as f64)),
+    count("reordered", |result| Some(result.messages.reordered as f64)),
+    count("corrupted", |result| Some(result.messages.corrupted as f64)),
+    count("in_flight_at_end", |result| Some(result.messages.in_flight_at_end as f64)),
+    count("held_back", |result| Some(result.generator.held_back as f64)),
+    count("unsent", |result| Some(result.generator.unsent as f64)),
+    count("opened", |result| Some(result.flows.opened as f64)),
+    count("refused", |result| Some(result.flows.refused as f64)),
+    count("reset", |result| Some(result.flows.reset as f64)),
+    count("closed", |result| Some(result.flows.closed as f64)),
+    count("timed_out", |result| Some(result.flows.timed_out as f64)),
+    count("failed_locally", |result| Some(result.flows.failed_locally as f64)),
+    count("unreachable", |result| Some(result.flows.unreachable as f64)),
+    count("reconnected", |result| Some(result.flows.reconnected as f64)),
+    count("tcp.retransmits", |result| Some(result.tcp.as_ref()?.retransmits as f64)),
+    count("tcp.bytes_retransmitted", |result| {
+        Some(result.tcp.as_ref()?.bytes_retransmitted as f64)
     }),
-    count("tcp.lost", |report| Some(report.tcp.as_ref()?.lost as f64)),
-    count("tcp.reordering", |report| Some(report.tcp.as_ref()?.reordering as f64)),
-    count("udp.receive_drops", |report| Some(report.udp.as_ref()?.receive_drops as f64)),
+    count("tcp.lost", |result| Some(result.tcp.as_ref()?.lost as f64)),
+    count("tcp.reordering", |result| Some(result.tcp.as_ref()?.reordering as f64)),
+    count("udp.receive_drops", |result| Some(result.udp.as_ref()?.receive_drops as f64)),
 ];
 
 const fn count(name: &'static str, value: fn(&RunResult) -> Option<f64>) -> Fact {
@@ -198,30 +198,30 @@ pub(crate) fn verdict_name(place: usize) -> Option<&'static str> {
 }
 
 /// Returns the share of the time asked for that was measured, from 0 to 1.
-fn measured_share(report: &RunResult) -> f64 {
-    let planned_ns = report.planned_ns.filter(|planned_ns| *planned_ns > report.elapsed_ns);
-    planned_ns.map_or(1.0, |planned_ns| report.elapsed_ns as f64 / planned_ns as f64)
+fn measured_share(result: &RunResult) -> f64 {
+    let planned_ns = result.planned_ns.filter(|planned_ns| *planned_ns > result.elapsed_ns);
+    planned_ns.map_or(1.0, |planned_ns| result.elapsed_ns as f64 / planned_ns as f64)
 }
 
 /// Returns the lost share of all that was asked for, in percent. In an open loop that is what was
 /// due until the planned end. A closed loop has no due messages, so load that was not made counts
 /// as lost.
-fn loss_of_whole(report: &RunResult) -> Option<f64> {
-    let sent = report.messages.sent as f64;
-    let lost = report.messages.lost as f64;
-    let unsent = report.generator.unsent as f64;
+fn loss_of_whole(result: &RunResult) -> Option<f64> {
+    let sent = result.messages.sent as f64;
+    let lost = result.messages.lost as f64;
+    let unsent = result.generator.unsent as f64;
     if sent + unsent <= 0.0 {
         return None;
     }
     let share = (lost + unsent) * 100.0 / (sent + unsent);
-    Some(match report.load_loop {
+    Some(match result.load_loop {
         LoadLoop::Closed if sent > 0.0 => {
-            let not_made = (1.0 - report.load_made) * (sent - lost);
+            let not_made = (1.0 - result.load_made) * (sent - lost);
             share.max((lost + not_made) * 100.0 / sent)
         }
-        LoadLoop::Open if measured_share(report) < 1.0 => {
-            let planned_s = report.planned_ns.unwrap_or(0) as f64 / 1e9;
-            let due = (report.rate.asked.unwrap_or(0.0) * planned_s).max(sent + unsent);
+        LoadLoop::Open if measured_share(result) < 1.0 => {
+            let planned_s = result.planned_ns.unwrap_or(0) as f64 / 1e9;
+            let due = (result.rate.asked.unwrap_or(0.0) * planned_s).max(sent + unsent);
             (due - (sent - lost)) * 100.0 / due
         }
         _ => share,
@@ -235,10 +235,10 @@ impl Assertion {
     }
 
     /// Compares the figure of a run with the bound.
-    pub fn check(&self, report: &RunResult) -> Outcome {
+    pub fn check(&self, result: &RunResult) -> Outcome {
         let value = match self.subject {
-            Subject::Fact(fact) => (fact.value)(report),
-            Subject::Time(series, statistic) => time_value(report, series, statistic),
+            Subject::Fact(fact) => (fact.value)(result),
+            Subject::Time(series, statistic) => time_value(result, series, statistic),
         };
         let held = value.is_some_and(|value| (self.operator.holds)(&value, &self.bound));
         Outcome { expression: self.expression.clone(), value, held }
@@ -253,11 +253,11 @@ impl Assertion {
     }
 }
 
-fn time_value(report: &RunResult, series: Series, statistic: Statistic) -> Option<f64> {
+fn time_value(result: &RunResult, series: Series, statistic: Statistic) -> Option<f64> {
     let times = match series {
-        Series::Response => Some(&report.latency_ns),
-        Series::Service => report.service_time_ns.as_ref(),
-        Series::Lag => report.generator.schedule_lag_ns.as_ref(),
+        Series::Response => Some(&result.latency_ns),
+        Series::Service => result.service_time_ns.as_ref(),
+        Series::Lag => result.generator.schedule_lag_ns.as_ref(),
     };
     let Times { summary, values } = times.filter(|times| times.summary.count > 0)?;
     let time_ns = match statistic {

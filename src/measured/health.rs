@@ -176,11 +176,11 @@ impl Verdict {
 
 impl Signs<'_> {
     /// Takes the facts from the result of a run.
-    pub fn of(report: &RunResult) -> Signs<'_> {
-        let generator = &report.generator;
+    pub fn of(result: &RunResult) -> Signs<'_> {
+        let generator = &result.generator;
         let (cpu_share, wait_share) = (generator.cpu_share, generator.wait_share);
-        let sent = report.messages.sent;
-        let due = match report.load_loop {
+        let sent = result.messages.sent;
+        let due = match result.load_loop {
             LoadLoop::Open => sent + generator.unsent,
             LoadLoop::Closed => 0,
         };
@@ -193,8 +193,8 @@ impl Signs<'_> {
             cpu_share,
             wait_share,
             wait_ns_mean: generator.wait_ns_mean,
-            hiccups: report.hiccups,
-            elapsed_ns: report.elapsed_ns,
+            hiccups: result.hiccups,
+            elapsed_ns: result.elapsed_ns,
         }
     }
 

@@ -4,15 +4,15 @@ use super::*;
 
 /// Returns an open loop that went well, with a service time.
 pub(crate) fn open_run() -> RunResult {
-    let mut report = closed_run();
-    report.load_loop = LoadLoop::Open;
-    report.embedded_server = false;
-    report.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0, over_planned: 99_990.0 };
-    report.latency_ns = times(70_000);
-    report.service_time_ns = Some(times(60_000));
-    report.generator.schedule_lag_ns = Some(times(2_000));
-    report.generator.pacing = Pacing::Hybrid;
-    report
+    let mut result = closed_run();
+    result.load_loop = LoadLoop::Open;
+    result.embedded_server = false;
+    result.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0, over_planned: 99_990.0 };
+    result.latency_ns = times(70_000);
+    result.service_time_ns = Some(times(60_000));
+    result.generator.schedule_lag_ns = Some(times(2_000));
+    result.generator.pacing = Pacing::Hybrid;
+    result
 }
 
 /// Returns a closed loop of ten seconds with an embedded server.

@@ -10,15 +10,15 @@ use crate::measured::{
 const CPU_SHARE_HIGH: f64 = 0.8;
 
 /// Returns the verdict in one sentence.
-pub fn health_text(report: &RunResult) -> String {
-    let generator = &report.generator;
+pub fn health_text(result: &RunResult) -> String {
+    let generator = &result.generator;
     match generator.verdict {
-        Verdict::Ok if report.messages.sent == 0 => "nothing was measured".to_owned(),
-        Verdict::Ok => ok_text(report),
+        Verdict::Ok if result.messages.sent == 0 => "nothing was measured".to_owned(),
+        Verdict::Ok => ok_text(result),
         Verdict::Starved => format!(
             "the generator, not the server, was the limit: it was kept from running ({}); the rate \
              and the response times include its own delay",
-            starved_text(&Signs::of(report))
+            starved_text(&Signs::of(result))
         ),
         Verdict::Saturated => format!(
             "the generator, not the server, was the limit: it used {} of a CPU{}; the server \
@@ -35,13 +35,13 @@ pub fn health_text(report: &RunResult) -> String {
             "the generator, not the server, was the limit: it {}{}; the response times \
              include its own delay",
             late_text(generator),
-            asked_text(report)
+            asked_text(result)
         ),
     }
 }
 
-fn ok_text(report: &RunResult) -> String {
-    let cpu_share = report.generator.cpu_share;
+fn ok_text(result: &RunResult) -> String {
+    let cpu_share = result.generator.cpu_share;
     let is_busy = cpu_share >= CPU_SHARE_HIGH;
     let cpu_text = match is_busy {
         true => format!(
@@ -50,14 +50,14 @@ fn ok_text(report: &RunResult) -> String {
         ),
         false => "the generator had CPU time to spare".to_owned(),
     };
-    let mut text = match report.load_loop {
+    let mut text = match result.load_loop {
         LoadLoop::Closed => format!("ok: {cpu_text}"),
-        LoadLoop::Open if is_held_back(report) => {
+        LoadLoop::Open if is_held_back(result) => {
             format!("ok: {cpu_text}; the rate was not reached because the connections took no more")
         }
         LoadLoop::Open => "ok: the generator kept its schedule".to_owned(),
     };
-    if report.generator.wait_share.is_none() {
+    if result.generator.wait_share.is_none() {
         text.push_str(
             ", as far as it can tell: the system does not say how long it waited for a CPU",
         );
@@ -91,9 +91,9 @@ fn starved_text(signs: &Signs<'_>) -> String {
 }
 
 /// Returns true if the run missed the rate asked for while connections held messages back.
-fn is_held_back(report: &RunResult) -> bool {
-    let asked = report.rate.asked.unwrap_or(0.0);
-    report.generator.held_back > 0 && report.rate.achieved < OFFERED_SHARE_MIN * asked
+fn is_held_back(result: &RunResult) -> bool {
+    let asked = result.rate.asked.unwrap_or(0.0);
+    result.generator.held_back > 0 && result.rate.achieved < OFFERED_SHARE_MIN * asked
 }
 
 fn late_text(generator: &GeneratorHealth) -> String {
@@ -111,8 +111,8 @@ fn late_text(generator: &GeneratorHealth) -> String {
     }
 }
 
-fn asked_text(report: &RunResult) -> String {
-    match report.rate.asked {
+fn asked_text(result: &RunResult) -> String {
+    match result.rate.asked {
         Some(asked) => format!(" when asked for {} per second", rate_text(asked)),
         None => String::new(),
     }
@@ -126,23 +126,23 @@ mod tests {
     /// cases B14 and B15
     #[test]
     fn the_text_names_what_kept_the_generator_from_running() {
-        let mut report = samples::closed_run();
-        report.generator.verdict = Verdict::Starved;
-        report.hiccups = Hiccups {
+        let mut result = samples::closed_run();
+        result.generator.verdict = Verdict::Starved;
+        result.hiccups = Hiccups {
             count: 1,
             longest_ns: 1_200_000_000,
             total_ns: 1_200_000_000,
             ..Hiccups::default()
         };
-        let text = health_text(&report);
+        let text = health_text(&result);
         assert!(
             text.contains("(it stood still for 1.20 s at a stretch, 1.20 s in all);"),
             "{text}"
         );
-        report.hiccups = Hiccups { throttled_ns: Some(2_400_000_000), ..Hiccups::default() };
-        report.generator.wait_share = Some(0.79);
-        report.generator.wait_ns_mean = Some(40_000_000);
-        let text = health_text(&report);
+        result.hiccups = Hiccups { throttled_ns: Some(2_400_000_000), ..Hiccups::default() };
+        result.generator.wait_share = Some(0.79);
+        result.generator.wait_ns_mean = Some(40_000_000);
+        let text = health_text(&result);
         let quota = "the CPU quota of its cgroup throttled it for 2.40 s";
         let wait = "it waited for a CPU 79.00 % of the time, 40.0 ms each time on average";
         assert!(text.contains(&format!("({quota}; {wait});")), "{text}");
@@ -151,24 +151,24 @@ mod tests {
     /// case B14
     #[test]
     fn a_generator_at_94_percent_has_no_time_to_spare() {
-        let mut report = samples::closed_run();
-        report.generator.cpu_share = 0.94;
-        let text = health_text(&report);
+        let mut result = samples::closed_run();
+        result.generator.cpu_share = 0.94;
+        let text = health_text(&result);
         assert!(text.starts_with("ok: near its limit: the generator used 94.00 % of"), "{text}");
-        report.generator.wait_share = None;
-        assert!(health_text(&report).ends_with("how long it waited for a CPU"));
+        result.generator.wait_share = None;
+        assert!(health_text(&result).ends_with("how long it waited for a CPU"));
     }
 
     /// case B2
     #[test]
     fn the_text_does_not_blame_the_server() {
         for verdict in [Verdict::Saturated, Verdict::Starved, Verdict::Behind] {
-            let mut report = samples::open_run();
-            report.generator.verdict = verdict;
-            let text = health_text(&report);
+            let mut result = samples::open_run();
+            result.generator.verdict = verdict;
+            let text = health_text(&result);
             assert!(text.starts_with("the generator, not the server, was the limit: "), "{text}");
-            report.generator.schedule_lag_ns = None;
-            assert!(!health_text(&report).contains("lag"));
+            result.generator.schedule_lag_ns = None;
+            assert!(!health_text(&result).contains("lag"));
         }
         assert_eq!(health_text(&samples::open_run()), "ok: the generator kept its schedule");
     }
@@ -176,10 +176,10 @@ mod tests {
     /// case B2: a schedule of which half was never sent does not count as kept.
     #[test]
     fn a_rate_that_connections_held_back_is_not_called_a_kept_schedule() {
-        let mut report = samples::open_run();
-        report.generator.held_back = 1;
-        assert_eq!(health_text(&report), "ok: the generator kept its schedule");
-        report.rate.achieved = report.rate.asked.unwrap_or_default() / 2.0;
-        assert!(health_text(&report).ends_with("the connections took no more"));
+        let mut result = samples::open_run();
+        result.generator.held_back = 1;
+        assert_eq!(health_text(&result), "ok: the generator kept its schedule");
+        result.rate.achieved = result.rate.asked.unwrap_or_default() / 2.0;
+        assert!(health_text(&result).ends_with("the connections took no more"));
     }
 }

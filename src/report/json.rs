@@ -13,8 +13,8 @@ impl RunResult {
     /// use resound::measured::RunResult;
     ///
     /// let typed = vec!["bench".to_owned(), "-J".to_owned()];
-    /// let report = RunResult::failed(typed, "cannot connect: refused");
-    /// let json: serde_json::Value = serde_json::from_str(&report.to_json())?;
+    /// let result = RunResult::failed(typed, "cannot connect: refused");
+    /// let json: serde_json::Value = serde_json::from_str(&result.to_json())?;
     /// assert_eq!(json["status"], "error");
     /// assert_eq!(json["messages"]["sent"], 0);
     /// # Ok::<(), serde_json::Error>(())
@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn a_document_ends_with_a_newline_and_is_the_same_on_one_line() {
-        for report in [samples::open_run(), samples::closed_run()] {
-            let (pretty, line) = (report.to_json(), report.to_json_line());
+        for result in [samples::open_run(), samples::closed_run()] {
+            let (pretty, line) = (result.to_json(), result.to_json_line());
             assert!(pretty.ends_with("}\n") && !line.contains('\n'));
             assert_eq!(parsed(&pretty), parsed(&line));
         }
@@ -76,13 +76,13 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_a_number_is_0() {
-        let mut report = samples::closed_run();
-        report.rate =
+        let mut result = samples::closed_run();
+        result.rate =
             Rate { asked: Some(f64::INFINITY), achieved: f64::NAN, over_planned: f64::NAN };
-        report.generator.cpu_share = f64::NEG_INFINITY;
+        result.generator.cpu_share = f64::NEG_INFINITY;
         let value = Some(f64::NAN);
-        report.asserts = vec![Outcome { expression: "rate>1".to_owned(), value, held: false }];
-        let json = parsed(&report.to_json());
+        result.asserts = vec![Outcome { expression: "rate>1".to_owned(), value, held: false }];
+        let json = parsed(&result.to_json());
         assert_eq!(json["rate"], json!({"asked": 0.0, "achieved": 0.0, "over_planned": 0.0}));
         assert_eq!(json["generator"]["cpu_share"], 0.0);
         assert_eq!(json["asserts"][0]["value"], 0.0);
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_run_that_could_not_start_has_every_key() {
-        let report = RunResult::failed(vec!["bench".to_owned()], "two\nlines");
-        let failed = parsed(&report.to_json());
+        let result = RunResult::failed(vec!["bench".to_owned()], "two\nlines");
+        let failed = parsed(&result.to_json());
         assert_eq!(failed["error"], r"two\nlines");
         assert_eq!(failed["options"]["typed"], json!(["bench"]));
         let run = parsed(&samples::closed_run().to_json());

@@ -10,29 +10,29 @@ use crate::schema::{bench_violations, check_bench_document, check_definition, un
 
 /// Returns a document with every optional part.
 fn full_document() -> Value {
-    let mut report = RunResult::failed(vec!["bench".to_owned()], "refused");
+    let mut result = RunResult::failed(vec!["bench".to_owned()], "refused");
     let mut distribution = Distribution::new();
     (0..1_000).for_each(|value| distribution.record(value * 1_000));
     let times = Times::of(distribution, &"50,99.9".parse().unwrap());
-    report.environment = Environment::here(true, true);
-    report.latency_ns = times.clone();
-    report.service_time_ns = Some(times.clone());
-    report.generator.schedule_lag_ns = Some(times);
-    report.tcp = Some(Tcp::default());
-    report.udp = Some(Udp::default());
+    result.environment = Environment::here(true, true);
+    result.latency_ns = times.clone();
+    result.service_time_ns = Some(times.clone());
+    result.generator.schedule_lag_ns = Some(times);
+    result.tcp = Some(Tcp::default());
+    result.udp = Some(Udp::default());
     let third = Third { count: 30, p50: Some(70_000), p99: None };
     let thirds = [third.clone(), third.clone(), third];
-    report.drift = Some(Drift { found: false, thirds });
-    report.rate.asked = Some(100_000.0);
-    report.messages =
+    result.drift = Some(Drift { found: false, thirds });
+    result.rate.asked = Some(100_000.0);
+    result.messages =
         Messages { sent: 10, received: 7, lost: 2, in_flight_at_end: 1, ..Messages::default() };
     let (sent, received) = (Some(0x41), None);
-    report.first_difference =
+    result.first_difference =
         Some(Difference { flow: 3, message: None, offset: 5, sent, received });
     let expression = "p99<200us".to_owned();
-    report.asserts = vec![Outcome { expression, value: None, held: false }];
-    report.warnings = vec![Warning("a virtual machine".to_owned())];
-    serde_json::from_str(&report.to_json()).unwrap()
+    result.asserts = vec![Outcome { expression, value: None, held: false }];
+    result.warnings = vec![Warning("a virtual machine".to_owned())];
+    serde_json::from_str(&result.to_json()).unwrap()
 }
 
 #[test]
@@ -44,8 +44,8 @@ fn every_key_of_a_document_is_in_the_schema() {
 
 #[test]
 fn a_run_that_could_not_start_has_a_valid_document() {
-    let report = RunResult::failed(Vec::new(), "cannot connect: refused");
-    check_bench_document(&serde_json::from_str(&report.to_json_line()).unwrap());
+    let result = RunResult::failed(Vec::new(), "cannot connect: refused");
+    check_bench_document(&serde_json::from_str(&result.to_json_line()).unwrap());
 }
 
 #[test]

@@ -60,14 +60,14 @@ proptest! {
         is_open: bool,
         is_empty: bool,
     ) {
-        let report = match (is_empty, is_open) {
+        let result = match (is_empty, is_open) {
             (true, _) => RunResult::default(),
             (_, true) => samples::open_run(),
             (_, false) => samples::closed_run(),
         };
         match text.parse::<Assertion>() {
             Ok(assertion) => {
-                let outcome = assertion.check(&report);
+                let outcome = assertion.check(&result);
                 prop_assert!(outcome.value.is_some() || !outcome.held);
                 prop_assert_eq!(outcome.expression.as_str(), text.trim());
                 prop_assert!(assertion.bound.is_finite() && assertion.bound >= 0.0);
@@ -93,8 +93,8 @@ proptest! {
         bound in 0..1_000_u64,
         operator in select(&["<", "<=", ">", ">=", "==", "!="][..]),
     ) {
-        let mut report = samples::closed_run();
-        report.messages.lost = lost;
+        let mut result = samples::closed_run();
+        result.messages.lost = lost;
         let expected = match operator {
             "<" => lost < bound,
             "<=" => lost <= bound,
@@ -104,6 +104,6 @@ proptest! {
             _ => lost != bound,
         };
         let assertion: Assertion = format!("lost{operator}{bound}").parse().unwrap();
-        prop_assert_eq!(assertion.check(&report).held, expected);
+        prop_assert_eq!(assertion.check(&result).held, expected);
     }
 }

@@ -3,14 +3,14 @@
 use super::*;
 use crate::measured::{Distribution, Flows, Messages, Rate, Tcp, Udp, Verdict, samples};
 
-fn check(expression: &str, report: &RunResult) -> Outcome {
-    expression.parse::<Assertion>().unwrap().check(report)
+fn check(expression: &str, result: &RunResult) -> Outcome {
+    expression.parse::<Assertion>().unwrap().check(result)
 }
 
 /// Returns a run with 1,000 response times, half of 100 us and half of 200 us, and 1,000 lags of 5
 /// us.
 fn run() -> RunResult {
-    let mut report = samples::open_run();
+    let mut result = samples::open_run();
     let mut response = Distribution::new();
     let mut lag = Distribution::new();
     for index in 0..1_000 {
@@ -18,20 +18,20 @@ fn run() -> RunResult {
         lag.record(5_000);
     }
     let percentiles = "50".parse().unwrap();
-    report.latency_ns = Times::of(response, &percentiles);
-    report.generator.schedule_lag_ns = Some(Times::of(lag, &percentiles));
-    report
+    result.latency_ns = Times::of(response, &percentiles);
+    result.generator.schedule_lag_ns = Some(Times::of(lag, &percentiles));
+    result
 }
 
 #[test]
 fn any_percentile_can_be_asserted_listed_or_not() {
-    let report = run();
-    assert!(check("p12.5 < 110us", &report).held);
-    assert!(check("p75>=200us", &report).held);
-    assert!(!check("p75<200us", &report).held);
-    assert!(check("lag.p98<6us", &report).held);
-    assert!(check("service.p90<=80.1us", &report).held);
-    assert!(check("service.p90.0<=80.1us", &report).held, "written another way");
+    let result = run();
+    assert!(check("p12.5 < 110us", &result).held);
+    assert!(check("p75>=200us", &result).held);
+    assert!(!check("p75<200us", &result).held);
+    assert!(check("lag.p98<6us", &result).held);
+    assert!(check("service.p90<=80.1us", &result).held);
+    assert!(check("service.p90.0<=80.1us", &result).held, "written another way");
 }
 
 #[test]
@@ -46,30 +46,30 @@ fn a_percentile_with_too_few_samples_does_not_hold_and_has_no_value() {
 /// case B10
 #[test]
 fn without_an_echo_no_time_holds() {
-    let report = RunResult::default();
+    let result = RunResult::default();
     for expression in ["p50<1h", "min<1h", "mean<1h", "max<1h", "stddev<1h", "service.min<1h"] {
-        assert!(!check(expression, &report).held, "{expression}");
+        assert!(!check(expression, &result).held, "{expression}");
     }
     for expression in ["rate<1", "loss<1%", "cpu_share<50%", "lag.max<1h"] {
-        assert_eq!(check(expression, &report).value, None, "{expression}");
+        assert_eq!(check(expression, &result).value, None, "{expression}");
     }
 }
 
 #[test]
 fn each_operator_compares_as_it_reads() {
-    let mut report = samples::closed_run();
-    report.messages.lost = 5;
+    let mut result = samples::closed_run();
+    result.messages.lost = 5;
     let held = ["lost<6", "lost<=5", "lost>4", "lost>=5", "lost==5", "lost!=4", " lost  ==  5 "];
-    held.iter().for_each(|expression| assert!(check(expression, &report).held, "{expression}"));
+    held.iter().for_each(|expression| assert!(check(expression, &result).held, "{expression}"));
     let not_held = ["lost<5", "lost<=4", "lost>5", "lost>=6", "lost==4", "lost!=5"];
-    not_held.iter().for_each(|expression| assert!(!check(expression, &report).held));
+    not_held.iter().for_each(|expression| assert!(!check(expression, &result).held));
 }
 
 /// case B4
 #[test]
 fn every_count_has_its_name() {
-    let mut report = samples::closed_run();
-    report.messages = Messages {
+    let mut result = samples::closed_run();
+    result.messages = Messages {
         sent: 1,
         received: 2,
         lost: 3,
@@ -79,7 +79,7 @@ fn every_count_has_its_name() {
         corrupted: 7,
         in_flight_at_end: 8,
     };
-    report.flows = Flows {
+    result.flows = Flows {
         opened: 9,
         refused: 10,
         reset: 11,
@@ -89,7 +89,7 @@ fn every_count_has_its_name() {
         unreachable: 15,
         reconnected: 16,
     };
-    report.generator.held_back = 17;
+    result.generator.held_back = 17;
     let names = [
         "sent",
         "received",
@@ -110,50 +110,50 @@ fn every_count_has_its_name() {
         "held_back",
     ];
     for (index, name) in names.iter().enumerate() {
-        assert!(check(&format!("{name}=={}", index + 1), &report).held, "{name}");
+        assert!(check(&format!("{name}=={}", index + 1), &result).held, "{name}");
     }
 }
 
 #[test]
 fn rates_and_shares_have_their_units() {
-    let mut report = samples::closed_run();
-    report.rate = Rate { asked: None, achieved: 200_000.0, over_planned: 100_000.5 };
-    report.messages = Messages { sent: 1_000, lost: 1, ..report.messages };
-    assert!(check("rate>100k", &report).held);
-    assert!(check("rate>100000.4", &report).held);
-    assert_eq!(check("loss<=0.1%", &report).value, Some(0.1));
-    assert!(check("loss <= 0.1 %", &report).held);
-    assert!(check("cpu_share<62%", &report).held);
+    let mut result = samples::closed_run();
+    result.rate = Rate { asked: None, achieved: 200_000.0, over_planned: 100_000.5 };
+    result.messages = Messages { sent: 1_000, lost: 1, ..result.messages };
+    assert!(check("rate>100k", &result).held);
+    assert!(check("rate>100000.4", &result).held);
+    assert_eq!(check("loss<=0.1%", &result).value, Some(0.1));
+    assert!(check("loss <= 0.1 %", &result).held);
+    assert!(check("cpu_share<62%", &result).held);
 }
 
 #[test]
 fn the_health_of_the_generator_is_compared_by_name() {
-    let mut report = run();
-    report.generator.verdict = Verdict::Ok;
-    assert!(check("health==ok", &report).held);
-    assert!(!check("health != ok", &report).held);
+    let mut result = run();
+    result.generator.verdict = Verdict::Ok;
+    assert!(check("health==ok", &result).held);
+    assert!(!check("health != ok", &result).held);
     for (name, verdict) in [
         ("starved", Verdict::Starved),
         ("saturated", Verdict::Saturated),
         ("behind", Verdict::Behind),
     ] {
-        report.generator.verdict = verdict;
-        assert!(!check("health==ok", &report).held, "{name}");
-        assert!(check(&format!("health=={name}"), &report).held, "{name}");
+        result.generator.verdict = verdict;
+        assert!(!check("health==ok", &result).held, "{name}");
+        assert!(check(&format!("health=={name}"), &result).held, "{name}");
     }
     assert_eq!(check("health==ok", &RunResult::default()).value, None, "nothing was measured");
 }
 
 #[test]
 fn the_counts_of_the_kernel_have_a_value_if_it_tells_them() {
-    let mut report = run();
+    let mut result = run();
     for name in ["tcp.retransmits", "tcp.bytes_retransmitted", "tcp.lost", "tcp.reordering"] {
-        assert_eq!(check(&format!("{name}==0"), &report).value, None, "{name}");
+        assert_eq!(check(&format!("{name}==0"), &result).value, None, "{name}");
     }
-    assert_eq!(check("udp.receive_drops==0", &report).value, None);
+    assert_eq!(check("udp.receive_drops==0", &result).value, None);
     let (retransmits, bytes_retransmitted, lost, reordering) = (1, 2, 3, 4);
-    report.tcp = Some(Tcp { retransmits, bytes_retransmitted, lost, reordering, ..Tcp::default() });
-    report.udp = Some(Udp { receive_drops: 5 });
+    result.tcp = Some(Tcp { retransmits, bytes_retransmitted, lost, reordering, ..Tcp::default() });
+    result.udp = Some(Udp { receive_drops: 5 });
     for expression in [
         "tcp.retransmits==1",
         "tcp.bytes_retransmitted==2",
@@ -161,19 +161,19 @@ fn the_counts_of_the_kernel_have_a_value_if_it_tells_them() {
         "tcp.reordering==4",
         "udp.receive_drops==5",
     ] {
-        assert!(check(expression, &report).held, "{expression}");
+        assert!(check(expression, &result).held, "{expression}");
     }
-    assert!(!check("tcp.retransmits==0", &report).held);
+    assert!(!check("tcp.retransmits==0", &result).held);
 }
 
 #[test]
 fn the_achieved_rate_is_compared_in_percent_of_the_rate_asked_for() {
-    let mut report = run();
-    report.rate = Rate { asked: Some(1_000.0), achieved: 1_000.0, over_planned: 990.0 };
-    assert!(check("achieved>=99%", &report).held);
-    assert!(!check("achieved>99%", &report).held, "of all the time asked for");
-    report.rate.asked = None;
-    assert_eq!(check("achieved>=0%", &report).value, None, "a closed loop asks for none");
+    let mut result = run();
+    result.rate = Rate { asked: Some(1_000.0), achieved: 1_000.0, over_planned: 990.0 };
+    assert!(check("achieved>=99%", &result).held);
+    assert!(!check("achieved>99%", &result).held, "of all the time asked for");
+    result.rate.asked = None;
+    assert_eq!(check("achieved>=0%", &result).value, None, "a closed loop asks for none");
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::measured::{Difference, Drift, RunResult, Third};
 ///
 /// Returns the error of the writer.
 #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
-pub fn write_csv(report: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
-    let json = |report: &RunResult| serde_json::to_value(report).expect("plain data is JSON");
+pub fn write_csv(result: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
+    let json = |result: &RunResult| serde_json::to_value(result).expect("plain data is JSON");
     let mut cells = Vec::new();
-    gather("", &json(&with_every_key(report)), Some(&json(report)), &mut cells);
+    gather("", &json(&with_every_key(result)), Some(&json(result)), &mut cells);
     let line = |texts: Vec<String>| texts.join(",") + "\n";
     let (names, figures) =
         cells.into_iter().map(|(name, text)| (quoted(&name), quoted(&text))).unzip();
@@ -29,16 +29,16 @@ pub fn write_csv(report: &RunResult, out: &mut impl io::Write) -> io::Result<()>
 }
 
 /// Returns the run with every optional key present. The writer takes only the names from it.
-fn with_every_key(report: &RunResult) -> RunResult {
-    let mut full = report.clone();
+fn with_every_key(result: &RunResult) -> RunResult {
+    let mut full = result.clone();
     full.trains.get_or_insert_default();
     full.tcp.get_or_insert_default();
     full.udp.get_or_insert_default();
     let third = Third { count: 0, p50: None, p99: None };
     full.drift
         .get_or_insert_with(|| Drift { found: false, thirds: [(); 3].map(|()| third.clone()) });
-    full.service_time_ns.get_or_insert_with(|| report.latency_ns.clone());
-    full.generator.schedule_lag_ns.get_or_insert_with(|| report.latency_ns.clone());
+    full.service_time_ns.get_or_insert_with(|| result.latency_ns.clone());
+    full.generator.schedule_lag_ns.get_or_insert_with(|| result.latency_ns.clone());
     let (message, sent, received) = (None, None, None);
     full.first_difference.get_or_insert(Difference { flow: 0, message, offset: 0, sent, received });
     full
@@ -86,9 +86,9 @@ mod tests {
     use crate::measured::{Trains, Udp, samples};
 
     /// Returns the cells of each line. No cell of a sample contains a newline.
-    fn table(report: &RunResult) -> Vec<Vec<String>> {
+    fn table(result: &RunResult) -> Vec<Vec<String>> {
         let mut out = Vec::new();
-        write_csv(report, &mut out).unwrap();
+        write_csv(result, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with('\n'));
         text.lines().map(cells).collect()
@@ -154,8 +154,8 @@ mod tests {
     fn a_text_with_commas_and_quotes_stays_one_cell() {
         assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
         assert_eq!(quoted("plain"), "plain");
-        let mut report = samples::closed_run();
-        report.label = Some("one, two".to_owned());
-        assert_eq!(value(&table(&report), "label"), "one, two");
+        let mut result = samples::closed_run();
+        result.label = Some("one, two".to_owned());
+        assert_eq!(value(&table(&result), "label"), "one, two");
     }
 }

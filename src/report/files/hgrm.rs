@@ -22,8 +22,8 @@ const TICKS_PER_HALF: u128 = 5;
 /// # Errors
 ///
 /// Returns the error of the writer.
-pub fn write_hgrm(report: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
-    write_distribution(&report.latency_ns.values, out)
+pub fn write_hgrm(result: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
+    write_distribution(&result.latency_ns.values, out)
 }
 
 fn write_distribution(distribution: &Distribution, out: &mut impl io::Write) -> io::Result<()> {
@@ -119,9 +119,9 @@ mod tests {
     use super::*;
     use crate::measured::samples;
 
-    fn text_of(report: &RunResult) -> String {
+    fn text_of(result: &RunResult) -> String {
         let mut out = Vec::new();
-        write_hgrm(report, &mut out).unwrap();
+        write_hgrm(result, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -129,11 +129,11 @@ mod tests {
     fn the_file_is_as_hdrhistogram_prints_it() {
         let mut distribution = Distribution::new();
         (1..=4).for_each(|value| distribution.record(value * 1_000));
-        let mut report = samples::closed_run();
-        report.latency_ns.values = distribution;
+        let mut result = samples::closed_run();
+        result.latency_ns.values = distribution;
         let expected = "       Value     Percentile TotalCount 1/(1-Percentile)\n\
                         \n       1.000 0.000000000000          1           1.00\n";
-        let text = text_of(&report);
+        let text = text_of(&result);
         assert!(text.starts_with(expected), "{text}");
         let footer = "       4.000 1.000000000000          4\n\
                       #[Mean    =        2.500, StdDeviation   =        1.118]\n\
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_run_without_an_echo_gives_a_file_without_rows() {
-        let report = RunResult::failed(Vec::new(), "refused");
-        let text = text_of(&report);
+        let result = RunResult::failed(Vec::new(), "refused");
+        let text = text_of(&result);
         assert_eq!(text.lines().count(), 6, "{text}");
         assert!(text.contains("Total count    =            0]"), "{text}");
         assert!(!text.contains("NaN"), "{text}");

@@ -6,12 +6,12 @@ use crate::measured::{RunResult, Tcp};
 
 /// Writes the kernel's figures: of TCP unless it lost nothing on a loopback, of UDP if it dropped
 /// datagrams.
-pub(super) fn kernel(report: &RunResult, page: &mut Page) {
-    let is_telling = |tcp: &&Tcp| tcp.retransmits > 0 || !report.environment.loopback;
-    if let Some(tcp) = report.tcp.as_ref().filter(is_telling) {
+pub(super) fn kernel(result: &RunResult, page: &mut Page) {
+    let is_telling = |tcp: &&Tcp| tcp.retransmits > 0 || !result.environment.loopback;
+    if let Some(tcp) = result.tcp.as_ref().filter(is_telling) {
         page.entry("tcp", &tcp_text(tcp));
     }
-    if let Some(drops @ 1..) = report.udp.map(|udp| udp.receive_drops) {
+    if let Some(drops @ 1..) = result.udp.map(|udp| udp.receive_drops) {
         let drops = counted(drops, "datagram");
         page.entry(
             "DROPPED",
@@ -74,23 +74,23 @@ mod tests {
 
     #[test]
     fn a_loopback_without_retransmits_has_no_entry() {
-        let mut report = samples::closed_run();
-        let shows = |report: &RunResult| report.to_string().lines().any(|l| l.starts_with("tcp "));
-        report.tcp = Some(Tcp::default());
-        assert!(!shows(&report));
-        report.tcp = Some(Tcp { retransmits: 1, ..Tcp::default() });
-        assert!(shows(&report));
-        report.tcp = Some(Tcp::default());
-        report.environment.loopback = false;
-        assert!(shows(&report));
+        let mut result = samples::closed_run();
+        let shows = |result: &RunResult| result.to_string().lines().any(|l| l.starts_with("tcp "));
+        result.tcp = Some(Tcp::default());
+        assert!(!shows(&result));
+        result.tcp = Some(Tcp { retransmits: 1, ..Tcp::default() });
+        assert!(shows(&result));
+        result.tcp = Some(Tcp::default());
+        result.environment.loopback = false;
+        assert!(shows(&result));
     }
 
     #[test]
     fn drops_of_the_generator_are_named_as_its_own() {
-        let mut report = samples::closed_run();
-        report.udp = Some(Udp { receive_drops: 0 });
-        assert!(!report.to_string().contains("DROPPED"));
-        report.udp = Some(Udp { receive_drops: 12 });
-        assert!(report.to_string().contains("DROPPED       12 datagrams by the generator"));
+        let mut result = samples::closed_run();
+        result.udp = Some(Udp { receive_drops: 0 });
+        assert!(!result.to_string().contains("DROPPED"));
+        result.udp = Some(Udp { receive_drops: 12 });
+        assert!(result.to_string().contains("DROPPED       12 datagrams by the generator"));
     }
 }

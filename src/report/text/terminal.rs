@@ -22,23 +22,23 @@ impl RunResult {
 }
 
 /// Returns the rate, p50 and p99, the losses and the health, on a line or two.
-fn result_text(report: &RunResult) -> String {
-    let mut text = rate_of(report);
+fn result_text(result: &RunResult) -> String {
+    let mut text = rate_of(result);
     for name in ["50", "99"] {
-        if let Some(value) = report.latency_ns.summary.percentile(name) {
+        if let Some(value) = result.latency_ns.summary.percentile(name) {
             text.push_str(&format!(", p{name} {}", time_text(value)));
         }
     }
-    let Messages { lost, corrupted, .. } = report.messages;
+    let Messages { lost, corrupted, .. } = result.messages;
     text.push_str(&format!(", {} lost", count_text(lost)));
     if corrupted > 0 {
         text.push_str(&format!(", {} CORRUPTED", count_text(corrupted)));
     }
-    let failed = report.asserts.iter().filter(|outcome| !outcome.held).count();
+    let failed = result.asserts.iter().filter(|outcome| !outcome.held).count();
     if failed > 0 {
         text.push_str(&format!(", {} NOT held", counted(failed as u64, "assert")));
     }
-    match report.generator.verdict {
+    match result.generator.verdict {
         Verdict::Ok => text + "; health ok",
         _ => text + "; the generator was the limit: see HEALTH",
     }

@@ -6,23 +6,23 @@ use super::*;
 use crate::measured::{Difference, Drift, Rate, Third, Times, Trains, Verdict, Warning, samples};
 
 /// Returns the text with each run of white space as one space. `page` tests the wrapping.
-fn words_of(report: &RunResult) -> String {
-    report.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+fn words_of(result: &RunResult) -> String {
+    result.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]
-fn assert_says(report: &RunResult, expected: &[&str]) {
-    let words = words_of(report);
+fn assert_says(result: &RunResult, expected: &[&str]) {
+    let words = words_of(result);
     for text in expected {
-        assert!(words.contains(text), "{text:?} is not in:\n{report}");
+        assert!(words.contains(text), "{text:?} is not in:\n{result}");
     }
 }
 
 #[test]
 fn a_closed_loop_says_what_was_measured_and_left_out() {
-    let report = samples::closed_run();
+    let result = samples::closed_run();
     assert_says(
-        &report,
+        &result,
         &[
             "endpoint tcp://127.0.0.1:40001 (a server in this process)",
             "closed loop: 50 connections, 1 message in flight on each (50 in all), 64 bytes per",
@@ -41,14 +41,14 @@ fn a_closed_loop_says_what_was_measured_and_left_out() {
             "both ends may run on the same CPUs",
         ],
     );
-    assert!(!words_of(&report).contains("PARTIAL"));
+    assert!(!words_of(&result).contains("PARTIAL"));
 }
 
 #[test]
 fn an_open_loop_shows_the_service_time_and_the_lag_beside_the_response_time() {
-    let report = samples::open_run();
+    let result = samples::open_run();
     assert_says(
-        &report,
+        &result,
         &[
             "open loop: ",
             "99,990 messages per second achieved of 100,000 asked for (99.99 %)",
@@ -64,22 +64,22 @@ fn an_open_loop_shows_the_service_time_and_the_lag_beside_the_response_time() {
 
 #[test]
 fn percentiles_with_enough_samples_need_no_note() {
-    let mut report = samples::closed_run();
-    report.latency_ns.summary.percentiles.truncate(2);
-    assert!(!words_of(&report).contains("fewer than"));
+    let mut result = samples::closed_run();
+    result.latency_ns.summary.percentiles.truncate(2);
+    assert!(!words_of(&result).contains("fewer than"));
 }
 
 /// case B5
 #[test]
 fn a_partial_report_is_flagged() {
-    let mut report = samples::closed_run();
-    report.status = Status::Partial;
-    report.error = Some("interrupted".to_owned());
-    report.elapsed_ns /= 4;
-    report.rate.over_planned = 25.0;
-    report.asserts = vec!["rate>50".parse::<Assertion>().unwrap().check(&report)];
+    let mut result = samples::closed_run();
+    result.status = Status::Partial;
+    result.error = Some("interrupted".to_owned());
+    result.elapsed_ns /= 4;
+    result.rate.over_planned = 25.0;
+    result.asserts = vec!["rate>50".parse::<Assertion>().unwrap().check(&result)];
     assert_says(
-        &report,
+        &result,
         &[
             "PARTIAL interrupted; the figures are of a shorter run",
             "100 messages per second achieved, no rate asked for; 25.0 over the 10.0 s asked for",
@@ -91,27 +91,27 @@ fn a_partial_report_is_flagged() {
 /// case B10
 #[test]
 fn a_run_without_an_echo_says_so_instead_of_times() {
-    let mut report = samples::closed_run();
-    report.status = Status::Error;
-    report.error = Some("no echo came".to_owned());
-    report.latency_ns = Times::default();
-    report.messages = Messages { sent: 50, lost: 50, ..Messages::default() };
+    let mut result = samples::closed_run();
+    result.status = Status::Error;
+    result.error = Some("no echo came".to_owned());
+    result.latency_ns = Times::default();
+    result.messages = Messages { sent: 50, lost: 50, ..Messages::default() };
     let expected = ["ERROR no echo came", "no echo came in time", "50 lost (100.00 %)"];
-    assert_says(&report, &expected);
+    assert_says(&result, &expected);
 }
 
 #[test]
 fn a_run_that_could_not_start_is_short() {
-    let report = RunResult::failed(Vec::new(), "cannot connect: refused");
-    assert_says(&report, &["ERROR cannot connect: refused"]);
-    assert_eq!(report.to_string().lines().count(), 1, "{report}");
+    let result = RunResult::failed(Vec::new(), "cannot connect: refused");
+    assert_says(&result, &["ERROR cannot connect: refused"]);
+    assert_eq!(result.to_string().lines().count(), 1, "{result}");
 }
 
 /// cases B3 and B4
 #[test]
 fn faults_are_counted_by_name() {
-    let mut report = samples::closed_run();
-    report.messages = Messages {
+    let mut result = samples::closed_run();
+    result.messages = Messages {
         sent: 2_000,
         received: 1_990,
         lost: 10,
@@ -121,7 +121,7 @@ fn faults_are_counted_by_name() {
         corrupted: 1,
         in_flight_at_end: 0,
     };
-    report.flows = Flows {
+    result.flows = Flows {
         opened: 47,
         refused: 3,
         reset: 2,
@@ -132,7 +132,7 @@ fn faults_are_counted_by_name() {
         reconnected: 8,
     };
     assert_says(
-        &report,
+        &result,
         &[
             "10 lost (0.50 %)",
             "4 late, 3 duplicated, 2 reordered, 1 corrupted",
@@ -144,25 +144,25 @@ fn faults_are_counted_by_name() {
 /// case U14
 #[test]
 fn trains_are_shown_if_asked_for_with_their_mean_lengths_or_a_refusal() {
-    let mut report = samples::closed_run();
+    let mut result = samples::closed_run();
     let trains =
         Trains { asked: true, refused: false, sends: 40, sent: 1_272, receives: 10, received: 320 };
-    report.trains = Some(trains);
+    result.trains = Some(trains);
     let means =
         "trains 31.8 datagrams per send, 32.0 per receive (GSO, GRO; --no-offload sends singly)";
-    assert_says(&report, &[means]);
-    report.trains = Some(Trains { refused: true, ..trains });
-    assert_says(&report, &["trains refused by the system for these messages, so each went alone"]);
+    assert_says(&result, &[means]);
+    result.trains = Some(Trains { refused: true, ..trains });
+    assert_says(&result, &["trains refused by the system for these messages, so each went alone"]);
     for trains in [None, Some(Trains { asked: false, ..trains })] {
-        report.trains = trains;
-        assert!(!words_of(&report).contains("trains"));
+        result.trains = trains;
+        assert!(!words_of(&result).contains("trains"));
     }
 }
 
 /// case B7
 #[test]
 fn the_first_difference_is_located() {
-    let mut report = samples::closed_run();
+    let mut result = samples::closed_run();
     let difference = Difference {
         flow: 3,
         message: Some(17),
@@ -170,9 +170,9 @@ fn the_first_difference_is_located() {
         sent: Some(0x41),
         received: Some(0x42),
     };
-    report.first_difference = Some(difference.clone());
+    result.first_difference = Some(difference.clone());
     let text = "first difference: connection 3, message 17, byte 5: sent 0x41, received 0x42";
-    assert_says(&report, &[text]);
+    assert_says(&result, &[text]);
     let strange = Difference { message: None, sent: None, received: None, ..difference };
     assert_eq!(
         strange.to_string(),
@@ -184,14 +184,14 @@ fn the_first_difference_is_located() {
 /// case B2
 #[test]
 fn a_limit_of_the_generator_is_named() {
-    let mut report = samples::open_run();
-    report.generator.verdict = Verdict::Behind;
-    report.generator.held_back = 12;
-    report.generator.unsent = 3;
-    report.generator.saturated_values = 1;
-    report.generator.intervals_lost = 2;
+    let mut result = samples::open_run();
+    result.generator.verdict = Verdict::Behind;
+    result.generator.held_back = 12;
+    result.generator.unsent = 3;
+    result.generator.saturated_values = 1;
+    result.generator.intervals_lost = 2;
     assert_says(
-        &report,
+        &result,
         &[
             "HEALTH the generator, not the server, was the limit: it sent messages late",
             "held back 12 messages due while their connection was at its depth, or its socket",
@@ -204,42 +204,42 @@ fn a_limit_of_the_generator_is_named() {
 
 #[test]
 fn a_run_whose_thirds_differ_says_so() {
-    let mut report = samples::closed_run();
+    let mut result = samples::closed_run();
     let third = |p50_us: u64| Third { count: 50, p50: Some(p50_us * 1_000), p99: None };
-    report.drift = Some(Drift { found: false, thirds: [70, 71, 90].map(third) });
-    assert!(!words_of(&report).contains("DRIFT"));
-    report.drift = Some(Drift { found: true, thirds: [70, 71, 90].map(third) });
+    result.drift = Some(Drift { found: false, thirds: [70, 71, 90].map(third) });
+    assert!(!words_of(&result).contains("DRIFT"));
+    result.drift = Some(Drift { found: true, thirds: [70, 71, 90].map(third) });
     let expected = "DRIFT the thirds of the run differ: p50 70.0 us, 71.0 us, 90.0 us; p99 -, -, -";
-    assert_says(&report, &[expected]);
+    assert_says(&result, &[expected]);
     // The notes of the table stand before the next entry.
-    let text = words_of(&report);
+    let text = words_of(&result);
     assert!(text.find("95 % intervals").unwrap() < text.find("DRIFT").unwrap(), "{text}");
 }
 
 #[test]
 fn connect_mode_counts_connections_per_second() {
-    let mut report = samples::closed_run();
-    report.mode = Mode::Connect;
+    let mut result = samples::closed_run();
+    result.mode = Mode::Connect;
     let expected =
         ["100 connections per second", "every message is a connection: connect, one echo, close"];
-    assert_says(&report, &expected);
+    assert_says(&result, &expected);
 }
 
 #[test]
 fn datagram_sockets_are_not_called_connections() {
-    let mut report = samples::closed_run();
-    report.endpoint = "udp://127.0.0.1:7".to_owned();
-    assert_says(&report, &["50 sockets", "sockets 50 opened"]);
+    let mut result = samples::closed_run();
+    result.endpoint = "udp://127.0.0.1:7".to_owned();
+    assert_says(&result, &["50 sockets", "sockets 50 opened"]);
 }
 
 #[test]
 fn asserts_and_warnings_stand_at_the_end() {
-    let mut report = samples::closed_run();
+    let mut result = samples::closed_run();
     let expression = "p99.9<1ms".to_owned();
-    report.asserts.push(Outcome { expression, value: None, held: false });
-    report.warnings = vec![Warning("a virtual machine\n\x1b[2J".to_owned())];
+    result.asserts.push(Outcome { expression, value: None, held: false });
+    result.warnings = vec![Warning("a virtual machine\n\x1b[2J".to_owned())];
     assert_says(
-        &report,
+        &result,
         &[
             r"WARNING a virtual machine\n\u{1b}[2J",
             "NOT held: p99.9<1ms (no value, or too few samples for one)",
@@ -275,8 +275,8 @@ proptest! {
         asked in prop::option::of(1.0..1e19),
         achieved in 0.0..1e19,
     ) {
-        let mut report = samples::open_run();
-        report.messages = Messages {
+        let mut result = samples::open_run();
+        result.messages = Messages {
             sent: counts[0],
             received: counts[1],
             lost: counts[2],
@@ -286,14 +286,14 @@ proptest! {
             corrupted: counts[6],
             in_flight_at_end: counts[7],
         };
-        report.warmup_messages = report.messages;
-        let latency_ns_max = &mut report.latency_ns.summary.max;
-        [report.elapsed_ns, report.warmup_ns, report.drain_ns, *latency_ns_max] = times;
-        (report.depth, report.connections) = (counts[0], counts[1]);
-        report.bytes.sent = counts[0];
-        report.generator.held_back = counts[2];
-        report.rate = Rate { asked, achieved, over_planned: achieved / 2.0 };
-        for line in report.to_string().lines() {
+        result.warmup_messages = result.messages;
+        let latency_ns_max = &mut result.latency_ns.summary.max;
+        [result.elapsed_ns, result.warmup_ns, result.drain_ns, *latency_ns_max] = times;
+        (result.depth, result.connections) = (counts[0], counts[1]);
+        result.bytes.sent = counts[0];
+        result.generator.held_back = counts[2];
+        result.rate = Rate { asked, achieved, over_planned: achieved / 2.0 };
+        for line in result.to_string().lines() {
             prop_assert!(line.chars().count() <= 100, "{}", line);
         }
     }

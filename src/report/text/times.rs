@@ -5,18 +5,18 @@ use super::{counted, time_text};
 use crate::measured::{Drift, LoadLoop, Mode, RunResult, Summary, Third};
 
 /// Writes the table of times, and says what its gaps mean.
-pub(super) fn times(report: &RunResult, page: &mut Page) {
+pub(super) fn times(result: &RunResult, page: &mut Page) {
     let optional = [
-        ("service time", report.service_time_ns.as_ref()),
-        ("schedule lag", report.generator.schedule_lag_ns.as_ref()),
+        ("service time", result.service_time_ns.as_ref()),
+        ("schedule lag", result.generator.schedule_lag_ns.as_ref()),
     ];
-    let mut columns = vec![(response_name(report), &report.latency_ns.summary)];
+    let mut columns = vec![(response_name(result), &result.latency_ns.summary)];
     columns.extend(optional.into_iter().filter_map(|(name, times)| Some((name, &times?.summary))));
-    let title = match report.mode {
+    let title = match result.mode {
         Mode::Echo => "round trip",
         Mode::Connect => "connect, echo",
     };
-    if report.latency_ns.summary.count == 0 {
+    if result.latency_ns.summary.count == 0 {
         page.entry(title, "no echo came in time");
         return;
     }
@@ -27,13 +27,13 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
     let has_gap = columns
         .iter()
         .any(|(_, column)| column.percentiles.iter().any(|(_, value)| value.is_none()));
-    let samples = counted(report.latency_ns.summary.count, "sample");
+    let samples = counted(result.latency_ns.summary.count, "sample");
     let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
     page.entry("", &format!("{samples}{gaps}"));
-    if let Some(intervals) = intervals_text(&report.latency_ns.summary) {
-        page.entry("", &format!("95 % intervals of the {}: {intervals}", response_name(report)));
+    if let Some(intervals) = intervals_text(&result.latency_ns.summary) {
+        page.entry("", &format!("95 % intervals of the {}: {intervals}", response_name(result)));
     }
-    if report.load_loop == LoadLoop::Open {
+    if result.load_loop == LoadLoop::Open {
         page.entry(
             "",
             "response time: from the moment a message was due; service time: from the moment it \
@@ -41,7 +41,7 @@ pub(super) fn times(report: &RunResult, page: &mut Page) {
         );
     }
     // Below the notes, because a line without a name belongs to the entry above it.
-    if let Some(drift) = report.drift.as_ref().filter(|drift| drift.found) {
+    if let Some(drift) = result.drift.as_ref().filter(|drift| drift.found) {
         page.entry("DRIFT", &drift_text(drift));
     }
 }
@@ -56,8 +56,8 @@ fn drift_text(drift: &Drift) -> String {
     format!("the thirds of the run differ: p50 {p50}; p99 {p99}")
 }
 
-fn response_name(report: &RunResult) -> &'static str {
-    match report.load_loop {
+fn response_name(result: &RunResult) -> &'static str {
+    match result.load_loop {
         LoadLoop::Closed => "response",
         LoadLoop::Open => "response time",
     }
