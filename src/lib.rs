@@ -121,7 +121,7 @@ pub mod report;
 pub mod send;
 pub mod socket;
 #[cfg(feature = "program")]
-mod stats;
+pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod units;

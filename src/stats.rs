@@ -1,5 +1,11 @@
 //! Statistics of samples, as pure functions.
 
+mod median;
+mod rank_sum;
+
+pub use self::median::{INTERVAL_SAMPLES_MIN, median, median_interval};
+pub use self::rank_sum::{RankSum, rank_sum, ratio, ratio_interval};
+
 /// The share of all cases in which an interval misses the true value, on each of its two sides:
 /// 95 % intervals.
 const MISS_SHARE: f64 = 0.025;
