@@ -1,7 +1,9 @@
 //! The command line: flags, results on stdout, and exit codes.
 
 mod bench;
+mod environment;
 mod flags;
+mod manual;
 mod ping;
 mod send;
 mod serve;
@@ -17,6 +19,8 @@ use std::sync::atomic::AtomicBool;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use resound::escape;
 use resound::process::standard;
+
+use self::environment::Words;
 
 /// Exit code: the command could not start, its loop failed, or no answer came.
 const FAILED: u8 = 1;
@@ -37,6 +41,8 @@ enum Command {
     Bench(Box<bench::Arguments>),
     Ping(ping::Arguments),
     Send(send::Arguments),
+    Completions(manual::Completions),
+    Man(manual::Manual),
 }
 
 impl Command {
@@ -47,6 +53,8 @@ impl Command {
             Command::Bench(_) => Ok(()),
             Command::Ping(arguments) => arguments.check(),
             Command::Send(arguments) => arguments.check(),
+            Command::Completions(_) => Ok(()),
+            Command::Man(arguments) => arguments.check(),
         }
     }
 }
@@ -56,12 +64,20 @@ impl Command {
 /// As with getopt(3), the word after an option that takes a value is its value, even if it begins
 /// with a dash: `--backlog -1` is a wrong number, not a missing value before `-1` (`--one-off`).
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+}
+
+/// Returns the program with its commands, as help, completions and manual pages show them.
+fn command() -> clap::Command {
     let take_any_value = |arg: clap::Arg| match arg.get_action().takes_values() {
         true if !arg.is_positional() => arg.allow_hyphen_values(true),
         _ => arg,
     };
-    let command = Cli::command().mut_subcommands(|command| command.mut_args(take_any_value));
-    Cli::from_arg_matches(&command.try_get_matches_from(words)?)
+    Cli::command().mut_subcommands(|command| {
+        let values = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let help = format!("{values}\n\n{}", environment::help(&command));
+        command.mut_args(take_any_value).after_help(help.trim_start().to_owned())
+    })
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, like a write to a full
@@ -74,8 +90,13 @@ fn survive_file_size_limit() {
 
 pub(crate) fn run() -> ExitCode {
     survive_file_size_limit();
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let cli = match parse(&words) {
+    let typed = std::env::args_os().collect();
+    let variable = |name: &str| std::env::var_os(name);
+    let words = match Words::with_environment(&Cli::command(), typed, variable) {
+        Ok(words) => words,
+        Err((error, typed)) => return usage::refuse(&error, &Words::typed(typed)),
+    };
+    let cli = match parse(&words.all) {
         Ok(cli) => cli,
         Err(error) => return usage::report(error, &words),
     };
@@ -87,6 +108,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),
         Command::Send(arguments) => send::run(arguments),
+        Command::Completions(arguments) => manual::print_completions(&arguments),
+        Command::Man(arguments) => manual::print_pages(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

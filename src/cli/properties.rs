@@ -147,7 +147,8 @@ fn parse_and_check(words: &[OsString]) -> Option<String> {
                 .expect("the document is JSON");
             document["error"].as_str().filter(|error| !error.is_empty()).map(str::to_owned)
         }
-        Ok(Cli { command: Command::Ping(_) | Command::Send(_) }) => None,
+        Ok(Cli { command: Command::Man(arguments) }) => arguments.check().err(),
+        Ok(Cli { command: Command::Ping(_) | Command::Send(_) | Command::Completions(_) }) => None,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
+use super::environment::Words;
 use super::{Cli, FAILED, USAGE, bench, escape, ping, print_error, standard};
 
 /// The longest message without its hint at the help. With the hint it stays within the bound of
@@ -17,11 +18,12 @@ const MESSAGE_CHARS_MAX: usize = 550;
 const TIP_CHARS_MAX: usize = 150;
 
 /// Prints the requested help, or one line about the mistake.
-pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
+pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print_help(&error),
         _ => {
-            let line = one_line(&mut error, words);
+            let line = one_line(&mut error, &words.all) + &words.named_variables();
+            let words = &words.all;
             print_error(&line);
             let wanted = Wanted::of(words);
             match subcommand(words).trim() {
@@ -41,8 +43,10 @@ pub(super) fn report(mut error: clap::Error, words: &[OsString]) -> ExitCode {
 }
 
 /// Prints the one line about flags that do not go together.
-pub(super) fn refuse(error: &str, words: &[OsString]) -> ExitCode {
-    let line = format!("{error}; try 'resound{} --help'", subcommand(words));
+pub(super) fn refuse(error: &str, words: &Words) -> ExitCode {
+    let variables = words.named_variables();
+    let words = &words.all;
+    let line = format!("{error}; try 'resound{} --help'{variables}", subcommand(words));
     print_error(&line);
     if subcommand(words).trim() == "ping" && Wanted::of(words).json {
         let _ = standard::print(&(ping::error_document(&line) + "\n"));
@@ -110,7 +114,7 @@ impl Wanted {
 
 /// Returns the options that a word holds, the last one with the value that is joined to it: `-qJ`,
 /// `-c5`, `--count=5`. Returns none if the word is not an option or not a known one.
-fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<String>)> {
+pub(super) fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, Option<String>)> {
     if let Some(long) = word.strip_prefix("--") {
         let (name, value) = match long.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),

@@ -23,6 +23,7 @@ mod metrics;
 mod names;
 mod namespace;
 mod no_threads;
+mod operators;
 mod peers;
 mod ping;
 mod random_bytes;

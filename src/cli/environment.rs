@@ -1,0 +1,265 @@
+//! Flags from the environment: `RESOUND_SERVE_METRICS=127.0.0.1:9100` for `serve --metrics`.
+//!
+//! The variables become words of the command line, before those that the user typed. One parser
+//! then reads both, and its messages name the flag in either case.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, ArgAction, Command};
+
+use resound::escape;
+
+use super::usage::options_in;
+
+/// What a variable without a value says if its flag takes none.
+const YES: [&str; 4] = ["1", "true", "yes", "on"];
+const NO: [&str; 4] = ["0", "false", "no", "off"];
+
+/// The variables that a message names. More would hide what is wrong.
+const NAMED_MAX: usize = 4;
+
+/// The end of each command's help: where else its flags can come from.
+pub(super) fn help(command: &Command) -> String {
+    let prefix = variable_prefix(command);
+    format!(
+        "Every flag can also come from the environment: {prefix}NAME=VALUE, with - as _ and 1 for \
+         a flag without a value. The command line wins."
+    )
+}
+
+/// A command line with the flags from the environment.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// The program, the subcommand, the flags from the environment, and the rest as typed.
+    pub(super) all: Vec<OsString>,
+    /// The variables whose values are among them.
+    pub(super) variables: Vec<String>,
+}
+
+impl Words {
+    /// A command line alone.
+    pub(super) fn typed(all: Vec<OsString>) -> Words {
+        Words { all, variables: Vec::new() }
+    }
+
+    /// Returns the end of a message about a mistake, which a variable may have made.
+    pub(super) fn named_variables(&self) -> String {
+        let names = self.variables.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>();
+        let more = if self.variables.len() > NAMED_MAX { ", ..." } else { "" };
+        match names.is_empty() {
+            true => String::new(),
+            false => format!("; from the environment: {}{more}", names.join(", ")),
+        }
+    }
+
+    /// Adds the flags from the environment to a command line. A flag that was typed wins over its
+    /// own variable, and over those of the flags that it cannot be used with. An empty variable
+    /// counts as unset.
+    ///
+    /// # Errors
+    ///
+    /// The value of a flag that takes none is neither yes nor no.
+    pub(super) fn with_environment(
+        program: &Command,
+        typed: Vec<OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Words, (String, Vec<OsString>)> {
+        let mut words = Words::typed(typed);
+        let Some(command) = words.all.get(1).and_then(|name| program.find_subcommand(name)) else {
+            return Ok(words);
+        };
+        let given = typed_options(command, &words.all[2..]);
+        if given.iter().any(|arg| arg.get_id() == "help") {
+            return Ok(words);
+        }
+        let mut added = Vec::new();
+        for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
+            let name = variable_name(command, arg);
+            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
+            if given.iter().any(|other| excludes(command, arg, other)) {
+                continue;
+            }
+            match flag_words(arg, &value) {
+                Ok(flags) if flags.is_empty() => {}
+                Ok(flags) => {
+                    added.extend(flags);
+                    words.variables.push(name);
+                }
+                Err(expected) => {
+                    let value = escape::shortened(&escape::one_line(&value.to_string_lossy()));
+                    return Err((
+                        format!("invalid value '{value}' for {name}: {expected}"),
+                        words.all,
+                    ));
+                }
+            }
+        }
+        words.all.splice(2..2, added);
+        Ok(words)
+    }
+}
+
+fn variable_prefix(command: &Command) -> String {
+    format!("RESOUND_{}_", command.get_name().to_uppercase())
+}
+
+/// Returns the variable of a flag: `RESOUND_SERVE_MAX_CONNECTIONS`.
+fn variable_name(command: &Command, arg: &Arg) -> String {
+    let name = arg.get_long().unwrap_or(arg.get_id().as_str());
+    variable_prefix(command) + &name.to_uppercase().replace('-', "_")
+}
+
+/// Returns the options that were typed.
+fn typed_options<'a>(command: &'a Command, words: &[OsString]) -> Vec<&'a Arg> {
+    let mut options = Vec::new();
+    let mut words = words.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next().filter(|word| word != "--") {
+        for (option, joined) in options_in(command, &word) {
+            if option.get_action().takes_values() && joined.is_none() {
+                words.next();
+            }
+            options.push(option);
+        }
+    }
+    options
+}
+
+/// Returns true if a flag that was typed leaves no room for this one.
+fn excludes(command: &Command, arg: &Arg, typed: &Arg) -> bool {
+    let conflict = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
+    };
+    arg.get_id() == typed.get_id() || conflict(arg, typed) || conflict(typed, arg)
+}
+
+/// Returns the words that give this flag this value.
+fn flag_words(arg: &Arg, value: &OsStr) -> Result<Vec<OsString>, String> {
+    let flag = match (arg.get_long(), arg.get_short()) {
+        (Some(long), _) => format!("--{long}"),
+        (None, Some(short)) => format!("-{short}"),
+        (None, None) => return Ok(Vec::new()),
+    };
+    let joined = |value: &OsStr| {
+        let mut word = OsString::from(format!("{flag}="));
+        word.push(value);
+        word
+    };
+    match arg.get_action() {
+        ArgAction::Append => {
+            let values = value.to_string_lossy();
+            let values = values.split(',').map(str::trim).filter(|value| !value.is_empty());
+            Ok(values.map(|value| joined(value.as_ref())).collect())
+        }
+        action if action.takes_values() => Ok(vec![joined(value)]),
+        action => {
+            let text = value.to_string_lossy().to_lowercase();
+            let count = match text.parse::<u8>() {
+                Ok(count) if matches!(action, ArgAction::Count) => usize::from(count),
+                _ if YES.contains(&text.as_str()) => 1,
+                _ if NO.contains(&text.as_str()) => 0,
+                _ => return Err("expected 1 or 0".to_owned()),
+            };
+            Ok(vec![OsString::from(flag); count])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::super::Cli;
+    use super::*;
+
+    fn words(typed: &str, variables: &[(&str, &str)]) -> Result<String, String> {
+        let mut program = Cli::command();
+        program.build();
+        let typed = typed.split(' ').map(OsString::from).collect();
+        let value = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        match Words::with_environment(&program, typed, value) {
+            Ok(words) => Ok(words.all.join(OsStr::new(" ")).into_string().unwrap()),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    #[test]
+    fn a_variable_becomes_a_flag_before_the_typed_words() {
+        let variables = [("RESOUND_SERVE_MAX_CONNECTIONS", "10"), ("RESOUND_BENCH_RATE", "5")];
+        assert_eq!(
+            words("resound serve tcp://:7", &variables).unwrap(),
+            "resound serve --max-connections=10 tcp://:7"
+        );
+        assert_eq!(words("resound send tcp://:7", &variables).unwrap(), "resound send tcp://:7");
+    }
+
+    #[test]
+    fn a_typed_flag_wins_over_its_variable_however_it_is_typed() {
+        let variables = [("RESOUND_BENCH_CONNECTIONS", "7"), ("RESOUND_BENCH_QUIET", "1")];
+        for line in ["bench -c 5", "bench -c5", "bench --connections 5", "bench --connections=5"] {
+            let line = format!("resound {line}");
+            assert_eq!(words(&line, &variables[..1]).unwrap(), line);
+        }
+        // The word behind an option is its value.
+        assert_eq!(
+            words("resound bench --label -c", &variables[..1]).unwrap(),
+            "resound bench --connections=7 --label -c"
+        );
+    }
+
+    #[test]
+    fn a_typed_flag_wins_over_the_variable_of_a_flag_that_it_cannot_be_used_with() {
+        for (line, variable) in [
+            ("resound serve --reply x", "RESOUND_SERVE_DISCARD"),
+            ("resound serve --discard", "RESOUND_SERVE_REPLY"),
+            ("resound serve -4", "RESOUND_SERVE_IPV6"),
+            ("resound serve -6", "RESOUND_SERVE_IPV4"),
+        ] {
+            assert_eq!(words(line, &[(variable, "1")]).unwrap(), line, "{variable}");
+        }
+    }
+
+    #[test]
+    fn a_flag_without_a_value_takes_yes_and_no_in_the_usual_ways() {
+        for yes in ["1", "true", "YES", "on"] {
+            let line = words("resound serve", &[("RESOUND_SERVE_SANDBOX", yes)]).unwrap();
+            assert_eq!(line, "resound serve --sandbox", "{yes}");
+        }
+        for no in ["0", "False", "no", "off", ""] {
+            let line = words("resound serve", &[("RESOUND_SERVE_SANDBOX", no)]).unwrap();
+            assert_eq!(line, "resound serve", "{no:?}");
+        }
+        let error = words("resound serve", &[("RESOUND_SERVE_SANDBOX", "maybe")]).unwrap_err();
+        assert_eq!(error, "invalid value 'maybe' for RESOUND_SERVE_SANDBOX: expected 1 or 0");
+    }
+
+    #[test]
+    fn a_flag_that_counts_takes_a_number() {
+        let line = words("resound serve", &[("RESOUND_SERVE_VERBOSE", "2")]).unwrap();
+        assert_eq!(line, "resound serve --verbose --verbose");
+    }
+
+    #[test]
+    fn a_repeatable_flag_takes_a_list_with_commas() {
+        let line = words("resound serve", &[("RESOUND_SERVE_ALLOW", "10.0.0.0/8, ::1")]).unwrap();
+        assert_eq!(line, "resound serve --allow=10.0.0.0/8 --allow=::1");
+    }
+
+    #[test]
+    fn every_flag_of_every_command_has_a_variable_of_its_own() {
+        let mut program = Cli::command();
+        program.build();
+        for command in program.get_subcommands() {
+            let options = || command.get_arguments().filter(|arg| !arg.is_positional());
+            let mut names: Vec<_> = options().map(|arg| variable_name(command, arg)).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), options().count(), "{}", command.get_name());
+            for arg in options() {
+                assert!(arg.get_long().is_some(), "{}: {}", command.get_name(), arg.get_id());
+            }
+        }
+    }
+}
