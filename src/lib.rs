@@ -37,6 +37,7 @@
 //!    │
 //! daemon/                             an echo server as a service: loops, metrics, sandbox
 //!    │
+//!    │      experiment/              series of runs: which run comes next
 //! echo/        load/    report/       two handlers of one reactor │ facts → text and files
 //!    │           └──┬──┘
 //!    │          measured/             the facts of a run, as plain data
@@ -106,6 +107,8 @@ pub mod endpoint;
 mod error;
 #[cfg(feature = "program")]
 pub mod escape;
+#[cfg(feature = "program")]
+pub mod experiment;
 #[cfg(feature = "program")]
 pub mod load;
 #[cfg(feature = "program")]

@@ -16,6 +16,7 @@ mod losses;
 pub(crate) mod samples;
 mod sockets;
 mod stamp;
+mod sweep;
 mod transport;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use self::histograms::Histograms;
 pub use self::losses::{LossCause, Losses};
 pub use self::sockets::{BindUse, Sockets};
 pub use self::stamp::RunStamp;
+pub use self::sweep::{Found, Limit};
 pub use self::transport::{Rtt, Tcp, Udp};
 
 /// The version of the JSON document.

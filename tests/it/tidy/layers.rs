@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "daemon",
+            "experiment",
             "echo",
             "load",
             "ping",
@@ -30,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "daemon",
         &["echo", "reactor", "socket", "process", "escape", "readiness", "endpoint", "error"],
     ),
+    ("experiment", &["measured", "stats", "process", "error", "units"]),
     ("echo", &["reactor", "socket", "process", "readiness", "endpoint", "error"]),
     ("load", &["measured", "reactor", "socket", "readiness", "endpoint", "error", "units"]),
     ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),

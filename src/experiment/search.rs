@@ -1,0 +1,194 @@
+//! The search for the highest rate at which a condition holds: which trial comes next, and what
+//! the trials so far say.
+//!
+//! The rate doubles until a trial fails, then the gap between the highest rate that held and the
+//! lowest that did not is halved until it is within the precision. Most trials are short. The
+//! answer is confirmed by a trial of full length; from the first rate that holds in a short trial
+//! but not in a full one, every trial is full.
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::RangeInclusive;
+
+use crate::measured::{Found, Limit};
+
+/// The bound on the trials of one search. The widest range at the finest precision takes about 80;
+/// only a server that changes its mind takes more.
+const TRIALS_MAX: usize = 100;
+
+/// The factor between rates while none has held. The search for a first rate that holds is a side
+/// path, so it is coarse.
+const FACTOR_WITHOUT_HOLD: u64 = 4;
+
+/// The factor between rates while all have held.
+const FACTOR: u64 = 2;
+
+/// One run of the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Messages per second.
+    pub rate: u64,
+    /// Whether the trial has the length that the user asked for, not a short one.
+    pub is_full: bool,
+}
+
+/// What a trial says about its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The condition held.
+    Held,
+    /// The condition did not hold, and the generator was not the cause.
+    Failed,
+    /// The trial was too short for the figures of the condition.
+    NoValue,
+    /// A limit of the generator distorts the figures, so they prove nothing about the server.
+    Unproven,
+}
+
+/// A search that waits for the result of its next trial.
+///
+/// ```
+/// use resound::experiment::{Search, Verdict};
+///
+/// let mut search = Search::new(1_000..=100_000, 0.05);
+/// while let Some(trial) = search.next() {
+///     let capacity = 31_000; // of a server that this example makes up
+///     search.tell(if trial.rate <= capacity { Verdict::Held } else { Verdict::Failed });
+/// }
+/// let found = search.found().expect("the server takes the lowest rate");
+/// assert!(found.rate <= 31_000 && found.rate > 29_000);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Search {
+    rates: RangeInclusive<u64>,
+    /// The greatest gap of the answer, as a share of it.
+    precision: f64,
+    next: Option<Trial>,
+    /// The next trial repeats the one before.
+    is_repeated: bool,
+    /// The trials that held, by ascending rate. All are below `above`.
+    held: Vec<Trial>,
+    /// The lowest rate that is beyond a limit, and whose limit it is.
+    above: Option<(u64, Limit)>,
+    /// A rate that held in a short trial did not hold in a full one.
+    are_all_full: bool,
+    trials: usize,
+}
+
+impl Search {
+    /// Creates a search within `rates`. It stops at a gap of `precision`, a share of the answer.
+    pub fn new(rates: RangeInclusive<u64>, precision: f64) -> Search {
+        let first = Trial { rate: *rates.start(), is_full: false };
+        Search {
+            rates,
+            precision,
+            next: Some(first),
+            is_repeated: false,
+            held: Vec::new(),
+            above: None,
+            are_all_full: false,
+            trials: 0,
+        }
+    }
+
+    /// Returns the trial to run next, or `None` if the search is over.
+    pub fn next(&self) -> Option<Trial> {
+        self.next
+    }
+
+    /// Takes the verdict on the trial that [`next`](Search::next) returned.
+    pub fn tell(&mut self, verdict: Verdict) {
+        let Some(trial) = self.next else { return };
+        self.trials += 1;
+        let is_confirmation = self.held.last().is_some_and(|held| held.rate == trial.rate);
+        // A neighbour on the machine can spoil a trial, so one bad trial decides nothing. But a
+        // trial of full length has room for a bad moment: it fails only by a bad share of it.
+        let is_worth_repeating = match verdict {
+            Verdict::Held => false,
+            Verdict::NoValue => !trial.is_full,
+            Verdict::Failed => !self.is_repeated && !is_confirmation,
+            Verdict::Unproven => !self.is_repeated,
+        };
+        if is_worth_repeating && self.trials < TRIALS_MAX {
+            let is_full = trial.is_full || verdict == Verdict::NoValue;
+            self.is_repeated = verdict != Verdict::NoValue;
+            self.next = Some(Trial { is_full, ..trial });
+            return;
+        }
+        self.is_repeated = false;
+        self.are_all_full |= is_confirmation && verdict != Verdict::Held;
+        match verdict {
+            Verdict::Held => {
+                self.held.retain(|held| held.rate < trial.rate);
+                self.held.push(trial);
+            }
+            Verdict::Failed | Verdict::NoValue => self.limit_found(trial.rate, Limit::Server),
+            Verdict::Unproven => self.limit_found(trial.rate, Limit::Generator),
+        }
+        self.next = self.trial_after(trial.rate).filter(|_| self.trials < TRIALS_MAX);
+    }
+
+    fn limit_found(&mut self, rate: u64, limit: Limit) {
+        self.held.retain(|held| held.rate < rate);
+        // A rate below the first that holds limits nothing: a latency may be worse at low rates,
+        // because CPUs sleep. But a generator that fails at one rate does not do better above it.
+        let is_below_all = self.held.is_empty() && self.above.is_none();
+        if !is_below_all || limit == Limit::Generator || rate == *self.rates.end() {
+            self.above = Some((rate, limit));
+        }
+    }
+
+    /// Returns the trial that follows from what is known. `rate`: of the last trial.
+    fn trial_after(&self, rate: u64) -> Option<Trial> {
+        let rate_max = *self.rates.end();
+        let rate = match (self.held.last(), self.above) {
+            (None, Some(_)) => return None,
+            (None, None) => rate.saturating_mul(FACTOR_WITHOUT_HOLD).min(rate_max),
+            (Some(held), None) if held.rate < rate_max => {
+                held.rate.saturating_mul(FACTOR).min(rate_max)
+            }
+            (Some(held), Some((above, _))) if !self.is_precise(held.rate, above) => {
+                middle(held.rate, above)
+            }
+            (Some(held), _) if held.is_full => return None,
+            (Some(held), _) => return Some(Trial { is_full: true, ..*held }),
+        };
+        Some(Trial { rate, is_full: self.are_all_full })
+    }
+
+    fn is_precise(&self, held: u64, above: u64) -> bool {
+        above - held <= 1 || (above - held) as f64 <= self.precision * held as f64
+    }
+
+    /// Returns the highest rate that held so far.
+    pub fn highest_held(&self) -> Option<Trial> {
+        self.held.last().copied()
+    }
+
+    /// Returns whose limit lies above the highest rate that held.
+    pub fn limit(&self) -> Limit {
+        self.above.map_or(Limit::None, |(_, limit)| limit)
+    }
+
+    /// Returns the answer: the highest rate that held in a trial of full length. It is an answer
+    /// of "at least" unless the server fails at a rate within the precision above it.
+    pub fn found(&self) -> Option<Found> {
+        let held = self.held.iter().rfind(|held| held.is_full)?;
+        let is_limit = |(above, limit)| limit == Limit::Server && self.is_precise(held.rate, above);
+        let at_least = !self.above.is_some_and(is_limit);
+        Some(Found { rate: held.rate, at_least, limit: self.limit() })
+    }
+}
+
+/// Returns the geometric mean of two rates that differ by at least 2, as a rate between them.
+fn middle(low: u64, high: u64) -> u64 {
+    let mean = (low as f64).sqrt() * (high as f64).sqrt();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float to integer cast saturates; the mean is above 0"
+    )]
+    let mean = mean.round() as u64;
+    mean.clamp(low + 1, high - 1)
+}

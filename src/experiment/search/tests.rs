@@ -1,0 +1,228 @@
+//! Searches against scripted servers.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A server, or a generator, that answers every trial from a rule.
+struct Script<F>(F);
+
+impl<F: FnMut(Trial) -> Verdict> Script<F> {
+    /// Runs a search to its end. Returns it with its trials and their verdicts.
+    fn run(mut self, mut search: Search) -> (Search, Vec<(Trial, Verdict)>) {
+        let mut trials = Vec::new();
+        while let Some(trial) = search.next() {
+            let verdict = self.0(trial);
+            search.tell(verdict);
+            trials.push((trial, verdict));
+            assert!(trials.len() <= TRIALS_MAX, "{trials:?}");
+        }
+        (search, trials)
+    }
+}
+
+fn holds(is_held: bool) -> Verdict {
+    if is_held { Verdict::Held } else { Verdict::Failed }
+}
+
+fn rates(trials: &[(Trial, Verdict)]) -> Vec<u64> {
+    trials.iter().map(|(trial, _)| trial.rate).collect()
+}
+
+#[test]
+fn the_rate_doubles_then_the_gap_is_halved_and_the_answer_runs_at_full_length() {
+    let knee = Script(|trial: Trial| holds(trial.rate <= 20_000));
+    let (search, trials) = knee.run(Search::new(1_000..=200_000, 0.05));
+    assert_eq!(rates(&trials)[..7], [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 32_000]);
+    let (last, before) = trials.split_last().unwrap();
+    assert!(last.0.is_full && before.iter().all(|(trial, _)| !trial.is_full), "{trials:?}");
+    let found = search.found().unwrap();
+    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
+    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+}
+
+#[test]
+fn a_range_without_a_failure_gives_at_least_its_end() {
+    let (search, trials) = Script(|_| Verdict::Held).run(Search::new(1_000..=7_000, 0.05));
+    assert_eq!(rates(&trials), [1_000, 2_000, 4_000, 7_000, 7_000]);
+    let found = search.found().unwrap();
+    assert_eq!(found, Found { rate: 7_000, at_least: true, limit: Limit::None });
+}
+
+#[test]
+fn nothing_is_found_if_no_rate_holds() {
+    let (search, trials) = Script(|_| Verdict::Failed).run(Search::new(1_000..=9_000, 0.05));
+    assert_eq!(search.found(), None);
+    assert_eq!(search.limit(), Limit::Server);
+    assert_eq!(rates(&trials), [1_000, 1_000, 4_000, 4_000, 9_000, 9_000]);
+}
+
+/// case B19
+#[test]
+fn a_rate_at_which_the_generator_is_the_limit_is_never_the_servers_knee() {
+    let script = |trial: Trial| match trial.rate {
+        ..=30_000 => Verdict::Held,
+        _ => Verdict::Unproven,
+    };
+    let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    let found = search.found().unwrap();
+    assert!(found.rate > 28_000 && found.rate <= 30_000, "{found:?}");
+    assert_eq!((found.at_least, found.limit), (true, Limit::Generator));
+}
+
+/// case B19
+#[test]
+fn a_generator_that_is_never_well_finds_nothing_and_blames_itself() {
+    let (search, trials) = Script(|_| Verdict::Unproven).run(Search::new(1_000..=200_000, 0.05));
+    assert_eq!((search.found(), search.limit()), (None, Limit::Generator));
+    assert_eq!(rates(&trials), [1_000, 1_000]);
+}
+
+/// case B19
+#[test]
+fn a_server_that_fails_below_the_limit_of_the_generator_has_a_knee() {
+    let script = |trial: Trial| match trial.rate {
+        ..=20_000 => Verdict::Held,
+        20_001..=25_000 => Verdict::Failed,
+        _ => Verdict::Unproven,
+    };
+    let found = Script(script).run(Search::new(1_000..=200_000, 0.05)).0.found().unwrap();
+    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
+    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+}
+
+#[test]
+fn a_trial_spoiled_by_a_neighbour_is_repeated() {
+    for spoiled in [Verdict::Failed, Verdict::Unproven] {
+        let mut count = 0;
+        let script = |trial: Trial| {
+            count += 1;
+            if count % 2 == 1 { spoiled } else { holds(trial.rate <= 20_000) }
+        };
+        let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+        let found = search.found().unwrap();
+        assert!(found.rate > 19_000 && found.rate <= 20_000, "{spoiled:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_trial_without_enough_samples_is_repeated_at_full_length() {
+    let script = |trial: Trial| match trial {
+        Trial { rate: ..1_000, is_full: false } => Verdict::NoValue,
+        Trial { rate, .. } => holds(rate <= 2_000),
+    };
+    let (search, trials) = Script(script).run(Search::new(100..=100_000, 0.05));
+    assert!(search.found().unwrap().rate > 1_900);
+    assert_eq!(trials[1], (Trial { rate: 100, is_full: true }, Verdict::Held));
+    let (search, _) = Script(|_| Verdict::NoValue).run(Search::new(1..=1, 0.05));
+    assert_eq!(search.found(), None);
+}
+
+#[test]
+fn after_a_short_trial_that_held_too_easily_every_trial_is_full() {
+    let script = |trial: Trial| holds(trial.rate <= if trial.is_full { 15_000 } else { 20_000 });
+    let (search, trials) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    let found = search.found().unwrap();
+    assert!(found.rate > 14_200 && found.rate <= 15_000, "{found:?}");
+    assert!(!found.at_least);
+    let first_full = trials.iter().position(|(trial, _)| trial.is_full).unwrap();
+    assert!(trials[first_full..].iter().all(|(trial, _)| trial.is_full), "{trials:?}");
+    assert!(trials.len() < 40, "{trials:?}");
+}
+
+#[test]
+fn a_latency_that_is_worse_at_low_rates_hides_no_higher_rate() {
+    let script = |trial: Trial| holds((3_000..=20_000).contains(&trial.rate));
+    let found = Script(script).run(Search::new(1_000..=200_000, 0.05)).0.found().unwrap();
+    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
+}
+
+#[test]
+fn the_widest_range_at_the_finest_precision_ends_within_the_bound() {
+    let knee = u64::MAX / 3;
+    let (search, trials) =
+        Script(|trial: Trial| holds(trial.rate <= knee)).run(Search::new(1..=u64::MAX, 0.001));
+    assert!(trials.len() < TRIALS_MAX - 10, "{}", trials.len());
+    let found = search.found().unwrap();
+    assert!(found.rate <= knee && found.rate as f64 > 0.999 * knee as f64, "{found:?}");
+}
+
+proptest! {
+    #[test]
+    fn a_knee_is_found_within_the_precision(
+        low in 1..10_000_u64,
+        knee_factor in 1.0..1_000.0_f64,
+        precision in 0.001..0.3_f64,
+    ) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+        let knee = (low as f64 * knee_factor) as u64;
+        let script = Script(|trial: Trial| holds(trial.rate <= knee));
+        let found = script.run(Search::new(low..=low * 2_000, precision)).0.found().unwrap();
+        prop_assert!(found.rate <= knee && !found.at_least);
+        let gap = precision * found.rate as f64;
+        prop_assert!((knee - found.rate) as f64 <= gap.max(1.0), "{found:?}, knee {knee}");
+    }
+
+    /// Whatever a server does, an answer held at full length, and unless the answer is "at least",
+    /// a rate within the precision above it failed with a generator that was well.
+    #[test]
+    fn an_answer_is_proven_for_any_curve(
+        curve in proptest::collection::vec(0..8_u8, 40),
+        short_differs in any::<bool>(),
+    ) {
+        let verdict = |trial: Trial| {
+            let at = (trial.rate as f64).log2() * 2.0;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+            let at = at as usize + usize::from(short_differs && trial.is_full);
+            match curve[at % curve.len()] {
+                0..=3 => Verdict::Held,
+                4..=5 => Verdict::Failed,
+                6 => Verdict::NoValue,
+                _ => Verdict::Unproven,
+            }
+        };
+        let (search, trials) = Script(verdict).run(Search::new(100..=1_000_000, 0.05));
+        let Some(found) = search.found() else { return Ok(()) };
+        let answer = Trial { rate: found.rate, is_full: true };
+        prop_assert!(trials.contains(&(answer, Verdict::Held)), "{found:?} {trials:?}");
+        if found.at_least {
+            prop_assert_ne!(found.limit, Limit::Server);
+        } else {
+            let is_proof = |(trial, verdict): &(Trial, Verdict)| {
+                matches!(verdict, Verdict::Failed | Verdict::NoValue)
+                    && trial.rate > found.rate
+                    && trial.rate as f64 <= found.rate as f64 * 1.05 + 1.0
+            };
+            prop_assert!(trials.iter().any(is_proof), "{found:?} {trials:?}");
+        }
+    }
+
+    /// A server that answers at random ends the search within the bound.
+    #[test]
+    fn noise_does_not_keep_the_search_going(
+        noise in proptest::collection::vec(0..4_u8, 1..200),
+    ) {
+        let mut verdicts = noise.into_iter().cycle().map(|kind| match kind {
+            0 | 1 => Verdict::Held,
+            2 => Verdict::Failed,
+            _ => Verdict::Unproven,
+        });
+        let script = Script(|_| verdicts.next().expect("the noise repeats"));
+        script.run(Search::new(1..=1_000_000, 0.01));
+    }
+
+    /// Every tenth trial lies at random; the answer stays within a few steps of the knee.
+    #[test]
+    fn a_knee_is_found_in_noise(lies in proptest::collection::vec(0..10_u8, TRIALS_MAX)) {
+        let mut lies = lies.into_iter();
+        let script = Script(|trial: Trial| {
+            let is_lie = !trial.is_full && lies.next() == Some(0);
+            holds((trial.rate <= 20_000) != is_lie)
+        });
+        let (search, trials) = script.run(Search::new(1_000..=200_000, 0.05));
+        // Two lies in a row at one rate end the climb early, but never above the knee.
+        if let Some(found) = search.found() {
+            prop_assert!(found.rate <= 20_000, "{found:?} {trials:?}");
+        }
+    }
+}
