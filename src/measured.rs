@@ -6,6 +6,7 @@
 
 mod assert;
 mod distribution;
+mod document;
 mod drift;
 mod environment;
 mod finite;
@@ -21,11 +22,12 @@ mod transport;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::assert::{Assertion, Outcome};
 pub(crate) use self::assert::{Unit, verdict_name};
 pub use self::distribution::{Distribution, Percentile, PercentileList, Summary, Times};
+pub use self::document::DOCUMENT_BYTES_MAX;
 pub use self::drift::{Drift, Third};
 pub(crate) use self::health::OFFERED_SHARE_MIN;
 pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
@@ -42,8 +44,10 @@ pub const VERSION: u32 = 1;
 /// The program and its version, as in the document.
 pub const PROGRAM: &str = concat!("resound ", env!("CARGO_PKG_VERSION"));
 
-/// All facts of a run.
-#[derive(Clone, Debug, Serialize)]
+/// All facts of a run. It is read back from its document with the distributions behind its figures,
+/// also where it is a part of another document; see [`RunResult::from_json`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, remote = "Self")]
 pub struct RunResult {
     /// [`VERSION`].
     pub version: u32,
@@ -184,7 +188,7 @@ impl Default for RunResult {
 }
 
 /// Whether a run reached its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The run reached its end.
@@ -196,7 +200,7 @@ pub enum Status {
 }
 
 /// What one message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// A message and its echo.
@@ -206,7 +210,7 @@ pub enum Mode {
 }
 
 /// What decides when a message is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadLoop {
     /// The echo of an earlier message.
@@ -216,7 +220,8 @@ pub enum LoadLoop {
 }
 
 /// The command line, as typed and as parsed.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CommandLine {
     /// The words after the program's name.
     pub typed: Vec<String>,
@@ -225,7 +230,8 @@ pub struct CommandLine {
 }
 
 /// The machine and the system of a run. A fact that the system does not tell is null.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Environment {
     /// The name of the host that the generator ran on.
     pub host: String,
@@ -248,7 +254,8 @@ pub struct Environment {
 }
 
 /// Messages per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rate {
     /// The rate of `--rate`.
     #[serde(serialize_with = "finite::finite_or_null")]
@@ -264,7 +271,7 @@ pub struct Rate {
 }
 
 /// What became of messages. `sent = received + lost + in_flight_at_end`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages {
     /// Messages sent; on a stream, messages that were begun.
     pub sent: u64,
@@ -285,7 +292,8 @@ pub struct Messages {
 }
 
 /// What became of connections, or of client sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Flows {
     /// Connections made, or datagram sockets opened.
     pub opened: u64,
@@ -308,7 +316,8 @@ pub struct Flows {
 /// Bytes of measured messages that sockets sent and received. Messages and echoes that were moved
 /// in part count by their bytes, and an echo may be shorter or longer than its message. Late
 /// echoes, duplicates and headers are left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bytes {
     /// Bytes sent.
     pub sent: u64,
@@ -318,7 +327,8 @@ pub struct Bytes {
 
 /// How many UDP datagrams went per system call. Several of them in one call are a *train*, sent
 /// with `UDP_SEGMENT` or received with `UDP_GRO`. Counts the whole run, with warm-up and drain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Trains {
     /// Whether trains were asked for: by a depth above 1, without `--no-offload`.
     pub asked: bool,
@@ -336,7 +346,7 @@ pub struct Trains {
 }
 
 /// Where the first echo differed from its message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The number of the connection, from 0.
     pub flow: u64,
@@ -371,7 +381,7 @@ impl fmt::Display for Difference {
 }
 
 /// What the reader should know before quoting a figure.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Warning(pub String);
 

@@ -2,6 +2,7 @@
 
 mod files;
 mod health;
+mod input;
 mod interval;
 mod json;
 mod output;
@@ -10,5 +11,6 @@ mod words;
 
 pub use self::files::{Format, HlogWriter, write_csv, write_hgrm};
 pub use self::health::health_text;
+pub use self::input::{read_run, read_text};
 pub use self::output::{Output, OutputFile};
 pub use self::words::time_text;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{LoadLoop, Percentile, RunResult, Times, Verdict, finite};
 use crate::units::{parse_count, parse_time};
@@ -53,7 +53,7 @@ pub struct Assertion {
 }
 
 /// An `--assert` and the value that it compared.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The expression as typed.
     pub expression: String,

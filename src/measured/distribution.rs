@@ -1,12 +1,12 @@
 //! The distribution of times: a bounded histogram. Distributions are merged, never averaged.
 
 mod percentile;
+mod summary;
 
 use hdrhistogram::Histogram;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
 
 pub use self::percentile::{Percentile, PercentileList};
+pub use self::summary::{Summary, Times};
 use crate::stats::quantile_ranks;
 
 /// The longest time that the histogram holds: an hour. A longer one counts as an hour and as
@@ -20,6 +20,10 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 /// A percentile is reported only if at least this many samples lie beyond it. With fewer, chance
 /// decides its value.
 const SAMPLES_BEYOND_MIN: u64 = 10;
+
+/// The greatest count that a document may have. The counts of a thousand documents then fit 64
+/// bits.
+const READ_COUNT_MAX: u64 = 1 << 53;
 
 /// Times in nanoseconds, up to an hour. Percentiles have three significant digits; minimum, maximum
 /// and mean are exact. [`Distribution::new`] allocates all memory; [`Distribution::record`]
@@ -57,6 +61,28 @@ impl Distribution {
             min_ns: u64::MAX,
             max_ns: 0,
             sum_ns: 0,
+        }
+    }
+
+    /// Creates the distribution of a histogram and a summary that were read from a document. The
+    /// mean is exact to the nanosecond. `None` if they contradict each other.
+    pub(super) fn read(histogram: Histogram<u64>, summary: &Summary) -> Option<Distribution> {
+        let Summary { count, min, mean, max, .. } = *summary;
+        let is_sane = count == histogram.len()
+            && count <= READ_COUNT_MAX
+            && histogram.equivalent(min, histogram.min())
+            && histogram.equivalent(max, histogram.max())
+            && (min..=max).contains(&mean);
+        let sum_ns = u128::from(mean) * u128::from(count);
+        match count {
+            0 => is_sane.then(Distribution::new),
+            _ => is_sane.then_some(Distribution {
+                histogram,
+                saturated: 0,
+                min_ns: min,
+                max_ns: max,
+                sum_ns,
+            }),
         }
     }
 
@@ -206,75 +232,6 @@ impl Default for Distribution {
     fn default() -> Distribution {
         Distribution::new()
     }
-}
-
-/// The figures of a distribution, in whole nanoseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// The number of values. If it is 0, all other figures are 0.
-    pub count: u64,
-    /// The exact minimum.
-    pub min: u64,
-    /// The exact mean.
-    pub mean: u64,
-    /// The exact maximum.
-    pub max: u64,
-    /// The standard deviation.
-    pub stddev: u64,
-    /// Percentiles as typed, with their values if enough samples lie beyond them.
-    #[serde(serialize_with = "as_map")]
-    pub percentiles: Vec<(String, Option<u64>)>,
-    /// The 95 % interval of each percentile, by its rank: least and greatest value.
-    #[serde(serialize_with = "as_map")]
-    pub intervals: Vec<(String, Option<[u64; 2]>)>,
-}
-
-impl Summary {
-    /// Returns the summary of no values.
-    pub fn empty(percentiles: &PercentileList) -> Summary {
-        let intervals = percentiles.iter().map(|(text, _)| (text.to_owned(), None)).collect();
-        let percentiles = percentiles.iter().map(|(text, _)| (text.to_owned(), None)).collect();
-        Summary { count: 0, min: 0, mean: 0, max: 0, stddev: 0, percentiles, intervals }
-    }
-
-    /// Returns the value of a percentile, named as it was typed.
-    pub fn percentile(&self, text: &str) -> Option<u64> {
-        self.percentiles.iter().find(|(other, _)| other == text).and_then(|(_, value)| *value)
-    }
-}
-
-/// Times of one kind: the figures, and the distribution that they come from.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Times {
-    /// The figures at the percentiles asked for.
-    pub summary: Summary,
-    /// All the values.
-    #[serde(skip)]
-    pub values: Distribution,
-}
-
-impl Times {
-    /// Creates the times of a distribution, with their figures at these percentiles.
-    pub fn of(values: Distribution, percentiles: &PercentileList) -> Times {
-        Times { summary: values.summary(percentiles), values }
-    }
-}
-
-/// Has no values.
-impl Default for Times {
-    fn default() -> Times {
-        Times::of(Distribution::new(), &PercentileList::default())
-    }
-}
-
-fn as_map<T: Serialize, S: Serializer>(
-    pairs: &[(String, Option<T>)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(pairs.len()))?;
-    pairs.iter().try_for_each(|(text, value)| map.serialize_entry(text, value))?;
-    map.end()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Whether the thirds of a run agree.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Distribution, Percentile};
 
@@ -10,7 +10,7 @@ const DRIFT_SHARE_MIN: f64 = 0.1;
 
 /// The response times of each third of the measured time. They tell a run that was steady from one
 /// that warmed up, slowed down or had a disturbed part, which one figure for all does not describe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
     /// Whether p50 or p99 of two thirds differ by more than 10 %, and their 95 % intervals do not
     /// overlap.
@@ -20,7 +20,7 @@ pub struct Drift {
 }
 
 /// The response times of a third of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Third {
     /// Echoes that came in it.
     pub count: u64,

@@ -1,6 +1,6 @@
 //! Judges whether a limit of the generator distorts the figures.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Distribution, LoadLoop, Percentile, RunResult, Times, finite};
 
@@ -38,7 +38,8 @@ const WAIT_NS_MEAN_MAX: u64 = 1_000_000;
 const WAIT_SHARE_MIN: f64 = 0.03;
 
 /// The generator's own health.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GeneratorHealth {
     /// Whether a limit of the generator distorts the figures.
     pub verdict: Verdict,
@@ -76,7 +77,8 @@ pub struct GeneratorHealth {
 
 /// Times of 10 ms and more in which the generator's thread neither ran nor chose to sleep:
 /// the process was stopped, its machine paused, its cgroup throttled, or its CPU busy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Hiccups {
     /// The number of hiccups.
     pub count: u64,
@@ -93,7 +95,7 @@ pub struct Hiccups {
 }
 
 /// How the generator waits for the time to send.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pacing {
     #[default]
@@ -108,7 +110,7 @@ pub enum Pacing {
 }
 
 /// Whether a limit of the generator distorts the figures, and which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     #[default]

@@ -1,15 +1,38 @@
 //! The histograms of a run as text, from which documents can be merged and drawn later.
 
+use std::io::Read;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
-use serde::Serialize;
+use flate2::read::ZlibDecoder;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer, V2Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{RunResult, Times};
+use super::{Distribution, RunResult, Times};
+
+/// The longest inflated encoding that is read: the header, and 9 bytes for the count of each bucket
+/// of a histogram of an hour, rounded up.
+const INFLATED_BYTES_MAX: usize = 320 << 10;
+
+/// The longest text that is read. Base64 makes the encoding a third longer, and deflate never makes
+/// it much longer.
+const TEXT_BYTES_MAX: usize = 480 << 10;
+
+/// The compressed encoding: this cookie, the length of the rest in four bytes, and the rest.
+const COMPRESSED_COOKIE: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
+
+/// The inflated encoding has this header before the counts: a cookie, the length of the counts in
+/// four bytes, and the bounds of the histogram.
+const HEADER_BYTES: usize = 40;
+
+/// The longest count that is read is one byte shorter than the encoding allows: below 2^55.
+const COUNT_BYTES_MAX: usize = 8;
 
 /// The histograms of a run, in nanoseconds. Each is the base64 text of HdrHistogram's compressed
 /// encoding, version 2 ("V2 deflate"), which the HdrHistogram libraries of other languages read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Histograms {
     /// Response times; null if no echo came.
     pub latency: Option<String>,
@@ -32,6 +55,67 @@ impl Histograms {
     }
 }
 
+impl RunResult {
+    /// Restores the distributions from the histograms of a document.
+    pub(super) fn restore_distributions(&mut self) -> Result<(), String> {
+        let Histograms { latency, service_time, schedule_lag } = &self.histograms;
+        let all = [
+            ("latency", latency, Some(&mut self.latency_ns)),
+            ("service_time", service_time, self.service_time_ns.as_mut()),
+            ("schedule_lag", schedule_lag, self.generator.schedule_lag_ns.as_mut()),
+        ];
+        for (name, text, times) in all {
+            let Some(text) = text else { continue };
+            let histogram = decoded(text)
+                .ok_or_else(|| format!("histograms.{name} is not a histogram of this program"))?;
+            let values =
+                times.as_ref().and_then(|times| Distribution::read(histogram, &times.summary));
+            let values = values
+                .ok_or_else(|| format!("histograms.{name} contradicts the figures beside it"))?;
+            times.expect("there are values").values = values;
+        }
+        Ok(())
+    }
+}
+
+/// Decodes what [`encoded`] has made. `None` if it is anything else.
+///
+/// The decoder of the crate trusts the header, so a few bytes could make it take gigabytes. The
+/// header must be that of this program's histograms, and the counts must be as long as it says.
+fn decoded(text: &str) -> Option<Histogram<u64>> {
+    if text.len() > TEXT_BYTES_MAX {
+        return None;
+    }
+    let bytes = STANDARD.decode(text).ok()?;
+    let compressed = bytes.strip_prefix(&COMPRESSED_COOKIE)?.get(4..)?;
+    let mut inflated = Vec::new();
+    let limit = INFLATED_BYTES_MAX as u64 + 1;
+    ZlibDecoder::new(compressed).take(limit).read_to_end(&mut inflated).ok()?;
+    let (header, counts) = inflated.split_at_checked(HEADER_BYTES)?;
+    // All bytes of a count but its last have the highest bit set.
+    let is_long = |bytes: &[u8]| bytes.iter().all(|byte| byte & 0x80 != 0);
+    if inflated.len() > INFLATED_BYTES_MAX
+        || header != own_header(counts.len())
+        || counts.windows(COUNT_BYTES_MAX).any(is_long)
+    {
+        return None;
+    }
+    Deserializer::new().deserialize(&mut inflated.as_slice()).ok()
+}
+
+/// Returns the header before this many bytes of counts of a histogram of this program.
+fn own_header(counts_bytes: usize) -> Vec<u8> {
+    let mut header = Vec::new();
+    let empty = Distribution::new();
+    V2Serializer::new()
+        .serialize(empty.histogram(), &mut header)
+        .expect("a vector takes all bytes");
+    header.truncate(HEADER_BYTES);
+    let length = u32::try_from(counts_bytes).expect("the caller has bounded the length");
+    header[4..8].copy_from_slice(&length.to_be_bytes());
+    header
+}
+
 /// Encodes the distribution behind these times; `None` without values.
 fn encoded(times: &Times) -> Option<String> {
     if times.values.count() == 0 {
@@ -47,12 +131,14 @@ fn encoded(times: &Times) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use hdrhistogram::Histogram;
-    use hdrhistogram::serialization::Deserializer;
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::measured::{Distribution, PercentileList};
+    use crate::measured::PercentileList;
 
     fn times(values: &[u64]) -> Times {
         let mut distribution = Distribution::new();
@@ -60,9 +146,13 @@ mod tests {
         Times::of(distribution, &PercentileList::default())
     }
 
-    fn decoded(text: &str) -> Histogram<u64> {
-        let bytes = STANDARD.decode(text).unwrap();
-        Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap()
+    /// Encodes these bytes as the inflated encoding of a histogram.
+    fn compressed(inflated: &[u8]) -> String {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(inflated).unwrap();
+        let bytes = encoder.finish().unwrap();
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        STANDARD.encode([&COMPRESSED_COOKIE, length.as_slice(), &bytes].concat())
     }
 
     #[test]
@@ -73,10 +163,53 @@ mod tests {
         result.generator.schedule_lag_ns = Some(times(&[7]));
         let histograms = Histograms::of(&result);
         assert_eq!((&histograms.latency, &histograms.service_time), (&None, &None));
-        assert_eq!(decoded(&histograms.schedule_lag.unwrap()).len(), 1);
+        assert_eq!(decoded(&histograms.schedule_lag.unwrap()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_bounds_leave_room_for_every_histogram_of_this_program() {
+        let buckets = Distribution::new().histogram().distinct_values();
+        assert!(HEADER_BYTES + 9 * buckets <= INFLATED_BYTES_MAX, "{buckets} buckets");
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut noise: Vec<u8> = (0..INFLATED_BYTES_MAX).map(|_| random.u8(..)).collect();
+        assert!(compressed(&noise).len() <= TEXT_BYTES_MAX);
+        noise.truncate(3);
+        assert!(decoded(&compressed(&noise)).is_none());
+    }
+
+    #[test]
+    fn a_histogram_that_would_take_much_memory_is_refused() {
+        let counts = [2_u8, 4];
+        let with = |place: usize, bytes: &[u8]| {
+            let mut inflated = [own_header(counts.len()).as_slice(), &counts].concat();
+            inflated[place..place + bytes.len()].copy_from_slice(bytes);
+            decoded(&compressed(&inflated))
+        };
+        assert_eq!(with(0, &[]).unwrap().len(), 3);
+        assert!(with(4, &u32::MAX.to_be_bytes()).is_none(), "four gigabytes of counts");
+        assert!(with(12, &5_u32.to_be_bytes()).is_none(), "five digits");
+        assert!(with(24, &u64::MAX.to_be_bytes()).is_none(), "a high bound");
+        let bomb = [own_header(1 << 26).as_slice(), &vec![0; 1 << 26]].concat();
+        assert!(compressed(&bomb).len() < TEXT_BYTES_MAX, "64 MiB of zeros are short");
+        assert!(decoded(&compressed(&bomb)).is_none());
+        assert!(decoded(&"A".repeat(TEXT_BYTES_MAX + 4)).is_none());
+        // The count i64::MIN, which has no positive counterpart.
+        let least = [own_header(9).as_slice(), &[0xff; 9]].concat();
+        assert!(decoded(&compressed(&least)).is_none());
     }
 
     proptest! {
+        #[test]
+        fn any_bytes_of_counts_are_read_or_refused(
+            counts in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let inflated = [own_header(counts.len()).as_slice(), &counts].concat();
+            let buckets = Distribution::new().histogram().distinct_values();
+            if let Some(histogram) = decoded(&compressed(&inflated)) {
+                prop_assert_eq!(histogram.distinct_values(), buckets);
+            }
+        }
+
         #[test]
         fn any_histogram_is_read_back_with_every_count(
             values in prop::collection::vec(any::<u64>(), 1..200),
@@ -84,7 +217,7 @@ mod tests {
             let times = times(&values);
             let result = RunResult { latency_ns: times.clone(), ..RunResult::default() };
             let text = Histograms::of(&result).latency.unwrap();
-            prop_assert_eq!(&decoded(&text), times.values.histogram());
+            prop_assert_eq!(&decoded(&text).unwrap(), times.values.histogram());
         }
     }
 }

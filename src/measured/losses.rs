@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The cause of a lost message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl LossCause {
 }
 
 /// The lost messages by cause. The sum is [`Messages::lost`](super::Messages::lost).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Losses {
     /// [`LossCause::TimedOut`].
     pub timed_out: u64,

@@ -1,10 +1,11 @@
 //! The settings of a run's sockets.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the kernel says of the settings of the first socket that was connected (getsockopt(2)); all
 /// others have the same. Null where it has no such setting.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sockets {
     /// `SO_RCVBUF` in bytes, by the kernel's count, which includes its overhead.
     pub rcvbuf: Option<u64>,
@@ -30,7 +31,8 @@ pub struct Sockets {
 }
 
 /// How many sockets left from an address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BindUse {
     /// The address with its interface and its ports, as in `--bind`.
     pub address: String,

@@ -2,29 +2,30 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What tells a run from others, and when it took place.
 ///
 /// All times are those of the system's clock at the start of the run plus what the monotonic clock
 /// has counted since, so a step of the system's clock during the run does not tear them apart.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunStamp {
     /// 16 random hexadecimal digits, which no other run has; empty for a run that could not start.
     pub id: String,
     /// Which part of a load that several processes share: `I/N`, counted from 1.
     pub part: String,
     /// When the generator began to open connections; null if it did not.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(serialize_with = "rfc3339_or_null", deserialize_with = "from_rfc3339")]
     pub started_at: Option<SystemTime>,
     /// When the first measured message could be sent: the end of the warm-up.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(serialize_with = "rfc3339_or_null", deserialize_with = "from_rfc3339")]
     pub measured_from: Option<SystemTime>,
     /// The end of the time that was measured.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(serialize_with = "rfc3339_or_null", deserialize_with = "from_rfc3339")]
     pub measured_to: Option<SystemTime>,
     /// The clock of these times.
-    pub clock: &'static str,
+    pub clock: String,
 }
 
 impl RunStamp {
@@ -49,7 +50,7 @@ impl Default for RunStamp {
             started_at: None,
             measured_from: None,
             measured_to: None,
-            clock: "realtime",
+            clock: "realtime".to_owned(),
         }
     }
 }
@@ -63,6 +64,14 @@ fn rfc3339_or_null<S: Serializer>(
         Some(time) => serializer.collect_str(&humantime::format_rfc3339_nanos(*time)),
         None => serializer.serialize_none(),
     }
+}
+
+/// Reads what [`rfc3339_or_null`] has written.
+fn from_rfc3339<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SystemTime>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| humantime::parse_rfc3339(&text).map_err(de::Error::custom)).transpose()
 }
 
 #[cfg(test)]

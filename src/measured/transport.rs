@@ -1,10 +1,11 @@
 //! The figures that the kernel of the generator's host has of its sockets.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The kernel's figures of TCP connections (`TCP_INFO`), each read at the connection's end and so
 /// over its whole life, with set-up and warm-up. Only Linux has them, since 4.19.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tcp {
     /// The number of connections in these figures.
     pub connections: u64,
@@ -31,7 +32,8 @@ pub struct Tcp {
 }
 
 /// Smoothed round-trip times over all connections; null if the kernel measured none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rtt {
     /// The median, to three digits.
     pub p50: Option<u64>,
@@ -40,7 +42,8 @@ pub struct Rtt {
 }
 
 /// The kernel's figures of UDP sockets, over their whole lives. Only Linux has them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Udp {
     /// Datagrams that the kernel dropped because the generator's receive buffer was full. A train
     /// counts once. Their messages are lost by the generator's fault.
