@@ -41,6 +41,7 @@
 //! echo/        load/    report/       two handlers of one reactor │ facts → text and files
 //!    │           └──┬──┘
 //!    │          measured/             the facts of a run, as plain data
+//!    │           stats/               intervals and tests, as pure functions
 //!    │
 //! process/                            threads, CPUs, signals, standard streams
 //!    │

@@ -13,5 +13,5 @@ pub mod terminal;
 mod threads;
 
 #[cfg(feature = "signals")]
-pub use self::signals::ending_signals;
+pub use self::signals::{ending_signals, restore_ending_signals};
 pub use self::threads::{has_memory, spawn_thread};

@@ -9,15 +9,13 @@ mod target;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use resound::endpoint::Endpoint;
 use resound::load::Generator;
 use resound::measured::{RunResult, Status, Warning};
 use resound::process::descriptors::DescriptorLimit;
-use resound::process::ending_signals;
 use resound::process::terminal::columns;
+use resound::process::{ending_signals, restore_ending_signals};
 use resound::reactor::{Reactor, Spin};
 use resound::report::{Format, Output, OutputFile};
 use resound::socket::LocalAddrs;
@@ -172,7 +170,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let cpu_warning = cpus.pin_generator()?;
     let outcome = reactor.run(&mut generator);
     let mut result = facts(arguments, endpoint, &cpus, generator.finish());
-    restore_signals();
+    restore_ending_signals();
     // The sockets close before the server stops.
     drop(reactor);
     let shown = progress.end();
@@ -271,15 +269,6 @@ fn is_shown_by_report(arguments: &Arguments, result: &RunResult, code: u8) -> bo
     let is_text = !arguments.json && !arguments.json_stream;
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
     is_text && is_seen && has_figures(result, code)
-}
-
-/// Restores the default action of the ending signals after the run. From here on Ctrl-C ends the
-/// program, because the reader of the report may have stopped reading.
-fn restore_signals() {
-    let is_over = Arc::new(AtomicBool::new(true));
-    for signal in ending_signals() {
-        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
-    }
 }
 
 /// Raises the descriptor limit as far as possible, and checks that the connections fit into it. A

@@ -1,5 +1,8 @@
 //! The signals that ask a program to end.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use libc::{SIGHUP, SIGINT, SIGTERM};
 
 /// Returns the signals that ask a program to end: SIGINT, SIGTERM and SIGHUP.
@@ -16,6 +19,16 @@ pub fn ending_signals() -> Vec<i32> {
         signals.push(SIGHUP);
     }
     signals
+}
+
+/// Restores the default action of the ending signals. From here on Ctrl-C ends the program, because
+/// the reader of a report may have stopped reading.
+pub fn restore_ending_signals() {
+    let is_over = Arc::new(AtomicBool::new(true));
+    for signal in ending_signals() {
+        // A signal that cannot be restored is caught as before.
+        let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
+    }
 }
 
 /// Returns true if this process ignores a signal, by proc_pid_status(5). Returns false if /proc is

@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "daemon",
         &["echo", "reactor", "socket", "process", "escape", "readiness", "endpoint", "error"],
     ),
-    ("experiment", &["measured", "stats", "process", "error", "units"]),
+    ("experiment", &["measured", "stats", "process", "endpoint", "error", "units"]),
     ("echo", &["reactor", "socket", "process", "readiness", "endpoint", "error"]),
     ("load", &["measured", "reactor", "socket", "readiness", "endpoint", "error", "units"]),
     ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),
