@@ -68,6 +68,8 @@ pub struct RunResult {
     /// What decides when a message is sent.
     #[serde(rename = "loop")]
     pub load_loop: LoadLoop,
+    /// The spacing of an open loop: `fixed`, `poisson` or `burst:N`; null in a closed loop.
+    pub arrival: Option<String>,
     /// Messages in flight per connection: in a closed loop always, in an open loop at most.
     pub depth: u64,
     /// Connections, or client sockets.
@@ -152,6 +154,7 @@ impl Default for RunResult {
             label: None,
             mode: Mode::Echo,
             load_loop: LoadLoop::Closed,
+            arrival: None,
             depth: 0,
             connections: 0,
             length: 0,

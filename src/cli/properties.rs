@@ -32,6 +32,7 @@ const VALUES: &[&str] = &[
     "unixgram",
     "fixed",
     "poisson",
+    "burst:8",
     "echo",
     "connect",
     "50,99.9",

@@ -7,9 +7,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::reactor::Key;
+use crate::units::parse_count;
 
 /// mio rounds a poll timeout up to a whole millisecond, and a wake-up takes some tens of
 /// microseconds. The loop does not sleep when the next message is due sooner than this.
@@ -25,6 +28,60 @@ pub enum Spacing {
     Fixed,
     /// Random due times with the same mean rate: each flow sends its share as a Poisson process.
     Poisson,
+    /// So many messages are due at the same moment, every so many `/ rate`: message k is due when
+    /// the first message of its burst is due with [`Spacing::Fixed`]. The flows take the messages
+    /// in turn. A burst is due when the measurement starts. 0 means 1.
+    Burst(u32),
+}
+
+impl Spacing {
+    /// Returns when the first message is due, in a run that may send from `start_ns` on and
+    /// measures from `measure_from_ns` on.
+    pub(super) fn first_due_ns(self, rate: u64, start_ns: u64, measure_from_ns: u64) -> u64 {
+        let Spacing::Burst(burst) = self else { return start_ns };
+        // The warm-up has only whole periods, so that the measured time begins with a burst.
+        let warmup_ns = measure_from_ns.saturating_sub(start_ns);
+        let messages = u128::from(warmup_ns) * u128::from(rate) / SECOND_NS;
+        let of_bursts = messages - messages % u128::from(burst.max(1));
+        let whole_ns = u64::try_from(of_bursts * SECOND_NS / u128::from(rate)).unwrap_or(u64::MAX);
+        measure_from_ns.saturating_sub(whole_ns)
+    }
+}
+
+impl fmt::Display for Spacing {
+    /// Writes what [`Spacing::from_str`] parses.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spacing::Fixed => f.write_str("fixed"),
+            Spacing::Poisson => f.write_str("poisson"),
+            Spacing::Burst(burst) => write!(f, "burst:{burst}"),
+        }
+    }
+}
+
+impl FromStr for Spacing {
+    type Err = String;
+
+    /// Parses `fixed`, `poisson` or `burst:N`.
+    ///
+    /// ```
+    /// use resound::load::Spacing;
+    ///
+    /// assert_eq!("burst:2k".parse(), Ok(Spacing::Burst(2_000)));
+    /// assert!("burst:0".parse::<Spacing>().is_err());
+    /// ```
+    fn from_str(text: &str) -> Result<Spacing, String> {
+        let burst = |count: &str| u32::try_from(parse_count(count).ok()?).ok();
+        match (text, text.strip_prefix("burst:").and_then(burst)) {
+            ("fixed", _) => Ok(Spacing::Fixed),
+            ("poisson", _) => Ok(Spacing::Poisson),
+            (_, Some(burst @ 1..)) => Ok(Spacing::Burst(burst)),
+            _ => Err(format!(
+                "expected fixed, poisson, or burst:N with N from 1 to {}, such as burst:100",
+                u32::MAX
+            )),
+        }
+    }
 }
 
 /// The due times of one flow, in order.
@@ -38,9 +95,17 @@ pub(super) struct Schedule {
     /// Messages taken so far.
     taken: u64,
     due_ns: u64,
-    /// For a Poisson process: its random numbers, and the due time since the start with its
-    /// fraction.
-    random: Option<(fastrand::Rng, f64)>,
+    kind: Kind,
+}
+
+/// How the due times follow each other.
+#[derive(Clone, Debug)]
+enum Kind {
+    Fixed,
+    /// The random numbers, and the due time since the start with its fraction.
+    Poisson(fastrand::Rng, f64),
+    /// The messages of a burst, at least 1.
+    Burst(u64),
 }
 
 impl Schedule {
@@ -51,10 +116,13 @@ impl Schedule {
         (place, flows): (u64, u64),
         start_ns: u64,
     ) -> Schedule {
-        // A fixed seed makes runs repeatable; each flow has its own.
-        let random = (spacing == Spacing::Poisson)
-            .then(|| (fastrand::Rng::with_seed(place.wrapping_add(1)), 0.0));
-        let mut schedule = Schedule { rate, place, flows, start_ns, taken: 0, due_ns: 0, random };
+        let kind = match spacing {
+            Spacing::Fixed => Kind::Fixed,
+            // A fixed seed makes runs repeatable; each flow has its own.
+            Spacing::Poisson => Kind::Poisson(fastrand::Rng::with_seed(place.wrapping_add(1)), 0.0),
+            Spacing::Burst(burst) => Kind::Burst(u64::from(burst.max(1))),
+        };
+        let mut schedule = Schedule { rate, place, flows, start_ns, taken: 0, due_ns: 0, kind };
         schedule.due_ns = schedule.next_due();
         schedule
     }
@@ -77,22 +145,23 @@ impl Schedule {
             return;
         }
         let since_start_ns = time_ns.saturating_sub(self.start_ns);
-        match &mut self.random {
-            Some((_, elapsed_ns)) => {
+        match &mut self.kind {
+            Kind::Poisson(_, elapsed_ns) => {
                 #[expect(clippy::cast_precision_loss, reason = "2^53 ns are a hundred days")]
                 let from_ns = since_start_ns as f64;
                 *elapsed_ns = from_ns;
             }
-            None => self.taken = self.index_at(time_ns),
+            Kind::Fixed | Kind::Burst(_) => self.taken = self.index_at(time_ns),
         }
         self.due_ns = self.next_due();
     }
 
-    /// Returns how many messages of a fixed schedule are due before this time. Due times are
+    /// Returns how many messages are due before this time if they are not random. Due times are
     /// fractions rounded down, so this is the fraction rounded up.
     fn index_at(&self, time_ns: u64) -> u64 {
+        let burst = if let Kind::Burst(burst) = self.kind { u128::from(burst) } else { 1 };
         let since_start = u128::from(time_ns.saturating_sub(self.start_ns));
-        let all = (since_start * u128::from(self.rate)).div_ceil(SECOND_NS);
+        let all = (since_start * u128::from(self.rate)).div_ceil(SECOND_NS * burst) * burst;
         let own = all.saturating_sub(u128::from(self.place)).div_ceil(u128::from(self.flows));
         u64::try_from(own).unwrap_or(u64::MAX)
     }
@@ -104,9 +173,13 @@ impl Schedule {
         let Some(last_ns) = until_ns.checked_sub(1).filter(|last_ns| *last_ns >= first_ns) else {
             return 0;
         };
-        match self.random {
-            None => self.index_at(until_ns).saturating_sub(self.index_at(first_ns)),
-            Some(_) => {
+        match self.kind {
+            Kind::Fixed | Kind::Burst(_) => {
+                // Messages that are due together may be taken in part.
+                let first = self.index_at(first_ns).max(self.taken);
+                self.index_at(until_ns).saturating_sub(first)
+            }
+            Kind::Poisson(..) => {
                 let length = u128::from(last_ns - first_ns) * u128::from(self.rate);
                 let count = 1 + length / (SECOND_NS * u128::from(self.flows));
                 u64::try_from(count).unwrap_or(u64::MAX)
@@ -115,9 +188,9 @@ impl Schedule {
     }
 
     /// Returns how many of the messages not taken yet are due before this time, `most` at the most.
-    /// The number is exact for both kinds of spacing.
+    /// The number is exact for every kind of spacing.
     pub(super) fn due_before(&self, until_ns: u64, most: u64) -> u64 {
-        if self.random.is_none() {
+        if !matches!(self.kind, Kind::Poisson(..)) {
             return self.index_at(until_ns).saturating_sub(self.taken).min(most);
         }
         let mut ahead = self.clone();
@@ -130,14 +203,17 @@ impl Schedule {
     }
 
     fn next_due(&mut self) -> u64 {
-        let since_start = match &mut self.random {
-            // Computed from the start and the index alone, so errors do not accumulate.
-            None => {
-                let index =
-                    u128::from(self.place) + u128::from(self.taken) * u128::from(self.flows);
-                u64::try_from(index * SECOND_NS / u128::from(self.rate)).unwrap_or(u64::MAX)
+        // Computed from the start and the index alone, so errors do not accumulate.
+        let index = || u128::from(self.place) + u128::from(self.taken) * u128::from(self.flows);
+        let at =
+            |index| u64::try_from(index * SECOND_NS / u128::from(self.rate)).unwrap_or(u64::MAX);
+        let since_start = match &mut self.kind {
+            Kind::Fixed => at(index()),
+            Kind::Burst(burst) => {
+                let index = index();
+                at(index - index % u128::from(*burst))
             }
-            Some((random, elapsed_ns)) => {
+            Kind::Poisson(random, elapsed_ns) => {
                 // 1 - [0, 1) is never 0, which has no logarithm.
                 let gap = -(1.0 - random.f64()).ln();
                 #[expect(clippy::cast_precision_loss, reason = "rates and flows are below 2^53")]
@@ -209,139 +285,4 @@ pub(super) fn sleep_for(due_ns: u64, now_ns: u64) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn dues(mut schedule: Schedule, count: usize) -> Vec<u64> {
-        let mut take = || {
-            let due_ns = schedule.due_ns();
-            schedule.take();
-            due_ns
-        };
-        (0..count).map(|_| take()).collect()
-    }
-
-    fn schedule(rate: u64, spacing: Spacing, place: u64, flows: u64) -> Schedule {
-        Schedule::new(rate, spacing, (place, flows), 1_000)
-    }
-
-    #[test]
-    fn fixed_due_times_are_whole_intervals_after_the_start() {
-        assert_eq!(dues(schedule(1_000, Spacing::Fixed, 0, 1), 3), [1_000, 1_001_000, 2_001_000]);
-        // Message k of the run is message k / 3 of flow k mod 3.
-        assert_eq!(dues(schedule(1_000, Spacing::Fixed, 2, 3), 2), [2_001_000, 5_001_000]);
-    }
-
-    #[test]
-    fn an_interval_of_fractional_nanoseconds_accumulates_no_error() {
-        let mut schedule = schedule(3, Spacing::Fixed, 0, 1);
-        (0..3_000_000).for_each(|_| schedule.take());
-        assert_eq!(schedule.due_ns(), 1_000 + 1_000_000 * 1_000_000_000);
-    }
-
-    /// case B12
-    #[test]
-    fn at_a_rate_finer_than_the_clock_every_message_is_due_at_once() {
-        assert_eq!(dues(schedule(u64::MAX, Spacing::Fixed, 0, 1), 3), [1_000; 3]);
-        assert_eq!(dues(schedule(u64::MAX, Spacing::Poisson, 0, 1), 3), [1_000; 3]);
-    }
-
-    #[test]
-    fn poisson_gaps_have_the_mean_and_the_deviation_of_an_exponential_distribution() {
-        const COUNT: usize = 100_000;
-        let dues = dues(schedule(10_000, Spacing::Poisson, 4, 10), COUNT);
-        let gaps: Vec<f64> = dues.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        // 10,000 per second on 10 flows: 1 ms on average between two messages of one flow.
-        assert!((mean / 1e6 - 1.0).abs() < 0.02, "mean {mean}");
-        assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "deviation equals mean");
-    }
-
-    #[test]
-    fn skipping_drops_earlier_messages_and_keeps_later_due_times() {
-        for (place, flows) in [(0, 1), (2, 3)] {
-            let mut skipped = schedule(3_000, Spacing::Fixed, place, flows);
-            let mut taken = schedule(3_000, Spacing::Fixed, place, flows);
-            skipped.skip_to(2_000_000);
-            while taken.due_ns() < 2_000_000 {
-                taken.take();
-            }
-            assert_eq!(dues(skipped, 5), dues(taken, 5));
-        }
-        let mut poisson = schedule(1_000, Spacing::Poisson, 0, 1);
-        poisson.skip_to(1_000_000_000);
-        assert!(poisson.due_ns() >= 1_000_000_000);
-        let mut absurd = schedule(u64::MAX, Spacing::Poisson, 0, 1);
-        absurd.skip_to(1_000_000_000);
-        assert!(absurd.due_ns() >= 999_999_999);
-    }
-
-    #[test]
-    fn no_sleep_is_granted_within_the_margin_before_a_due_time() {
-        assert_eq!(sleep_for(500, 1_000), None, "overdue");
-        assert_eq!(sleep_for(SLEEP_MARGIN_NS, 0), None);
-        assert_eq!(sleep_for(SLEEP_MARGIN_NS + 5, 0), Some(Duration::from_nanos(5)));
-    }
-
-    proptest! {
-        #[test]
-        fn due_between_counts_the_messages_of_a_period_without_taking_them(
-            rate in 1_u64..3_000_000,
-            (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),
-            taken in 0_usize..20,
-            from_ns in 0_u64..1_000_000,
-            length_ns in 0_u64..3_000_000,
-        ) {
-            let mut schedule = schedule(rate, Spacing::Fixed, place, flows);
-            (0..taken).for_each(|_| schedule.take());
-            let until_ns = from_ns + length_ns;
-            let counted = schedule.due_between(from_ns, until_ns);
-            let mut expected = 0;
-            while schedule.due_ns() < until_ns {
-                expected += u64::from(schedule.due_ns() >= from_ns);
-                schedule.take();
-            }
-            prop_assert_eq!(counted, expected);
-        }
-
-        /// The number must be exact, because these messages may be sent together.
-        #[test]
-        fn due_before_counts_exactly_the_messages_that_can_be_taken(
-            rate in prop_oneof![1_u64..3_000_000, Just(5_000_000_000), Just(u64::MAX)],
-            spacing in prop::sample::select(vec![Spacing::Fixed, Spacing::Poisson]),
-            (place, flows) in (0_u64..20).prop_flat_map(|place| (Just(place), place + 1..40)),
-            taken in 0_usize..20,
-            skipped_ns in prop::option::of(0_u64..2_000_000),
-            until_ns in 0_u64..3_000_000,
-            most in 0_u64..100,
-        ) {
-            let mut schedule = schedule(rate, spacing, place, flows);
-            (0..taken).for_each(|_| schedule.take());
-            schedule.skip_to(skipped_ns.unwrap_or(0));
-            let counted = schedule.due_before(until_ns, most);
-            let mut expected = 0;
-            while expected < most && schedule.due_ns() < until_ns {
-                schedule.take();
-                expected += 1;
-            }
-            prop_assert_eq!(counted, expected);
-        }
-
-        #[test]
-        fn all_flows_together_keep_the_fixed_rate(
-            rate in 1_u64..2_000_000,
-            flows in 1_u64..50,
-            each in 1_usize..50,
-        ) {
-            let of_flow = |place| dues(schedule(rate, Spacing::Fixed, place, flows), each);
-            let mut all: Vec<u64> = (0..flows).flat_map(of_flow).collect();
-            all.sort_unstable();
-            let expected = (0..all.len() as u128)
-                .map(|k| 1_000 + u64::try_from(k * SECOND_NS / u128::from(rate)).unwrap());
-            prop_assert!(all.into_iter().eq(expected));
-        }
-    }
-}
+mod tests;

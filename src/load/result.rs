@@ -27,9 +27,9 @@ impl<O: Observer> Generator<O> {
         let (status, error) = self.status(load_made);
         let received_in_time = self.received_in_time();
         let mut achieved = per_second(received_in_time, elapsed_ns);
-        if let (Some(rate), Spacing::Fixed) = (self.options.rate, self.options.spacing) {
-            // If the end of the run cuts the last message's share of the time, the message still
-            // counts in full, so the quotient can exceed the rate.
+        if let Some(rate) = self.options.rate.filter(|_| self.options.spacing != Spacing::Poisson) {
+            // If the end of the run cuts the last message's share of the time, or that of the last
+            // burst, they still count in full, so the quotient can exceed the rate.
             achieved = achieved.min(to_f64(rate));
         }
         let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
@@ -47,6 +47,7 @@ impl<O: Observer> Generator<O> {
             endpoint: self.options.target.to_string(),
             mode: self.options.mode,
             load_loop: if is_open_loop { LoadLoop::Open } else { LoadLoop::Closed },
+            arrival: is_open_loop.then(|| self.options.spacing.to_string()),
             depth: self.options.in_flight_max as u64,
             connections: u64::from(self.options.connections),
             length: self.options.length_bytes as u64,

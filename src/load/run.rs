@@ -129,10 +129,11 @@ impl Run {
         (0..flows).for_each(|flow| self.outages.begin(flow, start_ns));
         open.iter().for_each(|flow| self.outages.end(*flow, start_ns, u64::MAX));
         let Some((rate, spacing)) = self.rate else { return };
+        let first_ns = spacing.first_due_ns(rate, start_ns, measure_from_ns);
         self.paces = (0..flows).map(|_| None).collect();
         for (place, flow) in (0..).zip(open) {
             let place = (place, open.len() as u64);
-            let schedule = Schedule::new(rate, spacing, place, start_ns);
+            let schedule = Schedule::new(rate, spacing, place, first_ns);
             self.paces[*flow as usize] =
                 Some(Pace { schedule, ideal_free_ns: start_ns, state: FlowState::Connected });
         }

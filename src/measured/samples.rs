@@ -6,6 +6,7 @@ use super::*;
 pub(crate) fn open_run() -> RunResult {
     let mut result = closed_run();
     result.load_loop = LoadLoop::Open;
+    result.arrival = Some("fixed".to_owned());
     result.embedded_server = false;
     result.rate = Rate { asked: Some(100_000.0), achieved: 99_990.0, over_planned: 99_990.0 };
     result.latency_ns = times(70_000);

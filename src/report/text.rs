@@ -95,7 +95,11 @@ fn conditions(result: &RunResult, page: &mut Page) {
         LoadLoop::Open => {
             let each = count_text(result.depth);
             let most = format!("at most {each} in flight on each");
-            format!("open loop: sent by the clock over {flows}, {most}, {size}")
+            let by_clock = match result.arrival.as_deref() {
+                Some(arrival) if arrival != "fixed" => format!("sent by the clock ({arrival})"),
+                _ => "sent by the clock".to_owned(),
+            };
+            format!("open loop: {by_clock} over {flows}, {most}, {size}")
         }
     };
     page.entry("load", &flight);

@@ -59,8 +59,8 @@ pub(in crate::cli) struct Arguments {
     )]
     pub(super) length: u64,
 
-    /// Maximum number of messages in flight per connection [default: 1; with --rate and datagrams:
-    /// 1024]
+    /// Maximum number of messages in flight per connection [default: 1, or as many as a burst
+    /// needs; with --rate and datagrams: at least 1024]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub(super) depth: Option<u64>,
 
@@ -77,9 +77,9 @@ pub(in crate::cli) struct Arguments {
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub(super) rate: Option<u64>,
 
-    /// Spacing of messages in an open loop
+    /// Spacing of messages in an open loop: fixed, poisson, or burst:N (N at once, every N/rate)
     #[arg(long, value_name = "SPACING", default_value = "fixed", requires = "rate")]
-    pub(super) arrival: SpacingName,
+    pub(super) arrival: Spacing,
 
     /// What counts as a message: an echo, or a connection with one echo
     #[arg(long, value_name = "MODE", default_value = "echo")]
@@ -161,12 +161,6 @@ pub(super) enum TransportName {
     Udp,
     Unix,
     Unixgram,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum SpacingName {
-    Fixed,
-    Poisson,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -259,7 +253,14 @@ impl Arguments {
             true => DATAGRAMS_IN_FLIGHT_MAX,
             false => 1,
         };
-        self.depth.unwrap_or(default)
+        // A whole burst leaves at once.
+        let of_burst = match self.arrival {
+            Spacing::Burst(burst) if self.mode == ModeName::Echo => {
+                u64::from(burst).div_ceil(self.connections)
+            }
+            _ => 1,
+        };
+        self.depth.unwrap_or(default.max(of_burst))
     }
 
     /// Returns how long to measure, or `None` if only a count limits the run.
@@ -286,13 +287,6 @@ impl Arguments {
         }
     }
 
-    fn spacing(&self) -> Spacing {
-        match self.arrival {
-            SpacingName::Fixed => Spacing::Fixed,
-            SpacingName::Poisson => Spacing::Poisson,
-        }
-    }
-
     /// Returns the settings of the sockets.
     pub(super) fn socket_options(&self) -> SocketOptions {
         client_options(self.socket.options(), &self.bind, &self.socket.family)
@@ -314,7 +308,7 @@ impl Arguments {
             duration: self.duration(),
             count: self.count,
             rate: self.rate,
-            spacing: self.spacing(),
+            spacing: self.arrival,
             mode: self.mode(),
             reconnect: self.reconnect,
             warmup: self.warmup,
@@ -341,7 +335,7 @@ impl Arguments {
             "duration_ns": self.duration().map(duration_ns),
             "count": self.count,
             "rate": self.rate,
-            "arrival": word(&self.arrival),
+            "arrival": self.arrival.to_string(),
             "mode": word(&self.mode),
             "reconnect": self.reconnect,
             "warmup_ns": duration_ns(self.warmup),
@@ -382,6 +376,15 @@ impl Arguments {
         if self.reconnect && !self.transport().is_stream() {
             warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());
         }
+        let in_flight_max = self.connections.saturating_mul(self.depth());
+        if let Spacing::Burst(burst) = self.arrival
+            && u64::from(burst) > in_flight_max
+        {
+            warn(format!(
+                "at most {in_flight_max} messages may be in flight, so the rest of each burst of \
+                 {burst} waits for echoes: see --connections and --depth"
+            ));
+        }
         let is_short = self.length < 8 && !self.transport().is_stream();
         if is_short && !self.no_verify {
             warn(format!(
@@ -403,6 +406,7 @@ impl Arguments {
             label: self.label.clone(),
             mode: self.mode(),
             load_loop: if self.rate.is_some() { LoadLoop::Open } else { LoadLoop::Closed },
+            arrival: self.rate.map(|_| self.arrival.to_string()),
             depth: self.depth(),
             connections: self.connections,
             length: self.length,

@@ -245,7 +245,11 @@ proptest! {
     #[test]
     fn admissible_counts_the_messages_that_admission_allows_one_by_one(
         rate in prop::option::of(prop_oneof![1_u64..5_000_000, Just(u64::MAX)]),
-        is_poisson: bool,
+        spacing in prop_oneof![
+            Just(Spacing::Fixed),
+            Just(Spacing::Poisson),
+            (1_u32..50).prop_map(Spacing::Burst),
+        ],
         count in prop::option::of(0_u64..40),
         depth in 1_usize..100,
         in_flight in 0_usize..100,
@@ -254,7 +258,6 @@ proptest! {
         end_ns in prop::option::of(0_u64..120_000),
         most in 0_usize..70,
     ) {
-        let spacing = if is_poisson { Spacing::Poisson } else { Spacing::Fixed };
         let options = Options { rate, spacing, count, ..closed_loop(depth) };
         let mut run = started(&options, measure_from_ns, &[0, 1], 2);
         run.end_at(end_ns.unwrap_or(u64::MAX));

@@ -131,3 +131,35 @@ fn random_arrivals_have_the_requested_rate() {
     assert!(sent.abs_diff(1_000) <= 160 && sent != 1_000, "{sent}");
     assert_eq!(poisson["options"]["meant"]["arrival"], "poisson");
 }
+
+/// A burst is due as a whole: also in a run that is much shorter than the time between two bursts.
+#[test]
+fn whole_bursts_are_sent_at_the_requested_rate() {
+    for endpoint in every_endpoint("bursts") {
+        let is_stream = is_stream(&endpoint);
+        for (load, measured, of_warmup) in [
+            (&["-r10", "-t100ms", "--arrival=burst:50", "--warmup=0"][..], 50, 0),
+            (&["-r1k", "-t300ms", "--arrival=burst:100", "--warmup=250ms"], 300, 200),
+            (&["-r10k", "-n150", "--arrival=burst:100", "--warmup=0", "-d1"], 150, 0),
+            (&["-r1k", "-n40", "--arrival=burst:20", "--warmup=0", "--mode=connect"], 40, 0),
+        ] {
+            if load.contains(&"--mode=connect") && !is_stream {
+                continue;
+            }
+            let daemon = Daemon::start(&[&endpoint]);
+            let common = ["-c8", "--timeout=50s", daemon.endpoints[0].as_str()];
+            let document = good_json(&[load, &common[..]].concat());
+            assert_eq!(count(&document, "/messages/sent"), measured, "{endpoint} {load:?}");
+            assert_eq!(count(&document, "/warmup_messages/sent"), of_warmup, "{load:?}");
+            assert_eq!(sent(&document), measured + of_warmup);
+            let bytes = format!("{}_bytes_in", transport(&endpoint));
+            assert_eq!(daemon.counters().get(&bytes), 64 * (measured + of_warmup));
+            let (arrival, depth) = (&document["arrival"], count(&document, "/depth"));
+            assert_eq!(&document["options"]["meant"]["arrival"], arrival);
+            // A whole burst may be in flight, unless the user says otherwise.
+            let has_room = depth * 8 >= 100 || measured == 50;
+            let is_told = document["warnings"].to_string().contains("the rest of each burst");
+            assert_eq!(is_told, !has_room, "{document:#}");
+        }
+    }
+}

@@ -38,6 +38,7 @@ fn impossible_values_are_refused_in_one_line() {
         (&["--rcvbuf", "0"], ["'--rcvbuf <SIZE>'", "such as"]),
         (&["--arrival", "poisson"], ["--rate", "--help"]),
         (&["--arrival", "often", "-r", "5"], ["'often'", "poisson"]),
+        (&["--arrival", "burst:0", "-r", "5"], ["'burst:0'", "such as burst:100"]),
         (&["--mode", "shout"], ["'shout'", "connect"]),
         (&["--mode", "connect", "udp://127.0.0.1:1"], ["stream", "such as tcp://"]),
         (&["--mode", "connect", "--transport", "unixgram"], ["stream", "such as tcp://"]),
