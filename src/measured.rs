@@ -17,6 +17,7 @@ mod losses;
 pub(crate) mod samples;
 mod sockets;
 mod stamp;
+mod sum;
 mod sweep;
 mod transport;
 
@@ -127,6 +128,9 @@ pub struct RunResult {
     /// The response times of each third of the run; null if one has too few echoes, or if the run
     /// ended early.
     pub drift: Option<Drift>,
+    /// The response times behind `drift`; `None` if the run ended before its last third.
+    #[serde(skip)]
+    pub thirds: Option<[Distribution; 3]>,
     /// Times in which the generator could not run while it measured.
     pub hiccups: Hiccups,
     /// The generator's own health.
@@ -180,6 +184,7 @@ impl Default for RunResult {
             latency_ns: Times::default(),
             service_time_ns: None,
             drift: None,
+            thirds: None,
             hiccups: Hiccups::default(),
             generator: GeneratorHealth::default(),
             first_difference: None,

@@ -2,7 +2,7 @@
 
 use super::source::{Flow, Kind};
 use crate::endpoint::Transport;
-use crate::measured::{Distribution, Percentile, Rtt, Tcp, Udp};
+use crate::measured::{Rtt, Tcp, Udp};
 use crate::socket::{Datagram, Stream, TcpInfo};
 
 /// The kernel's figures of the sockets that have ended so far. Its memory does not grow with their
@@ -18,7 +18,6 @@ pub(super) struct Ends {
 struct TcpEnds {
     /// `rtt_ns`, `cwnd` and `delivery_rate` are left out.
     figures: Tcp,
-    rtt: Distribution,
     cwnd_sum: u64,
     delivery_rate_sum: u128,
 }
@@ -70,7 +69,7 @@ impl TcpEnds {
         figures.lost += u64::from(info.lost);
         figures.reordering += u64::from(info.reordering);
         if let Some(rtt_ns) = info.rtt_ns {
-            self.rtt.record(rtt_ns);
+            self.figures.rtts.record(rtt_ns);
         }
         self.cwnd_sum += u64::from(info.cwnd);
         self.delivery_rate_sum += u128::from(info.delivery_rate);
@@ -79,9 +78,8 @@ impl TcpEnds {
     fn figures(&self) -> Tcp {
         let connections = self.figures.connections.max(1);
         let mean_rate = self.delivery_rate_sum / u128::from(connections);
-        let p50 = (self.rtt.count() > 0).then(|| self.rtt.value_at(Percentile::P50));
         Tcp {
-            rtt_ns: Rtt { p50, max: self.rtt.max_ns() },
+            rtt_ns: Rtt::of(&self.figures.rtts),
             cwnd: self.cwnd_sum / connections,
             delivery_rate: u64::try_from(mean_rate).unwrap_or(u64::MAX),
             ..self.figures.clone()
@@ -92,6 +90,7 @@ impl TcpEnds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measured::Distribution;
 
     #[test]
     fn counts_are_added_and_the_other_figures_are_combined() {
@@ -110,6 +109,8 @@ mod tests {
         [of(1, Some(1_000)), of(2, Some(2_000)), of(6, None)]
             .iter()
             .for_each(|info| ends.add(info));
+        let mut rtts = Distribution::new();
+        [1_000, 2_000].iter().for_each(|rtt_ns| rtts.record(*rtt_ns));
         let expected = Tcp {
             connections: 3,
             congestion: None,
@@ -122,6 +123,7 @@ mod tests {
             delivery_rate: u64::MAX,
             lost: 9,
             reordering: 9,
+            rtts,
         };
         assert_eq!(ends.figures(), expected);
     }

@@ -10,8 +10,8 @@ use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    BindUse, Environment, GeneratorHealth, Hiccups, Histograms, LoadLoop, Messages, Pacing, Rate,
-    RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
+    BindUse, Drift, Environment, GeneratorHealth, Hiccups, Histograms, LoadLoop, Messages, Pacing,
+    Rate, RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
 };
 use crate::reactor::Spin;
 use crate::units::duration_ns;
@@ -68,7 +68,7 @@ impl<O: Observer> Generator<O> {
             trains: (self.options.transport() == Transport::Udp).then_some(recorder.trains),
             tcp: self.ends.tcp(),
             udp: self.ends.udp(),
-            drift: self.thirds.drift(&latency),
+            thirds: self.thirds.finish(&latency),
             sockets: self.sockets(),
             latency_ns: times(latency),
             service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
@@ -80,6 +80,7 @@ impl<O: Observer> Generator<O> {
             first_difference: recorder.first_difference.clone(),
             ..RunResult::default()
         };
+        result.drift = result.thirds.as_ref().and_then(Drift::of);
         result.histograms = Histograms::of(&result);
         result.generator.verdict = Verdict::of(&Signs::of(&result));
         result.warnings = self.warnings(&result);

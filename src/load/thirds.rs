@@ -1,7 +1,7 @@
 //! Cuts the measured time into thirds, whose response times are compared at the end.
 
 use super::recorder::Recorder;
-use crate::measured::{Distribution, Drift};
+use crate::measured::Distribution;
 
 /// The thirds of a run so far. A third ends when a third of the time or of the messages is over,
 /// whichever is first.
@@ -35,10 +35,10 @@ impl Thirds {
         }
     }
 
-    /// Compares the thirds of a run that is over. `all`: all response times.
-    pub(super) fn drift(&self, all: &Distribution) -> Option<Drift> {
+    /// Returns the response times of each third of a run that is over. `all`: all response times.
+    pub(super) fn finish(&self, all: &Distribution) -> Option<[Distribution; 3]> {
         let [first, second] = &self.ends[..] else { return None };
-        Drift::of(&[first.clone(), second.since(first), all.since(second)])
+        Some([first.clone(), second.since(first), all.since(second)])
     }
 }
 
@@ -46,6 +46,7 @@ impl Thirds {
 mod tests {
     use super::*;
     use crate::load::recorder::InFlight;
+    use crate::measured::Percentile;
 
     /// Records 30 echoes of messages that were sent `latency_ns` ago.
     fn receive(recorder: &mut Recorder, latency_ns: u64, now_ns: u64) {
@@ -68,9 +69,9 @@ mod tests {
             thirds.note(&recorder, now_ns, 900, None);
             receive(&mut recorder, latency_ns, now_ns);
         }
-        let drift = thirds.drift(recorder.latency()).unwrap();
-        assert_eq!(drift.thirds.each_ref().map(|third| third.count), [30, 60, 60]);
-        assert_eq!(drift.thirds.map(|third| third.p50), [100, 100, 100].map(Some));
+        let thirds = thirds.finish(recorder.latency()).unwrap();
+        assert_eq!(thirds.each_ref().map(Distribution::count), [30, 60, 60]);
+        assert_eq!(thirds.map(|third| third.value_at(Percentile::P50)), [100; 3]);
     }
 
     #[test]
@@ -80,9 +81,9 @@ mod tests {
             receive(&mut recorder, latency_ns, 1_000);
             thirds.note(&recorder, 1_000, u64::MAX, Some(90));
         }
-        let drift = thirds.drift(recorder.latency()).unwrap();
-        assert_eq!(drift.thirds.each_ref().map(|third| third.count), [30; 3]);
-        assert!(drift.found, "{drift:?}");
+        let thirds = thirds.finish(recorder.latency()).unwrap();
+        assert_eq!(thirds.each_ref().map(Distribution::count), [30; 3]);
+        assert_eq!(thirds.map(|third| third.value_at(Percentile::P50)), [100, 100, 300]);
     }
 
     #[test]
@@ -90,6 +91,6 @@ mod tests {
         let (mut recorder, mut thirds) = (recorder(), Thirds::default());
         receive(&mut recorder, 100, 300);
         thirds.note(&recorder, 300, 900, None);
-        assert_eq!(thirds.drift(recorder.latency()), None);
+        assert_eq!(thirds.finish(recorder.latency()), None);
     }
 }

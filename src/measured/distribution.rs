@@ -28,7 +28,7 @@ const READ_COUNT_MAX: u64 = 1 << 53;
 /// Times in nanoseconds, up to an hour. Percentiles have three significant digits; minimum, maximum
 /// and mean are exact. [`Distribution::new`] allocates all memory; [`Distribution::record`]
 /// allocates none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
     histogram: Histogram<u64>,
     saturated: u64,
@@ -84,6 +84,20 @@ impl Distribution {
                 sum_ns,
             }),
         }
+    }
+
+    /// Creates the distribution of a histogram that was read from a document without a summary.
+    /// Minimum, mean and, unless it is known, maximum are those of buckets. `None` if the histogram
+    /// contradicts the maximum.
+    pub(super) fn read_buckets(
+        histogram: Histogram<u64>,
+        max_ns: Option<u64>,
+    ) -> Option<Distribution> {
+        let (min, max) = (histogram.min(), max_ns.unwrap_or(histogram.max()).min(VALUE_NS_MAX));
+        let mean = whole(histogram.mean()).clamp(min, max.max(min));
+        let none = Summary::empty(&PercentileList::default());
+        let summary = Summary { count: histogram.len(), min, mean, max, ..none };
+        Distribution::read(histogram, &summary)
     }
 
     /// Adds a time. A time beyond an hour counts as an hour and as saturated.
@@ -206,12 +220,6 @@ impl Distribution {
         if self.count() == 0 {
             return Summary::empty(percentiles);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a float to integer cast saturates; no value is negative"
-        )]
-        let whole = |value: f64| value.round() as u64;
         let at =
             |(text, percentile): (&str, Percentile)| (text.to_owned(), self.percentile(percentile));
         let interval =
@@ -226,6 +234,15 @@ impl Distribution {
             intervals: percentiles.iter().map(interval).collect(),
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float to integer cast saturates; no value is negative"
+)]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
 }
 
 impl Default for Distribution {

@@ -109,8 +109,9 @@ pub enum Pacing {
     Hybrid,
 }
 
-/// Whether a limit of the generator distorts the figures, and which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a limit of the generator distorts the figures, and which. The order is that of the
+/// places that an `--assert` compares: the last is the worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     #[default]

@@ -41,16 +41,32 @@ pub struct Histograms {
     /// How late the generator sent messages by its own fault; null in a closed loop, or if no
     /// message was sent.
     pub schedule_lag: Option<String>,
+    /// Response times of the first third of the measured time; null without echoes, or if the run
+    /// ended before its last third.
+    pub first_third: Option<String>,
+    /// Those of the second third.
+    pub second_third: Option<String>,
+    /// Those of the last third.
+    pub last_third: Option<String>,
+    /// Smoothed round-trip times of TCP connections; null without one.
+    pub tcp_rtt: Option<String>,
 }
 
 impl Histograms {
     /// Encodes the distributions of a run.
     pub fn of(result: &RunResult) -> Histograms {
-        let encoded_times = |times: &Option<Times>| times.as_ref().and_then(encoded);
+        let encoded_times =
+            |times: &Option<Times>| times.as_ref().and_then(|times| encoded(&times.values));
+        let thirds = result.thirds.as_ref().map(|thirds| thirds.each_ref().map(encoded));
+        let [first_third, second_third, last_third] = thirds.unwrap_or_default();
         Histograms {
-            latency: encoded(&result.latency_ns),
+            latency: encoded(&result.latency_ns.values),
             service_time: encoded_times(&result.service_time_ns),
             schedule_lag: encoded_times(&result.generator.schedule_lag_ns),
+            first_third,
+            second_third,
+            last_third,
+            tcp_rtt: result.tcp.as_ref().and_then(|tcp| encoded(&tcp.rtts)),
         }
     }
 }
@@ -58,7 +74,7 @@ impl Histograms {
 impl RunResult {
     /// Restores the distributions from the histograms of a document.
     pub(super) fn restore_distributions(&mut self) -> Result<(), String> {
-        let Histograms { latency, service_time, schedule_lag } = &self.histograms;
+        let Histograms { latency, service_time, schedule_lag, .. } = &self.histograms;
         let all = [
             ("latency", latency, Some(&mut self.latency_ns)),
             ("service_time", service_time, self.service_time_ns.as_mut()),
@@ -66,16 +82,46 @@ impl RunResult {
         ];
         for (name, text, times) in all {
             let Some(text) = text else { continue };
-            let histogram = decoded(text)
-                .ok_or_else(|| format!("histograms.{name} is not a histogram of this program"))?;
+            let histogram = read(name, text)?;
             let values =
                 times.as_ref().and_then(|times| Distribution::read(histogram, &times.summary));
             let values = values
                 .ok_or_else(|| format!("histograms.{name} contradicts the figures beside it"))?;
             times.expect("there are values").values = values;
         }
+        self.restore_thirds()?;
+        if let (Some(text), Some(tcp)) = (&self.histograms.tcp_rtt, &mut self.tcp) {
+            tcp.rtts = Distribution::read_buckets(read("tcp_rtt", text)?, tcp.rtt_ns.max)
+                .ok_or("histograms.tcp_rtt contradicts tcp.rtt_ns")?;
+        }
         Ok(())
     }
+
+    /// Restores the thirds; a third without a histogram had no echo.
+    fn restore_thirds(&mut self) -> Result<(), String> {
+        let Histograms { first_third, second_third, last_third, .. } = &self.histograms;
+        let texts = [
+            ("first_third", first_third),
+            ("second_third", second_third),
+            ("last_third", last_third),
+        ];
+        if texts.iter().all(|(_, text)| text.is_none()) {
+            return Ok(());
+        }
+        let mut thirds = [(); 3].map(|()| Distribution::new());
+        for (third, (name, text)) in thirds.iter_mut().zip(texts) {
+            let Some(text) = text else { continue };
+            *third = Distribution::read_buckets(read(name, text)?, None)
+                .ok_or_else(|| format!("histograms.{name} has too many values"))?;
+        }
+        self.thirds = Some(thirds);
+        Ok(())
+    }
+}
+
+/// Decodes the histogram of this name.
+fn read(name: &str, text: &str) -> Result<Histogram<u64>, String> {
+    decoded(text).ok_or_else(|| format!("histograms.{name} is not a histogram of this program"))
 }
 
 /// Decodes what [`encoded`] has made. `None` if it is anything else.
@@ -116,15 +162,15 @@ fn own_header(counts_bytes: usize) -> Vec<u8> {
     header
 }
 
-/// Encodes the distribution behind these times; `None` without values.
-fn encoded(times: &Times) -> Option<String> {
-    if times.values.count() == 0 {
+/// Encodes a distribution; `None` without values.
+fn encoded(values: &Distribution) -> Option<String> {
+    if values.count() == 0 {
         return None;
     }
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     serializer
-        .serialize(times.values.histogram(), &mut bytes)
+        .serialize(values.histogram(), &mut bytes)
         .expect("a histogram of an hour fits the encoding, and a vector takes all bytes");
     Some(STANDARD.encode(bytes))
 }

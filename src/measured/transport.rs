@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Distribution, Percentile};
+
 /// The kernel's figures of TCP connections (`TCP_INFO`), each read at the connection's end and so
 /// over its whole life, with set-up and warm-up. Only Linux has them, since 4.19.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tcp {
     /// The number of connections in these figures.
@@ -29,6 +31,9 @@ pub struct Tcp {
     pub lost: u64,
     /// How often segments, or their acknowledgements, came out of order.
     pub reordering: u64,
+    /// The round-trip times behind `rtt_ns`.
+    #[serde(skip)]
+    pub rtts: Distribution,
 }
 
 /// Smoothed round-trip times over all connections; null if the kernel measured none.
@@ -39,6 +44,14 @@ pub struct Rtt {
     pub p50: Option<u64>,
     /// The greatest.
     pub max: Option<u64>,
+}
+
+impl Rtt {
+    /// Returns the figures of these round-trip times.
+    pub fn of(rtts: &Distribution) -> Rtt {
+        let p50 = (rtts.count() > 0).then(|| rtts.value_at(Percentile::P50));
+        Rtt { p50, max: rtts.max_ns() }
+    }
 }
 
 /// The kernel's figures of UDP sockets, over their whole lives. Only Linux has them.

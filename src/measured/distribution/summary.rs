@@ -35,6 +35,13 @@ impl Summary {
         Summary { count: 0, min: 0, mean: 0, max: 0, stddev: 0, percentiles, intervals }
     }
 
+    /// Returns the percentiles of the summary.
+    pub(in crate::measured) fn list(&self) -> PercentileList {
+        let texts = self.percentiles.iter().map(|(text, _)| text.as_str());
+        // A document may have other keys here.
+        texts.collect::<Vec<_>>().join(",").parse().unwrap_or_default()
+    }
+
     /// Returns the value of a percentile, named as it was typed.
     pub fn percentile(&self, text: &str) -> Option<u64> {
         self.percentiles.iter().find(|(other, _)| other == text).and_then(|(_, value)| *value)
