@@ -27,8 +27,11 @@ const FAILED: u8 = 1;
 /// Exit code: the command line is wrong.
 const USAGE: u8 = 2;
 
+/// The version, with the commit in a release build.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("RESOUND_COMMIT_SUFFIX"));
+
 #[derive(Debug, Parser)]
-#[command(name = "resound", version, about = "An echo daemon and clients for four transports")]
+#[command(name = "resound", version = VERSION, about = "An echo daemon and clients for four transports")]
 #[command(propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
