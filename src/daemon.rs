@@ -19,6 +19,7 @@ mod outlet;
 mod passed;
 mod sandbox;
 mod supervisor;
+mod user;
 mod warnings;
 
 use std::io;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{Level, info, warn};
 
 pub use self::loops::LOOPS_MAX;
+pub use self::user::UserName;
 
 use self::console::{Console, WARNING_INTERVAL, print_stats};
 use self::handles::Handles;
@@ -37,6 +39,7 @@ use self::outlet::Outlet;
 use self::passed::Passed;
 use self::sandbox::Needs;
 use self::supervisor::Supervisor;
+use self::user::ServiceUser;
 use crate::echo::{self, Bound};
 use crate::endpoint::{Endpoint, HostPort, Transport};
 use crate::error::Error;
@@ -63,6 +66,9 @@ pub struct Options {
     pub spin: Spin,
     /// Prints each message to stdout with time and peer.
     pub print: bool,
+    /// The user that a server started by root becomes, once everything is open and before the first
+    /// reply.
+    pub user: Option<UserName>,
     /// Gives up the rights that serving does not need, once everything is open.
     pub sandbox: bool,
     /// The address at which metrics are served over HTTP.
@@ -86,7 +92,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// A passed socket cannot be served, an endpoint cannot be opened, a thread cannot be started, or a
+/// The user does not exist or cannot be changed to, a passed socket cannot be served, an endpoint cannot be opened, a thread cannot be started, or a
 /// loop fails.
 ///
 /// # Panics
@@ -96,7 +102,7 @@ pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Erro
     let started_at = Instant::now();
     let passed = passed::take();
     let log = Outlet::new(standard::stderr(), |_| {});
-    if options.sandbox {
+    if options.sandbox || options.user.is_some() {
         // The thread of the log would start with the first line, and stay outside the sandbox.
         log.hold();
     }
@@ -138,6 +144,7 @@ fn serve(
     log: &Outlet,
 ) -> Result<(), Error> {
     passed.warn();
+    let user = options.user.as_ref().map(ServiceUser::find).transpose()?;
     if options.endpoints.is_empty() && passed.sockets.is_empty() {
         options.endpoints =
             DEFAULT_ENDPOINTS.map(|text| text.parse().expect("the default parses")).to_vec();
@@ -161,6 +168,9 @@ fn serve(
     bound.extend(loops.listen(&options.endpoints, &signals)?);
     drop(umask);
     let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
+    if let Some(user) = user {
+        user.take_over()?;
+    }
     log_lines.iter().for_each(|line| info!("{line}"));
     bound.iter().for_each(log_bound);
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
@@ -171,8 +181,8 @@ fn serve(
         let (process_figures, path_probe) = (metrics.is_some(), loops.path_probe());
         let multipath = options.server.socket.multipath;
         sandbox::enter(&Needs { process_figures, path_probe, multipath, ..Needs::of(&bound) });
-        log.release();
     }
+    log.release();
     if let Some(metrics) = metrics {
         loops.measure_turns();
         metrics.start(handles.clone(), constants(started_at, &bound, connections_max))?;

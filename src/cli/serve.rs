@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use resound::daemon;
+use resound::daemon::{self, UserName};
 use resound::echo::{Access, Bound, Options, Reply};
 use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::reactor::Spin;
@@ -122,6 +122,11 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_splice: bool,
 
+    /// Started by root, become this user and its groups for good, after binding and before the
+    /// first reply
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    user: Option<UserName>,
+
     /// After binding, give up the rights that serving does not need: no new privileges, landlock,
     /// seccomp (Linux; the log says what took effect)
     #[arg(long)]
@@ -193,6 +198,7 @@ impl Arguments {
             affinity: self.affinity.clone().unwrap_or_default().0,
             spin: self.spin,
             print: self.print,
+            user: self.user.clone(),
             sandbox: self.sandbox,
             metrics: self.metrics.clone(),
             log_level: self.log_level(),

@@ -40,3 +40,4 @@ mod tidy;
 mod trains;
 mod transfer;
 mod unix_paths;
+mod user;
