@@ -45,6 +45,7 @@ mod limits;
 mod listen;
 mod observer;
 mod options;
+mod packets;
 mod permits;
 mod reply_paths;
 mod request;
@@ -57,7 +58,7 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use self::access::Access;
 pub use self::cause::{Cause, Effect};
@@ -73,19 +74,17 @@ pub use self::source::Source;
 
 use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
 use self::bounds::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, SCRATCH_BYTES};
-use self::datagram::PacketWork;
 use self::guard::Guard;
 use self::observer::notice_losses;
 use self::permits::Permits;
 use self::reply_paths::ReplyPaths;
-use self::source::{Connection, Kind, Packets};
+use self::source::{Connection, Kind};
 use self::stage::{Endpoints, Stage};
 use self::stream::{ByteMover, UnsentBytes};
 use self::timeouts::Timeouts;
 use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
-use crate::socket::Peer;
 use crate::socket::batch::SystemBatch;
 use crate::socket::{Listener, PipePool};
 
@@ -262,77 +261,6 @@ impl<O: Observer> Server<O> {
         self.wake_waiting(context);
         if self.stage.is_draining() { Next::Close } else { Next::Wait }
     }
-
-    fn packets_ready(
-        &mut self,
-        packets: &mut Packets,
-        readiness: &mut Readiness,
-        context: &mut SourceContext<'_, Source>,
-    ) -> Next {
-        let Packets { socket, mover, is_exposed } = packets;
-        let transport = socket.transport();
-        let batch = match transport {
-            Transport::Udp => &mut self.udp_batch,
-            _ => &mut self.unix_batch,
-        };
-        let Some(batch) = batch else { return Next::Close };
-        if self.stage.is_draining() {
-            // A drain answers what is queued, even before the event for it has come.
-            readiness.merge(Readiness::READABLE);
-        }
-        // A one-off server receives one datagram per call: a datagram that is turned away is not
-        // the one that it serves.
-        let served =
-            |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
-        let served_before = self.options.one_off.then(|| served(&self.counters[transport]));
-        let receive_limit = match (self.stage.takes_more(), self.options.one_off) {
-            (false, _) => 0,
-            (true, true) => 1,
-            (true, false) => usize::MAX,
-        };
-        let stall_timeout = if self.timeouts.may_judge(context.now()) {
-            self.options.stall_timeout
-        } else {
-            Duration::MAX
-        };
-        let mut work = PacketWork {
-            receive_limit,
-            answers: self.options.reply != Reply::Nothing,
-            guard: (transport == Transport::Udp).then_some(&self.guard),
-            limited_reply_bytes: match &self.options.reply {
-                Reply::Text(text) if *is_exposed => Some(text.len()),
-                _ => None,
-            },
-            reply_paths: if transport == Transport::Unixgram {
-                self.reply_paths.as_mut()
-            } else {
-                None
-            },
-            stall_timeout,
-            counters: &mut self.counters[transport],
-            now: context.now(),
-        };
-        let observer = &mut self.observer;
-        let next = mover.advance(batch, socket, readiness, &mut work, |message| {
-            if observer.wants_messages() {
-                let peer = Peer::from(message.from);
-                for bytes in message.datagrams() {
-                    observer.message(transport, &peer, bytes);
-                }
-            }
-        });
-        if let Some(at) = mover.retry_at() {
-            context.wake_at(context.key(), at);
-        }
-        self.notice_losses(transport);
-        if served_before.is_some_and(|before| served(&self.counters[transport]) > before) {
-            self.take_one_off(context);
-        }
-        let one_off_over = !self.stage.takes_more() && mover.held() == 0;
-        let has_answered_all = next == Next::Wait && mover.held() == 0;
-        let drained = self.stage.is_draining() && has_answered_all && self.ends_datagrams(context);
-        if drained || one_off_over { Next::Close } else { next }
-    }
 }
 
 impl<O: Observer> Handler for Server<O> {
@@ -349,7 +277,8 @@ impl<O: Observer> Handler for Server<O> {
             Kind::Connection(connection) => {
                 self.connection_ready(connection, readiness, context.now())
             }
-            Kind::Packets(packets) => self.packets_ready(packets, readiness, context),
+            Kind::Udp(packets) => self.packets_ready(packets, readiness, context),
+            Kind::Unixgram(packets) => self.packets_ready(packets, readiness, context),
             Kind::Listener(listener) => self.listener_ready(listener, readiness, context),
         }
     }
@@ -375,11 +304,8 @@ impl<O: Observer> Handler for Server<O> {
                 }
                 self.stream_closed(context);
             }
-            Kind::Packets(packets) => {
-                packets.count_last_overflow(&mut self.counters[transport]);
-                self.noticed[transport] = self.counters[transport];
-                self.endpoint_closed(transport, context.key());
-            }
+            Kind::Udp(packets) => self.packets_closed(&packets, context),
+            Kind::Unixgram(packets) => self.packets_closed(&packets, context),
             Kind::Listener(_) => {
                 self.endpoint_closed(transport, context.key());
                 self.stream_closed(context);

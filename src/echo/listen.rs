@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use socket2::{SockRef, Type};
 
 use super::bounds::{UDP_SLOT_BYTES, UDP_SLOTS, UNIX_SLOT_BYTES, UNIX_SLOTS};
-use super::datagram::PacketMover;
+use super::datagram::{HeldReplies, HeldTrains, PacketMover};
 use super::observer::Observer;
 use super::options::Reply;
 use super::request::Request;
@@ -278,18 +278,15 @@ fn listener_source(listener: Listener) -> Kind {
 
 fn udp_source(socket: Datagram, trains: TrainLimit) -> Kind {
     // This server does not count what a passed socket lost before.
-    let mover = PacketMover::held_by_socket(socket.lost().unwrap_or(0), trains);
+    let mover = PacketMover::new(HeldTrains::new(trains), socket.lost().unwrap_or(0));
     let is_loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
     let is_exposed = !socket.local_addr().is_some_and(is_loopback);
-    Kind::Packets(Box::new(Packets { socket, mover, is_exposed }))
+    Kind::Udp(Box::new(Packets { socket, mover, is_exposed }))
 }
 
 fn unixgram_source(socket: Datagram) -> Kind {
-    Kind::Packets(Box::new(Packets {
-        socket,
-        mover: PacketMover::held_by_peer(),
-        is_exposed: false,
-    }))
+    let mover = PacketMover::new(HeldReplies::default(), 0);
+    Kind::Unixgram(Box::new(Packets { socket, mover, is_exposed: false }))
 }
 
 fn batch(slots: usize, slot_bytes: usize, reply: &Reply) -> SystemBatch {

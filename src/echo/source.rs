@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use mio::Interest;
 
 use super::cause::Cause;
-use super::counters::TransportCounters;
-use super::datagram::PacketMover;
+use super::counters::{Counters, TransportCounters};
+use super::datagram::{HeldReplies, HeldTrains, PacketMover, Policy};
 use super::guard::ClientKey;
 use super::stream::ByteMover;
 use crate::endpoint::Transport;
@@ -24,22 +24,24 @@ pub(super) enum Kind {
     // Endpoints are few and connections are many. Boxed endpoints do not widen the slots of the
     // slab.
     Listener(Box<Listener>),
-    Packets(Box<Packets>),
+    Udp(Box<Packets<HeldTrains>>),
+    Unixgram(Box<Packets<HeldReplies>>),
 }
 
 impl Kind {
     /// Returns the name that a Unix datagram socket is bound to.
     pub(super) fn unix_name(&self) -> Option<Box<[u8]>> {
         match self {
-            Kind::Packets(packets) => packets.socket.unix_name(),
-            Kind::Connection(_) | Kind::Listener(_) => None,
+            Kind::Unixgram(packets) => packets.socket.unix_name(),
+            Kind::Connection(_) | Kind::Listener(_) | Kind::Udp(_) => None,
         }
     }
 
     /// Returns the length of the longest datagram that a datagram socket can send.
     pub(super) fn datagram_bytes_max(&self) -> Option<usize> {
         match self {
-            Kind::Packets(packets) => Some(packets.socket.datagram_bytes_max()),
+            Kind::Udp(packets) => Some(packets.socket.datagram_bytes_max()),
+            Kind::Unixgram(packets) => Some(packets.socket.datagram_bytes_max()),
             Kind::Connection(_) | Kind::Listener(_) => None,
         }
     }
@@ -56,20 +58,27 @@ pub(super) struct Connection {
 
 /// A datagram socket and its mover.
 #[derive(Debug)]
-pub(super) struct Packets {
+pub(super) struct Packets<P> {
     pub(super) socket: Datagram,
-    pub(super) mover: PacketMover,
+    pub(super) mover: PacketMover<P>,
     /// Other hosts can reach the socket, and may forge their source addresses.
     pub(super) is_exposed: bool,
 }
 
-impl Packets {
+impl<P: Policy> Packets<P> {
     /// Counts the datagrams that the kernel lost after the last received datagram, which reported
     /// earlier losses. Call it once, when the socket closes.
     pub(super) fn count_last_overflow(&self, counters: &mut TransportCounters) {
         if let Some(overflow) = self.socket.lost() {
             counters.add(Cause::Overflowed, self.mover.overflow_since(overflow));
         }
+    }
+
+    /// Counts the held replies as cut, and what the kernel lost after the last received datagram.
+    pub(super) fn count_cut(&self, counters: &mut Counters) {
+        let counters = &mut counters[self.socket.transport()];
+        counters.add(Cause::AnswerStalled, self.mover.held() as u64);
+        self.count_last_overflow(counters);
     }
 }
 
@@ -79,7 +88,8 @@ impl Source {
         match &self.0 {
             Kind::Listener(listener) => listener.transport(),
             Kind::Connection(connection) => connection.stream.transport(),
-            Kind::Packets(packets) => packets.socket.transport(),
+            Kind::Udp(_) => Transport::Udp,
+            Kind::Unixgram(_) => Transport::Unixgram,
         }
     }
 
@@ -95,10 +105,10 @@ impl reactor::Source for Source {
             Kind::Listener(_) => Interest::READABLE,
             // Never changed, because each change would cost a system call.
             Kind::Connection(_) => STREAM_INTEREST,
-            Kind::Packets(packets) if packets.mover.wants_writable() => {
+            Kind::Udp(packets) if packets.mover.wants_writable() => {
                 Interest::READABLE.add(Interest::WRITABLE)
             }
-            Kind::Packets(_) => Interest::READABLE,
+            Kind::Udp(_) | Kind::Unixgram(_) => Interest::READABLE,
         }
     }
 
@@ -113,7 +123,8 @@ impl AsFd for Source {
         match &self.0 {
             Kind::Connection(connection) => connection.stream.as_fd(),
             Kind::Listener(listener) => listener.as_fd(),
-            Kind::Packets(packets) => packets.socket.as_fd(),
+            Kind::Udp(packets) => packets.socket.as_fd(),
+            Kind::Unixgram(packets) => packets.socket.as_fd(),
         }
     }
 }

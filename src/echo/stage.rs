@@ -287,12 +287,8 @@ impl<O: Observer> Server<O> {
                 Kind::Connection(connection) => {
                     self.counters[connection.stream.transport()].add(Cause::DrainCut, 1);
                 }
-                Kind::Packets(packets) => {
-                    let held = packets.mover.held() as u64;
-                    let counters = &mut self.counters[packets.socket.transport()];
-                    counters.add(Cause::AnswerStalled, held);
-                    packets.count_last_overflow(counters);
-                }
+                Kind::Udp(packets) => packets.count_cut(&mut self.counters),
+                Kind::Unixgram(packets) => packets.count_cut(&mut self.counters),
                 Kind::Listener(_) => {}
             }
         }

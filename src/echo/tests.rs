@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::clock::Moment;
 use super::*;
 use crate::reactor::{Flow, Reactor};
+use crate::socket::Peer;
 use crate::socket::Stream;
 use crate::testing::{self, Tested, WAIT_MAX};
 

@@ -4,64 +4,46 @@
 //! room again. The replies are therefore retried when the peer sends a datagram, and on a timer
 //! that backs off.
 
+mod peer_queue;
+
 use std::collections::{HashMap, VecDeque};
-use std::io::ErrorKind;
+use std::io;
 use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 
-use super::PacketWork;
+use self::peer_queue::{PeerQueue, reply_addr, send_one};
 use super::pressure::{BufferPressure, ProbeResult};
+use super::{PacketWork, Policy};
 use crate::echo::bounds::{
     HELD_BYTES_MAX, HELD_BYTES_PER_PEER_MAX, HELD_PEERS_MAX, HELD_REPLIES_PER_PEER_MAX,
     RETRIED_PER_SLICE, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
 };
 use crate::echo::cause::{Cause, answer_cause};
-use crate::socket::batch::{Batch, Parcel, SendBuf, SendBufUse};
-use crate::socket::unix_name;
+use crate::readiness::Readiness;
+use crate::socket::batch::{Batch, Parcel, SendBuf, SendBufUse, TrainLimit};
 
 /// Replies in one probe of a peer that read its last probe.
 const PROBE_REPLIES: usize = 16;
 
-/// Unread probes after which a peer is deaf. They are [`RETRY_AFTER_MAX`] apart.
-const PROBES_UNREAD_MAX: u32 = 4;
-
 /// Held replies by peer, in order.
 #[derive(Debug, Default)]
-pub(super) struct HeldReplies {
+pub(in crate::echo) struct HeldReplies {
     peers: HashMap<SockAddr, PeerQueue>,
     bytes: usize,
     pressure: BufferPressure,
 }
 
-#[derive(Debug)]
-struct PeerQueue {
-    parcels: VecDeque<Parcel>,
-    bytes: usize,
-    /// When the peer last took a reply, or first had no room for one.
-    blocked_since: Instant,
-    retry_at: Instant,
-    /// The time between two retries. It doubles with every retry in which the peer takes nothing.
-    retry_after: Duration,
-    /// Probes that the peer has left unread under pressure. A queue without replies is kept for
-    /// this count.
-    probes_unread: u32,
-    /// The peer read its last probe.
-    reads_probes: bool,
-}
-
-impl HeldReplies {
-    pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty()
-    }
-
-    /// Returns how many replies are held.
-    pub(super) fn len(&self) -> usize {
+impl Policy for HeldReplies {
+    fn held(&self) -> usize {
         self.peers.values().map(|queue| queue.parcels.len()).sum()
     }
 
-    /// Returns when the next retry is due.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
+    fn wants_writable(&self) -> bool {
+        false
+    }
+
+    fn retry_at(&self) -> Option<Instant> {
         if let Some(at) = self.pressure.check_at() {
             return Some(at);
         }
@@ -69,15 +51,48 @@ impl HeldReplies {
         held.map(|queue| queue.retry_at).min()
     }
 
-    /// Returns how many replies from the front of the queue may be sent. The first reply to a peer
-    /// for which replies are held ends the run, because it must follow those. Under pressure none
-    /// may be sent.
-    pub(super) fn sendable_replies<B: Batch>(
+    /// Only UDP has trains.
+    fn trains(&self) -> TrainLimit {
+        TrainLimit::NONE
+    }
+
+    fn send_held<B: Batch>(
         &mut self,
-        batch: &B,
+        batch: &mut B,
         socket: &B::Socket,
-        now: Instant,
-    ) -> usize {
+        _readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) -> bool {
+        self.retry(batch, socket, work);
+        true
+    }
+
+    /// Sends the replies held for the sender, as far as it has room. They go before the new one.
+    fn note_sender<B: Batch>(
+        &mut self,
+        index: usize,
+        batch: &mut B,
+        socket: &B::Socket,
+        work: &mut PacketWork<'_>,
+    ) {
+        if self.peers.is_empty() || self.pressure.is_under_pressure() {
+            return;
+        }
+        let peer = batch.message(index).from.clone();
+        let Some(queue) = self.peers.get_mut(&peer) else { return };
+        let bytes_before = queue.bytes;
+        if queue.send(&peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work) > 0 {
+            queue.note_progress(work.now, RETRY_AFTER_MIN);
+        }
+        self.bytes -= bytes_before - queue.bytes;
+        if queue.parcels.is_empty() {
+            self.peers.remove(&peer);
+        }
+    }
+
+    /// Stops before the first reply to a peer for which replies are held, because it must follow
+    /// those. Under pressure none may be sent.
+    fn sendable<B: Batch>(&mut self, batch: &B, socket: &B::Socket, now: Instant) -> usize {
         if self.pressure.wants_check() {
             self.check(socket, now);
         }
@@ -89,7 +104,7 @@ impl HeldReplies {
             if count > 0 && self.pressure.wants_check() {
                 break;
             }
-            if !self.is_empty() && self.peers.contains_key(batch.message(reply.index).from) {
+            if !self.peers.is_empty() && self.peers.contains_key(batch.message(reply.index).from) {
                 break;
             }
             self.pressure.charge(reply.bytes);
@@ -98,19 +113,67 @@ impl HeldReplies {
         count
     }
 
-    /// Notes that a send blocked. The next check shows whether the peer's queue or the socket's own
-    /// buffer is full.
-    pub(super) fn note_blocked(&mut self) {
+    fn hold_back<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        _socket: &B::Socket,
+        _readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) {
+        self.hold(batch.parcel(), work);
+        batch.dequeue(1);
+    }
+
+    fn hold_blocked<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        _readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) {
+        // The next check shows whether the peer's queue or the socket's own buffer is full.
         self.pressure.check_soon();
+        self.hold(batch.parcel(), work);
+        batch.dequeue(1);
     }
 
-    pub(super) fn is_under_pressure(&self) -> bool {
-        self.pressure.is_under_pressure()
+    /// A receiver's socket that refuses may have been replaced by another one on the same path.
+    fn settle_failed<B: Batch>(
+        &mut self,
+        error: &io::Error,
+        batch: &mut B,
+        socket: &B::Socket,
+        _readiness: &mut Readiness,
+        work: &mut PacketWork<'_>,
+    ) {
+        let cause = answer_cause(error);
+        if work.reply_paths.is_none() || cause != Cause::AnswerRefused {
+            work.counters.add(cause, 1);
+            return batch.dequeue(1);
+        }
+        let parcel = batch.parcel();
+        batch.dequeue(1);
+        match parcel {
+            Some(parcel) => self.resend(parcel, batch, socket, work),
+            None => work.counters.add(Cause::AnswerNoMemory, 1),
+        }
     }
 
+    fn queue_is_empty<B: Batch>(
+        &mut self,
+        batch: &mut B,
+        socket: &B::Socket,
+        work: &mut PacketWork<'_>,
+    ) {
+        if self.pressure.is_under_pressure() {
+            self.retry(batch, socket, work);
+        }
+    }
+}
+
+impl HeldReplies {
     /// Holds a reply. Drops and counts it if a bound is reached or there is no memory. `None` is a
     /// reply that there was no memory to copy.
-    pub(super) fn hold(&mut self, parcel: Option<Parcel>, work: &mut PacketWork<'_>) {
+    fn hold(&mut self, parcel: Option<Parcel>, work: &mut PacketWork<'_>) {
         let Some(parcel) = parcel else { return work.counters.add(Cause::AnswerNoMemory, 1) };
         let length = parcel.bytes.len();
         let has_room = match self.peers.get(&parcel.peer) {
@@ -139,7 +202,7 @@ impl HeldReplies {
         work.counters.add(Cause::Held, 1);
         self.bytes += length;
         // Under pressure the first try need not wait: the peer itself may have room.
-        let wait = if self.is_under_pressure() { Duration::ZERO } else { RETRY_AFTER_MIN };
+        let wait = if self.pressure.is_under_pressure() { Duration::ZERO } else { RETRY_AFTER_MIN };
         let queue = self.peers.entry(parcel.peer.clone()).or_insert_with(|| PeerQueue {
             parcels,
             bytes: 0,
@@ -153,31 +216,9 @@ impl HeldReplies {
         queue.parcels.push_back(parcel);
     }
 
-    /// Sends the replies held for one peer, as far as the peer has room.
-    pub(super) fn send_to<B: Batch>(
-        &mut self,
-        peer: &SockAddr,
-        batch: &mut B,
-        socket: &B::Socket,
-        work: &mut PacketWork<'_>,
-    ) {
-        if self.is_under_pressure() {
-            return;
-        }
-        let Some(queue) = self.peers.get_mut(peer) else { return };
-        let bytes_before = queue.bytes;
-        if queue.send(peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work) > 0 {
-            queue.note_progress(work.now, RETRY_AFTER_MIN);
-        }
-        self.bytes -= bytes_before - queue.bytes;
-        if queue.parcels.is_empty() {
-            self.peers.remove(peer);
-        }
-    }
-
     /// Sends a reply once more after its receiver's socket refused it, because another socket may
     /// have the path by now. Holds the reply if that socket has no room.
-    pub(super) fn resend<B: Batch>(
+    fn resend<B: Batch>(
         &mut self,
         mut parcel: Parcel,
         batch: &mut B,
@@ -190,20 +231,15 @@ impl HeldReplies {
             Err(cause) => return work.counters.add(cause, 1),
         };
         if !send_one(&parcel, batch, socket, work) {
-            self.note_blocked();
+            self.pressure.check_soon();
             self.hold(Some(Parcel { peer, ..parcel }), work);
         }
     }
 
     /// Retries the peers whose retry is due, and drops the replies to peers that have stalled.
     /// Peers beyond the bound of a slice stay due.
-    pub(super) fn retry<B: Batch>(
-        &mut self,
-        batch: &mut B,
-        socket: &B::Socket,
-        work: &mut PacketWork<'_>,
-    ) {
-        if self.is_under_pressure() {
+    fn retry<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
+        if self.pressure.is_under_pressure() {
             self.probe(batch, socket, work);
             return;
         }
@@ -292,108 +328,14 @@ impl HeldReplies {
     /// no peer counts as deaf any more.
     fn check(&mut self, socket: &(impl SendBuf + ?Sized), now: Instant) -> Option<SendBufUse> {
         let buf = socket.send_buf_use()?;
-        let was_under_pressure = self.is_under_pressure();
+        let was_under_pressure = self.pressure.is_under_pressure();
         self.pressure.update(buf);
-        if was_under_pressure && !self.is_under_pressure() {
+        if was_under_pressure && !self.pressure.is_under_pressure() {
             self.peers.retain(|_, queue| {
                 queue.note_progress(now, Duration::ZERO);
                 !queue.parcels.is_empty()
             });
         }
         Some(buf)
-    }
-}
-
-impl PeerQueue {
-    /// Sends up to `limit` replies to the peer. Returns how many were settled: sent, or dropped and
-    /// counted.
-    fn send<B: Batch>(
-        &mut self,
-        peer: &SockAddr,
-        limit: usize,
-        batch: &mut B,
-        socket: &B::Socket,
-        work: &mut PacketWork<'_>,
-    ) -> usize {
-        if self.parcels.is_empty() {
-            return 0;
-        }
-        let to = match reply_addr(peer, work) {
-            Ok(to) => to,
-            Err(cause) => {
-                let dropped = self.parcels.len();
-                self.drop_all(cause, work);
-                return dropped;
-            }
-        };
-        let mut settled = 0;
-        while settled < limit
-            && let Some(parcel) = self.parcels.front_mut()
-        {
-            parcel.peer = to.clone();
-            if !send_one(parcel, batch, socket, work) {
-                break;
-            }
-            settled += 1;
-            self.bytes -= parcel.bytes.len();
-            self.parcels.pop_front();
-        }
-        settled
-    }
-
-    /// Notes that the peer took or read something: the stall timeout and the back-off start over.
-    /// The next retry is due after `wait`.
-    fn note_progress(&mut self, now: Instant, wait: Duration) {
-        self.blocked_since = now;
-        self.retry_after = RETRY_AFTER_MIN;
-        self.retry_at = now + wait;
-        self.probes_unread = 0;
-    }
-
-    /// Notes that the peer took nothing: its next retry comes later. Drops its replies if it has
-    /// taken none for the stall timeout.
-    fn back_off(&mut self, work: &mut PacketWork<'_>) {
-        self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
-        self.retry_at = work.now + self.retry_after;
-        if work.now.saturating_duration_since(self.blocked_since) >= work.stall_timeout {
-            self.drop_all(Cause::AnswerStalled, work);
-        }
-    }
-
-    fn drop_all(&mut self, cause: Cause, work: &mut PacketWork<'_>) {
-        work.counters.add(cause, self.parcels.len() as u64);
-        self.bytes = 0;
-        self.parcels.clear();
-    }
-
-    fn is_deaf(&self) -> bool {
-        self.probes_unread >= PROBES_UNREAD_MAX
-    }
-}
-
-/// Returns the address for a reply that did not leave at once. The path of the peer may lead to
-/// another socket by now, so it is checked again.
-fn reply_addr(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
-    let Some(reply_paths) = &mut work.reply_paths else { return Ok(peer.clone()) };
-    let to = reply_paths.recheck(unix_name(peer), work.now)?;
-    Ok(to.unwrap_or_else(|| peer.clone()))
-}
-
-/// Sends one reply. Returns true if it was settled: sent, or dropped and counted. Returns false if
-/// its receiver has no room.
-fn send_one<B: Batch>(
-    parcel: &Parcel,
-    batch: &mut B,
-    socket: &B::Socket,
-    work: &mut PacketWork<'_>,
-) -> bool {
-    loop {
-        match batch.send_parcel(socket, parcel) {
-            Ok(()) => work.counters.sent(parcel.bytes.len()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) => work.counters.add(answer_cause(&error), 1),
-        }
-        return true;
     }
 }

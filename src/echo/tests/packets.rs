@@ -51,7 +51,8 @@ impl UnixRig {
 
     fn held(&self) -> usize {
         let held = |source: &Source| match &source.0 {
-            Kind::Packets(packets) => packets.mover.held(),
+            Kind::Udp(packets) => packets.mover.held(),
+            Kind::Unixgram(packets) => packets.mover.held(),
             _ => 0,
         };
         self.rig.reactor.sources().iter().map(|(_, source)| held(source)).sum()
@@ -292,7 +293,7 @@ fn a_pending_error_is_taken_off_the_socket_and_receiving_goes_on() {
     let client = udp_client(&rig);
     let client_addr = client.local_addr().unwrap();
     for (_, source) in rig.reactor.sources().iter() {
-        if let Kind::Packets(packets) = &source.0 {
+        if let Kind::Udp(packets) = &source.0 {
             SockRef::from(&packets.socket).connect(&SockAddr::from(client_addr)).unwrap();
         }
     }

@@ -11,14 +11,14 @@ fn peer(name: &str) -> SockAddr {
 }
 
 /// Returns a server that is readable with these datagrams and whose peer "deaf" has no room.
-fn scene(datagrams: &[(&str, &str)]) -> Scene {
+fn scene(datagrams: &[(&str, &str)]) -> Scene<HeldReplies> {
     let mut scene = Scene::of_unix();
     scene.batch.rooms.insert(peer("deaf"), 0);
     arrive(&mut scene, datagrams);
     scene
 }
 
-fn arrive(scene: &mut Scene, datagrams: &[(&str, &str)]) {
+fn arrive(scene: &mut Scene<HeldReplies>, datagrams: &[(&str, &str)]) {
     for (name, bytes) in datagrams {
         scene.batch.arrive(from(peer(name), bytes.as_bytes()));
     }
@@ -26,14 +26,14 @@ fn arrive(scene: &mut Scene, datagrams: &[(&str, &str)]) {
 }
 
 /// Runs slices until the mover waits.
-fn run(scene: &mut Scene) {
+fn run(scene: &mut Scene<HeldReplies>) {
     while scene.slice() == Next::Again {}
     assert!(!scene.readiness.is_readable());
     assert!(!scene.mover.wants_writable(), "no event reports that a peer has room");
 }
 
 /// Runs slices at the time that the mover requested.
-fn run_at_retry(scene: &mut Scene) {
+fn run_at_retry(scene: &mut Scene<HeldReplies>) {
     scene.now = scene.mover.retry_at().unwrap();
     run(scene);
 }
@@ -132,7 +132,7 @@ fn each_peer_has_its_own_back_off() {
 fn retries_back_off_to_a_longest_wait_and_progress_resets_it() {
     let mut scene = scene(&[("deaf", "a"), ("deaf", "b"), ("deaf", "c")]);
     run(&mut scene);
-    let wait = |scene: &Scene| scene.mover.retry_at().unwrap() - scene.now;
+    let wait = |scene: &Scene<HeldReplies>| scene.mover.retry_at().unwrap() - scene.now;
     let first = wait(&scene);
     assert!(first > Duration::ZERO);
     let mut waits = vec![first];

@@ -15,7 +15,7 @@ fn peer(number: usize) -> SockAddr {
 }
 
 /// Returns a server with an ordinary send buffer whose first `DEAF` peers do not read.
-fn scene() -> Scene {
+fn scene() -> Scene<HeldReplies> {
     let mut scene = Scene::of_unix();
     let deaf = (0..DEAF).map(peer).collect();
     scene.socket =
@@ -23,18 +23,18 @@ fn scene() -> Scene {
     scene
 }
 
-fn send_buf(scene: &mut Scene) -> &mut SendBuf {
+fn send_buf(scene: &mut Scene<HeldReplies>) -> &mut SendBuf {
     scene.socket.0.get_mut().as_mut().unwrap()
 }
 
 /// Runs slices until the mover waits. Then the peers that are not deaf read.
-fn run(scene: &mut Scene) {
+fn run(scene: &mut Scene<HeldReplies>) {
     while scene.slice() == Next::Again {}
     send_buf(scene).unread_bytes = 0;
 }
 
 /// Lets a peer send a datagram. If the peer reads, runs slices until it has its reply.
-fn request(scene: &mut Scene, number: usize, bytes: &[u8]) {
+fn request(scene: &mut Scene<HeldReplies>, number: usize, bytes: &[u8]) {
     let before = scene.batch.sent.len();
     scene.batch.arrive(from(peer(number), bytes));
     scene.readiness.merge(Readiness::READABLE);

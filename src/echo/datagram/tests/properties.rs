@@ -61,14 +61,14 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 /// The datagrams that need a reply, by peer.
 type Received = [Vec<Vec<u8>>; 4];
 
-struct Driver {
-    scene: Scene,
+struct Driver<P> {
+    scene: Scene<P>,
     received: Received,
     arrivals: usize,
     is_due: bool,
 }
 
-impl Driver {
+impl<P: Policy> Driver<P> {
     /// Applies one step. A datagram makes no event here: [`Driver::turn`] does, if a receive has
     /// returned `WouldBlock` since the last one.
     fn apply(&mut self, step: &Step) {
@@ -179,7 +179,7 @@ impl Driver {
 
 /// Applies the steps, then runs the mover until it rests. `recovers`: all peers have room in the
 /// end; otherwise the stall timeout drops what they do not take.
-fn run(mut scene: Scene, steps: &[Step], outcomes: &[Outcome], recovers: bool) {
+fn run<P: Policy>(mut scene: Scene<P>, steps: &[Step], outcomes: &[Outcome], recovers: bool) {
     scene.readiness = Readiness::NONE;
     scene.batch.is_drained = true;
     scene.batch.outcomes.extend(outcomes);
@@ -217,7 +217,7 @@ proptest! {
         let mut scene = Scene { answers, receive_limit, ..Scene::of_udp(&[]) };
         scene.batch.is_strict = true;
         if makes_trains {
-            scene.mover.trains = TrainLimit::ANY;
+            scene.mover.policy.trains = TrainLimit::ANY;
         }
         // UDP peers always have room.
         let is_room = |step: &Step| matches!(step, Step::Room { .. });

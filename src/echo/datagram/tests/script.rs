@@ -1,10 +1,10 @@
 //! A batch with scripted datagrams and failures, and the rest of what a slice needs.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::*;
-use crate::socket::batch::{self, SendBufUse};
+use crate::socket::batch::{self, Parcel, SendBufUse, Train};
 
 /// One datagram or train that the socket receives.
 #[derive(Clone, Debug)]
@@ -295,8 +295,8 @@ impl Batch for Script {
 }
 
 /// A datagram socket with everything that a slice of it needs.
-pub(super) struct Scene {
-    pub(super) mover: PacketMover,
+pub(super) struct Scene<P> {
+    pub(super) mover: PacketMover<P>,
     pub(super) batch: Script,
     pub(super) socket: ScriptSocket,
     pub(super) readiness: Readiness,
@@ -309,23 +309,27 @@ pub(super) struct Scene {
     pub(super) observed: Vec<String>,
 }
 
-impl Scene {
+impl Scene<HeldTrains> {
     /// Returns a readable UDP socket with these datagrams from one peer.
-    pub(super) fn of_udp(datagrams: &[&[u8]]) -> Scene {
-        let mut scene = Scene::new(PacketMover::held_by_socket(0, TrainLimit::NONE));
+    pub(super) fn of_udp(datagrams: &[&[u8]]) -> Scene<HeldTrains> {
+        let mut scene = Scene::new(HeldTrains::new(TrainLimit::NONE));
         for bytes in datagrams {
             scene.batch.arrive(from(udp(1), bytes));
         }
         scene
     }
+}
 
-    pub(super) fn of_unix() -> Scene {
-        Scene::new(PacketMover::held_by_peer())
+impl Scene<HeldReplies> {
+    pub(super) fn of_unix() -> Scene<HeldReplies> {
+        Scene::new(HeldReplies::default())
     }
+}
 
-    fn new(mover: PacketMover) -> Scene {
+impl<P: Policy> Scene<P> {
+    fn new(policy: P) -> Scene<P> {
         Scene {
-            mover,
+            mover: PacketMover::new(policy, 0),
             batch: Script::default(),
             socket: ScriptSocket::default(),
             readiness: Readiness::READABLE,

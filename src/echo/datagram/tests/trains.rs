@@ -3,9 +3,9 @@
 use super::*;
 
 /// Returns a UDP socket whose replies to these datagrams of one peer may leave in trains.
-fn of_trains(datagrams: &[&[u8]]) -> Scene {
+fn of_trains(datagrams: &[&[u8]]) -> Scene<HeldTrains> {
     let mut scene = Scene::of_udp(datagrams);
-    scene.mover.trains = TrainLimit::ANY;
+    scene.mover.policy.trains = TrainLimit::ANY;
     scene
 }
 
@@ -17,7 +17,7 @@ fn a_train_is_one_send_and_counts_as_its_datagrams() {
     assert_eq!((scene.sent(), scene.batch.attempts), (vec!["aa", "bb", "cc"], 1));
     let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_out, traffic.bytes_out), (3, 6));
-    assert_eq!(scene.mover.trains, TrainLimit::ANY);
+    assert_eq!(scene.mover.policy.trains, TrainLimit::ANY);
 }
 
 /// case U14: scripted, because no device of a test machine refuses trains.
@@ -36,7 +36,7 @@ fn a_refused_train_is_sent_one_by_one_and_no_train_of_its_length_follows() {
         scene.batch.outcomes.push_back(Outcome::Fails(number));
         assert_eq!(scene.slice(), Next::Wait);
         assert_eq!(scene.sent(), [&a, &b, &c, "d"], "error {number}");
-        assert_eq!(scene.mover.trains, trains, "error {number}");
+        assert_eq!(scene.mover.policy.trains, trains, "error {number}");
         assert_eq!(scene.counters.count(Cause::TrainRefused), 1);
         assert_eq!(scene.counters.traffic.messages_out, 4);
         assert_eq!((scene.mover.held(), scene.mover.wants_writable()), (0, false));
@@ -49,7 +49,7 @@ fn a_train_whose_single_datagrams_are_refused_too_forbids_no_trains() {
     let mut scene = of_trains(&[b"aa", b"bb", b"cc"]);
     scene.batch.outcomes.extend([libc::EINVAL; 3].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.mover.trains), (vec!["cc"], TrainLimit::ANY));
+    assert_eq!((scene.sent(), scene.mover.policy.trains), (vec!["cc"], TrainLimit::ANY));
     assert_eq!(scene.counters.count(Cause::AnswerUnreachable), 2);
 }
 
@@ -64,11 +64,11 @@ fn a_train_of_a_forbidden_length_is_split_without_an_attempt() {
     let mut scene = of_trains(&[b"d"]);
     scene.batch.arrive(received_train(b"aabb", 2));
     scene.batch.arrive(from(udp(1), b"e"));
-    scene.mover.trains = TrainLimit::up_to(1);
+    scene.mover.policy.trains = TrainLimit::up_to(1);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["d", "aa", "bb", "e"]);
     assert_eq!((scene.batch.attempts, scene.counters.count(Cause::TrainRefused)), (4, 0));
-    assert_eq!(scene.mover.trains, TrainLimit::up_to(1), "the system refused nothing");
+    assert_eq!(scene.mover.policy.trains, TrainLimit::up_to(1), "the system refused nothing");
 }
 
 /// cases U5 U14
@@ -77,7 +77,7 @@ fn a_train_of_a_forbidden_length_that_would_block_is_held_and_sent_in_order() {
     let mut scene = of_trains(&[]);
     scene.batch.arrive(received_train(b"aabb", 2));
     scene.batch.arrive(from(udp(1), b"c"));
-    scene.mover.trains = TrainLimit::NONE;
+    scene.mover.policy.trains = TrainLimit::NONE;
     scene.batch.outcomes.extend([Outcome::Sent, WOULD_BLOCK]);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.held()), (vec!["aa"], 2));
@@ -93,7 +93,7 @@ fn a_train_with_a_passing_error_forbids_no_trains_and_its_datagrams_are_sent() {
     let mut scene = of_trains(&[b"aa", b"bb"]);
     scene.batch.outcomes.push_back(Outcome::Fails(libc::ENOBUFS));
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.mover.trains), (vec!["aa", "bb"], TrainLimit::ANY));
+    assert_eq!((scene.sent(), scene.mover.policy.trains), (vec!["aa", "bb"], TrainLimit::ANY));
 }
 
 /// cases U5 U14
@@ -108,7 +108,7 @@ fn datagrams_of_a_split_train_that_would_block_are_held_before_the_rest() {
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["aa", "bb", "c", "d"]);
-    assert_eq!(scene.mover.trains, TrainLimit::NONE);
+    assert_eq!(scene.mover.policy.trains, TrainLimit::NONE);
 }
 
 /// case U5
@@ -134,7 +134,10 @@ fn a_held_train_that_is_refused_is_sent_one_by_one() {
     assert_eq!(scene.slice(), Next::Wait);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.mover.trains), (vec![&*a, &b, "c"], TrainLimit::up_to(999)));
+    assert_eq!(
+        (scene.sent(), scene.mover.policy.trains),
+        (vec![&*a, &b, "c"], TrainLimit::up_to(999))
+    );
 }
 
 /// cases S2 U5

@@ -1,0 +1,127 @@
+//! The replies that wait for one peer.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use socket2::SockAddr;
+
+use crate::echo::bounds::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
+use crate::echo::cause::{Cause, answer_cause};
+use crate::echo::datagram::PacketWork;
+use crate::socket::batch::{Batch, Parcel};
+use crate::socket::unix_name;
+
+/// Unread probes after which a peer is deaf. They are [`RETRY_AFTER_MAX`] apart.
+const PROBES_UNREAD_MAX: u32 = 4;
+
+/// Held replies to one peer, in order.
+#[derive(Debug)]
+pub(super) struct PeerQueue {
+    pub(super) parcels: VecDeque<Parcel>,
+    pub(super) bytes: usize,
+    /// When the peer last took a reply, or first had no room for one.
+    pub(super) blocked_since: Instant,
+    pub(super) retry_at: Instant,
+    /// The time between two retries. It doubles with every retry in which the peer takes nothing.
+    pub(super) retry_after: Duration,
+    /// Probes that the peer has left unread under pressure. A queue without replies is kept for
+    /// this count.
+    pub(super) probes_unread: u32,
+    /// The peer read its last probe.
+    pub(super) reads_probes: bool,
+}
+
+impl PeerQueue {
+    /// Sends up to `limit` replies to the peer. Returns how many were settled: sent, or dropped and
+    /// counted.
+    pub(super) fn send<B: Batch>(
+        &mut self,
+        peer: &SockAddr,
+        limit: usize,
+        batch: &mut B,
+        socket: &B::Socket,
+        work: &mut PacketWork<'_>,
+    ) -> usize {
+        if self.parcels.is_empty() {
+            return 0;
+        }
+        let to = match reply_addr(peer, work) {
+            Ok(to) => to,
+            Err(cause) => {
+                let dropped = self.parcels.len();
+                self.drop_all(cause, work);
+                return dropped;
+            }
+        };
+        let mut settled = 0;
+        while settled < limit
+            && let Some(parcel) = self.parcels.front_mut()
+        {
+            parcel.peer = to.clone();
+            if !send_one(parcel, batch, socket, work) {
+                break;
+            }
+            settled += 1;
+            self.bytes -= parcel.bytes.len();
+            self.parcels.pop_front();
+        }
+        settled
+    }
+
+    /// Notes that the peer took or read something: the stall timeout and the back-off start over.
+    /// The next retry is due after `wait`.
+    pub(super) fn note_progress(&mut self, now: Instant, wait: Duration) {
+        self.blocked_since = now;
+        self.retry_after = RETRY_AFTER_MIN;
+        self.retry_at = now + wait;
+        self.probes_unread = 0;
+    }
+
+    /// Notes that the peer took nothing: its next retry comes later. Drops its replies if it has
+    /// taken none for the stall timeout.
+    pub(super) fn back_off(&mut self, work: &mut PacketWork<'_>) {
+        self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
+        self.retry_at = work.now + self.retry_after;
+        if work.now.saturating_duration_since(self.blocked_since) >= work.stall_timeout {
+            self.drop_all(Cause::AnswerStalled, work);
+        }
+    }
+
+    pub(super) fn drop_all(&mut self, cause: Cause, work: &mut PacketWork<'_>) {
+        work.counters.add(cause, self.parcels.len() as u64);
+        self.bytes = 0;
+        self.parcels.clear();
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.probes_unread >= PROBES_UNREAD_MAX
+    }
+}
+
+/// Returns the address for a reply that did not leave at once. The path of the peer may lead to
+/// another socket by now, so it is checked again.
+pub(super) fn reply_addr(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<SockAddr, Cause> {
+    let Some(reply_paths) = &mut work.reply_paths else { return Ok(peer.clone()) };
+    let to = reply_paths.recheck(unix_name(peer), work.now)?;
+    Ok(to.unwrap_or_else(|| peer.clone()))
+}
+
+/// Sends one reply. Returns true if it was settled: sent, or dropped and counted. Returns false if
+/// its receiver has no room.
+pub(super) fn send_one<B: Batch>(
+    parcel: &Parcel,
+    batch: &mut B,
+    socket: &B::Socket,
+    work: &mut PacketWork<'_>,
+) -> bool {
+    loop {
+        match batch.send_parcel(socket, parcel) {
+            Ok(()) => work.counters.sent(parcel.bytes.len()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => work.counters.add(answer_cause(&error), 1),
+        }
+        return true;
+    }
+}

@@ -1,0 +1,93 @@
+//! One slice of a datagram socket.
+
+use std::time::Duration;
+
+use super::datagram::{PacketWork, Policy};
+use super::observer::Observer;
+use super::options::Reply;
+use super::source::{Packets, Source};
+use super::{Server, TransportCounters};
+use crate::endpoint::Transport;
+use crate::reactor::{Next, SourceContext};
+use crate::readiness::Readiness;
+use crate::socket::Peer;
+
+impl<O: Observer> Server<O> {
+    pub(super) fn packets_ready<P: Policy>(
+        &mut self,
+        packets: &mut Packets<P>,
+        readiness: &mut Readiness,
+        context: &mut SourceContext<'_, Source>,
+    ) -> Next {
+        let Packets { socket, mover, is_exposed } = packets;
+        let transport = socket.transport();
+        let (batch, guard, reply_paths) = match transport {
+            Transport::Udp => (&mut self.udp_batch, Some(&self.guard), None),
+            _ => (&mut self.unix_batch, None, self.reply_paths.as_mut()),
+        };
+        let Some(batch) = batch else { return Next::Close };
+        if self.stage.is_draining() {
+            // A drain answers what is queued, even before the event for it has come.
+            readiness.merge(Readiness::READABLE);
+        }
+        // A one-off server receives one datagram per call: a datagram that is turned away is not
+        // the one that it serves.
+        let served =
+            |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
+        let served_before = self.options.one_off.then(|| served(&self.counters[transport]));
+        let receive_limit = match (self.stage.takes_more(), self.options.one_off) {
+            (false, _) => 0,
+            (true, true) => 1,
+            (true, false) => usize::MAX,
+        };
+        let stall_timeout = if self.timeouts.may_judge(context.now()) {
+            self.options.stall_timeout
+        } else {
+            Duration::MAX
+        };
+        let mut work = PacketWork {
+            receive_limit,
+            answers: self.options.reply != Reply::Nothing,
+            guard,
+            limited_reply_bytes: match &self.options.reply {
+                Reply::Text(text) if *is_exposed => Some(text.len()),
+                _ => None,
+            },
+            reply_paths,
+            stall_timeout,
+            counters: &mut self.counters[transport],
+            now: context.now(),
+        };
+        let observer = &mut self.observer;
+        let next = mover.advance(batch, socket, readiness, &mut work, |message| {
+            if observer.wants_messages() {
+                let peer = Peer::from(message.from);
+                for bytes in message.datagrams() {
+                    observer.message(transport, &peer, bytes);
+                }
+            }
+        });
+        if let Some(at) = mover.retry_at() {
+            context.wake_at(context.key(), at);
+        }
+        self.notice_losses(transport);
+        if served_before.is_some_and(|before| served(&self.counters[transport]) > before) {
+            self.take_one_off(context);
+        }
+        let one_off_over = !self.stage.takes_more() && mover.held() == 0;
+        let has_answered_all = next == Next::Wait && mover.held() == 0;
+        let drained = self.stage.is_draining() && has_answered_all && self.ends_datagrams(context);
+        if drained || one_off_over { Next::Close } else { next }
+    }
+
+    pub(super) fn packets_closed<P: Policy>(
+        &mut self,
+        packets: &Packets<P>,
+        context: &mut SourceContext<'_, Source>,
+    ) {
+        let transport = packets.socket.transport();
+        packets.count_last_overflow(&mut self.counters[transport]);
+        self.noticed[transport] = self.counters[transport];
+        self.endpoint_closed(transport, context.key());
+    }
+}
