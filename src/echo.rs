@@ -21,9 +21,9 @@
 //! let mut stream = TcpStream::connect(bound.addrs[0])?;
 //! stream.write_all(b"Are you talking to me?")?;
 //! stream.shutdown(Shutdown::Write)?;
-//! let mut answer = String::new();
-//! stream.read_to_string(&mut answer)?;
-//! assert_eq!(answer, "Are you talking to me?");
+//! let mut reply = String::new();
+//! stream.read_to_string(&mut reply)?;
+//! assert_eq!(reply, "Are you talking to me?");
 //!
 //! stop.stop();
 //! let server = thread.join().expect("the loop does not panic")?;

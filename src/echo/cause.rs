@@ -2,7 +2,7 @@
 
 mod errors;
 
-pub(super) use self::errors::{accept_cause, answer_cause, stream_cause};
+pub(super) use self::errors::{accept_cause, reply_cause, stream_cause};
 use crate::endpoint::Transport;
 
 /// What happened, other than that a message was received or answered. The server counts by cause.
@@ -86,22 +86,22 @@ pub enum Cause {
     /// The system refused a train of replies. They left one by one.
     TrainRefused,
     /// A reply was dropped: it is too long for the socket or the path (EMSGSIZE).
-    AnswerTooLong,
+    ReplyTooLong,
     /// A reply was dropped: a firewall or the mode of a file forbids it (EPERM, EACCES).
-    AnswerForbidden,
+    ReplyForbidden,
     /// A reply was dropped: no route, network down, or invalid address.
-    AnswerUnreachable,
+    ReplyUnreachable,
     /// A reply was dropped: the system had no memory for it (ENOBUFS, ENOMEM).
-    AnswerNoMemory,
+    ReplyNoMemory,
     /// A reply was dropped: no socket has that address now (ECONNREFUSED, ENOENT, ECONNRESET).
-    AnswerRefused,
+    ReplyRefused,
     /// A reply was dropped: as many replies or bytes as the bound allows are held for that peer, or
     /// for all peers.
-    AnswerBacklogFull,
+    ReplyBacklogFull,
     /// A reply was dropped: the peer did not take it for the stall timeout, or the drain ended.
-    AnswerStalled,
+    ReplyStalled,
     /// A reply was dropped for another reason.
-    AnswerFailed,
+    ReplyFailed,
 }
 
 /// What a [`Cause`] means for the peer.
@@ -120,7 +120,8 @@ pub enum Effect {
 }
 
 impl Cause {
-    /// All causes in the order of reports, each with its name in reports.
+    /// All causes in the order of reports, each with its name in reports. The names of dropped
+    /// replies begin with `answer_`: metrics and logs are read by them, so they stay.
     pub const ALL: &'static [(Cause, &'static str)] = &[
         (Cause::Accepted, "accepted"),
         (Cause::AcceptAborted, "accept_aborted"),
@@ -155,14 +156,14 @@ impl Cause {
         (Cause::ReceiveFailed, "receive_failed"),
         (Cause::Held, "held"),
         (Cause::TrainRefused, "train_refused"),
-        (Cause::AnswerTooLong, "answer_too_long"),
-        (Cause::AnswerForbidden, "answer_forbidden"),
-        (Cause::AnswerUnreachable, "answer_unreachable"),
-        (Cause::AnswerNoMemory, "answer_no_memory"),
-        (Cause::AnswerRefused, "answer_refused"),
-        (Cause::AnswerBacklogFull, "answer_backlog_full"),
-        (Cause::AnswerStalled, "answer_stalled"),
-        (Cause::AnswerFailed, "answer_failed"),
+        (Cause::ReplyTooLong, "answer_too_long"),
+        (Cause::ReplyForbidden, "answer_forbidden"),
+        (Cause::ReplyUnreachable, "answer_unreachable"),
+        (Cause::ReplyNoMemory, "answer_no_memory"),
+        (Cause::ReplyRefused, "answer_refused"),
+        (Cause::ReplyBacklogFull, "answer_backlog_full"),
+        (Cause::ReplyStalled, "answer_stalled"),
+        (Cause::ReplyFailed, "answer_failed"),
     ];
 
     /// Returns the cause's effect on a transport. `None` if it does not occur on that transport.

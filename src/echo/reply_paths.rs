@@ -14,7 +14,7 @@ use std::time::Instant;
 use socket2::SockAddr;
 
 use super::bounds::{REPLY_PATH_CHECK_INTERVAL, REPLY_PATHS_MAX, UNIX_SLOTS};
-use super::cause::{Cause, answer_cause};
+use super::cause::{Cause, reply_cause};
 use crate::socket::{ReplyPath, ReplyPathError, ReplyPathFinder};
 
 /// The most descriptors that a server uses for replies to Unix datagram senders, besides those of
@@ -127,7 +127,7 @@ impl ReplyPaths {
     /// descriptor to hold that file open. The path then leads to the sender at this moment, and the
     /// reply goes to the path at once.
     fn find(&mut self, name: &[u8]) -> Result<Option<ReplyPath>, Cause> {
-        let Some(finder) = &self.finder else { return Err(Cause::AnswerFailed) };
+        let Some(finder) = &self.finder else { return Err(Cause::ReplyFailed) };
         let is_scarce = |found: &Result<ReplyPath, ReplyPathError>| match found {
             Err(ReplyPathError::Failed(error)) => is_out_of_descriptors(error),
             _ => false,
@@ -145,7 +145,7 @@ impl ReplyPaths {
                 Cause::LoopOwnPath
             }
             ReplyPathError::OtherSocket(_) => Cause::LoopPath,
-            ReplyPathError::Failed(error) => answer_cause(&error),
+            ReplyPathError::Failed(error) => reply_cause(&error),
         })
     }
 

@@ -34,7 +34,7 @@ use crate::reactor::LoopCounts;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Request {
-    /// Asks for a snapshot of the counters. An answer also shows that the loop turns.
+    /// Asks for a snapshot of the counters. The snapshot also shows that the loop turns.
     Snapshot(OnSnapshot),
     /// Shuts the server down gracefully: see [`Server::drain`](super::Server::drain).
     Drain,

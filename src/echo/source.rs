@@ -77,7 +77,7 @@ impl<P: Policy> Packets<P> {
     /// Counts the held replies as cut, and what the kernel lost after the last received datagram.
     pub(super) fn count_cut(&self, counters: &mut Counters) {
         let counters = &mut counters[self.socket.transport()];
-        counters.add(Cause::AnswerStalled, self.mover.held() as u64);
+        counters.add(Cause::ReplyStalled, self.mover.held() as u64);
         self.count_last_overflow(counters);
     }
 }

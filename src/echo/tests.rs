@@ -112,9 +112,9 @@ impl Rig {
         client.write_all(b"ping").unwrap();
         let sent = self.counters().bytes_out();
         self.turn_until("an echo", |rig| rig.counters().bytes_out() >= sent + 4);
-        let mut answer = [0; 4];
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"ping");
+        let mut reply = [0; 4];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"ping");
     }
 
     fn server(&self) -> &Server<RecordingObserver> {

@@ -206,7 +206,7 @@ impl DatagramMover {
             return run.unsolicited(self.flow, bytes, now_ns);
         };
         let is_measured = match self.window.arrived(number) {
-            EchoKind::Answer { message, is_overtaken } => {
+            EchoKind::InTime { message, is_overtaken } => {
                 run.recorder.bytes_received(bytes.len(), message.intended_ns);
                 let is_measured = run.recorder.is_measured(message.intended_ns);
                 self.has_failed = false;

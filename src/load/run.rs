@@ -328,7 +328,7 @@ impl Run {
         }
     }
 
-    /// Notes that an answer frees a flow that had as many messages in flight as allowed.
+    /// Notes that an echo frees a flow that had as many messages in flight as allowed.
     pub(super) fn note_free_after(&mut self, flow: u32, message: InFlight, now_ns: u64) {
         let service_ns = now_ns.saturating_sub(message.sent_ns);
         self.note_free(flow, message.ideal_ns.saturating_add(service_ns));

@@ -99,7 +99,7 @@ impl Flow {
             Kind::Datagram(socket, mover) => mover.advance(socket, readiness, run),
         };
         match step.map_err(Ending::Failed)? {
-            // The peer may close directly after its answer.
+            // The peer may close directly after its echo.
             _ if self.is_finished() => Err(Ending::Done),
             Step::Closed => Err(Ending::Closed),
             step => Ok(step),

@@ -43,7 +43,7 @@ pub(super) struct StreamMover {
     is_single: bool,
     /// Bytes that answer no message are arriving, which is counted.
     has_excess: bool,
-    /// The peer had no room, or owed too many answers: it delays the messages due since then.
+    /// The peer had no room, or owed too many echoes: it delays the messages due since then.
     is_delayed_by_peer: bool,
 }
 

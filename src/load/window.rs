@@ -1,12 +1,11 @@
-//! The datagrams in flight of one socket, and what an echo is: the answer in time, a late answer, a
-//! duplicate, or out of order. Echoes are matched by number, so a late answer never answers a newer
-//! message.
+//! The datagrams in flight of one socket, and what an echo is: in time, late, a duplicate, or out
+//! of order. Echoes are matched by number, so a late echo never counts as that of a newer message.
 
 use std::collections::VecDeque;
 
 use super::recorder::InFlight;
 
-/// Messages whose fate is remembered after their answer, to tell a duplicate from a late answer. An
+/// Messages whose fate is remembered after their echo, to tell a duplicate from a late echo. An
 /// echo of an older message counts as late if that message or a later one was given up.
 const HISTORY: usize = 1024;
 
@@ -34,19 +33,19 @@ pub(super) struct Window {
 /// What an echo is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EchoKind {
-    /// The answer in time.
-    Answer {
-        /// The message that it answers.
+    /// It came in time.
+    InTime {
+        /// The message whose echo it is.
         message: InFlight,
-        /// The answer to a later message came before it.
+        /// The echo of a later message came before it.
         is_overtaken: bool,
     },
-    /// The answer to a message that was given up.
+    /// Its message was given up before it came.
     Late {
         /// The message is measured.
         is_measured: bool,
     },
-    /// A repeated answer.
+    /// A repeated echo.
     Duplicate {
         /// The message is measured.
         is_measured: bool,
@@ -72,22 +71,22 @@ impl Window {
         self.next
     }
 
-    /// Returns how many messages wait for their answer.
+    /// Returns how many messages wait for their echo.
     pub(super) fn len(&self) -> usize {
         self.outstanding.len()
     }
 
-    /// Returns the numbers of the messages that wait for their answer, the latest first.
+    /// Returns the numbers of the messages that wait for their echo, the latest first.
     pub(super) fn latest(&self) -> impl Iterator<Item = u64> {
         self.outstanding.iter().rev().map(|(number, _)| *number)
     }
 
-    /// Returns the oldest message that waits for its answer.
+    /// Returns the oldest message that waits for its echo.
     pub(super) fn oldest(&self) -> Option<InFlight> {
         self.outstanding.front().map(|(_, message)| *message)
     }
 
-    /// Returns the number of the oldest message that waits for its answer.
+    /// Returns the number of the oldest message that waits for its echo.
     pub(super) fn oldest_number(&self) -> Option<u64> {
         self.outstanding.front().map(|(number, _)| *number)
     }
@@ -148,7 +147,7 @@ impl Window {
                 _ => self.outstanding.remove(at),
             };
             let (_, message) = removed.expect("the position was found");
-            return EchoKind::Answer { message, is_overtaken };
+            return EchoKind::InTime { message, is_overtaken };
         }
         match before & ANSWERED != 0 {
             true => EchoKind::Duplicate { is_measured },
@@ -181,28 +180,28 @@ mod tests {
         window
     }
 
-    fn answer(is_overtaken: bool) -> EchoKind {
-        EchoKind::Answer { message: MESSAGE, is_overtaken }
+    fn in_time(is_overtaken: bool) -> EchoKind {
+        EchoKind::InTime { message: MESSAGE, is_overtaken }
     }
 
     /// case B3
     #[test]
-    fn of_two_swapped_answers_one_is_out_of_order() {
+    fn of_two_swapped_echoes_one_is_out_of_order() {
         let mut window = window(3);
-        assert_eq!(window.arrived(1), answer(false));
-        assert_eq!(window.arrived(0), answer(true));
-        assert_eq!(window.arrived(2), answer(false));
+        assert_eq!(window.arrived(1), in_time(false));
+        assert_eq!(window.arrived(0), in_time(true));
+        assert_eq!(window.arrived(2), in_time(false));
     }
 
     /// case B3
     #[test]
-    fn a_late_answer_never_answers_a_newer_message() {
+    fn a_late_echo_never_answers_a_newer_message() {
         let mut window = window(2);
         window.give_up_oldest();
         assert_eq!(window.arrived(0), EchoKind::Late { is_measured: true });
         assert_eq!(window.len(), 1);
         assert_eq!(window.arrived(0), EchoKind::Duplicate { is_measured: true });
-        assert_eq!(window.arrived(1), answer(false));
+        assert_eq!(window.arrived(1), in_time(false));
     }
 
     #[test]
@@ -211,7 +210,7 @@ mod tests {
         window.sent(MESSAGE, false);
         (0..HISTORY + 2).for_each(|_| window.sent(MESSAGE, true));
         for number in 0..3 {
-            assert_eq!(window.arrived(number), answer(false));
+            assert_eq!(window.arrived(number), in_time(false));
         }
         assert_eq!(window.arrived(0), EchoKind::Duplicate { is_measured: false });
         assert_eq!(window.arrived(1), EchoKind::Duplicate { is_measured: true });
@@ -248,7 +247,7 @@ mod tests {
             let (mut answered, mut duplicated, mut unknown) = (0, 0, 0);
             for number in &arrivals {
                 match window.arrived(*number) {
-                    EchoKind::Answer { .. } => {
+                    EchoKind::InTime { .. } => {
                         prop_assert!(seen.insert(*number));
                         answered += 1;
                     }

@@ -1,4 +1,4 @@
-//! The methods that the loop calls on a handler, and the handler's answers.
+//! The methods that the loop calls on a handler, and what the handler returns.
 
 use std::io;
 use std::time::Instant;
@@ -94,7 +94,7 @@ pub trait Handler: Sized {
     }
 }
 
-/// A handler's answer to a slice.
+/// What a handler returns from a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The source waits for its next event. The handler has seen `WouldBlock` for everything that

@@ -26,7 +26,7 @@ pub struct SocketOptions {
     pub receive_buf_bytes: Option<usize>,
     /// `SO_SNDBUF` in bytes.
     pub send_buf_bytes: Option<usize>,
-    /// `TCP_NODELAY`: small answers leave at once.
+    /// `TCP_NODELAY`: small replies leave at once.
     pub nodelay: bool,
     /// `TCP_CONGESTION`: the name of a congestion control algorithm.
     pub congestion: Option<String>,
@@ -99,7 +99,7 @@ impl Keepalive {
     /// after two minutes, and a silent one costs a packet each way in a minute.
     pub const AFTER_DEFAULT: Duration = Duration::from_secs(60);
 
-    /// Probes that stay without an answer before the system gives up.
+    /// Probes that the peer leaves unanswered before the system gives up.
     const PROBES_MAX: u32 = 5;
 
     /// Sets it on a listener, from which accepted sockets inherit it: no system call for each.

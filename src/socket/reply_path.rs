@@ -172,7 +172,7 @@ mod tests {
         let _other = UnixDatagram::bind(&path).unwrap();
         assert!(!reply_path.is_at(name(&path)));
         let sender = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
-        sender.send_to(b"answer", reply_path.addr()).unwrap();
+        sender.send_to(b"reply", reply_path.addr()).unwrap();
         let mut buf = [0; 9];
         assert_eq!(client.recv(&mut buf).unwrap(), 6);
     }
@@ -204,7 +204,7 @@ mod tests {
         client.connect(&server).unwrap();
         let reply_path = ReplyPathFinder::new().unwrap().find(name(&path)).unwrap();
         Socket::from(std::os::fd::OwnedFd::from(server_socket))
-            .send_to(b"answer", reply_path.addr())
+            .send_to(b"reply", reply_path.addr())
             .unwrap();
         let mut buf = [0; 9];
         assert_eq!(client.recv(&mut buf).unwrap(), 6);
@@ -226,12 +226,12 @@ mod tests {
 
         other.connect(&stranger).unwrap();
         let reply_path = finder.find(name(&client)).unwrap();
-        let refused = server.send_to(b"answer", reply_path.addr()).unwrap_err();
+        let refused = server.send_to(b"reply", reply_path.addr()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
 
         other.connect(path("server")).unwrap();
         let reply_path = finder.find(name(&client)).unwrap();
-        server.send_to(b"answer", reply_path.addr()).unwrap();
+        server.send_to(b"reply", reply_path.addr()).unwrap();
         assert_eq!(other.recv(&mut [0; 9]).unwrap(), 6);
     }
 }

@@ -45,10 +45,10 @@ pub(in crate::echo) fn stream_cause(error: &io::Error) -> Cause {
 }
 
 /// Returns why a reply could not be sent. None of these errors predicts the fate of the next reply.
-pub(in crate::echo) fn answer_cause(error: &io::Error) -> Cause {
+pub(in crate::echo) fn reply_cause(error: &io::Error) -> Cause {
     match error.raw_os_error() {
-        Some(libc::EMSGSIZE) => Cause::AnswerTooLong,
-        Some(libc::EPERM | libc::EACCES) => Cause::AnswerForbidden,
+        Some(libc::EMSGSIZE) => Cause::ReplyTooLong,
+        Some(libc::EPERM | libc::EACCES) => Cause::ReplyForbidden,
         Some(
             libc::ENETUNREACH
             | libc::EHOSTUNREACH
@@ -56,8 +56,8 @@ pub(in crate::echo) fn answer_cause(error: &io::Error) -> Cause {
             | libc::EHOSTDOWN
             | libc::EADDRNOTAVAIL
             | libc::EINVAL,
-        ) => Cause::AnswerUnreachable,
-        Some(libc::ENOBUFS | libc::ENOMEM) => Cause::AnswerNoMemory,
+        ) => Cause::ReplyUnreachable,
+        Some(libc::ENOBUFS | libc::ENOMEM) => Cause::ReplyNoMemory,
         // EPROTOTYPE: a stream socket now has the peer's path.
         // EPIPE: the peer has shut down its receiving side.
         Some(
@@ -68,7 +68,7 @@ pub(in crate::echo) fn answer_cause(error: &io::Error) -> Cause {
             | libc::ELOOP
             | libc::EPROTOTYPE
             | libc::EPIPE,
-        ) => Cause::AnswerRefused,
-        _ => Cause::AnswerFailed,
+        ) => Cause::ReplyRefused,
+        _ => Cause::ReplyFailed,
     }
 }

@@ -19,7 +19,7 @@ use crate::echo::bounds::{
     HELD_BYTES_MAX, HELD_BYTES_PER_PEER_MAX, HELD_PEERS_MAX, HELD_REPLIES_PER_PEER_MAX,
     RETRIED_PER_SLICE, RETRY_AFTER_MAX, RETRY_AFTER_MIN,
 };
-use crate::echo::cause::{Cause, answer_cause};
+use crate::echo::cause::{Cause, reply_cause};
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel, SendBuf, SendBufUse, TrainLimit};
 
@@ -145,8 +145,8 @@ impl Policy for HeldReplies {
         _readiness: &mut Readiness,
         work: &mut PacketWork<'_>,
     ) {
-        let cause = answer_cause(error);
-        if work.reply_paths.is_none() || cause != Cause::AnswerRefused {
+        let cause = reply_cause(error);
+        if work.reply_paths.is_none() || cause != Cause::ReplyRefused {
             work.counters.add(cause, 1);
             return batch.dequeue(1);
         }
@@ -154,7 +154,7 @@ impl Policy for HeldReplies {
         batch.dequeue(1);
         match parcel {
             Some(parcel) => self.resend(parcel, batch, socket, work),
-            None => work.counters.add(Cause::AnswerNoMemory, 1),
+            None => work.counters.add(Cause::ReplyNoMemory, 1),
         }
     }
 
@@ -174,11 +174,11 @@ impl HeldReplies {
     /// Holds a reply. Drops and counts it if a bound is reached or there is no memory. `None` is a
     /// reply that there was no memory to copy.
     fn hold(&mut self, parcel: Option<Parcel>, work: &mut PacketWork<'_>) {
-        let Some(parcel) = parcel else { return work.counters.add(Cause::AnswerNoMemory, 1) };
+        let Some(parcel) = parcel else { return work.counters.add(Cause::ReplyNoMemory, 1) };
         let length = parcel.bytes.len();
         let has_room = match self.peers.get(&parcel.peer) {
             Some(queue) if queue.is_deaf() => {
-                work.counters.add(Cause::AnswerStalled, 1);
+                work.counters.add(Cause::ReplyStalled, 1);
                 return;
             }
             Some(queue) => {
@@ -188,7 +188,7 @@ impl HeldReplies {
             None => self.peers.len() < HELD_PEERS_MAX && length <= HELD_BYTES_PER_PEER_MAX,
         };
         if !has_room || self.bytes + length > HELD_BYTES_MAX {
-            work.counters.add(Cause::AnswerBacklogFull, 1);
+            work.counters.add(Cause::ReplyBacklogFull, 1);
             return;
         }
         let mut parcels = VecDeque::new();
@@ -197,7 +197,7 @@ impl HeldReplies {
             None => self.peers.try_reserve(1).and_then(|()| parcels.try_reserve(1)),
         };
         if reserved.is_err() {
-            return work.counters.add(Cause::AnswerNoMemory, 1);
+            return work.counters.add(Cause::ReplyNoMemory, 1);
         }
         work.counters.add(Cause::Held, 1);
         self.bytes += length;
@@ -319,7 +319,7 @@ impl HeldReplies {
         let bytes_before = queue.bytes;
         queue.back_off(work);
         if queue.is_deaf() {
-            queue.drop_all(Cause::AnswerStalled, work);
+            queue.drop_all(Cause::ReplyStalled, work);
         }
         self.bytes -= bytes_before - queue.bytes;
     }

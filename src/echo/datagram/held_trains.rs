@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 use super::{PacketWork, Policy};
-use crate::echo::cause::{Cause, answer_cause};
+use crate::echo::cause::{Cause, reply_cause};
 use crate::echo::counters::TransportCounters;
 use crate::readiness::Readiness;
 use crate::socket::batch::{Batch, Parcel, TrainLimit};
@@ -44,7 +44,7 @@ impl HeldTrains {
         let train = batch.parcel();
         batch.dequeue(1);
         let Some(train) = train else {
-            return work.counters.add(Cause::AnswerNoMemory, datagrams as u64);
+            return work.counters.add(Cause::ReplyNoMemory, datagrams as u64);
         };
         self.split(&train, work.counters);
         self.refused_segment_bytes =
@@ -64,7 +64,7 @@ impl HeldTrains {
         for parcel in train.take_apart().rev() {
             match self.if_room(parcel) {
                 Some(parcel) => self.parcels.push_front(parcel),
-                None => counters.add(Cause::AnswerNoMemory, 1),
+                None => counters.add(Cause::ReplyNoMemory, 1),
             }
         }
     }
@@ -117,7 +117,7 @@ impl Policy for HeldTrains {
                     self.refused_segment_bytes = length_refused(&train, error, work.counters);
                     continue;
                 }
-                Err(error) => work.counters.add(answer_cause(error), 1),
+                Err(error) => work.counters.add(reply_cause(error), 1),
             }
             // The first datagram of a refused train leaves alone, so the system refused the train
             // because it is one.
@@ -161,7 +161,7 @@ impl Policy for HeldTrains {
                     work.counters.add(Cause::Held, datagrams);
                     self.parcels.push_back(parcel);
                 }
-                None => work.counters.add(Cause::AnswerNoMemory, datagrams),
+                None => work.counters.add(Cause::ReplyNoMemory, datagrams),
             }
             batch.dequeue(1);
         }
@@ -178,7 +178,7 @@ impl Policy for HeldTrains {
         if batch.queued()[0].datagrams > 1 {
             return self.send_split(Some(error), batch, socket, readiness, work);
         }
-        work.counters.add(answer_cause(error), 1);
+        work.counters.add(reply_cause(error), 1);
         batch.dequeue(1);
     }
 }

@@ -69,15 +69,15 @@ fn a_datagram_from_a_sender_without_a_name_is_counted_and_gets_no_reply() {
 #[test]
 fn a_reply_that_fails_is_counted_and_the_next_ones_are_sent() {
     let failures = [
-        (libc::EMSGSIZE, Cause::AnswerTooLong),
-        (libc::EPERM, Cause::AnswerForbidden),
-        (libc::EACCES, Cause::AnswerForbidden),
-        (libc::ENETUNREACH, Cause::AnswerUnreachable),
-        (libc::EHOSTUNREACH, Cause::AnswerUnreachable),
-        (libc::EINVAL, Cause::AnswerUnreachable),
-        (libc::ENOBUFS, Cause::AnswerNoMemory),
-        (libc::ENOMEM, Cause::AnswerNoMemory),
-        (libc::EIO, Cause::AnswerFailed),
+        (libc::EMSGSIZE, Cause::ReplyTooLong),
+        (libc::EPERM, Cause::ReplyForbidden),
+        (libc::EACCES, Cause::ReplyForbidden),
+        (libc::ENETUNREACH, Cause::ReplyUnreachable),
+        (libc::EHOSTUNREACH, Cause::ReplyUnreachable),
+        (libc::EINVAL, Cause::ReplyUnreachable),
+        (libc::ENOBUFS, Cause::ReplyNoMemory),
+        (libc::ENOMEM, Cause::ReplyNoMemory),
+        (libc::EIO, Cause::ReplyFailed),
     ];
     for (number, cause) in failures {
         for failing in 0..3 {
@@ -101,8 +101,8 @@ fn each_failure_of_a_batch_is_counted_by_its_own_cause() {
     scene.batch.outcomes.extend([libc::EPERM, libc::EINTR, libc::ENOBUFS].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!(scene.sent(), ["c"], "the interrupted call lost nothing");
-    assert_eq!(scene.counters.count(Cause::AnswerForbidden), 1);
-    assert_eq!(scene.counters.count(Cause::AnswerNoMemory), 1);
+    assert_eq!(scene.counters.count(Cause::ReplyForbidden), 1);
+    assert_eq!(scene.counters.count(Cause::ReplyNoMemory), 1);
 }
 
 /// case U6
@@ -160,7 +160,7 @@ fn a_held_reply_that_fails_does_not_delay_the_next() {
     assert_eq!(scene.slice(), Next::Wait);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.sent(), scene.counters.count(Cause::AnswerTooLong)), (vec!["b", "c"], 1));
+    assert_eq!((scene.sent(), scene.counters.count(Cause::ReplyTooLong)), (vec!["b", "c"], 1));
 }
 
 /// case L5

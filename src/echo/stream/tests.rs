@@ -334,12 +334,12 @@ fn endless_data_ends_the_slice_after_a_bounded_number_of_reads() {
 #[test]
 fn each_chunk_is_answered_with_the_fixed_reply() {
     let mut scene = Scene::new(&[Bytes(b"12345678"), Bytes(b"9")], &[Takes(1), WOULD_BLOCK]);
-    scene.reply = Reply::Text((*b"a long answer\n").into());
+    scene.reply = Reply::Text((*b"a long reply\n").into());
     assert_eq!(scene.step(), Step::Wait);
     assert_eq!((scene.written(), scene.stream.reads), ("a", 1));
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.step(), Step::Wait);
-    assert_eq!(scene.written(), "a long answer\na long answer\n");
+    assert_eq!(scene.written(), "a long reply\na long reply\n");
     assert_eq!(scene.observed, b"123456789");
     let traffic = scene.counters.traffic;
     assert_eq!((traffic.messages_in, traffic.bytes_in, traffic.bytes_out), (2, 9, 28));

@@ -40,10 +40,10 @@ fn a_client_beyond_the_limit_is_served_when_another_disconnects() {
     drop(first);
     rig.turn_until_count(Cause::Finished, 1);
     rig.turn_until_count(Cause::Accepted, 3);
-    let mut answer = [0; 4];
+    let mut reply = [0; 4];
     rig.turn_until("the late echo", |rig| rig.counters().bytes_out() == 4 * 4);
-    third.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"wait");
+    third.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"wait");
     rig.echo(&mut second);
 }
 

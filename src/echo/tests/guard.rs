@@ -128,7 +128,7 @@ fn datagrams_queued_on_a_passed_socket_are_answered_from_the_address_they_were_s
             }
             rig.turn_until("each datagram is answered or dropped", |rig| {
                 let udp = &rig.counters()[Transport::Udp];
-                let dropped = udp.count(Cause::LoopGroup) + udp.count(Cause::AnswerUnreachable);
+                let dropped = udp.count(Cause::LoopGroup) + udp.count(Cause::ReplyUnreachable);
                 udp.traffic.messages_out + dropped == datagrams
             });
             for client in clients {
@@ -245,13 +245,13 @@ fn the_datagrams_of_a_train_are_counted_one_by_one() {
     let target = ResolvedEndpoint::Udp(rig.addr());
     let client = Datagram::connect(&target, None, &SocketOptions::default()).unwrap();
     client.send_train(&[7; 100], 10).unwrap();
-    let mut answers = 0;
+    let mut replies = 0;
     rig.turn_until("the rest is dropped", |rig| {
-        answers += std::iter::from_fn(|| client.receive(&mut [0; 16]).ok()).count();
+        replies += std::iter::from_fn(|| client.receive(&mut [0; 16]).ok()).count();
         rig.count(Cause::RateLimited) == 7
     });
-    answers += std::iter::from_fn(|| client.receive(&mut [0; 16]).ok()).count();
-    assert_eq!(answers, 3);
+    replies += std::iter::from_fn(|| client.receive(&mut [0; 16]).ok()).count();
+    assert_eq!(replies, 3);
 }
 
 #[test]

@@ -60,15 +60,15 @@ impl UnixRig {
 
     /// Turns the server until the peer has received `count` replies, and returns them.
     fn read(&mut self, peer: &UnixDatagram, count: usize) -> Vec<u8> {
-        let mut answers = Vec::new();
+        let mut replies = Vec::new();
         let mut buf = [0; 2];
-        self.rig.turn_until("the answers", |_| {
+        self.rig.turn_until("the replies", |_| {
             while let Ok(1) = peer.recv(&mut buf) {
-                answers.push(buf[0]);
+                replies.push(buf[0]);
             }
-            answers.len() >= count
+            replies.len() >= count
         });
-        answers
+        replies
     }
 }
 
@@ -86,7 +86,7 @@ fn a_peer_that_does_not_read_delays_no_other_and_gets_its_replies_in_order() {
     // No client sends from here on: the held replies leave by the timer alone.
     assert_eq!(unix.read(&slow, 40), (0..40).collect::<Vec<u8>>());
     assert_eq!(unix.held(), 0);
-    assert_eq!(unix.rig.count(Cause::AnswerBacklogFull), 0);
+    assert_eq!(unix.rig.count(Cause::ReplyBacklogFull), 0);
     unix.rig.turn_until("no more retries", |rig| !rig.reactor.has_timer());
 }
 
@@ -96,10 +96,10 @@ fn a_peer_that_reads_again_gets_new_replies_after_held_ones() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..30);
-    let mut answers = unix.read(&slow, 5);
+    let mut replies = unix.read(&slow, 5);
     unix.send(&slow, 30..40);
-    answers.extend(unix.read(&slow, 40 - answers.len()));
-    assert_eq!(answers, (0..40).collect::<Vec<u8>>());
+    replies.extend(unix.read(&slow, 40 - replies.len()));
+    assert_eq!(replies, (0..40).collect::<Vec<u8>>());
 }
 
 /// case X3
@@ -109,7 +109,7 @@ fn replies_beyond_the_bound_of_a_peer_are_dropped_and_counted() {
     let slow = unix.peer("slow");
     unix.send(&slow, 0..200);
     assert_eq!(unix.held(), 64);
-    let dropped = unix.rig.count(Cause::AnswerBacklogFull);
+    let dropped = unix.rig.count(Cause::ReplyBacklogFull);
     assert!(unix.rig.notices("answer_backlog_full") > 0);
     let kept = u8::try_from(200 - dropped).unwrap();
     assert_eq!(unix.read(&slow, kept.into()), (0..kept).collect::<Vec<u8>>());
@@ -124,7 +124,7 @@ fn replies_not_taken_for_the_stall_timeout_are_dropped_and_counted() {
     let mut unix = UnixRig::new(Options { stall_timeout, ..Options::default() });
     let slow = unix.peer("slow");
     unix.send(&slow, 0..20);
-    unix.rig.turn_until("the stall", |rig| rig.count(Cause::AnswerStalled) > 0);
+    unix.rig.turn_until("the stall", |rig| rig.count(Cause::ReplyStalled) > 0);
     assert_eq!(unix.held(), 0);
     unix.rig.turn_until("no more retries", |rig| !rig.reactor.has_timer());
 }
@@ -145,7 +145,7 @@ fn a_connected_peer_that_never_reads_does_not_use_up_the_send_buffer() {
     for _ in 0..20 {
         unix.send(&deaf, 0..100);
     }
-    let unread = unix.rig.count(Cause::AnswerStalled) + unix.rig.count(Cause::AnswerBacklogFull);
+    let unread = unix.rig.count(Cause::ReplyStalled) + unix.rig.count(Cause::ReplyBacklogFull);
     assert!(unread > 0, "replies to the deaf peer were dropped: {}", unix.rig.counters());
     for number in 0..100 {
         unix.send(&quick, number..number + 1);
@@ -193,7 +193,7 @@ fn a_receiver_that_is_gone_is_counted_and_the_others_are_served() {
         if is_unlinked {
             std::fs::remove_file(unix.path(&name)).unwrap();
         }
-        unix.rig.turn_until_count(Cause::AnswerRefused, times);
+        unix.rig.turn_until_count(Cause::ReplyRefused, times);
         unix.send(&other, 0..1);
         assert_eq!(unix.read(&other, 1), [0]);
     }
@@ -209,7 +209,7 @@ fn replies_held_for_a_receiver_that_is_gone_are_dropped_and_counted() {
     let held = unix.held();
     assert!(held > 0);
     drop(slow);
-    unix.rig.turn_until_count(Cause::AnswerRefused, held as u64);
+    unix.rig.turn_until_count(Cause::ReplyRefused, held as u64);
     assert_eq!(unix.held(), 0);
 }
 

@@ -195,9 +195,9 @@ fn a_server_with_a_fixed_reply_or_none_reads_each_chunk() {
         client.write_all(&vec![0; length]).unwrap();
         let sent = rig.counters().bytes_out();
         rig.turn_until("a reply", |rig| rig.counters().bytes_out() == sent + 4);
-        let mut answer = [0; 4];
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"pong");
+        let mut reply = [0; 4];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"pong");
     }
 
     let mut rig = Rig::tcp(Options { reply: Reply::Nothing, ..Options::default() });

@@ -254,7 +254,7 @@ fn a_dropped_datagram_is_lost_after_its_timeout_and_the_next_is_sent() {
 
 /// case B3
 #[test]
-fn a_late_answer_never_answers_a_newer_message() {
+fn a_late_echo_never_answers_a_newer_message() {
     let mut scene = Scene::new(64, 1);
     scene.step();
     scene.at(TIMEOUT_NS).step();
@@ -268,7 +268,7 @@ fn a_late_answer_never_answers_a_newer_message() {
 }
 
 #[test]
-fn an_answer_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
+fn an_echo_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
     let mut scene = Scene::new(64, 1);
     scene.step();
     scene.echo(&[0, 0]);
@@ -281,7 +281,7 @@ fn an_answer_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between(
 
 /// case B3
 #[test]
-fn a_repeated_answer_is_one_answer_and_one_duplicate() {
+fn a_repeated_echo_is_one_echo_and_one_duplicate() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.echo(&[0, 0, 0, 1]);
@@ -291,7 +291,7 @@ fn a_repeated_answer_is_one_answer_and_one_duplicate() {
 
 /// case B3: reading stops when no echo is expected, and a later slice reads what is queued.
 #[test]
-fn a_duplicate_behind_the_last_answer_is_read_with_the_next_one_or_in_the_drain() {
+fn a_duplicate_behind_the_last_echo_is_read_with_the_next_one_or_in_the_drain() {
     let mut scene = Scene::new(64, 1);
     scene.step();
     scene.echo(&[0, 0]);
@@ -311,7 +311,7 @@ fn a_duplicate_behind_the_last_answer_is_read_with_the_next_one_or_in_the_drain(
 
 /// case B3
 #[test]
-fn swapped_answers_both_count_and_one_is_out_of_order() {
+fn swapped_echoes_both_count_and_one_is_out_of_order() {
     let mut scene = Scene::new(64, 2);
     scene.step();
     scene.echo(&[1, 0]);

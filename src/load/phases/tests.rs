@@ -90,7 +90,7 @@ fn the_run_waits_for_the_echo_of_its_last_datagram_before_it_ends() {
 
 /// case B4: a server may close as soon as it has answered.
 #[test]
-fn a_connection_closed_directly_after_its_answer_counts_as_answered() {
+fn a_connection_closed_directly_after_its_echo_counts_as_answered() {
     let (listener, options) = tcp(1);
     listener.set_nonblocking(true).unwrap();
     let options = of_count(5, Options { mode: Mode::Connect, ..options });
@@ -105,12 +105,12 @@ fn a_connection_closed_directly_after_its_answer_counts_as_answered() {
         stream.set_nonblocking(true).unwrap();
         let mut buf = [0; 64];
         rig.turn_until("it sends", |_| stream.read(&mut buf).is_ok());
-        // The answer and the end both arrive before the next turn.
+        // The echo and the end both arrive before the next turn.
         stream.write_all(&buf).unwrap();
         drop(stream);
         let is_answered =
             |rig: &mut Rig| rig.generator().run.recorder.measured.received == answered + 1;
-        rig.turn_until("it hears the answer", is_answered);
+        rig.turn_until("it hears the echo", is_answered);
     }
     let (result, _) = rig.finish();
     assert_eq!((result.messages, result.flows.closed), (messages(5, 5, 0), 0));

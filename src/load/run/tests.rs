@@ -177,7 +177,7 @@ fn a_late_message_does_not_excuse_those_behind_it() {
 
 /// case B1: the server stalls for ten due times. The generator is late for none of them.
 #[test]
-fn a_late_answer_does_not_make_the_generator_late() {
+fn a_late_echo_does_not_make_the_generator_late() {
     let mut run = started(&open_loop(1_000_000, 1), 0, &[0], 1);
     let first = run.begin(0, 0, 0);
     let mut now_ns = 10_000;

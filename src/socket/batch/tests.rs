@@ -130,7 +130,7 @@ fn send_all<B: TestBatch>(batch: &mut B, server: &Datagram) {
 }
 
 /// Receives and replies until `total` messages are answered.
-fn answer<B: TestBatch>(batch: &mut B, server: &Datagram, total: usize) {
+fn reply_to<B: TestBatch>(batch: &mut B, server: &Datagram, total: usize) {
     let mut answered = 0;
     while answered < total {
         let count = receive(batch, server, usize::MAX).unwrap();

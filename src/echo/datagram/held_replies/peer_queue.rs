@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use socket2::SockAddr;
 
 use crate::echo::bounds::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
-use crate::echo::cause::{Cause, answer_cause};
+use crate::echo::cause::{Cause, reply_cause};
 use crate::echo::datagram::PacketWork;
 use crate::socket::batch::{Batch, Parcel};
 use crate::socket::unix_name;
@@ -84,7 +84,7 @@ impl PeerQueue {
         self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
         self.retry_at = work.now + self.retry_after;
         if work.now.saturating_duration_since(self.blocked_since) >= work.stall_timeout {
-            self.drop_all(Cause::AnswerStalled, work);
+            self.drop_all(Cause::ReplyStalled, work);
         }
     }
 
@@ -120,7 +120,7 @@ pub(super) fn send_one<B: Batch>(
             Ok(()) => work.counters.sent(parcel.bytes.len()),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) => work.counters.add(answer_cause(&error), 1),
+            Err(error) => work.counters.add(reply_cause(&error), 1),
         }
         return true;
     }

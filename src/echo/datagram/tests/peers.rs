@@ -66,7 +66,7 @@ fn replies_to_a_peer_are_held_up_to_the_bound_and_the_rest_are_counted() {
     let mut scene = scene(&datagrams);
     run(&mut scene);
     assert_eq!(scene.mover.held(), HELD_REPLIES_PER_PEER_MAX);
-    assert_eq!(scene.counters.count(Cause::AnswerBacklogFull), 6);
+    assert_eq!(scene.counters.count(Cause::ReplyBacklogFull), 6);
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);
     assert_eq!(scene.sent(), numbers[..HELD_REPLIES_PER_PEER_MAX], "the oldest are held");
@@ -82,7 +82,7 @@ fn peers_with_held_replies_are_bounded_in_number_and_in_bytes() {
         arrive(&mut scene, &[(name, "a")]);
     }
     run(&mut scene);
-    let dropped = scene.counters.count(Cause::AnswerBacklogFull);
+    let dropped = scene.counters.count(Cause::ReplyBacklogFull);
     assert!(scene.mover.held() <= 256, "{} are held", scene.mover.held());
     assert_eq!(scene.mover.held() as u64 + dropped, 1000);
 
@@ -92,7 +92,7 @@ fn peers_with_held_replies_are_bounded_in_number_and_in_bytes() {
     arrive(&mut scene, &datagrams);
     run(&mut scene);
     assert_eq!(scene.mover.held(), 2, "as many as the bytes of one peer allow");
-    assert_eq!(scene.counters.count(Cause::AnswerBacklogFull), 40 - 2);
+    assert_eq!(scene.counters.count(Cause::ReplyBacklogFull), 40 - 2);
     // A reply that was sent no longer counts against the bound.
     scene.batch.rooms.insert(peer("deaf"), 1);
     run_at_retry(&mut scene);
@@ -193,7 +193,7 @@ fn replies_that_a_peer_does_not_take_for_the_stall_timeout_are_dropped_and_count
         run_at_retry(&mut scene);
     }
     assert!(scene.now >= progressed_at + scene.stall_timeout, "it starts at the last progress");
-    assert_eq!((scene.sent(), scene.counters.count(Cause::AnswerStalled)), (vec!["a"], 3));
+    assert_eq!((scene.sent(), scene.counters.count(Cause::ReplyStalled)), (vec!["a"], 3));
     assert_eq!(scene.mover.retry_at(), None);
 }
 
@@ -205,13 +205,13 @@ fn replies_to_a_receiver_that_is_gone_are_counted_and_the_others_are_sent() {
         scene.batch.outcomes.push_back(Outcome::Fails(number));
         run(&mut scene);
         assert_eq!((scene.sent(), scene.mover.held()), (vec!["b"], 2));
-        assert_eq!(scene.counters.count(Cause::AnswerRefused), 1);
+        assert_eq!(scene.counters.count(Cause::ReplyRefused), 1);
         // A receiver with held replies can go away too.
         scene.batch.outcomes.extend([Outcome::Fails(libc::EINTR), Outcome::Fails(number)]);
         scene.batch.rooms.clear();
         run_at_retry(&mut scene);
         assert_eq!((scene.sent(), scene.mover.held()), (vec!["b", "d"], 0));
-        assert_eq!(scene.counters.count(Cause::AnswerRefused), 2);
+        assert_eq!(scene.counters.count(Cause::ReplyRefused), 2);
     }
 }
 
@@ -236,7 +236,7 @@ fn without_memory_a_reply_that_would_be_held_is_dropped_and_counted() {
     scene.batch.has_no_memory = true;
     run(&mut scene);
     assert_eq!(scene.sent(), ["b"]);
-    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
+    let counts = [Cause::ReplyNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held(), scene.mover.retry_at()), ([2, 0], 0, None));
 
     scene.batch.has_no_memory = false;
@@ -255,7 +255,7 @@ fn without_memory_a_reply_that_would_be_held_behind_others_is_dropped_and_counte
     scene.batch.has_no_memory = true;
     arrive(&mut scene, &[("deaf", "b")]);
     run(&mut scene);
-    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
+    let counts = [Cause::ReplyNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held()), ([1, 1], 1));
     scene.batch.rooms.clear();
     run_at_retry(&mut scene);

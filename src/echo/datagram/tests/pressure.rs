@@ -98,7 +98,7 @@ fn replies_to_a_peer_without_room_are_dropped_at_the_stall_timeout_under_pressur
         scene.now = at;
         run(&mut scene);
     }
-    assert_eq!((scene.mover.held(), scene.counters.count(Cause::AnswerStalled)), (0, 1));
+    assert_eq!((scene.mover.held(), scene.counters.count(Cause::ReplyStalled)), (0, 1));
     // The peer gets its replies again once it has room.
     scene.batch.rooms.clear();
     request(&mut scene, reader, b"later");
@@ -116,7 +116,7 @@ fn a_deaf_peer_gets_replies_again_once_it_reads() {
         scene.now = at;
         run(&mut scene);
     }
-    assert!(scene.counters.count(Cause::AnswerStalled) > 0, "{:?}", scene.counters);
+    assert!(scene.counters.count(Cause::ReplyStalled) > 0, "{:?}", scene.counters);
     assert_eq!(scene.mover.held(), 0);
     let sent = scene.batch.sent.len();
     request(&mut scene, 0, b"ignored");

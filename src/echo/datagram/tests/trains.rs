@@ -50,7 +50,7 @@ fn a_train_whose_single_datagrams_are_refused_too_forbids_no_trains() {
     scene.batch.outcomes.extend([libc::EINVAL; 3].map(Outcome::Fails));
     assert_eq!(scene.slice(), Next::Wait);
     assert_eq!((scene.sent(), scene.mover.policy.trains), (vec!["cc"], TrainLimit::ANY));
-    assert_eq!(scene.counters.count(Cause::AnswerUnreachable), 2);
+    assert_eq!(scene.counters.count(Cause::ReplyUnreachable), 2);
 }
 
 /// Returns a train of one peer, as the socket received it.
@@ -147,7 +147,7 @@ fn without_memory_replies_that_would_wait_for_the_socket_are_dropped_and_counted
     scene.batch.has_no_memory = true;
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Wait);
-    let counts = [Cause::AnswerNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
+    let counts = [Cause::ReplyNoMemory, Cause::Held].map(|cause| scene.counters.count(cause));
     assert_eq!((counts, scene.mover.held()), ([3, 0], 0));
     assert!(!scene.mover.wants_writable(), "no reply waits for the socket");
 }
@@ -159,5 +159,5 @@ fn without_memory_a_refused_train_is_dropped_and_counted() {
     scene.batch.has_no_memory = true;
     scene.batch.outcomes.push_back(Outcome::Fails(libc::EIO));
     assert_eq!(scene.slice(), Next::Wait);
-    assert_eq!((scene.counters.count(Cause::AnswerNoMemory), scene.sent()), (2, vec!["c"]));
+    assert_eq!((scene.counters.count(Cause::ReplyNoMemory), scene.sent()), (2, vec!["c"]));
 }

@@ -35,7 +35,7 @@ fn a_wrong_byte_in_the_header_does_not_answer_another_message() {
 
 /// case B7
 #[test]
-fn a_truncated_echo_is_an_answer_that_differs_where_it_ends() {
+fn a_truncated_echo_answers_its_message_and_differs_where_it_ends() {
     for length in [1, 8, HEADER, 63] {
         let mut scene = Scene::new(64, 2);
         scene.step();
@@ -51,7 +51,7 @@ fn a_truncated_echo_is_an_answer_that_differs_where_it_ends() {
 
 /// case B7
 #[test]
-fn an_echo_with_extra_bytes_is_an_answer_that_differs_where_it_should_end() {
+fn an_echo_with_extra_bytes_answers_its_message_and_differs_where_it_should_end() {
     for extra in [1, 5, 100_000] {
         let mut scene = Scene::new(64, 2);
         scene.step();
@@ -81,7 +81,7 @@ fn a_datagram_unlike_any_message_is_counted_and_answers_none() {
 /// case B3: the number names it, although the message is given up and one in flight has a similar
 /// header.
 #[test]
-fn a_corrupted_late_answer_never_answers_a_newer_message() {
+fn a_corrupted_late_echo_never_answers_a_newer_message() {
     for length in [13, 16, 24, 64] {
         let mut scene = Scene::new(length, 1);
         scene.step();
@@ -128,7 +128,7 @@ fn very_short_messages_are_matched_by_the_low_bytes_of_their_number() {
 }
 
 #[test]
-fn without_verification_an_answer_is_matched_by_its_number_alone() {
+fn without_verification_an_echo_is_matched_by_its_number_alone() {
     let mut scene = Scene::new(64, 2);
     scene.run.verify = false;
     scene.step();

@@ -23,21 +23,21 @@ fn a_message_is_lost_at_its_timeout_and_not_before() {
 
 /// case B3
 #[test]
-fn a_late_answer_never_answers_a_newer_message() {
+fn a_late_echo_never_answers_a_newer_message() {
     let mut scene = with_one_lost(1);
     scene.assert_counts(2, 0, 1);
     scene.peer.inputs.push_back(Echo(8));
     scene.at(TIMEOUT_NS + 10).step();
     assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(2, 0, 1) });
-    // The second message gets its own answer, 20 ns after it was sent.
+    // The second message gets its own echo, 20 ns after it was sent.
     scene.at(TIMEOUT_NS + 20).step();
     assert_eq!(scene.run.recorder.measured, Messages { late: 1, ..messages(3, 1, 1) });
     assert_eq!(scene.run.recorder.latency().histogram().max(), 20);
 }
 
-/// case B3: a late answer arrives in pieces, between answers in time.
+/// case B3: a late echo arrives in pieces, between echoes in time.
 #[test]
-fn a_late_answer_in_pieces_is_late_once() {
+fn a_late_echo_in_pieces_is_late_once() {
     let mut scene = with_one_lost(2);
     scene.assert_counts(4, 0, 2);
     for (count, late, received) in [(3, 0, 0), (6, 1, 0), (7, 2, 0), (8, 2, 1)] {
@@ -50,7 +50,7 @@ fn a_late_answer_in_pieces_is_late_once() {
 }
 
 #[test]
-fn an_answer_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
+fn an_echo_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between() {
     let mut scene = Scene::new(8, 1).inputs(&[NO_INPUT]);
     scene.step();
     // As in a turn that started before the timeout and read the echo after it.
@@ -63,7 +63,7 @@ fn an_answer_after_the_timeout_is_lost_and_late_even_without_a_slice_in_between(
 
 /// case B7
 #[test]
-fn a_late_answer_is_compared_too() {
+fn a_late_echo_is_compared_too() {
     let mut scene = with_one_lost(1);
     scene.peer.corrupted = Some(3);
     scene.step();

@@ -92,7 +92,7 @@ fn replies_in_one_queue_leave_from_different_addresses() {
     for (number, addr) in (0..).zip(&asked) {
         client.send_to(&[number], addr).unwrap();
     }
-    answer(&mut batch, &server, asked.len());
+    reply_to(&mut batch, &server, asked.len());
     for (number, addr) in (0..).zip(&asked) {
         let mut buf = [0; 9];
         assert_eq!(client.recv_from(&mut buf).unwrap(), (1, *addr));

@@ -100,16 +100,16 @@ fn replies_from_two_addresses_of_this_host_do_not_share_a_train() {
     assert_eq!(batch.receive(&server, 4).unwrap(), 4);
     queue_all(&mut batch, 4, TrainLimit::ANY);
     send_all(&mut batch, &server);
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     let mut buf = [0; 9];
     for _ in addrs {
         let (count, from) = client.recv_from(&mut buf).unwrap();
         assert_eq!((count, from.port()), (1, port));
         assert_eq!(from.ip(), IpAddr::from(addrs[usize::from(buf[0])]));
-        answers.push(buf[0]);
+        replies.push(buf[0]);
     }
-    let of = |asked: [u8; 2]| answers.iter().copied().filter(move |number| asked.contains(number));
-    assert!(of([0, 2]).eq([0, 2]) && of([1, 3]).eq([1, 3]), "{answers:?}");
+    let of = |asked: [u8; 2]| replies.iter().copied().filter(move |number| asked.contains(number));
+    assert!(of([0, 2]).eq([0, 2]) && of([1, 3]).eq([1, 3]), "{replies:?}");
 }
 
 /// case U14

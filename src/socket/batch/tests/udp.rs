@@ -26,7 +26,7 @@ fn every_udp_datagram_comes_back_to_its_own_sender<B: TestBatch>() {
         }
     }
     let mut batch = B::echo(100);
-    answer(&mut batch, &server, 2 * messages.len());
+    reply_to(&mut batch, &server, 2 * messages.len());
     for client in &clients {
         for message in messages {
             assert_eq!(next_bytes(client), message);
@@ -66,7 +66,7 @@ fn the_longest_udp_datagrams_come_back_whole<B: TestBatch>() {
         let message: Vec<u8> = (0..=250).cycle().take(length).collect();
         client.send_to(&message, server.local_addr().unwrap()).unwrap();
         let mut batch = B::echo(65_535);
-        answer(&mut batch, &server, 1);
+        reply_to(&mut batch, &server, 1);
         assert!(next_bytes(&client) == message, "{addr}");
     }
 }

@@ -53,7 +53,7 @@ fn every_unix_datagram_comes_back_to_its_own_sender<B: TestBatch>() {
     assert_eq!(from, [peer("first"), peer("second")]);
     queue_all(&mut batch, 2, TrainLimit::NONE);
     assert_eq!(batch.send(&server, usize::MAX).unwrap(), 2);
-    answer(&mut batch, &server, 4);
+    reply_to(&mut batch, &server, 4);
     for client in &clients {
         for message in messages {
             assert_eq!(next_unix_bytes(client), message);
