@@ -31,8 +31,8 @@ const USAGE: u8 = 2;
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("RESOUND_COMMIT_SUFFIX"));
 
 #[derive(Debug, Parser)]
-#[command(name = "resound", version = VERSION, about = "An echo daemon and clients for four transports")]
-#[command(propagate_version = true)]
+#[command(name = "resound", version = VERSION, propagate_version = true)]
+#[command(about = "An echo daemon and clients for four transports")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -92,8 +92,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The user does not exist or cannot be changed to, a passed socket cannot be served, an endpoint cannot be opened, a thread cannot be started, or a
-/// loop fails.
+/// The user does not exist or cannot be changed to, a passed socket cannot be served, an endpoint
+/// cannot be opened, a thread cannot be started, or a loop fails.
 ///
 /// # Panics
 ///

@@ -126,7 +126,7 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
                 "resound bench --transport udp",
             ),
             (
-                "Send 10,000 messages per second, and fail if the slowest percent takes a millisecond.",
+                "Send 10,000 messages per second, and fail if p99 is a millisecond or more.",
                 "resound bench tcp://192.0.2.1:7007 -r 10k --assert 'p99<1ms'",
             ),
             ("Keep the whole result.", "resound bench tcp://192.0.2.1:7007 -t 30s -o run.json"),

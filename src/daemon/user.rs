@@ -23,7 +23,7 @@ impl FromStr for UserName {
             None => (text, None),
         };
         if name.is_empty() || group.is_some_and(str::is_empty) {
-            return Err("expected NAME or NAME:GROUP such as nobody or echo:echo".to_owned());
+            return Err("expected NAME or NAME:GROUP such as daemon or echo:echo".to_owned());
         }
         Ok(UserName { name: name.to_owned(), group: group.map(str::to_owned) })
     }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_user_and_a_group_are_not_empty() {
-        for text in ["", ":", "nobody:", ":nogroup"] {
+        for text in ["", ":", "daemon:", ":nogroup"] {
             let error = text.parse::<UserName>().unwrap_err();
             assert!(error.starts_with("expected NAME"), "{text}: {error}");
         }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn root_is_no_user_to_change_to() {
-        for text in ["root", "0", "65534:0", "nobody:root"] {
+        for text in ["root", "0", "65534:0", "daemon:root"] {
             let error = find(text).unwrap_err().to_string();
             assert!(error.contains("root would keep its rights"), "{text}: {error}");
         }
@@ -172,7 +172,7 @@ mod tests {
     fn an_unknown_user_or_group_is_named() {
         let error = find("no-such-user").unwrap_err().to_string();
         assert_eq!(error, "cannot become user 'no-such-user': no such user");
-        let error = find("nobody:no-such-group").unwrap_err().to_string();
-        assert_eq!(error, "cannot become user 'nobody': no such group 'no-such-group'");
+        let error = find("daemon:no-such-group").unwrap_err().to_string();
+        assert_eq!(error, "cannot become user 'daemon': no such group 'no-such-group'");
     }
 }

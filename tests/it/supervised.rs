@@ -16,7 +16,7 @@ use crate::support::{Guarded, WAIT_MAX, python, resound, serve_flags};
 
 /// Returns a command: a manager that passes these sockets to `resound serve` (see
 /// `tests/python/manager.py`).
-fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
+pub fn passed(sockets: &[&str], arguments: &[&str]) -> Command {
     let mut command = python("manager.py");
     command.args(sockets).arg("--").arg(resound().get_program()).arg("serve").args(arguments);
     command.args(serve_flags()).env_remove("RUST_LOG");

@@ -10,12 +10,13 @@ use std::process::Command;
 use rustix::process::{Pid, geteuid};
 
 use crate::sandbox::threads;
+use crate::supervised::passed;
 use crate::support::{
     Daemon, WAIT_MAX, echo, resound, run, skip, tool, unshare_network, wait_until,
 };
 
-/// The user and the group of Debian that own nothing.
-const NOBODY: &str = "65534";
+/// The number of the user `daemon` and of its group.
+const DAEMON: &str = "1";
 
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
@@ -45,7 +46,7 @@ fn assert_dropped(pid: Pid, group: &str) {
             line.unwrap_or_else(|| panic!("{name} in {status}")).split_whitespace().collect()
         };
         let (uids, gids): (Vec<_>, Vec<_>) = (value("Uid:"), value("Gid:"));
-        assert_eq!(uids, [NOBODY; 4], "real, effective, saved and file system user");
+        assert_eq!(uids, [DAEMON; 4], "real, effective, saved and file system user");
         assert_eq!(gids, [group; 4]);
         assert_eq!(value("Groups:"), [group], "no group of root stays");
         for set in ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"] {
@@ -63,13 +64,13 @@ fn a_server_that_root_starts_serves_as_another_user() {
     let more: [&[&str]; 4] =
         [&[], &["--sandbox"], &["--threads", "2"], &["--metrics", "127.0.0.1:0"]];
     for more in more {
-        let arguments = [&["tcp://127.0.0.1:0", "--user", "nobody"], more].concat();
+        let arguments = [&["tcp://127.0.0.1:0", "--user", "daemon"], more].concat();
         let daemon = Daemon::start_command(serve(&arguments));
         echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
-        assert_dropped(daemon.process.pid(), NOBODY);
+        assert_dropped(daemon.process.pid(), DAEMON);
         let ended = daemon.stop();
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
-        let line = "running as user nobody (65534), group 65534";
+        let line = "running as user daemon (1), group 1";
         assert!(ended.stderr.contains(line), "{}", ended.stderr);
         assert!(!ended.stderr.contains("and its capabilities stay"), "{}", ended.stderr);
     }
@@ -80,7 +81,7 @@ fn the_group_can_be_given_and_numbers_are_names() {
     if !is_root() {
         return;
     }
-    for (user, group) in [("nobody:daemon", "1"), ("65534:54321", "54321")] {
+    for (user, group) in [("daemon:nogroup", "65534"), ("1:54321", "54321")] {
         let daemon = Daemon::start_command(serve(&["udp://127.0.0.1:0", "--user", user]));
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -98,7 +99,7 @@ fn the_metrics_still_count_descriptors() {
     if !is_root() {
         return;
     }
-    let arguments = ["tcp://127.0.0.1:0", "--user", "nobody", "--metrics", "127.0.0.1:0"];
+    let arguments = ["tcp://127.0.0.1:0", "--user", "daemon", "--metrics", "127.0.0.1:0"];
     let daemon = Daemon::start_command(serve(&arguments));
     wait_until("the address of the metrics", || {
         daemon.process.stderr_text().contains("/metrics\n")
@@ -121,7 +122,7 @@ fn the_metrics_still_count_descriptors() {
 fn a_privileged_port_is_bound_before_the_change() {
     let (Some(unshare), Some(python)) = (unshare_network(), tool("python3")) else { return };
     let script = "ip link set lo up
-        \"$0\" serve tcp://127.0.0.1:7 udp://127.0.0.1:7 --user nobody > listening &
+        \"$0\" serve tcp://127.0.0.1:7 udp://127.0.0.1:7 --user daemon > listening &
         while ! grep -q udp listening; do sleep 0.01; done
         \"$1\" -c 'import socket
 for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
@@ -139,7 +140,7 @@ for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
     command.current_dir(folder.path()).env_remove("RUST_LOG");
     let ended = run(command);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    let uids = [NOBODY; 4].join("\t");
+    let uids = [DAEMON; 4].join("\t");
     assert_eq!(ended.stdout_text(), format!("hello\nhello\nUid:\t{uids}\n"));
 }
 
@@ -147,10 +148,10 @@ for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
 fn a_user_that_the_server_cannot_become_is_refused_before_anything_is_served() {
     let cases = [
         ("no-such-user", 1, "cannot become user 'no-such-user': no such user"),
-        ("nobody:no-such-group", 1, "cannot become user 'nobody': no such group"),
+        ("daemon:no-such-group", 1, "cannot become user 'daemon': no such group"),
         ("root", 1, "root would keep its rights"),
         ("", 2, "expected NAME or NAME:GROUP"),
-        ("nobody:", 2, "expected NAME or NAME:GROUP"),
+        ("daemon:", 2, "expected NAME or NAME:GROUP"),
     ];
     for (user, code, reason) in cases {
         let ended = run(serve(&["tcp://127.0.0.1:0", "--user", user]));
@@ -177,4 +178,17 @@ fn only_root_may_change_its_user() {
     assert_eq!(ended.code(), 1, "{}", ended.stderr);
     let reason = "cannot become user 'daemon': only root may change its user";
     assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+}
+
+#[test]
+fn sockets_that_root_passed_are_served_by_another_user() {
+    if !is_root() {
+        return;
+    }
+    let command = passed(&["tcp=127.0.0.1"], &["tcp://127.0.0.1:0", "--user", "daemon"]);
+    let daemon = Daemon::start_command(command);
+    echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
+    wait_until("the line about the user", || {
+        daemon.process.stderr_text().contains("running as user daemon (1)")
+    });
 }

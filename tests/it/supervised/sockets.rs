@@ -12,8 +12,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::passed;
 use crate::support::{
-    Daemon, Ended, Process, WAIT_MAX, abstract_name, echo, python, resound, run, skip, tool,
-    wait_until,
+    Daemon, Ended, Process, WAIT_MAX, abstract_name, echo, python, resound, run, tool, wait_until,
 };
 
 /// Starts a daemon with these passed sockets, and waits for this number of `listening` lines.
@@ -447,17 +446,4 @@ fn one_off_serves_one_queued_client_and_leaves_the_others() {
         assert_eq!(&buf[..1], expected);
         manager.wait_for_end();
     }
-}
-
-#[test]
-fn sockets_that_root_passed_are_served_by_another_user() {
-    if !geteuid().is_root() {
-        skip("only root may change its user");
-        return;
-    }
-    let daemon = start(&["tcp=127.0.0.1"], &["--user", "nobody"], 1);
-    echo(&mut TcpStream::connect(addr(&daemon.endpoints[0])).unwrap());
-    wait_until("the line about the user", || {
-        daemon.process.stderr_text().contains("running as user nobody (65534)")
-    });
 }
