@@ -56,6 +56,7 @@ mod ports;
 mod recorder;
 mod result;
 mod run;
+mod share;
 mod shortfall;
 mod source;
 mod stream;
@@ -71,6 +72,7 @@ use std::time::Instant;
 
 pub use self::options::Options;
 pub use self::pacing::Spacing;
+pub use self::share::Share;
 pub use self::source::Source;
 
 use self::clock::Clock;
@@ -104,6 +106,7 @@ impl Observer for () {}
 /// stops the reactor at the end of the run.
 #[derive(Debug)]
 pub struct Generator<O: Observer = ()> {
+    /// With the connections and the count of this generator's share; see [`Options::of_share`].
     options: Options,
     observer: O,
     run: Run,
@@ -135,13 +138,15 @@ impl<O: Observer> Generator<O> {
     /// Creates a generator of this load that reports its intervals to `observer`.
     pub fn with_observer(options: Options, observer: O) -> Generator<O> {
         let clock = Clock::starting_at(Instant::now());
+        let run = Run::new(&options, clock, duration_ns(options.timeout));
+        let options = options.of_share();
         Generator {
-            run: Run::new(&options, clock, duration_ns(options.timeout)),
+            run,
             opener: Opener::new(&options),
             due_queue: DueQueue::with_flows(options.connections as usize),
             ends: Ends::default(),
             thirds: Thirds::default(),
-            phases: Phases::new(&options),
+            phases: Phases::new(&options, clock),
             options,
             observer,
             has_worked: false,

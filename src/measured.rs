@@ -96,6 +96,9 @@ pub struct RunResult {
     /// Whether a signal ended the run.
     #[serde(skip)]
     pub is_interrupted: bool,
+    /// Whether the requested start had passed before the connections were open.
+    #[serde(skip)]
+    pub is_too_late: bool,
     /// How long the warm-up took, which `elapsed_ns` leaves out.
     pub warmup_ns: u64,
     /// How long the generator waited for the last echoes; not part of `elapsed_ns`.
@@ -169,6 +172,7 @@ impl Default for RunResult {
             planned_ns: None,
             load_made: 0.0,
             is_interrupted: false,
+            is_too_late: false,
             warmup_ns: 0,
             drain_ns: 0,
             rate: Rate::default(),

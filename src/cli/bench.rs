@@ -3,6 +3,7 @@
 mod arguments;
 mod cpus;
 mod embedded;
+mod part;
 mod progress;
 mod target;
 
@@ -113,6 +114,8 @@ fn exit_code(result: &RunResult) -> u8 {
     // A corrupted echo matters whenever it came.
     if result.messages.corrupted > 0 || result.warmup_messages.corrupted > 0 {
         CORRUPTED
+    } else if result.is_too_late {
+        USAGE
     } else if result.messages.received == 0 {
         FAILED
     } else if result.asserts.iter().any(|assert| !assert.held) {
@@ -277,11 +280,12 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resou
     let DescriptorLimit { limit, warning, .. } = DescriptorLimit::raise();
     let limit = limit.unwrap_or(u64::MAX);
     let ends = if arguments.endpoint.is_none() { 2 } else { 1 };
-    let needed = arguments.connections.saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED);
+    let needed =
+        arguments.own_connections().saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED);
     if needed <= limit {
         return Ok(warning);
     }
-    let object = format!("{} connections", arguments.connections);
+    let object = format!("{} connections", arguments.own_connections());
     let reason = io::Error::other(format!(
         "they need {needed} descriptors, and this client's limit is {limit}"
     ));

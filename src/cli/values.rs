@@ -1,9 +1,10 @@
 //! Parsers of flag values.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use resound::daemon::LOOPS_MAX;
 use resound::endpoint::{Endpoint, HostPort};
 use resound::ping::LENGTH_MAX;
@@ -52,6 +53,24 @@ pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
         Ok(time) if (MICROSECOND..=time_max).contains(&time) => Ok(time),
         _ => Err("expected a time from 1us to 35min, such as 50us".to_owned()),
     }
+}
+
+/// A start that is further ahead is a mistyped time, such as milliseconds instead of seconds.
+const START_AHEAD_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// A moment to start at: RFC 3339, or Unix seconds. One that has passed is not refused here.
+pub(super) fn moment(text: &str) -> Result<SystemTime, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let time = match is_number {
+        true => parse_time(text).ok().map(|since| SystemTime::UNIX_EPOCH + since),
+        false => text.parse::<Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok()),
+    };
+    let latest = SystemTime::now() + START_AHEAD_MAX;
+    time.filter(|time| *time <= latest).ok_or_else(|| {
+        "expected RFC 3339 or Unix seconds, at most 30 days ahead, such as \
+         2026-11-27T09:35:33Z or 1795772133"
+            .to_owned()
+    })
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {

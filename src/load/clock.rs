@@ -33,7 +33,7 @@ impl Clock {
         Clock {
             origin,
             origin_ns: origins_ns.max().unwrap_or_default(),
-            origin_time: SystemTime::now() - origin.elapsed(),
+            origin_time: wall_origin(origin),
             #[cfg(test)]
             stopped_at_ns: None,
         }
@@ -60,10 +60,25 @@ impl Clock {
         self.origin_time + Duration::from_nanos(ns)
     }
 
+    /// Returns the time of the run at a wall-clock time; 0 for one before the origin.
+    pub(super) fn ns_at(self, time: SystemTime) -> u64 {
+        time.duration_since(self.origin_time).map_or(0, duration_ns)
+    }
+
     /// Converts a moment that was read earlier; 0 for one before the origin.
     pub(super) fn ns(self, moment: Instant) -> u64 {
         duration_ns(moment.saturating_duration_since(self.origin))
     }
+}
+
+/// Returns the wall-clock time at `origin`. The pair of readings with the least time between them
+/// places it best: parts of a load on several hosts start by it.
+fn wall_origin(origin: Instant) -> SystemTime {
+    let readings = (0..READINGS).map(|_| {
+        let (before, wall, after) = (origin.elapsed(), SystemTime::now(), origin.elapsed());
+        (after - before, wall - (after + before) / 2)
+    });
+    readings.min_by_key(|(between, _)| *between).expect("there are readings").1
 }
 
 /// Reads the clock behind [`Instant`] without its arithmetic, whose cost would show at two readings
@@ -77,6 +92,13 @@ fn system_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wall_clock_time_is_converted_both_ways() {
+        let clock = Clock::starting_at(Instant::now());
+        assert_eq!(clock.ns_at(clock.wall_time(5_000_000_007)), 5_000_000_007);
+        assert_eq!(clock.ns_at(SystemTime::UNIX_EPOCH), 0, "before the origin");
+    }
 
     /// A reading of one clock lies between two of the other, however long the thread is preempted
     /// between them.

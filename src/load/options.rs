@@ -1,9 +1,10 @@
 //! Which load to make.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::pacing::Spacing;
+use super::share::Share;
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{Mode, PercentileList};
 use crate::reactor::Spin;
@@ -14,6 +15,9 @@ use crate::socket::{LocalAddrs, SocketOptions};
 pub struct Options {
     /// The server.
     pub target: ResolvedEndpoint,
+    /// Which part of the load this generator makes. `connections`, `count` and `rate` are those of
+    /// the whole load, of which each part has at least one connection and one message.
+    pub share: Share,
     /// The number of connections or client sockets, at least 1.
     pub connections: u32,
     /// The length of each message, at least 1.
@@ -37,6 +41,10 @@ pub struct Options {
     pub reconnect: bool,
     /// How long to send before the measurement starts.
     pub warmup: Duration,
+    /// When the measurement starts, by the system's clock. The connections wait for the warm-up
+    /// before it; if they are not open by then, nothing is sent and the result says so. If not set,
+    /// the warm-up starts once the connections are open.
+    pub start_at: Option<SystemTime>,
     /// How long to wait for an echo before its message counts as lost.
     pub timeout: Duration,
     /// Compares every echo with the message sent.
@@ -66,6 +74,7 @@ impl Options {
     pub fn closed_loop(target: ResolvedEndpoint, connections: u32) -> Options {
         Options {
             target,
+            share: Share::WHOLE,
             connections,
             length_bytes: 64,
             in_flight_max: 1,
@@ -76,6 +85,7 @@ impl Options {
             mode: Mode::Echo,
             reconnect: false,
             warmup: Duration::ZERO,
+            start_at: None,
             timeout: Duration::from_secs(1),
             verify: true,
             percentiles: PercentileList::default(),
@@ -85,6 +95,17 @@ impl Options {
             socket: SocketOptions::default(),
             local_addrs: LocalAddrs::default(),
             folder: None,
+        }
+    }
+
+    /// Returns the options with the connections and the count of this share. The rate stays that of
+    /// the whole load, because the schedule of a share is a part of the whole schedule.
+    pub(super) fn of_share(self) -> Options {
+        let connections = self.share.of_count(self.connections.into());
+        Options {
+            connections: u32::try_from(connections).expect("a share is no more than the whole"),
+            count: self.count.map(|count| self.share.of_count(count)),
+            ..self
         }
     }
 

@@ -1,11 +1,13 @@
 //! The phases of a run: connect, warm up, measure, wait for the last echoes.
 
+mod beginning;
 mod intervals;
 mod sleep;
 
 use std::time::{Duration, Instant};
 
 use self::intervals::{SHORTEST_DIVISOR, next_interval_ns};
+use super::clock::Clock;
 use super::options::Options;
 use super::source::Source;
 use super::thread_usage::ThreadUsage;
@@ -41,6 +43,8 @@ pub(super) struct Phases {
     phase: Phase,
     pub(super) start_ns: u64,
     pub(super) measure_from_ns: u64,
+    /// When the warm-up must start, so that the measurement starts at the requested time.
+    start_at_ns: Option<u64>,
     is_measuring: bool,
     /// When sending ended.
     pub(super) end_ns: u64,
@@ -63,6 +67,8 @@ enum Phase {
         /// Flows that have neither opened nor failed yet.
         unsettled: u32,
     },
+    /// Connections are open and wait for the requested start.
+    Waiting,
     Sending,
     /// The generator waits for the last echoes.
     Draining {
@@ -86,15 +92,19 @@ pub(super) enum EndedBy {
     NoFlow,
     /// Nothing was received for a long time.
     Silence,
+    /// The requested start was this long ago when the connections were open.
+    TooLate { late_ns: u64 },
 }
 
 impl Phases {
-    pub(super) fn new(options: &Options) -> Phases {
+    pub(super) fn new(options: &Options, clock: Clock) -> Phases {
         let timeout_ns = duration_ns(options.timeout);
+        let warmup_ns = duration_ns(options.warmup);
         Phases {
             phase: Phase::NotBegun,
             start_ns: 0,
             measure_from_ns: 0,
+            start_at_ns: options.start_at.map(|time| clock.ns_at(time).saturating_sub(warmup_ns)),
             is_measuring: false,
             end_ns: 0,
             sweep_ns: (timeout_ns / SWEEPS_PER_TIMEOUT).clamp(SWEEP_NS_MIN, SWEEP_NS_MAX),
@@ -147,8 +157,9 @@ impl<O: Observer> Generator<O> {
         match self.phases.phase {
             Phase::NotBegun => self.begin_opening(now_ns),
             // The reactor has registered the flows that the previous turn opened.
-            Phase::Opening { unsettled: 0 } => self.begin_sending(now_ns, sources, context),
+            Phase::Opening { unsettled: 0 } => self.end_opening(now_ns, sources, context),
             Phase::Opening { .. } => self.open_some(now_ns, context),
+            Phase::Waiting => self.begin_at_time(now_ns, sources, context),
             Phase::Sending => self.continue_sending(now_ns, sources, context),
             Phase::Draining { .. } => self.continue_drain(now_ns, sources, context),
             Phase::Done { .. } => {}
@@ -170,42 +181,6 @@ impl<O: Observer> Generator<O> {
             }
             self.opener.extend(paused_ns);
         }
-    }
-
-    /// Starts to open all flows. In `Mode::Connect` each flow is opened later, as a message.
-    fn begin_opening(&mut self, now_ns: u64) {
-        self.opener.schedule_all(self.options.connections, now_ns);
-        let is_connect = self.options.mode == Mode::Connect;
-        let unsettled = if is_connect { 0 } else { self.options.connections };
-        self.phases.phase = Phase::Opening { unsettled };
-    }
-
-    /// Starts to send: every flow is open or has failed.
-    fn begin_sending(
-        &mut self,
-        now_ns: u64,
-        sources: &Sources<Source>,
-        context: &mut Context<'_, Source>,
-    ) {
-        let is_connect = self.options.mode == Mode::Connect;
-        let flows = self.options.connections;
-        let open: Vec<u32> = match is_connect {
-            true => (0..flows).collect(),
-            false => sources.iter().map(|(_, source)| source.0.id).collect(),
-        };
-        let phases = &mut self.phases;
-        phases.phase = Phase::Sending;
-        phases.start_ns = now_ns;
-        phases.measure_from_ns = now_ns.saturating_add(duration_ns(self.options.warmup));
-        phases.interval_at_ns = now_ns.saturating_add(phases.interval_ns.unwrap_or(u64::MAX));
-        phases.interval_before.0 = now_ns;
-        let measured_ns = self.options.duration.map(duration_ns);
-        let until_ns = measured_ns.map(|ns| phases.measure_from_ns.saturating_add(ns));
-        self.start_flows(now_ns, &open);
-        if let Some(until_ns) = until_ns {
-            self.run.end_at(until_ns);
-        }
-        sources.iter().for_each(|(key, _)| context.wake(key));
     }
 
     /// Does the work of a turn in the warm-up or in the measurement.
@@ -374,6 +349,21 @@ impl<O: Observer> Generator<O> {
         context.stop();
     }
 
+    /// Ends a run that has sent nothing.
+    fn end_before_sending(
+        &mut self,
+        ended_by: EndedBy,
+        now_ns: u64,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        self.phases.ended_by = ended_by;
+        self.phases.end_ns = now_ns;
+        self.phases.start_ns = now_ns;
+        self.phases.measure_from_ns = now_ns;
+        self.finish_run(now_ns, sources, context);
+    }
+
     /// Handles a signal: ends sending, or ends the run if it does not send.
     pub(super) fn interrupt(
         &mut self,
@@ -384,12 +374,8 @@ impl<O: Observer> Generator<O> {
         match self.phases.phase {
             Phase::Sending => self.begin_drain(EndedBy::Interrupt, now_ns, sources, context),
             Phase::Done { .. } => {}
-            Phase::NotBegun | Phase::Opening { .. } => {
-                self.phases.ended_by = EndedBy::Interrupt;
-                self.phases.end_ns = now_ns;
-                self.phases.start_ns = now_ns;
-                self.phases.measure_from_ns = now_ns;
-                self.finish_run(now_ns, sources, context);
+            Phase::NotBegun | Phase::Opening { .. } | Phase::Waiting => {
+                self.end_before_sending(EndedBy::Interrupt, now_ns, sources, context);
             }
             Phase::Draining { .. } => {
                 self.phases.ended_by = EndedBy::Interrupt;

@@ -30,7 +30,7 @@ impl<O: Observer> Generator<O> {
         if let Some(rate) = self.options.rate.filter(|_| self.options.spacing != Spacing::Poisson) {
             // If the end of the run cuts the last message's share of the time, or that of the last
             // burst, they still count in full, so the quotient can exceed the rate.
-            achieved = achieved.min(to_f64(rate));
+            achieved = achieved.min(self.options.share.of_rate(rate));
         }
         let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
         let over_planned = per_second(received_in_time, whole_ns).min(achieved);
@@ -57,9 +57,14 @@ impl<O: Observer> Generator<O> {
             planned_ns,
             load_made,
             is_interrupted: phases.ended_by == EndedBy::Interrupt,
+            is_too_late: matches!(phases.ended_by, EndedBy::TooLate { .. }),
             warmup_ns: warmup_end_ns - phases.start_ns,
             drain_ns: phases.drain_ns(until_ns),
-            rate: Rate { asked: self.options.rate.map(to_f64), achieved, over_planned },
+            rate: Rate {
+                asked: self.options.rate.map(|rate| self.options.share.of_rate(rate)),
+                achieved,
+                over_planned,
+            },
             bytes: recorder.bytes,
             messages: with_in_flight(recorder.measured),
             losses: recorder.losses,
@@ -91,7 +96,9 @@ impl<O: Observer> Generator<O> {
     fn stamp(&self, elapsed_ns: u64) -> RunStamp {
         let clock = self.run.clock;
         let measured_from = clock.wall_time(self.phases.measure_from_ns);
-        RunStamp::new(clock.wall_time(0), measured_from, Duration::from_nanos(elapsed_ns))
+        let elapsed = Duration::from_nanos(elapsed_ns);
+        let part = self.options.share.to_string();
+        RunStamp { part, ..RunStamp::new(clock.wall_time(0), measured_from, elapsed) }
     }
 
     /// The settings of the sockets, and where they left from.
@@ -202,7 +209,10 @@ impl<O: Observer> Generator<O> {
                 };
                 format!("every {flow} ended before {what}")
             }
-            EndedBy::Silence => "ended early: nothing came back any more".to_owned(),
+            // It has sent nothing, so nothing came back; see `no_result_reason`.
+            EndedBy::Silence | EndedBy::TooLate { .. } => {
+                "ended early: nothing came back any more".to_owned()
+            }
         };
         (Status::Partial, Some(why))
     }
@@ -210,6 +220,13 @@ impl<O: Observer> Generator<O> {
     /// Returns why the run measured nothing.
     fn no_result_reason(&self, is_interrupted: bool) -> String {
         let measured = &self.run.recorder.measured;
+        if let EndedBy::TooLate { late_ns } = self.phases.ended_by {
+            return format!(
+                "too late to start at the requested time: the connections were open {:?} after the \
+                 warm-up had to start",
+                Duration::from_nanos(late_ns)
+            );
+        }
         if is_interrupted {
             return "interrupted before an echo was measured".to_owned();
         }

@@ -7,6 +7,7 @@ use super::outages::Outages;
 use super::pacing::{Schedule, Spacing};
 use super::pattern::{MessageId, Pattern};
 use super::recorder::{InFlight, Recorder};
+use super::share::Share;
 use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
 
@@ -43,9 +44,11 @@ pub(super) struct Run {
     end_ns: u64,
     /// Measured messages that may still be begun.
     remaining: Option<u64>,
-    /// Measured messages that were requested.
-    count: Option<u64>,
+    /// How long the whole load takes if it is a count of messages at a rate.
+    counted_ns: Option<u64>,
+    /// The rate of the whole load.
     rate: Option<(u64, Spacing)>,
+    share: Share,
     /// One per flow in an open loop; `None` for a flow that could not be opened.
     paces: Vec<Option<Pace>>,
 }
@@ -108,8 +111,12 @@ impl Run {
             not_before_ns: None,
             is_sending: false,
             end_ns: u64::MAX,
-            remaining: options.count,
-            count: options.count,
+            remaining: options.count.map(|count| options.share.of_count(count)),
+            counted_ns: options.count.zip(options.rate).map(|(count, rate)| {
+                let length_ns = (u128::from(count) * 1_000_000_000).div_ceil(u128::from(rate));
+                u64::try_from(length_ns).unwrap_or(u64::MAX)
+            }),
+            share: options.share,
             rate: options.rate.map(|rate| (rate, options.spacing)),
             paces: Vec::new(),
         }
@@ -132,7 +139,7 @@ impl Run {
         let first_ns = spacing.first_due_ns(rate, start_ns, measure_from_ns);
         self.paces = (0..flows).map(|_| None).collect();
         for (place, flow) in (0..).zip(open) {
-            let place = (place, open.len() as u64);
+            let place = self.share.flow((place, open.len() as u64));
             let schedule = Schedule::new(rate, spacing, place, first_ns);
             self.paces[*flow as usize] =
                 Some(Pace { schedule, ideal_free_ns: start_ns, state: FlowState::Connected });
@@ -157,10 +164,12 @@ impl Run {
     /// Returns when an open loop with a count is over: `count / rate` after its start, because the
     /// last message has the same share of the time as every other.
     pub(super) fn counted_end_ns(&self) -> Option<u64> {
-        let (count, (rate, _)) = (self.count?, self.rate?);
-        let length_ns = (u128::from(count) * 1_000_000_000).div_ceil(u128::from(rate));
-        let length_ns = u64::try_from(length_ns).unwrap_or(u64::MAX);
-        Some(self.recorder.measure_from_ns.saturating_add(length_ns))
+        Some(self.recorder.measure_from_ns.saturating_add(self.counted_ns?))
+    }
+
+    /// Returns how long an open loop with a count takes.
+    pub(super) fn counted_ns(&self) -> Option<u64> {
+        self.counted_ns
     }
 
     pub(super) fn is_open_loop(&self) -> bool {

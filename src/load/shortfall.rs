@@ -15,12 +15,7 @@ impl<O: Observer> Generator<O> {
         if self.run.is_count_reached() {
             return None;
         }
-        let of_count = || {
-            let (count, rate) = self.options.count.zip(self.options.rate)?;
-            let time_ns = u128::from(count) * 1_000_000_000 / u128::from(rate.max(1));
-            Some(u64::try_from(time_ns).unwrap_or(u64::MAX))
-        };
-        self.options.duration.map(duration_ns).or_else(of_count)
+        self.options.duration.map(duration_ns).or_else(|| self.run.counted_ns())
     }
 
     /// Returns the share of the planned load that was made.

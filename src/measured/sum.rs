@@ -48,7 +48,7 @@ impl RunResult {
             version: _, program: _, endpoint: _, label: _, mode: _, load_loop: _, arrival: _,
             depth: _, length: _, options: _, asserts: _,
             embedded_server: _, connections: _, elapsed_ns: _, planned_ns: _, load_made: _,
-            is_interrupted: _, warmup_ns: _, drain_ns: _, rate: _,
+            is_interrupted: _, is_too_late: _, warmup_ns: _, drain_ns: _, rate: _,
             drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
             sockets, trains, tcp, udp, latency_ns, service_time_ns, thirds, hiccups, generator,
@@ -92,6 +92,7 @@ impl RunResult {
     /// Adds the rate and what it depends on. Call it before the counts are added.
     fn add_rate(&mut self, part: &RunResult) {
         self.is_interrupted |= part.is_interrupted;
+        self.is_too_late |= part.is_too_late;
         self.warmup_ns = self.warmup_ns.max(part.warmup_ns);
         self.drain_ns = self.drain_ns.max(part.drain_ns);
         let echoes = self.echoes_of_rate() + part.echoes_of_rate();

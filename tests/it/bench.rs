@@ -9,6 +9,7 @@ mod interop;
 mod interrupts;
 mod limits;
 mod outputs;
+mod parts;
 mod reach;
 mod results;
 mod starved;

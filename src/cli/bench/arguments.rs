@@ -14,6 +14,7 @@ use resound::socket::{LocalAddrs, SocketOptions};
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
+use super::part::PartFlags;
 use crate::cli::flags::{BindFlags, SocketFlags, VALUES_HELP, client_options};
 use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
 
@@ -139,6 +140,9 @@ pub(in crate::cli) struct Arguments {
     pub(super) affinity: Option<usize>,
 
     #[command(flatten)]
+    pub(super) part: PartFlags,
+
+    #[command(flatten)]
     pub(super) socket: SocketFlags,
 
     #[command(flatten)]
@@ -220,6 +224,7 @@ impl Arguments {
                     .to_owned(),
             );
         }
+        self.part.check(self.connections, self.count, self.warmup)?;
         let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
         if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
             return Err("expected at most 2^32 messages in flight in all, such as \
@@ -245,6 +250,11 @@ impl Arguments {
             "invalid value '{length}' for '--length <SIZE>': expected at most {length_max} bytes \
              for a {what}, such as 1200"
         ))
+    }
+
+    /// Returns how many of the connections this process makes.
+    pub(super) fn own_connections(&self) -> u64 {
+        self.part.part.of_count(self.connections)
     }
 
     /// Returns the maximum number of messages in flight per connection.
@@ -302,6 +312,7 @@ impl Arguments {
     ) -> Options {
         Options {
             target: target.clone(),
+            share: self.part.part,
             connections: u32::try_from(self.connections).unwrap_or(u32::MAX),
             length_bytes: usize::try_from(self.length).unwrap_or(usize::MAX),
             in_flight_max: usize::try_from(self.depth()).unwrap_or(usize::MAX),
@@ -312,6 +323,7 @@ impl Arguments {
             mode: self.mode(),
             reconnect: self.reconnect,
             warmup: self.warmup,
+            start_at: self.part.start_at,
             timeout: self.timeout,
             verify: !self.no_verify,
             percentiles: self.percentiles.clone(),
@@ -354,6 +366,7 @@ impl Arguments {
         }) else {
             unreachable!("an object was made")
         };
+        meant.extend(self.part.meant());
         meant.extend(self.socket.meant());
         meant.insert("bind".to_owned(), self.bind.meant());
         meant
@@ -408,7 +421,7 @@ impl Arguments {
             load_loop: if self.rate.is_some() { LoadLoop::Open } else { LoadLoop::Closed },
             arrival: self.rate.map(|_| self.arrival.to_string()),
             depth: self.depth(),
-            connections: self.connections,
+            connections: self.own_connections(),
             length: self.length,
             ..report
         };

@@ -38,6 +38,7 @@ impl<O: Observer> Generator<O> {
         match phases.phase {
             Phase::NotBegun | Phase::Done { .. } | Phase::Opening { unsettled: 0 } => return 0,
             Phase::Opening { .. } => at_ns = at_ns.min(self.opener.first_ns().unwrap_or(u64::MAX)),
+            Phase::Waiting => {}
             Phase::Sending => {
                 if self.run.is_count_reached() {
                     at_ns = at_ns.min(self.run.counted_end_ns().unwrap_or(u64::MAX));
@@ -58,7 +59,9 @@ impl<O: Observer> Generator<O> {
         let is_opening =
             self.options.mode == Mode::Connect || (self.opener.reopens() && phases.is_sending());
         let opens_ns = self.opener.first_ns().filter(|_| is_opening).unwrap_or(u64::MAX);
+        let starts_ns = phases.start_at_ns.filter(|_| phases.phase == Phase::Waiting);
         let due_ns = self.due_queue.first_due_ns().unwrap_or(u64::MAX).min(opens_ns);
+        let due_ns = due_ns.min(starts_ns.unwrap_or(u64::MAX));
         if self.run.is_open_loop() && self.options.spin != Some(Spin::Never) {
             // A sleep until another time must not extend beyond this one.
             let Some(sleep) = sleep_for(due_ns, now_ns) else { return 0 };
