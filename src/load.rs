@@ -45,6 +45,7 @@ mod clock;
 mod datagram;
 mod ends;
 mod hiccups;
+mod lengths;
 mod mover;
 mod opening;
 mod options;
@@ -70,6 +71,7 @@ use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
+pub use self::lengths::Lengths;
 pub use self::options::Options;
 pub use self::pacing::Spacing;
 pub use self::share::Share;
@@ -243,7 +245,7 @@ impl<O: Observer> Generator<O> {
         if let Some((_, times)) = self.failures.iter_mut().find(same) {
             *times += 1;
         } else if self.failures.len() < FAILURES_MAX {
-            self.failures.push((with_hint(error, self.options.length_bytes), 1));
+            self.failures.push((with_hint(error, self.options.lengths.greatest()), 1));
         }
     }
 }
@@ -334,7 +336,7 @@ fn is_network_error(error: &io::Error) -> bool {
 }
 
 /// Adds what the user can do about an error that this host caused.
-fn with_hint(error: Error, length_bytes: usize) -> Error {
+fn with_hint(error: Error, length_bytes: u64) -> Error {
     match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => error.hint(out_of_ports()),
         Some(libc::EMFILE | libc::ENFILE) => error

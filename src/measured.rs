@@ -12,6 +12,7 @@ mod environment;
 mod finite;
 mod health;
 mod histograms;
+mod lengths;
 mod losses;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -33,6 +34,8 @@ pub use self::drift::{Drift, Third};
 pub(crate) use self::health::OFFERED_SHARE_MIN;
 pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
 pub use self::histograms::Histograms;
+pub(crate) use self::lengths::LENGTH_CLASSES_MAX;
+pub use self::lengths::LengthClass;
 pub use self::losses::{LossCause, Losses};
 pub use self::sockets::{BindUse, Sockets};
 pub use self::stamp::RunStamp;
@@ -75,7 +78,7 @@ pub struct RunResult {
     pub depth: u64,
     /// Connections, or client sockets.
     pub connections: u64,
-    /// Bytes per message.
+    /// Bytes per message; of mixed lengths the mean to expect, to the nearest byte.
     pub length: u64,
     /// The command line.
     pub options: CommandLine,
@@ -126,6 +129,9 @@ pub struct RunResult {
     /// Response time: from the intended send in an open loop, from the actual send in a closed
     /// loop.
     pub latency_ns: Times,
+    /// Response times by length: one entry if all messages have the same length.
+    #[serde(deserialize_with = "lengths::read_classes")]
+    pub lengths: Vec<LengthClass>,
     /// Service time of an open loop: from the actual send.
     pub service_time_ns: Option<Times>,
     /// The response times of each third of the run; null if one has too few echoes, or if the run
@@ -186,6 +192,7 @@ impl Default for RunResult {
             tcp: None,
             udp: None,
             latency_ns: Times::default(),
+            lengths: Vec::new(),
             service_time_ns: None,
             drift: None,
             thirds: None,

@@ -22,6 +22,8 @@ const SIZES: &[(&str, u64)] = &[
     ("gb", 1_000_000_000),
 ];
 
+const PERCENTAGES: &[(&str, u64)] = &[("%", 1_000_000)];
+
 /// A number without a unit is seconds, as in ping(8) and nc(1).
 const TIMES_NS: &[(&str, u64)] = &[
     ("", 1_000_000_000),
@@ -54,6 +56,15 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
 pub fn parse_size(text: &str) -> Result<u64, String> {
     scaled(text, SIZES)
         .ok_or_else(|| "expected a size such as 512, 64k, 64KiB or 1MiB (k = 1024)".to_owned())
+}
+
+/// Parses a percentage into millionths of a percent: `70%` is 70,000,000, `0.5%` is 500,000.
+///
+/// # Errors
+///
+/// Returns a sentence that says what was expected.
+pub fn parse_percent(text: &str) -> Result<u64, String> {
+    scaled(text, PERCENTAGES).ok_or_else(|| "expected a percentage such as 70% or 0.5%".to_owned())
 }
 
 /// Parses a time: `200us`, `1.5s`, `2m`. A number without a unit is seconds.

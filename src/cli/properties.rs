@@ -33,6 +33,8 @@ const VALUES: &[&str] = &[
     "fixed",
     "poisson",
     "burst:8",
+    "64:70%,1200:30%",
+    "64..1500",
     "echo",
     "connect",
     "50,99.9",

@@ -106,13 +106,6 @@ pub(super) fn octal_mode(text: &str) -> Result<u32, String> {
     }
 }
 
-pub(super) fn at_least_one_byte(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        0 => Err("expected a size of at least 1 byte, such as 64".to_owned()),
-        size => Ok(size),
-    }
-}
-
 pub(super) fn probe_length(text: &str) -> Result<usize, String> {
     match usize::try_from(parse_size(text)?) {
         Ok(length @ 1..=LENGTH_MAX) => Ok(length),

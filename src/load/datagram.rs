@@ -127,9 +127,22 @@ impl DatagramMover {
         readiness: &mut Readiness,
         run: &mut Run,
     ) -> io::Result<Step> {
+        match run.is_mixed() {
+            false => self.exchange::<false>(wire, readiness, run),
+            true => self.exchange::<true>(wire, readiness, run),
+        }
+    }
+
+    /// `MIXED`: messages have different lengths. Without that, none of the code for it runs.
+    fn exchange<const MIXED: bool>(
+        &mut self,
+        wire: &impl Wire,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<Step> {
         run.fresh_ns = None;
-        let has_received_all = self.receive(wire, readiness, run);
-        let has_sent_all = self.send(wire, run)?;
+        let has_received_all = self.receive::<MIXED>(wire, readiness, run);
+        let has_sent_all = self.send::<MIXED>(wire, run)?;
         if self.noted_error.is_some() {
             // Receive what is queued first: the peer answered it before the error was reported.
             readiness.merge(Readiness::READABLE);
@@ -141,7 +154,12 @@ impl DatagramMover {
     /// Receives until nothing is queued, or until no echo is expected. In the latter case a later
     /// slice receives what is still queued, together with the next echo. Returns false if the slice
     /// was used up.
-    fn receive(&mut self, wire: &impl Wire, readiness: &mut Readiness, run: &mut Run) -> bool {
+    fn receive<const MIXED: bool>(
+        &mut self,
+        wire: &impl Wire,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> bool {
         let mut taken = 0;
         while taken < RECEIVES_PER_SLICE {
             if !readiness.is_readable() {
@@ -153,7 +171,7 @@ impl DatagramMover {
                 false => wire.receive(&mut scratch).map(|count| (count, count)),
             };
             if let Ok((count, segment_bytes)) = received {
-                taken += self.take_all(&scratch[..count], segment_bytes, run);
+                taken += self.take_all::<MIXED>(&scratch[..count], segment_bytes, run);
             }
             run.scratch = scratch;
             match received {
@@ -176,7 +194,12 @@ impl DatagramMover {
 
     /// Takes what one call received, all of it with the same time. Returns how many datagrams that
     /// were; an empty datagram counts as one.
-    fn take_all(&mut self, bytes: &[u8], segment_bytes: usize, run: &mut Run) -> usize {
+    fn take_all<const MIXED: bool>(
+        &mut self,
+        bytes: &[u8],
+        segment_bytes: usize,
+        run: &mut Run,
+    ) -> usize {
         let now_ns = run.clock.now_ns();
         // For a train the next send reads the clock again: compared with its many messages that is
         // cheap.
@@ -187,7 +210,7 @@ impl DatagramMover {
         let mut count = 0;
         loop {
             let (segment, behind) = rest.split_at(segment_bytes.min(rest.len()));
-            self.take(segment, now_ns, &mut streak, run);
+            self.take::<MIXED>(segment, now_ns, &mut streak, run);
             rest = behind;
             count += 1;
             if rest.is_empty() {
@@ -201,10 +224,17 @@ impl DatagramMover {
         count
     }
 
-    fn take(&mut self, bytes: &[u8], now_ns: u64, streak: &mut Streak, run: &mut Run) {
-        let Some((number, offset)) = self.identify(bytes, run) else {
+    fn take<const MIXED: bool>(
+        &mut self,
+        bytes: &[u8],
+        now_ns: u64,
+        streak: &mut Streak,
+        run: &mut Run,
+    ) {
+        let Some((number, offset)) = self.identify::<MIXED>(bytes, run) else {
             return run.unsolicited(self.flow, bytes, now_ns);
         };
+        let id = MessageId { flow: self.flow, number };
         let is_measured = match self.window.arrived(number) {
             EchoKind::InTime { message, is_overtaken } => {
                 run.recorder.bytes_received(bytes.len(), message.intended_ns);
@@ -213,6 +243,9 @@ impl DatagramMover {
                 if self.answered(message, run, now_ns) {
                     run.recorder.of(is_measured).reordered += u64::from(is_overtaken);
                     streak.push(message, &mut run.recorder);
+                    if MIXED {
+                        run.note_class_received(id, message, now_ns);
+                    }
                 }
                 is_measured
             }
@@ -227,24 +260,23 @@ impl DatagramMover {
             EchoKind::Unknown => unreachable!("`identify` returns only sent numbers: {number}"),
         };
         if let Some(offset) = offset {
-            let id = MessageId { flow: self.flow, number };
             let difference = run.difference(id, offset, bytes.get(offset).copied());
             run.recorder.differs(difference, is_measured);
         }
     }
 
     /// Returns the message that a datagram echoes, and where the datagram differs from it.
-    fn identify(&self, bytes: &[u8], run: &Run) -> Option<(u64, Option<usize>)> {
+    fn identify<const MIXED: bool>(&self, bytes: &[u8], run: &Run) -> Option<(u64, Option<usize>)> {
         if bytes.is_empty() {
             return None;
         }
-        let length = bytes.len().min(run.length_bytes);
-        let (low, bits) = carried_number(&bytes[..length]);
+        // An echo of a short message may have bytes behind it that are no part of a number.
+        let (low, bits) = carried_number(&bytes[..bytes.len().min(run.length_max())]);
         let number = full_number(low, bits, self.window.next_number());
         if !run.verify {
             return number.map(|number| (number, None));
         }
-        let difference = |number| self.difference(number, bytes, run);
+        let difference = |number| self.difference::<MIXED>(number, bytes, run);
         match number {
             Some(number) if difference(number).is_none() => Some((number, None)),
             // The wrong byte may belong to the number, so the most similar message is taken.
@@ -255,28 +287,31 @@ impl DatagramMover {
         }
     }
 
-    fn difference(&self, number: u64, bytes: &[u8], run: &Run) -> Option<usize> {
-        let length = bytes.len().min(run.length_bytes);
+    fn difference<const MIXED: bool>(&self, number: u64, bytes: &[u8], run: &Run) -> Option<usize> {
         let id = MessageId { flow: self.flow, number };
+        let whole = run.length::<MIXED>(id);
+        let length = bytes.len().min(whole);
         let differs = run.pattern.difference(id, 0, &bytes[..length]);
-        differs.or((bytes.len() != run.length_bytes).then_some(length))
+        differs.or((bytes.len() != whole).then_some(length))
     }
 
     /// Returns the message that shares most bytes with a datagram, if it shares at least half of
     /// them. Candidates are the messages in flight and the one that the datagram names, which may
     /// have been answered or given up long ago.
     fn closest(&self, bytes: &[u8], named: Option<u64>, run: &Run) -> Option<u64> {
-        let length = bytes.len().min(run.length_bytes);
+        let length = bytes.len().min(run.length_max());
         let mut expected = vec![0; length];
         let mut similarity = |number| {
-            run.pattern.fill(MessageId { flow: self.flow, number }, 0, &mut expected);
+            let id = MessageId { flow: self.flow, number };
+            let expected = &mut expected[..length.min(run.length::<true>(id))];
+            run.pattern.fill(id, 0, expected);
             let same =
                 expected.iter().zip(bytes).filter(|(sent, received)| sent == received).count();
-            (same, Some(number) == named, number)
+            (same * 2 >= expected.len(), same, Some(number) == named, number)
         };
         let candidates = self.window.latest().take(SEARCH_MAX).chain(named);
-        let (same, _, number) = candidates.map(&mut similarity).max()?;
-        (same > 0 && same * 2 >= length).then_some(number)
+        let (is_similar, same, _, number) = candidates.map(&mut similarity).max()?;
+        (same > 0 && is_similar).then_some(number)
     }
 }
 

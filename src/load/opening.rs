@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::datagram::DatagramMover;
 use super::options::Options;
+use super::pattern::MessageId;
 use super::run::Admission;
 use super::source::{Flow, Kind, Source};
 use super::stream::StreamMover;
@@ -304,6 +305,8 @@ impl<O: Observer> Generator<O> {
                         // echo.
                         let message = self.run.begin(id, intended_ns, begin_ns);
                         self.run.recorder.sent_and_lost(message, LossCause::Refused, begin_ns);
+                        let id = MessageId { flow: id, number };
+                        self.run.note_class_sent(id, intended_ns);
                     }
                     if !was_refused || !self.run.is_open_loop() {
                         self.run.outages.begin(id, now_ns);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::lengths::Lengths;
 use super::pacing::Spacing;
 use super::share::Share;
 use crate::endpoint::{ResolvedEndpoint, Transport};
@@ -20,8 +21,8 @@ pub struct Options {
     pub share: Share,
     /// The number of connections or client sockets, at least 1.
     pub connections: u32,
-    /// The length of each message, at least 1.
-    pub length_bytes: usize,
+    /// The lengths of messages.
+    pub lengths: Lengths,
     /// The maximum number of messages in flight per connection, at least 1.
     pub in_flight_max: usize,
     /// How long to measure. If not set, the run ends when `count` messages are sent.
@@ -76,7 +77,7 @@ impl Options {
             target,
             share: Share::WHOLE,
             connections,
-            length_bytes: 64,
+            lengths: Lengths::from(64),
             in_flight_max: 1,
             duration: None,
             count: None,

@@ -47,6 +47,16 @@ pub(super) struct Recorder {
     latency_warmup: Distribution,
     pub(super) service_time: Distribution,
     pub(super) schedule_lag: Distribution,
+    /// Measured messages by the class of their length; empty if all have the same length.
+    pub(super) classes: Vec<Class>,
+}
+
+/// The measured messages of one class of lengths.
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    pub(super) sent: u64,
+    /// The response times of those that were answered in time.
+    pub(super) latency: Distribution,
 }
 
 impl Recorder {
@@ -77,6 +87,7 @@ impl Recorder {
             latency_warmup: Distribution::new(),
             service_time: Distribution::new(),
             schedule_lag: Distribution::new(),
+            classes: Vec::new(),
         }
     }
 

@@ -5,13 +5,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::phases::EndedBy;
+use super::recorder::Class;
 use super::shortfall::LOAD_MADE_MIN;
 use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    BindUse, Drift, Environment, GeneratorHealth, Hiccups, Histograms, LoadLoop, Messages, Pacing,
-    Rate, RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
+    BindUse, Drift, Environment, GeneratorHealth, Hiccups, Histograms, LengthClass, LoadLoop,
+    Messages, Pacing, Rate, RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
 };
 use crate::reactor::Spin;
 use crate::units::duration_ns;
@@ -50,7 +51,7 @@ impl<O: Observer> Generator<O> {
             arrival: is_open_loop.then(|| self.options.spacing.to_string()),
             depth: self.options.in_flight_max as u64,
             connections: u64::from(self.options.connections),
-            length: self.options.length_bytes as u64,
+            length: self.options.lengths.mean(),
             environment: Environment::here(is_local(&self.options.target), false),
             run: self.stamp(elapsed_ns),
             elapsed_ns,
@@ -86,10 +87,27 @@ impl<O: Observer> Generator<O> {
             ..RunResult::default()
         };
         result.drift = result.thirds.as_ref().and_then(Drift::of);
+        result.lengths = self.lengths(&result);
         result.histograms = Histograms::of(&result);
         result.generator.verdict = Verdict::of(&Signs::of(&result));
         result.warnings = self.warnings(&result);
         result
+    }
+
+    /// Returns the messages and their response times by length.
+    fn lengths(&self, result: &RunResult) -> Vec<LengthClass> {
+        let bounds = self.options.lengths.classes();
+        if let [(length_min, length)] = bounds[..] {
+            let (messages, latency_ns) = (result.messages.sent, result.latency_ns.clone());
+            return vec![LengthClass { length, length_min, messages, latency_ns }];
+        }
+        let class = |((length_min, length), class): (&(u64, u64), &Class)| LengthClass {
+            length: *length,
+            length_min: *length_min,
+            messages: class.sent,
+            latency_ns: Times::of(class.latency.clone(), &self.options.percentiles),
+        };
+        bounds.iter().zip(&self.run.recorder.classes).map(class).collect()
     }
 
     /// Returns when the run took place.

@@ -2,11 +2,12 @@
 //! message may be begun.
 
 use super::clock::Clock;
+use super::lengths::Mix;
 use super::options::Options;
 use super::outages::Outages;
 use super::pacing::{Schedule, Spacing};
 use super::pattern::{MessageId, Pattern};
-use super::recorder::{InFlight, Recorder};
+use super::recorder::{Class, InFlight, Recorder};
 use super::share::Share;
 use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
@@ -29,7 +30,10 @@ pub(super) struct Run {
     pub(super) recorder: Recorder,
     pub(super) outages: Outages,
     pub(super) target: ResolvedEndpoint,
-    pub(super) length_bytes: usize,
+    /// The length of every message; of mixed lengths the greatest.
+    length_bytes: usize,
+    /// How lengths are mixed; `None` if all messages have the same length.
+    mix: Option<Mix>,
     pub(super) in_flight_max: usize,
     pub(super) timeout_ns: u64,
     pub(super) verify: bool,
@@ -88,11 +92,16 @@ pub(super) enum Admission {
 impl Run {
     pub(super) fn new(options: &Options, clock: Clock, timeout_ns: u64) -> Run {
         // A datagram is received whole. One more byte reveals a longer one.
+        let length_bytes = usize::try_from(options.lengths.greatest()).unwrap_or(usize::MAX);
         let scratch_bytes = match options.transport().is_stream() {
             true => SCRATCH_BYTES,
-            false => SCRATCH_BYTES.max(options.length_bytes) + 1,
+            false => SCRATCH_BYTES.max(length_bytes) + 1,
         };
+        let mix = options.lengths.mix();
         let mut recorder = Recorder::new();
+        if mix.is_some() {
+            recorder.classes = options.lengths.classes().iter().map(|_| Class::default()).collect();
+        }
         recorder.trains.asked = options.asks_for_trains();
         recorder.has_warmup = !options.warmup.is_zero();
         Run {
@@ -102,7 +111,8 @@ impl Run {
             recorder,
             outages: Outages::default(),
             target: options.target.clone(),
-            length_bytes: options.length_bytes,
+            length_bytes,
+            mix,
             in_flight_max: options.in_flight_max,
             timeout_ns,
             verify: options.verify,
@@ -119,6 +129,50 @@ impl Run {
             share: options.share,
             rate: options.rate.map(|rate| (rate, options.spacing)),
             paces: Vec::new(),
+        }
+    }
+
+    /// Returns true if messages have different lengths.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.mix.is_some()
+    }
+
+    /// Returns the length of a message. `MIXED`: messages may have different lengths.
+    #[inline(always)]
+    pub(super) fn length<const MIXED: bool>(&self, id: MessageId) -> usize {
+        match &self.mix {
+            Some(mix) if MIXED => mix.draw(id).length_bytes,
+            _ => self.length_bytes,
+        }
+    }
+
+    /// Returns the greatest length of a message.
+    pub(super) fn length_max(&self) -> usize {
+        self.length_bytes
+    }
+
+    /// Counts a message as sent. `MIXED`: messages may have different lengths.
+    #[inline(always)]
+    pub(super) fn note_sent<const MIXED: bool>(&mut self, id: MessageId, intended_ns: u64) {
+        self.recorder.sent(intended_ns);
+        if MIXED {
+            self.note_class_sent(id, intended_ns);
+        }
+    }
+
+    /// Counts a sent message in its class, if lengths are mixed.
+    pub(super) fn note_class_sent(&mut self, id: MessageId, intended_ns: u64) {
+        if let Some(mix) = self.mix.as_ref().filter(|_| self.recorder.is_measured(intended_ns)) {
+            self.recorder.classes[mix.draw(id).class].sent += 1;
+        }
+    }
+
+    /// Records an echo that came in time in the class of its message, if lengths are mixed.
+    pub(super) fn note_class_received(&mut self, id: MessageId, message: InFlight, now_ns: u64) {
+        let is_measured = self.recorder.is_measured(message.intended_ns);
+        if let Some(mix) = self.mix.as_ref().filter(|_| is_measured) {
+            let class = &mut self.recorder.classes[mix.draw(id).class];
+            class.latency.record(now_ns.saturating_sub(message.intended_ns));
         }
     }
 
@@ -388,7 +442,7 @@ impl Run {
             flow: u64::from(id.flow),
             message: Some(id.number),
             offset: offset as u64,
-            sent: (offset < self.length_bytes).then(|| self.pattern.byte(id, offset)),
+            sent: (offset < self.length::<true>(id)).then(|| self.pattern.byte(id, offset)),
             received,
         }
     }

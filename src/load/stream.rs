@@ -67,7 +67,7 @@ impl StreamMover {
     /// Begins the single message before the connection is made, because the connection is part of
     /// it.
     pub(super) fn begin_only(&mut self, message: InFlight, run: &mut Run) {
-        self.begin(message, run);
+        self.begin::<true>(message, run);
         self.is_single = true;
     }
 
@@ -81,8 +81,9 @@ impl StreamMover {
         self.begun - self.first > self.unanswered.len() as u64
     }
 
-    fn begin(&mut self, message: InFlight, run: &mut Run) {
-        run.recorder.sent(message.intended_ns);
+    fn begin<const MIXED: bool>(&mut self, message: InFlight, run: &mut Run) {
+        let id = MessageId { flow: self.flow, number: self.begun };
+        run.note_sent::<MIXED>(id, message.intended_ns);
         self.unanswered.push_back(message);
         self.begun += 1;
     }
@@ -98,17 +99,30 @@ impl StreamMover {
         readiness: &mut Readiness,
         run: &mut Run,
     ) -> io::Result<Step> {
+        match run.is_mixed() {
+            false => self.exchange::<false, T>(stream, readiness, run),
+            true => self.exchange::<true, T>(stream, readiness, run),
+        }
+    }
+
+    /// `MIXED`: messages have different lengths. Without that, none of the code for it runs.
+    fn exchange<const MIXED: bool, T: Read + Write>(
+        &mut self,
+        stream: &mut T,
+        readiness: &mut Readiness,
+        run: &mut Run,
+    ) -> io::Result<Step> {
         run.fresh_ns = None;
-        if !self.receive(stream, readiness, run)? {
+        if !self.receive::<MIXED, T>(stream, readiness, run)? {
             return Ok(Step::Closed);
         }
-        let has_sent_all = self.send(stream, readiness, run)?;
+        let has_sent_all = self.send::<MIXED, T>(stream, readiness, run)?;
         let is_idle = !readiness.is_readable() && has_sent_all;
         Ok(if is_idle { Step::Wait } else { Step::Again })
     }
 
     /// Reads and compares echoes. Returns false at the end of the stream.
-    fn receive<T: Read>(
+    fn receive<const MIXED: bool, T: Read>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -126,7 +140,7 @@ impl StreamMover {
                 if count < scratch.len() && readiness.short_read_drains() {
                     readiness.clear_readable();
                 }
-                self.take(&scratch[..count], now_ns, run);
+                self.take::<MIXED>(&scratch[..count], now_ns, run);
             }
             run.scratch = scratch;
             match read {
@@ -142,30 +156,35 @@ impl StreamMover {
 
     /// Assigns echoed bytes to messages: each belongs to the first message whose echo is not
     /// complete.
-    fn take(&mut self, mut bytes: &[u8], now_ns: u64, run: &mut Run) {
+    fn take<const MIXED: bool>(&mut self, mut bytes: &[u8], now_ns: u64, run: &mut Run) {
         while !bytes.is_empty() {
             let Some(message) = self.unanswered.front().copied() else {
                 return self.take_excess(bytes, now_ns, run);
             };
-            let count = bytes.len().min(run.length_bytes - self.read_bytes);
+            let id = MessageId { flow: self.flow, number: self.first_unanswered() };
+            let length = run.length::<MIXED>(id);
+            let count = bytes.len().min(length - self.read_bytes);
             let (now, later) = bytes.split_at(count);
             if run.verify && !self.is_corrupted {
-                self.compare(now, message, run);
+                self.compare(now, id, message, run);
             }
             if self.overdue == 0 {
                 run.recorder.bytes_received(count, message.intended_ns);
             }
             self.read_bytes += count;
             bytes = later;
-            if self.read_bytes == run.length_bytes {
-                self.take_echo(message, now_ns, run);
+            if self.read_bytes == length {
+                self.take_echo::<MIXED>(id, message, now_ns, run);
             }
         }
     }
 
-    fn compare(&mut self, received: &[u8], message: InFlight, run: &mut Run) {
-        let number = self.begun - self.unanswered.len() as u64;
-        let id = MessageId { flow: self.flow, number };
+    /// Returns the number of the first message whose echo is not complete.
+    fn first_unanswered(&self) -> u64 {
+        self.begun - self.unanswered.len() as u64
+    }
+
+    fn compare(&mut self, received: &[u8], id: MessageId, message: InFlight, run: &mut Run) {
         if let Some(offset) = run.pattern.difference(id, self.read_bytes, received) {
             self.is_corrupted = true;
             let byte = received[offset - self.read_bytes];
@@ -175,7 +194,13 @@ impl StreamMover {
     }
 
     /// Records the echo of the first message, which is complete.
-    fn take_echo(&mut self, message: InFlight, now_ns: u64, run: &mut Run) {
+    fn take_echo<const MIXED: bool>(
+        &mut self,
+        id: MessageId,
+        message: InFlight,
+        now_ns: u64,
+        run: &mut Run,
+    ) {
         self.unanswered.pop_front();
         self.read_bytes = 0;
         self.is_corrupted = false;
@@ -184,6 +209,9 @@ impl StreamMover {
             run.recorder.late(run.recorder.is_measured(message.intended_ns), now_ns);
         } else if self.answered(message, run, now_ns) {
             run.recorder.received(message, now_ns);
+            if MIXED {
+                run.note_class_received(id, message, now_ns);
+            }
         }
     }
 
@@ -218,7 +246,7 @@ impl StreamMover {
 
     /// Writes unwritten bytes and the messages that may be begun, as many per call as the scratch
     /// buffer holds. Returns false if the slice was used up before that.
-    fn send<T: Write>(
+    fn send<const MIXED: bool, T: Write>(
         &mut self,
         stream: &mut T,
         readiness: &mut Readiness,
@@ -228,13 +256,13 @@ impl StreamMover {
             if !readiness.is_writable() {
                 return Ok(true);
             }
-            let filled = self.fill(run);
+            let filled = self.fill::<MIXED>(run);
             if filled == 0 {
                 return Ok(true);
             }
             match stream.write(&run.scratch[..filled]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => self.advance_written(count, run),
+                Ok(count) => self.advance_written::<MIXED>(count, run),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     readiness.clear_writable();
@@ -254,7 +282,7 @@ impl StreamMover {
     }
 
     /// Fills the scratch buffer with the next bytes to write, and returns how many.
-    fn fill(&mut self, run: &mut Run) -> usize {
+    fn fill<const MIXED: bool>(&mut self, run: &mut Run) -> usize {
         let mut filled = 0;
         let (mut number, mut offset) = self.written;
         let mut now_ns = None;
@@ -264,11 +292,11 @@ impl StreamMover {
                 let now_ns = *now_ns.get_or_insert_with(|| run.send_ns());
                 let Some(intended_ns) = self.may_begin(run, now_ns) else { break };
                 let message = run.begin(self.flow, intended_ns, now_ns);
-                self.begin(message, run);
+                self.begin::<MIXED>(message, run);
                 self.has_excess = false;
             }
-            let count = (run.length_bytes - offset).min(run.scratch.len() - filled);
             let id = MessageId { flow: self.flow, number };
+            let count = (run.length::<MIXED>(id) - offset).min(run.scratch.len() - filled);
             run.pattern.fill(id, offset, &mut run.scratch[filled..filled + count]);
             filled += count;
             (number, offset) = (number + 1, 0);
@@ -277,16 +305,17 @@ impl StreamMover {
     }
 
     /// Notes that `count` more bytes are written.
-    fn advance_written(&mut self, mut count: usize, run: &mut Run) {
+    fn advance_written<const MIXED: bool>(&mut self, mut count: usize, run: &mut Run) {
         while count > 0 {
             let (number, offset) = self.written;
-            let now = count.min(run.length_bytes - offset);
+            let length = run.length::<MIXED>(MessageId { flow: self.flow, number });
+            let now = count.min(length - offset);
             // Wrong bytes may have answered a message before it was sent; it counts as measured.
-            let first = self.begun - self.unanswered.len() as u64;
-            let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+            let at =
+                number.checked_sub(self.first_unanswered()).and_then(|at| usize::try_from(at).ok());
             let message = at.and_then(|at| self.unanswered.get(at));
             run.recorder.bytes_sent(now, message.map_or(u64::MAX, |message| message.intended_ns));
-            let is_whole = offset + now == run.length_bytes;
+            let is_whole = offset + now == length;
             self.written = if is_whole { (number + 1, 0) } else { (number, offset + now) };
             count -= now;
         }

@@ -26,7 +26,7 @@ pub(super) fn options_without_target(
     };
     let timeout = std::time::Duration::from_nanos(TIMEOUT_NS);
     let closed = Options::closed_loop(target, 1);
-    Options { length_bytes, in_flight_max: depth, timeout, ..closed }
+    Options { lengths: length_bytes.into(), in_flight_max: depth, timeout, ..closed }
 }
 
 /// Creates a run of one flow whose clock stands at 0 and in which every message is measured.

@@ -101,6 +101,12 @@ impl Window {
         self.next += 1;
     }
 
+    /// Leaves out the next number, whose message was not sent.
+    pub(super) fn skip(&mut self) {
+        self.fates[slot(self.next)] = 0;
+        self.next += 1;
+    }
+
     /// Gives up the oldest message.
     pub(super) fn give_up_oldest(&mut self) {
         if let Some((number, _)) = self.outstanding.pop_front() {

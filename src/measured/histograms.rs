@@ -50,6 +50,9 @@ pub struct Histograms {
     pub last_third: Option<String>,
     /// Smoothed round-trip times of TCP connections; null without one.
     pub tcp_rtt: Option<String>,
+    /// Response times of each of `lengths`, null without values; empty if there is one length,
+    /// whose response times are `latency`.
+    pub lengths: Vec<Option<String>>,
 }
 
 impl Histograms {
@@ -67,6 +70,10 @@ impl Histograms {
             second_third,
             last_third,
             tcp_rtt: result.tcp.as_ref().and_then(|tcp| encoded(&tcp.rtts)),
+            lengths: match &result.lengths[..] {
+                [] | [_] => Vec::new(),
+                classes => classes.iter().map(|class| encoded(&class.latency_ns.values)).collect(),
+            },
         }
     }
 }
@@ -90,9 +97,25 @@ impl RunResult {
             times.expect("there are values").values = values;
         }
         self.restore_thirds()?;
+        self.restore_lengths()?;
         if let (Some(text), Some(tcp)) = (&self.histograms.tcp_rtt, &mut self.tcp) {
             tcp.rtts = Distribution::read_buckets(read("tcp_rtt", text)?, tcp.rtt_ns.max)
                 .ok_or("histograms.tcp_rtt contradicts tcp.rtt_ns")?;
+        }
+        Ok(())
+    }
+
+    /// Restores the distributions of the lengths; that of a single length is that of all messages.
+    fn restore_lengths(&mut self) -> Result<(), String> {
+        if let [class] = &mut self.lengths[..] {
+            class.latency_ns.values = self.latency_ns.values.clone();
+            return Ok(());
+        }
+        for (class, text) in self.lengths.iter_mut().zip(&self.histograms.lengths) {
+            let Some(text) = text else { continue };
+            class.latency_ns.values =
+                Distribution::read(read("lengths", text)?, &class.latency_ns.summary)
+                    .ok_or("histograms.lengths contradicts the figures of a length")?;
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl RunResult {
             is_interrupted: _, is_too_late: _, warmup_ns: _, drain_ns: _, rate: _,
             drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
-            sockets, trains, tcp, udp, latency_ns, service_time_ns, thirds, hiccups, generator,
+            sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, thirds, hiccups, generator,
             first_difference, warnings,
         } = part;
         let is_one_process = self.run.id == run.id;
@@ -73,6 +73,7 @@ impl RunResult {
             (own, other) => own.zip(other).map(|(own, other)| sum_of_thirds(own, &other)),
         };
         self.latency_ns.values.add(&latency_ns.values);
+        self.add_lengths(lengths);
         add_known(&mut self.service_time_ns, service_time_ns, |own, other| add_values(own, &other));
         self.hiccups.add(hiccups, is_one_process);
         self.generator.add(generator, is_one_process);
@@ -139,7 +140,8 @@ impl RunResult {
             self.service_time_ns.as_mut(),
             self.generator.schedule_lag_ns.as_mut(),
         ];
-        for times in times.into_iter().flatten() {
+        let of_lengths = self.lengths.iter_mut().map(|class| &mut class.latency_ns);
+        for times in times.into_iter().flatten().chain(of_lengths) {
             times.summary = times.values.summary(&times.summary.list());
         }
         if let Some(tcp) = &mut self.tcp {

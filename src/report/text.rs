@@ -82,9 +82,24 @@ fn fault(result: &RunResult, page: &mut Page) {
     }
 }
 
+/// Says how long messages are.
+fn size_text(result: &RunResult) -> String {
+    let least = result.lengths.iter().map(|class| class.length_min).min();
+    let greatest = result.lengths.iter().map(|class| class.length).max();
+    match least.zip(greatest) {
+        Some((least, greatest)) if least < greatest => format!(
+            "{} to {} per message, {} on average",
+            count_text(least),
+            counted(greatest, "byte"),
+            count_text(result.length)
+        ),
+        _ => format!("{} per message", counted(result.length, "byte")),
+    }
+}
+
 /// Says what load was made, how long it was measured, and what was left out.
 fn conditions(result: &RunResult, page: &mut Page) {
-    let size = format!("{} per message", counted(result.length, "byte"));
+    let size = size_text(result);
     let flows = counted(result.connections, flow_noun(result));
     let flight = match result.load_loop {
         LoadLoop::Closed => {
@@ -170,7 +185,7 @@ fn speed(result: &RunResult, page: &mut Page) {
         elapsed_ns => bytes_text(bytes as f64 * 1e9 / elapsed_ns as f64),
     };
     let sent = per_second(result.bytes.sent);
-    let received = bytes_text(result.rate.achieved * result.length as f64);
+    let received = bytes_text(result.rate.achieved * result.mean_length_received());
     page.entry("throughput", &format!("{sent}/s sent, {received}/s received"));
 }
 

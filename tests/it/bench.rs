@@ -7,6 +7,7 @@ mod failures;
 mod flags;
 mod interop;
 mod interrupts;
+mod lengths;
 mod limits;
 mod outputs;
 mod parts;

@@ -35,7 +35,7 @@ impl Pair {
         serving.set_spin(Spin::Always);
         reactor.set_spin(Spin::Always);
         let options = Options {
-            length_bytes: LENGTH_BYTES,
+            lengths: LENGTH_BYTES.into(),
             in_flight_max: depth,
             rate,
             timeout: Duration::from_secs(60),

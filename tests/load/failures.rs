@@ -315,7 +315,7 @@ fn a_message_too_long_for_a_datagram_is_a_clear_error() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
     let options = to(target, 10, 2);
-    let result = run(Options { length_bytes: 70_000, ..options });
+    let result = run(Options { lengths: 70_000.into(), ..options });
     assert_eq!((result.flows.failed_locally, result.messages.sent), (2, 0));
     let error = result.error.unwrap();
     assert!(error.contains("70000 bytes are too long for one datagram"), "{error}");

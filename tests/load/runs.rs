@@ -65,7 +65,11 @@ fn messages_of_any_length_come_back_unchanged() {
     for transport in Transport::ALL {
         for length_bytes in lengths(transport) {
             let service = Service::start(transport);
-            let options = Options { length_bytes, in_flight_max: 2, ..service.options(60, 2) };
+            let options = Options {
+                lengths: length_bytes.into(),
+                in_flight_max: 2,
+                ..service.options(60, 2)
+            };
             let result = run(options);
             assert_eq!(result.messages, all_received(60), "{transport:?} {length_bytes}");
         }

@@ -70,7 +70,7 @@ fn to(target: ResolvedEndpoint, count: u64, depth: usize) -> Options {
     Options {
         count: Some(count),
         in_flight_max: depth,
-        length_bytes: LENGTH_BYTES,
+        lengths: LENGTH_BYTES.into(),
         // Long enough that no message is lost on a busy machine.
         timeout: Duration::from_secs(30),
         ..Options::closed_loop(target, 1)
@@ -114,7 +114,7 @@ fn trains_that_are_answered_with_trains_come_back_whole() {
     assert!(trains.sends <= COUNT / 8 && trains.receives <= COUNT / 8, "{trains:?}");
     // These windows exceed the datagrams and the bytes that one train can hold.
     all_of(&run_on_trains(|options| options, COUNT, 200), COUNT);
-    let long = |options| Options { length_bytes: 1_400, ..options };
+    let long = |options| Options { lengths: 1_400.into(), ..options };
     all_of(&run_on_trains(long, 5_000, 60), 5_000);
 }
 
@@ -161,7 +161,7 @@ fn a_server_without_trains_receives_single_datagrams() {
 
 #[test]
 fn messages_too_long_for_a_train_of_two_are_sent_alone() {
-    let result = run_on_trains(|options| Options { length_bytes: 40_000, ..options }, 50, 2);
+    let result = run_on_trains(|options| Options { lengths: 40_000.into(), ..options }, 50, 2);
     let trains = all_of(&result, 50);
     assert_eq!((trains.sends, trains.refused), (50, false));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
-use resound::load::{Options, Spacing};
+use resound::load::{Lengths, Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
 use resound::report::{Format, Output};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::part::PartFlags;
 use crate::cli::flags::{BindFlags, SocketFlags, VALUES_HELP, client_options};
-use crate::cli::values::{at_least_one, at_least_one_byte, cpu, spin};
+use crate::cli::values::{at_least_one, cpu, spin};
 
 /// The duration of a run without `--duration` and `--count`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -49,16 +49,10 @@ pub(in crate::cli) struct Arguments {
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(super) connections: u64,
 
-    /// Bytes per message
-    #[arg(
-        short,
-        long,
-        visible_alias = "size",
-        value_name = "SIZE",
-        default_value = "64",
-        value_parser = at_least_one_byte
-    )]
-    pub(super) length: u64,
+    /// Bytes per message: a size, sizes with weights (64:70%,1200:25%,9000:5%; latency is reported
+    /// for each), or a range (64..1500; latency in 8 parts)
+    #[arg(short, long, visible_alias = "size", value_name = "SIZE", default_value = "64")]
+    pub(super) length: Lengths,
 
     /// Maximum number of messages in flight per connection [default: 1, or as many as a burst
     /// needs; with --rate and datagrams: at least 1024]
@@ -242,10 +236,10 @@ impl Arguments {
             ResolvedEndpoint::Unixgram(_) => ("Unix datagram", UNIX_DATAGRAM_BYTES_MAX),
             ResolvedEndpoint::Tcp(_) | ResolvedEndpoint::Unix(_) => return Ok(()),
         };
-        if self.length <= length_max {
+        let length = self.length.greatest();
+        if length <= length_max {
             return Ok(());
         }
-        let length = self.length;
         Err(format!(
             "invalid value '{length}' for '--length <SIZE>': expected at most {length_max} bytes \
              for a {what}, such as 1200"
@@ -314,7 +308,7 @@ impl Arguments {
             target: target.clone(),
             share: self.part.part,
             connections: u32::try_from(self.connections).unwrap_or(u32::MAX),
-            length_bytes: usize::try_from(self.length).unwrap_or(usize::MAX),
+            lengths: self.length.clone(),
             in_flight_max: usize::try_from(self.depth()).unwrap_or(usize::MAX),
             duration: self.duration(),
             count: self.count,
@@ -342,7 +336,10 @@ impl Arguments {
             "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
             "transport": self.transport().name(),
             "connections": self.connections,
-            "length": self.length,
+            "length": match self.length.least() == self.length.greatest() {
+                true => json!(self.length.mean()),
+                false => json!(self.length.to_string()),
+            },
             "depth": self.depth(),
             "duration_ns": self.duration().map(duration_ns),
             "count": self.count,
@@ -398,16 +395,13 @@ impl Arguments {
                  {burst} waits for echoes: see --connections and --depth"
             ));
         }
-        let is_short = self.length < 8 && !self.transport().is_stream();
+        let least = self.length.least();
+        let is_short = least < 8 && !self.transport().is_stream();
         if is_short && !self.no_verify {
             warn(format!(
                 "messages of {} are too short for their whole number: a very late echo may be \
                  taken for that of another message",
-                if self.length == 1 {
-                    "1 byte".to_owned()
-                } else {
-                    format!("{} bytes", self.length)
-                }
+                if least == 1 { "1 byte".to_owned() } else { format!("{least} bytes") }
             ));
         }
         warnings
@@ -422,7 +416,7 @@ impl Arguments {
             arrival: self.rate.map(|_| self.arrival.to_string()),
             depth: self.depth(),
             connections: self.own_connections(),
-            length: self.length,
+            length: self.length.mean(),
             ..report
         };
         if let Some(endpoint) = &self.endpoint {

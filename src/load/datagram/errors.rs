@@ -4,6 +4,7 @@
 use super::DatagramMover;
 use crate::load::mover::Mover;
 use crate::load::opening::RETRY_NS;
+use crate::load::pattern::MessageId;
 use crate::load::recorder::InFlight;
 use crate::load::run::Run;
 use crate::measured::LossCause;
@@ -48,6 +49,12 @@ impl DatagramMover {
             run.note_free(self.flow, now_ns);
         }
         run.recorder.sent_and_lost(message, cause, now_ns);
+        if run.is_mixed() {
+            let id = MessageId { flow: self.flow, number: self.window.next_number() };
+            run.note_class_sent(id, message.intended_ns);
+            // The next message gets a length of its own, because this one may be too long.
+            self.window.skip();
+        }
         if !run.is_open_loop() {
             self.back_off(run, now_ns);
         } else if is_refusal_by_peer(cause) {

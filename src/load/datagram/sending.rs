@@ -35,7 +35,11 @@ enum SendResult {
 
 impl DatagramMover {
     /// Sends what may be sent. Returns false if the slice was used up before that.
-    pub(super) fn send(&mut self, wire: &impl Wire, run: &mut Run) -> io::Result<bool> {
+    pub(super) fn send<const MIXED: bool>(
+        &mut self,
+        wire: &impl Wire,
+        run: &mut Run,
+    ) -> io::Result<bool> {
         self.is_blocked = false;
         let mut sent = 0;
         while sent < SENDS_PER_SLICE {
@@ -53,12 +57,12 @@ impl DatagramMover {
                 None => match run.admission(self.flow, self.window.len(), now_ns) {
                     Admission::Begin(intended_ns) => {
                         let message = run.begin(self.flow, intended_ns, now_ns);
-                        (message, self.companions(SENDS_PER_SLICE - sent, now_ns, run))
+                        (message, self.companions::<MIXED>(SENDS_PER_SLICE - sent, now_ns, run))
                     }
                     _ => return Ok(true),
                 },
             };
-            let count = match self.send_some(wire, 1 + companions, run) {
+            let count = match self.send_some::<MIXED>(wire, 1 + companions, run) {
                 Ok(SendResult::Taken(count)) => count,
                 Ok(SendResult::NotNow) => {
                     self.keep(message, run);
@@ -79,11 +83,11 @@ impl DatagramMover {
             if self.held.take().is_some() {
                 run.note_free(self.flow, now_ns);
             }
-            self.sent(message, run);
+            self.sent::<MIXED>(message, run);
             // Begun only now, because a train that the socket does not take must not begin them.
             for _ in 1..count {
                 let message = run.begin_next(self.flow, now_ns);
-                self.sent(message, run);
+                self.sent::<MIXED>(message, run);
             }
             run.recorder.trains.sends += 1;
             run.recorder.trains.sent += count as u64;
@@ -102,36 +106,64 @@ impl DatagramMover {
 
     /// Returns how many messages may join one that has been begun, at most `most` in all: those
     /// that may be begun at this moment.
-    fn companions(&self, most: usize, now_ns: u64, run: &Run) -> usize {
+    fn companions<const MIXED: bool>(&self, most: usize, now_ns: u64, run: &Run) -> usize {
         if !self.takes_trains || run.recorder.trains.refused {
             return 0;
         }
-        let fitting = (TRAIN_BYTES_MAX / run.length_bytes).min(TRAIN_MAX).min(most);
-        run.admissible(self.flow, self.window.len() + 1, now_ns, fitting.saturating_sub(1))
+        let length = run.length::<MIXED>(self.next_id());
+        let fitting = (TRAIN_BYTES_MAX / length).min(TRAIN_MAX).min(most);
+        let companions = fitting.saturating_sub(1);
+        let companions = if MIXED { self.fitting(length, companions, run) } else { companions };
+        run.admissible(self.flow, self.window.len() + 1, now_ns, companions)
     }
 
-    fn sent(&mut self, message: InFlight, run: &mut Run) {
-        run.recorder.sent(message.intended_ns);
-        run.recorder.bytes_sent(run.length_bytes, message.intended_ns);
+    /// Returns how many of the messages behind the next one, of this length, may join its train: the
+    /// datagrams of a train have the same length, but the last may be shorter (udp(7)).
+    fn fitting(&self, length: usize, most: usize, run: &Run) -> usize {
+        let MessageId { flow, number } = self.next_id();
+        let behind = (number + 1..).map(|number| run.length::<true>(MessageId { flow, number }));
+        let mut count = 0;
+        for next in behind.take(most) {
+            count += usize::from(next <= length);
+            if next != length {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Returns the next message.
+    fn next_id(&self) -> MessageId {
+        MessageId { flow: self.flow, number: self.window.next_number() }
+    }
+
+    fn sent<const MIXED: bool>(&mut self, message: InFlight, run: &mut Run) {
+        let id = self.next_id();
+        run.note_sent::<MIXED>(id, message.intended_ns);
+        run.recorder.bytes_sent(run.length::<MIXED>(id), message.intended_ns);
         self.window.sent(message, run.recorder.is_measured(message.intended_ns));
     }
 
     /// Sends the next messages by one call. The socket takes all of them or none, or only the first
     /// if it turns out to refuse trains.
-    fn send_some(
+    fn send_some<const MIXED: bool>(
         &mut self,
         wire: &impl Wire,
         count: usize,
         run: &mut Run,
     ) -> io::Result<SendResult> {
-        let length = run.length_bytes;
-        let bytes = &mut run.scratch[..count * length];
-        for (number, target) in (self.window.next_number()..).zip(bytes.chunks_exact_mut(length)) {
-            run.pattern.fill(MessageId { flow: self.flow, number }, 0, target);
+        let first = self.next_id();
+        let length = run.length::<MIXED>(first);
+        let mut end = 0;
+        for number in (first.number..).take(count) {
+            let id = MessageId { number, ..first };
+            let next = run.length::<MIXED>(id);
+            run.pattern.fill(id, 0, &mut run.scratch[end..end + next]);
+            end += next;
         }
         let mut failure = None;
         for _ in 0..ERRORS_PER_SEND {
-            match send_together(wire, &run.scratch[..count * length], length) {
+            match send_together(wire, &run.scratch[..end], length) {
                 Ok(()) => {
                     self.note_earlier_error(failure.as_ref(), run);
                     return Ok(SendResult::Taken(count));
@@ -144,7 +176,7 @@ impl DatagramMover {
                 }
                 Err(error) if count > 1 && is_refusal_of_trains(&error) => {
                     run.recorder.trains.refused = true;
-                    return self.send_some(wire, 1, run);
+                    return self.send_some::<MIXED>(wire, 1, run);
                 }
                 // If the peer is gone, the error of connecting to its successor is the one that
                 // counts.
@@ -154,10 +186,12 @@ impl DatagramMover {
         match failure {
             None => Ok(SendResult::NotNow),
             // There may be memory for one message where there is none for the train.
-            Some(_) if count > 1 => self.send_some(wire, 1, run),
+            Some(_) if count > 1 => self.send_some::<MIXED>(wire, 1, run),
             // EMSGSIZE can come from the path and concern an earlier message. Before any was sent,
-            // it means that the socket takes no message of this length.
-            Some(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !self.has_sent => {
+            // it means that the socket takes no message of this length. It may take a shorter one.
+            Some(error)
+                if error.raw_os_error() == Some(libc::EMSGSIZE) && !self.has_sent && !MIXED =>
+            {
                 Err(error)
             }
             Some(error) => Ok(SendResult::Failed(LossCause::of(&error))),

@@ -162,7 +162,7 @@ impl Scene {
     /// Queues the echoes of these messages as one train.
     fn echo_train(&mut self, numbers: &[usize]) {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| self.sent(*number)).collect();
-        self.train_arrives(&bytes, self.run.length_bytes);
+        self.train_arrives(&bytes, self.run.length_max());
     }
 
     /// Queues the echoes of these messages.

@@ -90,7 +90,7 @@ impl Scene {
 
     /// Returns the bytes of these messages.
     fn bytes(&self, numbers: Range<u64>) -> Vec<u8> {
-        let length = self.run.length_bytes;
+        let length = self.run.length_max();
         let message = |number| {
             let mut bytes = vec![0; length];
             self.run.pattern.fill(MessageId { flow: 0, number }, 0, &mut bytes);

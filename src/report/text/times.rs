@@ -1,7 +1,7 @@
 //! The table of times.
 
 use super::page::Page;
-use super::{counted, time_text};
+use super::{count_text, counted, time_text};
 use crate::measured::{Drift, LoadLoop, Mode, RunResult, Summary, Third};
 
 /// Writes the table of times, and says what its gaps mean.
@@ -30,6 +30,7 @@ pub(super) fn times(result: &RunResult, page: &mut Page) {
     let samples = counted(result.latency_ns.summary.count, "sample");
     let gaps = if has_gap { "; -: fewer than 10 samples beyond it" } else { "" };
     page.entry("", &format!("{samples}{gaps}"));
+    lengths(result, page);
     if let Some(intervals) = intervals_text(&result.latency_ns.summary) {
         page.entry("", &format!("95 % intervals of the {}: {intervals}", response_name(result)));
     }
@@ -43,6 +44,29 @@ pub(super) fn times(result: &RunResult, page: &mut Page) {
     // Below the notes, because a line without a name belongs to the entry above it.
     if let Some(drift) = result.drift.as_ref().filter(|drift| drift.found) {
         page.entry("DRIFT", &drift_text(drift));
+    }
+}
+
+/// Writes a row for each length, or for each part of a range of lengths, if there are several.
+fn lengths(result: &RunResult, page: &mut Page) {
+    let [first, _, ..] = &result.lengths[..] else { return };
+    // Beside the number of messages and the greatest time there is room for these percentiles.
+    let percentiles = &first.latency_ns.summary.percentiles;
+    let shown = percentiles.len().min(page.cells().saturating_sub(2));
+    let names = percentiles.iter().take(shown).map(|(name, _)| format!("p{name}"));
+    let head = ["messages".to_owned()].into_iter().chain(names).chain(["max".to_owned()]);
+    page.row("bytes", head);
+    for class in &result.lengths {
+        let name = match class.length_min == class.length {
+            true => count_text(class.length),
+            false => format!("{}-{}", count_text(class.length_min), count_text(class.length)),
+        };
+        let summary = &class.latency_ns.summary;
+        let values = summary.percentiles.iter().take(shown).map(|(_, value)| *value);
+        let max = (summary.count > 0).then_some(summary.max);
+        let times = values.chain([max]);
+        let times = times.map(|value| value.map_or_else(|| "-".to_owned(), time_text));
+        page.row(&name, [count_text(class.messages)].into_iter().chain(times));
     }
 }
 
