@@ -58,7 +58,9 @@ impl Lengths {
     pub fn mean(&self) -> u64 {
         let mean = match &self.0 {
             Kind::One(length) => u128::from(*length),
-            Kind::Range(least, greatest) => (u128::from(*least) + u128::from(*greatest) + 1) / 2,
+            Kind::Range(least, greatest) => {
+                (u128::from(*least) + u128::from(*greatest)).div_ceil(2)
+            }
             Kind::Weighted(lengths) => {
                 let weighted =
                     |(length, weight): &(u64, u64)| u128::from(*length) * u128::from(*weight);

@@ -51,8 +51,8 @@ impl RunResult {
             is_interrupted: _, is_too_late: _, warmup_ns: _, drain_ns: _, rate: _,
             drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
-            sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, thirds, hiccups, generator,
-            first_difference, warnings,
+            sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, thirds, hiccups,
+            generator, first_difference, warnings,
         } = part;
         let is_one_process = self.run.id == run.id;
         self.messages += messages;

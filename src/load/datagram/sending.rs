@@ -117,8 +117,8 @@ impl DatagramMover {
         run.admissible(self.flow, self.window.len() + 1, now_ns, companions)
     }
 
-    /// Returns how many of the messages behind the next one, of this length, may join its train: the
-    /// datagrams of a train have the same length, but the last may be shorter (udp(7)).
+    /// Returns how many of the messages behind the next one, which has this length, may join its
+    /// train: its datagrams have the same length, but the last may be shorter (udp(7)).
     fn fitting(&self, length: usize, most: usize, run: &Run) -> usize {
         let MessageId { flow, number } = self.next_id();
         let behind = (number + 1..).map(|number| run.length::<true>(MessageId { flow, number }));
