@@ -107,7 +107,7 @@ pub(crate) fn run() -> ExitCode {
         return usage::refuse(&error, &words);
     }
     let outcome = match cli.command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => return serve::run(&arguments),
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),
         Command::Send(arguments) => send::run(arguments),
