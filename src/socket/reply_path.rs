@@ -174,7 +174,7 @@ mod tests {
         let sender = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
         sender.send_to(b"reply", reply_path.addr()).unwrap();
         let mut buf = [0; 9];
-        assert_eq!(client.recv(&mut buf).unwrap(), 6);
+        assert_eq!(client.recv(&mut buf).unwrap(), 5);
     }
 
     /// case X4
@@ -207,7 +207,7 @@ mod tests {
             .send_to(b"reply", reply_path.addr())
             .unwrap();
         let mut buf = [0; 9];
-        assert_eq!(client.recv(&mut buf).unwrap(), 6);
+        assert_eq!(client.recv(&mut buf).unwrap(), 5);
     }
 
     /// case X11: a probe cannot identify a connected socket. Such a socket receives datagrams only
@@ -232,6 +232,6 @@ mod tests {
         other.connect(path("server")).unwrap();
         let reply_path = finder.find(name(&client)).unwrap();
         server.send_to(b"reply", reply_path.addr()).unwrap();
-        assert_eq!(other.recv(&mut [0; 9]).unwrap(), 6);
+        assert_eq!(other.recv(&mut [0; 9]).unwrap(), 5);
     }
 }
