@@ -39,7 +39,7 @@ pub use self::lengths::LengthClass;
 pub use self::losses::{LossCause, Losses};
 pub use self::sockets::{BindUse, Sockets};
 pub use self::stamp::RunStamp;
-pub use self::sweep::{Found, Limit};
+pub use self::sweep::{Found, Knee, Limit, SweepResult, Swept, SweptFlag};
 pub use self::transport::{Rtt, Tcp, Udp};
 
 /// The version of the JSON document.

@@ -9,7 +9,7 @@ mod output;
 mod text;
 mod words;
 
-pub use self::files::{Format, HlogWriter, write_csv, write_hgrm};
+pub use self::files::{Format, HlogWriter, write_csv, write_csv_rows, write_hgrm};
 pub use self::health::health_text;
 pub use self::input::{read_run, read_text};
 pub use self::output::{Output, OutputFile};

@@ -17,6 +17,13 @@ use crate::measured::{Found, Limit};
 /// only a server that changes its mind takes more.
 const TRIALS_MAX: usize = 100;
 
+/// How often a trial that failed is repeated.
+const FAILED_REPEATS_MAX: u32 = 1;
+
+/// How often a trial is repeated in which the generator was the limit. On a shared machine that is
+/// more often chance than a failure is.
+const UNPROVEN_REPEATS_MAX: u32 = 2;
+
 /// The factor between rates while none has held. The search for a first rate that holds is a side
 /// path, so it is coarse.
 const FACTOR_WITHOUT_HOLD: u64 = 4;
@@ -65,8 +72,8 @@ pub struct Search {
     /// The greatest gap of the answer, as a share of it.
     precision: f64,
     next: Option<Trial>,
-    /// The next trial repeats the one before.
-    is_repeated: bool,
+    /// How often the next trial repeats the one before.
+    repeats: u32,
     /// The trials that held, by ascending rate. All are below `above`.
     held: Vec<Trial>,
     /// The lowest rate that is beyond a limit, and whose limit it is.
@@ -84,7 +91,7 @@ impl Search {
             rates,
             precision,
             next: Some(first),
-            is_repeated: false,
+            repeats: 0,
             held: Vec::new(),
             above: None,
             are_all_full: false,
@@ -107,16 +114,16 @@ impl Search {
         let is_worth_repeating = match verdict {
             Verdict::Held => false,
             Verdict::NoValue => !trial.is_full,
-            Verdict::Failed => !self.is_repeated && !is_confirmation,
-            Verdict::Unproven => !self.is_repeated,
+            Verdict::Failed => self.repeats < FAILED_REPEATS_MAX && !is_confirmation,
+            Verdict::Unproven => self.repeats < UNPROVEN_REPEATS_MAX,
         };
         if is_worth_repeating && self.trials < TRIALS_MAX {
             let is_full = trial.is_full || verdict == Verdict::NoValue;
-            self.is_repeated = verdict != Verdict::NoValue;
+            self.repeats = if verdict == Verdict::NoValue { 0 } else { self.repeats + 1 };
             self.next = Some(Trial { is_full, ..trial });
             return;
         }
-        self.is_repeated = false;
+        self.repeats = 0;
         self.are_all_full |= is_confirmation && verdict != Verdict::Held;
         match verdict {
             Verdict::Held => {

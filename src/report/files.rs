@@ -7,7 +7,7 @@ mod hlog;
 use std::path::Path;
 use std::str::FromStr;
 
-pub use self::csv::write_csv;
+pub use self::csv::{write_csv, write_csv_rows};
 pub use self::hgrm::write_hgrm;
 pub use self::hlog::HlogWriter;
 

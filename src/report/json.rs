@@ -1,8 +1,10 @@
 //! The JSON document. `schema.json` beside this file describes each key. Version 1 may gain keys;
 //! it never loses or renames one.
 
+use serde_json::Value;
+
 use super::words::one_line;
-use crate::measured::{CommandLine, RunResult};
+use crate::measured::{CommandLine, RunResult, SweepResult, Swept, SweptFlag};
 
 impl RunResult {
     /// Creates the result of a run that could not start: the error on one line, and 0, null or an
@@ -40,9 +42,31 @@ impl RunResult {
     }
 }
 
+impl SweepResult {
+    /// Returns the document of a sweep whose command line was refused: `swept` is null.
+    #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+    pub fn refused(typed: Vec<String>, error: &str) -> String {
+        let swept = Swept { flag: SweptFlag::Rate, values: Vec::new(), find: Vec::new() };
+        let mut result = SweepResult::new(swept);
+        result.error = Some(one_line(error));
+        result.options.typed = typed;
+        let mut document = serde_json::to_value(result).expect("plain data is JSON");
+        document["swept"] = Value::Null;
+        format!("{document:#}\n")
+    }
+
+    /// Returns the document on many lines; the last one ends with a newline.
+    #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("plain data is JSON");
+        text.push('\n');
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::measured::{Outcome, Rate, samples};

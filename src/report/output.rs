@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use super::{Format, HlogWriter, write_csv, write_hgrm};
+use super::{Format, HlogWriter, write_csv, write_csv_rows, write_hgrm};
 use crate::error::Error;
-use crate::measured::RunResult;
+use crate::measured::{RunResult, SweepResult};
 
 /// The number of symbolic links that Linux follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -182,6 +182,29 @@ impl OutputFile {
             (_, false) => content_of(self.output.format, result).map(Content::Bytes),
         };
         let written = content.and_then(|content| self.place.write(content));
+        written.map_err(|error| self.output.failed(error))
+    }
+
+    /// Writes the result of a sweep as JSON or CSV, unless no run took place and the file holds an
+    /// older result.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be written, or has another format.
+    pub fn write_sweep(self, result: &SweepResult) -> Result<(), Error> {
+        if result.points.is_empty() && self.has_old_result() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        let content = match self.output.format {
+            Format::Json => {
+                bytes = result.to_json().into_bytes();
+                Ok(())
+            }
+            Format::Csv => write_csv_rows(&result.points, &mut bytes),
+            _ => Err(ErrorKind::Unsupported.into()),
+        };
+        let written = content.and_then(|()| self.place.write(Content::Bytes(bytes)));
         written.map_err(|error| self.output.failed(error))
     }
 

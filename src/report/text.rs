@@ -4,6 +4,7 @@
 mod generator;
 mod kernel;
 mod page;
+mod sweep;
 mod terminal;
 mod times;
 

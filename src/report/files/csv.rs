@@ -16,16 +16,31 @@ use crate::measured::{Difference, Drift, RunResult, Third};
 /// # Errors
 ///
 /// Returns the error of the writer.
-#[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
 pub fn write_csv(result: &RunResult, out: &mut impl io::Write) -> io::Result<()> {
+    write_csv_rows(std::slice::from_ref(result), out)
+}
+
+/// Writes the names of all figures of the first run on one line, and the figures of each run on a
+/// line of its own, as [`write_csv`] does. The runs must have the same percentiles.
+///
+/// # Errors
+///
+/// Returns the error of the writer.
+#[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+pub fn write_csv_rows(results: &[RunResult], out: &mut impl io::Write) -> io::Result<()> {
     let json = |result: &RunResult| serde_json::to_value(result).expect("plain data is JSON");
-    let mut cells = Vec::new();
-    gather("", &json(&with_every_key(result)), Some(&json(result)), &mut cells);
-    let line = |texts: Vec<String>| texts.join(",") + "\n";
-    let (names, figures) =
-        cells.into_iter().map(|(name, text)| (quoted(&name), quoted(&text))).unzip();
-    out.write_all(line(names).as_bytes())?;
-    out.write_all(line(figures).as_bytes())
+    for (index, result) in results.iter().enumerate() {
+        let mut cells = Vec::new();
+        gather("", &json(&with_every_key(result)), Some(&json(result)), &mut cells);
+        let line = |texts: Vec<String>| texts.join(",") + "\n";
+        let (names, figures) =
+            cells.into_iter().map(|(name, text)| (quoted(&name), quoted(&text))).unzip();
+        if index == 0 {
+            out.write_all(line(names).as_bytes())?;
+        }
+        out.write_all(line(figures).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Returns the run with every optional key present. The writer takes only the names from it.
@@ -148,6 +163,16 @@ mod tests {
         let failed = table(&RunResult::failed(Vec::new(), "refused"));
         assert_eq!(closed[0], failed[0]);
         assert_eq!(value(&failed, "status"), "error");
+    }
+
+    #[test]
+    fn several_runs_are_several_rows_below_one_line_of_names() {
+        let (open, closed) = (samples::open_run(), samples::closed_run());
+        let mut out = Vec::new();
+        write_csv_rows(&[open.clone(), closed.clone()], &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().map(cells).collect();
+        assert_eq!(lines, [&table(&open)[..], &table(&closed)[1..]].concat());
     }
 
     #[test]

@@ -1,0 +1,228 @@
+//! A sweep: runs that differ in one flag, either over given values or in search of a rate.
+
+use super::knee::ACHIEVED_SHARE_MIN;
+use super::{Search, Trial, Verdict, knee};
+use crate::measured::{self, Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
+
+/// One run of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The value of the swept flag.
+    pub value: u64,
+    /// Whether the run has the length that the user asked for, not a short one.
+    pub is_full: bool,
+}
+
+/// A sweep that waits for the result of its next run.
+#[derive(Debug)]
+pub struct Sweep {
+    /// `None`: the values decide which run comes next, whatever the results are.
+    search: Option<Search>,
+    /// The value of each run so far.
+    values: Vec<u64>,
+    result: SweepResult,
+}
+
+impl Sweep {
+    /// Creates a sweep over values of a flag, in their order.
+    pub fn over(flag: SweptFlag, values: Vec<u64>) -> Sweep {
+        let swept = Swept { flag, values, find: Vec::new() };
+        Sweep { search: None, values: Vec::new(), result: SweepResult::new(swept) }
+    }
+
+    /// Creates a sweep that searches the highest rate at which all conditions hold, within
+    /// `rates` and to a gap of `precision`, a share of the answer. The conditions are the last of
+    /// the asserts of each run.
+    pub fn find(conditions: Vec<String>, rates: (u64, u64), precision: f64) -> Sweep {
+        let (low, high) = rates;
+        let swept = Swept { flag: SweptFlag::Rate, values: vec![low, high], find: conditions };
+        let search = Some(Search::new(low..=high, precision));
+        Sweep { search, values: Vec::new(), result: SweepResult::new(swept) }
+    }
+
+    /// Returns the next run, or `None` if the sweep is over.
+    pub fn next(&self) -> Option<Point> {
+        match &self.search {
+            None => {
+                let value = *self.result.swept.values.get(self.values.len())?;
+                Some(Point { value, is_full: true })
+            }
+            Some(search) => {
+                search.next().map(|Trial { rate, is_full }| Point { value: rate, is_full })
+            }
+        }
+    }
+
+    /// Takes the result of the run that [`next`](Sweep::next) returned. Returns the result so far,
+    /// which says nothing yet about the runs together.
+    pub fn tell(&mut self, run: RunResult) -> &SweepResult {
+        if let Some(point) = self.next() {
+            if let Some(search) = &mut self.search {
+                search.tell(verdict(&run, self.result.swept.find.len()));
+            }
+            self.values.push(point.value);
+            self.result.points.push(run);
+        }
+        &self.result
+    }
+
+    /// Returns what the runs say together. `error`: why the next run did not take place.
+    pub fn end(self, error: Option<String>) -> SweepResult {
+        let Sweep { search, values, mut result } = self;
+        let points: Vec<_> = values.iter().copied().zip(&result.points).collect();
+        match &search {
+            None => result.knee = knee(result.swept.flag, &points),
+            Some(search) => {
+                result.limit = Some(search.limit());
+                result.found = search.found().filter(|_| error.is_none());
+                let answer = result.found.and_then(|found| {
+                    points.iter().rfind(|(value, _)| *value == found.rate).map(|(_, run)| run)
+                });
+                result.warnings.extend(answer.and_then(|run| warning_of_losses(run)));
+            }
+        }
+        // A search expects that the server fails at some rates.
+        let is_whole = result.points.iter().all(|run| run.status == Status::Ok);
+        result.status = match error {
+            _ if result.points.is_empty() => Status::Error,
+            None if is_whole || search.is_some() => Status::Ok,
+            _ => Status::Partial,
+        };
+        result.error = error;
+        result
+    }
+}
+
+/// Judges a run by the last `conditions` of its asserts.
+fn verdict(run: &RunResult, conditions: usize) -> Verdict {
+    let outcomes = &run.asserts[run.asserts.len().saturating_sub(conditions)..];
+    let is_failed = |outcome: &Outcome| !outcome.held && outcome.value.is_some();
+    if run.generator.verdict != measured::Verdict::Ok || run.flows.failed_locally > 0 {
+        Verdict::Unproven
+    } else if run.status != Status::Ok || outcomes.iter().any(is_failed) {
+        Verdict::Failed
+    } else if outcomes.iter().all(|outcome| outcome.held) {
+        Verdict::Held
+    } else {
+        Verdict::NoValue
+    }
+}
+
+/// Returns a warning if the server left out messages at the rate that was found: the condition may
+/// look only at those that it answered.
+fn warning_of_losses(run: &RunResult) -> Option<Warning> {
+    let share = run.rate.over_planned / run.rate.asked?;
+    (share < ACHIEVED_SHARE_MIN).then(|| {
+        Warning(format!(
+            "at the rate found, the server answered only {:.1} % of the messages: add \
+             --find 'achieved>=99%' for a rate that it answers",
+            share * 100.0
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measured::{Found, Limit, samples};
+
+    /// Returns a run in which one condition has this value and holds or not.
+    fn run(asked: u64, held: bool, value: Option<f64>) -> RunResult {
+        let mut run = samples::open_run();
+        run.rate.asked = Some(asked as f64);
+        run.rate.over_planned = asked as f64;
+        let condition = Outcome { expression: "p99<1ms".to_owned(), value, held };
+        // The user's own assert comes first and decides nothing.
+        let own = Outcome { expression: "rate>1g".to_owned(), value: Some(1.0), held: false };
+        run.asserts = vec![own, condition];
+        run
+    }
+
+    fn verdict_of(change: impl FnOnce(&mut RunResult)) -> Verdict {
+        let mut run = run(1_000, true, Some(1.0));
+        change(&mut run);
+        verdict(&run, 1)
+    }
+
+    #[test]
+    fn a_run_is_judged_by_its_conditions_only_while_the_generator_was_well() {
+        assert_eq!(verdict_of(|_| {}), Verdict::Held);
+        assert_eq!(verdict_of(|run| run.asserts[1].held = false), Verdict::Failed);
+        assert_eq!(verdict_of(|run| run.status = Status::Partial), Verdict::Failed);
+        assert_eq!(
+            verdict_of(|run| run.asserts[1] = self::run(1, false, None).asserts.remove(1)),
+            { Verdict::NoValue }
+        );
+        // case B19
+        for starved in [true, false] {
+            let verdict = verdict_of(|run| {
+                run.asserts[1].held = false;
+                run.generator.verdict = match starved {
+                    true => measured::Verdict::Starved,
+                    false => measured::Verdict::Behind,
+                };
+            });
+            assert_eq!(verdict, Verdict::Unproven);
+        }
+        assert_eq!(verdict_of(|run| run.flows.failed_locally = 1), Verdict::Unproven);
+    }
+
+    #[test]
+    fn a_search_ends_with_its_answer_and_every_run() {
+        let mut sweep = Sweep::find(vec!["p99<1ms".to_owned()], (1_000, 100_000), 0.05);
+        let mut count = 0;
+        while let Some(point) = sweep.next() {
+            let result = sweep.tell(run(point.value, point.value <= 20_000, Some(1.0)));
+            count += 1;
+            assert_eq!(result.points.len(), count);
+        }
+        let result = sweep.end(None);
+        let Some(Found { rate, at_least: false, limit: Limit::Server }) = result.found else {
+            panic!("{:?}", result.found);
+        };
+        assert!(rate > 19_000 && rate <= 20_000, "{rate}");
+        assert_eq!((result.status, result.knee, result.points.len()), (Status::Ok, None, count));
+        assert!(result.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_search_that_was_interrupted_finds_nothing_but_keeps_its_runs() {
+        let mut sweep = Sweep::find(vec!["p99<1ms".to_owned()], (1_000, 100_000), 0.05);
+        sweep.tell(run(1_000, true, Some(1.0)));
+        let result = sweep.end(Some("interrupted".to_owned()));
+        assert_eq!((result.found, result.status), (None, Status::Partial));
+        assert_eq!((result.error.as_deref(), result.points.len()), (Some("interrupted"), 1));
+        let nothing = Sweep::over(SweptFlag::Rate, vec![1]).end(Some("refused".to_owned()));
+        assert_eq!(nothing.status, Status::Error);
+    }
+
+    #[test]
+    fn a_rate_that_the_server_does_not_answer_comes_with_a_warning() {
+        let mut sweep = Sweep::find(vec!["p99<1ms".to_owned()], (1_000, 1_000), 0.05);
+        while sweep.next().is_some() {
+            let mut lossy = run(1_000, true, Some(1.0));
+            lossy.rate.over_planned = 500.0;
+            sweep.tell(lossy);
+        }
+        let result = sweep.end(None);
+        assert!(result.found.is_some());
+        assert!(result.warnings[0].0.contains("only 50.0 %"), "{:?}", result.warnings);
+    }
+
+    #[test]
+    fn values_are_run_in_their_order_and_the_knee_is_found_in_any() {
+        let mut sweep = Sweep::over(SweptFlag::Rate, vec![32_000, 1_000, 16_000]);
+        let mut values = Vec::new();
+        while let Some(Point { value, is_full }) = sweep.next() {
+            assert!(is_full);
+            values.push(value);
+            let mut run = run(value, true, Some(1.0));
+            run.rate.over_planned = value.min(20_000) as f64;
+            sweep.tell(run);
+        }
+        assert_eq!(values, [32_000, 1_000, 16_000]);
+        let result = sweep.end(None);
+        assert_eq!(result.knee.map(|knee| (knee.value, knee.next)), Some((16_000, Some(32_000))));
+        assert_eq!((result.found, result.limit), (None, None));
+    }
+}
