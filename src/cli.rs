@@ -7,6 +7,7 @@ mod manual;
 mod ping;
 mod send;
 mod serve;
+mod sweep;
 mod usage;
 mod values;
 
@@ -42,6 +43,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::Arguments>),
     Bench(Box<bench::Arguments>),
+    Sweep(Box<sweep::Arguments>),
     Ping(ping::Arguments),
     Send(send::Arguments),
     Completions(manual::Completions),
@@ -53,7 +55,7 @@ impl Command {
     fn check(&self) -> Result<(), String> {
         match self {
             Command::Serve(arguments) => arguments.check(),
-            Command::Bench(_) => Ok(()),
+            Command::Bench(_) | Command::Sweep(_) => Ok(()),
             Command::Ping(arguments) => arguments.check(),
             Command::Send(arguments) => arguments.check(),
             Command::Completions(_) => Ok(()),
@@ -107,8 +109,9 @@ pub(crate) fn run() -> ExitCode {
         return usage::refuse(&error, &words);
     }
     let outcome = match cli.command {
-        Command::Serve(arguments) => return serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Bench(arguments) => return bench::run(&arguments),
+        Command::Sweep(arguments) => return sweep::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Completions(arguments) => manual::print_completions(&arguments),
@@ -121,6 +124,11 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Returns the words after the program's name, with invalid UTF-8 replaced.
+fn typed_words() -> Vec<String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// Prints one line to stderr. A failure is ignored, because nothing could report it.

@@ -26,15 +26,13 @@ use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{info, warn};
+use tracing::{Level, info, warn};
 
-pub use self::log::{LogFormat, LogOptions, json_error};
 pub use self::loops::LOOPS_MAX;
 pub use self::user::UserName;
 
-use self::console::{Console, WARNING_INTERVAL};
+use self::console::{Console, WARNING_INTERVAL, print_stats};
 use self::handles::Handles;
-use self::log::Log;
 use self::loops::Loops;
 use self::metrics::Metrics;
 use self::outlet::Outlet;
@@ -75,8 +73,8 @@ pub struct Options {
     pub sandbox: bool,
     /// The address at which metrics are served over HTTP.
     pub metrics: Option<HostPort>,
-    /// What is logged, and how.
-    pub log: LogOptions,
+    /// The log level. `RUST_LOG` overrides it.
+    pub log_level: Level,
 }
 
 /// The endpoints of a server without arguments and without passed sockets.
@@ -103,12 +101,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Error> {
     let started_at = Instant::now();
     let passed = passed::take();
-    let outlet = Outlet::new(standard::stderr(), |_| {});
+    let log = Outlet::new(standard::stderr(), |_| {});
     if options.sandbox || options.user.is_some() {
         // The thread of the log would start with the first line, and stay outside the sandbox.
-        outlet.hold();
+        log.hold();
     }
-    let log = log::start(options.log, outlet);
+    log::start(options.log_level, &log);
     let outcome = passed.and_then(|passed| serve(options, on_bound, passed, started_at, &log));
     log.release();
     // One deadline for both flushes: a reader that has read nothing until then will not read more.
@@ -143,7 +141,7 @@ fn serve(
     on_bound: impl FnOnce(&[Bound]),
     passed: Passed,
     started_at: Instant,
-    log: &Log,
+    log: &Outlet,
 ) -> Result<(), Error> {
     passed.warn();
     let user = options.user.as_ref().map(ServiceUser::find).transpose()?;
@@ -200,7 +198,7 @@ fn serve(
     let supervisor = Supervisor::start((events, receiver), &bound, handles);
     let (counters, outcome) = running.run();
     drop(supervisor);
-    log.stats("", started_at, &counters);
+    print_stats(log, "", started_at, &counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
     if lost > 0 {
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");

@@ -25,12 +25,12 @@ pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
 use self::embedded::EmbeddedServer;
 use self::progress::Progress;
-use super::{FAILED, USAGE, print_error, standard};
+use super::{FAILED, USAGE, print_error, standard, typed_words};
 
 /// Exit code: an echo differed from what was sent.
-const CORRUPTED: u8 = 3;
+pub(super) const CORRUPTED: u8 = 3;
 /// Exit code: an `--assert` did not hold.
-const ASSERT_FAILED: u8 = 99;
+pub(super) const ASSERT_FAILED: u8 = 99;
 
 /// Descriptors for everything but connections: the standard streams, the selectors, the stop
 /// handles, the signals, an output file, and what libraries open for a moment.
@@ -76,11 +76,6 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             deliver(arguments, &result, code, outputs)
         }
     }
-}
-
-/// Returns the words after the program's name, with invalid UTF-8 replaced.
-fn typed_words() -> Vec<String> {
-    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// Writes the document of a command line that could not be parsed: to stdout if it was requested

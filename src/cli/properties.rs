@@ -26,6 +26,8 @@ const VALUES: &[&str] = &[
     "1.5s",
     "always",
     "0,1",
+    "1k..200k",
+    "64..64KiB",
     "1023",
     "0600",
     "tcp",
@@ -62,7 +64,8 @@ const VALUES: &[&str] = &[
     "--help",
 ];
 
-const SUBCOMMANDS: &[&str] = &["serve", "bench", "ping", "send", "help", "--help", "-V", "Serve"];
+const SUBCOMMANDS: &[&str] =
+    &["serve", "bench", "sweep", "ping", "send", "help", "--help", "-V", "Serve"];
 
 /// Returns every flag of every subcommand, long and short.
 fn flags() -> Vec<String> {
@@ -121,7 +124,7 @@ fn word() -> impl Strategy<Value = OsString> {
 /// The program's name, in most cases a subcommand, and up to seven words.
 fn words() -> impl Strategy<Value = Vec<OsString>> {
     let first = prop_oneof![
-        12 => select(&SUBCOMMANDS[..4]).prop_map(OsString::from),
+        12 => select(&SUBCOMMANDS[..5]).prop_map(OsString::from),
         1 => select(SUBCOMMANDS).prop_map(OsString::from),
         1 => word(),
     ];
@@ -153,7 +156,10 @@ fn parse_and_check(words: &[OsString]) -> Option<String> {
             document["error"].as_str().filter(|error| !error.is_empty()).map(str::to_owned)
         }
         Ok(Cli { command: Command::Man(arguments) }) => arguments.check().err(),
-        Ok(Cli { command: Command::Ping(_) | Command::Send(_) | Command::Completions(_) }) => None,
+        Ok(Cli {
+            command:
+                Command::Sweep(_) | Command::Ping(_) | Command::Send(_) | Command::Completions(_),
+        }) => None,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
@@ -197,8 +203,8 @@ proptest! {
         kind in 0..3_u8,
         place in prop_oneof![
             Just(Vec::new()),
-            select(&SUBCOMMANDS[..4]).prop_map(|name| vec![name.to_owned()]),
-            (select(&SUBCOMMANDS[..4]), select(flags()))
+            select(&SUBCOMMANDS[..5]).prop_map(|name| vec![name.to_owned()]),
+            (select(&SUBCOMMANDS[..5]), select(flags()))
                 .prop_map(|(name, flag)| vec![name.to_owned(), flag]),
         ],
         prefix in select(&["", "", "tcp://", "unix:", "--", "-", "p", "1"][..]),

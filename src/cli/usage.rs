@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
 use super::environment::Words;
-use super::{Cli, FAILED, USAGE, bench, escape, ping, print_error, standard};
+use super::{Cli, FAILED, USAGE, bench, escape, ping, print_error, standard, sweep};
 
 /// The longest message without its hint at the help. With the hint it stays within the bound of
 /// [`escape::one_line`].
@@ -34,6 +34,9 @@ pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
                 // A failure is ignored, because the line above says the same.
                 "ping" if wanted.json => {
                     let _ = standard::print(&(ping::error_document(&line) + "\n"));
+                }
+                "sweep" if wanted.json => {
+                    let _ = standard::print(&sweep::refusal_document(&line));
                 }
                 _ => {}
             }
@@ -176,7 +179,9 @@ fn expected(error: &clap::Error, words: &[OsString]) -> Option<String> {
             let is_missing = typed.is_none_or(|typed| typed.to_string().is_empty());
             is_missing.then(|| option.split(' ').next())??
         }
-        (ErrorKind::MissingRequiredArgument, ContextValue::Strings(names)) => names.first()?,
+        (ErrorKind::MissingRequiredArgument, ContextValue::Strings(names)) => {
+            names.first()?.split(' ').next()?
+        }
         _ => return None,
     };
     let option = missing.starts_with('-').then_some(missing);

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use super::context::Core;
 use super::timers::earlier;
 use super::{
-    Closed, Handler, INBOX, Key, LoopState, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source,
-    Sources,
+    Closed, Flow, Handler, INBOX, Key, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source, Sources,
 };
 use crate::readiness::Readiness;
 
@@ -18,7 +17,7 @@ impl<S: Source, M> Reactor<S, M> {
         &mut self,
         handler: &mut H,
         sleep_max: Option<Duration>,
-    ) -> io::Result<LoopState> {
+    ) -> io::Result<Flow> {
         // Wait for events, a timer or a message.
         self.inbox.resume();
         self.wait(sleep_max)?;
@@ -34,7 +33,7 @@ impl<S: Source, M> Reactor<S, M> {
         if let Some(meter) = &mut self.meter {
             meter.end_turn(&mut self.core.counts, self.core.now);
         }
-        Ok(self.state_after_turn())
+        Ok(self.flow())
     }
 
     /// Polls for events. Sleeps only if no work is left and the loop does not spin.
@@ -198,12 +197,12 @@ impl<S: Source, M> Reactor<S, M> {
     }
 
     /// Returns whether the loop continues after this turn.
-    fn state_after_turn(&mut self) -> LoopState {
+    fn flow(&mut self) -> Flow {
         if mem::take(&mut self.core.is_stopped) {
             self.inbox.pause();
-            return LoopState::Stopped;
+            return Flow::Stopped;
         }
-        if self.inbox.is_stopped() { LoopState::Stopped } else { LoopState::Running }
+        if self.inbox.is_stopped() { Flow::Stopped } else { Flow::Running }
     }
 
     /// Inserts and closes the sources that the handler requested, until no request is left:

@@ -87,7 +87,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Send load for T before measuring
     #[arg(long, value_name = "T", default_value = "1s", value_parser = parse_time)]
-    pub(super) warmup: Duration,
+    pub(in crate::cli) warmup: Duration,
 
     /// Count a message as lost after T without its echo; also limits name lookup. Connecting may
     /// take 3s in any case
@@ -185,7 +185,7 @@ impl Arguments {
     }
 
     /// Checks what depends on more than one flag.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(in crate::cli) fn check(&self) -> Result<(), String> {
         if let Some(Endpoint::Tcp(host_port) | Endpoint::Udp(host_port)) = &self.endpoint
             && host_port.port == 0
         {
@@ -272,6 +272,11 @@ impl Arguments {
         self.duration.or(self.count.is_none().then_some(DURATION_DEFAULT))
     }
 
+    /// Returns how long a run measures at most, as far as a time limits it.
+    pub(in crate::cli) fn planned(&self) -> Duration {
+        self.duration.unwrap_or(DURATION_DEFAULT)
+    }
+
     /// Returns the planned length of the run, with its warm-up.
     pub(super) fn expected(&self) -> Option<Duration> {
         self.duration().map(|duration| duration.saturating_add(self.warmup))
@@ -331,7 +336,7 @@ impl Arguments {
     }
 
     /// Returns every option with its effective value.
-    pub(super) fn meant(&self) -> Map<String, Value> {
+    pub(in crate::cli) fn meant(&self) -> Map<String, Value> {
         let Value::Object(mut meant) = json!({
             "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
             "transport": self.transport().name(),

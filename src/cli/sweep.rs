@@ -1,0 +1,152 @@
+//! `resound sweep`: a benchmark per value of one flag, or in search of the highest rate at which a
+//! condition holds.
+
+mod arguments;
+
+use std::io::{self, ErrorKind, IsTerminal};
+use std::process::ExitCode;
+
+use resound::experiment::{Failure, Runner};
+use resound::measured::{CommandLine, RunResult, Status, SweepResult};
+use resound::process::standard;
+use resound::process::terminal::columns;
+use resound::report::{Output, OutputFile};
+
+pub(super) use self::arguments::Arguments;
+use super::bench::{ASSERT_FAILED, CORRUPTED};
+use super::{FAILED, USAGE, print_error, typed_words};
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let mut outputs = Vec::new();
+    let (result, code) = match measure(arguments, &mut outputs) {
+        Ok((result, code)) => (result, code),
+        Err(error) => {
+            let mut result = arguments.sweep().end(Some(error.to_string()));
+            // The files that were not opened yet.
+            let others = arguments.output.iter().skip(outputs.len());
+            outputs.extend(others.filter_map(Output::open_after_failure));
+            result.options = options(arguments);
+            (result, FAILED)
+        }
+    };
+    if let Some(error) = &result.error {
+        let hint = if code == USAGE { "; try 'resound sweep --help'" } else { "" };
+        print_error(&format_args!("{error}{hint}"));
+    }
+    deliver(arguments, &result, code, outputs)
+}
+
+/// Returns the document of a command line that was refused.
+pub(super) fn refusal_document(error: &str) -> String {
+    SweepResult::refused(typed_words(), error)
+}
+
+/// Runs the sweep. Opens the output files first. Returns the result with its exit code.
+fn measure(
+    arguments: &Arguments,
+    outputs: &mut Vec<OutputFile>,
+) -> Result<(SweepResult, u8), resound::Error> {
+    if arguments.output.is_empty() || arguments.json {
+        standard::check_stdout()?;
+    }
+    for output in &arguments.output {
+        outputs.push(output.open()?);
+    }
+    let runner = Runner::new()?;
+    let mut sweep = arguments.sweep();
+    let mut failure = None;
+    while let Some(point) = sweep.next() {
+        match runner.run(&arguments.words_of(point)) {
+            Ok(run) => show(arguments, sweep.tell(run.result)),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    let is_usage = matches!(failure, Some(Failure::Usage(_)));
+    let is_interrupted = matches!(failure, Some(Failure::Interrupted));
+    let mut result = sweep.end(failure.map(|failure| failure.to_string()));
+    result.options = options(arguments);
+    let code = match result.points.is_empty() {
+        true if is_usage => USAGE,
+        _ => exit_code(arguments, &result, is_interrupted),
+    };
+    Ok((result, code))
+}
+
+fn options(arguments: &Arguments) -> CommandLine {
+    CommandLine { typed: typed_words(), meant: arguments.meant() }
+}
+
+/// Shows the last run: to a reader of text on stdout, else on a terminal.
+fn show(arguments: &Arguments, result: &SweepResult) {
+    let Some(line) = result.last_line() else { return };
+    let line = format!("{line}\n");
+    // A failure shows when the report is printed.
+    let _ = if !arguments.json && !standard::is_stdout_closed() {
+        standard::print(&line)
+    } else if io::stderr().is_terminal() {
+        io::Write::write_all(&mut standard::stderr(), line.as_bytes())
+    } else {
+        Ok(())
+    };
+}
+
+fn exit_code(arguments: &Arguments, result: &SweepResult, is_interrupted: bool) -> u8 {
+    let is_corrupted =
+        |run: &RunResult| run.messages.corrupted > 0 || run.warmup_messages.corrupted > 0;
+    let asserts = |run: &RunResult| run.asserts.iter().any(|assert| !assert.held);
+    let is_search = !result.swept.find.is_empty();
+    if result.points.iter().any(is_corrupted) {
+        CORRUPTED
+    } else if result.points.is_empty() || (result.error.is_some() && !is_interrupted) {
+        FAILED
+    } else if is_search {
+        let least = arguments.at_least();
+        match result.found {
+            None => FAILED,
+            Some(found) if found.rate < least => ASSERT_FAILED,
+            Some(_) => 0,
+        }
+    } else if result.points.iter().any(asserts) {
+        ASSERT_FAILED
+    } else if result.status == Status::Partial && !is_interrupted {
+        FAILED
+    } else {
+        0
+    }
+}
+
+/// Writes the files and prints the report. Returns the exit code of the sweep, or of a failed
+/// delivery if that is greater.
+fn deliver(
+    arguments: &Arguments,
+    result: &SweepResult,
+    code: u8,
+    outputs: Vec<OutputFile>,
+) -> ExitCode {
+    let text = if arguments.json {
+        result.to_json()
+    } else if result.points.is_empty() {
+        String::new() // the line on stderr says it all
+    } else {
+        result.to_text(columns(&io::stdout()))
+    };
+    let mut code = code;
+    for output in outputs {
+        if let Err(error) = output.write_sweep(result) {
+            print_error(&error);
+            code = code.max(FAILED);
+        }
+    }
+    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(&text) };
+    match printed {
+        // The reader has closed its end. That is not an error.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            print_error(&resound::Error::new("write to", "stdout", error));
+            ExitCode::from(FAILED.max(code))
+        }
+        _ => ExitCode::from(code),
+    }
+}
