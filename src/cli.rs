@@ -109,7 +109,7 @@ pub(crate) fn run() -> ExitCode {
         return usage::refuse(&error, &words);
     }
     let outcome = match cli.command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => return serve::run(&arguments),
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Sweep(arguments) => return sweep::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),

@@ -26,13 +26,15 @@ use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{Level, info, warn};
+use tracing::{info, warn};
 
+pub use self::log::{LogFormat, LogOptions, json_error};
 pub use self::loops::LOOPS_MAX;
 pub use self::user::UserName;
 
-use self::console::{Console, WARNING_INTERVAL, print_stats};
+use self::console::{Console, WARNING_INTERVAL};
 use self::handles::Handles;
+use self::log::Log;
 use self::loops::Loops;
 use self::metrics::Metrics;
 use self::outlet::Outlet;
@@ -73,8 +75,8 @@ pub struct Options {
     pub sandbox: bool,
     /// The address at which metrics are served over HTTP.
     pub metrics: Option<HostPort>,
-    /// The log level. `RUST_LOG` overrides it.
-    pub log_level: Level,
+    /// What is logged, and how.
+    pub log: LogOptions,
 }
 
 /// The endpoints of a server without arguments and without passed sockets.
@@ -101,12 +103,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub fn run(options: Options, on_bound: impl FnOnce(&[Bound])) -> Result<(), Error> {
     let started_at = Instant::now();
     let passed = passed::take();
-    let log = Outlet::new(standard::stderr(), |_| {});
+    let outlet = Outlet::new(standard::stderr(), |_| {});
     if options.sandbox || options.user.is_some() {
         // The thread of the log would start with the first line, and stay outside the sandbox.
-        log.hold();
+        outlet.hold();
     }
-    log::start(options.log_level, &log);
+    let log = log::start(options.log, outlet);
     let outcome = passed.and_then(|passed| serve(options, on_bound, passed, started_at, &log));
     log.release();
     // One deadline for both flushes: a reader that has read nothing until then will not read more.
@@ -141,7 +143,7 @@ fn serve(
     on_bound: impl FnOnce(&[Bound]),
     passed: Passed,
     started_at: Instant,
-    log: &Outlet,
+    log: &Log,
 ) -> Result<(), Error> {
     passed.warn();
     let user = options.user.as_ref().map(ServiceUser::find).transpose()?;
@@ -198,7 +200,7 @@ fn serve(
     let supervisor = Supervisor::start((events, receiver), &bound, handles);
     let (counters, outcome) = running.run();
     drop(supervisor);
-    print_stats(log, "", started_at, &counters);
+    log.stats("", started_at, &counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
     if lost > 0 {
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");

@@ -57,6 +57,7 @@ mod timeouts;
 mod waiting;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
@@ -65,7 +66,7 @@ pub use self::cause::{Cause, Effect};
 pub use self::counters::{Counters, Traffic, TransportCounters};
 pub use self::limits::Limits;
 pub use self::listen::Bound;
-pub use self::observer::{Notice, Observer, Severity};
+pub use self::observer::{ConnectionRecord, Notice, Observer, Severity};
 pub use self::options::{Options, Reply};
 pub use self::reply_paths::REPLY_PATH_DESCRIPTORS_MAX;
 pub use self::request::{OnSnapshot, Request, Snapshot};
@@ -86,7 +87,7 @@ use crate::endpoint::Transport;
 use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::batch::SystemBatch;
-use crate::socket::{Listener, PipePool};
+use crate::socket::{Listener, Peer, PipePool, Stream};
 
 /// The echo server: the handler of a [`Reactor`](crate::reactor::Reactor) of [`Source`]s.
 #[derive(Debug)]
@@ -221,9 +222,15 @@ impl<O: Observer> Server<O> {
         let now = context.now();
         let accepted_at = self.watch(now);
         let mut accepted = 0;
-        let on_stream = |stream, client| {
+        let wants_records = self.observer.wants_records();
+        let on_stream = |stream: Stream, client, addr: Option<SocketAddr>| {
             accepted += 1;
-            let connection = Connection { stream, mover: ByteMover::new(accepted_at), client };
+            let mover = ByteMover::new(accepted_at);
+            let record = wants_records.then(|| {
+                let peer = addr.map_or_else(|| stream.peer(), Peer::Ip);
+                Box::new(ConnectionRecord::new(transport, peer, now))
+            });
+            let connection = Connection { stream, mover, client, record };
             context.insert(Source(Kind::Connection(connection)));
         };
         let mut work = AcceptWork {
@@ -291,6 +298,9 @@ impl<O: Observer> Handler for Server<O> {
         }
         match source.0 {
             Kind::Connection(connection) => {
+                if let Some(record) = &connection.record {
+                    self.observer.connection_ended(record, Cause::Unregistered);
+                }
                 self.counters.connections_open -= 1;
                 self.guard.connection_closed(connection.client);
                 // The connection closes before its permit is free, so that the number of open

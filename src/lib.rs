@@ -27,64 +27,12 @@
 //! # }
 //! ```
 //!
-//! # Layout
+//! # Where to read on
 //!
-//! A module may import those below it. No module imports upwards, and siblings do not import each
-//! other. A test checks this.
-//!
-//! ```text
-//! main.rs  cli/                       flags, text, exit codes (only in the program)
-//!    │
-//! daemon/                             an echo server as a service: loops, metrics, sandbox
-//!    │
-//!    │      experiment/              series of runs: which run comes next
-//! echo/        load/    report/       two handlers of one reactor │ facts → text and files
-//!    │           └──┬──┘
-//!    │          measured/             the facts of a run, as plain data
-//!    │           stats/               intervals and tests, as pure functions
-//!    │
-//! process/                            threads, CPUs, signals, standard streams
-//!    │
-//! reactor/     socket/                when a source may run │ how bytes move
-//!    │            │
-//! readiness  endpoint  error  escape  units      leaves: they import nothing from this crate
-//!
-//! ping/  send/  → client/             blocking sockets, no reactor; ping/ counts into measured/
-//! ```
-//!
-//! `docs/architecture.md` has the glossary, the way of a datagram through the code, and the file of
-//! each mechanism. A good order of reading: the README, that page, [`reactor`] from top to bottom,
-//! [`echo`], and the streams of the echo server.
-//!
-//! # Fast paths
-//!
-//! The loop, the streams and the datagrams are correct without any of these. Each can be skipped at
-//! the first reading, gives way where the system refuses it, and can be switched off.
-//!
-//! - *Trains*: UDP replies to one peer leave in one call, and trains are received whole (GSO, GRO).
-//!   Switched off by [`Options::trains`](echo::Options::trains), `serve --no-offload`.
-//! - *Trains of the generator*: messages that may leave at the same moment leave in one call.
-//!   Switched off by `bench --no-offload`.
-//! - *Splice*: bulk goes through a pipe and never enters user space. Switched off by
-//!   [`Options::splice`](echo::Options::splice), `serve --no-splice`.
-//! - *Skipped polls*: a spinning loop skips polls and tries its last active sources instead.
-//!   Switched off by [`Spin::Never`](reactor::Spin::Never), which is the default.
-//! - *Several loops*: whole loops share each port. One loop is the default.
-//!
-//! # Invariants
-//!
-//! 1. Only `reactor/sources.rs` registers a source; only the wait
-//!    phase of a [turn](reactor::Reactor::turn) polls.
-//! 2. No source is touched while events are read.
-//! 3. [`Handler::ready`](reactor::Handler::ready) never blocks, never sleeps, and never allocates
-//!    for a message that can be answered at once (`tests/allocations.rs` checks it).
-//! 4. A handler that returns [`Next::Wait`](reactor::Next::Wait) has seen `WouldBlock`, or a short
-//!    read that [drains](Readiness::short_read_drains), for everything that the source wants, or
-//!    will wake the source: by a timer, or when a connection closes.
-//! 5. Every slice, list and buffer has a named bound with a reason.
-//! 6. An error of one source never leaves the loop: it closes that source and adds to a counter.
-//! 7. Nothing below `cli/` and `daemon/` prints or exits.
-//! 8. `unsafe` lives in `socket/sys.rs` and below.
+//! `docs/architecture.md` has the layout of the modules, the glossary, the loop, the way of a
+//! datagram and of a latency sample through the code, the invariants and the fast paths. A good
+//! order of reading: the README, that page, [`reactor`] from top to bottom, [`echo`], and the
+//! streams of the echo server.
 //!
 //! # Features
 //!

@@ -133,7 +133,7 @@ const SIGNALS: Token = Token(usize::MAX >> 1);
 
 /// Whether the loop continues after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub enum LoopState {
     /// The loop continues.
     Running,
     /// [`Context::stop`] or [`Handle::stop`] ended the loop.
@@ -287,7 +287,7 @@ impl<S: Source, M> Reactor<S, M> {
     ///
     /// Returns an error if the poll call itself fails. An error of a source never ends the loop.
     pub fn run<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
-        while self.turn(handler)? == Flow::Running {}
+        while self.turn(handler)? == LoopState::Running {}
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl<S: Source, M> Reactor<S, M> {
     pub fn turn<H: Handler<Source = S, Message = M>>(
         &mut self,
         handler: &mut H,
-    ) -> io::Result<Flow> {
+    ) -> io::Result<LoopState> {
         self.turn_within(handler, None)
     }
 
@@ -312,7 +312,7 @@ impl<S: Source, M> Reactor<S, M> {
         &mut self,
         handler: &mut H,
         timeout: Duration,
-    ) -> io::Result<Flow> {
+    ) -> io::Result<LoopState> {
         self.turn_within(handler, Some(timeout))
     }
 }

@@ -1,12 +1,15 @@
 //! `resound serve`: turns flags into the options of the daemon.
 
+use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use resound::daemon::{self, UserName};
+use resound::daemon::{self, LogFormat, LogOptions, UserName};
 use resound::echo::{Access, Bound, Options, Reply};
 use resound::endpoint::{Endpoint, HostPort, Transport};
+use resound::process::standard;
 use resound::reactor::Spin;
 use resound::socket::{Keepalive, SocketOptions};
 use resound::units::{parse_time, parse_time_above_zero};
@@ -16,6 +19,7 @@ use super::flags::{SocketFlags, VALUES_HELP};
 use super::values::{
     CpuList, at_least_one, cpu_list, host_port, keepalive, network, octal_mode, spin, threads,
 };
+use super::{FAILED, print_error};
 
 /// The longest payload of a UDP datagram over IPv6. Over IPv4 it is 20 bytes shorter; the daemon
 /// warns about that when the endpoint is bound.
@@ -146,6 +150,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     metrics: Option<HostPort>,
 
+    /// Write the log as text, or as a JSON object per line
+    #[arg(long, value_name = "text|json", default_value = "text")]
+    log_format: LogFormat,
+
+    /// Log each connection at its end: peer, bytes, duration, cause
+    #[arg(long)]
+    access_log: bool,
+
     /// Log connections that do not end by their peer's FIN (-vv: every connection); RUST_LOG
     /// overrides this
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
@@ -156,8 +168,17 @@ pub(super) struct Arguments {
     quiet: u8,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), resound::Error> {
-    daemon::run(arguments.options(), |bound| arguments.warn_of_flags_without_use(bound))
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let warn_of_flags = |bound: &[Bound]| arguments.warn_of_flags_without_use(bound);
+    match daemon::run(arguments.options(), warn_of_flags) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) if arguments.log_format == LogFormat::Json => {
+            // A failure is ignored, because nothing could report it.
+            let _ = standard::stderr().write_all(daemon::json_error(&error).as_bytes());
+        }
+        Err(error) => print_error(&error),
+    }
+    ExitCode::from(FAILED)
 }
 
 impl Arguments {
@@ -201,7 +222,11 @@ impl Arguments {
             user: self.user.clone(),
             sandbox: self.sandbox,
             metrics: self.metrics.clone(),
-            log_level: self.log_level(),
+            log: LogOptions {
+                level: self.log_level(),
+                format: self.log_format,
+                access: self.access_log,
+            },
         }
     }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, trace, warn};
 
+use super::log::{ACCESS, Log};
 use super::supervisor::Event;
 use crate::daemon::outlet::Outlet;
-use crate::echo::{Counters, Notice, Observer, Severity};
+use crate::echo::{Cause, ConnectionRecord, Counters, Notice, Observer, Severity};
 use crate::endpoint::Transport;
 use crate::escape;
 use crate::socket::Peer;
@@ -17,22 +18,13 @@ use crate::socket::Peer;
 /// it.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Prints one line of counters, at every log level.
-pub(super) fn print_stats(log: &Outlet, label: &str, started_at: Instant, counters: &Counters) {
-    let uptime_s = started_at.elapsed().as_secs_f64();
-    log.line(|buf| {
-        // Writing to a Vec does not fail.
-        let _ = write!(buf, "stats {label}uptime_s={uptime_s:.3} {counters}");
-    });
-}
-
 /// The observer of each loop of `serve`. None of its calls blocks.
 #[derive(Debug)]
 pub(super) struct Console {
     /// The loop's name and a space, or empty if there is one loop.
     label: String,
     print: Option<Outlet>,
-    log: Outlet,
+    log: Log,
     events: Sender<Event>,
     started_at: Instant,
     /// When a warning of each kind was last logged, and how many were left out since. Bounded by
@@ -44,7 +36,7 @@ impl Console {
     pub(super) fn new(
         label: String,
         print: Option<Outlet>,
-        log: Outlet,
+        log: Log,
         events: Sender<Event>,
         started_at: Instant,
     ) -> Console {
@@ -84,6 +76,25 @@ impl Observer for Console {
         });
     }
 
+    fn wants_records(&self) -> bool {
+        self.log.has_access()
+    }
+
+    fn connection_ended(&mut self, record: &ConnectionRecord, cause: Cause) {
+        let duration_s = record.accepted_at.elapsed().as_micros() as f64 / 1e6;
+        info!(
+            target: ACCESS,
+            transport = record.transport.name(),
+            peer = %record.peer,
+            bytes_in = record.bytes_in,
+            bytes_out = record.bytes_out,
+            duration_s,
+            cause = cause.name(),
+            "{}connection ended",
+            self.label,
+        );
+    }
+
     fn notice(&mut self, notice: &Notice<'_>) {
         if let Notice::Draining { timeout, .. } = notice {
             // Without a service manager there is no receiver.
@@ -104,6 +115,6 @@ impl Observer for Console {
     }
 
     fn report(&mut self, counters: &Counters) {
-        print_stats(&self.log, &self.label, self.started_at, counters);
+        self.log.stats(&self.label, self.started_at, counters);
     }
 }

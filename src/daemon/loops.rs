@@ -323,6 +323,6 @@ mod tests {
         assert!(run_guarded(idle(reactors.remove(0)), &handles).outcome.is_ok());
         // If the other had been stopped, its first turn would be its last.
         let (mut reactor, mut server) = (other, Server::new(Options::default()));
-        assert_eq!(reactor.turn(&mut server).unwrap(), crate::reactor::Flow::Running);
+        assert_eq!(reactor.turn(&mut server).unwrap(), crate::reactor::LoopState::Running);
     }
 }

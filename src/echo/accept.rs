@@ -113,7 +113,7 @@ pub(super) fn accept_slice<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
     work: &mut AcceptWork<'_>,
-    mut on_stream: impl FnMut(A::Stream, ClientKey),
+    mut on_stream: impl FnMut(A::Stream, ClientKey, Option<SocketAddr>),
 ) -> Accepted {
     // An earlier shed may have found no free descriptor for the spare one.
     work.spare.refill();
@@ -122,8 +122,8 @@ pub(super) fn accept_slice<A: Accept>(
             return Accepted::Full;
         }
         match accept_one(listener, readiness, work) {
-            Ok(Some((stream, client))) => {
-                on_stream(stream, client);
+            Ok(Some((stream, client, addr))) => {
+                on_stream(stream, client, addr);
                 continue;
             }
             Ok(None) => work.permits.release(),
@@ -142,7 +142,7 @@ fn accept_one<A: Accept>(
     listener: &A,
     readiness: &mut Readiness,
     work: &mut AcceptWork<'_>,
-) -> Result<Option<(A::Stream, ClientKey)>, Accepted> {
+) -> Result<Option<Admitted<A::Stream>>, Accepted> {
     let AcceptWork { guard, spare, counters, .. } = work;
     let error = match spare.accept(listener) {
         Ok((stream, addr)) => return Ok(admit(stream, addr, guard, counters)),
@@ -176,13 +176,17 @@ fn accept_one<A: Accept>(
     Err(Accepted::Paused(error))
 }
 
-/// Returns a connection that may stay, with the key of its client. Closes any other connection.
+/// A connection that may stay, with the key of its client and its address, which a Unix socket does
+/// not have.
+type Admitted<T> = (T, ClientKey, Option<SocketAddr>);
+
+/// Returns a connection that may stay. Closes any other connection.
 fn admit<T>(
     stream: T,
     addr: Option<SocketAddr>,
     guard: &Guard,
     counters: &mut TransportCounters,
-) -> Option<(T, ClientKey)> {
+) -> Option<Admitted<T>> {
     let client = addr.map_or(ClientKey::NONE, |addr| ClientKey::of(addr.ip()));
     let cause = if addr.is_some_and(|addr| guard.denies(addr)) {
         Cause::Denied
@@ -190,7 +194,7 @@ fn admit<T>(
         Cause::AddressLimit
     } else {
         counters.add(Cause::Accepted, 1);
-        return Some((stream, client));
+        return Some((stream, client, addr));
     };
     counters.add(cause, 1);
     None
@@ -260,7 +264,7 @@ mod tests {
             spare: &mut spare,
             counters: &mut counters,
         };
-        let outcome = accept_slice(listener, &mut readiness, &mut work, |(), _| streams += 1);
+        let outcome = accept_slice(listener, &mut readiness, &mut work, |(), _, _| streams += 1);
         assert_eq!(permits.free(), room - streams, "only accepted connections hold a permit");
         let drained = matches!(outcome, Accepted::Drained);
         assert_eq!(readiness.is_readable(), !drained, "only WouldBlock clears readiness");

@@ -34,7 +34,12 @@ impl<O: Observer> Server<O> {
                 readiness.merge(Readiness::READABLE);
             }
         }
+        let transport = connection.stream.transport();
+        let before = connection.record.is_some().then(|| self.counters[transport].traffic);
         let step = self.advance(connection, readiness, now);
+        if let (Some(record), Some(before)) = (&mut connection.record, before) {
+            record.add(&before, &self.counters[transport].traffic);
+        }
         let Connection { stream, mover, .. } = connection;
         let cause = match step {
             Ok(Step::Again) => return Next::Again,
@@ -53,8 +58,10 @@ impl<O: Observer> Server<O> {
             Ok(Step::Wait) => return Next::Wait,
             Err(error) => stream_cause(&error),
         };
-        let transport = connection.stream.transport();
         self.counters[transport].add(cause, 1);
+        if let Some(record) = connection.record.take() {
+            self.observer.connection_ended(&record, cause);
+        }
         self.observer.notice(&Notice::StreamEnded { transport, cause });
         Next::Close
     }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cause::Cause;
-use super::counters::{Counters, TransportCounters};
+use super::counters::{Counters, Traffic, TransportCounters};
 use crate::endpoint::Transport;
 use crate::error::reason;
 use crate::socket::Peer;
@@ -26,6 +26,17 @@ pub trait Observer {
         let _ = (transport, peer, bytes);
     }
 
+    /// Returns true if the server must call [`connection_ended`](Observer::connection_ended). It
+    /// then keeps a record of each connection.
+    fn wants_records(&self) -> bool {
+        false
+    }
+
+    /// Receives the record of a connection that has ended, and why.
+    fn connection_ended(&mut self, record: &ConnectionRecord, cause: Cause) {
+        let _ = (record, cause);
+    }
+
     /// Receives a notice for the operator. Notices may be frequent.
     fn notice(&mut self, notice: &Notice<'_>) {
         let _ = notice;
@@ -38,6 +49,34 @@ pub trait Observer {
 }
 
 impl Observer for () {}
+
+/// What a connection did, from its accept to its end.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionRecord {
+    /// The transport of the connection.
+    pub transport: Transport,
+    /// Its peer, as accept(2) returned it.
+    pub peer: Peer,
+    /// The turn in which it was accepted.
+    pub accepted_at: Instant,
+    /// The bytes received from the peer.
+    pub bytes_in: u64,
+    /// The bytes that the kernel took for the peer.
+    pub bytes_out: u64,
+}
+
+impl ConnectionRecord {
+    pub(super) fn new(transport: Transport, peer: Peer, accepted_at: Instant) -> ConnectionRecord {
+        ConnectionRecord { transport, peer, accepted_at, bytes_in: 0, bytes_out: 0 }
+    }
+
+    /// Adds what the transport's traffic has grown by in a slice of this connection.
+    pub(super) fn add(&mut self, before: &Traffic, after: &Traffic) {
+        self.bytes_in += after.bytes_in - before.bytes_in;
+        self.bytes_out += after.bytes_out - before.bytes_out;
+    }
+}
 
 /// How much a [`Notice`] matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -286,6 +286,9 @@ impl<O: Observer> Server<O> {
             match &source.0 {
                 Kind::Connection(connection) => {
                     self.counters[connection.stream.transport()].add(Cause::DrainCut, 1);
+                    if let Some(record) = &connection.record {
+                        self.observer.connection_ended(record, Cause::DrainCut);
+                    }
                 }
                 Kind::Udp(packets) => packets.count_cut(&mut self.counters),
                 Kind::Unixgram(packets) => packets.count_cut(&mut self.counters),

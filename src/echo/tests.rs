@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::clock::Moment;
 use super::*;
-use crate::reactor::{Flow, Reactor};
+use crate::reactor::{LoopState, Reactor};
 use crate::socket::Peer;
 use crate::socket::Stream;
 use crate::testing::{self, Tested, WAIT_MAX};
@@ -102,7 +102,7 @@ impl Rig {
         assert_eq!(self.count(cause), times, "{}", cause.name());
     }
 
-    fn drain(&mut self) -> Flow {
+    fn drain(&mut self) -> LoopState {
         self.request(|server, sources, context| server.drain(sources, context))
     }
 

@@ -199,5 +199,5 @@ fn reactor() -> Reactor<End, u32> {
 /// Runs one turn, and asserts that the loop continues.
 #[track_caller]
 fn turn<H: Handler<Source = End>>(reactor: &mut Reactor<End, H::Message>, handler: &mut H) {
-    assert_eq!(reactor.turn(handler).unwrap(), Flow::Running);
+    assert_eq!(reactor.turn(handler).unwrap(), LoopState::Running);
 }

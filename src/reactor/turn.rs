@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::context::Core;
 use super::timers::earlier;
 use super::{
-    Closed, Flow, Handler, INBOX, Key, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source, Sources,
+    Closed, Handler, INBOX, Key, LoopState, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source,
+    Sources,
 };
 use crate::readiness::Readiness;
 
@@ -17,7 +18,7 @@ impl<S: Source, M> Reactor<S, M> {
         &mut self,
         handler: &mut H,
         sleep_max: Option<Duration>,
-    ) -> io::Result<Flow> {
+    ) -> io::Result<LoopState> {
         // Wait for events, a timer or a message.
         self.inbox.resume();
         self.wait(sleep_max)?;
@@ -33,7 +34,7 @@ impl<S: Source, M> Reactor<S, M> {
         if let Some(meter) = &mut self.meter {
             meter.end_turn(&mut self.core.counts, self.core.now);
         }
-        Ok(self.flow())
+        Ok(self.state_after_turn())
     }
 
     /// Polls for events. Sleeps only if no work is left and the loop does not spin.
@@ -197,12 +198,12 @@ impl<S: Source, M> Reactor<S, M> {
     }
 
     /// Returns whether the loop continues after this turn.
-    fn flow(&mut self) -> Flow {
+    fn state_after_turn(&mut self) -> LoopState {
         if mem::take(&mut self.core.is_stopped) {
             self.inbox.pause();
-            return Flow::Stopped;
+            return LoopState::Stopped;
         }
-        if self.inbox.is_stopped() { Flow::Stopped } else { Flow::Running }
+        if self.inbox.is_stopped() { LoopState::Stopped } else { LoopState::Running }
     }
 
     /// Inserts and closes the sources that the handler requested, until no request is left:

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::WAIT_MAX;
-use crate::reactor::{Closed, Context, Flow, Handler, Next, Reactor, SourceContext, Sources};
+use crate::reactor::{Closed, Context, Handler, LoopState, Next, Reactor, SourceContext, Sources};
 use crate::readiness::Readiness;
 
 /// The longest sleep of a turn, so that a test can check its condition between turns.
@@ -102,11 +102,11 @@ impl<H: Tested, B> Rig<H, B> {
         Rig { reactor, handler, bound, is_stopped: false }
     }
 
-    pub(crate) fn turn(&mut self) -> Flow {
+    pub(crate) fn turn(&mut self) -> LoopState {
         if !self.is_stopped {
-            self.is_stopped = self.reactor.turn(&mut self.handler).unwrap() == Flow::Stopped;
+            self.is_stopped = self.reactor.turn(&mut self.handler).unwrap() == LoopState::Stopped;
         }
-        if self.is_stopped { Flow::Stopped } else { Flow::Running }
+        if self.is_stopped { LoopState::Stopped } else { LoopState::Running }
     }
 
     /// Turns until the condition holds.
@@ -119,7 +119,7 @@ impl<H: Tested, B> Rig<H, B> {
         let deadline = Instant::now() + WAIT_MAX;
         while !condition(self) {
             assert!(Instant::now() < deadline, "{what}: {}", self.handler.inner.state());
-            if self.turn() == Flow::Stopped {
+            if self.turn() == LoopState::Stopped {
                 // A peer may still have to receive what the handler did last.
                 thread::sleep(SLEEP_MAX);
             }
@@ -133,7 +133,7 @@ impl<H: Tested, B> Rig<H, B> {
     }
 
     /// Runs one turn, and the request at its end.
-    pub(crate) fn request(&mut self, request: Request<H>) -> Flow {
+    pub(crate) fn request(&mut self, request: Request<H>) -> LoopState {
         self.handler.request = Some(request);
         self.turn()
     }

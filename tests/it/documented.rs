@@ -1,6 +1,7 @@
 //! Every command in the user pages runs and prints what the page shows.
 //!
 //! A page shows commands in blocks of the language `console`: a line `$ COMMAND`, then its output.
+//! Each line of a block of the language `sh` is a command, so that the block can be pasted.
 //! One block is one session in its own folder. Ports, paths below `/tmp` and abstract names are
 //! replaced, so that sessions can run at the same time. Outputs are compared by shape (see
 //! `shape.rs`). A comment on the line above a block makes an exception:

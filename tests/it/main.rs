@@ -17,6 +17,7 @@ mod halts;
 mod hangup;
 mod interop;
 mod life;
+mod logs;
 mod measuring;
 mod memory;
 mod metrics;

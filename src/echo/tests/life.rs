@@ -92,7 +92,7 @@ fn a_drain_without_peers_ends_at_once() {
     assert!(rig.reactor.sources().is_empty());
     assert_eq!(rig.notices("drain_timed_out"), 0);
     // Without an endpoint the drain ends even before a turn.
-    assert_eq!(Rig::new(Options::default(), &[]).drain(), Flow::Stopped);
+    assert_eq!(Rig::new(Options::default(), &[]).drain(), LoopState::Stopped);
 }
 
 /// case P1
@@ -119,8 +119,8 @@ fn a_drain_answers_queued_datagrams() {
 fn a_second_drain_stops_at_once() {
     let mut rig = Rig::tcp(Options::default());
     let _clients = [rig.served_client(), rig.served_client()];
-    assert_eq!(rig.drain(), Flow::Running);
-    assert_eq!(rig.drain(), Flow::Stopped);
+    assert_eq!(rig.drain(), LoopState::Running);
+    assert_eq!(rig.drain(), LoopState::Stopped);
     assert_eq!((rig.count(Cause::DrainCut), rig.notices("stopped_short")), (2, 1));
 }
 

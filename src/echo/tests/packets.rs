@@ -219,7 +219,7 @@ fn a_drain_sends_held_replies_before_it_ends() {
     let mut unix = UnixRig::new(Options::default());
     let slow = unix.peer("slow");
     unix.send(&slow, 0..30);
-    assert_eq!(unix.rig.drain(), Flow::Running);
+    assert_eq!(unix.rig.drain(), LoopState::Running);
     assert_eq!(unix.read(&slow, 30), (0..30).collect::<Vec<u8>>());
     unix.rig.turn_until_stopped();
     assert!(!Path::new(&unix.path("echo")).exists());

@@ -7,7 +7,7 @@ use crate::endpoint::{ResolvedEndpoint, UnixName};
 use crate::load::tests::messages;
 use crate::load::tests::rig::{Rig, tcp, udp};
 use crate::measured::{Interval, Status};
-use crate::reactor::{Flow, Handler};
+use crate::reactor::{Handler, LoopState};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -45,7 +45,7 @@ fn no_poll_returns_at_once_while_nothing_is_due() {
     let (_deaf, options) = udp(2);
     let mut rig = Rig::new(with_timeout(400 * MILLISECOND, of_count(2, options)));
     rig.turn_until("both are sent", |rig| rig.generator().run.recorder.in_flight() == 2);
-    while rig.turn() == Flow::Running {
+    while rig.turn() == LoopState::Running {
         let phase = rig.generator().phases.phase;
         let is_last = matches!(phase, Phase::Draining { is_last_turn: true, .. });
         assert!(is_last || rig.sleep() > Duration::ZERO, "{:?}", rig.generator().phases);
@@ -130,7 +130,7 @@ fn intervals_add_up_to_the_totals_even_if_one_ends_with_the_warm_up() {
     };
     let mut rig = Rig::new(options);
     let mut buf = [0; 64];
-    while rig.turn() == Flow::Running {
+    while rig.turn() == LoopState::Running {
         while let Ok((length, from)) = server.recv_from(&mut buf) {
             server.send_to(&buf[..length], from).unwrap();
         }

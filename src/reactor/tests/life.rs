@@ -82,7 +82,7 @@ fn an_overdue_deadline_fires_once() {
     turn(&mut reactor, &mut script);
     assert_eq!(script.ticks, 2, "the overdue tick");
     let stopper = thread::spawn(move || stop.stop());
-    assert_eq!(reactor.turn(&mut script).unwrap(), Flow::Stopped);
+    assert_eq!(reactor.turn(&mut script).unwrap(), LoopState::Stopped);
     stopper.join().unwrap();
     assert_eq!(script.ticks, 3, "missed ticks do not come in a burst");
 }

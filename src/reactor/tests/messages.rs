@@ -115,7 +115,7 @@ fn a_loop_that_the_handler_stopped_accepts_messages_again_when_it_runs_again() {
     reactor.run(&mut script).unwrap();
     assert!(handle.send(1).is_err());
     (&far).write_all(b"x").unwrap();
-    assert_eq!(reactor.turn(&mut script).unwrap(), Flow::Stopped);
+    assert_eq!(reactor.turn(&mut script).unwrap(), LoopState::Stopped);
     reactor.inbox.resume();
     handle.send(2).unwrap();
     turn(&mut reactor, &mut script);

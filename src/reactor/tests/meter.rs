@@ -105,7 +105,7 @@ fn a_message_sees_its_turn_counted_but_not_yet_measured() {
     let mut counts = Counts(Vec::new());
     for _ in 0..2 {
         reactor.handle().send(0).unwrap();
-        assert_eq!(reactor.turn(&mut counts).unwrap(), Flow::Running);
+        assert_eq!(reactor.turn(&mut counts).unwrap(), LoopState::Running);
     }
     assert_eq!(counts.0, [(1, 0), (2, 1)]);
 }

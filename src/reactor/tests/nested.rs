@@ -26,7 +26,7 @@ fn another_loop_watches_the_descriptor_and_the_timeout_and_turns_without_a_sleep
     let handle = reactor.handle();
     assert_eq!(reactor.next_timeout(), Some(Duration::ZERO), "the first turn calls the tick");
     let mut turn = |reactor: &mut Reactor<End, u32>| {
-        assert_eq!(reactor.turn_timeout(&mut script, Duration::ZERO).unwrap(), Flow::Running);
+        assert_eq!(reactor.turn_timeout(&mut script, Duration::ZERO).unwrap(), LoopState::Running);
         (script.messages.len(), script.timers)
     };
     turn(&mut reactor);

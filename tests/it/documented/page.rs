@@ -40,7 +40,12 @@ pub struct Command {
 
 impl Block {
     pub fn is_session(&self) -> bool {
-        self.language == "console"
+        self.language == "console" || self.is_to_paste()
+    }
+
+    /// Returns true if the block can be pasted: each line is a command, without a prompt.
+    fn is_to_paste(&self) -> bool {
+        self.language == "sh"
     }
 }
 
@@ -84,7 +89,11 @@ impl Page {
         let language = language.to_owned();
         let mut block = Block { line, language, marker, commands: Vec::new() };
         for (line, text) in body {
-            if let Some(command) = text.strip_prefix("$ ").filter(|_| block.is_session()) {
+            let command = match block.is_to_paste() {
+                true => Some(text),
+                false => text.strip_prefix("$ ").filter(|_| block.is_session()),
+            };
+            if let Some(command) = command {
                 let text = command.to_owned();
                 block.commands.push(Command { line, text, output: Vec::new() });
             } else if let Some(command) = block.commands.last_mut() {
