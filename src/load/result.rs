@@ -26,15 +26,6 @@ impl<O: Observer> Generator<O> {
         let planned_ns = self.planned_ns();
         let load_made = self.load_made(planned_ns);
         let (status, error) = self.status(load_made);
-        let received_in_time = self.received_in_time();
-        let mut achieved = per_second(received_in_time, elapsed_ns);
-        if let Some(rate) = self.options.rate.filter(|_| self.options.spacing != Spacing::Poisson) {
-            // If the end of the run cuts the last message's share of the time, or that of the last
-            // burst, they still count in full, so the quotient can exceed the rate.
-            achieved = achieved.min(self.options.share.of_rate(rate));
-        }
-        let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
-        let over_planned = per_second(received_in_time, whole_ns).min(achieved);
         let latency = self.run.recorder.latency().clone();
         let generator = self.health();
         let is_open_loop = self.options.rate.is_some();
@@ -61,11 +52,7 @@ impl<O: Observer> Generator<O> {
             is_too_late: matches!(phases.ended_by, EndedBy::TooLate { .. }),
             warmup_ns: warmup_end_ns - phases.start_ns,
             drain_ns: phases.drain_ns(until_ns),
-            rate: Rate {
-                asked: self.options.rate.map(|rate| self.options.share.of_rate(rate)),
-                achieved,
-                over_planned,
-            },
+            rate: self.rate(elapsed_ns, planned_ns),
             bytes: recorder.bytes,
             messages: with_in_flight(recorder.measured),
             losses: recorder.losses,
@@ -92,6 +79,21 @@ impl<O: Observer> Generator<O> {
         result.generator.verdict = Verdict::of(&Signs::of(&result));
         result.warnings = self.warnings(&result);
         result
+    }
+
+    /// Returns the rate over the time measured, and over the time asked for.
+    fn rate(&self, elapsed_ns: u64, planned_ns: Option<u64>) -> Rate {
+        let received_in_time = self.received_in_time();
+        let asked = self.options.rate.map(|rate| self.options.share.of_rate(rate));
+        let mut achieved = per_second(received_in_time, elapsed_ns);
+        if let Some(asked) = asked.filter(|_| self.options.spacing != Spacing::Poisson) {
+            // If the end of the run cuts the last message's share of the time, or that of the last
+            // burst, they still count in full, so the quotient can exceed the rate.
+            achieved = achieved.min(asked);
+        }
+        let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
+        let over_planned = per_second(received_in_time, whole_ns).min(achieved);
+        Rate { asked, achieved, over_planned }
     }
 
     /// Returns the messages and their response times by length.

@@ -1,6 +1,8 @@
 //! What all flows of a run share: the clock, the pattern, the counts, and the decision which
 //! message may be begun.
 
+mod lengths;
+
 use super::clock::Clock;
 use super::lengths::Mix;
 use super::options::Options;
@@ -129,50 +131,6 @@ impl Run {
             share: options.share,
             rate: options.rate.map(|rate| (rate, options.spacing)),
             paces: Vec::new(),
-        }
-    }
-
-    /// Returns true if messages have different lengths.
-    pub(super) fn is_mixed(&self) -> bool {
-        self.mix.is_some()
-    }
-
-    /// Returns the length of a message. `MIXED`: messages may have different lengths.
-    #[inline(always)]
-    pub(super) fn length<const MIXED: bool>(&self, id: MessageId) -> usize {
-        match &self.mix {
-            Some(mix) if MIXED => mix.draw(id).length_bytes,
-            _ => self.length_bytes,
-        }
-    }
-
-    /// Returns the greatest length of a message.
-    pub(super) fn length_max(&self) -> usize {
-        self.length_bytes
-    }
-
-    /// Counts a message as sent. `MIXED`: messages may have different lengths.
-    #[inline(always)]
-    pub(super) fn note_sent<const MIXED: bool>(&mut self, id: MessageId, intended_ns: u64) {
-        self.recorder.sent(intended_ns);
-        if MIXED {
-            self.note_class_sent(id, intended_ns);
-        }
-    }
-
-    /// Counts a sent message in its class, if lengths are mixed.
-    pub(super) fn note_class_sent(&mut self, id: MessageId, intended_ns: u64) {
-        if let Some(mix) = self.mix.as_ref().filter(|_| self.recorder.is_measured(intended_ns)) {
-            self.recorder.classes[mix.draw(id).class].sent += 1;
-        }
-    }
-
-    /// Records an echo that came in time in the class of its message, if lengths are mixed.
-    pub(super) fn note_class_received(&mut self, id: MessageId, message: InFlight, now_ns: u64) {
-        let is_measured = self.recorder.is_measured(message.intended_ns);
-        if let Some(mix) = self.mix.as_ref().filter(|_| is_measured) {
-            let class = &mut self.recorder.classes[mix.draw(id).class];
-            class.latency.record(now_ns.saturating_sub(message.intended_ns));
         }
     }
 
