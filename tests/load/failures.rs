@@ -229,17 +229,19 @@ fn a_run_that_makes_only_a_part_of_its_load_is_partial() {
         }
     });
     for rate in [None, Some(1_000)] {
-        // Only the first connection of the first pair ends early.
+        // Only the first connection of the first pair ends early. On a busy machine its ten echoes
+        // take a part of the time, but not all of it.
         let result = run(Options {
             rate,
             count: None,
-            duration: Some(Duration::from_millis(300)),
+            duration: Some(Duration::from_secs(2)),
+            timeout: Duration::from_secs(30),
             ..to(target.clone(), 0, 2)
         });
         let made = result.load_made;
         if rate.is_none() {
             assert_eq!((result.status, result.flows.closed), (Status::Partial, 1));
-            assert!((0.5..0.9).contains(&made), "{made}");
+            assert!((0.5..0.99).contains(&made), "{made}");
             let why = result.error.unwrap();
             assert!(why.ends_with(" % of their time (closed by the peer: 1)"), "{why}");
         } else {

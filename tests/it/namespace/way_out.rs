@@ -107,7 +107,7 @@ fn bench(
     arguments: &[&str],
 ) -> (Value, Vec<Packet>) {
     let target = target(daemon, index);
-    let all = [&["bench", "-J", "--warmup=0", &target], arguments].concat();
+    let all = [&["bench", "-J", "--warmup=0", "--timeout=50s", &target], arguments].concat();
     let (ended, packets) = captured(host, port(daemon, index), || client(host, &all));
     assert_eq!(ended.code(), 0, "{arguments:?}: {}", ended.stderr);
     (serde_json::from_slice(&ended.stdout).unwrap(), packets)
