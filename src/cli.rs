@@ -1,6 +1,8 @@
 //! The command line: flags, results on stdout, and exit codes.
 
 mod bench;
+mod bench_flags;
+mod compare;
 mod environment;
 mod flags;
 mod manual;
@@ -44,6 +46,7 @@ enum Command {
     Serve(Box<serve::Arguments>),
     Bench(Box<bench::Arguments>),
     Sweep(Box<sweep::Arguments>),
+    Compare(Box<compare::Arguments>),
     Ping(ping::Arguments),
     Send(send::Arguments),
     Completions(manual::Completions),
@@ -56,6 +59,7 @@ impl Command {
         match self {
             Command::Serve(arguments) => arguments.check(),
             Command::Bench(_) | Command::Sweep(_) => Ok(()),
+            Command::Compare(arguments) => arguments.check(),
             Command::Ping(arguments) => arguments.check(),
             Command::Send(arguments) => arguments.check(),
             Command::Completions(_) => Ok(()),
@@ -72,12 +76,16 @@ fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command().try_get_matches_from(words)?)
 }
 
-/// Returns the program with its commands, as help, completions and manual pages show them.
-fn command() -> clap::Command {
-    let take_any_value = |arg: clap::Arg| match arg.get_action().takes_values() {
+/// Lets the word behind an option be its value in any case.
+fn take_any_value(arg: clap::Arg) -> clap::Arg {
+    match arg.get_action().takes_values() {
         true if !arg.is_positional() => arg.allow_hyphen_values(true),
         _ => arg,
-    };
+    }
+}
+
+/// Returns the program with its commands, as help, completions and manual pages show them.
+fn command() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
         let values = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let help = format!("{values}\n\n{}", environment::help(&command));
@@ -112,6 +120,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => return serve::run(&arguments),
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Sweep(arguments) => return sweep::run(&arguments),
+        Command::Compare(arguments) => return compare::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Completions(arguments) => manual::print_completions(&arguments),

@@ -5,6 +5,7 @@
 //! may be added; none is renamed or removed. Times are whole nanoseconds, rates are per second.
 
 mod assert;
+mod comparison;
 mod distribution;
 mod document;
 mod drift;
@@ -28,6 +29,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::assert::{Assertion, Outcome};
 pub(crate) use self::assert::{Unit, verdict_name};
+pub use self::comparison::{
+    COMPARE, Change, Comparison, LeftOut, Method, Metric, Pair, Regression,
+};
 pub use self::distribution::{Distribution, Percentile, PercentileList, Summary, Times};
 pub use self::document::DOCUMENT_BYTES_MAX;
 pub use self::drift::{Drift, Third};

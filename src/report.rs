@@ -1,5 +1,6 @@
 //! Writes the facts of a run as text, JSON, CSV, hgrm and hlog. It decides nothing.
 
+mod comparison;
 mod files;
 mod health;
 mod input;

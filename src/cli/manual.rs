@@ -131,6 +131,22 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
             ),
             ("Keep the whole result.", "resound bench tcp://192.0.2.1:7007 -t 30s -o run.json"),
         ],
+        "compare" => &[
+            (
+                "Find out if one endpoint is slower than another.",
+                "resound compare tcp://192.0.2.1:7007 tcp://192.0.2.2:7007",
+            ),
+            (
+                "Compare two algorithms of congestion control, and A with itself.",
+                "resound compare tcp://192.0.2.1:7007 --control --a '--congestion cubic' \
+                 --b '--congestion bbr'",
+            ),
+            (
+                "Fail a build if the new server is certainly worse by more than 5 percent.",
+                "resound compare tcp://127.0.0.1:7007 --serve-a ./old --serve-b ./new \
+                 --max-regression 5",
+            ),
+        ],
         "ping" => &[
             (
                 "Probe a UDP echo service once per second, ten times.",

@@ -65,7 +65,7 @@ const VALUES: &[&str] = &[
 ];
 
 const SUBCOMMANDS: &[&str] =
-    &["serve", "bench", "sweep", "ping", "send", "help", "--help", "-V", "Serve"];
+    &["serve", "bench", "compare", "sweep", "ping", "send", "help", "--help", "-V", "Serve"];
 
 /// Returns every flag of every subcommand, long and short.
 fn flags() -> Vec<String> {
@@ -155,6 +155,7 @@ fn parse_and_check(words: &[OsString]) -> Option<String> {
                 .expect("the document is JSON");
             document["error"].as_str().filter(|error| !error.is_empty()).map(str::to_owned)
         }
+        Ok(Cli { command: Command::Compare(arguments) }) => arguments.check().err(),
         Ok(Cli { command: Command::Man(arguments) }) => arguments.check().err(),
         Ok(Cli {
             command:

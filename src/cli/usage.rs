@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
 use super::environment::Words;
-use super::{Cli, FAILED, USAGE, bench, escape, ping, print_error, standard, sweep};
+use super::{Cli, FAILED, USAGE, bench, compare, escape, ping, print_error, standard, sweep};
 
 /// The longest message without its hint at the help. With the hint it stays within the bound of
 /// [`escape::one_line`].
@@ -31,6 +31,7 @@ pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
                     let stdout = wanted.json.then_some(wanted.is_line);
                     bench::report_usage_failure(&line, stdout, &wanted.outputs);
                 }
+                "compare" if wanted.json => compare::report_usage_failure(&line),
                 // A failure is ignored, because the line above says the same.
                 "ping" if wanted.json => {
                     let _ = standard::print(&(ping::error_document(&line) + "\n"));
@@ -53,6 +54,8 @@ pub(super) fn refuse(error: &str, words: &Words) -> ExitCode {
     print_error(&line);
     if subcommand(words).trim() == "ping" && Wanted::of(words).json {
         let _ = standard::print(&(ping::error_document(&line) + "\n"));
+    } else if subcommand(words).trim() == "compare" && Wanted::of(words).json {
+        compare::report_usage_failure(&line);
     }
     ExitCode::from(USAGE)
 }

@@ -163,7 +163,12 @@ impl Runner {
         }
         let result = RunResult::from_json(&String::from_utf8_lossy(&written.stdout));
         match (status.code(), result) {
-            (Some(USAGE), result) => Err(Failure::Usage(reason(result.ok(), &written.stderr))),
+            (Some(USAGE), result) => {
+                let reason = reason(result.ok(), &written.stderr);
+                // The caller has a help of its own.
+                let reason = reason.trim_end_matches("; try 'resound bench --help'");
+                Err(Failure::Usage(reason.to_owned()))
+            }
             (Some(code), Ok(result)) if result.status != Status::Error => Ok(Run { result, code }),
             (Some(_), result) => Err(Failure::Failed(reason(result.ok(), &written.stderr))),
             (None, _) => Err(Failure::Failed(format!("'resound bench' ended by {status}"))),
@@ -290,7 +295,8 @@ mod tests {
         assert_eq!(printing(&refused, "exit 1").0.run(&[]).unwrap_err(), failed("refused"));
         assert_eq!(run("echo first >&2; echo 'resound: last' >&2; exit 1"), failed("last"));
         assert_eq!(run("exit 0"), failed("'resound bench' ended without a document"));
-        assert_eq!(run("echo 'resound: bad flag' >&2; exit 2"), Failure::Usage("bad flag".into()));
+        let refused = run(r#"echo "resound: bad flag; try 'resound bench --help'" >&2; exit 2"#);
+        assert_eq!(refused, Failure::Usage("bad flag".to_owned()));
         let killed = run("kill -KILL $$").to_string();
         assert!(killed.starts_with("'resound bench' ended by signal: 9"), "{killed}");
     }

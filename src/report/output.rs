@@ -208,6 +208,25 @@ impl OutputFile {
         written.map_err(|error| self.output.failed(error))
     }
 
+    /// Writes the text of a result of another kind, unless it has no figures and the file holds an
+    /// older result.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be written.
+    pub fn write_text(self, text: String, has_figures: bool) -> Result<(), Error> {
+        if !has_figures && self.has_old_result() {
+            return Ok(());
+        }
+        let written = self.place.write(Content::Bytes(text.into_bytes()));
+        written.map_err(|error| self.output.failed(error))
+    }
+
+    /// Returns the file and its format.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
     /// Returns true if a regular file holds an older result. What was written to anything else is
     /// gone.
     fn has_old_result(&self) -> bool {

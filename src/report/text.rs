@@ -12,7 +12,8 @@ use std::fmt;
 
 use self::generator::generator;
 use self::kernel::kernel;
-use self::page::{COLUMNS_MAX, Page};
+use self::page::COLUMNS_MAX;
+pub(super) use self::page::Page;
 use self::times::times;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use crate::measured::{

@@ -104,6 +104,11 @@ fn the_sessions_of_the_page_on_bench_run_as_shown() {
 }
 
 #[test]
+fn the_sessions_of_the_page_on_comparing_run_as_shown() {
+    check_sessions("docs/compare.md");
+}
+
+#[test]
 fn the_sessions_of_the_page_on_clients_run_as_shown() {
     check_sessions("docs/clients.md");
 }
@@ -116,8 +121,14 @@ fn the_sessions_of_the_page_on_operation_run_as_shown() {
 /// The tests above cover all pages with sessions.
 #[test]
 fn no_other_page_has_a_session_to_run() {
-    let tested =
-        ["README.md", "docs/serve.md", "docs/bench.md", "docs/clients.md", "docs/operate.md"];
+    let tested = [
+        "README.md",
+        "docs/serve.md",
+        "docs/bench.md",
+        "docs/compare.md",
+        "docs/clients.md",
+        "docs/operate.md",
+    ];
     let is_run = |block: &&Block| {
         block.is_session() && !matches!(block.marker, Some(Marker::NotRun(_) | Marker::RunBy(_)))
     };
@@ -267,6 +278,7 @@ fn the_pages_name_every_flag_and_no_other() {
     let pages = [
         ("serve", &["docs/serve.md", "docs/operate.md"][..]),
         ("bench", &["docs/bench.md"]),
+        ("compare", &["docs/compare.md", "docs/bench.md"]),
         ("ping", &["docs/clients.md"]),
         ("send", &["docs/clients.md"]),
         ("man", &["docs/operate.md"]),
@@ -297,6 +309,15 @@ fn the_page_on_bench_names_every_key_of_the_document() {
     let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
     assert!(keys.len() > 20, "the keys are found");
     assert_named("docs/bench.md", keys);
+}
+
+#[test]
+fn the_page_on_comparing_names_every_key_of_its_document() {
+    let schema = include_str!("../../src/report/compare.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let keys: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert!(keys.len() > 15, "the keys are found");
+    assert_named("docs/compare.md", keys);
 }
 
 #[test]

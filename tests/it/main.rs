@@ -8,6 +8,7 @@ mod accept;
 mod amplification;
 mod bad_input;
 mod bench;
+mod compare;
 mod datagrams;
 mod descriptors;
 mod documented;

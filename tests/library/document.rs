@@ -1,12 +1,15 @@
 //! Tests of the JSON document that the library writes, and of the checker that other tests use.
 
 use resound::measured::{
-    Difference, Distribution, Drift, Environment, Interval, Messages, Outcome, RunResult, Tcp,
-    Third, Times, Udp, Warning,
+    Comparison, Difference, Distribution, Drift, Environment, Interval, Messages, Outcome,
+    RunResult, Tcp, Third, Times, Udp, Warning,
 };
 use serde_json::{Value, json};
 
-use crate::schema::{bench_violations, check_bench_document, check_definition, undocumented_keys};
+use crate::schema::{
+    bench_violations, check_bench_document, check_compare_document, check_definition,
+    undocumented_keys,
+};
 
 /// Returns a document with every optional part.
 fn full_document() -> Value {
@@ -127,4 +130,14 @@ fn an_added_key_is_valid() {
     document["latency_ns"]["percentiles"]["42"] = Value::Null;
     check_bench_document(&document);
     assert_eq!(undocumented_keys(&document), ["document.generator.mood"]);
+}
+
+#[test]
+fn a_comparison_that_did_not_take_place_has_every_key() {
+    let comparison = Comparison { error: Some("refused".to_owned()), ..Comparison::default() };
+    let document: Value = serde_json::from_str(&comparison.to_json()).unwrap();
+    check_compare_document(&document);
+    assert_eq!(document["kind"], "compare");
+    let read: Comparison = serde_json::from_value(document).unwrap();
+    assert_eq!(read.to_json(), comparison.to_json());
 }

@@ -14,14 +14,14 @@ const CELL: usize = 15;
 
 /// The lines written so far.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in crate::report) struct Page {
     lines: String,
     columns: usize,
 }
 
 impl Page {
     /// Creates a page of this width, within [`COLUMNS_MIN`] and [`COLUMNS_MAX`].
-    pub(super) fn new(columns: usize) -> Page {
+    pub(in crate::report) fn new(columns: usize) -> Page {
         Page { lines: String::new(), columns: columns.clamp(COLUMNS_MIN, COLUMNS_MAX) }
     }
 
@@ -31,7 +31,7 @@ impl Page {
     }
 
     /// Adds a label and its text. A continuation has an empty label.
-    pub(super) fn entry(&mut self, label: &str, text: &str) {
+    pub(in crate::report) fn entry(&mut self, label: &str, text: &str) {
         let mut line = format!("{label:<INDENT$}");
         let mut column = line.chars().count();
         let mut is_first = true;
@@ -54,6 +54,16 @@ impl Page {
         self.end_line(&line);
     }
 
+    /// Returns the width.
+    pub(in crate::report) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Adds a line as it is.
+    pub(in crate::report) fn line(&mut self, line: &str) {
+        self.end_line(line);
+    }
+
     /// Adds a row: a label and right-aligned cells.
     pub(super) fn row(&mut self, label: &str, cells: impl Iterator<Item = String>) {
         let mut line = format!("{label:<INDENT$}");
@@ -61,7 +71,7 @@ impl Page {
         self.end_line(&line);
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(in crate::report) fn as_str(&self) -> &str {
         &self.lines
     }
 

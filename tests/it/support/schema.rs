@@ -9,6 +9,27 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../src/report/schema.json")).unwrap()
 });
 
+static COMPARE_SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../../src/report/compare.schema.json")).unwrap()
+});
+
+/// Checks the document of `compare -J`, with those of its runs.
+///
+/// # Panics
+///
+/// Panics with the list of all violations, if there are any.
+#[track_caller]
+pub fn check_compare_document(document: &Value) {
+    let mut found = Vec::new();
+    check("document", &COMPARE_SCHEMA, document, &mut found);
+    gather_undocumented("document", &COMPARE_SCHEMA, document, &mut found);
+    for pair in listed(&document["pairs"]) {
+        let runs = ["a", "b", "control"].map(|side| &pair[side]);
+        found.extend(runs.into_iter().filter(|run| !run.is_null()).flat_map(bench_violations));
+    }
+    assert!(found.is_empty(), "{}\n{document:#}", found.join("\n"));
+}
+
 /// Checks the document of `bench -J`.
 ///
 /// # Panics
