@@ -57,6 +57,7 @@ mod ports;
 mod recorder;
 mod result;
 mod run;
+mod sampler;
 mod share;
 mod shortfall;
 mod source;

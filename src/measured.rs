@@ -18,6 +18,7 @@ mod losses;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sockets;
+mod split;
 mod stamp;
 mod sum;
 mod sweep;
@@ -42,6 +43,7 @@ pub(crate) use self::lengths::LENGTH_CLASSES_MAX;
 pub use self::lengths::LengthClass;
 pub use self::losses::{LossCause, Losses};
 pub use self::sockets::{BindUse, Sockets};
+pub use self::split::{Passage, Split, SplitValues, Stretches};
 pub use self::stamp::RunStamp;
 pub use self::sweep::{Found, Knee, Limit, SweepResult, Swept, SweptFlag};
 pub use self::transport::{Rtt, Tcp, Udp};
@@ -138,6 +140,8 @@ pub struct RunResult {
     pub lengths: Vec<LengthClass>,
     /// Service time of an open loop: from the actual send.
     pub service_time_ns: Option<Times>,
+    /// Where the time of sampled messages went (`--timestamps`); null if not asked for.
+    pub split: Option<Split>,
     /// The response times of each third of the run; null if one has too few echoes, or if the run
     /// ended early.
     pub drift: Option<Drift>,
@@ -198,6 +202,7 @@ impl Default for RunResult {
             latency_ns: Times::default(),
             lengths: Vec::new(),
             service_time_ns: None,
+            split: None,
             drift: None,
             thirds: None,
             hiccups: Hiccups::default(),

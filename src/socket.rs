@@ -19,6 +19,8 @@ mod path;
 mod peer;
 mod pipe;
 mod reply_path;
+#[cfg(feature = "program")]
+pub(crate) mod stamps;
 mod stream;
 mod tcp_info;
 // The only choice of the platform. Both modules have the same interface.

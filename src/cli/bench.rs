@@ -3,6 +3,7 @@
 mod arguments;
 mod cpus;
 mod embedded;
+mod names;
 mod part;
 mod progress;
 mod target;

@@ -44,6 +44,15 @@ pub(super) struct BindFlags {
     bind: Vec<BindAddr>,
 }
 
+/// What a client asks the kernel about its packets.
+#[derive(Debug, Args)]
+pub(super) struct TimestampFlags {
+    /// Split round trips by the kernel's timestamps into send, away and wake (Linux; TCP and UDP);
+    /// bench takes those of one message of 32
+    #[arg(long)]
+    pub(super) timestamps: bool,
+}
+
 /// The end of a command's help: how values are written.
 pub(super) const VALUES_HELP: &str = "\
 N is a count such as 250 or 10k (thousands), SIZE a number of bytes such as 1200 or 64KiB, and T a \
@@ -184,6 +193,32 @@ pub(super) fn without_use(
     given.extend(family.given());
     let is_told = !is_ip && !given.is_empty();
     is_told.then(|| format!("{} without effect: the endpoint is not IP", given.join(" and ")))
+}
+
+impl TimestampFlags {
+    /// Whether they can be used with this endpoint, or with the server in this process.
+    pub(super) fn check(
+        &self,
+        endpoint: Option<&Endpoint>,
+        transport: Transport,
+    ) -> Result<(), String> {
+        if !self.timestamps || matches!(transport, Transport::Tcp | Transport::Udp) {
+            return Ok(());
+        }
+        let (what, expected) = match endpoint {
+            Some(endpoint) => {
+                (endpoint.to_string(), "tcp:// or udp://, such as udp://127.0.0.1:7007")
+            }
+            None => {
+                let what = format!("--transport {}", transport.name());
+                (what, "tcp or udp, such as --transport udp")
+            }
+        };
+        Err(format!(
+            "'--timestamps' cannot be used with '{what}': the kernel stamps only packets of IP: \
+             expected {expected}"
+        ))
+    }
 }
 
 impl PacketFlags {

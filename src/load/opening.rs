@@ -9,7 +9,7 @@ use super::datagram::DatagramMover;
 use super::options::Options;
 use super::pattern::MessageId;
 use super::run::Admission;
-use super::source::{Flow, Kind, Source};
+use super::source::{Flow, Kind, Source, Stage};
 use super::stream::StreamMover;
 use super::{Generator, Observer};
 use crate::endpoint::ResolvedEndpoint;
@@ -189,13 +189,15 @@ impl Opener {
             Ok(kind) => {
                 self.begun_ns = now_ns;
                 let until_ns = now_ns.saturating_add(self.connect_timeout_ns);
-                let connect_until_ns = self.target.transport().is_stream().then_some(until_ns);
                 let reopening = self.reopenings.get(flow as usize);
                 let is_reopened = reopening.is_some_and(|reopening| reopening.was_open);
                 Ok(Flow {
                     id: flow,
                     kind,
-                    connect_until_ns,
+                    stage: match self.target.transport().is_stream() {
+                        true => Stage::Connecting { until_ns },
+                        false => Stage::Open,
+                    },
                     made_ns: now_ns,
                     is_reopened,
                     ending: None,
@@ -212,11 +214,11 @@ impl<O: Observer> Generator<O> {
     pub(super) fn open_some(&mut self, now_ns: u64, context: &mut Context<'_, Source>) {
         while let Some(id) = self.opener.next(now_ns) {
             match self.opener.open(id, 0, now_ns) {
-                Ok(flow) => {
+                Ok(mut flow) => {
                     self.run.recorder.trains.refused |= self.opener.are_trains_refused;
                     if flow.is_open() {
                         self.note_settings(&flow);
-                        self.run.connected(id, false, now_ns);
+                        flow.opened(&mut self.run, now_ns);
                         self.phases.flow_settled();
                     }
                     context.insert(Source(flow));

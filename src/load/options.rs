@@ -59,6 +59,9 @@ pub struct Options {
     /// Lets UDP messages of a flow with several in flight be sent together (`UDP_SEGMENT`) and
     /// received together (`UDP_GRO`), if the system supports it.
     pub offload: bool,
+    /// Splits the round trip of samples of the messages by the kernel's timestamps, over TCP and
+    /// UDP.
+    pub timestamps: bool,
     /// Settings of the sockets.
     pub socket: SocketOptions,
     /// The addresses that the sockets leave from in turn; without any, the kernel picks one.
@@ -93,6 +96,7 @@ impl Options {
             interval: None,
             spin: None,
             offload: true,
+            timestamps: false,
             socket: SocketOptions::default(),
             local_addrs: LocalAddrs::default(),
             folder: None,
@@ -114,6 +118,11 @@ impl Options {
     /// flight.
     pub(super) fn asks_for_trains(&self) -> bool {
         self.offload && self.transport() == Transport::Udp && self.in_flight_max > 1
+    }
+
+    /// Returns true if samples of the messages have timestamps.
+    pub(super) fn takes_samples(&self) -> bool {
+        self.timestamps && matches!(self.transport(), Transport::Tcp | Transport::Udp)
     }
 
     /// Returns true if connections that end are opened again.

@@ -65,10 +65,8 @@ impl<O: Observer> Generator<O> {
             sockets: self.sockets(),
             latency_ns: times(latency),
             service_time_ns: is_open_loop.then(|| times(recorder.service_time.clone())),
-            hiccups: Hiccups {
-                throttled_ns: phases.usage.throttled_ns(),
-                ..recorder.hiccups.found()
-            },
+            split: self.run.samples.as_ref().map(|s| s.split(&self.options.percentiles)),
+            hiccups: self.hiccups(),
             generator,
             first_difference: recorder.first_difference.clone(),
             ..RunResult::default()
@@ -110,6 +108,11 @@ impl<O: Observer> Generator<O> {
             latency_ns: Times::of(class.latency.clone(), &self.options.percentiles),
         };
         bounds.iter().zip(&self.run.recorder.classes).map(class).collect()
+    }
+
+    fn hiccups(&self) -> Hiccups {
+        let throttled_ns = self.phases.usage.throttled_ns();
+        Hiccups { throttled_ns, ..self.run.recorder.hiccups.found() }
     }
 
     /// Returns when the run took place.

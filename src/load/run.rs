@@ -10,13 +10,14 @@ use super::outages::Outages;
 use super::pacing::{Schedule, Spacing};
 use super::pattern::{MessageId, Pattern};
 use super::recorder::{Class, InFlight, Recorder};
+use super::sampler::Samples;
 use super::share::Share;
 use crate::endpoint::ResolvedEndpoint;
 use crate::measured::Difference;
 
 /// Bytes written or read at once. A larger message takes several calls. A connection that may have
 /// several small messages in flight moves them together. No train of datagrams is longer.
-const SCRATCH_BYTES: usize = 64 << 10;
+pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 /// Bytes that are compared and recorded in a fraction of a microsecond. That holds for about twenty
 /// of the shortest messages.
@@ -45,6 +46,8 @@ pub(super) struct Run {
     pub(super) fresh_ns: Option<u64>,
     /// When the flow that has just run may begin its next message, if it waits for nothing else.
     pub(super) not_before_ns: Option<u64>,
+    /// The messages with timestamps, if that is asked for.
+    pub(super) samples: Option<Samples>,
     is_sending: bool,
     /// No message that is due (in a closed loop: sent) from this time on is begun.
     end_ns: u64,
@@ -121,6 +124,7 @@ impl Run {
             is_draining: false,
             fresh_ns: None,
             not_before_ns: None,
+            samples: options.takes_samples().then(|| Samples::start(timeout_ns)),
             is_sending: false,
             end_ns: u64::MAX,
             remaining: options.count.map(|count| options.share.of_count(count)),

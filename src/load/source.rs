@@ -1,5 +1,6 @@
 //! The sources of a load generator: each is one connection or one client socket.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,6 +10,7 @@ use super::datagram::DatagramMover;
 use super::mover::{Mover, Step};
 use super::recorder::InFlight;
 use super::run::Run;
+use super::sampler::{SampledDatagram, SampledStream, Sampler};
 use super::stream::StreamMover;
 use crate::measured::LossCause;
 use crate::reactor;
@@ -25,8 +27,7 @@ pub(super) struct Flow {
     /// Its number, from 0.
     pub(super) id: u32,
     pub(super) kind: Kind,
-    /// When the attempt to connect is given up; `None` once the flow is connected.
-    pub(super) connect_until_ns: Option<u64>,
+    pub(super) stage: Stage,
     /// When the flow was created.
     pub(super) made_ns: u64,
     /// The flow had an earlier connection, which ended.
@@ -39,6 +40,17 @@ pub(super) struct Flow {
 pub(super) enum Kind {
     Stream(Stream, StreamMover),
     Datagram(Datagram, DatagramMover),
+}
+
+/// How far a flow is, and how it moves its bytes.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// It is being connected until this time, when the attempt is given up.
+    Connecting { until_ns: u64 },
+    /// It is connected.
+    Open,
+    /// It is connected, and samples of its messages have timestamps.
+    Sampled(Box<Sampler>),
 }
 
 /// Why a flow ended.
@@ -59,7 +71,13 @@ pub(super) enum Ending {
 impl Flow {
     /// Returns true if the flow is connected.
     pub(super) fn is_open(&self) -> bool {
-        self.connect_until_ns.is_none()
+        !matches!(self.stage, Stage::Connecting { .. })
+    }
+
+    /// Notes that the flow is connected.
+    pub(super) fn opened(&mut self, run: &mut Run, now_ns: u64) {
+        self.stage = run.sampler().map_or(Stage::Open, Stage::Sampled);
+        run.connected(self.id, self.is_reopened, now_ns);
     }
 
     /// Runs one slice of the flow.
@@ -73,7 +91,7 @@ impl Flow {
         run: &mut Run,
         now_ns: u64,
     ) -> Result<Step, Ending> {
-        if let Some(until_ns) = self.connect_until_ns {
+        if let Stage::Connecting { until_ns } = self.stage {
             let failure = match self.is_connected(readiness) {
                 Ok(true) => None,
                 Ok(false) => {
@@ -87,16 +105,18 @@ impl Flow {
                 Err(error) if is_reset(&error) => Some(error),
                 Err(error) => return Err(Ending::NotConnected(error)),
             };
-            self.connect_until_ns = None;
-            run.connected(self.id, self.is_reopened, now_ns);
+            self.opened(run, now_ns);
             if let Some(error) = failure {
                 return Err(Ending::Failed(error));
             }
         }
         self.expire(run, now_ns);
-        let step = match &mut self.kind {
-            Kind::Stream(stream, mover) => mover.advance(stream, readiness, run),
-            Kind::Datagram(socket, mover) => mover.advance(socket, readiness, run),
+        let step = match &mut self.stage {
+            Stage::Sampled(sampler) => advance_sampled(&mut self.kind, sampler, readiness, run),
+            _ => match &mut self.kind {
+                Kind::Stream(stream, mover) => mover.advance(stream, readiness, run),
+                Kind::Datagram(socket, mover) => mover.advance(socket, readiness, run),
+            },
         };
         match step.map_err(Ending::Failed)? {
             // The peer may close directly after its echo.
@@ -140,7 +160,11 @@ impl Flow {
     /// Returns true if the flow needs a slice that no event triggers: a message is overdue, the
     /// connection takes too long, or a message waits for the socket.
     pub(super) fn needs_slice(&self, run: &Run, now_ns: u64) -> bool {
-        self.connect_until_ns.is_some_and(|until_ns| !self.has_time(until_ns, run, now_ns))
+        let is_too_slow = match self.stage {
+            Stage::Connecting { until_ns } => !self.has_time(until_ns, run, now_ns),
+            Stage::Open | Stage::Sampled(_) => false,
+        };
+        is_too_slow
             || self.oldest().is_some_and(|message| run.is_overdue(message, now_ns))
             || self.has_held()
     }
@@ -186,6 +210,28 @@ impl Flow {
             Kind::Datagram(..) => false,
         }
     }
+}
+
+/// Moves the bytes of a slice with timestamps of samples.
+#[inline(never)]
+fn advance_sampled(
+    kind: &mut Kind,
+    sampler: &mut Sampler,
+    readiness: &mut Readiness,
+    run: &mut Run,
+) -> io::Result<Step> {
+    let step = match kind {
+        Kind::Stream(stream, mover) => {
+            let mut wire = SampledStream { stream, sampler: &mut *sampler };
+            mover.advance(&mut wire, readiness, run)
+        }
+        Kind::Datagram(socket, mover) => {
+            let wire = SampledDatagram { socket, sampler: RefCell::new(&mut *sampler) };
+            mover.advance(&wire, readiness, run)
+        }
+    };
+    run.take_sample(sampler);
+    step
 }
 
 /// Returns true if an error says that the peer reset the connection.

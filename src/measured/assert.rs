@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadLoop, Percentile, RunResult, Times, Verdict, finite};
+use super::{LoadLoop, Percentile, RunResult, Split, Times, Verdict, finite};
 use crate::units::{parse_count, parse_time};
 
 /// A comparison of a figure of a run with a bound: NAME OP VALUE. Spaces around OP are optional.
@@ -12,8 +12,9 @@ use crate::units::{parse_count, parse_time};
 /// OP is one of `<` `<=` `>` `>=` `==` `!=`. VALUE has the unit of NAME:
 ///
 /// - `p50`, `p99.9` or any other percentile, `min`, `mean`, `max`, `stddev`, of the response time;
-///   after `service.` of the service time, after `lag.` of the schedule lag: a time with its unit,
-///   `200us`;
+///   after `service.` of the service time, after `lag.` of the schedule lag, after `send.`, `away.`
+///   or `wake.` of that part of the round trip of sampled messages (`--timestamps`): a time with
+///   its unit, `200us`;
 /// - `rate`, the echoes per second of all the time asked for, so that a run which ended early does
 ///   not pass by its first part: `100k`, `99.5`;
 /// - `loss`, the share of lost and unsent messages in all that were due until the planned end (in
@@ -32,8 +33,9 @@ use crate::units::{parse_count, parse_time};
 ///
 /// An assertion on a figure without a value does not hold, whatever the operator. These figures
 /// have no value: a percentile with fewer than ten samples beyond it, any time if no echo came,
-/// `service`, `lag` and `achieved` in a closed loop, `loss` if nothing was sent, a count of the
-/// kernel if it tells none, such as `tcp.retransmits` over UDP.
+/// `service`, `lag` and `achieved` in a closed loop, `send`, `away` and `wake` without samples,
+/// `loss` if nothing was sent, a count of the kernel if it tells none, such as `tcp.retransmits`
+/// over UDP.
 ///
 /// ```
 /// use resound::measured::{Assertion, RunResult};
@@ -77,6 +79,7 @@ enum Series {
     Response,
     Service,
     Lag,
+    Stretch(fn(&Split) -> &Times),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -258,6 +261,7 @@ fn time_value(result: &RunResult, series: Series, statistic: Statistic) -> Optio
         Series::Response => Some(&result.latency_ns),
         Series::Service => result.service_time_ns.as_ref(),
         Series::Lag => result.generator.schedule_lag_ns.as_ref(),
+        Series::Stretch(of) => result.split.as_ref().map(of),
     };
     let Times { summary, values } = times.filter(|times| times.summary.count > 0)?;
     let time_ns = match statistic {
@@ -304,6 +308,9 @@ fn parse_subject(name: &str) -> Result<Subject, String> {
     let (series, statistic) = match name.split_once('.') {
         Some(("service", rest)) => (Series::Service, rest),
         Some(("lag", rest)) => (Series::Lag, rest),
+        Some(("send", rest)) => (Series::Stretch(|split| &split.send_ns), rest),
+        Some(("away", rest)) => (Series::Stretch(|split| &split.away_ns), rest),
+        Some(("wake", rest)) => (Series::Stretch(|split| &split.wake_ns), rest),
         _ => (Series::Response, name),
     };
     let statistic = match statistic {
@@ -320,7 +327,8 @@ fn parse_subject(name: &str) -> Result<Subject, String> {
         let facts: Vec<&str> = FACTS.iter().map(|fact| fact.name).collect();
         format!(
             "expected a percentile below 100 (p50, p99.9), min, mean, max or stddev, each also \
-             after 'service.' or 'lag.', or one of {}, such as p99<200us",
+             after 'service.', 'lag.', 'send.', 'away.' or 'wake.', or one of {}, such as \
+             p99<200us",
             facts.join(", ")
         )
     })

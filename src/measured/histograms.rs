@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Distribution, RunResult, Times};
+use super::{Distribution, RunResult, Split, Times};
 
 /// The longest inflated encoding that is read: the header, and 9 bytes for the count of each bucket
 /// of a histogram of an hour, rounded up.
@@ -53,6 +53,12 @@ pub struct Histograms {
     /// Response times of each of `lengths`, null without values; empty if there is one length,
     /// whose response times are `latency`.
     pub lengths: Vec<Option<String>>,
+    /// The stretch `split.send_ns`; null without samples.
+    pub send: Option<String>,
+    /// The stretch `split.away_ns`; null without samples.
+    pub away: Option<String>,
+    /// The stretch `split.wake_ns`; null without samples.
+    pub wake: Option<String>,
 }
 
 impl Histograms {
@@ -62,6 +68,9 @@ impl Histograms {
             |times: &Option<Times>| times.as_ref().and_then(|times| encoded(&times.values));
         let thirds = result.thirds.as_ref().map(|thirds| thirds.each_ref().map(encoded));
         let [first_third, second_third, last_third] = thirds.unwrap_or_default();
+        let of_split = |part: fn(&Split) -> &Times| {
+            Some(part(result.split.as_ref()?)).and_then(|part| encoded(&part.values))
+        };
         Histograms {
             latency: encoded(&result.latency_ns.values),
             service_time: encoded_times(&result.service_time_ns),
@@ -74,6 +83,9 @@ impl Histograms {
                 [] | [_] => Vec::new(),
                 classes => classes.iter().map(|class| encoded(&class.latency_ns.values)).collect(),
             },
+            send: of_split(|split| &split.send_ns),
+            away: of_split(|split| &split.away_ns),
+            wake: of_split(|split| &split.wake_ns),
         }
     }
 }
@@ -81,11 +93,19 @@ impl Histograms {
 impl RunResult {
     /// Restores the distributions from the histograms of a document.
     pub(super) fn restore_distributions(&mut self) -> Result<(), String> {
-        let Histograms { latency, service_time, schedule_lag, .. } = &self.histograms;
+        let Histograms { latency, service_time, schedule_lag, send, away, wake, .. } =
+            &self.histograms;
+        let [send_ns, away_ns, wake_ns] = match &mut self.split {
+            Some(split) => [&mut split.send_ns, &mut split.away_ns, &mut split.wake_ns].map(Some),
+            None => [None, None, None],
+        };
         let all = [
             ("latency", latency, Some(&mut self.latency_ns)),
             ("service_time", service_time, self.service_time_ns.as_mut()),
             ("schedule_lag", schedule_lag, self.generator.schedule_lag_ns.as_mut()),
+            ("send", send, send_ns),
+            ("away", away, away_ns),
+            ("wake", wake, wake_ns),
         ];
         for (name, text, times) in all {
             let Some(text) = text else { continue };

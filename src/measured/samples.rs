@@ -12,6 +12,9 @@ pub(crate) fn open_run() -> RunResult {
     result.latency_ns = times(70_000);
     result.service_time_ns = Some(times(60_000));
     result.generator.schedule_lag_ns = Some(times(2_000));
+    let [send_ns, away_ns, wake_ns] = [3_000, 45_000, 12_000].map(times);
+    let samples = send_ns.summary.count;
+    result.split = Some(Split { send_ns, away_ns, wake_ns, samples });
     result.generator.pacing = Pacing::Hybrid;
     result
 }

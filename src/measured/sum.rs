@@ -51,8 +51,8 @@ impl RunResult {
             is_interrupted: _, is_too_late: _, warmup_ns: _, drain_ns: _, rate: _,
             drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
-            sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, thirds, hiccups,
-            generator, first_difference, warnings,
+            sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, split, thirds,
+            hiccups, generator, first_difference, warnings,
         } = part;
         let is_one_process = self.run.id == run.id;
         self.messages += messages;
@@ -75,6 +75,7 @@ impl RunResult {
         self.latency_ns.values.add(&latency_ns.values);
         self.add_lengths(lengths);
         add_known(&mut self.service_time_ns, service_time_ns, |own, other| add_values(own, &other));
+        add_known(&mut self.split, split, |own, other| own.add(&other));
         self.hiccups.add(hiccups, is_one_process);
         self.generator.add(generator, is_one_process);
         self.first_difference = self.first_difference.take().or(first_difference);
@@ -141,7 +142,11 @@ impl RunResult {
             self.generator.schedule_lag_ns.as_mut(),
         ];
         let of_lengths = self.lengths.iter_mut().map(|class| &mut class.latency_ns);
-        for times in times.into_iter().flatten().chain(of_lengths) {
+        let of_split = self
+            .split
+            .iter_mut()
+            .flat_map(|split| [&mut split.send_ns, &mut split.away_ns, &mut split.wake_ns]);
+        for times in times.into_iter().flatten().chain(of_lengths).chain(of_split) {
             times.summary = times.values.summary(&times.summary.list());
         }
         if let Some(tcp) = &mut self.tcp {

@@ -4,6 +4,7 @@
 mod generator;
 mod kernel;
 mod page;
+mod split;
 mod sweep;
 mod terminal;
 mod times;
@@ -14,6 +15,7 @@ use self::generator::generator;
 use self::kernel::kernel;
 use self::page::COLUMNS_MAX;
 pub(super) use self::page::Page;
+use self::split::split;
 use self::times::times;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
 use crate::measured::{
@@ -37,6 +39,7 @@ fn body(result: &RunResult, page: &mut Page) {
         conditions(result, page);
         speed(result, page);
         times(result, page);
+        split(result, page);
     }
     if result.messages.sent > 0 || result.flows != Flows::default() {
         outcome(result, page);

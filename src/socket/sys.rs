@@ -20,6 +20,8 @@ mod packets;
 mod raw;
 mod splice;
 #[cfg(feature = "program")]
+mod stamps;
+#[cfg(feature = "program")]
 mod standard;
 mod tcp_info;
 
@@ -44,6 +46,8 @@ pub(super) use self::packets::{
 };
 pub(super) use self::raw::RawMessages;
 pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
+#[cfg(feature = "program")]
+pub(super) use self::stamps::{enable_stamps, next_sent_stamp, receive_stamped, send_stamped};
 #[cfg(feature = "program")]
 pub(crate) use self::standard::was_stdout_closed;
 pub(super) use self::tcp_info::{acked_bytes, tcp_info};

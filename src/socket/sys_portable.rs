@@ -28,6 +28,8 @@ pub(super) use self::options::{
 };
 use super::TcpInfo;
 use super::batch::LocalAddr;
+#[cfg(feature = "program")]
+use super::stamps::{SentStamp, StampedReceive};
 
 /// Flags for sends. A write to a closed peer then fails with EPIPE and raises no SIGPIPE, which
 /// ends a process that does not ignore it (send(2)). Apple's systems have a socket option instead,
@@ -179,6 +181,27 @@ pub(super) fn send_message(
 }
 
 pub(super) fn receive_train(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<(usize, usize)> {
+    unsupported()
+}
+
+/// Returns an error, because only Linux reports when it sent and received a packet.
+#[cfg(feature = "program")]
+pub(super) fn enable_stamps(_: BorrowedFd<'_>) -> io::Result<()> {
+    unsupported()
+}
+
+#[cfg(feature = "program")]
+pub(super) fn send_stamped(_: BorrowedFd<'_>, _: &[u8], _: Option<u16>) -> io::Result<usize> {
+    unsupported()
+}
+
+#[cfg(feature = "program")]
+pub(super) fn receive_stamped(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<StampedReceive> {
+    unsupported()
+}
+
+#[cfg(feature = "program")]
+pub(super) fn next_sent_stamp(_: BorrowedFd<'_>) -> io::Result<Option<SentStamp>> {
     unsupported()
 }
 

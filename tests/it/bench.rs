@@ -16,6 +16,8 @@ mod results;
 mod starved;
 mod streams;
 #[cfg(target_os = "linux")]
+mod timestamps;
+#[cfg(target_os = "linux")]
 mod trains;
 mod truth;
 

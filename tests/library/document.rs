@@ -2,7 +2,7 @@
 
 use resound::measured::{
     Comparison, Difference, Distribution, Drift, Environment, Interval, Messages, Outcome,
-    RunResult, Tcp, Third, Times, Udp, Warning,
+    RunResult, SplitValues, Tcp, Third, Times, Udp, Warning,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +21,7 @@ fn full_document() -> Value {
     result.latency_ns = times.clone();
     result.service_time_ns = Some(times.clone());
     result.generator.schedule_lag_ns = Some(times);
+    result.split = Some(SplitValues::default().split(&"50,99.9".parse().unwrap()));
     result.tcp = Some(Tcp::default());
     result.udp = Some(Udp::default());
     let third = Third { count: 30, p50: Some(70_000), p99: None };
@@ -111,6 +112,8 @@ fn a_wrong_value_is_found() {
         ("/latency_ns/percentiles/50", json!(0.5)),
         ("/service_time_ns", json!({})),
         ("/service_time_ns/mean", Value::Null),
+        ("/split/samples", json!(-1)),
+        ("/split/away_ns/mean", Value::Null),
         ("/first_difference/sent", json!(256)),
         ("/asserts/0/held", json!("yes")),
         ("/options/typed", json!(["bench", 1])),

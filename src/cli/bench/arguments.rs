@@ -1,10 +1,9 @@
 //! The flags of `resound bench`: what was typed and what it means.
 
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Lengths, Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Warning};
@@ -14,8 +13,9 @@ use resound::socket::{LocalAddrs, SocketOptions};
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
+use super::names::{ModeName, TransportName, word};
 use super::part::PartFlags;
-use crate::cli::flags::{BindFlags, SocketFlags, VALUES_HELP, client_options};
+use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};
 use crate::cli::values::{at_least_one, cpu, spin};
 
 /// The duration of a run without `--duration` and `--count`.
@@ -147,35 +147,12 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     no_offload: bool,
 
+    #[command(flatten)]
+    timestamps: TimestampFlags,
+
     /// Store TEXT in the result
     #[arg(long, value_name = "TEXT")]
     pub(super) label: Option<String>,
-}
-
-/// A [`Transport`] as a flag value.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum TransportName {
-    Tcp,
-    Udp,
-    Unix,
-    Unixgram,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ModeName {
-    Echo,
-    Connect,
-}
-
-impl TransportName {
-    pub(super) fn transport(self) -> Transport {
-        match self {
-            TransportName::Tcp => Transport::Tcp,
-            TransportName::Udp => Transport::Udp,
-            TransportName::Unix => Transport::Unix,
-            TransportName::Unixgram => Transport::Unixgram,
-        }
-    }
 }
 
 impl Arguments {
@@ -219,6 +196,7 @@ impl Arguments {
             );
         }
         self.part.check(self.connections, self.count, self.warmup)?;
+        self.timestamps.check(self.endpoint.as_ref(), self.transport())?;
         let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
         if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
             return Err("expected at most 2^32 messages in flight in all, such as \
@@ -329,6 +307,7 @@ impl Arguments {
             interval,
             spin: self.spin,
             offload: !self.no_offload,
+            timestamps: self.timestamps.timestamps,
             socket: self.socket_options(),
             local_addrs,
             folder: folder.map(Path::to_owned),
@@ -364,6 +343,7 @@ impl Arguments {
             }),
             "affinity": self.affinity,
             "no_offload": self.no_offload,
+            "timestamps": self.timestamps.timestamps,
             "asserts": self.asserts.iter().map(Assertion::expression).collect::<Vec<_>>(),
         }) else {
             unreachable!("an object was made")
@@ -429,16 +409,5 @@ impl Arguments {
         }
         described.options.meant = self.meant();
         described
-    }
-}
-
-/// Returns the word that clap parses as this value.
-fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |word| word.get_name().to_owned())
-}
-
-impl fmt::Display for TransportName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.transport().name())
     }
 }

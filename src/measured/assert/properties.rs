@@ -17,7 +17,7 @@ fn name() -> impl Strategy<Value = String> {
         "p[0-9.]{0,30}",
         "p[0-9]{1,2}\\.[0-9]{10,300}",
     ];
-    let series = select(vec!["", "service.", "lag."]);
+    let series = select(vec!["", "service.", "lag.", "send.", "away.", "wake."]);
     prop_oneof![
         2 => (0..FACTS.len()).prop_map(|at| FACTS[at].name.to_owned()),
         3 => (series, statistic).prop_map(|(series, statistic)| format!("{series}{statistic}")),

@@ -1,7 +1,9 @@
 //! Tests of every name, every operator, and of refused expressions.
 
 use super::*;
-use crate::measured::{Distribution, Flows, Messages, Rate, Tcp, Udp, Verdict, samples};
+use crate::measured::{
+    Distribution, Flows, Messages, Rate, SplitValues, Stretches, Tcp, Udp, Verdict, samples,
+};
 
 fn check(expression: &str, result: &RunResult) -> Outcome {
     expression.parse::<Assertion>().unwrap().check(result)
@@ -142,6 +144,25 @@ fn the_health_of_the_generator_is_compared_by_name() {
         assert!(check(&format!("health=={name}"), &result).held, "{name}");
     }
     assert_eq!(check("health==ok", &RunResult::default()).value, None, "nothing was measured");
+}
+
+#[test]
+fn each_stretch_of_a_round_trip_has_a_value_if_it_was_sampled() {
+    let mut result = run();
+    result.split = None;
+    assert_eq!(check("away.p50<1h", &result).value, None, "not asked for");
+    let mut values = SplitValues::default();
+    let percentiles = "50".parse().unwrap();
+    result.split = Some(values.split(&percentiles));
+    assert!(!check("away.min<1h", &result).held, "without a sample");
+    for _ in 0..20 {
+        values.record(Stretches { send_ns: 1_000, away_ns: 50_000, wake_ns: 7_000 });
+    }
+    result.split = Some(values.split(&percentiles));
+    for expression in ["send.max==1us", "away.p50<=50.1us", "away.p25>49us", "wake.mean==7us"] {
+        assert!(check(expression, &result).held, "{expression}");
+    }
+    assert_eq!(check("away.p99<1h", &result).value, None, "too few samples");
 }
 
 #[test]

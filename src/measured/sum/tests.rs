@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::measured::{
-    BindUse, Difference, Distribution, LossCause, Messages, PercentileList, Trains, Udp, Verdict,
-    samples,
+    BindUse, Difference, Distribution, LossCause, Messages, PercentileList, SplitValues, Stretches,
+    Trains, Udp, Verdict, samples,
 };
 
 /// What happened to one message.
@@ -63,6 +63,7 @@ fn result_of(messages: &[&Sample], connections: u64) -> RunResult {
     let [mut latency, mut service, mut lag] = [(); 3].map(|()| Distribution::new());
     let mut thirds = [(); 3].map(|()| Distribution::new());
     let mut rtts = Distribution::new();
+    let mut split = SplitValues::default();
     for message in messages {
         let of_phase = match message.is_measured {
             true => &mut result.messages,
@@ -84,6 +85,8 @@ fn result_of(messages: &[&Sample], connections: u64) -> RunResult {
         }
         result.bytes.received += 64;
         rtts.record(message.latency_ns / 2);
+        let part_ns = message.latency_ns / 3;
+        split.record(Stretches { send_ns: 7, away_ns: part_ns, wake_ns: part_ns });
         latency.record(message.latency_ns + message.wait_ns);
         service.record(message.latency_ns);
         thirds[message.third].record(message.latency_ns + message.wait_ns);
@@ -111,6 +114,7 @@ fn result_of(messages: &[&Sample], connections: u64) -> RunResult {
     result.latency_ns = Times::of(latency, &list);
     result.service_time_ns = Some(Times::of(service, &list));
     result.generator.schedule_lag_ns = Some(Times::of(lag, &list));
+    result.split = Some(split.split(&list));
     result.drift = Drift::of(&thirds);
     result.thirds = Some(thirds);
     result.histograms = Histograms::of(&result);

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::measured::{Difference, Drift, RunResult, Third};
+use crate::measured::{Difference, Drift, PercentileList, RunResult, SplitValues, Third};
 
 /// Writes the names of all figures on one line and the figures on the next (RFC 4180, but lines end
 /// with LF alone).
@@ -53,6 +53,7 @@ fn with_every_key(result: &RunResult) -> RunResult {
     full.drift
         .get_or_insert_with(|| Drift { found: false, thirds: [(); 3].map(|()| third.clone()) });
     full.service_time_ns.get_or_insert_with(|| result.latency_ns.clone());
+    full.split.get_or_insert_with(|| SplitValues::default().split(&PercentileList::default()));
     full.generator.schedule_lag_ns.get_or_insert_with(|| result.latency_ns.clone());
     let (message, sent, received) = (None, None, None);
     full.first_difference.get_or_insert(Difference { flow: 0, message, offset: 0, sent, received });

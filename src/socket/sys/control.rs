@@ -66,48 +66,76 @@ impl ControlInfo {
     pub(super) unsafe fn read(message: &msghdr) -> ControlInfo {
         let is_truncated = message.msg_flags & libc::MSG_CTRUNC != 0;
         let mut info = ControlInfo { is_truncated, ..ControlInfo::default() };
-        let end = message.msg_control.addr() + message.msg_controllen as usize;
-        // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
-        let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-        // SAFETY: a pointer that is not null points to a complete, aligned header in the buffer.
-        while let Some(current) = unsafe { next.as_ref() }.copied() {
-            // A truncated message (MSG_CTRUNC) states a length beyond the end of the buffer. For a
-            // length below that of the header, some versions of CMSG_NXTHDR return the same message
-            // again.
-            let length = current.cmsg_len as usize;
-            if !(size_of::<cmsghdr>()..=end - next.addr()).contains(&length) {
-                break;
+        let take = |kind, found: *const cmsghdr| match kind {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: this kind carries an in_pktinfo.
+                let asked: Option<libc::in_pktinfo> = unsafe { payload(found) };
+                let (source, to_group) = asked.map_or((None, false), ipv4_source);
+                info.destination = source.map(|ip| (ip.into(), 0));
+                info.to_group |= to_group;
             }
-            match (current.cmsg_level, current.cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    // SAFETY: this kind carries an in_pktinfo.
-                    let asked: Option<libc::in_pktinfo> = unsafe { payload(next) };
-                    let (source, to_group) = asked.map_or((None, false), ipv4_source);
-                    info.destination = source.map(|ip| (ip.into(), 0));
-                    info.to_group |= to_group;
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    // SAFETY: this kind carries an in6_pktinfo.
-                    let asked: Option<libc::in6_pktinfo> = unsafe { payload(next) };
-                    info.to_group |= asked.is_some_and(|asked| ipv6_addr(&asked).is_multicast());
-                    let source = asked.and_then(|asked| ipv6_source(&asked));
-                    info.destination = source.or(info.destination);
-                }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
-                    // SAFETY: this kind carries a u32.
-                    info.overflow = unsafe { payload(next) };
-                }
-                (libc::SOL_UDP, libc::UDP_GRO) => {
-                    // SAFETY: this kind carries an int.
-                    let segment: Option<c_int> = unsafe { payload(next) };
-                    info.segment_bytes = segment.and_then(|bytes| usize::try_from(bytes).ok());
-                }
-                _ => {}
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: this kind carries an in6_pktinfo.
+                let asked: Option<libc::in6_pktinfo> = unsafe { payload(found) };
+                info.to_group |= asked.is_some_and(|asked| ipv6_addr(&asked).is_multicast());
+                let source = asked.and_then(|asked| ipv6_source(&asked));
+                info.destination = source.or(info.destination);
             }
-            // SAFETY: the same reason as for CMSG_FIRSTHDR.
-            next = unsafe { libc::CMSG_NXTHDR(message, next) };
-        }
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                // SAFETY: this kind carries a u32.
+                info.overflow = unsafe { payload(found) };
+            }
+            // SAFETY: the message is valid.
+            UDP_GRO => info.segment_bytes = unsafe { segment_bytes(found) },
+            _ => {}
+        };
+        // SAFETY: the buffer is valid as promised.
+        unsafe { each_control(message, take) };
         info
+    }
+}
+
+/// The kind of a control message with the length of the datagrams of a train.
+pub(super) const UDP_GRO: (c_int, c_int) = (libc::SOL_UDP, libc::UDP_GRO);
+
+/// Returns the length of the datagrams of a train.
+///
+/// # Safety
+///
+/// `found` must point to a valid header with the payload that its length states, and its kind must
+/// be [`UDP_GRO`].
+pub(super) unsafe fn segment_bytes(found: *const cmsghdr) -> Option<usize> {
+    // SAFETY: this kind carries an int.
+    let segment: Option<c_int> = unsafe { payload(found) };
+    segment.and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+/// Passes level and type of each complete control message to `take`, with a pointer to its header,
+/// behind which is the payload that its length states.
+///
+/// # Safety
+///
+/// `message` must have a control buffer of `msg_controllen` valid bytes, or a length of 0.
+#[inline(always)]
+pub(super) unsafe fn each_control(
+    message: &msghdr,
+    mut take: impl FnMut((c_int, c_int), *const cmsghdr),
+) {
+    let end = message.msg_control.addr() + message.msg_controllen as usize;
+    // SAFETY: the buffer is valid as promised; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: a pointer that is not null points to a complete, aligned header in the buffer.
+    while let Some(current) = unsafe { next.as_ref() }.copied() {
+        // A truncated message (MSG_CTRUNC) states a length beyond the end of the buffer. For a
+        // length below that of the header, some versions of CMSG_NXTHDR return the same message
+        // again.
+        let length = current.cmsg_len as usize;
+        if !(size_of::<cmsghdr>()..=end - next.addr()).contains(&length) {
+            break;
+        }
+        take((current.cmsg_level, current.cmsg_type), next);
+        // SAFETY: the same reason as for CMSG_FIRSTHDR.
+        next = unsafe { libc::CMSG_NXTHDR(message, next) };
     }
 }
 
@@ -148,7 +176,7 @@ fn ipv6_addr(info: &libc::in6_pktinfo) -> Ipv6Addr {
 ///
 /// `message` must point to a valid header with the payload that its length states; `T` must be
 /// plain data, for which any bytes are valid.
-unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
+pub(super) unsafe fn payload<T: Copy>(message: *const cmsghdr) -> Option<T> {
     // SAFETY: CMSG_LEN only computes.
     let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
     // SAFETY: the header is valid and aligned as promised.
@@ -189,7 +217,7 @@ pub(super) fn write_control(
 }
 
 /// Writes one control message after the first `used` bytes. Returns the new number of used bytes.
-fn write_payload<T: Copy>(
+pub(super) fn write_payload<T: Copy>(
     control: &mut Control,
     used: usize,
     (level, kind): (c_int, c_int),
