@@ -9,16 +9,18 @@ mod link;
 mod payload;
 mod probes;
 mod run;
+mod stamps;
 mod wait;
 
 use std::fmt;
+use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Transport};
 use crate::error::Error;
-use crate::measured::{Distribution, Messages};
+use crate::measured::{Distribution, Messages, SplitValues, Stretches};
 use crate::socket::{BindAddr, SocketOptions};
 
 /// The length of the longest probe. A few probes are in memory at once, and a longer one has no
@@ -47,11 +49,23 @@ pub struct Options {
     pub socket: SocketOptions,
     /// The addresses to leave from; without any, the kernel picks one.
     pub bind: Vec<BindAddr>,
+    /// Splits each round trip by the kernel's timestamps, over TCP and UDP.
+    pub timestamps: bool,
+}
+
+impl Options {
+    /// Returns true if probes have timestamps.
+    fn has_stamps(&self) -> bool {
+        self.timestamps && matches!(self.endpoint.transport(), Transport::Tcp | Transport::Udp)
+    }
 }
 
 /// What happens during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// The system has no timestamps, for this reason, so that no answer has a split. Reported once,
+    /// before [`Event::Started`].
+    NoTimestamps(&'a io::Error),
     /// The endpoint is resolved, and the first probe is about to be sent.
     Started,
     /// An echo came back.
@@ -110,6 +124,9 @@ pub struct Answer {
     pub is_reordered: bool,
     /// The offset of the first byte that differs from the probe.
     pub difference: Option<usize>,
+    /// Where the time went, if it is the first echo and has all timestamps
+    /// ([`Options::timestamps`]). The sum is at most `time`.
+    pub stretches: Option<Stretches>,
 }
 
 /// Whether an echo counts as the probe's answer.
@@ -168,6 +185,8 @@ pub struct Results {
     pub messages: Messages,
     /// The time of each answer that came in time, including damaged ones.
     pub latency: Distribution,
+    /// Where the time of these answers went, if [`Options::timestamps`] is set.
+    pub split: Option<SplitValues>,
     /// The number of lost probes for each reason, in the order in which the reasons first occurred.
     pub losses: Vec<(Loss, u64)>,
     /// The number of echoes that equal their probe, including late ones and duplicates.
@@ -229,6 +248,7 @@ impl Results {
 ///     timeout: Duration::from_secs(10),
 ///     socket: SocketOptions::default(),
 ///     bind: Vec::new(),
+///     timestamps: false,
 /// };
 /// let (stop, _stopper) = std::io::pipe()?;
 /// let outcome = ping(&options, stop.as_fd(), |_| ControlFlow::Continue(()))?;

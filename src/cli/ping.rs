@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::Endpoint;
+use resound::measured::Stretches;
 use resound::ping::{Answer, AnswerKind, Controls, Event, Options, Results, ping};
 use resound::report::time_text;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
@@ -20,7 +21,9 @@ use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 pub(super) use self::document::error_document;
 use self::document::json;
 use self::summary::{figures_line, write_summary};
-use super::flags::{BindFlags, FamilyFlags, PacketFlags, VALUES_HELP, client_options, without_use};
+use super::flags::{
+    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, client_options, without_use,
+};
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, print_error, standard};
 
@@ -60,6 +63,9 @@ pub(super) struct Arguments {
     json: bool,
 
     #[command(flatten)]
+    timestamps: TimestampFlags,
+
+    #[command(flatten)]
     bind: BindFlags,
 
     #[command(flatten)]
@@ -73,6 +79,7 @@ impl Arguments {
     /// What no flag can tell by itself.
     pub(super) fn check(&self) -> Result<(), String> {
         self.family.check(&self.endpoint)?;
+        self.timestamps.check(Some(&self.endpoint), self.endpoint.transport())?;
         self.bind.check(Some(&self.endpoint), &self.family)
     }
 }
@@ -97,6 +104,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         timeout: arguments.timeout,
         socket,
         bind: arguments.bind.addrs().to_vec(),
+        timestamps: arguments.timestamps.timestamps,
     };
     let mut printer = Printer { closed: None };
     let shows_probes = !arguments.quiet && !arguments.json;
@@ -106,6 +114,12 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             let text = match event {
                 Event::Figures(figures) => {
                     print_figures(&figures_line(figures));
+                    None
+                }
+                Event::NoTimestamps(error) => {
+                    print_error(&format_args!(
+                        "--timestamps without effect: the kernel has no timestamps ({error})"
+                    ));
                     None
                 }
                 Event::Started if !arguments.json => Some(header(&options)),
@@ -175,7 +189,7 @@ fn bytes(length: usize) -> String {
 fn line(options: &Options, event: &Event<'_>) -> Option<String> {
     let endpoint = &options.endpoint;
     let text = match event {
-        Event::Started | Event::Figures(_) => return None,
+        Event::Started | Event::Figures(_) | Event::NoTimestamps(_) => return None,
         Event::Answer(answer) => {
             let Answer { number, length, .. } = *answer;
             let (time, remarks) = (time_text(duration_ns(answer.time)), remarks(answer));
@@ -196,6 +210,10 @@ fn line(options: &Options, event: &Event<'_>) -> Option<String> {
 
 fn remarks(answer: &Answer) -> String {
     let mut remarks = String::new();
+    if let Some(Stretches { send_ns, away_ns, wake_ns }) = answer.stretches {
+        let [send, away, wake] = [send_ns, away_ns, wake_ns].map(time_text);
+        remarks += &format!(" (send {send}, away {away}, wake {wake})");
+    }
     match answer.kind {
         AnswerKind::InTime => {}
         AnswerKind::Late => remarks += " (late)",

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 use super::payload::Payload;
+use super::stamps::Stamps;
 use crate::client::OnSignal;
 use crate::client::connect::{ConnectError, Connection, Settings, failure};
 use crate::endpoint::ResolvedEndpoint;
+use crate::measured::Stretches;
 use crate::socket::SEND_FLAGS;
+use crate::socket::stamps::receive_stamped;
 
 /// The shortest timeout for connecting. The system rounds a much shorter one down to 0, which means
 /// no timeout.
@@ -55,6 +58,8 @@ pub(super) struct Link {
     /// long is noticed.
     incoming: Vec<u8>,
     received: usize,
+    /// The kernel's timestamps, if they are asked for and it has some.
+    stamps: Option<Stamps>,
 }
 
 impl Link {
@@ -71,10 +76,15 @@ impl Link {
         };
         let connection = Connection::open(settings, addrs, OnSignal::LeaveToCaller)?;
         let is_stream = options.endpoint.transport().is_stream();
-        Link::new(connection, is_stream, options.length).map_err(|error| ConnectError {
-            error: failure("connect to", &options.endpoint, error),
-            is_lasting: false,
-        })
+        let mut link =
+            Link::new(connection, is_stream, options.length).map_err(|error| ConnectError {
+                error: failure("connect to", &options.endpoint, error),
+                is_lasting: false,
+            })?;
+        if options.has_stamps() {
+            link.stamps = Stamps::enable(&link.connection.socket, is_stream);
+        }
+        Ok(link)
     }
 
     fn new(connection: Connection, is_stream: bool, length: usize) -> io::Result<Link> {
@@ -92,6 +102,7 @@ impl Link {
             is_out_of_step: false,
             incoming: vec![0; incoming_bytes],
             received: 0,
+            stamps: None,
         })
     }
 
@@ -113,10 +124,17 @@ impl Link {
     /// none.
     pub(super) fn move_to_next_address(&mut self) -> bool {
         let moved = self.connection.move_to_next_address();
+        if self.stamps.take().is_some() {
+            self.stamps = Stamps::enable(&self.connection.socket, self.is_stream);
+        }
         moved.is_ok() && self.connection.socket.set_nonblocking(true).is_ok()
     }
 
-    pub(super) fn pending_error(&self) -> Option<io::Error> {
+    /// Returns the error that poll(2) reports, if it is more than a timestamp in the error queue.
+    pub(super) fn pending_error(&mut self) -> Option<io::Error> {
+        if let Some(stamps) = &mut self.stamps {
+            stamps.collect(&self.connection.socket);
+        }
         self.connection.socket.take_error().unwrap_or_else(Some)
     }
 
@@ -133,10 +151,16 @@ impl Link {
         payload.write(number, &mut self.outgoing);
         self.written = 0;
         let sent_at = Instant::now();
+        if let Some(stamps) = &mut self.stamps {
+            stamps.begin(number, self.outgoing.len(), sent_at);
+        }
         let outcome = self.flush();
         let has_taken = outcome.is_ok() && (self.written > 0);
         if !has_taken {
             self.outgoing.clear();
+            if let Some(stamps) = &mut self.stamps {
+                stamps.cancel();
+            }
             return outcome.map(|()| None);
         }
         self.has_sent = true;
@@ -153,8 +177,12 @@ impl Link {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.is_full = false;
         while self.written < self.outgoing.len() {
-            match self.connection.socket.send_with_flags(&self.outgoing[self.written..], SEND_FLAGS)
-            {
+            let (socket, rest) = (&self.connection.socket, &self.outgoing[self.written..]);
+            let sent = match &mut self.stamps {
+                Some(stamps) => stamps.send(socket, rest),
+                None => socket.send_with_flags(rest, SEND_FLAGS),
+            };
+            match sent {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -173,7 +201,7 @@ impl Link {
             self.received = 0;
         }
         let count = loop {
-            match (&self.connection.socket).read(&mut self.incoming[self.received..]) {
+            match self.read() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Ok(Received::Nothing);
@@ -188,6 +216,19 @@ impl Link {
             true if self.received < self.incoming.len() => Received::Part,
             _ => Received::Echo,
         })
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        let buf = &mut self.incoming[self.received..];
+        let Some(stamps) = &mut self.stamps else { return (&self.connection.socket).read(buf) };
+        let received = receive_stamped(&self.connection.socket, buf)?;
+        stamps.received(received.arrived_ns);
+        Ok(received.count)
+    }
+
+    /// Returns where the time of a probe went, if the last echo is its own and has all timestamps.
+    pub(super) fn take_stretches(&mut self, number: u64, at: Instant) -> Option<Stretches> {
+        self.stamps.as_mut()?.take(&self.connection.socket, number, at)
     }
 
     /// Returns the bytes of the last echo.

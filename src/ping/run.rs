@@ -18,7 +18,8 @@ use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Results};
 use crate::client::connect::{ConnectError, failure};
 use crate::endpoint::{ResolvedEndpoint, Transport, look_up_timed_out};
 use crate::error::{Error, reason};
-use crate::measured::{Distribution, Messages};
+use crate::measured::{Distribution, Messages, SplitValues};
+use crate::socket::stamps::StampingKernel;
 
 /// Without an interval, the pause after a refused probe. No answer triggers the next probe then.
 /// ping(8) uses the same minimum when it floods.
@@ -37,13 +38,18 @@ pub(super) fn run(
         return Ok(Results {
             messages: Messages::default(),
             latency: Distribution::new(),
+            split: options.has_stamps().then(SplitValues::default),
             losses: Vec::new(),
             intact: 0,
             elapsed: Duration::ZERO,
             is_cut_short: true,
         });
     };
+    let kernel = options.has_stamps().then(StampingKernel::start);
     let mut run = Run::new(options, controls, on_event, addrs);
+    if let Some(Err(error)) = &kernel {
+        run.emit(Event::NoTimestamps(error));
+    }
     run.emit(Event::Started);
     while !run.is_over() {
         run.turn()?;
@@ -109,6 +115,7 @@ struct Run<'a, F> {
     losses: Vec<(Loss, u64)>,
     /// The number of echoes that equal their probe.
     intact: u64,
+    split: Option<SplitValues>,
     /// The addresses that the endpoint resolved to.
     addrs: Vec<ResolvedEndpoint>,
     link: Option<Link>,
@@ -139,6 +146,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             payload,
             losses: Vec::new(),
             intact: 0,
+            split: options.has_stamps().then(SplitValues::default),
             addrs,
             link: None,
             attempt: None,
@@ -381,7 +389,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             self.options.count.is_some() && !(self.has_made_all() && self.probes.unsettled() == 0);
         let elapsed = self.started_at.elapsed();
         let Figures { messages, latency } = self.probes.end();
-        let (losses, intact) = (self.losses, self.intact);
-        Results { messages, latency, losses, intact, elapsed, is_cut_short }
+        let (split, losses, intact) = (self.split, self.losses, self.intact);
+        Results { messages, latency, split, losses, intact, elapsed, is_cut_short }
     }
 }

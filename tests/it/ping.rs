@@ -4,6 +4,8 @@ mod failures;
 mod faults;
 mod interop;
 mod life;
+#[cfg(target_os = "linux")]
+mod timestamps;
 
 use std::path::Path;
 use std::process::Command;

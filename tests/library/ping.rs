@@ -19,6 +19,7 @@ fn a_call_with_extreme_options_ends() {
         timeout: Duration::ZERO,
         socket: resound::socket::SocketOptions::default(),
         bind: Vec::new(),
+        timestamps: false,
     };
     let continues = |_: Event<'_>| ControlFlow::Continue(());
     let outcome = ping(&options, stop.as_fd(), continues).unwrap();

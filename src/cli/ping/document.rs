@@ -1,7 +1,7 @@
 //! The JSON document of `ping`, version 1. Keys may be added, and none is renamed. Times are whole
 //! nanoseconds.
 
-use resound::measured::{Messages, PROGRAM, PercentileList, Status, Summary, VERSION};
+use resound::measured::{Messages, PROGRAM, PercentileList, Split, Status, Summary, VERSION};
 use resound::ping::{Options, Results};
 use resound::units::duration_ns;
 use serde::Serialize;
@@ -27,6 +27,8 @@ struct Document<'a> {
     /// The number of lost messages by reason.
     losses: Map<String, Value>,
     latency_ns: Summary,
+    /// Where the time of the answers went; null without `--timestamps`.
+    split: Option<Split>,
 }
 
 /// Returns the document of a run, or of a failure to run.
@@ -47,6 +49,8 @@ pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>
             let losses = losses.map(|(loss, count)| (loss.to_string(), Value::from(*count)));
             document.losses = losses.collect();
             document.latency_ns = outcome.latency.summary(&PercentileList::default());
+            let split = outcome.split.as_ref();
+            document.split = split.map(|split| split.split(&PercentileList::default()));
             match outcome.has_come_back() {
                 true if outcome.is_cut_short => document.status = Status::Partial,
                 true => document.status = Status::Ok,
@@ -98,6 +102,7 @@ fn empty() -> Document<'static> {
         messages: &NO_MESSAGES,
         losses: Map::new(),
         latency_ns: Summary::empty(&PercentileList::default()),
+        split: None,
     }
 }
 

@@ -29,7 +29,15 @@ pub(super) fn write_summary(options: &Options, outcome: &Results) -> String {
         lines.push(reason);
     }
     if summary.count > 0 {
-        lines.extend(times(&summary));
+        lines.extend(times("rtt", &summary));
+    }
+    if let Some(split) = outcome.split.as_ref().filter(|split| split.count() > 0) {
+        let split = split.split(&PercentileList::default());
+        for (name, times_ns) in
+            [("send", split.send_ns), ("away", split.away_ns), ("wake", split.wake_ns)]
+        {
+            lines.extend(times(name, &times_ns.summary));
+        }
     }
     lines.join("\n") + "\n"
 }
@@ -46,7 +54,7 @@ pub(super) fn all_corrupted(outcome: &Results) -> Option<String> {
 pub(super) fn figures_line(figures: &Figures) -> String {
     let summary = figures.latency.summary(&PercentileList::default());
     let counts = counts(&figures.messages, "in flight");
-    match times(&summary).first().filter(|_| summary.count > 0) {
+    match times("rtt", &summary).first().filter(|_| summary.count > 0) {
         Some(times) => format!("{counts}, {times}"),
         None => counts,
     }
@@ -87,14 +95,14 @@ fn plural(count: u64) -> &'static str {
 
 /// Returns one line for the extremes and one for the percentiles. The times of a line share one
 /// unit, so that they can be compared at a glance.
-fn times(summary: &Summary) -> Vec<String> {
+fn times(name: &str, summary: &Summary) -> Vec<String> {
     let values = [summary.min, summary.mean, summary.max, summary.stddev];
-    let mut lines = vec![format!("rtt min/avg/max/mdev = {}", in_one_unit(&values))];
+    let mut lines = vec![format!("{name} min/avg/max/mdev = {}", in_one_unit(&values))];
     let known = summary.percentiles.iter().filter_map(|(text, value)| Some((text, (*value)?)));
     let (names, values): (Vec<_>, Vec<_>) =
         known.map(|(text, value)| (format!("p{text}"), value)).unzip();
     if !names.is_empty() {
-        lines.push(format!("rtt {} = {}", names.join("/"), in_one_unit(&values)));
+        lines.push(format!("{name} {} = {}", names.join("/"), in_one_unit(&values)));
     }
     lines
 }

@@ -122,18 +122,31 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         };
         let difference = self.payload.first_difference(number, link.echo());
         let is_like = self.payload.likeness(number, link.echo()) >= self.payload.likeness_min();
+        let mut stretches = None;
         if let Some(link) = &mut self.link {
             link.record_echo(number, is_like);
+            stretches = link.take_stretches(number, at);
         }
         match difference {
             Some(_) => self.probes.count_corrupted(),
             None => self.intact += 1,
         }
         let answer = |kind, time: Duration, is_reordered| {
-            Event::Answer(Answer { number, length, time, kind, is_reordered, difference })
+            Event::Answer(Answer {
+                number,
+                length,
+                time,
+                kind,
+                is_reordered,
+                difference,
+                stretches,
+            })
         };
         match self.probes.answer(number, at) {
             EchoKind::InTime { time, is_reordered } => {
+                if let (Some(split), Some(stretches)) = (&mut self.split, stretches) {
+                    split.record(stretches);
+                }
                 self.emit(answer(AnswerKind::InTime, time, is_reordered));
             }
             EchoKind::Late { time } => self.emit(answer(AnswerKind::Late, time, false)),
