@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the files for running the service: systemd accepts the units and rates their exposure as
 # low, the program works and enters its sandbox under the unit's filter, and a static program runs
-# in an empty root.
+# in an empty root. The Kubernetes manifest is valid, and its parts make one result.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,3 +73,9 @@ step timeout "$wait_max" python3 -B scripts/deploy/under_filter.py "$program" sc
 step is_static
 step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program"
 step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program" --sandbox
+if python3 -c 'import kubernetes_validate, yaml' 2>/dev/null; then
+  step timeout "$wait_max" python3 -B scripts/deploy/check_manifest.py "$program"
+else
+  printf 'the Python module kubernetes_validate is missing: the manifest is not checked\n' >&2
+  [[ -z ${RESOUND_REQUIRE_TOOLS:-} ]]
+fi

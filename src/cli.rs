@@ -6,6 +6,7 @@ mod compare;
 mod environment;
 mod flags;
 mod manual;
+mod merge;
 mod ping;
 mod send;
 mod serve;
@@ -47,6 +48,7 @@ enum Command {
     Bench(Box<bench::Arguments>),
     Sweep(Box<sweep::Arguments>),
     Compare(Box<compare::Arguments>),
+    Merge(merge::Arguments),
     Ping(ping::Arguments),
     Send(send::Arguments),
     Completions(manual::Completions),
@@ -58,7 +60,7 @@ impl Command {
     fn check(&self) -> Result<(), String> {
         match self {
             Command::Serve(arguments) => arguments.check(),
-            Command::Bench(_) | Command::Sweep(_) => Ok(()),
+            Command::Bench(_) | Command::Sweep(_) | Command::Merge(_) => Ok(()),
             Command::Compare(arguments) => arguments.check(),
             Command::Ping(arguments) => arguments.check(),
             Command::Send(arguments) => arguments.check(),
@@ -121,6 +123,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(arguments) => return bench::run(&arguments),
         Command::Sweep(arguments) => return sweep::run(&arguments),
         Command::Compare(arguments) => return compare::run(&arguments),
+        Command::Merge(arguments) => return merge::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Completions(arguments) => manual::print_completions(&arguments),

@@ -15,6 +15,7 @@ mod health;
 mod histograms;
 mod lengths;
 mod losses;
+mod merge;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sockets;
@@ -42,9 +43,10 @@ pub use self::histograms::Histograms;
 pub(crate) use self::lengths::LENGTH_CLASSES_MAX;
 pub use self::lengths::LengthClass;
 pub use self::losses::{LossCause, Losses};
+pub use self::merge::Part;
 pub use self::sockets::{BindUse, Sockets};
 pub use self::split::{Passage, Split, SplitValues, Stretches};
-pub use self::stamp::RunStamp;
+pub use self::stamp::{ClockError, RunStamp};
 pub use self::sweep::{Found, Knee, Limit, SweepResult, Swept, SweptFlag};
 pub use self::transport::{Rtt, Tcp, Udp};
 
@@ -152,6 +154,8 @@ pub struct RunResult {
     pub hiccups: Hiccups,
     /// The generator's own health.
     pub generator: GeneratorHealth,
+    /// The parts of a merged result, in their order; empty in the result of a run.
+    pub parts: Vec<Part>,
     /// The first echo that differed from its message.
     pub first_difference: Option<Difference>,
     /// Each `--assert` with the value that it compared.
@@ -207,6 +211,7 @@ impl Default for RunResult {
             thirds: None,
             hiccups: Hiccups::default(),
             generator: GeneratorHealth::default(),
+            parts: Vec::new(),
             first_difference: None,
             asserts: Vec::new(),
             warnings: Vec::new(),

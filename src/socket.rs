@@ -46,7 +46,17 @@ pub(crate) use self::pipe::{Pipe, PipePool, Splice};
 pub(crate) use self::reply_path::{ReplyPath, ReplyPathError, ReplyPathFinder};
 pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SendQueue};
-#[cfg(feature = "program")]
-pub(crate) use self::sys::was_stdout_closed;
 pub(crate) use self::sys::{SEND_FLAGS, STREAM_INTEREST, unix_name};
+#[cfg(feature = "program")]
+pub(crate) use self::sys::{clock_error, was_stdout_closed};
 pub use self::tcp_info::TcpInfo;
+
+/// How far the system's clock may be off, as the kernel knows it.
+#[cfg(feature = "program")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockError {
+    /// A program keeps the clock synchronized.
+    pub(crate) is_synchronized: bool,
+    pub(crate) estimated: std::time::Duration,
+    pub(crate) most: std::time::Duration,
+}

@@ -37,6 +37,14 @@ pub(super) const ASSERT_FAILED: u8 = 99;
 /// handles, the signals, an output file, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 48;
 
+/// The form of the result on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Text,
+    Json,
+    JsonLine,
+}
+
 /// Why there is no result.
 enum Refusal {
     /// The command line asks for something impossible.
@@ -61,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             if !is_shown_by_report(arguments, &result, code) {
                 print_error_of(&result);
             }
-            deliver(arguments, &result, code, outputs)
+            deliver(arguments.form(), &result, code, outputs)
         }
         Err(refusal) => {
             let (error, code) = match refusal {
@@ -74,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             // The files that the run has not opened yet.
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(Output::open_after_failure));
-            deliver(arguments, &result, code, outputs)
+            deliver(arguments.form(), &result, code, outputs)
         }
     }
 }
@@ -106,7 +114,7 @@ pub(super) fn document_of(arguments: &Arguments) -> String {
     arguments.described(RunResult::failed(Vec::new(), &error)).to_json()
 }
 
-fn exit_code(result: &RunResult) -> u8 {
+pub(super) fn exit_code(result: &RunResult) -> u8 {
     // A corrupted echo matters whenever it came.
     if result.messages.corrupted > 0 || result.warmup_messages.corrupted > 0 {
         CORRUPTED
@@ -210,23 +218,20 @@ fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, result: RunRes
 
 /// Writes the files and prints the report. Returns the exit code of the run, or of a failed
 /// delivery if that is greater.
-fn deliver(
-    arguments: &Arguments,
+pub(super) fn deliver(
+    form: Form,
     result: &RunResult,
     code: u8,
     outputs: Vec<OutputFile>,
 ) -> ExitCode {
-    let text = if arguments.json {
-        result.to_json()
-    } else if arguments.json_stream {
-        result.to_json_line() + "\n"
-    } else if !has_figures(result, code) {
-        String::new() // the line on stderr says it all
-    } else {
-        match columns(&io::stdout()) {
+    let text = match form {
+        Form::Json => result.to_json(),
+        Form::JsonLine => result.to_json_line() + "\n",
+        Form::Text if !has_figures(result, code) => String::new(), // the line on stderr says it all
+        Form::Text => match columns(&io::stdout()) {
             Some(columns) => result.to_terminal_text(columns),
             None => result.to_string(),
-        }
+        },
     };
     let mut are_written = true;
     for output in outputs {
@@ -265,9 +270,8 @@ fn has_figures(result: &RunResult, code: u8) -> bool {
 
 /// Returns true if the report shows the error of the run on the same terminal as stderr.
 fn is_shown_by_report(arguments: &Arguments, result: &RunResult, code: u8) -> bool {
-    let is_text = !arguments.json && !arguments.json_stream;
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
-    is_text && is_seen && has_figures(result, code)
+    arguments.form() == Form::Text && is_seen && has_figures(result, code)
 }
 
 /// Raises the descriptor limit as far as possible, and checks that the connections fit into it. A
@@ -290,6 +294,14 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resou
 }
 
 impl Arguments {
+    fn form(&self) -> Form {
+        match (self.json, self.json_stream) {
+            (true, _) => Form::Json,
+            (false, true) => Form::JsonLine,
+            (false, false) => Form::Text,
+        }
+    }
+
     /// Returns true if the result goes only to stdout, or is requested there.
     fn needs_stdout(&self) -> bool {
         self.output.is_empty() || self.json || self.json_stream

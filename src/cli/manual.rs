@@ -147,6 +147,13 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
                  --max-regression 5",
             ),
         ],
+        "merge" => &[
+            ("Add the results of two hosts.", "resound merge part-1.json part-2.json"),
+            (
+                "Check all hosts together.",
+                "resound merge part-*.json --assert 'p99<1ms' -o all.json",
+            ),
+        ],
         "ping" => &[
             (
                 "Probe a UDP echo service once per second, ten times.",

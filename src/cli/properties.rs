@@ -64,8 +64,9 @@ const VALUES: &[&str] = &[
     "--help",
 ];
 
-const SUBCOMMANDS: &[&str] =
-    &["serve", "bench", "compare", "sweep", "ping", "send", "help", "--help", "-V", "Serve"];
+const SUBCOMMANDS: &[&str] = &[
+    "serve", "bench", "compare", "sweep", "merge", "ping", "send", "help", "--help", "-V", "Serve",
+];
 
 /// Returns every flag of every subcommand, long and short.
 fn flags() -> Vec<String> {
@@ -157,10 +158,8 @@ fn parse_and_check(words: &[OsString]) -> Option<String> {
         }
         Ok(Cli { command: Command::Compare(arguments) }) => arguments.check().err(),
         Ok(Cli { command: Command::Man(arguments) }) => arguments.check().err(),
-        Ok(Cli {
-            command:
-                Command::Sweep(_) | Command::Ping(_) | Command::Send(_) | Command::Completions(_),
-        }) => None,
+        Ok(Cli { command: Command::Ping(_) | Command::Send(_) | Command::Completions(_) }) => None,
+        Ok(Cli { command: Command::Sweep(_) | Command::Merge(_) }) => None,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {

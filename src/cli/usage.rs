@@ -27,7 +27,7 @@ pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
             print_error(&line);
             let wanted = Wanted::of(words);
             match subcommand(words).trim() {
-                "bench" => {
+                "bench" | "merge" => {
                     let stdout = wanted.json.then_some(wanted.is_line);
                     bench::report_usage_failure(&line, stdout, &wanted.outputs);
                 }

@@ -11,10 +11,11 @@ use super::thread_usage::process_cpu_ns;
 use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
-    BindUse, Drift, Environment, GeneratorHealth, Hiccups, Histograms, LengthClass, LoadLoop,
-    Messages, Pacing, Rate, RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
+    BindUse, ClockError, Drift, Environment, GeneratorHealth, Hiccups, Histograms, LengthClass,
+    LoadLoop, Messages, Pacing, Rate, RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
 };
 use crate::reactor::Spin;
+use crate::socket::clock_error;
 use crate::units::duration_ns;
 
 impl<O: Observer> Generator<O> {
@@ -121,7 +122,12 @@ impl<O: Observer> Generator<O> {
         let measured_from = clock.wall_time(self.phases.measure_from_ns);
         let elapsed = Duration::from_nanos(elapsed_ns);
         let part = self.options.share.to_string();
-        RunStamp { part, ..RunStamp::new(clock.wall_time(0), measured_from, elapsed) }
+        let clock_error = clock_error().map(|error| ClockError {
+            synchronized: error.is_synchronized,
+            estimated_ns: duration_ns(error.estimated),
+            max_ns: duration_ns(error.most),
+        });
+        RunStamp { part, clock_error, ..RunStamp::new(clock.wall_time(0), measured_from, elapsed) }
     }
 
     /// The settings of the sockets, and where they left from.

@@ -54,7 +54,7 @@ pub(super) struct Run {
     /// Measured messages that may still be begun.
     remaining: Option<u64>,
     /// How long the whole load takes if it is a count of messages at a rate.
-    counted_ns: Option<u64>,
+    pub(super) counted_ns: Option<u64>,
     /// The rate of the whole load.
     rate: Option<(u64, Spacing)>,
     share: Share,
@@ -181,11 +181,6 @@ impl Run {
     /// last message has the same share of the time as every other.
     pub(super) fn counted_end_ns(&self) -> Option<u64> {
         Some(self.recorder.measure_from_ns.saturating_add(self.counted_ns?))
-    }
-
-    /// Returns how long an open loop with a count takes.
-    pub(super) fn counted_ns(&self) -> Option<u64> {
-        self.counted_ns
     }
 
     pub(super) fn is_open_loop(&self) -> bool {

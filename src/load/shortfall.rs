@@ -15,7 +15,7 @@ impl<O: Observer> Generator<O> {
         if self.run.is_count_reached() {
             return None;
         }
-        self.options.duration.map(duration_ns).or_else(|| self.run.counted_ns())
+        self.options.duration.map(duration_ns).or(self.run.counted_ns)
     }
 
     /// Returns the share of the planned load that was made.

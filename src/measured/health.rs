@@ -1,5 +1,7 @@
 //! Judges whether a limit of the generator distorts the figures.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Distribution, LoadLoop, Percentile, RunResult, Times, finite};
@@ -123,6 +125,18 @@ pub enum Verdict {
     Saturated,
     /// The generator sent later than it was asked to.
     Behind,
+}
+
+impl fmt::Display for Verdict {
+    /// Writes the word of the document.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Ok => "ok",
+            Verdict::Starved => "starved",
+            Verdict::Saturated => "saturated",
+            Verdict::Behind => "behind",
+        })
+    }
 }
 
 /// The facts from which [`Verdict::of`] judges the generator. They leave out the warm-up.

@@ -4,6 +4,19 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// How far the host's clock may be off, as the kernel knows from the program that synchronizes it
+/// (adjtimex(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClockError {
+    /// Whether a program keeps the clock synchronized.
+    pub synchronized: bool,
+    /// The estimated error.
+    pub estimated_ns: u64,
+    /// The greatest possible error.
+    pub max_ns: u64,
+}
+
 /// What tells a run from others, and when it took place.
 ///
 /// All times are those of the system's clock at the start of the run plus what the monotonic clock
@@ -26,6 +39,8 @@ pub struct RunStamp {
     pub measured_to: Option<SystemTime>,
     /// The clock of these times.
     pub clock: String,
+    /// What the kernel knows about the clock's error; null if it does not say.
+    pub clock_error: Option<ClockError>,
 }
 
 impl RunStamp {
@@ -51,6 +66,7 @@ impl Default for RunStamp {
             measured_from: None,
             measured_to: None,
             clock: "realtime".to_owned(),
+            clock_error: None,
         }
     }
 }

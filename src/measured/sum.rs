@@ -49,7 +49,7 @@ impl RunResult {
             depth: _, length: _, options: _, asserts: _,
             embedded_server: _, connections: _, elapsed_ns: _, planned_ns: _, load_made: _,
             is_interrupted: _, is_too_late: _, warmup_ns: _, drain_ns: _, rate: _,
-            drift: _, histograms: _,
+            parts: _, drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
             sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, split, thirds,
             hiccups, generator, first_difference, warnings,
@@ -180,7 +180,15 @@ impl Rate {
 impl RunStamp {
     /// Extends the times to those of the part.
     fn add(&mut self, part: &RunStamp) {
-        let RunStamp { id: _, part: _, started_at, measured_from, measured_to, clock: _ } = part;
+        let RunStamp {
+            id: _,
+            part: _,
+            started_at,
+            measured_from,
+            measured_to,
+            clock: _,
+            clock_error: _,
+        } = part;
         let first = |own, other| [own, other].into_iter().flatten().min();
         self.started_at = first(self.started_at, *started_at);
         self.measured_from = first(self.measured_from, *measured_from);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 pub use self::csv::{write_csv, write_csv_rows};
 pub use self::hgrm::write_hgrm;
 pub use self::hlog::HlogWriter;
+pub(super) use self::hlog::write_hlog;
 
 /// The format of a file, chosen by the extension of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::SystemTime;
 
-use super::{Format, HlogWriter, write_csv, write_csv_rows, write_hgrm};
+use super::files::write_hlog;
+use super::{Format, write_csv, write_csv_rows, write_hgrm};
 use crate::error::Error;
 use crate::measured::{RunResult, SweepResult};
 
@@ -271,7 +271,7 @@ fn content_of(format: Format, result: &RunResult) -> io::Result<Vec<u8>> {
         Format::Json => bytes = result.to_json().into_bytes(),
         Format::Csv => write_csv(result, &mut bytes)?,
         Format::Hgrm => write_hgrm(result, &mut bytes)?,
-        Format::Hlog => HlogWriter::new(&mut bytes, SystemTime::now()).map(|_| ())?,
+        Format::Hlog => write_hlog(result, &mut bytes)?,
     }
     Ok(bytes)
 }

@@ -4,6 +4,7 @@
 mod generator;
 mod kernel;
 mod page;
+mod parts;
 mod split;
 mod sweep;
 mod terminal;
@@ -15,6 +16,7 @@ use self::generator::generator;
 use self::kernel::kernel;
 use self::page::COLUMNS_MAX;
 pub(super) use self::page::Page;
+use self::parts::parts;
 use self::split::split;
 use self::times::times;
 use super::words::{bytes_text, count_text, counted, one_line, percent_text, rate_text, time_text};
@@ -47,6 +49,7 @@ fn body(result: &RunResult, page: &mut Page) {
         kernel(result, page);
         sockets(result, page);
         generator(result, page);
+        parts(result, page);
         page.entry("environment", &environment_text(result));
     }
     for warning in &result.warnings {

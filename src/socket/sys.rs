@@ -12,6 +12,8 @@
 
 mod address;
 mod calls;
+#[cfg(feature = "program")]
+mod clock;
 mod control;
 mod message;
 mod mmsg;
@@ -34,6 +36,8 @@ pub(super) use self::calls::{
     bind_with_mode, enable_destination_and_overflow, force_send_buf, lost_datagrams, peek_bytes,
     receive_bytes, receive_unix, send_bytes, share_port, unsent_bytes,
 };
+#[cfg(feature = "program")]
+pub(crate) use self::clock::clock_error;
 use self::message::header;
 pub(super) use self::message::{receive_train, receive_trains, send_message};
 pub(super) use self::options::{

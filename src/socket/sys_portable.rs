@@ -222,6 +222,12 @@ pub(super) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Re
     call()
 }
 
+/// Returns `None`, because these systems have no adjtimex(2).
+#[cfg(feature = "program")]
+pub(crate) fn clock_error() -> Option<super::ClockError> {
+    None
+}
+
 /// Returns false, because these systems do not tell whether stdout was closed at the start.
 #[cfg(feature = "program")]
 pub(crate) fn was_stdout_closed() -> bool {

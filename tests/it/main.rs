@@ -21,6 +21,7 @@ mod life;
 mod logs;
 mod measuring;
 mod memory;
+mod merge;
 mod metrics;
 mod names;
 mod namespace;

@@ -1,6 +1,7 @@
 //! Two hosts on one machine: the test makes two network namespaces and connects them by a veth
 //! pair.
 
+mod many_hosts;
 mod way_out;
 
 use std::process::{Command, Stdio};

@@ -47,6 +47,7 @@ pub fn write_csv_rows(results: &[RunResult], out: &mut impl io::Write) -> io::Re
 fn with_every_key(result: &RunResult) -> RunResult {
     let mut full = result.clone();
     full.trains.get_or_insert_default();
+    full.run.clock_error.get_or_insert_default();
     full.tcp.get_or_insert_default();
     full.udp.get_or_insert_default();
     let third = Third { count: 0, p50: None, p99: None };

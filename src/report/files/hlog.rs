@@ -8,7 +8,7 @@ use hdrhistogram::serialization::interval_log::{
     IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
 
-use crate::measured::{Interval, PROGRAM};
+use crate::measured::{Interval, PROGRAM, RunResult};
 
 /// The line of column names, which readers of the format expect and skip.
 const LEGEND: &str =
@@ -74,6 +74,25 @@ impl<W: io::Write> HlogWriter<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// Writes the log of a result that has no intervals: a merged result is one interval, and a run
+/// that failed has none.
+pub(in crate::report) fn write_hlog(result: &RunResult, out: &mut Vec<u8>) -> io::Result<()> {
+    let started = result.run.measured_from.unwrap_or_else(SystemTime::now);
+    let mut log = HlogWriter::new(out, started)?;
+    if !result.parts.is_empty() {
+        log.add(&Interval {
+            start_ns: 0,
+            end_ns: result.elapsed_ns,
+            is_warmup: false,
+            is_drain: false,
+            messages: result.messages,
+            latency: result.latency_ns.values.clone(),
+            flows_open: 0,
+        })?;
+    }
+    log.finish().map(|_| ())
 }
 
 /// Returns the line with the exact greatest value in its last field but one. The crate's log writer
