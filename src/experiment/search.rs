@@ -72,8 +72,9 @@ pub struct Search {
     /// The greatest gap of the answer, as a share of it.
     precision: f64,
     next: Option<Trial>,
-    /// How often the next trial repeats the one before.
-    repeats: u32,
+    /// How often this trial has failed, and how often it was unproven.
+    failed: u32,
+    unproven: u32,
     /// The trials that held, by ascending rate. All are below `above`.
     held: Vec<Trial>,
     /// The lowest rate that is beyond a limit, and whose limit it is.
@@ -91,7 +92,8 @@ impl Search {
             rates,
             precision,
             next: Some(first),
-            repeats: 0,
+            failed: 0,
+            unproven: 0,
             held: Vec::new(),
             above: None,
             are_all_full: false,
@@ -114,16 +116,17 @@ impl Search {
         let is_worth_repeating = match verdict {
             Verdict::Held => false,
             Verdict::NoValue => !trial.is_full,
-            Verdict::Failed => self.repeats < FAILED_REPEATS_MAX && !is_confirmation,
-            Verdict::Unproven => self.repeats < UNPROVEN_REPEATS_MAX,
+            Verdict::Failed => self.failed < FAILED_REPEATS_MAX && !is_confirmation,
+            Verdict::Unproven => self.unproven < UNPROVEN_REPEATS_MAX,
         };
         if is_worth_repeating && self.trials < TRIALS_MAX {
             let is_full = trial.is_full || verdict == Verdict::NoValue;
-            self.repeats = if verdict == Verdict::NoValue { 0 } else { self.repeats + 1 };
+            self.failed += u32::from(verdict == Verdict::Failed);
+            self.unproven += u32::from(verdict == Verdict::Unproven);
             self.next = Some(Trial { is_full, ..trial });
             return;
         }
-        self.repeats = 0;
+        (self.failed, self.unproven) = (0, 0);
         self.are_all_full |= is_confirmation && verdict != Verdict::Held;
         match verdict {
             Verdict::Held => {

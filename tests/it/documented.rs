@@ -41,6 +41,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("docs/operate.md", "docker build "),
     ("docs/operate.md", "sudo resound serve "),
     ("docs/operate.md", "systemd-socket-activate "),
+    ("docs/sweep.md", "resound sweep "),
 ];
 
 fn root() -> &'static Path {

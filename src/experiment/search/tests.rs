@@ -106,6 +106,16 @@ fn a_trial_spoiled_by_a_neighbour_is_repeated() {
 }
 
 #[test]
+fn a_failure_after_an_unproven_trial_is_repeated_too() {
+    let verdicts = [Verdict::Unproven, Verdict::Failed, Verdict::Unproven, Verdict::Held];
+    let mut verdicts = verdicts.into_iter();
+    let script = |_| verdicts.next().unwrap_or(Verdict::Held);
+    let (search, trials) = Script(script).run(Search::new(1_000..=2_000, 0.05));
+    assert_eq!(rates(&trials)[..5], [1_000, 1_000, 1_000, 1_000, 2_000]);
+    assert_eq!(search.found().map(|found| found.rate), Some(2_000));
+}
+
+#[test]
 fn a_trial_without_enough_samples_is_repeated_at_full_length() {
     let script = |trial: Trial| match trial {
         Trial { rate: ..1_000, is_full: false } => Verdict::NoValue,
