@@ -21,10 +21,11 @@ use crate::socket::stamps::{
 };
 use crate::socket::{Datagram, Stream};
 
-/// Sends of a flow per sample. A sample costs about a microsecond: it needs one more system call,
-/// to read the error queue, and control messages with two others. Spread over this many sends, that
-/// is below the percent by which figures of a run differ anyway. At 100 messages per second a run
-/// of ten seconds still has thirty samples, enough for a median.
+/// Sends of a flow per sample. A sample takes some microseconds of CPU time: one more system call,
+/// to read the error queue, control messages with two others, and the kernel's work for the
+/// timestamps. Over this many sends that is 5 to 7 % of the CPU time per message on loopback
+/// (`docs/bench.md`). At 100 messages per second a run of ten seconds still has thirty samples,
+/// enough for a median.
 const SENDS_PER_SAMPLE: u32 = 32;
 
 /// The samples of a run.

@@ -6,10 +6,10 @@
 //! socket's error queue. The second comes with the bytes received.
 
 use std::io;
-use std::net::UdpSocket;
 use std::os::fd::AsFd;
 
 use rustix::time::{ClockId, clock_gettime};
+use socket2::{Domain, Socket, Type};
 
 use super::sys;
 
@@ -48,7 +48,7 @@ pub(crate) fn wall_clock_ns() -> u64 {
 /// again would make it rewrite its code each time.
 #[derive(Debug)]
 pub(crate) struct StampingKernel {
-    _socket: UdpSocket,
+    _socket: Socket,
 }
 
 impl StampingKernel {
@@ -56,8 +56,9 @@ impl StampingKernel {
     ///
     /// `Unsupported` or the error of setsockopt(2) if the system has no timestamps.
     pub(crate) fn start() -> io::Result<StampingKernel> {
-        // IPv6 alone may be missing, and so may IPv4.
-        let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"))?;
+        // It needs no address. A host may lack either family.
+        let of = |domain| Socket::new(domain, Type::DGRAM, None);
+        let socket = of(Domain::IPV4).or_else(|_| of(Domain::IPV6))?;
         sys::enable_stamps(socket.as_fd())?;
         Ok(StampingKernel { _socket: socket })
     }
