@@ -16,7 +16,7 @@ mod results;
 mod starved;
 mod streams;
 #[cfg(target_os = "linux")]
-mod timestamps;
+pub mod timestamps;
 #[cfg(target_os = "linux")]
 mod trains;
 mod truth;

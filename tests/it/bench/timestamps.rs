@@ -3,12 +3,20 @@
 use serde_json::Value;
 
 use crate::bench::{Judge, bench, bench_json, count, document, good_json, run_bench};
-use crate::support::{Daemon, python, run};
+use crate::support::{Daemon, Process, python, run};
 
 /// The number of `SO_TIMESTAMPING` on Linux.
 const SO_TIMESTAMPING: &str = "37";
 
 const STRETCHES: [&str; 3] = ["send_ns", "away_ns", "wake_ns"];
+
+/// Makes the kernel note when packets arrive. It begins a moment after it was asked to, so a short
+/// run that asks alone may have no samples.
+pub fn keep_stamping() -> Process {
+    let mut process = Process::start(python("keep_stamping.py"));
+    process.wait_for_line("ready");
+    process
+}
 
 fn of_each(document: &Value, figure: &str) -> [u64; 3] {
     STRETCHES.map(|stretch| count(document, &format!("/split/{stretch}/{figure}")))
@@ -17,6 +25,7 @@ fn of_each(document: &Value, figure: &str) -> [u64; 3] {
 /// Each sample adds up to no more than the latency of its message, so the means do too.
 #[test]
 fn the_stretches_of_a_sample_add_up_to_no_more_than_its_round_trip() {
+    let _stamping = keep_stamping();
     let endpoints = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tcp://[::1]:0", "udp://[::1]:0"];
     let daemon = Daemon::start(&endpoints);
     for endpoint in &daemon.endpoints {
@@ -48,6 +57,7 @@ fn the_stretches_of_a_sample_add_up_to_no_more_than_its_round_trip() {
 
 #[test]
 fn the_samples_of_connections_with_one_message_each_are_of_all_flows() {
+    let _stamping = keep_stamping();
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
     let common = ["--timestamps", "--mode=connect", "-c2", "-n2000", "--warmup=0", "--timeout=50s"];
     let document = good_json(&[&common[..], &[&daemon.endpoints[0]]].concat());
@@ -68,6 +78,7 @@ fn without_the_flag_there_is_no_split_and_no_assertion_on_one_holds() {
 
 #[test]
 fn each_stretch_can_be_asserted_and_is_in_the_text() {
+    let _stamping = keep_stamping();
     let common = ["--timestamps", "-c1", "-n3000", "--warmup=0", "--timeout=50s"];
     let held = ["--assert=send.p50<1h", "--assert=away.max>0ns", "--assert=wake.min<1h"];
     let ended = run_bench(&[&common[..], &held].concat());
