@@ -62,13 +62,13 @@ mod share;
 mod shortfall;
 mod source;
 mod stream;
+mod team;
 mod thirds;
 mod thread_usage;
 mod throttle;
 mod warnings;
 mod window;
 
-use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
@@ -77,6 +77,7 @@ pub use self::options::Options;
 pub use self::pacing::Spacing;
 pub use self::share::Share;
 pub use self::source::Source;
+pub use self::team::{Command, LOOPS_MAX, Team};
 
 use self::clock::Clock;
 use self::ends::Ends;
@@ -86,6 +87,7 @@ use self::pacing::DueQueue;
 use self::phases::Phases;
 use self::run::Run;
 use self::source::{Ending, Flow, Kind, is_reset};
+use self::team::Arrival;
 use self::thirds::Thirds;
 use crate::error::Error;
 use crate::measured::{Interval, LossCause, Mode};
@@ -120,6 +122,8 @@ pub struct Generator<O: Observer = ()> {
     ends: Ends,
     thirds: Thirds,
     phases: Phases,
+    /// The other loops of the team wait for this one; `None` once its flows are open.
+    arrival: Option<Arrival>,
     /// This turn did more than poll.
     has_worked: bool,
     /// A connection was refused because its socket file does not exist.
@@ -140,7 +144,16 @@ impl Generator {
 impl<O: Observer> Generator<O> {
     /// Creates a generator of this load that reports its intervals to `observer`.
     pub fn with_observer(options: Options, observer: O) -> Generator<O> {
-        let clock = Clock::starting_at(Instant::now());
+        Generator::in_team(options, observer, Clock::starting_at(Instant::now()), None)
+    }
+
+    /// Creates one of several generators that start together and share a clock.
+    fn in_team(
+        options: Options,
+        observer: O,
+        clock: Clock,
+        arrival: Option<Arrival>,
+    ) -> Generator<O> {
         let run = Run::new(&options, clock, duration_ns(options.timeout));
         let options = options.of_share();
         Generator {
@@ -152,6 +165,7 @@ impl<O: Observer> Generator<O> {
             phases: Phases::new(&options, clock),
             options,
             observer,
+            arrival,
             has_worked: false,
             is_path_missing: false,
             failures: Vec::new(),
@@ -253,7 +267,7 @@ impl<O: Observer> Generator<O> {
 
 impl<O: Observer> Handler for Generator<O> {
     type Source = Source;
-    type Message = Infallible;
+    type Message = Command;
 
     fn ready(
         &mut self,
@@ -310,6 +324,11 @@ impl<O: Observer> Handler for Generator<O> {
         context: &mut Context<'_, Source>,
     ) -> Option<Instant> {
         self.advance_run(sources, context)
+    }
+
+    fn message(&mut self, command: Command, _: &Sources<Source>, _: &mut Context<'_, Source>) {
+        let Command::Start(at) = command;
+        self.phases.start_at(self.run.clock.ns(at));
     }
 
     /// The first signal ends the run and waits briefly for messages in flight. The next one does

@@ -13,7 +13,9 @@ mod environment;
 mod finite;
 mod health;
 mod histograms;
+mod interval_sum;
 mod lengths;
+mod loops;
 mod losses;
 mod merge;
 #[cfg(test)]
@@ -40,8 +42,10 @@ pub use self::drift::{Drift, Third};
 pub(crate) use self::health::OFFERED_SHARE_MIN;
 pub use self::health::{GeneratorHealth, Hiccups, Pacing, Signs, Verdict};
 pub use self::histograms::Histograms;
+pub use self::interval_sum::IntervalSum;
 pub(crate) use self::lengths::LENGTH_CLASSES_MAX;
 pub use self::lengths::LengthClass;
+pub use self::loops::LoopResult;
 pub use self::losses::{LossCause, Losses};
 pub use self::merge::Part;
 pub use self::sockets::{BindUse, Sockets};
@@ -156,6 +160,8 @@ pub struct RunResult {
     pub generator: GeneratorHealth,
     /// The parts of a merged result, in their order; empty in the result of a run.
     pub parts: Vec<Part>,
+    /// The part that each generator loop has in the run.
+    pub loops: Vec<LoopResult>,
     /// The first echo that differed from its message.
     pub first_difference: Option<Difference>,
     /// Each `--assert` with the value that it compared.
@@ -212,6 +218,7 @@ impl Default for RunResult {
             hiccups: Hiccups::default(),
             generator: GeneratorHealth::default(),
             parts: Vec::new(),
+            loops: Vec::new(),
             first_difference: None,
             asserts: Vec::new(),
             warnings: Vec::new(),

@@ -13,12 +13,12 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 use resound::endpoint::Endpoint;
-use resound::load::Generator;
+use resound::load::Team;
 use resound::measured::{RunResult, Status, Warning};
 use resound::process::descriptors::DescriptorLimit;
 use resound::process::terminal::columns;
 use resound::process::{ending_signals, restore_ending_signals};
-use resound::reactor::{Reactor, Spin};
+use resound::reactor::Spin;
 use resound::report::{Format, Output, OutputFile};
 use resound::socket::LocalAddrs;
 
@@ -36,6 +36,9 @@ pub(super) const ASSERT_FAILED: u8 = 99;
 /// Descriptors for everything but connections: the standard streams, the selectors, the stop
 /// handles, the signals, an output file, and what libraries open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 48;
+
+/// Descriptors of each further loop: its selector, its signals and its inbox.
+const DESCRIPTORS_PER_LOOP: u64 = 8;
 
 /// The form of the result on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,13 +146,14 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
     let limit_warning = raise_descriptor_limit(arguments)?;
-    let mut cpus = Cpus::chosen(arguments.affinity, arguments.endpoint.is_none());
-    // A thread inherits the affinity of the thread that starts it, so the generator is pinned last.
+    let mut cpus = Cpus::chosen(&arguments.loops, arguments.endpoint.is_none());
+    let cpu_warning = cpus.check()?;
+    // A thread inherits the affinity of the thread that starts it, so the loops are pinned last.
     let embedded = match &arguments.endpoint {
         None => Some(EmbeddedServer::start(
             arguments.transport(),
             arguments.socket_options(),
-            cpus.generator,
+            cpus.left_by_server(),
         )?),
         Some(_) => None,
     };
@@ -163,25 +167,18 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let mut local_addrs = LocalAddrs::new(arguments.bind.addrs(), &target)?;
     local_addrs.check(&arguments.socket_options(), &target)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
-    let mut reactor = Reactor::new().map_err(failed)?;
-    reactor.set_spin(arguments.spin.unwrap_or(Spin::Never));
-    reactor
-        .watch_signals(&ending_signals())
-        .map_err(|error| resound::Error::new("watch", "signals", error))?;
+    let spin = arguments.spin.unwrap_or(Spin::Never);
+    let mut team = Team::new(arguments.loops.threads, spin, &ending_signals())?;
+    team.pin(&cpus.of_loops);
     let folder = target::client_folder(&target)?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&target, local_addrs, folder_path, interval);
-    let progress = Progress::start(arguments, logs, reactor.handle()).map_err(failed)?;
-    let mut generator = Generator::with_observer(options, progress.observer());
-    let cpu_warning = cpus.pin_generator()?;
-    let outcome = reactor.run(&mut generator);
-    let mut result = facts(arguments, endpoint, &cpus, generator.finish());
+    let progress = Progress::start(arguments, logs, team.handles()).map_err(failed)?;
+    let outcome = team.run(&options, |index| progress.observer(index));
     restore_ending_signals();
-    // The sockets close before the server stops.
-    drop(reactor);
     let shown = progress.end();
-    outcome.map_err(|error| resound::Error::new("run", "the loop", error))?;
+    let mut result = facts(arguments, endpoint, &cpus, outcome?);
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
@@ -281,7 +278,8 @@ fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resou
     let limit = limit.unwrap_or(u64::MAX);
     let ends = if arguments.endpoint.is_none() { 2 } else { 1 };
     let needed =
-        arguments.own_connections().saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED);
+        arguments.own_connections().saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED)
+            + (arguments.loops.threads as u64 - 1) * DESCRIPTORS_PER_LOOP;
     if needed <= limit {
         return Ok(warning);
     }

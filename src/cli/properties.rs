@@ -249,7 +249,7 @@ proptest! {
             prop_assert_eq!(cpus.0.len(), text.split(',').count());
             prop_assert!(cpus.0.iter().all(|cpu| *cpu < rustix::thread::CpuSet::MAX_CPU));
         }
-        let messages = [cpus.err(), values::cpu(&text).err(), values::spin(&text).err()];
+        let messages = [cpus.err(), values::loops(&text).err(), values::spin(&text).err()];
         for message in messages.into_iter().flatten() {
             prop_assert!(message.starts_with("expected ") && message.contains("such as "));
         }

@@ -93,9 +93,17 @@ pub(super) fn keepalive(text: &str) -> Result<Keepalive, String> {
 }
 
 pub(super) fn threads(text: &str) -> Result<usize, String> {
+    count_up_to(text, LOOPS_MAX)
+}
+
+pub(super) fn loops(text: &str) -> Result<usize, String> {
+    count_up_to(text, resound::load::LOOPS_MAX)
+}
+
+fn count_up_to(text: &str, most: usize) -> Result<usize, String> {
     match parse_count(text).ok().and_then(|count| usize::try_from(count).ok()) {
-        Some(count @ 1..=LOOPS_MAX) => Ok(count),
-        _ => Err(format!("expected a count from 1 to {LOOPS_MAX}, such as 2")),
+        Some(count) if (1..=most).contains(&count) => Ok(count),
+        _ => Err(format!("expected a count from 1 to {most}, such as 2")),
     }
 }
 
@@ -131,10 +139,6 @@ pub(super) fn spin(text: &str) -> Result<Spin, String> {
             Err(_) => Err("expected a time such as 50us, 0, or always".to_owned()),
         },
     }
-}
-
-pub(super) fn cpu(text: &str) -> Result<usize, String> {
-    cpu_number(text).ok_or_else(|| "expected the number of a CPU, such as 1".to_owned())
 }
 
 /// CPU numbers in the order in which they were typed.

@@ -9,6 +9,7 @@ use super::datagram::DatagramMover;
 use super::options::Options;
 use super::pattern::MessageId;
 use super::run::Admission;
+use super::share::Share;
 use super::source::{Flow, Kind, Source, Stage};
 use super::stream::StreamMover;
 use super::{Generator, Observer};
@@ -53,8 +54,9 @@ pub(super) struct Opener {
     pub(super) connect_timeout_ns: u64,
     /// Flows to open, by time.
     scheduled: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Sockets created so far. The number names the file of a Unix datagram socket.
+    /// Sockets created so far.
     created: u64,
+    share: Share,
     /// When the last flow was opened; before that, when the first was scheduled.
     begun_ns: u64,
     /// By flow; empty if connections are not opened again.
@@ -91,6 +93,7 @@ impl Opener {
             connect_timeout_ns: duration_ns(options.timeout).max(CONNECT_TIMEOUT_NS_MIN),
             scheduled: BinaryHeap::with_capacity(options.connections as usize),
             created: 0,
+            share: options.share,
             begun_ns: 0,
             reopenings: match options.reconnects() {
                 true => vec![Reopening::default(); options.connections as usize],
@@ -176,7 +179,9 @@ impl Opener {
             let stream = self.local_addrs.open(&mut self.socket, connect);
             stream.map(|stream| Kind::Stream(stream, StreamMover::new(flow, first_number)))
         } else {
-            let own = self.folder.as_ref().map(|folder| folder.join(format!("{}", self.created)));
+            // Other loops create files in the same folder.
+            let (number, _) = self.share.flow((self.created, 0));
+            let own = self.folder.as_ref().map(|folder| folder.join(number.to_string()));
             let connect =
                 |options: &SocketOptions| Datagram::connect(target, own.as_deref(), options);
             self.local_addrs.open(&mut self.socket, connect).map(|socket| {

@@ -10,6 +10,7 @@ use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{Mode, PercentileList};
 use crate::reactor::Spin;
 use crate::socket::{LocalAddrs, SocketOptions};
+use crate::units::duration_ns;
 
 /// The load to make, and for how long.
 #[derive(Clone, Debug)]
@@ -109,9 +110,17 @@ impl Options {
         let connections = self.share.of_count(self.connections.into());
         Options {
             connections: u32::try_from(connections).expect("a share is no more than the whole"),
-            count: self.count.map(|count| self.share.of_count(count)),
+            count: self.own_count(),
             ..self
         }
+    }
+
+    /// Returns how many of the measured messages belong to this share. In an open loop these are
+    /// the first ones that are due after the warm-up.
+    pub(super) fn own_count(&self) -> Option<u64> {
+        let of_warmup =
+            self.rate.map_or(0, |rate| self.spacing.due_in_warmup(rate, duration_ns(self.warmup)));
+        self.count.map(|count| self.share.of_messages(of_warmup, count))
     }
 
     /// Returns true if UDP messages may leave in trains, which needs at least two messages in

@@ -41,11 +41,27 @@ impl Spacing {
         let Spacing::Burst(burst) = self else { return start_ns };
         // The warm-up has only whole periods, so that the measured time begins with a burst.
         let warmup_ns = measure_from_ns.saturating_sub(start_ns);
-        let messages = u128::from(warmup_ns) * u128::from(rate) / SECOND_NS;
-        let of_bursts = messages - messages % u128::from(burst.max(1));
+        let of_bursts = in_whole_bursts(burst, rate, warmup_ns);
         let whole_ns = u64::try_from(of_bursts * SECOND_NS / u128::from(rate)).unwrap_or(u64::MAX);
         measure_from_ns.saturating_sub(whole_ns)
     }
+
+    /// Returns how many messages of a schedule are due in a warm-up of this length; 0 if the
+    /// schedule is random.
+    pub(super) fn due_in_warmup(self, rate: u64, warmup_ns: u64) -> u64 {
+        let due = match self {
+            Spacing::Fixed => (u128::from(warmup_ns) * u128::from(rate)).div_ceil(SECOND_NS),
+            Spacing::Burst(burst) => in_whole_bursts(burst, rate, warmup_ns),
+            Spacing::Poisson => 0,
+        };
+        u64::try_from(due).unwrap_or(u64::MAX)
+    }
+}
+
+/// Returns how many messages the whole bursts of a warm-up have.
+fn in_whole_bursts(burst: u32, rate: u64, warmup_ns: u64) -> u128 {
+    let messages = u128::from(warmup_ns) * u128::from(rate) / SECOND_NS;
+    messages - messages % u128::from(burst.max(1))
 }
 
 impl fmt::Display for Spacing {

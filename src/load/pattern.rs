@@ -36,9 +36,11 @@ pub(super) struct MessageId {
 }
 
 impl Pattern {
-    pub(super) fn new() -> Pattern {
+    /// Creates the bytes of one of several generators, which have flows of the same numbers. The
+    /// bodies of their messages differ, so an echo that reaches another generator is found.
+    pub(super) fn new(generator: u64) -> Pattern {
         let mut table = vec![0; TABLE_BYTES].into_boxed_slice();
-        fastrand::Rng::with_seed(SEED).fill(&mut table);
+        fastrand::Rng::with_seed(SEED ^ generator).fill(&mut table);
         Pattern { table }
     }
 
@@ -160,14 +162,14 @@ mod tests {
 
     #[test]
     fn the_number_comes_first_in_little_endian_order() {
-        let pattern = Pattern::new();
+        let pattern = Pattern::new(0);
         let bytes = message(&pattern, 0x0102_0304, 0x1122, 13);
         assert_eq!(bytes[..12], [0x22, 0x11, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1]);
     }
 
     #[test]
     fn consecutive_messages_have_different_bodies() {
-        let pattern = Pattern::new();
+        let pattern = Pattern::new(0);
         let body = |flow, number| message(&pattern, flow, number, 64)[HEADER_BYTES..].to_vec();
         assert_ne!(body(0, 0), body(0, 1));
         assert_ne!(body(0, 0), body(1, 0));
@@ -192,7 +194,7 @@ mod tests {
             length in 1_usize..200_000,
             cut: prop::sample::Index,
         ) {
-            let pattern = Pattern::new();
+            let pattern = Pattern::new(0);
             let whole = message(&pattern, flow, number, length);
             let cut = cut.index(length);
             let id = MessageId { flow, number };
@@ -213,7 +215,7 @@ mod tests {
             at: prop::sample::Index,
             flip in 1_u8..,
         ) {
-            let pattern = Pattern::new();
+            let pattern = Pattern::new(0);
             let mut bytes = message(&pattern, flow, number, length);
             let at = at.index(length);
             bytes[at] ^= flip;
@@ -229,7 +231,7 @@ mod tests {
             length in 1_usize..20,
         ) {
             let number = (next - 1).saturating_sub(back);
-            let bytes = message(&Pattern::new(), 3, number, length);
+            let bytes = message(&Pattern::new(0), 3, number, length);
             let (low, bits) = carried_number(&bytes);
             prop_assert_eq!(full_number(low, bits, next), Some(number));
         }

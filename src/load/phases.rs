@@ -118,6 +118,11 @@ impl Phases {
         }
     }
 
+    /// Sets when to start to send, once all flows are open.
+    pub(super) fn start_at(&mut self, start_ns: u64) {
+        self.start_at_ns = Some(start_ns);
+    }
+
     /// Returns true once the run is over. Its sockets are counted then.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.phase, Phase::Done { .. })

@@ -12,7 +12,8 @@ use super::{Generator, Observer, Spacing};
 use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::measured::{
     BindUse, ClockError, Drift, Environment, GeneratorHealth, Hiccups, Histograms, LengthClass,
-    LoadLoop, Messages, Pacing, Rate, RunResult, RunStamp, Signs, Sockets, Status, Times, Verdict,
+    LoadLoop, LoopResult, Messages, Pacing, Rate, RunResult, RunStamp, Signs, Sockets, Status,
+    Times, Verdict,
 };
 use crate::reactor::Spin;
 use crate::socket::clock_error;
@@ -72,11 +73,7 @@ impl<O: Observer> Generator<O> {
             first_difference: recorder.first_difference.clone(),
             ..RunResult::default()
         };
-        result.drift = result.thirds.as_ref().and_then(Drift::of);
-        result.lengths = self.lengths(&result);
-        result.histograms = Histograms::of(&result);
-        result.generator.verdict = Verdict::of(&Signs::of(&result));
-        result.warnings = self.warnings(&result);
+        self.judge(&mut result);
         result
     }
 
@@ -93,6 +90,16 @@ impl<O: Observer> Generator<O> {
         let whole_ns = planned_ns.map_or(elapsed_ns, |planned_ns| planned_ns.max(elapsed_ns));
         let over_planned = per_second(received_in_time, whole_ns).min(achieved);
         Rate { asked, achieved, over_planned }
+    }
+
+    /// Adds what follows from the facts.
+    fn judge(&self, result: &mut RunResult) {
+        result.drift = result.thirds.as_ref().and_then(Drift::of);
+        result.lengths = self.lengths(result);
+        result.histograms = Histograms::of(result);
+        result.generator.verdict = Verdict::of(&Signs::of(result));
+        result.warnings = self.warnings(result);
+        result.loops = vec![LoopResult::of(result)];
     }
 
     /// Returns the messages and their response times by length.

@@ -111,7 +111,7 @@ impl Run {
         recorder.has_warmup = !options.warmup.is_zero();
         Run {
             clock,
-            pattern: Pattern::new(),
+            pattern: Pattern::new(options.share.index()),
             scratch: vec![0; scratch_bytes].into(),
             recorder,
             outages: Outages::default(),
@@ -127,7 +127,7 @@ impl Run {
             samples: options.takes_samples().then(|| Samples::start(timeout_ns)),
             is_sending: false,
             end_ns: u64::MAX,
-            remaining: options.count.map(|count| options.share.of_count(count)),
+            remaining: options.own_count(),
             counted_ns: options.count.zip(options.rate).map(|(count, rate)| {
                 let length_ns = (u128::from(count) * 1_000_000_000).div_ceil(u128::from(rate));
                 u64::try_from(length_ns).unwrap_or(u64::MAX)

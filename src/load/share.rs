@@ -44,6 +44,11 @@ impl Share {
         Share { index: self.index + index * self.parts, parts: self.parts * parts }
     }
 
+    /// Returns the place of this share among all, counted from 0.
+    pub(super) fn index(self) -> u64 {
+        self.index
+    }
+
     /// Returns the number of parts that the load has.
     pub fn parts(self) -> u64 {
         self.parts
@@ -52,6 +57,11 @@ impl Share {
     /// Returns how many of `count` messages or connections belong to this share.
     pub fn of_count(self, count: u64) -> u64 {
         count.saturating_sub(self.index).div_ceil(self.parts)
+    }
+
+    /// Returns how many of the `count` messages from `first` on belong to this share.
+    pub(super) fn of_messages(self, first: u64, count: u64) -> u64 {
+        self.of_count(first.saturating_add(count)) - self.of_count(first)
     }
 
     /// Returns this share of a rate.

@@ -195,6 +195,14 @@ fn place_of(verdict: Verdict) -> f64 {
     place.expect("every verdict has a name") as f64
 }
 
+impl Verdict {
+    /// Returns the word for the verdict in documents and assertions.
+    pub fn name(self) -> &'static str {
+        let named = VERDICTS.iter().find(|(_, other)| *other == self);
+        named.map_or("", |(name, _)| name)
+    }
+}
+
 /// Returns the name of the verdict at a place.
 pub(crate) fn verdict_name(place: usize) -> Option<&'static str> {
     VERDICTS.get(place).map(|(name, _)| *name)

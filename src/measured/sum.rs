@@ -52,7 +52,7 @@ impl RunResult {
             parts: _, drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
             sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, split, thirds,
-            hiccups, generator, first_difference, warnings,
+            hiccups, generator, loops, first_difference, warnings,
         } = part;
         let is_one_process = self.run.id == run.id;
         self.messages += messages;
@@ -78,6 +78,7 @@ impl RunResult {
         add_known(&mut self.split, split, |own, other| own.add(&other));
         self.hiccups.add(hiccups, is_one_process);
         self.generator.add(generator, is_one_process);
+        self.loops.extend(loops);
         self.first_difference = self.first_difference.take().or(first_difference);
         add_new(&mut self.warnings, warnings);
     }

@@ -9,6 +9,7 @@ mod interop;
 mod interrupts;
 mod lengths;
 mod limits;
+mod loops;
 mod outputs;
 mod parts;
 mod reach;

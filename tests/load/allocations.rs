@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use resound::load::Source;
+use resound::load::{Command, Source};
 use resound::measured::Distribution;
 use resound::reactor::Spin;
 
@@ -21,7 +21,7 @@ const LENGTH_BYTES: usize = 64;
 struct Pair {
     serving: Reactor<echo::Source, echo::Request>,
     server: Server,
-    reactor: Reactor<Source>,
+    reactor: Reactor<Source, Command>,
     generator: Generator,
     transport: Transport,
     _folder: tempfile::TempDir,

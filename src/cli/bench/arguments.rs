@@ -13,10 +13,11 @@ use resound::socket::{LocalAddrs, SocketOptions};
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
+use super::cpus::LoopFlags;
 use super::names::{ModeName, TransportName, word};
 use super::part::PartFlags;
 use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};
-use crate::cli::values::{at_least_one, cpu, spin};
+use crate::cli::values::{at_least_one, spin};
 
 /// The duration of a run without `--duration` and `--count`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -128,10 +129,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "T|always", value_parser = spin)]
     pub(super) spin: Option<Spin>,
 
-    /// Pin the generator to this CPU [default: with the server in this process, a CPU that the
-    /// server does not use, if there are two]
-    #[arg(short = 'A', long, value_name = "CPU", value_parser = cpu)]
-    pub(super) affinity: Option<usize>,
+    #[command(flatten)]
+    pub(super) loops: LoopFlags,
 
     #[command(flatten)]
     pub(super) part: PartFlags,
@@ -197,6 +196,7 @@ impl Arguments {
         }
         self.part.check(self.connections, self.count, self.warmup)?;
         self.timestamps.check(self.endpoint.as_ref(), self.transport())?;
+        self.loops.check(self.part.part, self.connections, self.count)?;
         let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
         if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
             return Err("expected at most 2^32 messages in flight in all, such as \
@@ -341,13 +341,13 @@ impl Arguments {
                 Spin::For(time) => json!(duration_ns(time)),
                 Spin::Always => json!("always"),
             }),
-            "affinity": self.affinity,
             "no_offload": self.no_offload,
             "timestamps": self.timestamps.timestamps,
             "asserts": self.asserts.iter().map(Assertion::expression).collect::<Vec<_>>(),
         }) else {
             unreachable!("an object was made")
         };
+        meant.extend(self.loops.meant());
         meant.extend(self.part.meant());
         meant.extend(self.socket.meant());
         meant.insert("bind".to_owned(), self.bind.meant());
@@ -368,6 +368,7 @@ impl Arguments {
             let given = self.socket.of_ip().into_iter().chain(self.bind.given());
             given.for_each(|name| warn(format!("{name} without effect: the endpoint is not IP")));
         }
+        self.loops.oddity().into_iter().for_each(&mut warn);
         if self.reconnect && !self.transport().is_stream() {
             warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());
         }

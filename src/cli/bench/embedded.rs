@@ -17,11 +17,11 @@ pub(super) struct EmbeddedServer {
 
 impl EmbeddedServer {
     /// Starts a server on a free loopback port, or on a socket file in a temporary folder. The
-    /// server's thread avoids the generator's CPU.
+    /// server's thread avoids the CPUs of the generator's loops.
     pub(super) fn start(
         transport: Transport,
         socket: SocketOptions,
-        generator_cpu: Option<usize>,
+        loop_cpus: Vec<usize>,
     ) -> Result<EmbeddedServer, Error> {
         let failed = |error| Error::new("start", "a server in this process", error);
         let folder = match transport {
@@ -40,12 +40,8 @@ impl EmbeddedServer {
         let asked: Endpoint =
             asked.parse().map_err(|error| failed(std::io::Error::other(format!("{error}"))))?;
         let server = Server::new(Options { socket, ..Options::default() });
-        let leave_cpu = move || {
-            if let Some(cpu) = generator_cpu {
-                leave(cpu);
-            }
-        };
-        let service = Service::start_with(server, &[asked], leave_cpu)?;
+        let leave_cpus = move || loop_cpus.into_iter().for_each(leave);
+        let service = Service::start_with(server, &[asked], leave_cpus)?;
         Ok(EmbeddedServer { service, _folder: folder })
     }
 

@@ -1,7 +1,6 @@
 //! Progress lines and interval logs, on a thread of their own, because the loop must not wait for a
 //! terminal or a disk.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::Arc;
@@ -11,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use resound::load::Observer;
-use resound::measured::{Interval, Mode, PercentileList};
+use resound::load::{Command, Observer};
+use resound::measured::{Interval, IntervalSum, Mode, PercentileList};
 use resound::process::terminal::{can_redraw, columns};
 use resound::process::{spawn_thread, standard};
 use resound::reactor::Handle;
@@ -20,8 +19,8 @@ use resound::report::HlogWriter;
 
 use super::arguments::Arguments;
 
-/// The maximum number of intervals that wait for the thread. Each holds a histogram of about 300
-/// KiB.
+/// The maximum number of intervals of each loop that wait for the thread. Each holds a histogram of
+/// about 300 KiB.
 const WAITING_MAX: usize = 16;
 
 /// How often the progress bar is redrawn.
@@ -30,7 +29,8 @@ const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Shows the progress of a run.
 #[derive(Debug)]
 pub(super) struct Progress {
-    observer: ProgressObserver,
+    sender: SyncSender<Event>,
+    lost: Arc<AtomicU64>,
     /// `None` if there is nothing to show. System calls of a process with one thread are cheaper,
     /// because libc then knows that no other thread can cancel them.
     thread: Option<JoinHandle<Shown>>,
@@ -47,16 +47,27 @@ pub(super) struct Shown {
     pub(super) is_unread: bool,
 }
 
-/// The loop's side: passes intervals to the thread without blocking.
-#[derive(Clone, Debug)]
+/// What a loop tells the thread: its number, and its next interval or, with `None`, its end.
+type Event = (usize, Option<Interval>);
+
+/// A loop's side: passes intervals to the thread without blocking.
+#[derive(Debug)]
 pub(super) struct ProgressObserver {
-    sender: SyncSender<Interval>,
+    index: usize,
+    sender: SyncSender<Event>,
     lost: Arc<AtomicU64>,
+}
+
+impl Drop for ProgressObserver {
+    fn drop(&mut self) {
+        // The loop has ended, so it may wait. This fails only if there is no thread.
+        let _ = self.sender.send((self.index, None));
+    }
 }
 
 impl Observer for ProgressObserver {
     fn interval(&mut self, interval: Interval) {
-        if self.sender.try_send(interval).is_err() {
+        if self.sender.try_send((self.index, Some(interval))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -84,7 +95,8 @@ struct Display {
     logs: Vec<(usize, HlogWriter<BufWriter<File>>)>,
     lost: Arc<AtomicU64>,
     /// Stops the run when stdout is closed. Present only if the result goes nowhere else.
-    stop: Option<Handle<Infallible>>,
+    stop: Option<Vec<Handle<Command>>>,
+    sum: IntervalSum,
     shown: Shown,
 }
 
@@ -92,9 +104,10 @@ impl Progress {
     pub(super) fn start(
         arguments: &Arguments,
         logs: Vec<File>,
-        stop: Handle<Infallible>,
+        stop: Vec<Handle<Command>>,
     ) -> io::Result<Progress> {
-        let (sender, receiver) = sync_channel(WAITING_MAX);
+        let loops = stop.len();
+        let (sender, receiver) = sync_channel(WAITING_MAX * loops);
         let lost = Arc::new(AtomicU64::new(0));
         let logs = logs
             .into_iter()
@@ -111,27 +124,27 @@ impl Progress {
             logs: logs.collect::<io::Result<_>>()?,
             lost: Arc::clone(&lost),
             stop: arguments.output.is_empty().then_some(stop),
+            sum: IntervalSum::of_loops(loops),
             shown: Shown::default(),
         };
-        let observer = ProgressObserver { sender, lost };
         if display.is_idle() {
-            return Ok(Progress { observer, thread: None });
+            return Ok(Progress { sender, lost, thread: None });
         }
         let thread = spawn_thread("console", move || display.show(&receiver))?;
-        Ok(Progress { observer, thread: Some(thread) })
+        Ok(Progress { sender, lost, thread: Some(thread) })
     }
 
-    /// Returns the observer for the generator.
-    pub(super) fn observer(&self) -> ProgressObserver {
-        self.observer.clone()
+    /// Returns the observer for a loop.
+    pub(super) fn observer(&self, index: usize) -> ProgressObserver {
+        ProgressObserver { index, sender: self.sender.clone(), lost: Arc::clone(&self.lost) }
     }
 
     /// Waits until everything is shown. Every observer must be dropped before the call.
     pub(super) fn end(self) -> Shown {
-        let ProgressObserver { sender, lost } = self.observer;
+        let Progress { sender, lost, thread } = self;
         drop(sender);
         // A panic of the thread has printed its message.
-        let shown = self.thread.map(JoinHandle::join).transpose();
+        let shown = thread.map(JoinHandle::join).transpose();
         let shown = shown.ok().flatten().unwrap_or_default();
         Shown { lost: lost.load(Ordering::Relaxed), ..shown }
     }
@@ -172,17 +185,23 @@ impl Display {
         self.lines == Lines::None && self.bar.is_hidden() && self.logs.is_empty()
     }
 
-    fn show(mut self, receiver: &Receiver<Interval>) -> Shown {
+    fn show(mut self, receiver: &Receiver<Event>) -> Shown {
         let mut started_at = Instant::now();
         loop {
             match receiver.recv_timeout(REDRAW_INTERVAL) {
-                Ok(interval) => {
-                    // The time to connect is not part of the run.
-                    let end = Duration::from_nanos(interval.end_ns);
-                    started_at = Instant::now().checked_sub(end).unwrap_or(started_at);
-                    if let Err(error) = self.take(&interval) {
-                        self.lost.fetch_add(1, Ordering::Relaxed);
-                        self.stop_if_unread(&error);
+                Ok(event) => {
+                    match event {
+                        (index, Some(interval)) => self.sum.push(index, interval),
+                        (index, None) => self.sum.end(index),
+                    }
+                    while let Some(interval) = self.sum.next_sum() {
+                        // The time to connect is not part of the run.
+                        let end = Duration::from_nanos(interval.end_ns);
+                        started_at = Instant::now().checked_sub(end).unwrap_or(started_at);
+                        if let Err(error) = self.take(&interval) {
+                            self.lost.fetch_add(1, Ordering::Relaxed);
+                            self.stop_if_unread(&error);
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -213,7 +232,7 @@ impl Display {
             && error.kind() == io::ErrorKind::BrokenPipe
         {
             self.shown.is_unread = true;
-            stop.stop();
+            stop.iter().for_each(Handle::stop);
         }
     }
 

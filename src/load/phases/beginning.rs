@@ -23,6 +23,11 @@ impl<O: Observer> Generator<O> {
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) {
+        if let Some(arrival) = self.arrival.take() {
+            // The loop that opens its flows last tells all when to start.
+            self.phases.phase = Phase::Waiting;
+            return drop(arrival);
+        }
         match self.phases.start_at_ns.map(|start_ns| now_ns.checked_sub(start_ns)) {
             None => self.begin_sending(now_ns, sources, context),
             Some(None | Some(0)) => self.phases.phase = Phase::Waiting,

@@ -1,7 +1,7 @@
 //! How far the generator itself can be trusted: its verdict, its CPU time and its hiccups.
 
 use super::page::Page;
-use super::{count_text, counted, percent_text, time_text};
+use super::{count_text, counted, flow_noun, percent_text, rate_text, time_text};
 use crate::measured::{Hiccups, LoadLoop, Pacing, RunResult, Verdict};
 use crate::report::health_text;
 
@@ -37,6 +37,7 @@ pub(super) fn generator(result: &RunResult, page: &mut Page) {
             time_text(generator.cpu_ns_process)
         ),
     );
+    loops(result, page);
     page.entry("hiccups", &hiccups_text(&result.hiccups));
     not_sent_in_time(result, page);
     if generator.saturated_values > 0 {
@@ -46,6 +47,27 @@ pub(super) fn generator(result: &RunResult, page: &mut Page) {
     if generator.intervals_lost > 0 {
         let lines = counted(generator.intervals_lost, "interval line");
         page.entry("", &format!("{lines} dropped: stdout or a file took them too slowly"));
+    }
+}
+
+/// Writes a row for each of several loops. A merged result has a row for each part instead.
+fn loops(result: &RunResult, page: &mut Page) {
+    if result.loops.len() < 2 || !result.parts.is_empty() {
+        return;
+    }
+    let flows = format!("{}s", flow_noun(result));
+    let titles = [flows.as_str(), "per second", "p99", "CPU", "health"];
+    page.row("loops", titles.map(str::to_owned).into_iter());
+    for (number, own) in (1..).zip(&result.loops) {
+        let p99 = own.latency_ns.percentile("99").map_or_else(|| "-".to_owned(), time_text);
+        let cells = [
+            count_text(own.connections),
+            rate_text(own.rate.achieved),
+            p99,
+            percent_text(own.cpu_share, 1.0),
+            own.verdict.name().to_owned(),
+        ];
+        page.row(&format!("  {number}"), cells.into_iter());
     }
 }
 

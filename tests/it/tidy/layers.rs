@@ -33,7 +33,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("experiment", &["measured", "stats", "process", "endpoint", "error", "units"]),
     ("echo", &["reactor", "socket", "process", "readiness", "endpoint", "error"]),
-    ("load", &["measured", "reactor", "socket", "readiness", "endpoint", "error", "units"]),
+    (
+        "load",
+        &["measured", "process", "reactor", "socket", "readiness", "endpoint", "error", "units"],
+    ),
     ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),
     ("send", &["client", "socket", "process", "endpoint", "error"]),
     ("client", &["socket", "process", "endpoint", "error"]),
