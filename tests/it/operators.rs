@@ -123,7 +123,8 @@ fn each_command_has_a_manual_page_with_its_flags_and_examples() {
         let flags = run(resound().args([command, "--help"])).stdout_text();
         let lines = flags.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
         for flag in lines.filter_map(|line| {
-            let words = line.split([' ', '=', '[', ',', '.']);
+            // A line that begins with `--size]` is the end of a list of aliases.
+            let words = line.split([' ', '=', '[', ',', '.']).filter(|word| !word.ends_with(']'));
             words.filter_map(|word| word.strip_prefix("--")).next()
         }) {
             let escaped = format!("\\-\\-{}", flag.replace('-', "\\-"));

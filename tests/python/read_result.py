@@ -86,7 +86,10 @@ def read_json(lines):
     document = json.loads("".join(lines))
     percentiles = document["latency_ns"]["percentiles"]
     histograms = {}
-    for name, text in document["histograms"].items():
+    texts = dict(document["histograms"])
+    # Those of mixed lengths are a list.
+    texts.update((f"lengths/{place}", text) for place, text in enumerate(texts.pop("lengths")))
+    for name, text in texts.items():
         if text is None:
             continue
         buckets = buckets_of(base64.b64decode(text, validate=True))

@@ -7,7 +7,9 @@ use super::*;
 use crate::measured::{ClockError, Distribution, Histograms, PercentileList, Times, samples};
 
 fn at(seconds: f64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_236_133) + Duration::from_secs_f64(seconds)
+    SystemTime::UNIX_EPOCH
+        + Duration::from_secs(1_764_236_123)
+        + Duration::from_secs_f64(10.0 + seconds)
 }
 
 /// Returns part `part` with these response times, which measured for 10 s from `from` on.
