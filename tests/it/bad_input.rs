@@ -62,7 +62,7 @@ fn assert_usage_of(arguments: &[&str], parts: &[&str]) {
 
 #[test]
 fn a_command_line_without_a_known_command_is_refused_with_the_list_of_commands() {
-    assert_usage_of(&[], &["no command given", "serve, bench, ping, send"]);
+    assert_usage_of(&[], &["no command given", "serve, bench, sweep, compare, merge, ping, send"]);
     assert_usage_of(&["frobnicate"], &["'frobnicate'", "--help"]);
     assert_usage_of(&[""], &["''", "--help"]);
     assert_usage_of(&["--frobnicate"], &["'--frobnicate'", "--help"]);
