@@ -8,6 +8,7 @@ mod flags;
 mod manual;
 mod merge;
 mod ping;
+mod report;
 mod send;
 mod serve;
 mod sweep;
@@ -51,6 +52,7 @@ enum Command {
     Merge(merge::Arguments),
     Ping(ping::Arguments),
     Send(send::Arguments),
+    Report(report::Arguments),
     Completions(manual::Completions),
     Man(manual::Manual),
 }
@@ -64,7 +66,7 @@ impl Command {
             Command::Compare(arguments) => arguments.check(),
             Command::Ping(arguments) => arguments.check(),
             Command::Send(arguments) => arguments.check(),
-            Command::Completions(_) => Ok(()),
+            Command::Completions(_) | Command::Report(_) => Ok(()),
             Command::Man(arguments) => arguments.check(),
         }
     }
@@ -126,6 +128,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Merge(arguments) => return merge::run(&arguments),
         Command::Ping(arguments) => return ping::run(arguments),
         Command::Send(arguments) => send::run(arguments),
+        Command::Report(arguments) => return report::run(&arguments),
         Command::Completions(arguments) => manual::print_completions(&arguments),
         Command::Man(arguments) => manual::print_pages(&arguments),
     };

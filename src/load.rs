@@ -66,6 +66,7 @@ mod team;
 mod thirds;
 mod thread_usage;
 mod throttle;
+mod timeline;
 mod warnings;
 mod window;
 
@@ -89,6 +90,7 @@ use self::run::Run;
 use self::source::{Ending, Flow, Kind, is_reset};
 use self::team::Arrival;
 use self::thirds::Thirds;
+use self::timeline::TimelineRecorder;
 use crate::error::Error;
 use crate::measured::{Interval, LossCause, Mode};
 use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
@@ -121,6 +123,7 @@ pub struct Generator<O: Observer = ()> {
     /// The kernel's figures of the sockets that have ended.
     ends: Ends,
     thirds: Thirds,
+    timeline: TimelineRecorder,
     phases: Phases,
     /// The other loops of the team wait for this one; `None` once its flows are open.
     arrival: Option<Arrival>,
@@ -163,6 +166,7 @@ impl<O: Observer> Generator<O> {
             ends: Ends::default(),
             thirds: Thirds::default(),
             phases: Phases::new(&options, clock),
+            timeline: TimelineRecorder::new(options.timeline, options.duration),
             options,
             observer,
             arrival,

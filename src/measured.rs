@@ -25,6 +25,7 @@ mod split;
 mod stamp;
 mod sum;
 mod sweep;
+mod timeline;
 mod transport;
 
 use std::fmt;
@@ -52,6 +53,7 @@ pub use self::sockets::{BindUse, Sockets};
 pub use self::split::{Passage, Split, SplitValues, Stretches};
 pub use self::stamp::{ClockError, RunStamp};
 pub use self::sweep::{Found, Knee, Limit, SweepResult, Swept, SweptFlag};
+pub use self::timeline::{Slot, SlotTimes};
 pub use self::transport::{Rtt, Tcp, Udp};
 
 /// The version of the JSON document.
@@ -154,6 +156,8 @@ pub struct RunResult {
     /// The response times behind `drift`; `None` if the run ended before its last third.
     #[serde(skip)]
     pub thirds: Option<[Distribution; 3]>,
+    /// The course of the run in slots of time; empty unless it was recorded.
+    pub timeline: Vec<Slot>,
     /// Times in which the generator could not run while it measured.
     pub hiccups: Hiccups,
     /// The generator's own health.
@@ -215,6 +219,7 @@ impl Default for RunResult {
             split: None,
             drift: None,
             thirds: None,
+            timeline: Vec::new(),
             hiccups: Hiccups::default(),
             generator: GeneratorHealth::default(),
             parts: Vec::new(),

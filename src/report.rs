@@ -1,8 +1,9 @@
-//! Writes the facts of a run as text, JSON, CSV, hgrm and hlog. It decides nothing.
+//! Writes the facts of a run as text, JSON, CSV, hgrm, hlog and HTML. It decides nothing.
 
 mod comparison;
 mod files;
 mod health;
+mod html;
 mod input;
 mod interval;
 mod json;
@@ -12,6 +13,7 @@ mod words;
 
 pub use self::files::{Format, HlogWriter, write_csv, write_csv_rows, write_hgrm};
 pub use self::health::health_text;
+pub use self::html::{read_page, run_page, series_page};
 pub use self::input::{read_run, read_text};
 pub use self::output::{Output, OutputFile};
 pub use self::words::time_text;

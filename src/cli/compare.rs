@@ -11,7 +11,7 @@ use resound::experiment::{Failure, Runner, Turn, compare_runs, compare_sides};
 use resound::measured::{Comparison, RunResult, Status};
 use resound::process::standard;
 use resound::process::terminal::{can_redraw, columns};
-use resound::report::{Format, Output, OutputFile, read_run};
+use resound::report::{Format, Output, OutputFile, read_run, series_page};
 
 pub(super) use self::arguments::Arguments;
 use self::arguments::Form;
@@ -130,6 +130,7 @@ fn deliver(
     for output in outputs {
         let text = match output.output().format {
             Format::Csv => comparison.to_csv(),
+            Format::Html => series_page(comparison),
             _ => comparison.to_json(),
         };
         if let Err(error) = output.write_text(text, has_figures) {

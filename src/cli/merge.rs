@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     #[arg(short = 'J', long)]
     json: bool,
 
-    /// Also write the result to FILE (.json, .csv, .hgrm, .hlog); repeatable
+    /// Also write the result to FILE (.json, .html, .csv, .hgrm, .hlog); repeatable
     #[arg(short, long = "output", value_name = "FILE")]
     output: Vec<Output>,
 

@@ -159,7 +159,7 @@ fn parse_and_check(words: &[OsString]) -> Option<String> {
         Ok(Cli { command: Command::Compare(arguments) }) => arguments.check().err(),
         Ok(Cli { command: Command::Man(arguments) }) => arguments.check().err(),
         Ok(Cli { command: Command::Ping(_) | Command::Send(_) | Command::Completions(_) }) => None,
-        Ok(Cli { command: Command::Sweep(_) | Command::Merge(_) }) => None,
+        Ok(Cli { command: Command::Sweep(_) | Command::Merge(_) | Command::Report(_) }) => None,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {

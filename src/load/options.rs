@@ -55,6 +55,8 @@ pub struct Options {
     pub percentiles: PercentileList,
     /// The interval at which the observer receives figures.
     pub interval: Option<Duration>,
+    /// Records the course of the run, [`RunResult::timeline`](crate::measured::RunResult).
+    pub timeline: bool,
     /// How long to poll without sleeping. If not set, as the rate requires.
     pub spin: Option<Spin>,
     /// Lets UDP messages of a flow with several in flight be sent together (`UDP_SEGMENT`) and
@@ -95,6 +97,7 @@ impl Options {
             verify: true,
             percentiles: PercentileList::default(),
             interval: None,
+            timeline: false,
             spin: None,
             offload: true,
             timestamps: false,

@@ -205,10 +205,12 @@ impl<O: Observer> Generator<O> {
             self.phases.warmup_unsent = self.run.drop_backlog(until_ns);
             self.phases.interval_before.1 = Messages::default();
             self.phases.usage.start(now_ns);
+            self.timeline.start(self.phases.measure_from_ns);
         }
         if self.phases.is_measuring {
             let planned_end_ns = self.phase_end_ns();
             self.thirds.note(&self.run.recorder, now_ns, planned_end_ns, self.options.count);
+            self.timeline.note(&self.run.recorder, now_ns);
         }
         self.wake_due(now_ns, context);
         if now_ns >= self.phases.interval_at_ns {

@@ -2,7 +2,7 @@
 
 use super::hiccups::HiccupDetector;
 use crate::measured::{
-    Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, Trains,
+    Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, SlotTimes, Trains,
 };
 
 /// All counts and distributions of a run. Its memory is allocated once and does not grow.
@@ -259,6 +259,11 @@ impl Recorder {
         let mut latency = self.latency_before.clone();
         latency.add(&self.latency);
         latency
+    }
+
+    /// Returns the same, in the form of a slot.
+    pub(super) fn times_so_far(&self) -> SlotTimes {
+        SlotTimes::of(&[&self.latency_before, &self.latency])
     }
 
     /// Returns the response times of all measured messages.

@@ -73,6 +73,7 @@ impl<O: Observer> Generator<O> {
             first_difference: recorder.first_difference.clone(),
             ..RunResult::default()
         };
+        result.timeline = self.timeline.finish(&self.run.recorder, until_ns);
         self.judge(&mut result);
         result
     }

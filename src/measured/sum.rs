@@ -6,7 +6,7 @@ mod counts;
 
 use super::{
     Distribution, Drift, Environment, GeneratorHealth, Hiccups, Histograms, Interval, LoadLoop,
-    Rate, Rtt, RunResult, RunStamp, Sockets, Status, Tcp, Times, Warning,
+    Rate, Rtt, RunResult, RunStamp, Sockets, Status, Tcp, Times, Warning, timeline,
 };
 use crate::units::duration_ns;
 
@@ -52,7 +52,7 @@ impl RunResult {
             parts: _, drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
             sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, split, thirds,
-            hiccups, generator, loops, first_difference, warnings,
+            timeline, hiccups, generator, loops, first_difference, warnings,
         } = part;
         let is_one_process = self.run.id == run.id;
         self.messages += messages;
@@ -72,6 +72,7 @@ impl RunResult {
             (_, other) if self.latency_ns.values.count() == 0 => other,
             (own, other) => own.zip(other).map(|(own, other)| sum_of_thirds(own, &other)),
         };
+        timeline::add(&mut self.timeline, timeline);
         self.latency_ns.values.add(&latency_ns.values);
         self.add_lengths(lengths);
         add_known(&mut self.service_time_ns, service_time_ns, |own, other| add_values(own, &other));

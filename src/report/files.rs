@@ -21,6 +21,8 @@ pub enum Format {
     Csv,
     /// `.hgrm`: the distribution of response times by percentile, [`write_hgrm`].
     Hgrm,
+    /// `.html`: a page with figures, [`run_page`](super::run_page).
+    Html,
     /// `.hlog`: the histogram of each interval, [`HlogWriter`].
     Hlog,
 }
@@ -39,7 +41,7 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// Fails with a sentence that names the four extensions.
+    /// Fails with a sentence that names the extensions.
     pub fn of(path: &Path) -> Result<Format, String> {
         let extension =
             path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -47,8 +49,10 @@ impl Format {
             "json" => Ok(Format::Json),
             "csv" => Ok(Format::Csv),
             "hgrm" => Ok(Format::Hgrm),
+            "html" => Ok(Format::Html),
             "hlog" => Ok(Format::Hlog),
-            _ => Err("expected a file that ends in .json, .csv, .hgrm or .hlog, such as run.json"
+            _ => Err("expected a file that ends in .json, .html, .csv, .hgrm or .hlog, such as \
+                      run.json"
                 .to_owned()),
         }
     }
@@ -74,13 +78,14 @@ mod tests {
             ("/tmp/run.1.CSV", Format::Csv),
             ("x/.y.hgrm", Format::Hgrm),
             ("a.hlog", Format::Hlog),
+            ("page.html", Format::Html),
         ];
         for (text, format) in cases {
             assert_eq!(text.parse(), Ok(format), "{text}");
         }
         for text in ["", "json", ".json", "a.txt", "a.json.gz", "a."] {
             let refused = text.parse::<Format>().unwrap_err();
-            assert!(refused.contains(".json, .csv, .hgrm or .hlog"), "{text}: {refused}");
+            assert!(refused.contains(".json, .html, .csv, .hgrm or .hlog"), "{text}: {refused}");
         }
     }
 }

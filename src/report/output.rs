@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::files::write_hlog;
-use super::{Format, write_csv, write_csv_rows, write_hgrm};
+use super::{Format, run_page, series_page, write_csv, write_csv_rows, write_hgrm};
 use crate::error::Error;
 use crate::measured::{RunResult, SweepResult};
 
@@ -185,8 +185,8 @@ impl OutputFile {
         written.map_err(|error| self.output.failed(error))
     }
 
-    /// Writes the result of a sweep as JSON or CSV, unless no run took place and the file holds an
-    /// older result.
+    /// Writes the result of a sweep as JSON, CSV or a page, unless no run took place and the file
+    /// holds an older result.
     ///
     /// # Errors
     ///
@@ -199,6 +199,10 @@ impl OutputFile {
         let content = match self.output.format {
             Format::Json => {
                 bytes = result.to_json().into_bytes();
+                Ok(())
+            }
+            Format::Html => {
+                bytes = series_page(result).into_bytes();
                 Ok(())
             }
             Format::Csv => write_csv_rows(&result.points, &mut bytes),
@@ -269,6 +273,7 @@ fn content_of(format: Format, result: &RunResult) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match format {
         Format::Json => bytes = result.to_json().into_bytes(),
+        Format::Html => bytes = run_page(result).into_bytes(),
         Format::Csv => write_csv(result, &mut bytes)?,
         Format::Hgrm => write_hgrm(result, &mut bytes)?,
         Format::Hlog => write_hlog(result, &mut bytes)?,

@@ -1,6 +1,7 @@
 //! The report for people: the load, the results, and how far to trust them. Lines have at most 100
 //! columns, or the columns of the terminal; only a single word that is longer exceeds them.
 
+mod bars;
 mod generator;
 mod kernel;
 mod page;

@@ -51,7 +51,8 @@ fn root() -> &'static Path {
 fn page_names() -> Vec<String> {
     let mut names = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
     for entry in fs::read_dir(root().join("docs")).unwrap() {
-        names.push(format!("docs/{}", entry.unwrap().file_name().into_string().unwrap()));
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        names.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
     }
     assert!(names.len() > 8, "the pages are found");
     // The package has no peers.
@@ -122,6 +123,11 @@ fn the_sessions_of_the_page_on_operation_run_as_shown() {
     check_sessions("docs/operate.md");
 }
 
+#[test]
+fn the_sessions_of_the_page_on_reports_run_as_shown() {
+    check_sessions("docs/report.md");
+}
+
 /// The tests above cover all pages with sessions.
 #[test]
 fn no_other_page_has_a_session_to_run() {
@@ -131,6 +137,7 @@ fn no_other_page_has_a_session_to_run() {
         "docs/bench.md",
         "docs/compare.md",
         "docs/clients.md",
+        "docs/report.md",
         "docs/operate.md",
     ];
     let is_run = |block: &&Block| {
@@ -286,6 +293,7 @@ fn the_pages_name_every_flag_and_no_other() {
         ("ping", &["docs/clients.md"]),
         ("send", &["docs/clients.md"]),
         ("man", &["docs/operate.md"]),
+        ("report", &["docs/report.md"]),
     ];
     let all: BTreeSet<String> = pages.iter().flat_map(|(name, _)| flags_of_help(name)).collect();
     let mut found = Vec::new();

@@ -27,6 +27,7 @@ mod names;
 mod namespace;
 mod no_threads;
 mod operators;
+mod pages;
 mod peers;
 mod ping;
 mod random_bytes;

@@ -115,8 +115,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, conflicts_with = "json")]
     pub(super) json_stream: bool,
 
-    /// Also write the result to FILE (.json, .csv, .hgrm, .hlog); repeatable. An existing file is
-    /// replaced only once the new one is complete, and is kept if nothing was measured
+    /// Also write the result to FILE (.json, .html, .csv, .hgrm, .hlog); repeatable. An existing
+    /// file is replaced only once the new one is complete, and is kept if nothing was measured
     #[arg(short, long = "output", value_name = "FILE")]
     pub(super) output: Vec<Output>,
 
@@ -267,6 +267,12 @@ impl Arguments {
         self.interval.or(is_wanted.then_some(INTERVAL_DEFAULT))
     }
 
+    /// Returns true if the result goes to a document that shows the course of the run.
+    fn wants_timeline(&self) -> bool {
+        let is_document = |output: &Output| matches!(output.format, Format::Json | Format::Html);
+        self.json || self.json_stream || self.output.iter().any(is_document)
+    }
+
     pub(super) fn mode(&self) -> Mode {
         match self.mode {
             ModeName::Echo => Mode::Echo,
@@ -305,6 +311,7 @@ impl Arguments {
             verify: !self.no_verify,
             percentiles: self.percentiles.clone(),
             interval,
+            timeline: self.wants_timeline(),
             spin: self.spin,
             offload: !self.no_offload,
             timestamps: self.timestamps.timestamps,

@@ -73,8 +73,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(short = 'J', long)]
     pub(super) json: bool,
 
-    /// Also write the result to FILE (.json, .csv); repeatable. An existing file is replaced only
-    /// once the new one is complete, and is kept if nothing was measured
+    /// Also write the result to FILE (.json, .html, .csv); repeatable. An existing file is replaced
+    /// only once the new one is complete, and is kept if nothing was measured
     #[arg(short, long = "output", value_name = "FILE", value_parser = output)]
     pub(super) output: Vec<Output>,
 
@@ -108,8 +108,11 @@ fn percent(text: &str) -> Result<f64, String> {
 
 fn output(text: &str) -> Result<Output, String> {
     match text.parse::<Output>() {
-        Ok(output) if matches!(output.format, Format::Json | Format::Csv) => Ok(output),
-        _ => Err("expected a file that ends in .json or .csv, such as compare.json".to_owned()),
+        Ok(output) if !matches!(output.format, Format::Hgrm | Format::Hlog) => Ok(output),
+        _ => {
+            Err("expected a file that ends in .json, .html or .csv, such as compare.json"
+                .to_owned())
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl Args for Arguments {
             .about("Run a benchmark per value of a flag, or search the highest rate that holds")
             .mut_arg("output", |arg| {
                 arg.help(
-                    "Also write the result to FILE (.json, or .csv with a row per run); \
+                    "Also write the result to FILE (.json, .html, or .csv with a row per run); \
                      repeatable. An existing file is replaced only once the new one is complete, \
                      and is kept if nothing was measured",
                 )
@@ -190,11 +190,11 @@ fn swept(matches: &ArgMatches) -> Result<(SweptFlag, String), String> {
 }
 
 fn check_formats(outputs: &[Output]) -> Result<(), String> {
-    let is_other = |output: &&Output| !matches!(output.format, Format::Json | Format::Csv);
+    let is_other = |output: &&Output| matches!(output.format, Format::Hgrm | Format::Hlog);
     outputs.iter().find(is_other).map_or(Ok(()), |other| {
         Err(format!(
-            "invalid value '{}' for '--output <FILE>': expected a file that ends in .json or .csv, \
-             such as sweep.json",
+            "invalid value '{}' for '--output <FILE>': expected a file that ends in .json, .html \
+             or .csv, such as sweep.json",
             other.path.display()
         ))
     })

@@ -11,7 +11,8 @@ use crate::measured::{Difference, Drift, PercentileList, RunResult, SplitValues,
 ///
 /// The names are the keys of the JSON document joined by `_`: `messages_sent`, `latency_ns_p99.9`.
 /// All runs with the same percentiles have the same names; a figure that a run does not have is an
-/// empty cell. A list, and the options, are JSON in one cell. The histograms are left out.
+/// empty cell. A list, and the options, are JSON in one cell. The histograms and
+/// the timeline are left out.
 ///
 /// # Errors
 ///
@@ -68,8 +69,9 @@ fn gather(name: &str, shape: &Value, value: Option<&Value>, cells: &mut Vec<(Str
         Value::Object(fields) if name != "options_meant" => fields,
         _ => return cells.push((name.to_owned(), cell(value))),
     };
-    // Histograms are kilobytes of text and no figures.
-    for (key, shape) in fields.iter().filter(|(key, _)| *key != "histograms") {
+    // These are kilobytes of text and no figures.
+    let is_left_out = |key: &str| ["histograms", "timeline"].contains(&key);
+    for (key, shape) in fields.iter().filter(|(key, _)| !is_left_out(key)) {
         let value = value.and_then(|value| value.get(key));
         let name = match (name.strip_suffix("_percentiles"), name) {
             (Some(parent), _) => format!("{parent}_p{key}"),

@@ -25,6 +25,11 @@ impl Page {
         Page { lines: String::new(), columns: columns.clamp(COLUMNS_MIN, COLUMNS_MAX) }
     }
 
+    /// Returns the width of the text beside a label.
+    pub(super) fn text_columns(&self) -> usize {
+        self.columns - INDENT
+    }
+
     /// Returns how many cells a row has room for.
     pub(super) fn cells(&self) -> usize {
         (self.columns - INDENT) / CELL

@@ -1,5 +1,6 @@
 //! The report on a terminal: as wide as the terminal, with the main figures at the end.
 
+use super::bars::bars;
 use super::page::Page;
 use super::{body, count_text, counted, fault, head, rate_of, time_text};
 use crate::measured::{Messages, RunResult, Verdict};
@@ -15,6 +16,7 @@ impl RunResult {
         body(self, &mut page);
         fault(self, &mut page);
         if self.messages.received > 0 {
+            bars(self, &mut page);
             page.entry("result", &result_text(self));
         }
         page.as_str().to_owned()
