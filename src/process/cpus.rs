@@ -48,8 +48,8 @@ pub fn check(cpus: &[usize]) -> Result<(), Error> {
     let failed = |error| Error::new("ask for", "the CPUs of this process", io::Error::from(error));
     let before = sched_getaffinity(None).map_err(failed)?;
     let outcome = cpus.iter().try_for_each(|cpu| pin(*cpu));
-    sched_setaffinity(None, &before).map_err(failed)?;
-    outcome
+    let restored = sched_setaffinity(None, &before).map_err(failed);
+    outcome.and(restored)
 }
 
 /// Removes a CPU from those that this thread may use, unless it is the only one.
