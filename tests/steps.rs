@@ -299,10 +299,10 @@ fn a_client_that_ends_its_sending_side_gets_all_its_bytes() {
 /// The client sends more than the buffers of both sockets hold, and reads nothing until the server
 /// has stopped reading. The server's writes are then cut short or refused.
 #[test]
-fn steps_3_to_8_keep_what_a_full_socket_does_not_take() {
+fn steps_3_4_6_and_8_keep_what_a_full_socket_does_not_take() {
     // The period has no divisor in common with the buffers.
     let sample: Vec<u8> = (0..251).cycle().take(251 * 20).collect();
-    for number in [3, 4, 6, 7, 8] {
+    for number in [3, 4, 6, 8] {
         let server = Server::start(number);
         let mut client = server.connect();
         client.set_nonblocking(true).unwrap();
