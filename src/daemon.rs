@@ -47,6 +47,7 @@ use crate::endpoint::{Endpoint, HostPort, Transport};
 use crate::error::Error;
 use crate::process::{ending_signals, standard};
 use crate::reactor::Spin;
+use crate::trace::{Trace, TraceFile, WRITE_SIGNAL};
 
 /// What to serve, and how the process behaves.
 #[derive(Clone, Debug)]
@@ -75,6 +76,8 @@ pub struct Options {
     pub sandbox: bool,
     /// The address at which metrics are served over HTTP.
     pub metrics: Option<HostPort>,
+    /// The file to which the last turns of the loops are written, at the end and on SIGUSR2.
+    pub trace: Option<TraceFile>,
     /// What is logged, and how.
     pub log: LogOptions,
 }
@@ -146,6 +149,7 @@ fn serve(
     log: &Log,
 ) -> Result<(), Error> {
     passed.warn();
+    let trace = options.trace.as_ref().map(|file| Trace::open(file, "serve")).transpose()?;
     let user = options.user.as_ref().map(ServiceUser::find).transpose()?;
     if options.endpoints.is_empty() && passed.sockets.is_empty() {
         options.endpoints =
@@ -166,6 +170,7 @@ fn serve(
     let mut bound = loops.adopt(passed.sockets)?;
     let mut signals = ending_signals();
     signals.push(libc::SIGUSR1);
+    signals.extend(trace.is_some().then_some(WRITE_SIGNAL));
     let umask = Umask::clear();
     bound.extend(loops.listen(&options.endpoints, &signals)?);
     drop(umask);
@@ -178,13 +183,10 @@ fn serve(
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
     on_bound(&bound);
     if options.sandbox {
-        // Everything is open here, and this is still the only thread: landlock covers the thread
-        // that asks for it and the threads that it starts later.
-        let (process_figures, path_probe) = (metrics.is_some(), loops.path_probe());
-        let multipath = options.server.socket.multipath;
-        sandbox::enter(&Needs { process_figures, path_probe, multipath, ..Needs::of(&bound) });
+        enter_sandbox(&options, &bound, loops.path_probe());
     }
     log.release();
+    trace.iter().for_each(|trace| loops.trace(trace));
     if let Some(metrics) = metrics {
         loops.measure_turns();
         metrics.start(handles.clone(), constants(started_at, &bound, connections_max))?;
@@ -200,12 +202,25 @@ fn serve(
     let supervisor = Supervisor::start((events, receiver), &bound, handles);
     let (counters, outcome) = running.run();
     drop(supervisor);
+    let outcome = outcome.and(trace.map_or(Ok(()), Trace::finish));
     log.stats("", started_at, &counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));
     if lost > 0 {
         warn!("up to {lost} messages were not printed: stdout took them too slowly, or not at all");
     }
     outcome
+}
+
+/// Enters the sandbox. Everything is open by now, and this is still the only thread: landlock
+/// covers the thread that asks for it and the threads that it starts later.
+fn enter_sandbox(options: &Options, bound: &[Bound], path_probe: Option<i32>) {
+    sandbox::enter(&Needs {
+        process_figures: options.metrics.is_some(),
+        path_probe,
+        multipath: options.server.socket.multipath,
+        rewrites: options.trace.is_some(),
+        ..Needs::of(bound)
+    });
 }
 
 /// Returns the metrics that do not change.

@@ -84,7 +84,9 @@ use self::stage::{Endpoints, Stage};
 use self::stream::{ByteMover, UnsentBytes};
 use self::timeouts::Timeouts;
 use crate::endpoint::Transport;
-use crate::reactor::{Closed, Context, Handler, Key, LoopCounts, Next, SourceContext, Sources};
+use crate::reactor::{
+    Closed, Context, Handler, Key, LoopCounts, Moved, Next, SourceContext, Sources,
+};
 use crate::readiness::Readiness;
 use crate::socket::batch::SystemBatch;
 use crate::socket::{Listener, Peer, PipePool, Stream};
@@ -357,6 +359,10 @@ impl<O: Observer> Handler for Server<O> {
             }
             Request::Drain => self.drain(sources, context),
         }
+    }
+
+    fn moved(&self) -> Moved {
+        self.counters.moved()
     }
 
     #[cfg(feature = "signals")]

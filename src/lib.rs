@@ -76,6 +76,8 @@ pub mod socket;
 pub mod stats;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "program")]
+pub mod trace;
 pub mod units;
 
 pub use error::{Error, reason};

@@ -93,9 +93,10 @@ use self::thirds::Thirds;
 use self::timeline::TimelineRecorder;
 use crate::error::Error;
 use crate::measured::{Interval, LossCause, Mode};
-use crate::reactor::{Closed, Context, Handler, Next, SourceContext, Sources};
+use crate::reactor::{Closed, Context, Handler, Moved, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::{SocketFacts, out_of_ports};
+use crate::trace::WRITE_SIGNAL;
 use crate::units::duration_ns;
 
 /// Receives the figures of a run while it goes on. The loop calls it on its own thread, so it must
@@ -335,10 +336,22 @@ impl<O: Observer> Handler for Generator<O> {
         self.phases.start_at(self.run.clock.ns(at));
     }
 
+    fn moved(&self) -> Moved {
+        self.run.recorder.moved()
+    }
+
     /// The first signal ends the run and waits briefly for messages in flight. The next one does
     /// not wait.
-    fn signalled(&mut self, _: i32, sources: &Sources<Source>, context: &mut Context<'_, Source>) {
-        self.interrupt(sources, context);
+    fn signalled(
+        &mut self,
+        signal: i32,
+        sources: &Sources<Source>,
+        context: &mut Context<'_, Source>,
+    ) {
+        // The tracer takes this signal.
+        if signal != WRITE_SIGNAL {
+            self.interrupt(sources, context);
+        }
     }
 }
 

@@ -89,6 +89,7 @@ mod handler;
 mod inbox;
 mod key;
 mod meter;
+mod probe;
 #[cfg(feature = "signals")]
 mod signals;
 mod slots;
@@ -113,6 +114,7 @@ pub use self::inbox::{Handle, SendError};
 pub use self::key::Key;
 use self::meter::Meter;
 pub use self::meter::{Histogram, LoopCounts, TurnMeasures};
+pub use self::probe::{Mark, MarkedBy, Moved, Probe, Waited};
 pub use self::sources::{Source, Sources};
 pub use self::spin::Spin;
 use self::spin::Spinning;
@@ -143,13 +145,14 @@ pub enum LoopState {
 /// A single-threaded readiness loop. It owns every source and asks one statically known handler
 /// what to do with each. The [module](self) describes a turn.
 ///
-/// `S` is the handler's [`Source`](Handler::Source), `M` its [`Message`](Handler::Message).
+/// `S` is the handler's [`Source`](Handler::Source), `M` its [`Message`](Handler::Message). `P` is
+/// told every step; by default it is `()`, which does nothing.
 ///
 /// A reactor can run inside another loop: its [descriptor](AsFd) is readable when a turn has events
 /// to read, [`next_timeout`](Reactor::next_timeout) returns when a turn is due without an event,
 /// and [`turn_timeout`](Reactor::turn_timeout) with [`Duration::ZERO`] does not sleep.
 #[derive(Debug)]
-pub struct Reactor<S, M = Infallible> {
+pub struct Reactor<S, M = Infallible, P = ()> {
     poll: Poll,
     events: Events,
     sources: Sources<S>,
@@ -160,6 +163,7 @@ pub struct Reactor<S, M = Infallible> {
     /// Present while turns are measured.
     meter: Option<Meter>,
     inbox: Inbox<M>,
+    probe: P,
     #[cfg(debug_assertions)]
     left_readable: checks::LeftReadable,
     #[cfg(feature = "signals")]
@@ -185,6 +189,7 @@ impl<S: Source, M> Reactor<S, M> {
             tick_at: Some(now),
             spinning: Spinning::new(now),
             meter: None,
+            probe: (),
             #[cfg(debug_assertions)]
             left_readable: checks::LeftReadable::default(),
             poll,
@@ -194,6 +199,30 @@ impl<S: Source, M> Reactor<S, M> {
         })
     }
 
+    /// Returns this reactor with a probe, which is told every step from now on. The sources that
+    /// the reactor has already are reported as opened.
+    pub fn with_probe<P: Probe>(self, mut probe: P) -> Reactor<S, M, P> {
+        self.sources.iter().for_each(|(key, source)| probe.opened(key, source));
+        Reactor {
+            poll: self.poll,
+            events: self.events,
+            sources: self.sources,
+            core: self.core,
+            tick_at: self.tick_at,
+            spinning: self.spinning,
+            meter: self.meter,
+            inbox: self.inbox,
+            probe,
+            #[cfg(debug_assertions)]
+            left_readable: self.left_readable,
+            #[cfg(feature = "signals")]
+            signals: self.signals,
+            has_signal: self.has_signal,
+        }
+    }
+}
+
+impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     /// Inserts a source from outside the loop.
     ///
     /// # Errors
@@ -209,6 +238,7 @@ impl<S: Source, M> Reactor<S, M> {
     /// already removed. Does not call [`Handler::closed`].
     pub fn remove(&mut self, key: Key) -> Option<S> {
         self.core.slots.free(key);
+        self.probe.closed(key);
         self.sources.remove(self.poll.registry(), key)
     }
 
@@ -325,7 +355,7 @@ impl<S, M> Reactor<S, M> {
     }
 }
 
-impl<S, M> AsFd for Reactor<S, M> {
+impl<S, M, P> AsFd for Reactor<S, M, P> {
     /// Returns the selector. Another loop can watch it: it is readable when a turn has events to
     /// read.
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -21,6 +21,7 @@ use resound::process::{ending_signals, restore_ending_signals};
 use resound::reactor::Spin;
 use resound::report::{Format, Output, OutputFile};
 use resound::socket::LocalAddrs;
+use resound::trace::{Trace, WRITE_SIGNAL};
 
 pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
@@ -143,6 +144,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     for output in &arguments.output {
         outputs.push(output.open()?);
     }
+    let trace = arguments.trace.as_ref().map(|file| Trace::open(file, "bench")).transpose()?;
     let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
     let limit_warning = raise_descriptor_limit(arguments)?;
@@ -168,7 +170,10 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     local_addrs.check(&arguments.socket_options(), &target)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let spin = arguments.spin.unwrap_or(Spin::Never);
-    let mut team = Team::new(arguments.loops.threads, spin, &ending_signals())?;
+    let mut signals = ending_signals();
+    signals.extend(trace.is_some().then_some(WRITE_SIGNAL));
+    let mut team = Team::new(arguments.loops.threads, spin, &signals)?;
+    trace.iter().for_each(|trace| team.trace(trace.tracers(arguments.loops.threads)));
     team.pin(&cpus.of_loops);
     let folder = target::client_folder(&target)?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
@@ -176,11 +181,16 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let options = arguments.options(&target, local_addrs, folder_path, interval);
     let progress = Progress::start(arguments, logs, team.handles()).map_err(failed)?;
     let outcome = team.run(&options, |index| progress.observer(index));
+    let traced = trace.map_or(Ok(()), Trace::finish);
     restore_ending_signals();
     let shown = progress.end();
     let mut result = facts(arguments, endpoint, &cpus, outcome?);
     if shown.is_unread {
         return Err(Refusal::Unread);
+    }
+    if let Err(error) = traced {
+        result.error.get_or_insert(error.to_string());
+        result.status = Status::Partial;
     }
     result.generator.intervals_lost = shown.lost;
     result.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));

@@ -12,6 +12,7 @@ use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::process::standard;
 use resound::reactor::Spin;
 use resound::socket::{Keepalive, SocketOptions};
+use resound::trace::TraceFile;
 use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
@@ -150,6 +151,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     metrics: Option<HostPort>,
 
+    /// Write what the loops did in their last turns, at the end and on SIGUSR2: for Perfetto and
+    /// speedscope (.json)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<TraceFile>,
+
     /// Write the log as text, or as a JSON object per line
     #[arg(long, value_name = "text|json", default_value = "text")]
     log_format: LogFormat,
@@ -222,6 +228,7 @@ impl Arguments {
             user: self.user.clone(),
             sandbox: self.sandbox,
             metrics: self.metrics.clone(),
+            trace: self.trace.clone(),
             log: LogOptions {
                 level: self.log_level(),
                 format: self.log_format,

@@ -17,8 +17,9 @@ use crate::echo::{Bound, Counters, Limits, Options, Request, Server, Source};
 use crate::endpoint::{Endpoint, Transport};
 use crate::error::Error;
 use crate::process::{cpus, spawn_thread};
-use crate::reactor::{Reactor, Spin};
+use crate::reactor::{Probe, Reactor, Spin};
 use crate::socket::PortUse;
+use crate::trace::{Trace, Tracer};
 
 /// The maximum number of loops: more than machines have CPUs. Even an idle loop takes 64 KiB and
 /// its batches.
@@ -38,6 +39,7 @@ struct Loop {
     cpu: Option<usize>,
     /// The index among all loops.
     index: usize,
+    tracer: Option<Tracer>,
 }
 
 /// The result of a loop.
@@ -107,7 +109,7 @@ impl Loops {
             let label = if is_one { String::new() } else { format!("loop={index} ") };
             let mut server = Server::with_observer(options.clone(), console(label));
             server.share_limits(&limits);
-            Loop { reactor, server, cpu: None, index }
+            Loop { reactor, server, cpu: None, index, tracer: None }
         };
         let loops: Vec<Loop> = reactors.into_iter().enumerate().map(with_server).collect();
         Loops { loops, handles }
@@ -117,6 +119,14 @@ impl Loops {
     /// on the first loop.
     pub(super) fn path_probe(&self) -> Option<i32> {
         self.loops[0].server.path_probe().map(|probe| probe.as_raw_fd())
+    }
+
+    /// Records the turns of each loop.
+    pub(super) fn trace(&mut self, trace: &Trace) {
+        let tracers = trace.tracers(self.loops.len());
+        for (traced, tracer) in self.loops.iter_mut().zip(tracers) {
+            traced.tracer = Some(tracer);
+        }
     }
 
     /// Makes all loops measure their turns.
@@ -215,26 +225,39 @@ impl Loops {
 
 impl Loop {
     /// Runs the loop to its end, which closes what is still open.
-    fn run(mut self, handles: &Handles) -> LoopResult {
-        let outcome = self.cpu.map_or(Ok(()), cpus::pin).and_then(|()| {
-            let ran = self.reactor.run(&mut self.server);
-            ran.map_err(|error| Error::new("run", "the loop", error))
-        });
-        let counts = self.reactor.counts();
-        // Another loop may have stopped this one.
-        self.server.count_cut(self.reactor.sources());
-        let counters = *self.server.counters();
-        // The snapshot for requests that arrive before the reactor is dropped and refuses them.
-        let last = self.server.snapshot(&counts);
-        handles.keep(self.index, last);
-        for request in self.reactor.into_messages() {
-            if let Request::Snapshot(reply) = request {
-                reply.send(last);
-            }
+    fn run(self, handles: &Handles) -> LoopResult {
+        let Loop { reactor, server, cpu, index, tracer } = self;
+        match tracer {
+            None => run_on(reactor, server, (cpu, index), handles),
+            Some(tracer) => run_on(reactor.with_probe(tracer), server, (cpu, index), handles),
         }
-        let ends_all = outcome.is_err() || self.server.is_cut_short();
-        LoopResult { counters, outcome, ends_all }
     }
+}
+
+/// Runs the loop with this index on this reactor, pinned to a CPU if one is given.
+fn run_on<P: Probe>(
+    mut reactor: Reactor<Source, Request, P>,
+    mut server: Server<Console>,
+    (cpu, index): (Option<usize>, usize),
+    handles: &Handles,
+) -> LoopResult {
+    let outcome = cpu.map_or(Ok(()), cpus::pin).and_then(|()| {
+        reactor.run(&mut server).map_err(|error| Error::new("run", "the loop", error))
+    });
+    let counts = reactor.counts();
+    // Another loop may have stopped this one.
+    server.count_cut(reactor.sources());
+    let counters = *server.counters();
+    // The snapshot for requests that arrive before the reactor is dropped and refuses them.
+    let last = server.snapshot(&counts);
+    handles.keep(index, last);
+    for request in reactor.into_messages() {
+        if let Request::Snapshot(reply) = request {
+            reply.send(last);
+        }
+    }
+    let ends_all = outcome.is_err() || server.is_cut_short();
+    LoopResult { counters, outcome, ends_all }
 }
 
 /// Runs a loop. Stops all others if it fails, panics, or is cut short by a second signal: of two

@@ -40,6 +40,8 @@ pub(super) struct Needs {
     pub(super) path_probe: Option<i32>,
     /// Sockets are created to report to a service manager (sd_notify(3)).
     pub(super) notices: bool,
+    /// The file of a trace, which is open, is written again and again.
+    pub(super) rewrites: bool,
     /// Connections are of Multipath TCP.
     pub(super) multipath: bool,
 }

@@ -6,6 +6,7 @@ use std::ops::{AddAssign, Index, IndexMut};
 
 use super::cause::Cause;
 use crate::endpoint::Transport;
+use crate::reactor::Moved;
 
 /// Messages and bytes of one transport. A message is a datagram, or a chunk read from a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +119,18 @@ impl Counters {
     /// Returns the number of replies sent, on all transports.
     pub fn total_messages_out(&self) -> u64 {
         self.transports.iter().map(|counters| counters.traffic.messages_out).sum()
+    }
+
+    /// Returns the traffic of all transports.
+    pub(super) fn moved(&self) -> Moved {
+        let mut moved = Moved::default();
+        for TransportCounters { traffic, .. } in &self.transports {
+            moved.bytes_in += traffic.bytes_in;
+            moved.bytes_out += traffic.bytes_out;
+            moved.messages_in += traffic.messages_in;
+            moved.messages_out += traffic.messages_out;
+        }
+        moved
     }
 
     /// Returns how often this happened, on all transports.

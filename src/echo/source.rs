@@ -115,6 +115,19 @@ impl reactor::Source for Source {
         }
     }
 
+    fn kind(&self) -> &'static str {
+        let of_stream = |listener, connection| match self.is_connection() {
+            true => connection,
+            false => listener,
+        };
+        match self.transport() {
+            Transport::Tcp => of_stream("tcp listener", "tcp connection"),
+            Transport::Unix => of_stream("unix listener", "unix connection"),
+            Transport::Udp => "udp socket",
+            Transport::Unixgram => "unixgram socket",
+        }
+    }
+
     /// A listener rests at the connection limit. The next connection that closes wakes it.
     fn may_rest(&self) -> bool {
         matches!(self.0, Kind::Listener(_))

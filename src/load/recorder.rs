@@ -4,6 +4,7 @@ use super::hiccups::HiccupDetector;
 use crate::measured::{
     Bytes, Difference, Distribution, Flows, LossCause, Losses, Messages, SlotTimes, Trains,
 };
+use crate::reactor::Moved;
 
 /// All counts and distributions of a run. Its memory is allocated once and does not grow.
 #[derive(Debug)]
@@ -121,6 +122,16 @@ impl Recorder {
     /// Returns the byte counts to which a message belongs.
     fn bytes_of(&mut self, is_measured: bool) -> &mut Bytes {
         if is_measured { &mut self.bytes } else { &mut self.bytes_warmup }
+    }
+
+    /// Returns what was sent and received so far, warm-up included.
+    pub(super) fn moved(&self) -> Moved {
+        Moved {
+            bytes_in: self.bytes.received + self.bytes_warmup.received,
+            bytes_out: self.bytes.sent + self.bytes_warmup.sent,
+            messages_in: self.measured.received + self.warmup.received,
+            messages_out: self.measured.sent + self.warmup.sent,
+        }
     }
 
     /// Counts sent bytes of a message that was intended at this time.

@@ -243,6 +243,13 @@ pub(super) fn is_reset(error: &io::Error) -> bool {
 }
 
 impl reactor::Source for Source {
+    fn kind(&self) -> &'static str {
+        match &self.0.kind {
+            Kind::Stream(..) => "connection",
+            Kind::Datagram(..) => "socket",
+        }
+    }
+
     fn interest(&self) -> Interest {
         const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
         match &self.0.kind {

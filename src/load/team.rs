@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::measured::{RunResult, RunStamp, Warning};
 use crate::process::{cpus, spawn_thread};
 use crate::reactor::{Handle, Reactor, Spin};
+use crate::trace::Tracer;
 
 /// The maximum number of loops: more than most machines have CPUs. The histograms of a loop take
 /// about 3 MiB.
@@ -38,6 +39,7 @@ pub enum Command {
 pub struct Team {
     reactors: Vec<Reactor<Source, Command>>,
     cpus: Vec<usize>,
+    tracers: Vec<Tracer>,
 }
 
 impl Team {
@@ -57,7 +59,7 @@ impl Team {
                 .map_err(|error| Error::new("watch", "signals", error))?;
             reactors.push(reactor);
         }
-        Ok(Team { reactors, cpus: Vec::new() })
+        Ok(Team { reactors, cpus: Vec::new(), tracers: Vec::new() })
     }
 
     /// Returns a handle of each loop.
@@ -68,6 +70,11 @@ impl Team {
     /// Assigns a CPU to each loop, in order. Loops beyond the list run on any CPU.
     pub fn pin(&mut self, cpus: &[usize]) {
         self.cpus = cpus.to_vec();
+    }
+
+    /// Records the turns of each loop, in order.
+    pub fn trace(&mut self, tracers: Vec<Tracer>) {
+        self.tracers = tracers;
     }
 
     /// Makes the load and returns its result. The first loop runs on the calling thread.
@@ -88,6 +95,7 @@ impl Team {
         // With a time to start at, the loops need not tell each other.
         let needs_starter = loops > 1 && options.start_at.is_none();
         let starter = needs_starter.then(|| Arc::new(Starter::new(handles.clone())));
+        let mut tracers = self.tracers.into_iter();
         let members = self.reactors.into_iter().enumerate().map(|(index, reactor)| Member {
             reactor,
             options: Options {
@@ -98,6 +106,7 @@ impl Team {
             clock,
             arrival: starter.as_ref().map(|starter| Arrival(Arc::clone(starter))),
             cpu: self.cpus.get(index).copied(),
+            tracer: tracers.next(),
         });
         let mut members: Vec<Member<O>> = members.collect();
         // The handles reach the loops also after this; the last arrival must find all.
@@ -143,6 +152,7 @@ struct Member<O> {
     clock: Clock,
     arrival: Option<Arrival>,
     cpu: Option<usize>,
+    tracer: Option<Tracer>,
 }
 
 impl<O: Observer> Member<O> {
@@ -151,7 +161,11 @@ impl<O: Observer> Member<O> {
         self.cpu.map_or(Ok(()), cpus::pin)?;
         let mut generator =
             Generator::in_team(self.options, self.observer, self.clock, self.arrival);
-        self.reactor.run(&mut generator).map_err(|error| Error::new("run", "the loop", error))?;
+        let ran = match self.tracer {
+            None => self.reactor.run(&mut generator),
+            Some(tracer) => self.reactor.with_probe(tracer).run(&mut generator),
+        };
+        ran.map_err(|error| Error::new("run", "the loop", error))?;
         Ok(generator.finish())
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use super::context::{Context, SourceContext};
+use super::probe::Moved;
 use super::sources::{Source, Sources};
 use crate::readiness::Readiness;
 
@@ -67,6 +68,12 @@ pub trait Handler: Sized {
         context: &mut Context<'_, Self::Source>,
     ) {
         let _ = (message, sources, context);
+    }
+
+    /// Returns what the handler has moved since its start. A [`Probe`](super::Probe) reads it
+    /// before and after each slice, to say what the slice moved.
+    fn moved(&self) -> Moved {
+        Moved::default()
     }
 
     /// Called when the handler's own [timer](Context::set_timer) is due; the timer is no longer

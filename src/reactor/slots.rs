@@ -150,13 +150,14 @@ impl Slots {
         self.timers.first()
     }
 
-    /// Marks each source with a timer that is due by `now`.
+    /// Marks each source with a timer that is due by `now`, and calls `on_mark` for it.
     #[inline]
-    pub(super) fn mark_due(&mut self, now: Instant) {
+    pub(super) fn mark_due(&mut self, now: Instant, mut on_mark: impl FnMut(Key)) {
         while self.timers.first().is_some_and(|at| at <= now) {
             if let Some(key) = self.timers.pop(&mut self.slots) {
                 let is_alive = self.mark(key, Readiness::NONE);
                 debug_assert!(is_alive, "the timer of {key:?} outlived its source");
+                on_mark(key);
             }
         }
     }
@@ -249,7 +250,7 @@ mod tests {
         assert_eq!(gone.index(), tenant.index());
         slots.wake_at(gone, now);
         assert_eq!(slots.first_timer(), None);
-        slots.mark_due(now);
+        slots.mark_due(now, |_| {});
         assert_eq!(slots.ready_len(), 0);
     }
 

@@ -35,6 +35,11 @@ pub trait Source: AsFd {
     fn may_rest(&self) -> bool {
         false
     }
+
+    /// Returns what kind of source this is, in a word or two. A trace shows it.
+    fn kind(&self) -> &'static str {
+        "source"
+    }
 }
 
 /// All sources of one reactor, by [`Key`].

@@ -209,7 +209,7 @@ mod tests {
                         model.remove(&source);
                     }
                     Step::Pass { to } => {
-                        slots.mark_due(moment(to));
+                        slots.mark_due(moment(to), |_| {});
                         let due = |(_, at): &(Key, u64)| *at <= to;
                         let expected = model.values().filter(|timer| due(timer));
                         let mut expected: Vec<Key> = expected.map(|(key, _)| *key).collect();

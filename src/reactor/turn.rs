@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::context::Core;
 use super::timers::earlier;
 use super::{
-    Closed, Handler, INBOX, Key, LoopState, MESSAGES_PER_TURN, Next, Reactor, SIGNALS, Source,
-    Sources,
+    Closed, Handler, INBOX, Key, LoopState, MESSAGES_PER_TURN, Mark, MarkedBy, Next, Probe,
+    Reactor, SIGNALS, Source, Sources, Waited,
 };
 use crate::readiness::Readiness;
 
-impl<S: Source, M> Reactor<S, M> {
+impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     /// Runs one turn, which sleeps for at most `sleep_max`.
     pub(super) fn turn_within<H: Handler<Source = S, Message = M>>(
         &mut self,
@@ -21,6 +21,7 @@ impl<S: Source, M> Reactor<S, M> {
     ) -> io::Result<LoopState> {
         // Wait for events, a timer or a message.
         self.inbox.resume();
+        self.probe.turn_begins(self.core.slots.ready_len(), self.sources.len());
         self.wait(sleep_max)?;
 
         // Mark every source that has work.
@@ -34,6 +35,7 @@ impl<S: Source, M> Reactor<S, M> {
         if let Some(meter) = &mut self.meter {
             meter.end_turn(&mut self.core.counts, self.core.now);
         }
+        self.probe.turn_ends(self.core.slots.ready_len(), self.sources.len());
         Ok(self.state_after_turn())
     }
 
@@ -44,6 +46,7 @@ impl<S: Source, M> Reactor<S, M> {
         if !has_work && self.mark_hot() {
             self.events.clear();
             self.core.now = Instant::now();
+            self.probe.wait_ends(Waited::Skipped);
             return Ok(());
         }
         let timeout = if has_work || self.spinning.is_on(self.core.now) {
@@ -57,6 +60,7 @@ impl<S: Source, M> Reactor<S, M> {
         if timeout.is_none() {
             self.left_readable.assert_none_is_readable(&self.sources);
         }
+        self.probe.wait_begins(timeout);
         let polled = self.poll.poll(&mut self.events, timeout);
         self.core.now = Instant::now();
         self.spinning.polled_at = self.core.now;
@@ -65,9 +69,13 @@ impl<S: Source, M> Reactor<S, M> {
             // A signal interrupted the poll. The rest of the turn runs as usual.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
+                self.probe.wait_ends(Waited::Interrupted);
                 Ok(())
             }
-            other => other,
+            other => {
+                self.probe.wait_ends(Waited::Polled);
+                other
+            }
         }
     }
 
@@ -86,7 +94,15 @@ impl<S: Source, M> Reactor<S, M> {
     fn mark_hot(&mut self) -> bool {
         let mut is_any_alive = false;
         for key in self.spinning.hot_instead_of_poll(self.core.now) {
-            is_any_alive |= self.core.slots.mark(*key, Readiness::READABLE);
+            let readiness = Readiness::READABLE;
+            let is_alive = self.core.slots.mark(*key, readiness);
+            self.probe.marked(Mark {
+                key: *key,
+                by: MarkedBy::Spin,
+                readiness,
+                is_stale: !is_alive,
+            });
+            is_any_alive |= is_alive;
         }
         is_any_alive
     }
@@ -99,18 +115,26 @@ impl<S: Source, M> Reactor<S, M> {
                 INBOX => self.inbox.notify(),
                 SIGNALS => self.has_signal = true,
                 token => {
-                    if slots.mark(Key::from_token(token), Readiness::from_event(event)) {
-                        counts.events += 1;
-                    } else {
+                    let (key, readiness) = (Key::from_token(token), Readiness::from_event(event));
+                    let is_stale = !slots.mark(key, readiness);
+                    if is_stale {
                         counts.events_stale += 1;
+                    } else {
+                        counts.events += 1;
                     }
+                    let by = MarkedBy::Event;
+                    self.probe.marked(Mark { key, by, readiness, is_stale });
                 }
             }
         }
         self.spinning.note_events(&self.events, *now);
-        slots.mark_due(*now);
+        slots.mark_due(*now, |key| {
+            let (by, readiness) = (MarkedBy::Timer, Readiness::NONE);
+            self.probe.marked(Mark { key, by, readiness, is_stale: false });
+        });
         #[cfg(debug_assertions)]
         debug_assert!(slots.is_consistent(), "{slots:?}");
+        self.probe.run_begins(slots.ready_len());
     }
 
     /// Passes signals and the handler's own timer to the handler, before any source runs.
@@ -148,7 +172,9 @@ impl<S: Source, M> Reactor<S, M> {
             debug_assert!(false, "{key:?} has a slot but no source");
             return;
         };
+        self.probe.slice_begins(handler);
         let next = handler.ready(source, &mut readiness, &mut self.core.source_context(key));
+        self.probe.slice_ends((key, &*source), next, readiness, handler);
         self.core.counts.slices += 1;
         if next == Next::Close {
             return self.close(handler, key, Closed::ByHandler);
@@ -228,13 +254,16 @@ impl<S: Source, M> Reactor<S, M> {
     /// the source.
     pub(super) fn store(&mut self, key: Key, source: S) -> Result<(), (S, io::Error)> {
         let interest = source.interest();
+        self.probe.opened(key, &source);
         if self.core.slots.make_room().is_err() {
             self.core.slots.free(key);
+            self.probe.closed(key);
             return Err((source, io::ErrorKind::OutOfMemory.into()));
         }
         let stored = self.sources.store(self.poll.registry(), key, source, interest);
         if stored.is_err() {
             self.core.slots.free(key);
+            self.probe.closed(key);
         }
         debug_assert_eq!(self.sources.get(key).is_some(), self.core.slots.get(key).is_some());
         stored
@@ -256,6 +285,7 @@ impl<S: Source, M> Reactor<S, M> {
     fn take_signals<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         let Some(signals) = &mut self.signals else { return };
         for signal in signals.pending() {
+            self.probe.signalled(signal);
             handler.signalled(signal, &self.sources, &mut self.core.context());
         }
         self.apply_requests(handler);

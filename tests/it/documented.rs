@@ -114,6 +114,11 @@ fn the_sessions_of_the_page_on_comparing_run_as_shown() {
 }
 
 #[test]
+fn the_sessions_of_the_page_on_traces_run_as_shown() {
+    check_sessions("docs/trace.md");
+}
+
+#[test]
 fn the_sessions_of_the_page_on_clients_run_as_shown() {
     check_sessions("docs/clients.md");
 }
@@ -136,6 +141,7 @@ fn no_other_page_has_a_session_to_run() {
         "docs/serve.md",
         "docs/bench.md",
         "docs/compare.md",
+        "docs/trace.md",
         "docs/clients.md",
         "docs/report.md",
         "docs/operate.md",

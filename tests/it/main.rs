@@ -42,6 +42,7 @@ mod syscalls;
 mod terminal;
 mod threads;
 mod tidy;
+mod trace;
 mod trains;
 mod transfer;
 mod unix_paths;

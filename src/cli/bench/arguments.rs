@@ -10,6 +10,7 @@ use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Wa
 use resound::reactor::Spin;
 use resound::report::{Format, Output};
 use resound::socket::{LocalAddrs, SocketOptions};
+use resound::trace::TraceFile;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
@@ -119,6 +120,11 @@ pub(in crate::cli) struct Arguments {
     /// file is replaced only once the new one is complete, and is kept if nothing was measured
     #[arg(short, long = "output", value_name = "FILE")]
     pub(super) output: Vec<Output>,
+
+    /// Write what the generator's loops did in their last turns, at the end and on SIGUSR2: for
+    /// Perfetto and speedscope (.json)
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<TraceFile>,
 
     /// Exit with 99 unless EXPR holds, such as 'p99<200us', 'rate>100k' or 'loss<0.1%'; repeatable
     #[arg(long = "assert", value_name = "EXPR")]

@@ -111,6 +111,9 @@ const PROCESS_FIGURES: &[c_long] = &[
     libc::SYS_statx,
 ];
 
+/// Writing an open file from its beginning.
+const REWRITES: &[c_long] = &[libc::SYS_ftruncate, libc::SYS_lseek];
+
 /// The bytes that a peer has not taken yet. glibc defines these constants as long, musl as int.
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
 const UNTAKEN_BYTES: u64 = libc::TIOCOUTQ as u64;
@@ -216,6 +219,9 @@ fn rules(needs: &Needs, files_are_restricted: bool) -> Result<Rules, BackendErro
         // Reads the limit of descriptors. The third argument would set a limit.
         let to_read = [(0, ALL_BITS, 0), (2, u64::MAX, 0)];
         allow_if(&mut rules, libc::SYS_prlimit64, &to_read)?;
+    }
+    if needs.rewrites {
+        rules.extend(REWRITES.iter().map(|call| (*call, Vec::new())));
     }
     // If /dev/null cannot be opened, the spare descriptor is such a socket.
     if needs.notices || !files_are_restricted || !Path::new("/dev/null").exists() {

@@ -1,0 +1,249 @@
+//! A trace in Chrome's trace event format, which Perfetto and speedscope read.
+//!
+//! Each loop is a thread. Its slices nest: a turn contains *wait*, *mark* and *run*; *mark*
+//! contains an event for each mark, and *run* a slice for each source that ran. An arrow (a flow)
+//! leads from each mark to the slice that it caused. Times are microseconds since the trace began.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use super::Shared;
+use super::ring::{Mark, NO_TIMEOUT, Record, Ring, Slice, Turn};
+use crate::reactor::{Key, MarkedBy, Waited};
+use crate::readiness::Readiness;
+
+/// Writes the latest ring of each loop.
+pub(super) fn write(
+    out: &mut impl Write,
+    shared: &Shared,
+    rings: &[Option<Arc<Ring>>],
+) -> io::Result<()> {
+    let process = std::process::id();
+    let begun_ns = shared.begun.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let (command, version) = (shared.command, env!("CARGO_PKG_VERSION"));
+    write!(
+        out,
+        "{{\"displayTimeUnit\":\"ns\",\"otherData\":{{\"program\":\"resound {command}\",\
+         \"version\":\"{version}\",\"begun_at_unix_ns\":\"{begun_ns}\"}},\n\"traceEvents\":[\n\
+         {{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{process},\"tid\":1,\
+         \"args\":{{\"name\":\"resound {command}\"}}}}"
+    )?;
+    let mut flows = 0;
+    for (index, ring) in rings.iter().enumerate() {
+        let thread = index + 1;
+        for (name, value) in [
+            ("thread_name", format!("{{\"name\":\"loop {thread}\"}}")),
+            ("thread_sort_index", format!("{{\"sort_index\":{thread}}}")),
+        ] {
+            write!(
+                out,
+                ",\n{{\"ph\":\"M\",\"name\":\"{name}\",\"pid\":{process},\"tid\":{thread},\
+                 \"args\":{value}}}"
+            )?;
+        }
+        let Some(ring) = ring else { continue };
+        let mut events = Events { process, thread, events: Vec::new(), sources: None, flows };
+        for (number, turn, records) in ring.turns() {
+            events.add_turn(number, &turn, records);
+            events.write(out)?;
+        }
+        flows = events.flows;
+    }
+    out.write_all(b"\n]}\n")
+}
+
+/// The events of one turn.
+struct Events {
+    process: u32,
+    thread: usize,
+    /// Each with its time.
+    events: Vec<(u64, String)>,
+    /// The latest value of the counter of open sources, if it has one.
+    sources: Option<u32>,
+    /// Arrows so far, over all loops. Each has its own number.
+    flows: u64,
+}
+
+impl Events {
+    fn add_turn(&mut self, number: u64, turn: &Turn, records: &[Record]) {
+        let Turn { begun_ns, waited_ns, run_ns, ended_ns, ready, lost, .. } = *turn;
+        self.span((begun_ns, ended_ns), "turn", "turn", &turn_facts(number, turn));
+        self.span((begun_ns, waited_ns), "wait", "phase", &wait_facts(turn));
+        self.span((waited_ns, run_ns), "mark", "phase", "");
+        self.counter(run_ns, ("ready list", "keys", ready));
+        self.span((run_ns, ended_ns), "run", "phase", &format!("\"ready\":{ready}"));
+        let ran = |record: &Record| match record {
+            Record::Slice(slice) => Some((slice.key, Vec::new())),
+            _ => None,
+        };
+        // For each source that ran in this turn: the arrows that lead to its slice.
+        let mut caused: HashMap<Key, Vec<u64>> = records.iter().filter_map(ran).collect();
+        for record in records {
+            match record {
+                Record::Mark(mark) => self.add_mark(mark, &mut caused),
+                Record::Slice(slice) => self.add_slice(slice, &mut caused),
+                Record::Opened { at_ns, key, kind } => {
+                    self.instant(*at_ns, &format_args!("opened {}", Named(*key, kind)));
+                }
+                Record::Closed { at_ns, key, kind } => {
+                    self.instant(*at_ns, &format_args!("closed {}", Named(*key, kind)));
+                }
+                Record::Signal { at_ns, signal } => {
+                    self.instant(*at_ns, &format_args!("signal {signal}"));
+                }
+                Record::Turn(_) => {}
+            }
+        }
+        if lost > 0 {
+            self.instant(ended_ns, &format_args!("{lost} records did not fit"));
+        }
+        self.counter(ended_ns, ("ready list", "keys", turn.ready_after));
+        if self.sources.replace(turn.sources) != Some(turn.sources) {
+            self.counter(ended_ns, ("open sources", "sources", turn.sources));
+        }
+    }
+
+    fn add_mark(&mut self, mark: &Mark, caused: &mut HashMap<Key, Vec<u64>>) {
+        let Mark { from_ns, to_ns, key, kind, readiness, by, is_stale } = *mark;
+        let by = mark_name(by);
+        if is_stale {
+            self.instant(from_ns, &format_args!("stale {by} of {}", Named(key, kind)));
+        }
+        let facts = format!(
+            "\"generation\":{},\"readiness\":\"{}\",\"stale\":{is_stale}",
+            key.generation(),
+            readiness_words(readiness)
+        );
+        self.span((from_ns, to_ns), &format!("{by}: {}", Named(key, kind)), "mark", &facts);
+        if let Some(arrows) = caused.get_mut(&key)
+            && !is_stale
+        {
+            self.flows += 1;
+            arrows.push(self.flows);
+            self.arrow(from_ns, "s", self.flows);
+        }
+    }
+
+    fn add_slice(&mut self, slice: &Slice, caused: &mut HashMap<Key, Vec<u64>>) {
+        let Slice { from_ns, to_ns, key, kind, end, .. } = *slice;
+        let facts = format!(
+            "\"generation\":{},\"bytes_in\":{},\"bytes_out\":{},\"messages_in\":{},\
+             \"messages_out\":{},\"end\":\"{}\"",
+            key.generation(),
+            slice.bytes_in,
+            slice.bytes_out,
+            slice.messages_in,
+            slice.messages_out,
+            end.name()
+        );
+        self.span((from_ns, to_ns), &Named(key, kind).to_string(), "slice", &facts);
+        for number in caused.remove(&key).unwrap_or_default() {
+            self.arrow(from_ns, "f", number);
+        }
+    }
+
+    /// Adds an event with the fields that all have. `rest` starts with a comma, or is empty.
+    fn add(&mut self, at_ns: u64, phase: &str, name: &dyn fmt::Display, rest: &str) {
+        let Events { process, thread, .. } = self;
+        let event = format!(
+            "{{\"ph\":\"{phase}\",\"name\":\"{name}\",\"pid\":{process},\"tid\":{thread},\
+             \"ts\":{}{rest}}}",
+            Micros(at_ns)
+        );
+        self.events.push((at_ns, event));
+    }
+
+    fn span(&mut self, (from_ns, to_ns): (u64, u64), name: &str, category: &str, facts: &str) {
+        let duration = Micros(to_ns.saturating_sub(from_ns));
+        let rest = format!(",\"dur\":{duration},\"cat\":\"{category}\",\"args\":{{{facts}}}");
+        self.add(from_ns, "X", &name, &rest);
+    }
+
+    fn instant(&mut self, at_ns: u64, name: &fmt::Arguments<'_>) {
+        self.add(at_ns, "i", name, ",\"s\":\"t\"");
+    }
+
+    fn counter(&mut self, at_ns: u64, (name, key, value): (&str, &str, u32)) {
+        let rest = format!(",\"id\":{},\"args\":{{\"{key}\":{value}}}", self.thread);
+        self.add(at_ns, "C", &name, &rest);
+    }
+
+    /// Adds the start ("s") or the end ("f") of an arrow. It binds to the slice that encloses it.
+    fn arrow(&mut self, at_ns: u64, phase: &str, number: u64) {
+        let rest = format!(",\"cat\":\"mark\",\"id\":{number},\"bp\":\"e\"");
+        self.add(at_ns, phase, &"marks", &rest);
+    }
+
+    /// Writes the events of the turn in the order of their times, and forgets them.
+    fn write(&mut self, out: &mut impl Write) -> io::Result<()> {
+        // The sort is stable: of two spans that begin at once, the outer comes first.
+        self.events.sort_by_key(|(at_ns, _)| *at_ns);
+        self.events.drain(..).try_for_each(|(_, event)| write!(out, ",\n{event}"))
+    }
+}
+
+fn turn_facts(number: u64, turn: &Turn) -> String {
+    let Turn { ready_before, ready, ready_after, sources, idle_before, .. } = turn;
+    format!(
+        "\"number\":{number},\"ready_before\":{ready_before},\"ready\":{ready},\
+         \"ready_after\":{ready_after},\"sources\":{sources},\"idle_before\":{idle_before}"
+    )
+}
+
+fn wait_facts(turn: &Turn) -> String {
+    let mut facts = format!("\"outcome\":\"{}\"", wait_name(turn.waited));
+    if turn.timeout_ns != NO_TIMEOUT {
+        write!(facts, ",\"timeout_ns\":{}", turn.timeout_ns).expect("a string takes everything");
+    }
+    facts
+}
+
+pub(super) fn wait_name(waited: Waited) -> &'static str {
+    match waited {
+        Waited::Polled => "polled",
+        Waited::Interrupted => "interrupted",
+        Waited::Skipped => "skipped",
+    }
+}
+
+pub(super) fn mark_name(by: MarkedBy) -> &'static str {
+    match by {
+        MarkedBy::Event => "event",
+        MarkedBy::Timer => "timer",
+        MarkedBy::Spin => "spin",
+    }
+}
+
+/// Returns the bits of a readiness in words.
+pub(super) fn readiness_words(readiness: Readiness) -> String {
+    let words = [
+        (Readiness::READABLE, "readable"),
+        (Readiness::WRITABLE, "writable"),
+        (Readiness::READ_CLOSED, "read-closed"),
+        (Readiness::URGENT, "urgent"),
+    ];
+    let set = words.into_iter().filter(|(bit, _)| readiness.contains(*bit));
+    set.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
+}
+
+/// A source by its kind and its slot.
+struct Named(Key, &'static str);
+
+impl fmt::Display for Named {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Named(key, kind) = self;
+        write!(formatter, "{kind} {}", key.index())
+    }
+}
+
+/// Nanoseconds, displayed as microseconds.
+struct Micros(u64);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
+    }
+}

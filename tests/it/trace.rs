@@ -1,0 +1,223 @@
+//! `--trace`: what the loops did, as a file, by the rules of the programs that read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Daemon, Process, resound, run, wait_until};
+
+/// Reads a trace, or returns `None` if it is not complete yet.
+fn read(path: &Path) -> Option<Vec<Value>> {
+    let document: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    document["traceEvents"].as_array().cloned()
+}
+
+fn text<'a>(event: &'a Value, key: &str) -> &'a str {
+    event[key].as_str().unwrap_or_default()
+}
+
+/// Returns a time in nanoseconds. The file has microseconds with three decimals.
+fn ns(event: &Value, key: &str) -> u64 {
+    let micros = format!("{:.3}", event[key].as_f64().unwrap());
+    micros.replace('.', "").parse().unwrap()
+}
+
+fn of_phase<'a>(events: &'a [Value], phase: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| text(event, "ph") == phase).collect()
+}
+
+fn of_category<'a>(events: &'a [Value], category: &str) -> Vec<&'a Value> {
+    of_phase(events, "X").into_iter().filter(|event| text(event, "cat") == category).collect()
+}
+
+/// Checks the rules of the trace event format that Perfetto and speedscope depend on: every event
+/// has its fields, the events of a thread are in the order of time, its spans nest, and each arrow
+/// begins and ends once, forwards, inside a span.
+fn assert_is_valid(events: &[Value]) {
+    let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut open: BTreeMap<u64, Vec<(u64, String)>> = BTreeMap::new();
+    let mut arrows: BTreeMap<u64, (u64, bool)> = BTreeMap::new();
+    for event in events {
+        let thread = event["tid"].as_u64().unwrap();
+        assert!(event["pid"].is_u64() && !text(event, "name").is_empty(), "{event}");
+        let phase = text(event, "ph");
+        if phase == "M" {
+            assert!(event["args"].is_object(), "{event}");
+            continue;
+        }
+        let at_ns = ns(event, "ts");
+        let before = last.insert(thread, at_ns).unwrap_or(0);
+        assert!(before <= at_ns, "time goes back at {event}");
+        match phase {
+            "X" => assert_nests(event, at_ns, open.entry(thread).or_default()),
+            "s" => {
+                let earlier = arrows.insert(event["id"].as_u64().unwrap(), (at_ns, false));
+                assert_eq!(earlier, None, "{event}");
+            }
+            "f" => {
+                let begun = arrows.get_mut(&event["id"].as_u64().unwrap()).unwrap();
+                assert!(begun.0 <= at_ns && !begun.1, "{event}");
+                begun.1 = true;
+            }
+            "i" => assert_eq!(text(event, "s"), "t"),
+            "C" => assert!(event["args"].as_object().unwrap().values().all(Value::is_u64)),
+            other => panic!("{other:?} in {event}"),
+        }
+    }
+    assert!(arrows.values().all(|(_, has_ended)| *has_ended), "an arrow leads nowhere");
+}
+
+/// Checks that a span lies within the span that must contain it. `open` are the spans that contain
+/// the latest one, and it: each with its end and its name.
+fn assert_nests(event: &Value, at_ns: u64, open: &mut Vec<(u64, String)>) {
+    let expected = match text(event, "cat") {
+        "turn" => None,
+        "phase" => Some("turn"),
+        "slice" => Some("run"),
+        "mark" if text(event, "name").starts_with("spin") => Some("wait"),
+        "mark" => Some("mark"),
+        other => panic!("{other}"),
+    };
+    // A span that ends where this one begins may contain it only if this one has no length.
+    while open.last().is_some_and(|(to_ns, name)| {
+        *to_ns < at_ns || *to_ns == at_ns && Some(name.as_str()) != expected
+    }) {
+        open.pop();
+    }
+    let to_ns = at_ns + ns(event, "dur");
+    let outer = open.last();
+    assert_eq!(outer.map(|(_, name)| name.as_str()), expected, "{event}");
+    assert!(outer.is_none_or(|(outer_to, _)| to_ns <= *outer_to), "{event} ends after {outer:?}");
+    open.push((to_ns, text(event, "name").to_owned()));
+}
+
+fn sum(events: &[&Value], key: &str) -> u64 {
+    events.iter().map(|event| event["args"][key].as_u64().unwrap()).sum()
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    (folder, path)
+}
+
+#[test]
+fn a_trace_of_a_benchmark_is_valid_and_holds_every_byte() {
+    let (_folder, path) = folder();
+    let mut command = resound();
+    command.args(["bench", "-c4", "-n500", "--warmup=0"]);
+    command.arg("--trace").arg(&path);
+    let ended = run(command);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let events = read(&path).unwrap();
+    assert_is_valid(&events);
+    let slices = of_category(&events, "slice");
+    assert_eq!(sum(&slices, "bytes_in"), 500 * 64);
+    assert_eq!(sum(&slices, "bytes_out"), 500 * 64);
+    assert_eq!(sum(&slices, "messages_in"), 500);
+    let ends: BTreeSet<_> = slices.iter().map(|slice| text(&slice["args"], "end")).collect();
+    assert!(ends.contains("drained"), "{ends:?}");
+    assert!(of_category(&events, "turn").len() > 100);
+    let opened = of_phase(&events, "i");
+    assert_eq!(opened.iter().filter(|event| text(event, "name").starts_with("opened ")).count(), 4);
+}
+
+#[test]
+fn a_server_writes_its_trace_on_sigusr2_and_goes_on_and_writes_it_again_at_its_end() {
+    let (_folder, path) = folder();
+    let trace = format!("--trace={}", path.display());
+    for sandbox in [None, Some("--sandbox")] {
+        let flags = ["tcp://127.0.0.1:0", &trace];
+        let flags: Vec<&str> = flags.into_iter().chain(sandbox).collect();
+        let daemon = Daemon::start(&flags);
+        let echo = |message: &str| {
+            let mut command = resound();
+            command.args(["send", &daemon.endpoints[0], message]);
+            assert_eq!(run(command).stdout_text(), message);
+        };
+        let bytes = || Some(sum(&of_category(&read(&path)?, "slice"), "bytes_in"));
+        echo("hello");
+        daemon.process.signal(Signal::USR2);
+        wait_until("the trace after the signal", || bytes() == Some(5));
+        assert_is_valid(&read(&path).unwrap());
+        echo("again");
+        daemon.process.signal(Signal::USR2);
+        wait_until("the trace after the next signal", || bytes() == Some(10));
+        echo("last");
+        let ended = daemon.stop();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert_eq!(bytes(), Some(14));
+        let events = read(&path).unwrap();
+        assert_is_valid(&events);
+        let names: Vec<_> = of_phase(&events, "i").iter().map(|i| text(i, "name")).collect();
+        assert_eq!(names.iter().filter(|name| **name == "signal 12").count(), 2, "{names:?}");
+        let has = |start: &str| names.iter().filter(|name| name.starts_with(start)).count();
+        assert_eq!((has("opened tcp connection"), has("closed tcp connection")), (3, 3));
+    }
+}
+
+#[test]
+fn each_loop_is_a_thread_of_the_trace() {
+    let (_folder, path) = folder();
+    let trace = format!("--trace={}", path.display());
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "--threads=2", &trace]);
+    daemon.process.signal(Signal::USR2);
+    let threads = |events: &[Value]| {
+        let turns = of_category(events, "turn");
+        turns.iter().map(|turn| turn["tid"].as_u64().unwrap()).collect::<BTreeSet<_>>()
+    };
+    wait_until("both loops", || read(&path).is_some_and(|events| threads(&events).len() == 2));
+    assert_eq!(daemon.stop().code(), 0);
+    assert_is_valid(&read(&path).unwrap());
+}
+
+#[test]
+fn sigusr2_does_not_end_a_benchmark_and_the_first_sigint_does() {
+    let (_folder, path) = folder();
+    let mut command = resound();
+    command.args(["bench", "-c1", "-t10m", "-r100", "--warmup=0", "-J", "--trace"]).arg(&path);
+    let mut process = Process::start(command);
+    // The file exists before the signal is watched, and a run sends soon after that.
+    wait_until("the run", || {
+        let task = fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero()));
+        let caught = task.unwrap().lines().find_map(|line| {
+            let mask = line.strip_prefix("SigCgt:")?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        caught.unwrap() & (1 << 11) != 0
+    });
+    wait_until("echoes in the trace", || {
+        process.signal(Signal::USR2);
+        read(&path).is_some_and(|events| sum(&of_category(&events, "slice"), "messages_in") > 3)
+    });
+    assert!(process.is_running());
+    process.signal(Signal::INT);
+    let ended = process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_is_valid(&read(&path).unwrap());
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_and_one_that_cannot_be_written_ends_the_program_at_once() {
+    for command in ["serve", "bench"] {
+        for file in ["turns.txt", "turns"] {
+            let mut refused = resound();
+            refused.args([command, "--trace", file]);
+            let ended = run(refused);
+            assert_eq!(ended.code(), 2, "{}", ended.stderr);
+            assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+            assert!(ended.stderr.contains("such as 'trace.json'"), "{}", ended.stderr);
+        }
+        let mut failing = resound();
+        failing.args([command, "--trace", "/nonexistent/turns.json"]);
+        failing.args(if command == "serve" { &["tcp://127.0.0.1:0"][..] } else { &["-n1"] });
+        let ended = run(failing);
+        assert_eq!(ended.code(), 1, "{}", ended.stderr);
+        assert_eq!(ended.stdout_text(), "", "it did not begin");
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("cannot write /nonexistent/turns.json"), "{}", ended.stderr);
+    }
+}
