@@ -172,6 +172,11 @@ fn read(name: &str, text: &str) -> Result<Histogram<u64>, String> {
 /// The decoder of the crate trusts the header, so a few bytes could make it take gigabytes. The
 /// header must be that of this program's histograms, and the counts must be as long as it says.
 fn decoded(text: &str) -> Option<Histogram<u64>> {
+    decoded_like(Distribution::new().histogram(), text)
+}
+
+/// Decodes a histogram with the bounds of `empty`. `None` if the text is anything else.
+pub(super) fn decoded_like(empty: &Histogram<u64>, text: &str) -> Option<Histogram<u64>> {
     if text.len() > TEXT_BYTES_MAX {
         return None;
     }
@@ -184,7 +189,7 @@ fn decoded(text: &str) -> Option<Histogram<u64>> {
     // All bytes of a count but its last have the highest bit set.
     let is_long = |bytes: &[u8]| bytes.iter().all(|byte| byte & 0x80 != 0);
     if inflated.len() > INFLATED_BYTES_MAX
-        || header != own_header(counts.len())
+        || header != header_of(empty, counts.len())
         || counts.windows(COUNT_BYTES_MAX).any(is_long)
     {
         return None;
@@ -192,13 +197,10 @@ fn decoded(text: &str) -> Option<Histogram<u64>> {
     Deserializer::new().deserialize(&mut inflated.as_slice()).ok()
 }
 
-/// Returns the header before this many bytes of counts of a histogram of this program.
-fn own_header(counts_bytes: usize) -> Vec<u8> {
+/// Returns the header before this many bytes of counts of a histogram with the bounds of `empty`.
+fn header_of(empty: &Histogram<u64>, counts_bytes: usize) -> Vec<u8> {
     let mut header = Vec::new();
-    let empty = Distribution::new();
-    V2Serializer::new()
-        .serialize(empty.histogram(), &mut header)
-        .expect("a vector takes all bytes");
+    V2Serializer::new().serialize(empty, &mut header).expect("a vector takes all bytes");
     header.truncate(HEADER_BYTES);
     let length = u32::try_from(counts_bytes).expect("the caller has bounded the length");
     header[4..8].copy_from_slice(&length.to_be_bytes());
@@ -228,6 +230,10 @@ mod tests {
 
     use super::*;
     use crate::measured::PercentileList;
+
+    fn own_header(counts_bytes: usize) -> Vec<u8> {
+        header_of(Distribution::new().histogram(), counts_bytes)
+    }
 
     fn times(values: &[u64]) -> Times {
         let mut distribution = Distribution::new();

@@ -3,9 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::histograms::decoded_like;
 use super::{Distribution, Messages};
 
 /// The significant digits of the times of a slot: within 1 %, in 37 KiB.
@@ -48,8 +49,7 @@ pub struct Slot {
 impl Slot {
     /// Returns the response times; `None` without echoes, or if the text holds no histogram.
     pub(crate) fn times(&self) -> Option<Histogram<u64>> {
-        let bytes = STANDARD.decode(self.histogram.as_deref()?).ok()?;
-        Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+        decoded_like(&histogram(DIGITS_WRITTEN), self.histogram.as_deref()?)
     }
 
     /// Adds the slot of another part of the same load at about the same time.

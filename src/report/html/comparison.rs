@@ -54,7 +54,8 @@ fn comparison(number: usize, name: &str, document: &Value) -> Markup {
     html! {
         header {
             p.kind { "resound compare" @if !name.is_empty() { ": " (name) } }
-            h1 { (document["conclusion"].as_str().unwrap_or("Comparison")) }
+            h1 { "B compared with A" }
+            p.answer { (side(document, "conclusion")) }
             p.sub { (value_text("rounds", &document["rounds"])) " rounds" }
             @if let Some(error) = document["error"].as_str() { p.error { (error) } }
         }

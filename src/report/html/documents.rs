@@ -117,7 +117,7 @@ fn wrong(path: &Path, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::samples;
+    use crate::measured::{Histograms, samples};
 
     #[test]
     fn a_text_that_is_no_document_is_refused_in_one_line() {
@@ -142,8 +142,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let before = write("before.json", &samples::open_run().to_json());
-        let after = write("after.json", &samples::open_run().to_json());
+        let mut run = samples::open_run();
+        run.histograms = Histograms::of(&run);
+        let before = write("before.json", &run.to_json());
+        let after = write("after.json", &run.to_json());
         let page = read_page(&[before.clone(), after]).unwrap();
         assert!(page.contains("before: response time") && page.contains("after: response time"));
         let sweep = write("sweep.json", r#"{"kind": "sweep", "version": 1, "points": []}"#);

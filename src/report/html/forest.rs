@@ -14,6 +14,9 @@ const BOTTOM: f64 = 42.0;
 /// The narrowest range that is shown around 1, so that a tiny change does not look large.
 const RANGE_LEAST: f64 = 1.05;
 
+/// From this ratio on, a factor says more than a percentage.
+const PERCENT_MAX: f64 = 1.9;
+
 /// One row of the plot.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
@@ -68,21 +71,33 @@ pub(super) fn forest(rows: &[Row], noise: f64, text: &str) -> Markup {
 
 /// Returns the ratios that get a tick: 1, and up to three steps on each side.
 fn ticks(max: f64) -> Vec<f64> {
-    const STEPS: [f64; 10] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
-    let step = STEPS.into_iter().find(|step| 1.0 + 3.2 * step >= max).unwrap_or((max - 1.0) / 3.0);
-    let above = (1..=3).map(|count| 1.0 + step * f64::from(count)).filter(|tick| *tick < max);
-    let above: Vec<f64> = above.collect();
-    let below = above.iter().map(|tick| 2.0 - tick).filter(|tick| *tick > 1.0 / max);
-    let mut all: Vec<f64> = below.chain([1.0]).collect();
-    all.extend(&above);
+    const STEPS: [f64; 8] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
+    const FACTORS: [f64; 5] = [2.0, 4.0, 10.0, 100.0, 1_000.0];
+    let above: Vec<f64> = match STEPS.into_iter().find(|step| 1.0 + 3.2 * step >= max) {
+        Some(step) if max < PERCENT_MAX => (1..=3).map(|n| 1.0 + step * f64::from(n)).collect(),
+        _ => {
+            let factor = FACTORS.into_iter().find(|factor| factor.powi(3) >= max);
+            (1..=3).map(|n| factor.unwrap_or(max).powi(n)).collect()
+        }
+    };
+    let above = above.into_iter().filter(|tick| *tick < max * 0.99);
+    let pairs = above.map(|tick| match max < PERCENT_MAX {
+        true => [2.0 - tick, tick],
+        false => [1.0 / tick, tick],
+    });
+    let mut all: Vec<f64> = pairs.flatten().filter(|tick| *tick > 1.0 / max).collect();
+    all.push(1.0);
+    all.sort_by(f64::total_cmp);
     all
 }
 
-/// Returns `+5 %` for 1.05.
+/// Returns `+5 %` for 1.05, and `x 4` for 4.
 fn change_text(ratio: f64) -> String {
     let percent = ((ratio - 1.0) * 1_000.0).round() / 10.0;
     match percent {
         0.0 => "no change".to_owned(),
+        _ if ratio >= PERCENT_MAX => format!("x {ratio:.0}"),
+        _ if ratio <= 1.0 / PERCENT_MAX => format!("1/{:.0}", 1.0 / ratio),
         percent => format!("{percent:+} %"),
     }
 }
@@ -96,6 +111,7 @@ mod tests {
         let texts = |max: f64| ticks(max).into_iter().map(change_text).collect::<Vec<_>>();
         assert_eq!(texts(1.06), ["-4 %", "-2 %", "no change", "+2 %", "+4 %"]);
         assert_eq!(texts(1.5), ["-20 %", "no change", "+20 %", "+40 %"]);
-        assert!(texts(80.0).len() >= 3);
+        assert_eq!(texts(80.0), ["1/10", "no change", "x 10"]);
+        assert_eq!(texts(60.0), ["1/16", "1/4", "no change", "x 4", "x 16"]);
     }
 }

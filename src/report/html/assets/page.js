@@ -122,9 +122,12 @@
     if (chart.x.unit === "percentile") {
       x.filter = (u, splits) => splits.map((v) => (Math.abs(Math.log10(v) % 1) < 1e-6 ? v : null));
     }
+    if (chart.x.unit === "count") {
+      x.filter = (u, splits) => splits.map((v) => (Number.isInteger(v) ? v : null));
+    }
     const y = axis(chart.y, 64);
     for (const [axis, spec] of [[x, chart.x], [y, chart.y]]) {
-      if (!spec.log || spec.unit === "percentile" || spec.max / spec.min > 400) continue;
+      if (!spec.log || axis.filter || spec.unit === "percentile" || spec.max / spec.min > 400) continue;
       // Few decades: 1, 2 and 5 of each; less than one: all.
       const digits = spec.max / spec.min < 8 ? [1, 2, 3, 4, 5, 6, 7, 8, 9] : [1, 2, 5];
       axis.filter = (u, splits) => splits.map((v) => (digits.includes(Number(v.toExponential(3).split("e")[0])) ? v : null));
@@ -175,9 +178,13 @@
       const found = nearest(xs.map((value) => [value]), x, chart.x.log);
       if (!found) return;
       at = xs.indexOf(found[0]);
+      const place = (value) => (chart.x.log ? Math.log(value) : value);
+      const reach = 0.02 * Math.abs(place(chart.x.max) - place(chart.x.min));
       const texts = chart.series.map((series) => {
         const point = nearest(series.points, found[0], chart.x.log);
-        return point && `${series.name} ${READ[chart.y.unit](point[1])}`;
+        // A series without a value here is left out. A line through two points is everywhere.
+        const isHere = point && (series.points.length === 2 || Math.abs(place(point[0]) - place(found[0])) <= reach);
+        return isHere && `${series.name} ${READ[chart.y.unit](point[1])}`;
       });
       reading.textContent = `${READ[chart.x.unit](found[0])}: ${texts.filter(Boolean).join(", ")}`;
     };
