@@ -31,6 +31,7 @@ mod wait;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 
 use self::server::Server;
 use self::wait::wait_until;
@@ -69,6 +70,17 @@ fn connect_many(server: &Server, count: usize) -> Vec<TcpStream> {
         client
     };
     (0..count).map(connect).collect()
+}
+
+#[test]
+fn each_step_fits_on_two_screens() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/steps");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap()).collect();
+    assert_eq!(files.len(), 8);
+    for file in files {
+        let lines = std::fs::read_to_string(file.path()).unwrap().lines().count();
+        assert!(lines <= 100, "{} has {lines} lines", file.path().display());
+    }
 }
 
 #[test]

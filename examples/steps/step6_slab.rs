@@ -1,7 +1,7 @@
 //! Step 6: the server drains each socket, and finds its clients in a slab.
 //!
-//! It moves bytes until the kernel answers `WouldBlock`. From then on the next byte is a change, and
-//! so an edge. The slab is an array of slots, and the token of an event is the index of the
+//! It moves bytes until the kernel answers `WouldBlock`. From then on the next byte is a change,
+//! and so an edge. The slab is an array of slots, and the token of an event is the index of the
 //! client's slot. A slot that becomes free is used again first. When the server has as many clients
 //! as it may have, the client in slot 0 must make room for the next.
 //!

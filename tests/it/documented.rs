@@ -38,6 +38,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("docs/hosts.md", "at=$(date "),
     ("docs/hosts.md", "scripts/many-hosts.sh "),
     ("docs/hosts.md", "scripts/kubernetes/run.sh "),
+    ("docs/book/README.md", "cargo run --example step5_edges"),
     ("docs/operate.md", "docker build "),
     ("docs/operate.md", "sudo resound serve "),
     ("docs/operate.md", "systemd-socket-activate "),
@@ -50,9 +51,11 @@ fn root() -> &'static Path {
 
 fn page_names() -> Vec<String> {
     let mut names = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        names.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    for folder in ["docs", "docs/book"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            names.extend(name.ends_with(".md").then(|| format!("{folder}/{name}")));
+        }
     }
     assert!(names.len() > 8, "the pages are found");
     // The package has no peers.
@@ -133,6 +136,41 @@ fn the_sessions_of_the_page_on_reports_run_as_shown() {
     check_sessions("docs/report.md");
 }
 
+#[test]
+fn the_sessions_of_the_book_run_as_shown() {
+    let chapters = chapters();
+    assert!(chapters.len() > 5, "the chapters are found");
+    chapters.iter().for_each(|name| check_sessions(name));
+}
+
+fn chapters() -> Vec<String> {
+    page_names().into_iter().filter(|name| name.starts_with("docs/book/")).collect()
+}
+
+/// An answer has the form: Answer: `NAME` in `FILE`.
+#[test]
+fn every_answer_to_an_exercise_of_the_book_is_a_test() {
+    let mut found = Vec::new();
+    let mut answers = 0;
+    for name in chapters() {
+        let text = fs::read_to_string(root().join(&name)).unwrap();
+        for answer in text.split("Answer: ").skip(1) {
+            answers += 1;
+            let code: Vec<&str> = answer.split('`').collect();
+            let [_, test, " in ", file, ..] = code[..] else {
+                found.push(format!("{name}: {answer}"));
+                continue;
+            };
+            let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+            if !source.contains(&format!("\nfn {test}() {{")) {
+                found.push(format!("{name}: {file} has no {test}"));
+            }
+        }
+    }
+    assert!(answers > 10, "the answers are found");
+    assert_none("answers that are no test", &found);
+}
+
 /// The tests above cover all pages with sessions.
 #[test]
 fn no_other_page_has_a_session_to_run() {
@@ -151,7 +189,7 @@ fn no_other_page_has_a_session_to_run() {
     };
     let mut found = Vec::new();
     for name in page_names() {
-        if !tested.contains(&name.as_str()) {
+        if !tested.contains(&name.as_str()) && !chapters().contains(&name) {
             let page = read_page(&name);
             let blocks = page.blocks.iter().filter(is_run);
             found.extend(blocks.map(|block| format!("{name}:{}", block.line)));
