@@ -126,7 +126,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sweep(arguments) => return sweep::run(&arguments),
         Command::Compare(arguments) => return compare::run(&arguments),
         Command::Merge(arguments) => return merge::run(&arguments),
-        Command::Ping(arguments) => return ping::run(arguments),
+        Command::Ping(arguments) => return ping::run(&arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Report(arguments) => return report::run(&arguments),
         Command::Completions(arguments) => manual::print_completions(&arguments),

@@ -6,7 +6,7 @@
 //!
 //! Meanwhile `console.rs` turns the reports of a loop into lines, and `outlet.rs` writes them
 //! without blocking the loop. `log.rs` sets up the log. `handles.rs` asks the loops for their
-//! counters, for `metrics/`, an HTTP handler on a reactor of its own, and for `supervisor.rs`,
+//! counters, for `metrics.rs`, which the metrics server asks, and for `supervisor.rs`,
 //! which reports to the service manager.
 
 mod console;
@@ -36,7 +36,7 @@ use self::console::{Console, WARNING_INTERVAL};
 use self::handles::Handles;
 use self::log::Log;
 use self::loops::Loops;
-use self::metrics::Metrics;
+use self::metrics::LoopFigures;
 use self::outlet::Outlet;
 use self::passed::Passed;
 use self::sandbox::Needs;
@@ -174,7 +174,7 @@ fn serve(
     let umask = Umask::clear();
     bound.extend(loops.listen(&options.endpoints, &signals)?);
     drop(umask);
-    let metrics = options.metrics.as_ref().map(Metrics::bind).transpose()?;
+    let metrics = options.metrics.as_ref().map(metrics::bind).transpose()?;
     if let Some(user) = user {
         user.take_over()?;
     }
@@ -189,7 +189,8 @@ fn serve(
     trace.iter().for_each(|trace| loops.trace(trace));
     if let Some(metrics) = metrics {
         loops.measure_turns();
-        metrics.start(handles.clone(), constants(started_at, &bound, connections_max))?;
+        let constants = constants(started_at, &bound, connections_max);
+        metrics.start(LoopFigures { handles: handles.clone(), constants })?;
     }
     let running = loops.start()?;
     match print_listening(&bound, options.print) {

@@ -63,7 +63,11 @@ pub mod load;
 #[cfg(feature = "program")]
 pub mod measured;
 #[cfg(feature = "program")]
+mod metrics;
+#[cfg(feature = "program")]
 pub mod ping;
+#[cfg(feature = "program")]
+pub mod prober;
 pub mod process;
 pub mod reactor;
 mod readiness;

@@ -5,6 +5,7 @@
 //! Connecting may block, so another thread does it.
 
 mod background;
+mod backoff;
 mod link;
 mod payload;
 mod probes;
@@ -51,6 +52,9 @@ pub struct Options {
     pub bind: Vec<BindAddr>,
     /// Splits each round trip by the kernel's timestamps, over TCP and UDP.
     pub timestamps: bool,
+    /// No failure ends the run: a probe that cannot be sent is lost, the host is looked up again,
+    /// and a connection without any answer for ten times [`timeout`](Options::timeout) is replaced.
+    pub keeps_trying: bool,
 }
 
 impl Options {
@@ -83,6 +87,19 @@ pub enum Event<'a> {
     Disconnected(&'a Loss),
     /// The figures so far, because [`Controls::report`] was readable.
     Figures(&'a Figures),
+    /// The counts so far. Reported each time before the run waits.
+    Counts(Counts<'a>),
+}
+
+/// The counts of a run so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts<'a> {
+    /// The counts of probes. A probe that is neither answered nor lost yet counts as in flight.
+    pub messages: Messages,
+    /// As in [`Results::losses`].
+    pub losses: &'a [(Loss, u64)],
+    /// As in [`Results::reconnects`].
+    pub reconnects: u64,
 }
 
 /// The counts and times of the probes so far.
@@ -189,6 +206,8 @@ pub struct Results {
     pub split: Option<SplitValues>,
     /// The number of lost probes for each reason, in the order in which the reasons first occurred.
     pub losses: Vec<(Loss, u64)>,
+    /// The number of connections of a stream after the first.
+    pub reconnects: u64,
     /// The number of echoes that equal their probe, including late ones and duplicates.
     pub intact: u64,
     /// The time from the first probe to the end.
@@ -220,7 +239,7 @@ impl Results {
 ///
 /// Returns an error if later probes would fail as well: the host does not exist, the socket is of
 /// the other kind, a probe is longer than a datagram, or the client cannot create a file for the
-/// answers.
+/// answers. [`Options::keeps_trying`] counts these as lost probes instead.
 ///
 /// ```
 /// use std::net::UdpSocket;
@@ -249,6 +268,7 @@ impl Results {
 ///     socket: SocketOptions::default(),
 ///     bind: Vec::new(),
 ///     timestamps: false,
+///     keeps_trying: false,
 /// };
 /// let (stop, _stopper) = std::io::pipe()?;
 /// let outcome = ping(&options, stop.as_fd(), |_| ControlFlow::Continue(()))?;

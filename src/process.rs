@@ -14,4 +14,6 @@ mod threads;
 
 #[cfg(feature = "signals")]
 pub use self::signals::{ending_signals, restore_ending_signals};
+#[cfg(feature = "program")]
+pub(crate) use self::threads::thread_error;
 pub use self::threads::{has_memory, spawn_thread};

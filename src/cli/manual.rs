@@ -160,6 +160,10 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
                 "resound ping udp://192.0.2.1:7007 -c 10",
             ),
             ("Print one JSON document.", "resound ping tcp://192.0.2.1:7007 -c 3 -J"),
+            (
+                "Watch two services for Prometheus, without a line per probe.",
+                "resound ping udp://192.0.2.1:7007 tcp://192.0.2.2:7007 -q --metrics :9101",
+            ),
         ],
         "send" => &[
             ("Send a message and print the reply.", "resound send tcp://127.0.0.1:7007 hello"),

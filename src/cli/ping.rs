@@ -1,22 +1,24 @@
 //! `resound ping`: prints one line per probe and a summary, or one JSON document.
 
 mod document;
+mod lines;
 mod summary;
 
-use std::io::{self, ErrorKind, PipeReader, Write};
+use std::collections::HashSet;
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::Endpoint;
-use resound::measured::Stretches;
-use resound::ping::{Answer, AnswerKind, Controls, Event, Options, Results, ping};
-use resound::report::time_text;
-use resound::units::{duration_ns, parse_time, parse_time_above_zero};
+use resound::endpoint::{Endpoint, HostPort};
+use resound::ping::{Controls, Event, Options, Results};
+use resound::prober::{Prober, TARGETS_MAX};
+use resound::process::descriptors::DescriptorLimit;
+use resound::units::{parse_time, parse_time_above_zero};
 
 pub(super) use self::document::error_document;
 use self::document::json;
@@ -24,18 +26,19 @@ use self::summary::{figures_line, write_summary};
 use super::flags::{
     BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, client_options, without_use,
 };
-use super::values::{at_least_one, probe_length};
+use super::values::{at_least_one, host_port, probe_length};
 use super::{FAILED, print_error, standard};
 
 /// Measure round-trip times one probe at a time, like ping(8)
 #[derive(Debug, Args)]
 #[command(after_help = VALUES_HELP)]
 pub(super) struct Arguments {
-    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME
-    #[arg(value_name = "ENDPOINT")]
-    endpoint: Endpoint,
+    /// tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, unix:@NAME, unixgram:@NAME; each
+    /// of several is probed on its own, and none delays another
+    #[arg(value_name = "ENDPOINT", required = true)]
+    endpoints: Vec<Endpoint>,
 
-    /// Stop after N probes [default: run until Ctrl-C]
+    /// Stop after N probes of each endpoint [default: run until Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     count: Option<u64>,
 
@@ -62,6 +65,11 @@ pub(super) struct Arguments {
     #[arg(short = 'J', long)]
     json: bool,
 
+    /// Serve /metrics (Prometheus text, with the figures of each endpoint) and /healthz over HTTP;
+    /// with port 0 the kernel picks a port, which is printed [default: off]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    metrics: Option<HostPort>,
+
     #[command(flatten)]
     timestamps: TimestampFlags,
 
@@ -78,68 +86,82 @@ pub(super) struct Arguments {
 impl Arguments {
     /// What no flag can tell by itself.
     pub(super) fn check(&self) -> Result<(), String> {
-        self.family.check(&self.endpoint)?;
-        self.timestamps.check(Some(&self.endpoint), self.endpoint.transport())?;
-        self.bind.check(Some(&self.endpoint), &self.family)
+        if self.endpoints.len() > TARGETS_MAX {
+            let count = self.endpoints.len();
+            return Err(format!(
+                "{count} endpoints are too many: expected at most {TARGETS_MAX}, such as those of \
+                 one of several commands"
+            ));
+        }
+        let mut seen = HashSet::new();
+        for endpoint in &self.endpoints {
+            if !seen.insert(endpoint.to_string()) {
+                return Err(format!(
+                    "'{endpoint}' is given twice: expected each endpoint once, such as \
+                     'udp://127.0.0.1:7007'"
+                ));
+            }
+            self.family.check(endpoint)?;
+            self.timestamps.check(Some(endpoint), endpoint.transport())?;
+            self.bind.check(Some(endpoint), &self.family)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what to do with each endpoint.
+    fn targets(&self) -> Vec<Options> {
+        let socket = client_options(self.packets.options(), &self.bind, &self.family);
+        let target = |endpoint: &Endpoint| Options {
+            endpoint: endpoint.clone(),
+            count: self.count,
+            interval: self.interval,
+            length: self.length,
+            timeout: self.timeout,
+            socket: socket.clone(),
+            bind: self.bind.addrs().to_vec(),
+            timestamps: self.timestamps.timestamps,
+            // One mistyped endpoint fails at once. A monitor waits for its targets.
+            keeps_trying: self.endpoints.len() > 1 || self.metrics.is_some(),
+        };
+        self.endpoints.iter().map(target).collect()
     }
 }
 
-pub(super) fn run(arguments: Arguments) -> ExitCode {
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if let Err(error) = standard::check_stdout() {
         print_error(&error);
         return ExitCode::from(FAILED);
     }
-    let endpoint = arguments.endpoint;
-    if let Some(warning) =
-        without_use(&endpoint, Some(&arguments.packets), &arguments.bind, &arguments.family)
+    for endpoint in &arguments.endpoints {
+        let (packets, bind) = (Some(&arguments.packets), &arguments.bind);
+        if let Some(warning) = without_use(endpoint, packets, bind, &arguments.family) {
+            print_error(&warning);
+        }
+    }
+    let targets = arguments.targets();
+    if targets.len() > 1
+        && let Some(warning) = DescriptorLimit::raise().warning
     {
         print_error(&warning);
     }
-    let socket = client_options(arguments.packets.options(), &arguments.bind, &arguments.family);
-    let options = Options {
-        endpoint,
-        count: arguments.count,
-        interval: arguments.interval,
-        length: arguments.length,
-        timeout: arguments.timeout,
-        socket,
-        bind: arguments.bind.addrs().to_vec(),
-        timestamps: arguments.timestamps.timestamps,
+    let (results, printer) = match probe(arguments, &targets) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            if arguments.json {
+                let _ = standard::print(&(error_document(&error.to_string()) + "\n"));
+            }
+            print_error(&error);
+            return ExitCode::from(FAILED);
+        }
     };
-    let mut printer = Printer { closed: None };
-    let shows_probes = !arguments.quiet && !arguments.json;
-    let outcome = watch_signals().and_then(|(stop, report)| {
-        let controls = Controls { stop: stop.as_fd(), report: Some(report.as_fd()) };
-        ping(&options, controls, |event| {
-            let text = match event {
-                Event::Figures(figures) => {
-                    print_figures(&figures_line(figures));
-                    None
-                }
-                Event::NoTimestamps(error) => {
-                    print_error(&format_args!(
-                        "--timestamps without effect: the kernel has no timestamps ({error})"
-                    ));
-                    None
-                }
-                Event::Started if !arguments.json => Some(header(&options)),
-                event if shows_probes => line(&options, &event),
-                _ => None,
-            };
-            text.map_or(ControlFlow::Continue(()), |text| printer.print(&text))
-        })
-    });
-    let text = match &outcome {
-        _ if arguments.json => json(&options, outcome.as_ref()) + "\n",
-        Ok(outcome) => write_summary(&options, outcome),
-        Err(_) => String::new(),
+    let text = match arguments.json {
+        true => json(&targets, &results) + "\n",
+        false => targets.iter().zip(&results).map(summary_of).collect(),
     };
     let _ = printer.print(&text);
-    let has_come_back = outcome.as_ref().is_ok_and(Results::has_come_back);
-    if let Err(error) = &outcome {
-        print_error(error);
-    }
-    match printer.closed {
+    let has_come_back =
+        results.iter().all(|result| result.as_ref().is_ok_and(Results::has_come_back));
+    match printer.into_error() {
         // The reader has closed its end. That is not an error.
         Some(error) if error.kind() != ErrorKind::BrokenPipe => {
             print_error(&resound::Error::new("write to", "stdout", error));
@@ -150,17 +172,91 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// The results of each target, and stdout.
+type Probed = (Vec<Result<Results, resound::Error>>, Printer);
+
+/// Probes the targets until all have ended, and prints what happens meanwhile.
+fn probe(arguments: &Arguments, targets: &[Options]) -> Result<Probed, resound::Error> {
+    let signals = watch_signals(targets.len())?;
+    let printer = Printer { closed: Mutex::new(None), stopper: signals.stopper };
+    let prober = Prober::new(targets.to_vec(), arguments.metrics.as_ref())?;
+    if let Some((line, warning)) = prober.metrics_lines() {
+        print_error(&line);
+        if let Some(warning) = warning {
+            print_error(&warning);
+        }
+    }
+    let stop = signals.stop.as_fd();
+    let reports = signals.reports.iter().map(AsFd::as_fd);
+    let controls: Vec<_> = reports.map(|report| Controls { stop, report: Some(report) }).collect();
+    let has_told = Once::new();
+    let results = prober.run(
+        &controls,
+        |index, event| {
+            report(&targets[index], arguments, &event, &has_told)
+                .map_or(ControlFlow::Continue(()), |text| printer.print(&text))
+        },
+        |_, result| {
+            let _ = result.as_ref().inspect_err(|error| print_error(error));
+        },
+        |line| print_error(&line),
+    )?;
+    Ok((results, printer))
+}
+
+/// Returns what stdout shows of an event. Writes to stderr what belongs there.
+fn report(
+    options: &Options,
+    arguments: &Arguments,
+    event: &Event<'_>,
+    has_told: &Once,
+) -> Option<String> {
+    let is_several = arguments.endpoints.len() > 1;
+    match event {
+        Event::Figures(figures) => {
+            let target = if is_several { format!("{}: ", options.endpoint) } else { String::new() };
+            print_figures(&(target + &figures_line(figures)));
+            None
+        }
+        // One kernel serves all targets.
+        Event::NoTimestamps(error) => {
+            has_told.call_once(|| {
+                print_error(&format_args!(
+                    "--timestamps without effect: the kernel has no timestamps ({error})"
+                ));
+            });
+            None
+        }
+        Event::Started if !arguments.json => Some(lines::header(options)),
+        event if !arguments.quiet && !arguments.json => lines::line(options, is_several, event),
+        _ => None,
+    }
+}
+
+fn summary_of((options, result): (&Options, &Result<Results, resound::Error>)) -> String {
+    result.as_ref().map_or_else(|_| String::new(), |results| write_summary(options, results))
+}
+
 /// Prints the figures so far to stderr, as ping(8) does, because stdout may carry a document.
 fn print_figures(line: &str) {
     // A failed write does not stop the run.
     let _ = standard::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Returns two pipes. The first becomes readable when a signal asks the program to end, the second
-/// at each SIGQUIT, which asks for the figures so far. A second ending signal ends the program at
-/// once, as by default.
-fn watch_signals() -> Result<(PipeReader, PipeReader), resound::Error> {
-    let watch = || -> io::Result<(PipeReader, PipeReader)> {
+/// Pipes by which signals reach the targets.
+struct Signals {
+    /// Becomes readable when a signal asks the program to end.
+    stop: PipeReader,
+    /// Ends the run as a signal does.
+    stopper: PipeWriter,
+    /// One for each target. Each becomes readable at each SIGQUIT, which asks for the figures so
+    /// far.
+    reports: Vec<PipeReader>,
+}
+
+/// Watches the signals. A second ending signal ends the program at once, as by default.
+fn watch_signals(targets: usize) -> Result<Signals, resound::Error> {
+    let watch = || -> io::Result<Signals> {
         let (stop, stopper) = io::pipe()?;
         let is_second = Arc::new(AtomicBool::new(false));
         for signal in resound::process::ending_signals() {
@@ -169,81 +265,41 @@ fn watch_signals() -> Result<(PipeReader, PipeReader), resound::Error> {
             signal_hook::flag::register(signal, Arc::clone(&is_second))?;
             signal_hook::low_level::pipe::register(signal, stopper.try_clone()?)?;
         }
-        let (report, reporter) = io::pipe()?;
-        signal_hook::low_level::pipe::register(libc::SIGQUIT, reporter)?;
-        Ok((stop, report))
+        let report = |_| {
+            let (report, reporter) = io::pipe()?;
+            signal_hook::low_level::pipe::register(libc::SIGQUIT, reporter)?;
+            Ok(report)
+        };
+        let reports = (0..targets).map(report).collect::<io::Result<_>>()?;
+        Ok(Signals { stop, stopper, reports })
     };
     watch().map_err(|error| resound::Error::new("watch", "signals", error))
 }
 
-fn header(options: &Options) -> String {
-    format!("PING {}: {}\n", options.endpoint, bytes(options.length))
-}
-
-fn bytes(length: usize) -> String {
-    let plural = if length == 1 { "" } else { "s" };
-    format!("{length} byte{plural}")
-}
-
-/// Returns the line about an event, if it has one.
-fn line(options: &Options, event: &Event<'_>) -> Option<String> {
-    let endpoint = &options.endpoint;
-    let text = match event {
-        Event::Started | Event::Figures(_) | Event::NoTimestamps(_) => return None,
-        Event::Answer(answer) => {
-            let Answer { number, length, .. } = *answer;
-            let (time, remarks) = (time_text(duration_ns(answer.time)), remarks(answer));
-            format!("{} from {endpoint}: seq={number} time={time}{remarks}", bytes(length))
-        }
-        Event::Lost { number, loss } if loss.is_timeout() => {
-            let timeout = humantime::format_duration(options.timeout);
-            format!("seq={number} {loss} within {timeout}")
-        }
-        Event::Lost { number, loss } => format!("seq={number} {loss}"),
-        Event::Unasked(length) => {
-            format!("{} from {endpoint}: no echo of any probe", bytes(*length))
-        }
-        Event::Disconnected(loss) => format!("{endpoint}: {loss}"),
-    };
-    Some(text + "\n")
-}
-
-fn remarks(answer: &Answer) -> String {
-    let mut remarks = String::new();
-    if let Some(Stretches { send_ns, away_ns, wake_ns }) = answer.stretches {
-        let [send, away, wake] = [send_ns, away_ns, wake_ns].map(time_text);
-        remarks += &format!(" (send {send}, away {away}, wake {wake})");
-    }
-    match answer.kind {
-        AnswerKind::InTime => {}
-        AnswerKind::Late => remarks += " (late)",
-        AnswerKind::Duplicate => remarks += " (DUP!)",
-    }
-    if answer.is_reordered {
-        remarks += " (out of order)";
-    }
-    if let Some(offset) = answer.difference {
-        remarks += &format!(" (corrupted at byte {offset})");
-    }
-    remarks
-}
-
-/// Stdout, until a write to it fails.
+/// Stdout of all targets, until a write to it fails.
 struct Printer {
-    closed: Option<io::Error>,
+    closed: Mutex<Option<io::Error>>,
+    /// Ends the other targets when a write has failed.
+    stopper: PipeWriter,
 }
 
 impl Printer {
-    fn print(&mut self, text: &str) -> ControlFlow<()> {
-        if self.closed.is_some() {
+    fn print(&self, text: &str) -> ControlFlow<()> {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if closed.is_some() {
             return ControlFlow::Break(());
         }
         match standard::print(text) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                self.closed = Some(error);
+                *closed = Some(error);
+                let _ = (&self.stopper).write(&[0]);
                 ControlFlow::Break(())
             }
         }
+    }
+
+    fn into_error(self) -> Option<io::Error> {
+        self.closed.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

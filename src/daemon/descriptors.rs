@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Options, metrics};
+use super::Options;
 use crate::echo::REPLY_PATH_DESCRIPTORS_MAX;
 use crate::endpoint::{Endpoint, Transport};
 use crate::process::descriptors::DescriptorLimit;
@@ -71,7 +71,7 @@ pub(super) fn connection_limit(
 
 /// Returns the descriptors of the metrics server, and of the reply paths of Unix datagrams.
 fn set_aside(options: &Options) -> u64 {
-    let of_metrics = if options.metrics.is_some() { metrics::DESCRIPTORS } else { 0 };
+    let of_metrics = if options.metrics.is_some() { crate::metrics::DESCRIPTORS } else { 0 };
     let is_unixgram = |endpoint: &Endpoint| endpoint.transport() == Transport::Unixgram;
     let of_reply_paths =
         if options.endpoints.iter().any(is_unixgram) { REPLY_PATH_DESCRIPTORS_MAX } else { 0 };

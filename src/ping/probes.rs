@@ -12,6 +12,11 @@ use crate::units::duration_ns;
 /// them is neither answered nor lost, no more probes are made. They take 2 MiB.
 const REMEMBERED_MAX: u64 = 1 << 16;
 
+/// With an interval, fewer are remembered, so that many targets take little memory: those of this
+/// many timeouts, and at least [`REMEMBERED_MIN`].
+const REMEMBERED_TIMEOUTS: u128 = 8;
+const REMEMBERED_MIN: u64 = 1 << 10;
+
 /// The state of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -46,6 +51,7 @@ pub(super) enum EchoKind {
 #[derive(Debug)]
 pub(super) struct Probes {
     timeout: Duration,
+    remembered_max: u64,
     /// The largest allowed distance between the numbers of probes that are neither answered nor
     /// lost.
     span_max: u64,
@@ -65,11 +71,16 @@ pub(super) struct Probes {
 
 impl Probes {
     /// Creates the probes of a run. `numbers`: how many probes can be told apart by their payload.
-    pub(super) fn new(timeout: Duration, numbers: u64) -> Probes {
+    pub(super) fn new(timeout: Duration, interval: Duration, numbers: u64) -> Probes {
+        let timeouts = timeout.as_nanos() * REMEMBERED_TIMEOUTS;
+        let probes = timeouts.checked_div(interval.as_nanos()).unwrap_or(u128::MAX);
+        let probes = u64::try_from(probes).unwrap_or(u64::MAX);
+        let remembered_max = probes.clamp(REMEMBERED_MIN, REMEMBERED_MAX);
         Probes {
             timeout,
+            remembered_max,
             // Half of them, so that a received number always means exactly one probe in the span.
-            span_max: REMEMBERED_MAX.min(numbers / 2),
+            span_max: remembered_max.min(numbers / 2),
             first: 1,
             remembered: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -123,7 +134,7 @@ impl Probes {
         self.unsettled += 1;
         self.remembered.push_back(Probe { since: due_at, fate: Fate::Waiting });
         self.waiting.push_back(self.messages.sent);
-        if self.remembered.len() as u64 > REMEMBERED_MAX {
+        if self.remembered.len() as u64 > self.remembered_max {
             self.remembered.pop_front();
             self.first += 1;
         }

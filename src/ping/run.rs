@@ -1,5 +1,6 @@
 //! The loop of a run: do what is due, then wait for the socket or for the next due time.
 
+mod connecting;
 mod receive;
 
 use std::io::{self, ErrorKind};
@@ -10,13 +11,14 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::background::Background;
+use super::backoff::Backoff;
 use super::link::Link;
 use super::payload::Payload;
 use super::probes::{Fate, Probes};
 use super::wait::{TIME_MAX, Woken, wait};
-use super::{Controls, Event, Figures, LENGTH_MAX, Loss, Options, Results};
+use super::{Controls, Counts, Event, Figures, LENGTH_MAX, Loss, Options, Results};
 use crate::client::connect::{ConnectError, failure};
-use crate::endpoint::{ResolvedEndpoint, Transport, look_up_timed_out};
+use crate::endpoint::{ResolvedEndpoint, Transport};
 use crate::error::{Error, reason};
 use crate::measured::{Distribution, Messages, SplitValues};
 use crate::socket::stamps::StampingKernel;
@@ -24,6 +26,9 @@ use crate::socket::stamps::StampingKernel;
 /// Without an interval, the pause after a refused probe. No answer triggers the next probe then.
 /// ping(8) uses the same minimum when it floods.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// The number of different reasons of losses that are counted apart. The system has fewer.
+const LOSSES_MAX: usize = 64;
 
 pub(super) fn run(
     options: &Options,
@@ -34,12 +39,13 @@ pub(super) fn run(
         return Err(Error::new("ping", &options.endpoint, ErrorKind::InvalidInput)
             .hint(format!("a probe has 1 to {LENGTH_MAX} bytes")));
     }
-    let Some(addrs) = look_up(options, controls, &mut on_event)? else {
+    let Some(addrs) = connecting::look_up(options, controls, &mut on_event)? else {
         return Ok(Results {
             messages: Messages::default(),
             latency: Distribution::new(),
             split: options.has_stamps().then(SplitValues::default),
             losses: Vec::new(),
+            reconnects: 0,
             intact: 0,
             elapsed: Duration::ZERO,
             is_cut_short: true,
@@ -57,46 +63,6 @@ pub(super) fn run(
     Ok(run.end())
 }
 
-/// Looks up the host. Returns `None` if the caller stopped the lookup.
-fn look_up(
-    options: &Options,
-    controls: Controls<'_>,
-    on_event: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Option<Vec<ResolvedEndpoint>>, Error> {
-    let failed = |error| failure("look up", &options.endpoint, error);
-    let unknown = |error| failure("connect to", &options.endpoint, error);
-    let (endpoint, family) = (options.endpoint.clone(), options.socket.family);
-    if !endpoint.is_looked_up() {
-        return endpoint.resolve(family).map(Some).map_err(unknown);
-    }
-    let started_at = Instant::now();
-    let look_up = move || endpoint.resolve(family);
-    // Without a thread, the resolver's own limits hold.
-    let Ok(lookup) = Background::start(look_up.clone()) else {
-        return look_up().map(Some).map_err(unknown);
-    };
-    loop {
-        let left = options.timeout.saturating_sub(started_at.elapsed());
-        let lookup_fd = Some((lookup.as_fd(), PollFlags::IN));
-        let woken = wait(controls, lookup_fd, Some(left)).map_err(failed)?;
-        if woken.has_stopped {
-            return Ok(None);
-        }
-        if woken.is_asked {
-            let figures = Figures { messages: Messages::default(), latency: Distribution::new() };
-            if on_event(Event::Figures(&figures)).is_break() {
-                return Ok(None);
-            }
-        }
-        if let Some(result) = lookup.take() {
-            return result.map_err(failed)?.map(Some).map_err(unknown);
-        }
-        if left.is_zero() {
-            return Err(unknown(look_up_timed_out()));
-        }
-    }
-}
-
 /// Returns the reason for an error. A write to a closed connection fails with EPIPE, so that means
 /// the same as an end of stream in a read.
 fn loss_by(error: &io::Error) -> Loss {
@@ -105,6 +71,9 @@ fn loss_by(error: &io::Error) -> Loss {
         _ => Loss::Error(reason(error)),
     }
 }
+
+/// A new connection, and the addresses of its host.
+type Connected = (Link, Vec<ResolvedEndpoint>);
 
 struct Run<'a, F> {
     options: &'a Options,
@@ -116,12 +85,18 @@ struct Run<'a, F> {
     /// The number of echoes that equal their probe.
     intact: u64,
     split: Option<SplitValues>,
-    /// The addresses that the endpoint resolved to.
+    /// The addresses that the endpoint resolved to; empty if they are not known yet.
     addrs: Vec<ResolvedEndpoint>,
+    /// When the addresses were looked up.
+    looked_up_at: Instant,
     link: Option<Link>,
     /// The attempt to connect that is in progress.
-    attempt: Option<Background<Result<Link, ConnectError>>>,
+    attempt: Option<Background<Result<Connected, ConnectError>>>,
+    backoff: Backoff,
     has_connected: bool,
+    reconnects: u64,
+    /// The first loss since the last answer.
+    silent_since: Option<Instant>,
     started_at: Instant,
     /// When the next probe is due. Without an interval, the earliest time for it.
     next_due: Instant,
@@ -142,15 +117,23 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             options,
             controls,
             on_event,
-            probes: Probes::new(options.timeout.min(TIME_MAX), payload.numbers()),
+            probes: Probes::new(
+                options.timeout.min(TIME_MAX),
+                options.interval.min(TIME_MAX),
+                payload.numbers(),
+            ),
             payload,
             losses: Vec::new(),
             intact: 0,
             split: options.has_stamps().then(SplitValues::default),
             addrs,
+            looked_up_at: now,
             link: None,
             attempt: None,
+            backoff: Backoff::new(options.timeout),
             has_connected: false,
+            reconnects: 0,
+            silent_since: None,
             started_at: now,
             next_due: now,
             has_stopped: false,
@@ -163,6 +146,10 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         self.expire(Instant::now());
         self.make_due_probe(Instant::now());
         self.send_waiting()?;
+        let messages =
+            Messages { in_flight_at_end: self.probes.unsettled(), ..*self.probes.messages() };
+        let counts = Counts { messages, losses: &self.losses, reconnects: self.reconnects };
+        self.has_stopped |= (self.on_event)(Event::Counts(counts)).is_break();
         if self.is_over() {
             return Ok(());
         }
@@ -224,14 +211,20 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
                 Fate::Waiting => Loss::NoRoom,
                 _ => Loss::NoAnswer,
             };
+            if loss == Loss::NoAnswer && self.link.is_some() {
+                self.silent_since.get_or_insert(now);
+            }
             self.lost(number, &loss);
         }
+        self.replace_silent_link(now);
     }
 
     fn lost(&mut self, number: u64, loss: &Loss) {
+        let is_room_left = self.losses.len() < LOSSES_MAX;
         match self.losses.iter_mut().find(|(other, _)| other == loss) {
             Some((_, count)) => *count += 1,
-            None => self.losses.push((loss.clone(), 1)),
+            None if is_room_left => self.losses.push((loss.clone(), 1)),
+            None => self.losses[LOSSES_MAX - 1].1 += 1,
         }
         if self.options.interval.is_zero() && !loss.is_timeout() {
             self.next_due = Instant::now() + REFUSED_PAUSE;
@@ -241,7 +234,10 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
 
     fn wait(&self) -> io::Result<Woken> {
         let due = self.may_make().then_some(self.next_due);
-        let next = [due, self.probes.next_expiry()].into_iter().flatten().min();
+        let is_pausing = self.link.is_none() && self.attempt.is_none();
+        let retry = self.backoff.until(Instant::now()).filter(|_| is_pausing);
+        let retry = retry.filter(|_| self.probes.next_waiting().is_some());
+        let next = [due, retry, self.probes.next_expiry()].into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
         let other = match (&self.link, &self.attempt) {
             (Some(link), _) if link.wants_to_write() => {
@@ -254,51 +250,6 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         wait(self.controls, other, timeout)
     }
 
-    /// Starts to connect. Connecting a stream may block, so another thread does it.
-    fn connect(&mut self) -> Result<(), Error> {
-        let (addrs, options) = (self.addrs.clone(), self.options.clone());
-        let connect = move || Link::connect(&options, addrs);
-        if !self.is_stream() {
-            return self.connected(connect());
-        }
-        if let Ok(attempt) = Background::start(connect.clone()) {
-            self.attempt = Some(attempt);
-            return Ok(());
-        }
-        // The system grants no thread, so probes and signals wait while this thread connects.
-        self.connected(connect())?;
-        if self.link.is_none() {
-            self.lose_waiting(&Loss::NoConnection);
-        }
-        Ok(())
-    }
-
-    fn take_connection(&mut self) -> Result<(), Error> {
-        let Some(result) = self.attempt.as_ref().and_then(Background::take) else {
-            return Ok(());
-        };
-        self.attempt = None;
-        let failed = |error| failure("connect to", &self.options.endpoint, error);
-        self.connected(result.map_err(failed)?)
-    }
-
-    fn connected(&mut self, result: Result<Link, ConnectError>) -> Result<(), Error> {
-        match result {
-            Ok(link) => {
-                self.link = Some(link);
-                self.has_connected = true;
-            }
-            Err(ConnectError { error, is_lasting: true }) if !self.has_connected => {
-                return Err(error);
-            }
-            // Each waiting probe has its own timeout, in which the client tries again.
-            Err(ConnectError { error, .. })
-                if self.is_stream() && error.kind() == ErrorKind::TimedOut => {}
-            Err(ConnectError { error, .. }) => self.lose_waiting(&Loss::Error(error.reason())),
-        }
-        Ok(())
-    }
-
     fn lose_waiting(&mut self, loss: &Loss) {
         while let Some(number) = self.probes.lose_waiting() {
             self.lost(number, loss);
@@ -309,7 +260,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
     fn send_waiting(&mut self) -> Result<(), Error> {
         while let Some(number) = self.probes.next_waiting() {
             let Some(link) = &mut self.link else {
-                if self.attempt.is_some() {
+                if self.attempt.is_some() || self.backoff.until(Instant::now()).is_some() {
                     return Ok(());
                 }
                 self.connect()?;
@@ -340,7 +291,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         let Some(link) = &self.link else { return Ok(()) };
         let (is_stream, has_sent) = (link.is_stream(), link.has_sent());
         let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
-        if is_too_long && !self.has_answered() {
+        if is_too_long && !self.has_answered() && !self.options.keeps_trying {
             let hint = format!("{} bytes are too long for one datagram", self.options.length);
             return Err(failure("send to", &self.options.endpoint, error).hint(hint));
         }
@@ -389,7 +340,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             self.options.count.is_some() && !(self.has_made_all() && self.probes.unsettled() == 0);
         let elapsed = self.started_at.elapsed();
         let Figures { messages, latency } = self.probes.end();
-        let (split, losses, intact) = (self.split, self.losses, self.intact);
-        Results { messages, latency, split, losses, intact, elapsed, is_cut_short }
+        let Run { split, losses, reconnects, intact, .. } = self;
+        Results { messages, latency, split, losses, reconnects, intact, elapsed, is_cut_short }
     }
 }

@@ -21,13 +21,18 @@ pub fn spawn_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    Builder::new().name(name.to_owned()).spawn(work).map_err(|error| match error.kind() {
+    Builder::new().name(name.to_owned()).spawn(work).map_err(thread_error)
+}
+
+/// Returns the error of a thread that could not be started, with the limits that can be raised.
+pub(crate) fn thread_error(error: io::Error) -> io::Error {
+    match error.kind() {
         io::ErrorKind::WouldBlock => io::Error::other(
             "no more threads can be started: raise ulimit -u, TasksMax= or pids.max, or free \
              memory",
         ),
         _ => error,
-    })
+    }
 }
 
 /// Returns true if the system grants this much memory now. The memory is not used, and is free

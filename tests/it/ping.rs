@@ -1,9 +1,11 @@
 //! `resound ping` with the daemon, and with servers that have known faults.
 
+mod dashboards;
 mod failures;
 mod faults;
 mod interop;
 mod life;
+mod targets;
 #[cfg(target_os = "linux")]
 mod timestamps;
 

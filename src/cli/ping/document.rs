@@ -1,5 +1,5 @@
 //! The JSON document of `ping`, version 1. Keys may be added, and none is renamed. Times are whole
-//! nanoseconds.
+//! nanoseconds. With several endpoints, it contains the document of each.
 
 use resound::measured::{Messages, PROGRAM, PercentileList, Split, Status, Summary, VERSION};
 use resound::ping::{Options, Results};
@@ -29,10 +29,46 @@ struct Document<'a> {
     latency_ns: Summary,
     /// Where the time of the answers went; null without `--timestamps`.
     split: Option<Split>,
+    /// The number of connections of a stream after the first.
+    reconnects: u64,
 }
 
-/// Returns the document of a run, or of a failure to run.
-pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>) -> String {
+/// The document of several endpoints.
+#[derive(Debug, Serialize)]
+struct Documents<'a> {
+    version: u32,
+    program: String,
+    /// `error` if nothing came back from one of the targets.
+    status: Status,
+    /// The first of their errors, with its endpoint.
+    error: Option<String>,
+    targets: Vec<Document<'a>>,
+}
+
+/// Returns the document of a run.
+pub(super) fn json(targets: &[Options], results: &[Result<Results, resound::Error>]) -> String {
+    let documents = targets.iter().zip(results);
+    let mut documents: Vec<_> =
+        documents.map(|(options, result)| document(options, result.as_ref())).collect();
+    if let [_] = documents[..] {
+        return documents.pop().map_or_else(String::new, |only| text(&only));
+    }
+    let error = documents.iter().find_map(|document| {
+        let endpoint = document.endpoint.as_deref().unwrap_or_default();
+        Some(format!("{endpoint}: {}", document.error.as_ref()?))
+    });
+    let is_partial = documents.iter().any(|document| document.status == Status::Partial);
+    let status = match &error {
+        Some(_) => Status::Error,
+        None if is_partial => Status::Partial,
+        None => Status::Ok,
+    };
+    let program = PROGRAM.to_owned();
+    text(&Documents { version: VERSION, program, status, error, targets: documents })
+}
+
+/// Returns the document of one endpoint, or of a failure to probe it.
+fn document<'a>(options: &Options, outcome: Result<&'a Results, &resound::Error>) -> Document<'a> {
     let mut document = Document {
         endpoint: Some(options.endpoint.to_string()),
         length: options.length,
@@ -51,6 +87,7 @@ pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>
             document.latency_ns = outcome.latency.summary(&PercentileList::default());
             let split = outcome.split.as_ref();
             document.split = split.map(|split| split.split(&PercentileList::default()));
+            document.reconnects = outcome.reconnects;
             match outcome.has_come_back() {
                 true if outcome.is_cut_short => document.status = Status::Partial,
                 true => document.status = Status::Ok,
@@ -58,7 +95,7 @@ pub(super) fn json(options: &Options, outcome: Result<&Results, &resound::Error>
             }
         }
     }
-    text(&document)
+    document
 }
 
 /// Returns the document of an invalid command line.
@@ -103,9 +140,10 @@ fn empty() -> Document<'static> {
         losses: Map::new(),
         latency_ns: Summary::empty(&PercentileList::default()),
         split: None,
+        reconnects: 0,
     }
 }
 
-fn text(document: &Document<'_>) -> String {
+fn text(document: &impl Serialize) -> String {
     serde_json::to_string(document).expect("strings and numbers can be written as JSON")
 }

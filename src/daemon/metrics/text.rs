@@ -2,21 +2,16 @@
 //! text.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, prometheus_text,
-    text,
-};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::{MetricType, TypedMetric};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
-use super::process::Process;
 use crate::echo::{Cause, Counters, Effect, Snapshot, Traffic};
 use crate::endpoint::Transport;
+use crate::metrics::{ExportedHistogram, Families, Format};
 use crate::reactor::{Histogram, LoopCounts};
 
 /// Busy times up to this many nanoseconds share one bucket: 1.024 microseconds, which is shorter
@@ -26,15 +21,6 @@ const BUSY_NS_EXPORTED_MIN: u64 = 1 << 10;
 /// Turns with more events than this share one bucket: one poll fetches no more.
 const EVENTS_EXPORTED_MAX: u64 = 1 << 10;
 
-/// The two formats that Prometheus reads. Both carry the same figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-    /// The Prometheus text format 0.0.4, which is older and which every scraper reads.
-    Plain,
-}
-
 /// The values that do not change while the process runs.
 #[derive(Clone, Debug)]
 pub(in crate::daemon) struct Constants {
@@ -43,15 +29,6 @@ pub(in crate::daemon) struct Constants {
     /// nothing.
     pub(in crate::daemon) transports: Vec<Transport>,
     pub(in crate::daemon) connections_max: u64,
-}
-
-impl Format {
-    pub(super) fn content_type(self) -> &'static str {
-        match self {
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Format::Plain => prometheus_text::CONTENT_TYPE,
-        }
-    }
 }
 
 /// Returns true if any loop drains.
@@ -70,7 +47,6 @@ pub(super) fn page(
         is_draining: is_draining(snapshots),
         counters: Counters::default(),
         loops: Vec::with_capacity(snapshots.len()),
-        process: Process::now(),
     };
     for (index, snapshot) in snapshots.iter().enumerate() {
         if let Some(Snapshot { counters, counts, .. }) = snapshot {
@@ -78,15 +54,7 @@ pub(super) fn page(
             totals.loops.push((index, *counts));
         }
     }
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(totals));
-    let mut page = String::new();
-    let encoded = match format {
-        Format::OpenMetrics => text::encode(&mut page, &registry),
-        Format::Plain => prometheus_text::encode(&mut page, &registry),
-    };
-    encoded.expect("writing to a String does not fail");
-    page
+    crate::metrics::page(totals, format)
 }
 
 /// The values of one page.
@@ -98,19 +66,15 @@ struct Totals {
     counters: Counters,
     /// The loops that have replied at least once, with their index.
     loops: Vec<(usize, LoopCounts)>,
-    process: Process,
 }
 
 impl Collector for Totals {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut families = Families(encoder);
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        let help = "The version of this program";
-        let info = families.0.encode_descriptor("resound_build", help, None, MetricType::Info);
-        info?.encode_info(&version)?;
+        let mut families = Families::new(encoder);
+        families.build_info()?;
         self.encode_server(&mut families)?;
         self.encode_loops(&mut families)?;
-        self.encode_process(&mut families)
+        families.process(self.constants.started_at)
     }
 }
 
@@ -222,120 +186,49 @@ impl Totals {
                 .map(|(index, counts)| ([("loop", *index)], ConstCounter::new(figure(counts))));
             families.family(name, help, None, rows)?;
         }
-        let rows = self.loops.iter().map(|(index, counts)| {
-            ([("loop", *index)], ExportedHistogram::events(&counts.measures.events))
-        });
+        let rows = self
+            .loops
+            .iter()
+            .map(|(index, counts)| ([("loop", *index)], events(&counts.measures.events)));
         let help = "Events per finished turn";
         families.family("resound_loop_turn_events", help, None, rows)?;
-        let rows = self.loops.iter().map(|(index, counts)| {
-            ([("loop", *index)], ExportedHistogram::seconds(&counts.measures.busy_ns))
-        });
+        let rows = self
+            .loops
+            .iter()
+            .map(|(index, counts)| ([("loop", *index)], seconds(&counts.measures.busy_ns)));
         let help = "Time from a turn's events to its end; the rate of its sum is the share of time \
                     in which the loop is busy";
         families.family("resound_loop_turn_busy", help, Some(&Unit::Seconds), rows)
     }
+}
 
-    fn encode_process(&self, families: &mut Families<'_>) -> fmt::Result {
-        let Process { cpu_time, resident_bytes, virtual_bytes, descriptors_open, descriptors_max } =
-            self.process;
-        let started_at = self.constants.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let help = "When the process started, since the Unix epoch";
-        let started_at_s = started_at.as_secs_f64();
-        families.gauge("process_start_time", help, Some(&Unit::Seconds), started_at_s)?;
-        let cpu = [([], ConstCounter::new(cpu_time.as_secs_f64()))];
-        let help = "User and system time of all threads";
-        families.family::<[(&str, &str); 0], _>("process_cpu", help, Some(&Unit::Seconds), cpu)?;
-        for (name, help, unit, value) in [
-            ("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes),
-            ("process_virtual_memory", "Virtual memory", Some(&Unit::Bytes), virtual_bytes),
-            ("process_open_fds", "Open descriptors", None, descriptors_open),
-            ("process_max_fds", "The limit of descriptors", None, descriptors_max),
-        ] {
-            if let Some(value) = value {
-                families.gauge(name, help, unit, value)?;
-            }
+/// Returns the events per turn in the form of the page.
+fn events(histogram: &Histogram) -> ExportedHistogram {
+    exported(histogram, (0, EVENTS_EXPORTED_MAX), |events| events as f64)
+}
+
+/// Returns times in the form of the page.
+fn seconds(histogram_ns: &Histogram) -> ExportedHistogram {
+    exported(histogram_ns, (BUSY_NS_EXPORTED_MIN, u64::MAX), |ns| ns as f64 / 1e9)
+}
+
+/// Converts a histogram. Values outside of `range` go to the first and the last bucket.
+fn exported(
+    histogram: &Histogram,
+    range: (u64, u64),
+    unit: impl Fn(u64) -> f64,
+) -> ExportedHistogram {
+    let mut buckets = Vec::new();
+    let mut below = 0;
+    for (bound, count) in histogram.buckets() {
+        below += count;
+        let is_last = bound == u64::MAX;
+        if is_last || (range.0..=range.1).contains(&bound) {
+            buckets.push((if is_last { f64::INFINITY } else { unit(bound) }, below));
+            below = 0;
         }
-        Ok(())
     }
-}
-
-/// Writes families of metrics, one after another.
-struct Families<'a>(DescriptorEncoder<'a>);
-
-impl Families<'_> {
-    fn gauge<N>(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: N) -> fmt::Result
-    where
-        ConstGauge<N>: EncodeMetric,
-    {
-        let rows = [([], ConstGauge::new(value))];
-        self.family::<[(&str, &str); 0], _>(name, help, unit, rows)
-    }
-
-    /// Writes the metrics of one name, which differ in their labels.
-    fn family<L: EncodeLabelSet, M: EncodeMetric + TypedMetric>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        rows: impl IntoIterator<Item = (L, M)>,
-    ) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, unit, M::TYPE)?;
-        for (labels, metric) in rows {
-            metric.encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-}
-
-/// A histogram of the reactor in the form of the page: its bounds have the unit of its name.
-struct ExportedHistogram {
-    sum: f64,
-    count: u64,
-    /// The counts up to each bound and above the previous one.
-    buckets: Vec<(f64, u64)>,
-}
-
-impl ExportedHistogram {
-    fn events(histogram: &Histogram) -> ExportedHistogram {
-        ExportedHistogram::new(histogram, (0, EVENTS_EXPORTED_MAX), |events| events as f64)
-    }
-
-    fn seconds(histogram_ns: &Histogram) -> ExportedHistogram {
-        ExportedHistogram::new(histogram_ns, (BUSY_NS_EXPORTED_MIN, u64::MAX), |ns| ns as f64 / 1e9)
-    }
-
-    /// Converts a histogram. Values outside of `exported` go to the first and the last bucket.
-    fn new(
-        histogram: &Histogram,
-        exported: (u64, u64),
-        unit: impl Fn(u64) -> f64,
-    ) -> ExportedHistogram {
-        let mut buckets = Vec::new();
-        let mut below = 0;
-        for (bound, count) in histogram.buckets() {
-            below += count;
-            let is_last = bound == u64::MAX;
-            if is_last || (exported.0..=exported.1).contains(&bound) {
-                buckets.push((if is_last { f64::INFINITY } else { unit(bound) }, below));
-                below = 0;
-            }
-        }
-        ExportedHistogram { sum: unit(histogram.sum()), count: histogram.count(), buckets }
-    }
-}
-
-impl TypedMetric for ExportedHistogram {
-    const TYPE: MetricType = MetricType::Histogram;
-}
-
-impl EncodeMetric for ExportedHistogram {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_histogram::<NoLabelSet>(self.sum, self.count, &self.buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        ExportedHistogram::TYPE
-    }
+    ExportedHistogram { sum: unit(histogram.sum()), count: histogram.count(), buckets }
 }
 
 #[cfg(test)]

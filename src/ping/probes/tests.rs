@@ -8,7 +8,7 @@ const REMEMBERED_MAX: u64 = 65_536;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 fn probes() -> Probes {
-    Probes::new(TIMEOUT, u64::MAX)
+    Probes::new(TIMEOUT, Duration::ZERO, u64::MAX)
 }
 
 /// Makes and sends this many probes.
@@ -110,7 +110,7 @@ fn probes_in_flight_can_be_sent_again_in_order() {
 fn a_truncated_number_means_the_last_probe_that_it_fits() {
     let start = Instant::now();
     let numbers = 256;
-    let mut probes = Probes::new(TIMEOUT, numbers);
+    let mut probes = Probes::new(TIMEOUT, Duration::ZERO, numbers);
     let mut held_back = 0;
     for number in 1..=600 {
         held_back += u64::from(!probes.has_room());

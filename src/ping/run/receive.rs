@@ -94,6 +94,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
     /// Gives up the connection and all probes in flight.
     pub(super) fn disconnected(&mut self, loss: &Loss) {
         self.link = None;
+        self.back_off();
         let mut was_awaiting = false;
         while let Some(number) = self.probes.lose_in_flight() {
             was_awaiting = true;
@@ -114,7 +115,10 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
 
     /// Finds the probe of an echo, and counts the echo.
     fn judge(&mut self, at: Instant) {
+        self.silent_since = None; // before a loss replaces the connection
         self.expire(at);
+        self.silent_since = None;
+        self.backoff.worked();
         let Some(link) = &self.link else { return };
         let length = link.echo().len();
         let Some(number) = self.probe_of(link.echo(), link.next_awaited()) else {

@@ -12,6 +12,7 @@ fn bounds_of(source: &Source) -> Vec<&str> {
     let is_of_echo = path == "src/echo/bounds.rs";
     let is_of_loop_or_daemon = path == "src/socket/pipe.rs"
         || path.starts_with("src/reactor")
+        || path.starts_with("src/metrics")
         || path.starts_with("src/daemon");
     if path.contains("/tests") || !(is_of_echo || is_of_loop_or_daemon) {
         return Vec::new();

@@ -1,6 +1,6 @@
 //! The names, the values and the sums of the page.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! The format that a client prefers, by its `Accept` lines (RFC 9110, 12.5.1).
 
-use super::text::Format;
+use super::families::Format;
 
 /// What the media ranges of a request say about one format.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,13 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
-use tracing::warn;
 
+use super::Figures;
 use super::exchange::{Exchange, Step};
 use super::http::{HEAD_BYTES_MAX, Page, PageRequest, Status, response, text_response};
-use super::text::{self, Constants};
-use crate::daemon::console::WARNING_INTERVAL;
-use crate::daemon::handles::{Handles, Snapshots};
 use crate::reactor::{self, Closed, Context, Handle, Handler, Key, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
@@ -23,8 +20,8 @@ pub(super) const CONNECTIONS_MAX: usize = 16;
 /// The time for a request and its response together. Prometheus itself waits 10 s by default.
 pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time that the loops have to reply. A turn takes milliseconds at worst.
-pub(super) const LOOPS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time between two warnings about failed accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time that a peer has to close after its response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -62,7 +59,7 @@ impl Connection {
 
     /// Returns the order in which connections give their places to newer ones, or `None` if this
     /// one keeps its place. Connections whose response is sent come first, then the oldest. A
-    /// connection that waits for the loops keeps its place, because it has its reply soon.
+    /// connection that waits for its figures keeps its place, because it has its reply soon.
     fn yields(&self) -> Option<(bool, Instant)> {
         match self.exchange {
             Exchange::Waiting { .. } => None,
@@ -72,23 +69,23 @@ impl Connection {
     }
 }
 
-/// The snapshots of the loops, for the connection that asked.
+/// The figures for the connection that asked.
 #[derive(Debug)]
-pub(super) struct Replies {
+pub(super) struct Reply<S> {
     key: Key,
-    snapshots: Snapshots,
+    snapshot: S,
 }
 
 /// The handler that serves the pages.
 #[derive(Debug)]
-pub(super) struct Server {
-    handles: Handles,
-    loops_timeout: Duration,
-    /// Used by the loops to send their snapshots to this handler.
-    handle: Handle<Replies>,
-    /// The snapshots for connections that wait for them, until their next slice.
-    replies: Vec<Replies>,
-    constants: Constants,
+pub(super) struct Server<F: Figures> {
+    figures: F,
+    /// How long the figures may take.
+    timeout: Duration,
+    /// Used by the source of the figures to send them to this handler.
+    handle: Handle<Reply<F::Snapshot>>,
+    /// The figures for connections that wait for them, until their next slice.
+    replies: Vec<Reply<F::Snapshot>>,
     connections_open: usize,
     /// Connections that wait for a place: at most one per listener, which accepts no more while its
     /// connection waits.
@@ -99,24 +96,28 @@ pub(super) struct Server {
     quiet_until: Option<Instant>,
 }
 
-impl Server {
+impl<F: Figures> Server<F> {
     pub(super) fn new(
-        handles: Handles,
-        loops_timeout: Duration,
-        handle: Handle<Replies>,
-        constants: Constants,
-    ) -> Server {
+        figures: F,
+        timeout: Duration,
+        handle: Handle<Reply<F::Snapshot>>,
+    ) -> Server<F> {
         Server {
-            handles,
-            loops_timeout,
+            figures,
+            timeout,
             handle,
             replies: Vec::new(),
-            constants,
             connections_open: 0,
             newcomers: Vec::new(),
             yielding: None,
             quiet_until: None,
         }
+    }
+
+    /// Reports that the loop of the server has failed.
+    pub(super) fn warn_of_end(&self, error: &io::Error) {
+        let reason = crate::error::reason(error);
+        self.figures.warn(&format!("the metrics server has failed: {reason}"));
     }
 
     fn listener_ready(
@@ -191,7 +192,9 @@ impl Server {
         if self.quiet_until.is_none_or(|until| now >= until) {
             self.quiet_until = Some(now + WARNING_INTERVAL);
             let reason = crate::error::reason(error);
-            warn!("metrics: cannot accept: {reason}; trying again every {ACCEPT_RETRY:?}");
+            let pause = ACCEPT_RETRY;
+            let line = format!("metrics: cannot accept: {reason}; trying again every {pause:?}");
+            self.figures.warn(&line);
         }
     }
 
@@ -236,7 +239,7 @@ impl Server {
             Ok(Step::Again) => Next::Again,
             Ok(Step::Requested(request)) => {
                 self.ask(context.key());
-                let until = now + self.loops_timeout;
+                let until = now + self.timeout;
                 context.wake_at(context.key(), until.min(*deadline));
                 *exchange = Exchange::Waiting { request, until };
                 Next::Wait
@@ -252,36 +255,38 @@ impl Server {
         }
     }
 
-    /// Asks the loops for their snapshots, for the connection of this key.
+    /// Asks for the figures, for the connection of this key.
     fn ask(&self, key: Key) {
         let handle = self.handle.clone();
-        self.handles.ask(move |snapshots| {
+        self.figures.ask(move |snapshot| {
             // If this reactor is gone, so is the connection.
-            let _ = handle.send(Replies { key, snapshots });
+            let _ = handle.send(Reply { key, snapshot });
         });
     }
 
-    /// Returns the response for the connection of this key, or `None` while the loops still have
-    /// time to reply.
+    /// Returns the response for the connection of this key, or `None` while the figures may still
+    /// come.
     fn response(&mut self, request: PageRequest, key: Key, is_late: bool) -> Option<Vec<u8>> {
         let PageRequest { page, head_only } = request;
         let unavailable = |reason| text_response(Status::Unavailable, reason, head_only);
-        let Some(replies) = self.take_snapshots(key) else {
-            return is_late.then(|| unavailable("a loop does not answer"));
+        let Some(snapshot) = self.take_snapshot(key) else {
+            return is_late.then(|| unavailable(F::LATE));
         };
         Some(match page {
-            Page::Health if text::is_draining(&replies) => unavailable("draining"),
-            Page::Health => text_response(Status::Ok, "ok", head_only),
+            Page::Health => match F::health(&snapshot) {
+                Ok(()) => text_response(Status::Ok, "ok", head_only),
+                Err(reason) => unavailable(reason),
+            },
             Page::Metrics(format) => {
-                let body = text::page(&self.constants, &replies, format);
+                let body = self.figures.page(&snapshot, format);
                 response(Status::Ok, format.content_type(), &body, head_only)
             }
         })
     }
 
-    fn take_snapshots(&mut self, key: Key) -> Option<Snapshots> {
-        let at = self.replies.iter().position(|replies| replies.key == key)?;
-        Some(self.replies.swap_remove(at).snapshots)
+    fn take_snapshot(&mut self, key: Key) -> Option<F::Snapshot> {
+        let at = self.replies.iter().position(|reply| reply.key == key)?;
+        Some(self.replies.swap_remove(at).snapshot)
     }
 }
 
@@ -292,9 +297,9 @@ fn refuse(stream: &mut Stream) {
     let _ = stream.write(&text_response(Status::Unavailable, "too many connections", false));
 }
 
-impl Handler for Server {
+impl<F: Figures> Handler for Server<F> {
     type Source = Source;
-    type Message = Replies;
+    type Message = Reply<F::Snapshot>;
 
     fn ready(
         &mut self,
@@ -311,7 +316,7 @@ impl Handler for Server {
     fn closed(&mut self, source: Source, _: Closed, context: &mut SourceContext<'_, Source>) {
         let Source::Connection(_) = source else { return };
         self.connections_open -= 1;
-        self.take_snapshots(context.key());
+        self.take_snapshot(context.key());
         if !self.newcomers.is_empty() {
             let (listener, stream) = self.newcomers.remove(0);
             self.place(stream, context);
@@ -321,16 +326,16 @@ impl Handler for Server {
 
     fn message(
         &mut self,
-        replies: Replies,
+        reply: Reply<F::Snapshot>,
         sources: &Sources<Source>,
         context: &mut Context<'_, Source>,
     ) {
-        // The connection may be closed, or may have got its response because a loop was late.
-        if let Some(Source::Connection(connection)) = sources.get(replies.key)
+        // The connection may be closed, or may have got its response because its figures were late.
+        if let Some(Source::Connection(connection)) = sources.get(reply.key)
             && matches!(connection.exchange, Exchange::Waiting { .. })
         {
-            context.wake(replies.key);
-            self.replies.push(replies);
+            context.wake(reply.key);
+            self.replies.push(reply);
         }
     }
 

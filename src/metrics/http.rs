@@ -3,7 +3,7 @@
 use httparse::{EMPTY_HEADER, Error, Request};
 
 use super::accept;
-use super::text::Format;
+use super::families::Format;
 
 /// The longest head of a request. Prometheus sends 0.5 KiB, and browsers with cookies 2 KiB.
 pub(super) const HEAD_BYTES_MAX: usize = 4 << 10;

@@ -18,10 +18,10 @@ pub(super) const LINGER_BYTES_MAX: usize = 64 << 10;
 pub(super) enum Exchange {
     /// Reading the request.
     Request { head: Vec<u8> },
-    /// Waiting for the replies of the loops.
+    /// Waiting for the figures.
     Waiting {
         request: http::PageRequest,
-        /// When the replies are late.
+        /// When the figures are late.
         until: Instant,
     },
     /// Sending the response.
@@ -34,7 +34,7 @@ pub(super) enum Exchange {
 /// How a slice of an exchange ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It waits for the peer or for the loops.
+    /// It waits for the peer or for the figures.
     Wait,
     /// The slice is used up.
     Again,
@@ -123,7 +123,7 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::metrics::http::{Page, PageRequest, Status, text_response};
+    use crate::metrics::http::{Page, PageRequest, Status, text_response};
     use crate::testing::{Input, Output, ScriptedStream};
 
     const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
