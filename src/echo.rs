@@ -56,7 +56,7 @@ mod stream;
 mod timeouts;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -114,6 +114,8 @@ pub struct Server<O: Observer = ()> {
     reply_paths: Option<ReplyPaths>,
     /// One permit for each open connection.
     permits: Permits,
+    /// The records of open connections, if the observer wants them.
+    records: HashMap<Key, ConnectionRecord>,
     /// Listeners that wait for a permit. The first has waited longest.
     waiting: VecDeque<Key>,
     /// The open endpoints.
@@ -157,6 +159,7 @@ impl<O: Observer> Server<O> {
             udp_batch: None,
             unix_batch: None,
             spare: SpareDescriptor::default(),
+            records: HashMap::new(),
             waiting: VecDeque::new(),
         };
         server.share_limits(&limits);
@@ -207,6 +210,13 @@ impl<O: Observer> Server<O> {
         }
     }
 
+    /// Gives the observer the record of a connection that has ended, if there is one.
+    fn end_record(&mut self, key: Key, cause: Cause) {
+        if let Some(record) = self.records.remove(&key) {
+            self.observer.connection_ended(&record, cause);
+        }
+    }
+
     fn listener_ready(
         &mut self,
         listener: &Listener,
@@ -225,15 +235,15 @@ impl<O: Observer> Server<O> {
         let accepted_at = self.watch(now);
         let mut accepted = 0;
         let wants_records = self.observer.wants_records();
+        let records = &mut self.records;
         let on_stream = |stream: Stream, client, addr: Option<SocketAddr>| {
             accepted += 1;
-            let mover = ByteMover::new(accepted_at);
-            let record = wants_records.then(|| {
-                let peer = addr.map_or_else(|| stream.peer(), Peer::Ip);
-                Box::new(ConnectionRecord::new(transport, peer, now))
-            });
-            let connection = Connection { stream, mover, client, record };
-            context.insert(Source(Kind::Connection(connection)));
+            let peer = wants_records.then(|| addr.map_or_else(|| stream.peer(), Peer::Ip));
+            let connection = Connection { stream, mover: ByteMover::new(accepted_at), client };
+            let key = context.insert(Source(Kind::Connection(connection)));
+            if let Some(peer) = peer {
+                records.insert(key, ConnectionRecord::new(transport, peer, now));
+            }
         };
         let mut work = AcceptWork {
             accepts_max: if self.options.one_off { 1 } else { ACCEPTS_PER_SLICE },
@@ -283,9 +293,7 @@ impl<O: Observer> Handler for Server<O> {
         context: &mut SourceContext<'_, Source>,
     ) -> Next {
         match &mut source.0 {
-            Kind::Connection(connection) => {
-                self.connection_ready(connection, readiness, context.now())
-            }
+            Kind::Connection(connection) => self.connection_ready(connection, readiness, context),
             Kind::Udp(packets) => self.packets_ready(packets, readiness, context),
             Kind::Unixgram(packets) => self.packets_ready(packets, readiness, context),
             Kind::Listener(listener) => self.listener_ready(listener, readiness, context),
@@ -300,9 +308,7 @@ impl<O: Observer> Handler for Server<O> {
         }
         match source.0 {
             Kind::Connection(connection) => {
-                if let Some(record) = &connection.record {
-                    self.observer.connection_ended(record, Cause::Unregistered);
-                }
+                self.end_record(context.key(), Cause::Unregistered);
                 self.counters.connections_open -= 1;
                 self.guard.connection_closed(connection.client);
                 // The connection closes before its permit is free, so that the number of open

@@ -1,16 +1,15 @@
 //! One slice of a connection, and the check whether its peer is overdue.
 
 use std::io;
-use std::time::Instant;
 
 use super::Server;
 use super::cause::{Cause, stream_cause};
 use super::clock::Moment;
 use super::observer::{Notice, Observer};
 use super::options::Reply;
-use super::source::Connection;
+use super::source::{Connection, Source};
 use super::stream::{Step, StreamWork};
-use crate::reactor::Next;
+use crate::reactor::{Next, SourceContext};
 use crate::readiness::Readiness;
 use crate::socket::Stream;
 
@@ -19,9 +18,9 @@ impl<O: Observer> Server<O> {
         &mut self,
         connection: &mut Connection,
         readiness: &mut Readiness,
-        turn_at: Instant,
+        context: &SourceContext<'_, Source>,
     ) -> Next {
-        let now = self.watch(turn_at);
+        let now = self.watch(context.now());
         if self.stage.is_finishing() {
             connection.mover.finish();
         }
@@ -35,9 +34,10 @@ impl<O: Observer> Server<O> {
             }
         }
         let transport = connection.stream.transport();
-        let before = connection.record.is_some().then(|| self.counters[transport].traffic);
+        let is_recorded = !self.records.is_empty();
+        let before = is_recorded.then(|| self.counters[transport].traffic);
         let step = self.advance(connection, readiness, now);
-        if let (Some(record), Some(before)) = (&mut connection.record, before) {
+        if let (Some(before), Some(record)) = (before, self.records.get_mut(&context.key())) {
             record.add(&before, &self.counters[transport].traffic);
         }
         let Connection { stream, mover, .. } = connection;
@@ -59,9 +59,7 @@ impl<O: Observer> Server<O> {
             Err(error) => stream_cause(&error),
         };
         self.counters[transport].add(cause, 1);
-        if let Some(record) = connection.record.take() {
-            self.observer.connection_ended(&record, cause);
-        }
+        self.end_record(context.key(), cause);
         self.observer.notice(&Notice::StreamEnded { transport, cause });
         Next::Close
     }

@@ -8,7 +8,6 @@ use super::cause::Cause;
 use super::counters::{Counters, TransportCounters};
 use super::datagram::{HeldReplies, HeldTrains, PacketMover, Policy};
 use super::guard::ClientKey;
-use super::observer::ConnectionRecord;
 use super::stream::ByteMover;
 use crate::endpoint::Transport;
 use crate::reactor;
@@ -55,8 +54,6 @@ pub(super) struct Connection {
     pub(super) mover: ByteMover,
     /// The key of its client in the count of connections per address.
     pub(super) client: ClientKey,
-    /// What the observer is told at its end. `None` if it does not want that, or was told.
-    pub(super) record: Option<Box<ConnectionRecord>>,
 }
 
 /// A datagram socket and its mover.

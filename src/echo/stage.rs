@@ -282,13 +282,11 @@ impl<O: Observer> Server<O> {
             was_draining: self.stage.is_draining(),
             is_cut_short: self.stage.is_cut_short(),
         };
-        for (_, source) in sources.iter() {
+        for (key, source) in sources.iter() {
             match &source.0 {
                 Kind::Connection(connection) => {
                     self.counters[connection.stream.transport()].add(Cause::DrainCut, 1);
-                    if let Some(record) = &connection.record {
-                        self.observer.connection_ended(record, Cause::DrainCut);
-                    }
+                    self.end_record(key, Cause::DrainCut);
                 }
                 Kind::Udp(packets) => packets.count_cut(&mut self.counters),
                 Kind::Unixgram(packets) => packets.count_cut(&mut self.counters),

@@ -135,8 +135,7 @@ fn an_accepted_socket_that_cannot_be_registered_is_counted_and_releases_its_perm
     rig.request(|server, _, context| {
         let (near, _far) = mio::net::UnixStream::pair().unwrap();
         let mover = ByteMover::new(Moment::default());
-        let connection =
-            Connection { stream: Stream::Unix(near), mover, client: ClientKey::NONE, record: None };
+        let connection = Connection { stream: Stream::Unix(near), mover, client: ClientKey::NONE };
         server.counters.connections_open += 1;
         let error = io::ErrorKind::OutOfMemory.into();
         let source = Source(Kind::Connection(connection));
