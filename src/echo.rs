@@ -278,7 +278,8 @@ impl<O: Observer> Server<O> {
         }
         self.stop_waiting(context.key());
         self.wake_waiting(context);
-        if self.stage.is_draining() { Next::Close } else { Next::Wait }
+        let goes_on = !self.stage.is_draining() || self.accepts_in_drain(listener, context);
+        if goes_on { Next::Wait } else { Next::Close }
     }
 }
 

@@ -10,6 +10,7 @@ use super::source::{Kind, Source};
 use super::timeouts::{SWEEP_INTERVAL_MAX, SWEEP_INTERVAL_MIN, SWEEPS_PER_TIMEOUT};
 use super::{Server, Transport};
 use crate::reactor::{Context, Key, SourceContext, Sources};
+use crate::socket::Listener;
 
 /// The stage of a server.
 #[derive(Debug)]
@@ -42,6 +43,9 @@ pub(super) struct Drain {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
+    /// Until this moment, listeners that another process keeps go on accepting. Peers that connect
+    /// just before it have the time of the next phase to finish.
+    Accepting { until: Moment },
     /// Until this moment, the server waits for peers to finish.
     Waiting { until: Moment },
     /// The server ends the remaining connections.
@@ -77,6 +81,11 @@ impl Stage {
         matches!(self, Stage::Draining(Drain { phase: Phase::Finishing, .. }))
     }
 
+    /// Returns true if listeners that another process keeps may still accept during this drain.
+    fn is_accepting(&self) -> bool {
+        matches!(self, Stage::Draining(Drain { phase: Phase::Accepting { .. }, .. }))
+    }
+
     /// Returns true if a second call of `drain` has ended the drain.
     fn is_cut_short(&self) -> bool {
         match self {
@@ -100,11 +109,20 @@ impl Endpoints {
     }
 }
 
+/// Returns the part of a drain of this time that peers have for their last bytes after FIN.
+fn linger(drain_timeout: Duration) -> Duration {
+    (drain_timeout / 4).min(LINGER_MAX)
+}
+
 impl<O: Observer> Server<O> {
     /// Shuts the server down gracefully. It accepts what is queued, stops listening, and goes on
     /// echoing until the peers of its streams finish. Shortly before
     /// [`drain_timeout`](super::Options::drain_timeout) it ends the remaining connections, and then
     /// stops the loop. A second call stops the loop at once.
+    ///
+    /// A listener that [another process keeps](crate::socket::Listener::is_shared) goes on
+    /// accepting while a stream is open, until shortly before the remaining connections end: the
+    /// next process may not start before this one has ended, and new peers would have to wait.
     ///
     /// Datagram sockets go on answering until the last stream has ended, including the streams of
     /// servers that [share limits](Server::share_limits) with this one. Then they answer what is
@@ -125,10 +143,10 @@ impl<O: Observer> Server<O> {
         let (timeout, connections_open) =
             (self.options.drain_timeout, self.counters.connections_open);
         let deadline = now.after(timeout);
-        let until = deadline.before((timeout / 4).min(LINGER_MAX));
+        let until = deadline.before(2 * linger(timeout));
         let step = (timeout / SWEEPS_PER_TIMEOUT).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX);
         self.timeouts.clock.tighten(step);
-        let phase = Phase::Waiting { until };
+        let phase = Phase::Accepting { until };
         self.stage = Stage::Draining(Drain { takes_queued, phase, deadline, step, end: None });
         self.observer.notice(&Notice::Draining { connections_open, timeout });
         sources.iter().for_each(|(key, _)| context.wake(key));
@@ -191,6 +209,11 @@ impl<O: Observer> Server<O> {
                 self.cut(sources, context);
                 return None;
             }
+            (Phase::Accepting { until }, _) if now >= until => {
+                let until = drain.deadline.before(linger(self.options.drain_timeout));
+                drain.phase = Phase::Waiting { until };
+                self.endpoints.listeners.iter().for_each(|key| context.wake(*key));
+            }
             (Phase::Waiting { until }, _) if now >= until => {
                 drain.phase = Phase::Finishing;
                 sources.iter().for_each(|(key, _)| context.wake(key));
@@ -198,7 +221,7 @@ impl<O: Observer> Server<O> {
             _ => {}
         }
         let next = match drain.phase {
-            Phase::Waiting { until } => until,
+            Phase::Accepting { until } | Phase::Waiting { until } => until,
             Phase::Finishing => drain.deadline,
         };
         // After a halt the deadline may have passed before the clock is settled. Then the loop
@@ -213,14 +236,29 @@ impl<O: Observer> Server<O> {
         if matches!(&self.stage, Stage::Draining(drain) if drain.end == Some(End::LastTurn)) {
             return true;
         }
-        if !self.has_ended_streams() {
-            return false;
-        }
+        self.has_ended_streams() && !self.others_have_streams(context)
+    }
+
+    /// Returns true if a listener goes on accepting during a drain. One that this process opened
+    /// does not: once it has closed, new peers learn that nothing listens.
+    pub(super) fn accepts_in_drain(
+        &self,
+        listener: &Listener,
+        context: &mut SourceContext<'_, Source>,
+    ) -> bool {
+        listener.is_shared()
+            && self.stage.is_accepting()
+            && (self.counters.connections_open > 0 || self.others_have_streams(context))
+    }
+
+    /// Returns true if streams of other servers are still open. Then sets a timer for the source
+    /// to check again.
+    fn others_have_streams(&self, context: &mut SourceContext<'_, Source>) -> bool {
         let others_go_on = self.permits.are_shared() && self.permits.taken() > 0;
         if others_go_on {
             context.wake_at(context.key(), context.now() + PERMIT_RETRY);
         }
-        !others_go_on
+        others_go_on
     }
 
     /// Notes that a one-off server has its one connection or datagram, and makes all endpoints
@@ -246,12 +284,15 @@ impl<O: Observer> Server<O> {
         self.endpoints.of(transport).retain(|other| *other != key);
     }
 
-    /// Notes that a connection or a listener has closed. During a drain, the last one to close lets
-    /// datagram sockets close.
+    /// Notes that a connection or a listener has closed. During a drain, the last connection to
+    /// close lets listeners close, and the last of both lets datagram sockets close.
     pub(super) fn stream_closed(&self, context: &mut SourceContext<'_, Source>) {
-        if self.has_ended_streams() && self.stage.is_draining() {
-            self.endpoints.datagrams.iter().for_each(|key| context.wake(*key));
+        if self.counters.connections_open > 0 || !self.stage.is_draining() {
+            return;
         }
+        let Endpoints { listeners, datagrams } = &self.endpoints;
+        let waiting = if listeners.is_empty() { datagrams } else { listeners };
+        waiting.iter().for_each(|key| context.wake(*key));
     }
 
     fn has_ended_streams(&self) -> bool {

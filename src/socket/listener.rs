@@ -131,6 +131,12 @@ impl Listener {
         }
     }
 
+    /// Returns true if another process has created the socket. It may keep the socket when this one
+    /// is closed.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Returns the transport of the accepted streams.
     pub fn transport(&self) -> Transport {
         match &self.inner {

@@ -2,6 +2,7 @@
 //! it gets.
 
 mod notify;
+mod restarts;
 mod sockets;
 mod together;
 

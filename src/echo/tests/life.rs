@@ -160,3 +160,49 @@ fn a_client_that_waits_at_the_connection_limit_is_served_in_a_drain() {
     rig.turn_until_stopped();
     assert_eq!((rig.count(Cause::Finished), rig.count(Cause::DrainCut)), (2, 0));
 }
+
+/// Returns a server with a listener that the test keeps, as a service manager does.
+fn with_kept_listener() -> (Rig, std::net::TcpListener) {
+    let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut rig = Rig::new(Options::default(), &[]);
+    let passed = kept.try_clone().unwrap();
+    let bound = rig.handler.inner.adopt(&mut rig.reactor, passed.into()).unwrap();
+    rig.bound.push(bound);
+    (rig, kept)
+}
+
+/// cases P1, P2: without the listener of a next process, new clients would wait for the peer.
+#[test]
+fn a_drain_accepts_on_a_passed_listener_while_a_peer_is_open() {
+    let (mut rig, _kept) = with_kept_listener();
+    let mut open = rig.served_client();
+    rig.drain();
+    for _ in 0..5 {
+        drop(rig.served_client());
+    }
+    let mut last = rig.served_client();
+    rig.echo(&mut open);
+    drop(open);
+    rig.echo(&mut last);
+    drop(last);
+    rig.turn_until_stopped();
+    assert_eq!((rig.count(Cause::Finished), rig.count(Cause::DrainCut)), (7, 0));
+    assert!(rig.reactor.sources().is_empty());
+}
+
+/// cases P1, P2
+#[test]
+fn a_drain_without_peers_leaves_the_queue_of_a_passed_listener_to_the_next_process() {
+    let (mut rig, kept) = with_kept_listener();
+    rig.turn();
+    rig.drain();
+    rig.turn_until_stopped();
+    let mut queued = rig.client();
+    queued.write_all(b"ping").unwrap();
+    let (mut next, _) = kept.accept().unwrap();
+    next.set_nonblocking(false).unwrap();
+    next.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let mut buf = [0; 4];
+    next.read_exact(&mut buf).unwrap();
+    assert_eq!(&buf, b"ping");
+}

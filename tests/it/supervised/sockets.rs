@@ -1,14 +1,12 @@
 //! Sockets passed by `LISTEN_FDS`.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Signal, geteuid};
 
 use super::passed;
 use crate::support::{
@@ -25,7 +23,7 @@ fn start(sockets: &[&str], arguments: &[&str], endpoints: usize) -> Daemon {
 
 /// Returns the endpoints in its last `listening` lines once all expected lines are printed.
 #[track_caller]
-fn listening(process: &mut Process, expected: usize) -> Vec<String> {
+pub(super) fn listening(process: &mut Process, expected: usize) -> Vec<String> {
     let mut endpoints = Vec::new();
     wait_until("the listening lines", || {
         let stdout = process.stdout_text();
@@ -41,11 +39,11 @@ fn listening(process: &mut Process, expected: usize) -> Vec<String> {
     endpoints
 }
 
-fn addr(endpoint: &str) -> SocketAddr {
+pub(super) fn addr(endpoint: &str) -> SocketAddr {
     endpoint.split_once("://").expect(endpoint).1.parse().unwrap()
 }
 
-fn ask_stream(to: impl Into<SocketAddr>) {
+pub(super) fn ask_stream(to: impl Into<SocketAddr>) {
     let mut peer = TcpStream::connect_timeout(&to.into(), WAIT_MAX).unwrap();
     peer.set_read_timeout(Some(WAIT_MAX)).unwrap();
     echo(&mut peer);
@@ -63,7 +61,7 @@ fn ask_datagram(to: impl Into<SocketAddr>) {
 }
 
 /// Returns a client's socket that is bound to a name, so that it can be answered.
-fn unix_client() -> UnixDatagram {
+pub(super) fn unix_client() -> UnixDatagram {
     let name = abstract_name("client");
     let own = UnixAddr::from_abstract_name(&name[1..]).unwrap();
     let socket = UnixDatagram::bind_addr(&own).unwrap();
@@ -336,114 +334,5 @@ fn passed_datagram_sockets_answer_until_the_last_stream_of_a_drain_is_done() {
         }
         let ended = daemon.process.wait();
         assert_eq!(ended.code(), 0, "{}", ended.stderr);
-    }
-}
-
-/// A manager that keeps its sockets and starts the service on them repeatedly.
-struct Manager {
-    process: Process,
-    starts: usize,
-}
-
-impl Manager {
-    fn new(sockets: &[&str], arguments: &[&str]) -> Manager {
-        let command = passed(&[&["--hold"], sockets].concat(), arguments);
-        Manager { process: Process::start_with_stdin(command, Stdio::piped()), starts: 0 }
-    }
-
-    /// Starts the service, and returns its process and the last `listening` lines.
-    #[track_caller]
-    fn start(&mut self, endpoints: usize) -> (Pid, Vec<String>) {
-        self.starts += 1;
-        self.process.stdin_mut().write_all(b"start\n").unwrap();
-        let all = listening(&mut self.process, self.starts * endpoints);
-        let stdout = self.process.stdout_text();
-        let pid = stdout.lines().rev().find_map(|line| line.strip_prefix("pid ")).unwrap();
-        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-        (pid, all[(self.starts - 1) * endpoints..].to_vec())
-    }
-
-    /// Waits for the end of the last service.
-    #[track_caller]
-    fn wait_for_end(&self) {
-        let ends = || self.process.stdout_text().matches("ended 0\n").count();
-        wait_until("the end of the service", || ends() == self.starts);
-    }
-}
-
-/// case P2: connections and datagrams that arrive while no service runs are not lost.
-#[test]
-fn the_next_service_on_the_same_sockets_serves_what_was_queued_before() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let unix = format!("unix={}", path("stream").display());
-    let unixgram = format!("unixgram={}", path("packets").display());
-    let sockets = ["tcp=127.0.0.1", "udp=127.0.0.1", &unix, &unixgram];
-    let mut manager = Manager::new(&sockets, &["--drain-timeout", "10m"]);
-    let mut endpoints = Vec::<String>::new();
-    for _ in 0..3 {
-        let (tcp, udp) = (endpoints.first(), endpoints.get(1));
-        let queued = tcp.map(|tcp| queue(addr(tcp), addr(udp.unwrap()), folder.path()));
-        let (pid, listening) = manager.start(sockets.len());
-        assert!(endpoints.is_empty() || endpoints == listening, "the same as before");
-        endpoints = listening;
-        queued.into_iter().for_each(|answers| answers());
-        let mut open = TcpStream::connect(addr(&endpoints[0])).unwrap();
-        open.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        echo(&mut open);
-        kill_process(pid, Signal::TERM).unwrap();
-        // During the drain the peers are served, and the manager keeps the sockets.
-        echo(&mut open);
-        drop(open);
-        manager.wait_for_end();
-        assert!(path("stream").exists() && path("packets").exists());
-    }
-}
-
-/// Sends from clients while no service runs. Returns a function that waits for their answers.
-fn queue(tcp: SocketAddr, udp: SocketAddr, folder: &Path) -> impl FnOnce() + use<> {
-    let mut stream = TcpStream::connect(tcp).unwrap();
-    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
-    stream.write_all(b"pi").unwrap();
-    let mut unix = UnixStream::connect(folder.join("stream")).unwrap();
-    unix.set_read_timeout(Some(WAIT_MAX)).unwrap();
-    let datagram = UdpSocket::bind("127.0.0.1:0").unwrap();
-    datagram.set_read_timeout(Some(WAIT_MAX)).unwrap();
-    for message in [b"one", b"two"] {
-        datagram.send_to(message, udp).unwrap();
-    }
-    let packets = unix_client();
-    packets.send_to(b"ping", folder.join("packets")).unwrap();
-    move || {
-        let mut buf = [0; 16];
-        stream.write_all(b"ng").unwrap();
-        stream.read_exact(&mut buf[..4]).unwrap();
-        assert_eq!(&buf[..4], b"ping");
-        echo(&mut unix);
-        for message in [b"one", b"two"] {
-            let length = datagram.recv(&mut buf).unwrap();
-            assert_eq!(&buf[..length], message);
-        }
-        assert_eq!(packets.recv(&mut buf).unwrap(), 4);
-    }
-}
-
-#[test]
-fn one_off_serves_one_queued_client_and_leaves_the_others() {
-    let mut manager = Manager::new(&["tcp=127.0.0.1", "udp=127.0.0.1"], &["-1"]);
-    let (_, endpoints) = manager.start(2);
-    ask_stream(addr(&endpoints[0]));
-    manager.wait_for_end();
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
-    for message in [b"1", b"2"] {
-        client.send_to(message, addr(&endpoints[1])).unwrap();
-    }
-    for expected in [b"1", b"2"] {
-        manager.start(2);
-        let mut buf = [0; 4];
-        assert_eq!(client.recv(&mut buf).unwrap(), 1);
-        assert_eq!(&buf[..1], expected);
-        manager.wait_for_end();
     }
 }

@@ -1,0 +1,179 @@
+"""Restarts a service several times under load, as a manager that keeps its sockets does. Fails if a
+byte is lost that a server owes, a datagram has no echo, or a connection is refused or cut short.
+
+restart.py PROGRAM [--restarts N] [--drain-timeout SECONDS]
+
+A connection stays open through every drain. Beside it, one client sends datagrams, clients connect
+every 10 ms for one exchange, and `bench --reconnect` has 20 connections.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+MANAGER = pathlib.Path(__file__).parents[2] / "tests/python/manager.py"
+WAIT_MAX_S = 60
+CONNECT_INTERVAL_S = 0.01
+MESSAGE = bytes(range(250)) * 4
+
+
+class Kind:
+    """What the clients of one kind have seen."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.asked = self.answered = 0
+        self.longest_s = 0.0
+        self.failures = []
+
+    def note(self, started_s, failure=None):
+        with self.lock:
+            self.asked += 1
+            self.answered += failure is None
+            self.longest_s = max(self.longest_s, time.monotonic() - started_s)
+            if failure is not None:
+                self.failures.append(failure)
+
+
+def ask_datagrams(addr, kind, over):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(WAIT_MAX_S)
+        client.connect(addr)
+        while not over.is_set():
+            started_s, message = time.monotonic(), str(kind.asked).encode()
+            client.send(message)
+            echoed = client.recv(64)
+            kind.note(started_s, None if echoed == message else f"{echoed} for {message}")
+            time.sleep(0.001)
+
+
+def exchange(addr, kind):
+    started_s, failure = time.monotonic(), None
+    try:
+        with socket.create_connection(addr, timeout=WAIT_MAX_S) as client:
+            client.sendall(MESSAGE)
+            client.shutdown(socket.SHUT_WR)
+            echoed = b""
+            while chunk := client.recv(4096):
+                echoed += chunk
+        if echoed != MESSAGE:
+            failure = f"{len(echoed)} of {len(MESSAGE)} bytes"
+    except OSError as error:
+        failure = str(error)
+    kind.note(started_s, failure)
+
+
+def ask_streams(addr, kind, over):
+    clients = []
+    while not over.is_set():
+        clients.append(threading.Thread(target=exchange, args=(addr, kind)))
+        clients[-1].start()
+        time.sleep(CONNECT_INTERVAL_S)
+    for client in clients:
+        client.join()
+
+
+class Manager:
+    def __init__(self, program, drain_timeout_s):
+        command = [sys.executable, "-B", MANAGER, "--hold", "tcp=127.0.0.1", "udp=127.0.0.1", "--"]
+        command += [program, "serve", "--drain-timeout", f"{drain_timeout_s}s"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(command, text=True, **pipes)
+        self.log = []
+        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+
+    def start(self):
+        """Starts the service. Returns its process number and its addresses."""
+        self.process.stdin.write("start\n")
+        self.process.stdin.flush()
+        pid = int(self.process.stdout.readline().split()[1])
+        places = [self.process.stdout.readline().strip().rpartition("//")[2] for _ in range(2)]
+        return pid, [(host, int(port)) for host, port in (p.split(":") for p in places)]
+
+    def restart(self, pid):
+        """Returns the new process number, and how long no service ran."""
+        subprocess.run(["kill", str(pid)], check=True)
+        ended = self.process.stdout.readline()
+        ended_s = time.monotonic()
+        assert ended == "ended 0\n", ended
+        pid, _ = self.start()
+        return pid, time.monotonic() - ended_s
+
+    def end(self, pid):
+        subprocess.run(["kill", str(pid)], check=True)
+        assert self.process.stdout.readline() == "ended 0\n"
+        self.process.stdin.close()
+        self.process.wait(WAIT_MAX_S)
+
+
+def hold(addr):
+    """Opens a connection and exchanges a byte, so that the service has accepted it."""
+    holder = socket.create_connection(addr, timeout=WAIT_MAX_S)
+    holder.sendall(b"h")
+    assert holder.recv(1) == b"h"
+    return holder
+
+
+def load(args, manager):
+    pid, (tcp, udp) = manager.start()
+    over, datagrams, streams = threading.Event(), Kind(), Kind()
+    clients = [threading.Thread(target=ask_datagrams, args=(udp, datagrams, over))]
+    clients += [threading.Thread(target=ask_streams, args=(tcp, streams, over))]
+    for client in clients:
+        client.start()
+    seconds = (args.drain_timeout + 2) * args.restarts + 2
+    flags = ["-c20", "-r5k", "--reconnect", "--warmup=0", f"-t{seconds}s", "-J"]
+    command = [args.program, "bench", f"tcp://{tcp[0]}:{tcp[1]}", *flags]
+    bench = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    gaps = []
+    for _ in range(args.restarts):
+        time.sleep(1)
+        holder = hold(tcp)
+        pid, gap_s = manager.restart(pid)
+        gaps.append(gap_s)
+        assert holder.recv(1) == b"", "the old service ends what stays open"
+        holder.close()
+    document = json.loads(bench.communicate(timeout=seconds + WAIT_MAX_S)[0])
+    over.set()
+    for client in clients:
+        client.join()
+    manager.end(pid)
+    return datagrams, streams, document, gaps
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Restarts a service under load.")
+    parser.add_argument("program")
+    parser.add_argument("--restarts", type=int, default=5)
+    parser.add_argument("--drain-timeout", type=int, default=2)
+    args = parser.parse_args()
+    manager = Manager(args.program, args.drain_timeout)
+    try:
+        datagrams, streams, document, gaps = load(args, manager)
+    finally:
+        manager.process.kill()
+        manager.process.wait()
+    lines = [line for line in manager.log if line.startswith("stats ")]
+    count = lambda name: sum(int(n) for line in lines for n in re.findall(rf" {name}=(\d+)", line))
+    received = document["bytes"]["received"]
+    taken = received + args.restarts + streams.answered * len(MESSAGE)
+    print(f"restarts     {args.restarts}, without a service for {max(gaps) * 1e3:.0f} ms at most")
+    for name, kind in (("datagrams", datagrams), ("connections", streams)):
+        print(f"{name:<12} {kind.asked}, answered {kind.answered}, {kind.longest_s * 1e3:.0f} ms at most")
+    print(f"bench        received {document['messages']['received']} messages, "
+          f"reconnected {document['flows']['reconnected']} times, corrupted {document['messages']['corrupted']}")
+    print(f"servers      read {count('tcp_bytes_in')} bytes, wrote {count('tcp_bytes_out')}, "
+          f"clients took {taken}, cut connections {count('drain_cut')}")
+    assert not datagrams.failures and not streams.failures, datagrams.failures + streams.failures
+    assert document["messages"]["corrupted"] == 0
+    assert count("tcp_bytes_in") == count("tcp_bytes_out") == taken, "an owed byte is lost"
+    assert count("udp_messages_out") == datagrams.asked
+
+
+main()
