@@ -34,6 +34,9 @@
 //! ```
 
 mod chrome;
+mod code;
+mod names;
+mod page;
 mod ring;
 mod tracer;
 
@@ -60,7 +63,7 @@ pub const WRITE_SIGNAL: i32 = libc::SIGUSR2;
 ///
 /// assert!("turns.json".parse::<TraceFile>().is_ok());
 /// let error = "turns.txt".parse::<TraceFile>().unwrap_err();
-/// assert_eq!(error, "expected a file that ends in .json, such as 'trace.json'");
+/// assert_eq!(error, "expected a file that ends in .json or .html, such as 'trace.json'");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceFile {
@@ -71,6 +74,7 @@ pub struct TraceFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Chrome,
+    Page,
 }
 
 impl FromStr for TraceFile {
@@ -80,7 +84,12 @@ impl FromStr for TraceFile {
         let path = PathBuf::from(text);
         let format = match path.extension().and_then(|extension| extension.to_str()) {
             Some("json") => Format::Chrome,
-            _ => return Err("expected a file that ends in .json, such as 'trace.json'".to_owned()),
+            Some("html") => Format::Page,
+            _ => {
+                return Err(
+                    "expected a file that ends in .json or .html, such as 'trace.json'".to_owned()
+                );
+            }
         };
         Ok(TraceFile { path, format })
     }
@@ -200,6 +209,7 @@ impl Shared {
         let mut out = BufWriter::with_capacity(64 << 10, &mut *file);
         match self.target.format {
             Format::Chrome => chrome::write(&mut out, self, &rings)?,
+            Format::Page => page::write(&mut out, self, &rings)?,
         }
         out.flush()
     }

@@ -151,8 +151,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     metrics: Option<HostPort>,
 
-    /// Write what the loops did in their last turns, at the end and on SIGUSR2: for Perfetto and
-    /// speedscope (.json)
+    /// Write what the loops did in their last turns, at the end and on SIGUSR2: for
+    /// Perfetto and speedscope (.json), or a page that steps through the turns (.html)
     #[arg(long, value_name = "FILE")]
     trace: Option<TraceFile>,
 

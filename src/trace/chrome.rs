@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::Shared;
+use super::names::{end_name, mark_name, readiness_words, wait_name};
 use super::ring::{Mark, NO_TIMEOUT, Record, Ring, Slice, Turn};
-use crate::reactor::{Key, MarkedBy, Waited};
-use crate::readiness::Readiness;
+use crate::reactor::Key;
 
 /// Writes the latest ring of each loop.
 pub(super) fn write(
@@ -137,7 +137,7 @@ impl Events {
             slice.bytes_out,
             slice.messages_in,
             slice.messages_out,
-            end.name()
+            end_name(end)
         );
         self.span((from_ns, to_ns), &Named(key, kind).to_string(), "slice", &facts);
         for number in caused.remove(&key).unwrap_or_default() {
@@ -199,34 +199,6 @@ fn wait_facts(turn: &Turn) -> String {
         write!(facts, ",\"timeout_ns\":{}", turn.timeout_ns).expect("a string takes everything");
     }
     facts
-}
-
-pub(super) fn wait_name(waited: Waited) -> &'static str {
-    match waited {
-        Waited::Polled => "polled",
-        Waited::Interrupted => "interrupted",
-        Waited::Skipped => "skipped",
-    }
-}
-
-pub(super) fn mark_name(by: MarkedBy) -> &'static str {
-    match by {
-        MarkedBy::Event => "event",
-        MarkedBy::Timer => "timer",
-        MarkedBy::Spin => "spin",
-    }
-}
-
-/// Returns the bits of a readiness in words.
-pub(super) fn readiness_words(readiness: Readiness) -> String {
-    let words = [
-        (Readiness::READABLE, "readable"),
-        (Readiness::WRITABLE, "writable"),
-        (Readiness::READ_CLOSED, "read-closed"),
-        (Readiness::URGENT, "urgent"),
-    ];
-    let set = words.into_iter().filter(|(bit, _)| readiness.contains(*bit));
-    set.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
 }
 
 /// A source by its kind and its slot.

@@ -69,18 +69,6 @@ pub(super) enum SliceEnd {
     Closed,
 }
 
-impl SliceEnd {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            SliceEnd::Drained => "drained",
-            SliceEnd::Owing => "owing",
-            SliceEnd::Resting => "resting",
-            SliceEnd::UsedUp => "bound used up",
-            SliceEnd::Closed => "closed",
-        }
-    }
-}
-
 /// A whole turn: from `begun_ns` it waits, from `waited_ns` it marks, from `run_ns` it runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Daemon, Process, resound, run, wait_until};
+use crate::support::{Daemon, Process, python, resound, run, tool, wait_until};
 
 /// Reads a trace, or returns `None` if it is not complete yet.
 fn read(path: &Path) -> Option<Vec<Value>> {
@@ -219,5 +219,68 @@ fn a_file_of_another_kind_is_refused_and_one_that_cannot_be_written_ends_the_pro
         assert_eq!(ended.stdout_text(), "", "it did not begin");
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(ended.stderr.contains("cannot write /nonexistent/turns.json"), "{}", ended.stderr);
+    }
+}
+
+/// Records a benchmark of this many messages as a page, and returns the page.
+fn page_of(folder: &tempfile::TempDir, messages: u32) -> (PathBuf, String) {
+    let path = folder.path().join("turns.html");
+    let mut command = resound();
+    command.args(["bench", "-c1", "--warmup=0", "-n", &messages.to_string()]);
+    command.arg("--trace").arg(&path);
+    let ended = run(command);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let page = fs::read_to_string(&path).unwrap();
+    (path, page)
+}
+
+#[test]
+fn the_page_of_ten_thousand_echoes_is_small_and_loads_nothing() {
+    let (folder, _) = folder();
+    let (_, page) = page_of(&folder, 10_000);
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    assert!(page.contains("default-src 'none'") && !page.contains("unsafe-inline"));
+    for loads in ["http://", "https://", " src=", "@import", "url("] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+    let (_, data) = page.split_once("<script id=\"data\" type=\"application/json\">").unwrap();
+    let (data, _) = data.split_once("</script>").unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let turns = data["loops"][0]["turns"].as_array().unwrap();
+    let records = turns.iter().flat_map(|turn| turn[12].as_array().unwrap());
+    let received: u64 =
+        records.filter(|record| record[0] == 1).map(|slice| slice[5].as_u64().unwrap()).sum();
+    assert_eq!(received, 10_000, "the messages that slices received");
+}
+
+#[test]
+fn the_page_steps_through_the_turns_and_lights_the_lines_that_ran() {
+    let Some(chromium) = tool("chromium") else { return };
+    let (folder, _) = folder();
+    let (path, _) = page_of(&folder, 50);
+    let mut command = python("turns.py");
+    command.arg(chromium).arg(&path);
+    let ended = run(command);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let found: Value = serde_json::from_str(&ended.stdout_text()).unwrap();
+    assert_eq!((&found["requests"], &found["errors"]), (&json!([]), &json!([])));
+    let turn = |key: &str| found[key].as_u64().unwrap();
+    let next: Vec<u64> =
+        found["next"].as_array().unwrap().iter().map(|turn| turn.as_u64().unwrap()).collect();
+    assert!(turn("first") < next[0] && next[0] < next[1] && next[1] < next[2], "{next:?}");
+    assert_eq!((turn("previous"), turn("home"), turn("clicked")), (next[1], turn("first"), 1));
+    assert!(turn("last") > next[2] && turn("beyond") == turn("last"));
+    let shown = found["text"].as_str().unwrap();
+    for part in ["The poll ", "Marked, in ", "Ready list", "1 slice, in ", "connection 0"] {
+        assert!(shown.contains(part), "{part:?} is not in {shown}");
+    }
+    for (phase, here, elsewhere) in [
+        ("wait", "self.poll.poll(", "handler.ready("),
+        ("mark", "slots.mark(key, readiness)", "self.poll.poll("),
+        ("run", "handler.ready(", "slots.mark(key, readiness)"),
+    ] {
+        let lit = found["lit"][phase].to_string();
+        assert!(lit.contains(here) && !lit.contains(elsewhere), "{phase}: {lit}");
+        assert!(found["lit"]["turn"].to_string().contains(here), "{phase}");
     }
 }

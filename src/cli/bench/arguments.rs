@@ -122,7 +122,7 @@ pub(in crate::cli) struct Arguments {
     pub(super) output: Vec<Output>,
 
     /// Write what the generator's loops did in their last turns, at the end and on SIGUSR2: for
-    /// Perfetto and speedscope (.json)
+    /// Perfetto and speedscope (.json), or a page that steps through the turns (.html)
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<TraceFile>,
 

@@ -1,0 +1,164 @@
+//! A trace as a page that steps through the turns. It loads nothing: the turns and the code of the
+//! loop are in it, and its policy permits its own script and style alone, by their hashes.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, PreEscaped, html};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Shared;
+use super::code;
+use super::names::{end_name, mark_name, readiness_words, wait_name};
+use super::ring::{NO_TIMEOUT, Record, Ring, Turn};
+use crate::reactor::Key;
+
+const STYLE: &str = include_str!("assets/page.css");
+const SCRIPT: &str = include_str!("assets/page.js");
+
+/// Writes the latest ring of each loop.
+pub(super) fn write(
+    out: &mut impl Write,
+    shared: &Shared,
+    rings: &[Option<Arc<Ring>>],
+) -> io::Result<()> {
+    let mut words = Words::default();
+    let loops: Vec<Value> =
+        rings.iter().flatten().map(|ring| loop_data(ring, &mut words)).collect();
+    let title = format!("resound {}: the turns of its loops", shared.command);
+    let data =
+        json!({ "title": title, "code": code::lines(), "loops": loops, "words": words.list });
+    // JSON text has `<` only in its strings.
+    let data = data.to_string().replace('<', "\\u003c");
+    let policy = format!(
+        "default-src 'none'; script-src {}; style-src {}; base-uri 'none'; form-action 'none'",
+        hash(SCRIPT),
+        hash(STYLE)
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                noscript { "This page steps through the turns by its own script, which is off." }
+                main {}
+                script #data type="application/json" { (PreEscaped(data)) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    out.write_all(page.into_string().as_bytes())
+}
+
+/// Returns the hash by which the policy permits an inline script or style.
+fn hash(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
+}
+
+/// Words that turns refer to by their index.
+#[derive(Debug, Default)]
+struct Words {
+    list: Vec<String>,
+    indexes: HashMap<String, usize>,
+}
+
+impl Words {
+    fn index(&mut self, word: &str) -> usize {
+        if let Some(index) = self.indexes.get(word) {
+            return *index;
+        }
+        self.list.push(word.to_owned());
+        self.indexes.insert(word.to_owned(), self.list.len() - 1);
+        self.list.len() - 1
+    }
+}
+
+/// The sources of a loop that turns refer to by their index.
+#[derive(Debug, Default)]
+struct Sources {
+    /// Slot, generation, and the word of its kind.
+    list: Vec<(usize, usize, usize)>,
+    indexes: HashMap<Key, usize>,
+}
+
+impl Sources {
+    fn index(&mut self, key: Key, kind: &str, words: &mut Words) -> usize {
+        *self.indexes.entry(key).or_insert_with(|| {
+            self.list.push((key.index(), key.generation(), words.index(kind)));
+            self.list.len() - 1
+        })
+    }
+}
+
+/// Returns the turns of one loop in the form that `page.js` reads.
+fn loop_data(ring: &Ring, words: &mut Words) -> Value {
+    let mut sources = Sources::default();
+    let turns: Vec<Value> = ring
+        .turns()
+        .into_iter()
+        .map(|(number, turn, records)| turn_data(number, &turn, records, &mut sources, words))
+        .collect();
+    json!({ "turns": turns, "sources": sources.list })
+}
+
+fn turn_data(
+    number: u64,
+    turn: &Turn,
+    records: &[Record],
+    sources: &mut Sources,
+    words: &mut Words,
+) -> Value {
+    let mut data = Vec::new();
+    for record in records {
+        data.push(match record {
+            Record::Mark(mark) => json!([
+                0,
+                sources.index(mark.key, mark.kind, words),
+                words.index(mark_name(mark.by)),
+                words.index(&readiness_words(mark.readiness)),
+                u8::from(mark.is_stale)
+            ]),
+            Record::Slice(slice) => json!([
+                1,
+                sources.index(slice.key, slice.kind, words),
+                slice.to_ns - slice.from_ns,
+                slice.bytes_in,
+                slice.bytes_out,
+                slice.messages_in,
+                slice.messages_out,
+                words.index(end_name(slice.end))
+            ]),
+            Record::Opened { key, kind, .. } => json!([2, sources.index(*key, kind, words)]),
+            Record::Closed { key, kind, .. } => json!([3, sources.index(*key, kind, words)]),
+            Record::Signal { signal, .. } => json!([4, signal]),
+            Record::Turn(_) => continue,
+        });
+    }
+    let timeout = (turn.timeout_ns != NO_TIMEOUT).then_some(turn.timeout_ns);
+    json!([
+        number,
+        turn.begun_ns,
+        turn.waited_ns - turn.begun_ns,
+        turn.run_ns.saturating_sub(turn.waited_ns),
+        turn.ended_ns.saturating_sub(turn.run_ns),
+        timeout,
+        words.index(wait_name(turn.waited)),
+        turn.ready_before,
+        turn.ready,
+        turn.ready_after,
+        turn.sources,
+        turn.idle_before,
+        data
+    ])
+}
