@@ -28,6 +28,7 @@ mod sweep;
 mod timeline;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub use self::split::{Passage, Split, SplitValues, Stretches};
 pub use self::stamp::{ClockError, RunStamp};
 pub use self::sweep::{Found, Knee, Limit, SweepResult, Swept, SweptFlag};
 pub use self::timeline::{Slot, SlotTimes};
-pub use self::transport::{Rtt, Tcp, Udp};
+pub use self::transport::{Rtt, Tcp, Trains, Udp};
 
 /// The version of the JSON document.
 pub const VERSION: u32 = 1;
@@ -140,6 +141,9 @@ pub struct RunResult {
     pub tcp: Option<Tcp>,
     /// The kernel's figures of UDP sockets; null for other transports, or if it tells none.
     pub udp: Option<Udp>,
+    /// How often the server in this process dropped datagrams or replies, by cause, if at all; null
+    /// if the server is another program, which has its own counters.
+    pub server_drops: Option<BTreeMap<String, u64>>,
     /// Response time: from the intended send in an open loop, from the actual send in a closed
     /// loop.
     pub latency_ns: Times,
@@ -213,6 +217,7 @@ impl Default for RunResult {
             trains: None,
             tcp: None,
             udp: None,
+            server_drops: None,
             latency_ns: Times::default(),
             lengths: Vec::new(),
             service_time_ns: None,
@@ -367,26 +372,6 @@ pub struct Bytes {
     /// Bytes sent.
     pub sent: u64,
     /// Bytes received.
-    pub received: u64,
-}
-
-/// How many UDP datagrams went per system call. Several of them in one call are a *train*, sent
-/// with `UDP_SEGMENT` or received with `UDP_GRO`. Counts the whole run, with warm-up and drain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Trains {
-    /// Whether trains were asked for: by a depth above 1, without `--no-offload`.
-    pub asked: bool,
-    /// Whether the system refused to receive trains or to send one. From then on each datagram was
-    /// sent alone.
-    pub refused: bool,
-    /// System calls that sent something.
-    pub sends: u64,
-    /// Datagrams that these calls sent.
-    pub sent: u64,
-    /// System calls that received something.
-    pub receives: u64,
-    /// Datagrams that these calls received.
     pub received: u64,
 }
 

@@ -194,7 +194,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     }
     result.generator.intervals_lost = shown.lost;
     result.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
-    drop(embedded);
+    result.server_drops = embedded.map(EmbeddedServer::stop).transpose()?;
     outputs.iter_mut().for_each(OutputFile::log_ended);
     for (place, error) in shown.log_errors {
         if let Some(log) = outputs.iter_mut().filter(|output| output.is_log()).nth(place) {

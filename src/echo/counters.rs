@@ -4,7 +4,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{AddAssign, Index, IndexMut};
 
-use super::cause::Cause;
+use super::cause::{Cause, Effect};
 use crate::endpoint::Transport;
 use crate::reactor::Moved;
 
@@ -131,6 +131,17 @@ impl Counters {
             moved.messages_out += traffic.messages_out;
         }
         moved
+    }
+
+    /// Returns each cause by which datagrams or replies were dropped, and how often, if at all.
+    pub fn dropped(&self) -> impl Iterator<Item = (Cause, u64)> {
+        let count = |cause: Cause| -> u64 {
+            let drops = |transport: &Transport| cause.effect(*transport) == Some(Effect::Dropped);
+            let transports = Transport::ALL.iter().filter(|transport| drops(transport));
+            transports.map(|transport| self[*transport].count(cause)).sum()
+        };
+        let counts = Cause::ALL.iter().map(move |(cause, _)| (*cause, count(*cause)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// Returns how often this happened, on all transports.

@@ -78,7 +78,9 @@ impl<O: Observer + Send + 'static> Service<O> {
         let handle = reactor.handle();
         let serve = move || {
             prepare();
-            reactor.run(&mut server).map(|()| server)
+            reactor.run(&mut server)?;
+            server.count_cut(reactor.sources());
+            Ok(server)
         };
         let thread = spawn_thread("server", serve).map_err(failed)?;
         Ok(Service { bound, handle, thread: Some(thread) })
@@ -96,7 +98,8 @@ impl<O: Observer> Service<O> {
         &self.handle
     }
 
-    /// Stops the loop at once and returns the server with its counters.
+    /// Stops the loop at once and returns the server with its counters, which include what the
+    /// stop has cut, and the datagrams that the kernel lost last.
     ///
     /// # Errors
     ///

@@ -164,8 +164,9 @@ fn check_mergeable((name, result): &Named) -> Result<(), String> {
     let fields = [
         serde_json::to_value((&result.messages, &result.warmup_messages, &result.losses)),
         serde_json::to_value((&result.flows, &result.bytes, &result.trains, &result.tcp)),
-        serde_json::to_value((&result.udp, &result.sockets, &result.hiccups)),
-        serde_json::to_value((&result.generator, result.connections, &result.lengths)),
+        serde_json::to_value((&result.udp, &result.server_drops, &result.sockets)),
+        serde_json::to_value((&result.generator, &result.hiccups, &result.lengths)),
+        serde_json::to_value(result.connections),
     ];
     let is_sane = fields.iter().flatten().all(is_within_bound);
     is_sane.then_some(()).ok_or_else(|| format!("{name} has a count that no run reaches"))

@@ -51,7 +51,8 @@ impl RunResult {
             is_interrupted: _, is_too_late: _, warmup_ns: _, drain_ns: _, rate: _,
             parts: _, drift: _, histograms: _,
             status, error, environment, run, messages, warmup_messages, losses, flows, bytes,
-            sockets, trains, tcp, udp, latency_ns, lengths, service_time_ns, split, thirds,
+            sockets, trains, tcp, udp, server_drops,
+            latency_ns, lengths, service_time_ns, split, thirds,
             timeline, hiccups, generator, loops, first_difference, warnings,
         } = part;
         let is_one_process = self.run.id == run.id;
@@ -67,6 +68,9 @@ impl RunResult {
         add_known(&mut self.trains, trains, |own, other| *own += other);
         add_known(&mut self.tcp, tcp, Tcp::add);
         add_known(&mut self.udp, udp, |own, other| *own += other);
+        add_known(&mut self.server_drops, server_drops, |own, drops| {
+            drops.into_iter().for_each(|(cause, count)| *own.entry(cause).or_default() += count);
+        });
         self.thirds = match (self.thirds.take(), thirds) {
             (own, _) if latency_ns.values.count() == 0 => own,
             (_, other) if self.latency_ns.values.count() == 0 => other,

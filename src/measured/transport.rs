@@ -1,4 +1,4 @@
-//! The figures that the kernel of the generator's host has of its sockets.
+//! Figures of the generator's sockets that only one transport has.
 
 use serde::{Deserialize, Serialize};
 
@@ -61,4 +61,24 @@ pub struct Udp {
     /// Datagrams that the kernel dropped because the generator's receive buffer was full. A train
     /// counts once. Their messages are lost by the generator's fault.
     pub receive_drops: u64,
+}
+
+/// How many UDP datagrams went per system call. Several of them in one call are a *train*, sent
+/// with `UDP_SEGMENT` or received with `UDP_GRO`. Counts the whole run, with warm-up and drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trains {
+    /// Whether trains were asked for: by a depth above 1, without `--no-offload`.
+    pub asked: bool,
+    /// Whether the system refused to receive trains or to send one. From then on each datagram was
+    /// sent alone.
+    pub refused: bool,
+    /// System calls that sent something.
+    pub sends: u64,
+    /// Datagrams that these calls sent.
+    pub sent: u64,
+    /// System calls that received something.
+    pub receives: u64,
+    /// Datagrams that these calls received.
+    pub received: u64,
 }

@@ -1,5 +1,7 @@
 //! The echo server that `resound bench` runs in its own process, on a thread of its own.
 
+use std::collections::BTreeMap;
+
 use resound::Error;
 use resound::echo::{Options, Server, Service};
 use resound::endpoint::{Endpoint, Family, Transport};
@@ -43,6 +45,14 @@ impl EmbeddedServer {
         let leave_cpus = move || loop_cpus.into_iter().for_each(leave);
         let service = Service::start_with(server, &[asked], leave_cpus)?;
         Ok(EmbeddedServer { service, _folder: folder })
+    }
+
+    /// Stops the server. Returns how often it dropped datagrams or replies, by cause.
+    pub(super) fn stop(self) -> Result<BTreeMap<String, u64>, Error> {
+        let failed = |error| Error::new("run", "the server in this process", error);
+        let server = self.service.stop().map_err(failed)?;
+        let drops = server.counters().dropped();
+        Ok(drops.map(|(cause, count)| (cause.name().to_owned(), count)).collect())
     }
 
     /// Returns the endpoint that the server listens on.

@@ -110,6 +110,8 @@ fn result_of(messages: &[&Sample], connections: u64) -> RunResult {
         ..Tcp::default()
     });
     result.udp = Some(Udp { receive_drops: result.messages.lost });
+    let cause = if connections.is_multiple_of(2) { "overflowed" } else { "answer_refused" };
+    result.server_drops = Some([(cause.to_owned(), result.messages.lost)].into());
     result.trains = Some(Trains { sends: result.messages.sent, ..Trains::default() });
     result.latency_ns = Times::of(latency, &list);
     result.service_time_ns = Some(Times::of(service, &list));

@@ -65,8 +65,11 @@ fn with_every_key(result: &RunResult) -> RunResult {
 /// Appends the name and the text of each figure of `value`. `shape` has the names.
 fn gather(name: &str, shape: &Value, value: Option<&Value>, cells: &mut Vec<(String, String)>) {
     let fields = match shape {
-        // The options differ between runs, so they get one column instead of one each.
-        Value::Object(fields) if name != "options_meant" => fields,
+        // Their keys differ between runs, so they get one column instead of one each.
+        _ if ["options_meant", "server_drops"].contains(&name) => {
+            return cells.push((name.to_owned(), cell(value)));
+        }
+        Value::Object(fields) => fields,
         _ => return cells.push((name.to_owned(), cell(value))),
     };
     // These are kilobytes of text and no figures.
@@ -160,9 +163,12 @@ mod tests {
         let mut over_udp = samples::closed_run();
         over_udp.trains = Some(Trains::default());
         over_udp.udp = Some(Udp { receive_drops: 7 });
+        over_udp.server_drops = Some([("overflowed".to_owned(), 7)].into());
         let over_udp = table(&over_udp);
         assert_eq!(closed[0], over_udp[0]);
         assert_eq!(value(&over_udp, "udp_receive_drops"), "7");
+        assert!(value(&over_udp, "server_drops").contains("overflowed"));
+        assert_eq!(value(&closed, "server_drops"), "");
         assert_eq!(value(&over_udp, "tcp_retransmits"), "");
         let failed = table(&RunResult::failed(Vec::new(), "refused"));
         assert_eq!(closed[0], failed[0]);

@@ -1,11 +1,11 @@
-//! What the kernel knows of the generator's sockets.
+//! What the kernel knows of the generator's sockets, and what a server in this process dropped.
 
 use super::page::Page;
 use super::{bytes_text, count_text, counted, one_line, time_text};
 use crate::measured::{RunResult, Tcp};
 
 /// Writes the kernel's figures: of TCP unless it lost nothing on a loopback, of UDP if it dropped
-/// datagrams.
+/// datagrams. Writes the drops of a server in this process.
 pub(super) fn kernel(result: &RunResult, page: &mut Page) {
     let is_telling = |tcp: &&Tcp| tcp.retransmits > 0 || !result.environment.loopback;
     if let Some(tcp) = result.tcp.as_ref().filter(is_telling) {
@@ -17,6 +17,13 @@ pub(super) fn kernel(result: &RunResult, page: &mut Page) {
             "DROPPED",
             &format!("{drops} by the generator's full receive buffers; --rcvbuf makes them larger"),
         );
+    }
+    if let Some(drops) = result.server_drops.as_ref().filter(|drops| !drops.is_empty()) {
+        let all = counted(drops.values().sum(), "datagram");
+        let causes =
+            drops.iter().map(|(cause, n)| format!("{} {}", count_text(*n), one_line(cause)));
+        let causes = causes.collect::<Vec<_>>().join(", ");
+        page.entry("DROPPED", &format!("{all} by the server in this process ({causes})"));
     }
 }
 
@@ -92,5 +99,20 @@ mod tests {
         assert!(!result.to_string().contains("DROPPED"));
         result.udp = Some(Udp { receive_drops: 12 });
         assert!(result.to_string().contains("DROPPED       12 datagrams by the generator"));
+    }
+
+    #[test]
+    fn drops_of_a_server_in_this_process_are_named_with_their_causes() {
+        let mut result = samples::closed_run();
+        let mut shown = |drops: &[(&str, u64)]| {
+            let drops = drops.iter().map(|(cause, count)| ((*cause).to_owned(), *count));
+            result.server_drops = Some(drops.collect());
+            result.to_string()
+        };
+        assert!(!shown(&[]).contains("DROPPED"));
+        let text = shown(&[("overflowed", 1_200), ("answer_refused", 3)]);
+        let expected = "DROPPED       1,203 datagrams by the server in this process \
+                        (3 answer_refused, 1,200 overflowed)\n";
+        assert!(text.contains(expected), "{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! Datagrams that are lost, duplicated, late, reordered or corrupted. The tests know how many, so
 //! they know the correct report.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::{
     Judge, assert_messages, at_once, bench_json, count, every_endpoint, good_json, is_stream,
@@ -29,6 +29,29 @@ fn lost_duplicated_and_swapped_answers_are_counted_exactly() {
         assert_eq!(count(&document, "/bytes/received"), 64 * 990);
         assert_eq!(count(&judge.record(), "/messages"), 1_000);
     });
+}
+
+/// case B3: the depth is far beyond the receive buffers of both ends, so both drop datagrams. Each
+/// datagram goes alone: a train is one drop.
+#[test]
+fn what_the_server_in_this_process_drops_is_in_the_document_and_in_the_text() {
+    let load = ["--transport=udp", "-c1", "-d1000", "-n2000", "--rcvbuf=4k", "--no-offload"];
+    let document = good_json(&[&load[..], &["--timeout=3s", "--warmup=0"]].concat());
+    let of = |path: &str| count(&document, path);
+    let dropped = of("/server_drops/overflowed");
+    assert!(dropped > 0, "{document:#}");
+    assert_eq!(document["server_drops"], json!({"overflowed": dropped}));
+    let lost = of("/messages/lost") - of("/messages/late");
+    assert_eq!(lost, dropped + of("/udp/receive_drops"), "{document:#}");
+    let text = run_bench(&[&load[..], &["--timeout=100ms", "--warmup=0"]].concat()).stdout_text();
+    assert!(text.contains(" by the server in this process ("), "{text}");
+    let judge = Judge::start("udp://127.0.0.1:0", &[]);
+    for (arguments, expected) in
+        [(["--transport=tcp"], json!({})), ([judge.endpoint.as_str()], Value::Null)]
+    {
+        let document = good_json(&[&arguments[..], &["-n9", "--warmup=0"]].concat());
+        assert_eq!(document["server_drops"], expected);
+    }
 }
 
 /// case B3: each fault alone; none counts as another.
