@@ -232,10 +232,18 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         if self.inbox.is_stopped() { LoopState::Stopped } else { LoopState::Running }
     }
 
-    /// Inserts and closes the sources that the handler requested, until no request is left:
-    /// `closed` may make more.
+    /// Carries out what the handler requested. Most calls of a handler request nothing, so the
+    /// check is inlined alone.
     #[inline]
     fn apply_requests<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
+        if self.core.has_requests() {
+            self.apply_all_requests(handler);
+        }
+    }
+
+    /// Inserts and closes the sources that the handler requested, until no request is left:
+    /// `closed` may make more.
+    fn apply_all_requests<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         while self.core.has_requests() {
             // Insertions come first, because one call may insert and close the same source.
             while let Some((key, source)) = self.core.inserted.pop() {
