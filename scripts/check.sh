@@ -9,7 +9,24 @@ step() {
   "$@"
 }
 
+# The published crate has all that its program, its library and its pages need, and nothing that
+# needs the repository.
+packaged() {
+  local list file
+  list=$(cargo package --locked --allow-dirty --list --quiet)
+  for file in Cargo.toml Cargo.lock build.rs README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE \
+    src/lib.rs src/main.rs src/report/schema.json docs/serve.md scripts/many-hosts.sh \
+    scripts/systemd/resound.service scripts/kubernetes/serve.yaml; do
+    grep -qxF "$file" <<<"$list" || { printf '%s is not packaged\n' "$file" >&2; return 1; }
+  done
+  if grep -E '^(tests|scripts/(deploy|measure)|benches/peers|proptest-regressions|target|\.ci)/' <<<"$list"; then
+    printf 'these files need the repository, and are packaged\n' >&2
+    return 1
+  fi
+}
+
 step cargo fmt --all --check
+step packaged
 step cargo clippy --locked --all-targets -- -D warnings
 step cargo clippy --locked --lib --examples --no-default-features -- -D warnings
 step cargo fmt --manifest-path benches/peers/Cargo.toml --check
