@@ -41,6 +41,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("docs/hosts.md", "scripts/kubernetes/run.sh "),
     ("docs/book/README.md", "cargo run --example step5_edges"),
     ("docs/operate.md", "docker build "),
+    ("docs/operate.md", "kubectl apply "),
+    ("docs/operate.md", "python3 scripts/deploy/restart.py "),
     ("docs/operate.md", "sudo resound serve "),
     ("docs/operate.md", "systemd-socket-activate "),
     ("docs/sweep.md", "resound sweep "),
