@@ -273,7 +273,12 @@ fn watch_signals(targets: usize) -> Result<Signals, resound::Error> {
         let reports = (0..targets).map(report).collect::<io::Result<_>>()?;
         Ok(Signals { stop, stopper, reports })
     };
-    watch().map_err(|error| resound::Error::new("watch", "signals", error))
+    watch().map_err(|error| {
+        let is_limit = error.raw_os_error() == Some(libc::EMFILE);
+        let error = resound::Error::new("watch", "signals", error);
+        let hint = "raise ulimit -n: each endpoint takes up to 5 descriptors";
+        if is_limit { error.hint(hint) } else { error }
+    })
 }
 
 /// Stdout of all targets, until a write to it fails.

@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::metrics::{Metrics, get};
 use crate::ping::{Faulty, PATIENT, assert_messages, count, document, every_endpoint, ping};
 use crate::support::{
-    Daemon, Process, UnservedPorts, WAIT_MAX, resound, run, tool, unshare_network, wait_until,
+    Daemon, Ended, Process, UnservedPorts, WAIT_MAX, resound, run, tool, unshare_network,
+    wait_until,
 };
 
 /// A running `ping --metrics`.
@@ -215,6 +216,43 @@ fn the_run_ends_when_the_reader_of_its_lines_leaves() {
     drop(reader);
     let ended = process.wait();
     assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_descriptor_limit_that_is_too_low_is_named_with_its_remedy() {
+    let Some(prlimit) = tool("prlimit") else { return };
+    let mut command = Command::new(prlimit);
+    command.arg("--nofile=40").arg(resound().get_program()).args(["ping", "-c1"]);
+    let ended = run_with(command, (1..=50).map(|port| format!("udp://127.0.0.1:{port}")));
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr.contains("raise ulimit -n"), "{}", ended.stderr);
+}
+
+fn run_with(mut command: Command, arguments: impl Iterator<Item = String>) -> Ended {
+    command.args(arguments);
+    run(command)
+}
+
+#[test]
+fn more_endpoints_than_the_limit_are_refused() {
+    let endpoints = (1..=1_001).map(|port| format!("udp://127.0.0.1:{port}"));
+    let ended = run_with(ping(&["-c1"]), endpoints);
+    assert_eq!(ended.code(), 2);
+    let expected = "1001 endpoints are too many: expected at most 1000";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+}
+
+/// The split of each probe, as with a single endpoint.
+#[test]
+fn timestamps_split_the_time_of_every_target() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    let endpoints: Vec<&str> = daemon.endpoints.iter().map(String::as_str).collect();
+    let arguments = ["-J", "-c", "5", "-i", "5ms", "--timestamps", PATIENT];
+    let ended = run(ping(&[&arguments[..], &endpoints].concat()));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    for target in document(&ended)["targets"].as_array().unwrap() {
+        assert!(target["split"]["away_ns"].is_object(), "{target}");
+    }
 }
 
 #[test]
