@@ -3,7 +3,7 @@
 
 soak-ping.py PROGRAM SECONDS: serves 100 endpoints without code of the program, probes each five
 times per second, and then compares the counts of both sides. Prints the memory of the prober over
-time. Fails if a count differs, or if memory grows after the first third.
+time. Fails if a count differs, or if memory grows in the second half.
 
 - udp 0 to 39: lose each seventh probe
 - udp 40 to 49: stall for 3 of every 20 seconds, and then answer what has waited
@@ -24,7 +24,8 @@ PROBE_BYTES = 64
 INTERVAL_S = 0.2
 STALL_S, STALL_EVERY_S = 3, 20
 AWAY_S = 1
-# A page of memory here and there is no growth; a list per probe is.
+# A page of a histogram here and there is no growth; a list per probe is. The last 1,024 probes of
+# each target fill 32 KiB, which takes 205 s: shorter runs see that as well.
 GROWTH_MAX = 1.05
 
 
@@ -170,7 +171,7 @@ def check(servers, targets, samples, count):
             if pair[0] != pair[1]
         ]
     print(", ".join("%s %d" % pair for pair in totals.items()))
-    later = samples[len(samples) // 3 :]
+    later = samples[len(samples) // 2 :]
     if later and max(later) > GROWTH_MAX * later[0]:
         failures.append("memory grows: %s" % later)
     print("\n".join(failures) if failures else "every count of 100 targets agrees; memory is flat")
