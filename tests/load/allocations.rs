@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use resound::load::{Command, Source};
+use resound::load::{Command, Lengths, Source};
 use resound::measured::Distribution;
 use resound::reactor::Spin;
 
@@ -14,7 +14,7 @@ use super::*;
 /// capacity.
 const WARM_UP_MESSAGES: u64 = 1_000;
 const MESSAGES: u64 = 20_000;
-const LENGTH_BYTES: usize = 64;
+const ONE_LENGTH: &str = "64";
 
 /// A server and a generator, each with its loop. The test turns both loops on its own thread, whose
 /// allocations it counts. Neither loop sleeps.
@@ -24,18 +24,21 @@ struct Pair {
     reactor: Reactor<Source, Command>,
     generator: Generator,
     transport: Transport,
+    length_mean: u64,
     _folder: tempfile::TempDir,
 }
 
 impl Pair {
-    fn new(transport: Transport, depth: usize, rate: Option<u64>) -> Pair {
+    fn new(transport: Transport, lengths: &str, depth: usize, rate: Option<u64>) -> Pair {
         let folder = tempfile::tempdir().unwrap();
         let (mut serving, server, target) = server(transport, folder.path());
         let mut reactor = Reactor::new().unwrap();
         serving.set_spin(Spin::Always);
         reactor.set_spin(Spin::Always);
+        let lengths: Lengths = lengths.parse().unwrap();
+        let length_mean = lengths.mean();
         let options = Options {
-            lengths: LENGTH_BYTES.into(),
+            lengths,
             in_flight_max: depth,
             rate,
             timeout: Duration::from_secs(60),
@@ -43,12 +46,13 @@ impl Pair {
             ..Options::closed_loop(target, 3)
         };
         let generator = Generator::new(options);
-        Pair { serving, server, reactor, generator, transport, _folder: folder }
+        Pair { serving, server, reactor, generator, transport, length_mean, _folder: folder }
     }
 
-    /// Turns both loops until the server has answered `messages` messages in total.
+    /// Turns both loops until the server has answered about `messages` messages in total: of mixed
+    /// lengths, the bytes of so many.
     fn turn_until_answered(&mut self, messages: u64) {
-        let bytes = messages * LENGTH_BYTES as u64;
+        let bytes = messages * self.length_mean;
         while self.server.counters()[self.transport].traffic.bytes_out < bytes {
             self.serving.turn(&mut self.server).unwrap();
             self.reactor.turn(&mut self.generator).unwrap();
@@ -82,8 +86,20 @@ impl Pair {
 fn a_closed_loop_does_not_allocate_per_message_at_any_depth() {
     for transport in Transport::ALL {
         for depth in [1, 16] {
-            let allocations = Pair::new(transport, depth, None).allocations();
+            let allocations = Pair::new(transport, ONE_LENGTH, depth, None).allocations();
             assert_eq!(allocations, 0, "{transport:?}, depth {depth}");
+        }
+    }
+}
+
+#[test]
+fn mixed_lengths_do_not_allocate_per_message() {
+    for transport in Transport::ALL {
+        for lengths in ["64:70%,1200:30%", "16..1KiB"] {
+            for rate in [None, Some(1_000_000_000)] {
+                let allocations = Pair::new(transport, lengths, 16, rate).allocations();
+                assert_eq!(allocations, 0, "{transport:?}, {lengths}, {rate:?}");
+            }
         }
     }
 }
@@ -92,7 +108,7 @@ fn a_closed_loop_does_not_allocate_per_message_at_any_depth() {
 #[test]
 fn an_open_loop_that_is_behind_does_not_allocate_per_message() {
     for transport in Transport::ALL {
-        let allocations = Pair::new(transport, 16, Some(1_000_000_000)).allocations();
+        let allocations = Pair::new(transport, ONE_LENGTH, 16, Some(1_000_000_000)).allocations();
         assert_eq!(allocations, 0, "{transport:?}");
     }
 }
@@ -102,7 +118,7 @@ fn an_open_loop_that_is_behind_does_not_allocate_per_message() {
 #[test]
 fn an_open_loop_that_keeps_its_rate_does_not_allocate_per_message() {
     for transport in Transport::ALL {
-        let allocations = Pair::new(transport, 4, Some(30_000)).allocations();
+        let allocations = Pair::new(transport, ONE_LENGTH, 4, Some(30_000)).allocations();
         assert_eq!(allocations, 0, "{transport:?}");
     }
 }
