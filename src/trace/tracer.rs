@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::ring::{Mark, NO_TIMEOUT, Record, Ring, Slice, SliceEnd, Turn};
-use crate::reactor::{self, Handler, Key, Moved, Next, Probe, Source, Waited};
+use crate::reactor::{self, Handler, Key, MarkedBy, Moved, Next, Probe, Source, Waited};
 use crate::readiness::Readiness;
 use crate::units::duration_ns;
 
@@ -115,6 +115,10 @@ impl Probe for Tracer {
 
     fn marked(&mut self, mark: reactor::Mark) {
         let reactor::Mark { key, by, readiness, is_stale } = mark;
+        if is_stale && by == MarkedBy::Spin {
+            // A spinning loop tries a source that has closed until the next event, in each turn.
+            return;
+        }
         let kind = if is_stale { UNKNOWN } else { self.kind(key) };
         let (from_ns, to_ns) = (self.last_ns, self.read_clock());
         self.push(Record::Mark(Mark { from_ns, to_ns, key, kind, readiness, by, is_stale }));
