@@ -34,7 +34,6 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("CONTRIBUTING.md", "cargo test --lib "),
     ("CONTRIBUTING.md", "scripts/count.sh"),
     ("CONTRIBUTING.md", "scripts/soak.sh "),
-    ("CONTRIBUTING.md", "scripts/soak-ping.py "),
     ("benches/peers/README.md", "cd benches/peers && cargo build "),
     ("docs/hosts.md", "at=$(date "),
     ("docs/hosts.md", "scripts/many-hosts.sh "),
