@@ -21,6 +21,7 @@ pub mod timestamps;
 #[cfg(target_os = "linux")]
 mod trains;
 mod truth;
+mod verdicts;
 
 use std::process::Command;
 
