@@ -168,9 +168,8 @@ fn serve(
     let mut loops = Loops::new((reactors, handles.clone()), &options.server, console);
     loops.pin(&options.affinity)?;
     let mut bound = loops.adopt(passed.sockets)?;
-    let mut signals = ending_signals();
-    signals.push(libc::SIGUSR1);
-    signals.extend(trace.is_some().then_some(WRITE_SIGNAL));
+    // Without a trace, WRITE_SIGNAL does nothing. Its default action would end the server.
+    let signals = [&ending_signals()[..], &[libc::SIGUSR1, WRITE_SIGNAL]].concat();
     let umask = Umask::clear();
     bound.extend(loops.listen(&options.endpoints, &signals)?);
     drop(umask);

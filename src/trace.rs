@@ -129,7 +129,12 @@ impl Trace {
     ///
     /// The file cannot be written.
     pub fn open(target: &TraceFile, command: &'static str) -> Result<Trace, Error> {
-        let file = File::create(&target.path)
+        // An older trace stays until the first write.
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&target.path)
             .map_err(|error| Error::new("write", target.path.display(), error))?;
         Ok(Trace(Arc::new(Shared {
             begun_at: Instant::now(),

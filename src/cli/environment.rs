@@ -74,8 +74,10 @@ impl Words {
         }
         let mut added = Vec::new();
         for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
-            let name = variable_name(command, arg);
-            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
+            let value_of = |name: &String| variable(name).filter(|value| !value.is_empty());
+            let mut names = variable_names(command, arg);
+            let found = names.find_map(|name| value_of(&name).map(|value| (name, value)));
+            let Some((name, value)) = found else { continue };
             if given.iter().any(|other| excludes(command, arg, other)) {
                 continue;
             }
@@ -103,10 +105,12 @@ fn variable_prefix(command: &Command) -> String {
     format!("RESOUND_{}_", command.get_name().to_uppercase())
 }
 
-/// Returns the variable of a flag: `RESOUND_SERVE_MAX_CONNECTIONS`.
-fn variable_name(command: &Command, arg: &Arg) -> String {
-    let name = arg.get_long().unwrap_or(arg.get_id().as_str());
-    variable_prefix(command) + &name.to_uppercase().replace('-', "_")
+/// Returns the variables of a flag: `RESOUND_SERVE_MAX_CONNECTIONS`, then those of its aliases.
+fn variable_names(command: &Command, arg: &Arg) -> impl Iterator<Item = String> {
+    let own = arg.get_long().unwrap_or(arg.get_id().as_str());
+    let names = std::iter::once(own).chain(arg.get_visible_aliases().into_iter().flatten());
+    let prefix = variable_prefix(command);
+    names.map(move |name| prefix.clone() + &name.to_uppercase().replace('-', "_"))
 }
 
 /// Returns the options that were typed.
@@ -157,6 +161,9 @@ fn flag_words(arg: &Arg, value: &OsStr) -> Result<Vec<OsString>, String> {
                 Ok(count) if matches!(action, ArgAction::Count) => usize::from(count),
                 _ if YES.contains(&text.as_str()) => 1,
                 _ if NO.contains(&text.as_str()) => 0,
+                _ if matches!(action, ArgAction::Count) => {
+                    return Err("expected a number of times, such as 1".to_owned());
+                }
                 _ => return Err("expected 1 or 0".to_owned()),
             };
             Ok(vec![OsString::from(flag); count])
@@ -236,6 +243,12 @@ mod tests {
     }
 
     #[test]
+    fn the_alias_of_a_flag_has_a_variable_too() {
+        let line = words("resound bench", &[("RESOUND_BENCH_SIZE", "99")]).unwrap();
+        assert_eq!(line, "resound bench --length=99");
+    }
+
+    #[test]
     fn a_flag_that_counts_takes_a_number() {
         let line = words("resound serve", &[("RESOUND_SERVE_VERBOSE", "2")]).unwrap();
         assert_eq!(line, "resound serve --verbose --verbose");
@@ -253,10 +266,12 @@ mod tests {
         program.build();
         for command in program.get_subcommands() {
             let options = || command.get_arguments().filter(|arg| !arg.is_positional());
-            let mut names: Vec<_> = options().map(|arg| variable_name(command, arg)).collect();
+            let mut names: Vec<_> =
+                options().flat_map(|arg| variable_names(command, arg)).collect();
             names.sort_unstable();
             names.dedup();
-            assert_eq!(names.len(), options().count(), "{}", command.get_name());
+            let count = options().flat_map(|arg| variable_names(command, arg)).count();
+            assert_eq!(names.len(), count, "{}", command.get_name());
             for arg in options() {
                 assert!(arg.get_long().is_some(), "{}: {}", command.get_name(), arg.get_id());
             }

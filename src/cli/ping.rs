@@ -160,7 +160,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let _ = printer.print(&text);
     let has_come_back =
-        results.iter().all(|result| result.as_ref().is_ok_and(Results::has_come_back));
+        results.iter().any(|result| result.as_ref().is_ok_and(Results::has_come_back));
     match printer.into_error() {
         // The reader has closed its end. That is not an error.
         Some(error) if error.kind() != ErrorKind::BrokenPipe => {

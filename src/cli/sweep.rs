@@ -68,6 +68,7 @@ fn measure(
     let is_interrupted = matches!(failure, Some(Failure::Interrupted));
     let mut result = sweep.end(failure.map(|failure| failure.to_string()));
     result.options = options(arguments);
+    print_corruption(&result);
     let code = match result.points.is_empty() {
         true if is_usage => USAGE,
         _ => exit_code(arguments, &result, is_interrupted),
@@ -93,9 +94,19 @@ fn show(arguments: &Arguments, result: &SweepResult) {
     };
 }
 
+fn is_corrupted(run: &RunResult) -> bool {
+    run.messages.corrupted > 0 || run.warmup_messages.corrupted > 0
+}
+
+/// Prints that an echo differed, which neither the table nor the knee shows.
+fn print_corruption(result: &SweepResult) {
+    let Some(run) = result.points.iter().find(|run| is_corrupted(run)) else { return };
+    let difference = run.first_difference.as_ref().map(|first| format!(": {first}"));
+    let difference = difference.unwrap_or_default();
+    print_error(&format_args!("an echo differed from what was sent{difference}"));
+}
+
 fn exit_code(arguments: &Arguments, result: &SweepResult, is_interrupted: bool) -> u8 {
-    let is_corrupted =
-        |run: &RunResult| run.messages.corrupted > 0 || run.warmup_messages.corrupted > 0;
     let asserts = |run: &RunResult| run.asserts.iter().any(|assert| !assert.held);
     let is_search = !result.swept.find.is_empty();
     if result.points.iter().any(is_corrupted) {

@@ -24,24 +24,7 @@ pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
         _ => {
             let line = one_line(&mut error, &words.all) + &words.named_variables();
             let words = &words.all;
-            print_error(&line);
-            let wanted = Wanted::of(words);
-            match subcommand(words).trim() {
-                "bench" | "merge" => {
-                    let stdout = wanted.json.then_some(wanted.is_line);
-                    bench::report_usage_failure(&line, stdout, &wanted.outputs);
-                }
-                "compare" if wanted.json => compare::report_usage_failure(&line),
-                // A failure is ignored, because the line above says the same.
-                "ping" if wanted.json => {
-                    let _ = standard::print(&(ping::error_document(&line) + "\n"));
-                }
-                "sweep" if wanted.json => {
-                    let _ = standard::print(&sweep::refusal_document(&line));
-                }
-                _ => {}
-            }
-            ExitCode::from(USAGE)
+            report_line(&line, words)
         }
     }
 }
@@ -51,11 +34,27 @@ pub(super) fn refuse(error: &str, words: &Words) -> ExitCode {
     let variables = words.named_variables();
     let words = &words.all;
     let line = format!("{error}; try 'resound{} --help'{variables}", subcommand(words));
+    report_line(&line, words)
+}
+
+/// Prints the line about a mistake, and the document of a refused command if one is wanted.
+fn report_line(line: &str, words: &[OsString]) -> ExitCode {
     print_error(&line);
-    if subcommand(words).trim() == "ping" && Wanted::of(words).json {
-        let _ = standard::print(&(ping::error_document(&line) + "\n"));
-    } else if subcommand(words).trim() == "compare" && Wanted::of(words).json {
-        compare::report_usage_failure(&line);
+    let wanted = Wanted::of(words);
+    match subcommand(words).trim() {
+        "bench" | "merge" => {
+            let stdout = wanted.json.then_some(wanted.is_line);
+            bench::report_usage_failure(line, stdout, &wanted.outputs);
+        }
+        "compare" if wanted.json => compare::report_usage_failure(line),
+        // A failure is ignored, because the line above says the same.
+        "ping" if wanted.json => {
+            let _ = standard::print(&(ping::error_document(line) + "\n"));
+        }
+        "sweep" if wanted.json => {
+            let _ = standard::print(&sweep::refusal_document(line));
+        }
+        _ => {}
     }
     ExitCode::from(USAGE)
 }

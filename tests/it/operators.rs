@@ -3,6 +3,8 @@
 
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use crate::support::{Daemon, Ended, resound, tool};
 
 /// Runs a command that a chain of calls has built.
@@ -72,6 +74,29 @@ fn a_wrong_variable_is_named_in_one_line() {
             assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
         }
     }
+}
+
+#[test]
+fn a_wrong_variable_gives_the_document_that_a_wrong_flag_gives() {
+    for command in ["bench", "sweep"] {
+        let name = format!("RESOUND_{}_NO_VERIFY", command.to_uppercase());
+        let ended = run(&mut with(&[(&name, "perhaps")], &[command, "-J"]));
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        let document: serde_json::Value = serde_json::from_str(&ended.stdout_text()).unwrap();
+        assert!(document["error"].as_str().unwrap().contains(&name), "{document}");
+    }
+}
+
+/// SIGUSR2 writes a trace. Without one, its default action would end the server.
+#[test]
+fn a_server_without_a_trace_survives_the_signal_that_writes_one() {
+    let server = Daemon::start(&["tcp://127.0.0.1:0"]);
+    server.process.signal(Signal::USR2);
+    // The loop handles its signals in the order of their numbers, or in a later turn.
+    server.counters();
+    let ended = run(resound().args(["send", &server.endpoints[0], "hello"]));
+    assert_eq!(ended.stdout_text(), "hello", "{}", ended.stderr);
+    assert_eq!(server.stop().code(), 0);
 }
 
 #[test]

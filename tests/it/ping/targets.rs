@@ -158,8 +158,9 @@ fn one_document_has_the_document_of_each_endpoint_in_order() {
         assert_eq!(keys(target), keys(&one));
     }
 
+    // Something came back.
     let ended = run(ping(&[&arguments[..], &[&good.endpoint, &refusing]].concat()));
-    assert_eq!((ended.code(), ended.stderr.as_str()), (1, ""));
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
     let whole = document(&ended);
     assert_eq!(whole["status"], "error");
     assert_eq!(whole["error"], format!("{refusing}: nothing came back: refused"));
@@ -169,7 +170,7 @@ fn one_document_has_the_document_of_each_endpoint_in_order() {
 }
 
 #[test]
-fn a_target_that_stalls_delays_no_other_and_fails_the_run() {
+fn a_target_that_stalls_delays_no_other() {
     let mute = Faulty::start("tcp://127.0.0.1:0", &["mute"]);
     let good = Faulty::start("tcp://127.0.0.1:0", &[]);
     let mut process = Process::start(ping(&["-i", "5ms", PATIENT, &mute.endpoint, &good.endpoint]));
@@ -183,7 +184,7 @@ fn a_target_that_stalls_delays_no_other_and_fails_the_run() {
     });
     process.signal(Signal::INT);
     let ended = process.wait();
-    assert_eq!(ended.code(), 1);
+    assert_eq!(ended.code(), 0, "something came back");
     let stdout = ended.stdout_text();
     assert!(!stdout.contains(&format!("from {}", mute.endpoint)), "{stdout}");
     assert!(stdout.contains(" in flight at the end, loss not known yet, time "), "{stdout}");
