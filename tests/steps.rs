@@ -244,9 +244,23 @@ fn new_tenant(server: &Server) -> TcpStream {
 
 #[test]
 fn step_6_closes_the_new_tenant_of_a_slot() {
-    let server = Server::start_with_limit(6, 1);
-    let mut new = new_tenant(&server);
-    assert_eq!(new.read(&mut [0; 16]).unwrap(), 0, "the server closed it");
+    // The flaw shows when the kernel lists the listener before the old client. An event of the old
+    // client that the server has not read yet puts it first, and the new client is then served.
+    let is_closed = |_| {
+        let server = Server::start_with_limit(6, 1);
+        let mut new = new_tenant(&server);
+        if new.write_all(b"new").is_err() {
+            return true;
+        }
+        match new.read(&mut [0; 16]) {
+            Ok(count) => count == 0,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                true
+            }
+        }
+    };
+    assert!((0..20).any(is_closed), "the server closed the new client");
 }
 
 #[test]
