@@ -58,7 +58,7 @@ pub fn ratio(first: &[f64], second: &[f64]) -> Option<f64> {
     median(&ratios(first, second))
 }
 
-/// Returns the factors between the groups that the Mann–Whitney test does not reject at 5 %. `None`
+/// Returns the factors between the groups that the Mann-Whitney test does not reject at 5 %. `None`
 /// if the groups are too small to reject any: 3 and 4 samples, for example.
 ///
 /// ```
