@@ -151,6 +151,21 @@ fn print_error(message: &dyn std::fmt::Display) {
     let _ = print_note(message);
 }
 
+/// Prints the report of a command. Returns its exit code, or that of a failed write if that is
+/// greater.
+fn print_report(text: &str, code: u8) -> ExitCode {
+    // A command that needs stdout is refused before its start if stdout is closed.
+    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(text) };
+    match printed {
+        // The reader has closed its end. That is not an error.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            print_error(&resound::Error::new("write to", "stdout", error));
+            ExitCode::from(FAILED.max(code))
+        }
+        _ => ExitCode::from(code),
+    }
+}
+
 /// Prints one line to stderr that is part of the result.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ mod progress;
 mod target;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use resound::endpoint::Endpoint;
@@ -27,7 +27,7 @@ pub(super) use self::arguments::Arguments;
 use self::cpus::Cpus;
 use self::embedded::EmbeddedServer;
 use self::progress::Progress;
-use super::{FAILED, USAGE, print_error, standard, typed_words};
+use super::{FAILED, USAGE, print_error, print_report, standard, typed_words};
 
 /// Exit code: an echo differed from what was sent.
 pub(super) const CORRUPTED: u8 = 3;
@@ -248,17 +248,7 @@ pub(super) fn deliver(
             print_error(&error);
         }
     }
-    // A run that needs stdout is refused before its start if stdout is closed.
-    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(&text) };
-    match printed {
-        // The reader has closed its end. That is not an error.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            print_error(&resound::Error::new("write to", "stdout", error));
-            ExitCode::from(FAILED.max(code))
-        }
-        _ if !are_written => ExitCode::from(FAILED.max(code)),
-        _ => ExitCode::from(code),
-    }
+    print_report(&text, if are_written { code } else { FAILED.max(code) })
 }
 
 /// Prints one line to stderr about what is wrong with a run.

@@ -2,7 +2,7 @@
 
 mod arguments;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ use resound::report::{Format, Output, OutputFile, read_run, series_page};
 pub(super) use self::arguments::Arguments;
 use self::arguments::Form;
 use super::bench::{ASSERT_FAILED, CORRUPTED};
-use super::{FAILED, USAGE, print_error, typed_words};
+use super::{FAILED, USAGE, print_error, print_report, typed_words};
 
 /// Why there is nothing to compare.
 enum Refusal {
@@ -145,15 +145,7 @@ fn deliver(
     } else {
         String::new() // the line on stderr says it all
     };
-    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(&text) };
-    match printed {
-        // The reader has closed its end. That is not an error.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            print_error(&resound::Error::new("write to", "stdout", error));
-            ExitCode::from(FAILED.max(code))
-        }
-        _ => ExitCode::from(code),
-    }
+    print_report(&text, code)
 }
 
 /// Prints the document of a command line that could not be parsed.

@@ -3,7 +3,7 @@
 
 mod arguments;
 
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use resound::experiment::{Failure, Runner};
@@ -14,7 +14,7 @@ use resound::report::{Output, OutputFile};
 
 pub(super) use self::arguments::Arguments;
 use super::bench::{ASSERT_FAILED, CORRUPTED};
-use super::{FAILED, USAGE, print_error, typed_words};
+use super::{FAILED, USAGE, print_error, print_report, typed_words};
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let mut outputs = Vec::new();
@@ -151,13 +151,5 @@ fn deliver(
             code = code.max(FAILED);
         }
     }
-    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(&text) };
-    match printed {
-        // The reader has closed its end. That is not an error.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            print_error(&resound::Error::new("write to", "stdout", error));
-            ExitCode::from(FAILED.max(code))
-        }
-        _ => ExitCode::from(code),
-    }
+    print_report(&text, code)
 }
