@@ -8,9 +8,12 @@
 //! without blocking the loop. `log.rs` sets up the log. `handles.rs` asks the loops for their
 //! counters, for `metrics.rs`, which the metrics server asks, and for `supervisor.rs`,
 //! which reports to the service manager.
+//!
+//! [`EmbeddedServer`] is a smaller service: the server that `bench` measures in its own process.
 
 mod console;
 mod descriptors;
+mod embedded;
 mod handles;
 mod log;
 mod loops;
@@ -28,6 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
+pub use self::embedded::EmbeddedServer;
 pub use self::log::{LogFormat, LogOptions, json_error};
 pub use self::loops::LOOPS_MAX;
 pub use self::user::UserName;

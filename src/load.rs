@@ -42,6 +42,7 @@
 //! phases.
 
 mod clock;
+mod cpus;
 mod datagram;
 mod ends;
 mod hiccups;
@@ -62,6 +63,7 @@ mod share;
 mod shortfall;
 mod source;
 mod stream;
+mod target;
 mod team;
 mod thirds;
 mod thread_usage;
@@ -73,11 +75,13 @@ mod window;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
+pub use self::cpus::Cpus;
 pub use self::lengths::Lengths;
 pub use self::options::Options;
 pub use self::pacing::Spacing;
 pub use self::share::Share;
 pub use self::source::Source;
+pub use self::target::{client_folder, resolve_target};
 pub use self::team::{Command, LOOPS_MAX, Team};
 
 use self::clock::Clock;

@@ -13,7 +13,7 @@ pub mod terminal;
 mod threads;
 
 #[cfg(feature = "signals")]
-pub use self::signals::{ending_signals, restore_ending_signals};
+pub use self::signals::{SignalPipes, ending_signals, restore_ending_signals};
 #[cfg(feature = "program")]
 pub(crate) use self::threads::thread_error;
 pub use self::threads::{has_memory, spawn_thread};

@@ -1,19 +1,18 @@
 //! `resound bench`: turns flags into a load, and its results into text and files.
 
 mod arguments;
-mod cpus;
-mod embedded;
+mod loops;
 mod names;
 mod part;
 mod progress;
-mod target;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use resound::daemon::EmbeddedServer;
 use resound::endpoint::Endpoint;
-use resound::load::Team;
+use resound::load::{Cpus, Team, client_folder, resolve_target};
 use resound::measured::{RunResult, Status, Warning};
 use resound::process::descriptors::DescriptorLimit;
 use resound::process::terminal::columns;
@@ -24,8 +23,6 @@ use resound::socket::LocalAddrs;
 use resound::trace::{Trace, WRITE_SIGNAL};
 
 pub(super) use self::arguments::Arguments;
-use self::cpus::Cpus;
-use self::embedded::EmbeddedServer;
 use self::progress::Progress;
 use super::{FAILED, USAGE, print_error, print_report, standard, typed_words};
 
@@ -148,7 +145,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
     let limit_warning = raise_descriptor_limit(arguments)?;
-    let mut cpus = Cpus::chosen(&arguments.loops, arguments.endpoint.is_none());
+    let mut cpus = arguments.chosen_cpus();
     let cpu_warning = cpus.check()?;
     // A thread inherits the affinity of the thread that starts it, so the loops are pinned last.
     let embedded = match &arguments.endpoint {
@@ -164,10 +161,12 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
         (None, Some(server)) => server.endpoint(),
         (None, None) => unreachable!("without an endpoint there is a server"),
     };
-    let target = target::resolve(arguments, endpoint)?;
+    let socket_options = arguments.socket_options();
+    let bind = arguments.bind.addrs();
+    let target = resolve_target(endpoint, &socket_options, bind, arguments.timeout)?;
     arguments.check_length(&target).map_err(Refusal::Usage)?;
-    let mut local_addrs = LocalAddrs::new(arguments.bind.addrs(), &target)?;
-    local_addrs.check(&arguments.socket_options(), &target)?;
+    let mut local_addrs = LocalAddrs::new(bind, &target)?;
+    local_addrs.check(&socket_options, &target)?;
     let failed = |error| resound::Error::new("start", "the loop", error);
     let spin = arguments.spin.unwrap_or(Spin::Never);
     let mut signals = ending_signals();
@@ -175,7 +174,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let mut team = Team::new(arguments.loops.threads, spin, &signals)?;
     trace.iter().for_each(|trace| team.trace(trace.tracers(arguments.loops.threads)));
     team.pin(&cpus.of_loops);
-    let folder = target::client_folder(&target)?;
+    let folder = client_folder(&target)?;
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&target, local_addrs, folder_path, interval);
@@ -298,6 +297,10 @@ impl Arguments {
             (false, true) => Form::JsonLine,
             (false, false) => Form::Text,
         }
+    }
+
+    fn chosen_cpus(&self) -> Cpus {
+        Cpus::chosen(self.loops.asked_cpus(), self.loops.threads, self.endpoint.is_none())
     }
 
     /// Returns true if the result goes only to stdout, or is requested there.

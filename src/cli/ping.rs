@@ -5,18 +5,18 @@ mod lines;
 mod summary;
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};
+use std::io::{self, ErrorKind, PipeWriter, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::{Endpoint, HostPort};
 use resound::ping::{Controls, Event, Options, Results};
 use resound::prober::{Prober, TARGETS_MAX};
+use resound::process::SignalPipes;
 use resound::process::descriptors::DescriptorLimit;
 use resound::units::{parse_time, parse_time_above_zero};
 
@@ -243,37 +243,9 @@ fn print_figures(line: &str) {
     let _ = standard::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Pipes by which signals reach the targets.
-struct Signals {
-    /// Becomes readable when a signal asks the program to end.
-    stop: PipeReader,
-    /// Ends the run as a signal does.
-    stopper: PipeWriter,
-    /// One for each target. Each becomes readable at each SIGQUIT, which asks for the figures so
-    /// far.
-    reports: Vec<PipeReader>,
-}
-
-/// Watches the signals. A second ending signal ends the program at once, as by default.
-fn watch_signals(targets: usize) -> Result<Signals, resound::Error> {
-    let watch = || -> io::Result<Signals> {
-        let (stop, stopper) = io::pipe()?;
-        let is_second = Arc::new(AtomicBool::new(false));
-        for signal in resound::process::ending_signals() {
-            // The order matters: the first signal must not see the flag that it sets.
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
-            signal_hook::flag::register(signal, Arc::clone(&is_second))?;
-            signal_hook::low_level::pipe::register(signal, stopper.try_clone()?)?;
-        }
-        let report = |_| {
-            let (report, reporter) = io::pipe()?;
-            signal_hook::low_level::pipe::register(libc::SIGQUIT, reporter)?;
-            Ok(report)
-        };
-        let reports = (0..targets).map(report).collect::<io::Result<_>>()?;
-        Ok(Signals { stop, stopper, reports })
-    };
-    watch().map_err(|error| {
+/// Watches the signals for this number of targets.
+fn watch_signals(targets: usize) -> Result<SignalPipes, resound::Error> {
+    SignalPipes::watch(targets).map_err(|error| {
         let is_limit = error.raw_os_error() == Some(libc::EMFILE);
         let error = resound::Error::new("watch", "signals", error);
         let hint = "raise ulimit -n: each endpoint takes up to 5 descriptors";

@@ -1,5 +1,6 @@
-//! The signals that ask a program to end.
+//! The signals that ask a program to end, or to report.
 
+use std::io::{self, PipeReader, PipeWriter};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -28,6 +29,43 @@ pub fn restore_ending_signals() {
     for signal in ending_signals() {
         // A signal that cannot be restored is caught as before.
         let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over));
+    }
+}
+
+/// Pipes by which signals reach threads that wait with poll(2).
+#[derive(Debug)]
+pub struct SignalPipes {
+    /// Becomes readable when a signal asks the program to end.
+    pub stop: PipeReader,
+    /// A byte written to it asks the program to end as a signal does.
+    pub stopper: PipeWriter,
+    /// Each becomes readable at each SIGQUIT, which asks for the figures so far.
+    pub reports: Vec<PipeReader>,
+}
+
+impl SignalPipes {
+    /// Watches the ending signals, and SIGQUIT with this number of pipes. A second ending signal
+    /// ends the program at once, as by default.
+    ///
+    /// # Errors
+    ///
+    /// No pipe could be made, or a signal could not be watched.
+    pub fn watch(reports: usize) -> io::Result<SignalPipes> {
+        let (stop, stopper) = io::pipe()?;
+        let is_second = Arc::new(AtomicBool::new(false));
+        for signal in ending_signals() {
+            // The order matters: the first signal must not see the flag that it sets.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_second))?;
+            signal_hook::flag::register(signal, Arc::clone(&is_second))?;
+            signal_hook::low_level::pipe::register(signal, stopper.try_clone()?)?;
+        }
+        let report = |_| {
+            let (report, reporter) = io::pipe()?;
+            signal_hook::low_level::pipe::register(libc::SIGQUIT, reporter)?;
+            Ok(report)
+        };
+        let reports = (0..reports).map(report).collect::<io::Result<_>>()?;
+        Ok(SignalPipes { stop, stopper, reports })
     }
 }
 

@@ -14,7 +14,7 @@ use resound::trace::TraceFile;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
-use super::cpus::LoopFlags;
+use super::loops::LoopFlags;
 use super::names::{ModeName, TransportName, word};
 use super::part::PartFlags;
 use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};

@@ -1,17 +1,19 @@
-//! The echo server that `resound bench` runs in its own process, on a thread of its own.
+//! An echo server on a thread of a process that measures it: what `resound bench` starts without an
+//! endpoint.
 
 use std::collections::BTreeMap;
 
-use resound::Error;
-use resound::echo::{Options, Server, Service};
-use resound::endpoint::{Endpoint, Family, Transport};
-use resound::process::cpus::leave;
-use resound::socket::SocketOptions;
 use tempfile::TempDir;
+
+use crate::echo::{Options, Server, Service};
+use crate::endpoint::{Endpoint, Family, Transport};
+use crate::error::Error;
+use crate::process::cpus::leave;
+use crate::socket::SocketOptions;
 
 /// A running server. Dropping it stops the server.
 #[derive(Debug)]
-pub(super) struct EmbeddedServer {
+pub struct EmbeddedServer {
     service: Service,
     /// The folder of the socket file.
     _folder: Option<TempDir>,
@@ -20,7 +22,11 @@ pub(super) struct EmbeddedServer {
 impl EmbeddedServer {
     /// Starts a server on a free loopback port, or on a socket file in a temporary folder. The
     /// server's thread avoids the CPUs of the generator's loops.
-    pub(super) fn start(
+    ///
+    /// # Errors
+    ///
+    /// The server, its thread or the folder could not be created.
+    pub fn start(
         transport: Transport,
         socket: SocketOptions,
         loop_cpus: Vec<usize>,
@@ -48,7 +54,11 @@ impl EmbeddedServer {
     }
 
     /// Stops the server. Returns how often it dropped datagrams or replies, by cause.
-    pub(super) fn stop(self) -> Result<BTreeMap<String, u64>, Error> {
+    ///
+    /// # Errors
+    ///
+    /// The loop of the server failed.
+    pub fn stop(self) -> Result<BTreeMap<String, u64>, Error> {
         let failed = |error| Error::new("run", "the server in this process", error);
         let server = self.service.stop().map_err(failed)?;
         let drops = server.counters().dropped();
@@ -56,7 +66,7 @@ impl EmbeddedServer {
     }
 
     /// Returns the endpoint that the server listens on.
-    pub(super) fn endpoint(&self) -> &Endpoint {
+    pub fn endpoint(&self) -> &Endpoint {
         &self.service.bound()[0].endpoint
     }
 }

@@ -4,31 +4,37 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use resound::Error;
-use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport, UnixName};
-use resound::socket::{Datagram, LocalAddrs, SocketOptions, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::Arguments;
+use crate::endpoint::{Endpoint, ResolvedEndpoint, Transport, UnixName};
+use crate::error::Error;
+use crate::socket::{BindAddr, Datagram, LocalAddrs, SocketOptions, Stream};
 
 /// The time that one of several addresses of a host has to show that it is served.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Resolves the endpoint's host. Of several addresses it returns the first that accepts a TCP
 /// connection, or that does not refuse a UDP datagram within the timeout.
-pub(super) fn resolve(
-    arguments: &Arguments,
+///
+/// # Errors
+///
+/// The host has no address of the family that the options name, or the lookup took longer than
+/// `timeout`.
+pub fn resolve_target(
     endpoint: &Endpoint,
+    options: &SocketOptions,
+    bind: &[BindAddr],
+    timeout: Duration,
 ) -> Result<ResolvedEndpoint, Error> {
-    let mut options = arguments.socket_options();
+    let mut options = options.clone();
     let resolved = endpoint
-        .resolve_within(arguments.timeout, options.family)
+        .resolve_within(timeout, options.family)
         .map_err(|error| Error::new("connect to", endpoint, error))?;
-    let timeout = arguments.timeout.min(PROBE_TIMEOUT);
+    let timeout = timeout.min(PROBE_TIMEOUT);
     let mut is_served = |target: &&ResolvedEndpoint| {
-        let Ok(mut locals) = LocalAddrs::new(arguments.bind.addrs(), target) else { return false };
+        let Ok(mut locals) = LocalAddrs::new(bind, target) else { return false };
         match target.transport() {
             Transport::Tcp => accepts(target, &mut locals, &mut options),
             Transport::Udp => !refuses_datagrams(target, &mut locals, &mut options, timeout),
@@ -41,7 +47,11 @@ pub(super) fn resolve(
 
 /// Makes a folder for the socket files of Unix datagram clients, which the server replies to. A
 /// client of an abstract name needs none: on Linux the kernel picks an abstract name for it.
-pub(super) fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>, Error> {
+///
+/// # Errors
+///
+/// The folder for temporary files takes no new folder.
+pub fn client_folder(target: &ResolvedEndpoint) -> Result<Option<TempDir>, Error> {
     if !matches!(target, ResolvedEndpoint::Unixgram(UnixName::Path(_))) {
         return Ok(None);
     }
