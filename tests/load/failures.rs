@@ -1,20 +1,26 @@
 //! Tests with peers that refuse, close, reset or vanish. The generator counts each by its cause,
 //! and every run ends.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixDatagram;
+use std::net::{self, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use resound::endpoint::UnixName;
-use resound::measured::{Mode, Status};
+use resound::measured::{Interval, Mode, Status};
 use socket2::SockRef;
 
 use super::*;
 
+/// The longest that a test waits for anything.
+const BOUND: Duration = Duration::from_secs(60);
+
 /// Returns an address to which no socket is bound.
-fn unserved() -> SocketAddr {
+fn unserved() -> net::SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
@@ -157,48 +163,111 @@ fn a_byte_that_the_server_changes_is_found() {
     assert_eq!((difference.flow, difference.message, difference.offset), (0, Some(2), 20));
 }
 
-/// Echoes `count` datagrams.
-fn echo_datagrams(server: &UnixDatagram, count: usize) {
-    let mut buf = [0; 64];
-    for _ in 0..count {
-        let (length, from) = server.recv_from(&mut buf).unwrap();
-        server.send_to_addr(&buf[..length], &from).unwrap();
+/// A blocking server of Unix datagrams.
+struct DatagramServer {
+    socket: UnixDatagram,
+    answered: u64,
+}
+
+impl DatagramServer {
+    fn bind(path: &Path) -> DatagramServer {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(BOUND)).unwrap();
+        DatagramServer { socket, answered: 0 }
+    }
+
+    fn receive(&self) -> (Vec<u8>, SocketAddr) {
+        let mut bytes = vec![0; 64];
+        let (length, from) = self.socket.recv_from(&mut bytes).unwrap();
+        bytes.truncate(length);
+        (bytes, from)
+    }
+
+    /// Returns false if the sender has no name or is gone.
+    fn answer(&mut self, (bytes, to): (Vec<u8>, SocketAddr)) -> bool {
+        let is_sent = self.socket.send_to_addr(&bytes, &to).is_ok();
+        self.answered += u64::from(is_sent);
+        is_sent
+    }
+
+    /// Answers the first datagrams once two clients have sent.
+    fn answer_once_two_have_sent(&mut self) {
+        let mut held = Vec::new();
+        let mut clients = HashSet::new();
+        while clients.len() < 2 {
+            let (bytes, from) = self.receive();
+            clients.insert(from.as_pathname().unwrap().to_owned());
+            held.push((bytes, from));
+        }
+        for datagram in held {
+            assert!(self.answer(datagram));
+        }
+    }
+}
+
+/// An observer that adds up the lost messages.
+#[derive(Clone, Default)]
+struct Lost(Arc<AtomicU64>);
+
+impl Observer for Lost {
+    fn interval(&mut self, interval: Interval) {
+        self.0.fetch_add(interval.messages.lost, Ordering::Relaxed);
     }
 }
 
 /// case X4: the kernel disconnects a datagram socket when its server closes (unix(7)).
 #[test]
 fn the_generator_reconnects_to_a_unix_datagram_server_that_comes_back_at_its_path() {
-    const COUNT: u64 = 200;
+    const COUNT: u64 = 300;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server");
-    let server = UnixDatagram::bind(&path).unwrap();
+    let mut server = DatagramServer::bind(&path);
     let target = ResolvedEndpoint::Unixgram(UnixName::Path(path.clone()));
+    let lost = Lost::default();
+    let seen = lost.clone();
     let answering = thread::spawn(move || {
-        echo_datagrams(&server, 20);
+        server.answer_once_two_have_sent();
+        while server.answered < 20 {
+            let datagram = server.receive();
+            assert!(server.answer(datagram));
+        }
+        let answered = server.answered;
         drop(server);
         std::fs::remove_file(&path).unwrap();
-        thread::sleep(Duration::from_millis(50));
-        let server = UnixDatagram::bind(&path).unwrap();
-        server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut buf = [0; 64];
-        // When the run is over, the client's sockets are gone.
-        while let Ok((length, from)) = server.recv_from(&mut buf) {
-            if server.send_to_addr(&buf[..length], &from).is_err() || !path.exists() {
-                return;
+        // The old server may have closed with one message of each socket in its queue. These time
+        // out; any further loss is a refusal.
+        let deadline = Instant::now() + BOUND;
+        while seen.0.load(Ordering::Relaxed) < 5 {
+            assert!(Instant::now() < deadline, "no message is refused");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut server = DatagramServer::bind(&path);
+        server.answer_once_two_have_sent();
+        loop {
+            let datagram = server.receive();
+            if !server.answer(datagram) {
+                return answered + server.answered;
             }
         }
     });
-    let options = to(target, COUNT, 2);
     let own = tempfile::tempdir().unwrap();
-    let result = run(Options { folder: Some(own.path().to_owned()), ..options });
+    let options = Options {
+        folder: Some(own.path().to_owned()),
+        interval: Some(Duration::from_millis(10)),
+        timeout: Duration::from_secs(5),
+        ..to(target, COUNT, 2)
+    };
+    let (result, _) = run_observed(options, lost);
     assert_eq!((result.status, result.flows.refused), (Status::Ok, 2), "{result:?}");
-    assert_eq!(result.messages.sent, COUNT);
-    assert!((150..COUNT).contains(&result.messages.received), "{:?}", result.messages);
-    assert!(result.losses.refused > 0, "{:?}", result.losses);
+    let all = result.messages;
+    assert_eq!((all.sent, all.received + all.lost), (COUNT, COUNT));
+    assert_eq!(result.losses.refused + result.losses.timed_out, all.lost, "{:?}", result.losses);
+    assert!(result.losses.refused >= 3, "{:?}", result.losses);
     // A datagram from a socket without a name ends the server, because it cannot be answered.
     UnixDatagram::unbound().unwrap().send_to(b"end", folder.path().join("server")).unwrap();
-    answering.join().unwrap();
+    let answered = answering.join().unwrap();
+    assert!(answered > 22, "{answered}");
+    assert_eq!(all.received + all.late, answered, "{all:?}");
 }
 
 /// case B4
