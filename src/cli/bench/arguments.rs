@@ -422,6 +422,7 @@ impl Arguments {
             described.endpoint = endpoint.to_string();
         }
         described.options.meant = self.meant();
+        described.run.part = self.part.part.to_string();
         described
     }
 }

@@ -12,7 +12,10 @@ pub(super) fn parts(result: &RunResult, page: &mut Page) {
 }
 
 fn part_text(part: &Part, flow_noun: &str) -> String {
-    let name = format!("{} on {}", one_line(&part.run.part), one_line(&part.host));
+    let name = match one_line(&part.host) {
+        host if host.is_empty() => one_line(&part.run.part),
+        host => format!("{} on {host}", one_line(&part.run.part)),
+    };
     if part.status == Status::Error {
         let why = part.error.as_deref().unwrap_or("it failed");
         return format!("{name}: {}", one_line(why));
