@@ -18,6 +18,7 @@ mod lengths;
 mod loops;
 mod losses;
 mod merge;
+pub mod ping;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sockets;

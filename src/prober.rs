@@ -15,7 +15,7 @@ use self::board::{Board, Rtt};
 use crate::endpoint::HostPort;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::ping::{AnswerKind, Controls, Event, Options, Results, ping};
+use crate::ping::{Controls, Event, Options, ReplyKind, Results, ping};
 
 /// The number of targets of one run. Each takes a thread, up to 5 descriptors and about 400 KiB.
 pub const TARGETS_MAX: usize = 1_000;
@@ -110,8 +110,8 @@ fn probe(
     let mut rtt = Rtt::default();
     let result = ping(options, controls, |event| {
         match (board, &event) {
-            (Some(_), Event::Answer(answer)) if answer.kind == AnswerKind::InTime => {
-                rtt.record(answer.time);
+            (Some(_), Event::Reply(reply)) if reply.kind == ReplyKind::InTime => {
+                rtt.record(reply.time);
             }
             (Some(board), Event::Counts(counts)) => board.publish(index, counts, &rtt),
             _ => {}

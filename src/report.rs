@@ -8,6 +8,7 @@ mod input;
 mod interval;
 mod json;
 mod output;
+pub mod ping;
 mod text;
 mod words;
 

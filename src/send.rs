@@ -1,4 +1,4 @@
-//! A client on blocking sockets. It sends one message or all of an input, and passes on the answer.
+//! A client on blocking sockets. It sends one message or all of an input, and passes on the reply.
 //!
 //! It deliberately shares no code with the reactor, so its results check the reactor's results
 //! independently.
@@ -28,15 +28,15 @@ pub struct Options {
     /// The message. Without it, the input is sent: each line as one datagram, or all of it as one
     /// stream.
     pub message: Option<Vec<u8>>,
-    /// How long to wait for the lookup of the host, for a connection, for the answer to a datagram,
+    /// How long to wait for the lookup of the host, for a connection, for the reply to a datagram,
     /// and for the next byte of a stream after all is sent. A value less than [`TIMEOUT_MIN`]
     /// counts as [`TIMEOUT_MIN`].
     pub timeout: Duration,
     /// Shut down the sending direction of a stream at the end of input.
     pub shutdown: bool,
-    /// Wait for an answer.
+    /// Wait for a reply.
     pub reply: bool,
-    /// Fail if the answer differs from what was sent. Without `reply` this has no effect.
+    /// Fail if the reply differs from what was sent. Without `reply` this has no effect.
     pub expect_echo: bool,
     /// Settings of the socket.
     pub socket: SocketOptions,
@@ -49,10 +49,10 @@ pub struct Options {
 pub enum Event<'a> {
     /// The socket is connected to this peer.
     Connected(Peer),
-    /// Bytes of a stream's answer, or a whole datagram.
-    Answer(&'a [u8]),
-    /// The answer of a datagram or of a stream is complete.
-    AnswerEnded,
+    /// Bytes of a stream's reply, or a whole datagram.
+    Reply(&'a [u8]),
+    /// The reply of a datagram or of a stream is complete.
+    ReplyEnded,
     /// A message for the user that is not an error.
     Warning(String),
 }
@@ -60,13 +60,13 @@ pub enum Event<'a> {
 /// The input that is sent if there is no message.
 pub type Input = Box<dyn Read + Send>;
 
-/// Sends the message or the input, and waits for the answer.
+/// Sends the message or the input, and waits for the reply.
 ///
 /// # Errors
 ///
 /// Returns an error that names the endpoint and the reason: refused, timed out, reset, no such
-/// host, address in use, or an answer that is not the [expected](Options::expect_echo) echo.
-/// Returns an error of `on_event` unchanged. Part of an answer may have been passed on before an
+/// host, address in use, or a reply that is not the [expected](Options::expect_echo) echo.
+/// Returns an error of `on_event` unchanged. Part of a reply may have been passed on before an
 /// error.
 ///
 /// ```
@@ -95,14 +95,14 @@ pub type Input = Box<dyn Read + Send>;
 ///     socket: SocketOptions::default(),
 ///     bind: Vec::new(),
 /// };
-/// let mut answer = Vec::new();
+/// let mut reply = Vec::new();
 /// send(&options, None, |event| {
-///     if let Event::Answer(bytes) = event {
-///         answer.extend_from_slice(bytes);
+///     if let Event::Reply(bytes) = event {
+///         reply.extend_from_slice(bytes);
 ///     }
 ///     Ok(())
 /// })?;
-/// assert_eq!(answer, b"hello");
+/// assert_eq!(reply, b"hello");
 /// # echo.join().expect("the echo does not panic")?;
 /// # Ok(())
 /// # }

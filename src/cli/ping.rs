@@ -1,9 +1,5 @@
 //! `resound ping`: prints one line per probe and a summary, or one JSON document.
 
-mod document;
-mod lines;
-mod summary;
-
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, PipeWriter, Write};
 use std::ops::ControlFlow;
@@ -14,15 +10,13 @@ use std::time::Duration;
 
 use clap::Args;
 use resound::endpoint::{Endpoint, HostPort};
-use resound::ping::{Controls, Event, Options, Results};
+use resound::ping::{Controls, Event, Options, Results, Target};
 use resound::prober::{Prober, TARGETS_MAX};
 use resound::process::SignalPipes;
 use resound::process::descriptors::DescriptorLimit;
+use resound::report::ping::{error_json, figures_line, header, json, line, summaries};
 use resound::units::{parse_time, parse_time_above_zero};
 
-pub(super) use self::document::error_document;
-use self::document::json;
-use self::summary::{figures_line, write_summary};
 use super::flags::{
     BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, client_options, without_use,
 };
@@ -138,25 +132,26 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             print_error(&warning);
         }
     }
-    let targets = arguments.targets();
-    if targets.len() > 1
+    let options = arguments.targets();
+    if options.len() > 1
         && let Some(warning) = DescriptorLimit::raise().warning
     {
         print_error(&warning);
     }
-    let (results, printer) = match probe(arguments, &targets) {
+    let (results, printer) = match probe(arguments, &options) {
         Ok(outcome) => outcome,
         Err(error) => {
             if arguments.json {
-                let _ = standard::print(&(error_document(&error.to_string()) + "\n"));
+                let _ = standard::print(&(error_json(&error.to_string()) + "\n"));
             }
             print_error(&error);
             return ExitCode::from(FAILED);
         }
     };
+    let targets: Vec<Target> = options.iter().map(Options::target).collect();
     let text = match arguments.json {
         true => json(&targets, &results) + "\n",
-        false => targets.iter().zip(&results).map(summary_of).collect(),
+        false => summaries(&targets, &results),
     };
     let _ = printer.print(&text);
     let has_come_back =
@@ -176,10 +171,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 type Probed = (Vec<Result<Results, resound::Error>>, Printer);
 
 /// Probes the targets until all have ended, and prints what happens meanwhile.
-fn probe(arguments: &Arguments, targets: &[Options]) -> Result<Probed, resound::Error> {
-    let signals = watch_signals(targets.len())?;
+fn probe(arguments: &Arguments, options: &[Options]) -> Result<Probed, resound::Error> {
+    let signals = watch_signals(options.len())?;
     let printer = Printer { closed: Mutex::new(None), stopper: signals.stopper };
-    let prober = Prober::new(targets.to_vec(), arguments.metrics.as_ref())?;
+    let prober = Prober::new(options.to_vec(), arguments.metrics.as_ref())?;
     if let Some((line, warning)) = prober.metrics_lines() {
         print_error(&line);
         if let Some(warning) = warning {
@@ -190,6 +185,7 @@ fn probe(arguments: &Arguments, targets: &[Options]) -> Result<Probed, resound::
     let reports = signals.reports.iter().map(AsFd::as_fd);
     let controls: Vec<_> = reports.map(|report| Controls { stop, report: Some(report) }).collect();
     let has_told = Once::new();
+    let targets: Vec<Target> = options.iter().map(Options::target).collect();
     let results = prober.run(
         &controls,
         |index, event| {
@@ -206,7 +202,7 @@ fn probe(arguments: &Arguments, targets: &[Options]) -> Result<Probed, resound::
 
 /// Returns what stdout shows of an event. Writes to stderr what belongs there.
 fn report(
-    options: &Options,
+    target: &Target,
     arguments: &Arguments,
     event: &Event<'_>,
     has_told: &Once,
@@ -214,8 +210,10 @@ fn report(
     let is_several = arguments.endpoints.len() > 1;
     match event {
         Event::Figures(figures) => {
-            let target = if is_several { format!("{}: ", options.endpoint) } else { String::new() };
-            print_figures(&(target + &figures_line(figures)));
+            // To stderr, as ping(8) does, because stdout may carry a document. A failed write does
+            // not stop the run.
+            let line = figures_line(target, is_several, figures);
+            let _ = standard::stderr().write_all(line.as_bytes());
             None
         }
         // One kernel serves all targets.
@@ -227,20 +225,10 @@ fn report(
             });
             None
         }
-        Event::Started if !arguments.json => Some(lines::header(options)),
-        event if !arguments.quiet && !arguments.json => lines::line(options, is_several, event),
+        Event::Started if !arguments.json => Some(header(target)),
+        event if !arguments.quiet && !arguments.json => line(target, is_several, event),
         _ => None,
     }
-}
-
-fn summary_of((options, result): (&Options, &Result<Results, resound::Error>)) -> String {
-    result.as_ref().map_or_else(|_| String::new(), |results| write_summary(options, results))
-}
-
-/// Prints the figures so far to stderr, as ping(8) does, because stdout may carry a document.
-fn print_figures(line: &str) {
-    // A failed write does not stop the run.
-    let _ = standard::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Watches the signals for this number of targets.

@@ -88,8 +88,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
             print_error(&warning);
             Ok(())
         }
-        Event::Answer(bytes) => printer.print(bytes),
-        Event::AnswerEnded => printer.end_line(),
+        Event::Reply(bytes) => printer.print(bytes),
+        Event::ReplyEnded => printer.end_line(),
     });
     // A failure may have cut the reply off in the middle of a line.
     let ended = printer.end_line();

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
+use resound::report::ping::error_json;
 
 use super::environment::Words;
-use super::{Cli, FAILED, USAGE, bench, compare, escape, ping, print_error, standard, sweep};
+use super::{Cli, FAILED, USAGE, bench, compare, escape, print_error, standard, sweep};
 
 /// The longest message without its hint at the help. With the hint it stays within the bound of
 /// [`escape::one_line`].
@@ -49,7 +50,7 @@ fn report_line(line: &str, words: &[OsString]) -> ExitCode {
         "compare" if wanted.json => compare::report_usage_failure(line),
         // A failure is ignored, because the line above says the same.
         "ping" if wanted.json => {
-            let _ = standard::print(&(ping::error_document(line) + "\n"));
+            let _ = standard::print(&(error_json(line) + "\n"));
         }
         "sweep" if wanted.json => {
             let _ = standard::print(&sweep::refusal_document(line));

@@ -31,7 +31,7 @@ impl Backoff {
         self.pause = (self.pause * 2).max(PAUSE_MIN).min(self.pause_max);
     }
 
-    /// Records that an answer came.
+    /// Records that a reply came.
     pub(super) fn worked(&mut self) {
         self.pause = Duration::ZERO;
         self.not_before = None;

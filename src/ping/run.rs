@@ -23,7 +23,7 @@ use crate::error::{Error, reason};
 use crate::measured::{Distribution, Messages, SplitValues};
 use crate::socket::stamps::StampingKernel;
 
-/// Without an interval, the pause after a refused probe. No answer triggers the next probe then.
+/// Without an interval, the pause after a refused probe. No reply triggers the next probe then.
 /// ping(8) uses the same minimum when it floods.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
@@ -95,7 +95,7 @@ struct Run<'a, F> {
     backoff: Backoff,
     has_connected: bool,
     reconnects: u64,
-    /// The first loss since the last answer.
+    /// The first loss since the last reply.
     silent_since: Option<Instant>,
     started_at: Instant,
     /// When the next probe is due. Without an interval, the earliest time for it.
@@ -209,9 +209,9 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
             let loss = match fate {
                 Fate::Waiting if self.link.is_none() => Loss::NoConnection,
                 Fate::Waiting => Loss::NoRoom,
-                _ => Loss::NoAnswer,
+                _ => Loss::NoReply,
             };
-            if loss == Loss::NoAnswer && self.link.is_some() {
+            if loss == Loss::NoReply && self.link.is_some() {
                 self.silent_since.get_or_insert(now);
             }
             self.lost(number, &loss);

@@ -11,7 +11,7 @@ use crate::units::duration_ns;
 
 /// The upper bounds of the buckets of round-trip times in nanoseconds: 1, 2.5 and 5 of each power
 /// of ten, from 10 microseconds to 10 seconds. A loopback takes tens of microseconds, and few wait
-/// longer for an answer.
+/// longer for a reply.
 pub(super) const RTT_BOUNDS_NS: [u64; 19] = [
     10_000,
     25_000,

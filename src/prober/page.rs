@@ -127,7 +127,7 @@ mod tests {
         let lossy = Target {
             endpoint: "unix:/tmp/\"b\"".to_owned(),
             messages: Messages { sent: 9, lost: 7, ..Messages::default() },
-            losses: vec![(Loss::NoAnswer, 4), (Loss::Error("no such host".to_owned()), 3)],
+            losses: vec![(Loss::NoReply, 4), (Loss::Error("no such host".to_owned()), 3)],
             reconnects: 2,
             ..Target::default()
         };

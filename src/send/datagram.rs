@@ -1,4 +1,4 @@
-//! One datagram for each message or line, and one answer to each.
+//! One datagram for each message or line, and one reply to each.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::mem::MaybeUninit;
@@ -22,7 +22,7 @@ const LINE_BYTES_MAX: u64 = UNIX_BYTES_MAX as u64 + 1;
 /// buffer of usual size holds, and it bounds the work if a peer sends without pause.
 const DISCARDED_MAX: usize = 10_000;
 
-/// Sends the message, or each line of the input, and waits for the answer to each. A missing answer
+/// Sends the message, or each line of the input, and waits for the reply to each. A missing reply
 /// or a refusal is an error that is returned at the end; the lines after it are still sent.
 pub(super) fn exchange(
     mut client: Client<'_>,
@@ -83,8 +83,8 @@ impl<'a> Client<'a> {
         self.connection.socket.set_read_timeout(Some(self.options.timeout))
     }
 
-    /// Discards answers that came too late for earlier lines, so that they are not taken for the
-    /// answer to the next line. This does not cover all cases: an answer that is still on its way
+    /// Discards replies that came too late for earlier lines, so that they are not taken for the
+    /// reply to the next line. This does not cover all cases: a reply that is still on its way
     /// cannot be told from the next one, because UDP keeps no order and datagrams have no identity.
     ///
     /// A late refusal would otherwise make the next send fail without sending. Returns the last
@@ -116,8 +116,8 @@ impl<'a> Client<'a> {
             match self.send_and_receive(message) {
                 Ok(None) => return Ok(()),
                 Ok(Some(length)) => {
-                    on_event(Event::Answer(&self.buf[..length]))?;
-                    on_event(Event::AnswerEnded)?;
+                    on_event(Event::Reply(&self.buf[..length]))?;
+                    on_event(Event::ReplyEnded)?;
                     return self.check_echo(message, length);
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -138,7 +138,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Compares an answer with its message if the caller expects an echo.
+    /// Compares a reply with its message if the caller expects an echo.
     fn check_echo(&self, message: &[u8], length: usize) -> Result<(), Error> {
         let mismatch =
             self.options.expect_echo.then(|| EchoCheck::of_message(message, &self.buf[..length]));
@@ -146,7 +146,7 @@ impl<'a> Client<'a> {
         mismatch.flatten().map_or(Ok(()), |mismatch| Err(mismatch.failure(endpoint)))
     }
 
-    /// Returns the length of the answer, or `None` if the caller wants no answer.
+    /// Returns the length of the reply, or `None` if the caller wants no reply.
     fn send_and_receive(&mut self, message: &[u8]) -> io::Result<Option<usize>> {
         self.connection.socket.send_with_flags(message, SEND_FLAGS).map_err(timed_out)?;
         if !self.options.reply {

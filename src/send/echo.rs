@@ -1,4 +1,4 @@
-//! Compares an answer with what was sent, while both are still in progress.
+//! Compares a reply with what was sent, while both are still in progress.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ pub(super) const EXPECTED_BYTES_MAX: usize = 1 << 30;
 /// and it bounds the memory for a long input to a server that never answers.
 pub(super) const UNEXPECTED_BYTES_MAX: usize = 16 << 20;
 
-/// The comparison of an answer with what was sent.
+/// The comparison of a reply with what was sent.
 #[derive(Debug)]
 pub(super) struct EchoCheck {
     /// The bytes that were sent and not yet echoed.
@@ -27,14 +27,14 @@ pub(super) struct EchoCheck {
     mismatch: Option<Mismatch>,
 }
 
-/// How an answer is not an echo.
+/// How a reply is not an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mismatch {
-    /// This byte of the answer differs from the byte that was sent.
+    /// This byte of the reply differs from the byte that was sent.
     Differs { offset: u64, sent: u8, received: u8 },
-    /// This byte of the answer came although no byte was sent for it.
+    /// This byte of the reply came although no byte was sent for it.
     Unasked { offset: u64, received: u8 },
-    /// The answer ends too early.
+    /// The reply ends too early.
     Missing { received_bytes: u64, sent_bytes: u64 },
     /// More than `awaited_max` bytes were sent and not yet echoed.
     TooFarBehind { awaited_max: usize },
@@ -74,7 +74,7 @@ impl EchoCheck {
         EchoCheck { awaited, awaited_max, sent_bytes: 0, received_bytes: 0, mismatch: None }
     }
 
-    /// Compares a whole message with its whole answer.
+    /// Compares a whole message with its whole reply.
     pub(super) fn of_message(sent: &[u8], received: &[u8]) -> Option<Mismatch> {
         let mut check = EchoCheck::new(sent.len());
         check.sent(sent);
@@ -96,7 +96,7 @@ impl EchoCheck {
         self.awaited.extend(bytes);
     }
 
-    /// Compares the next bytes of the answer.
+    /// Compares the next bytes of the reply.
     pub(super) fn received(&mut self, bytes: &[u8]) {
         let offset = self.received_bytes;
         self.received_bytes += bytes.len() as u64;
@@ -116,12 +116,12 @@ impl EchoCheck {
         }
     }
 
-    /// Returns how the answer, which has ended, differs from an echo.
+    /// Returns how the reply, which has ended, differs from an echo.
     pub(super) fn end(&self) -> Option<Mismatch> {
         self.mismatch.or_else(|| self.missing())
     }
 
-    /// Returns the number of missing bytes, if the answer equals the beginning of what was sent.
+    /// Returns the number of missing bytes, if the reply equals the beginning of what was sent.
     pub(super) fn missing(&self) -> Option<Mismatch> {
         let EchoCheck { received_bytes, sent_bytes, .. } = *self;
         let is_cut = self.mismatch.is_none() && received_bytes < sent_bytes;
@@ -177,8 +177,8 @@ mod tests {
             sizes in prop::collection::vec(1_usize..20, 1..50),
         ) {
             let at = at.index(message.len());
-            let mut answer = message.clone();
-            answer[at] ^= flip;
+            let mut reply = message.clone();
+            reply[at] ^= flip;
             let mut check = EchoCheck::new(message.len());
             let (mut sent, mut received) = (0, 0);
             for size in sizes.iter().copied().cycle() {
@@ -186,7 +186,7 @@ mod tests {
                 check.sent(&message[sent..next]);
                 sent = next;
                 let next = sent.min(received + size / 2 + 1);
-                check.received(&answer[received..next]);
+                check.received(&reply[received..next]);
                 received = next;
                 if received == message.len() {
                     break;
@@ -195,7 +195,7 @@ mod tests {
             let expected = (flip != 0).then(|| Mismatch::Differs {
                 offset: at as u64,
                 sent: message[at],
-                received: answer[at],
+                received: reply[at],
             });
             prop_assert_eq!(check.end(), expected);
         }

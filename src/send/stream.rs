@@ -1,4 +1,4 @@
-//! Sends all of the input and receives all of the answer, both at the same time.
+//! Sends all of the input and receives all of the reply, both at the same time.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
@@ -32,7 +32,7 @@ struct Shared {
 struct State {
     /// When the last byte moved: received from the peer, sent to the peer, or read from the input.
     moved_at: Instant,
-    /// The reading thread is passing on a part of the answer. That takes as long as the consumer of
+    /// The reading thread is passing on a part of the reply. That takes as long as the consumer of
     /// the output needs, and does not count as silence of the peer.
     is_passing_on: bool,
     /// The result of the writing, once it has ended.
@@ -102,7 +102,7 @@ fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Sends the message or the input. Passes on the answer until the peer closes, or until it is
+/// Sends the message or the input. Passes on the reply until the peer closes, or until it is
 /// silent for the timeout after all is sent.
 pub(super) fn exchange(
     options: &Options,
@@ -133,14 +133,14 @@ pub(super) fn exchange(
         let _ = thread.join();
         return shared.lock().write_outcome(options);
     }
-    let (ended, bytes_received) = read_answer(options, socket, &shared, on_event)?;
+    let (ended, bytes_received) = read_reply(options, socket, &shared, on_event)?;
     if bytes_received > 0 {
-        on_event(Event::AnswerEnded)?;
+        on_event(Event::ReplyEnded)?;
     }
     judge(options, &shared.lock(), ended, bytes_received, on_event)
 }
 
-/// How the answer ended, if no read failed.
+/// How the reply ended, if no read failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     /// The peer closed its direction.
@@ -149,7 +149,7 @@ enum Ended {
     Silent,
 }
 
-/// Returns whether the exchange succeeded, once the answer has ended.
+/// Returns whether the exchange succeeded, once the reply has ended.
 fn judge(
     options: &Options,
     state: &State,
@@ -186,7 +186,7 @@ fn judge(
     }))
 }
 
-/// Builds the error for a reset. The client cannot tell whether the answer before it is complete.
+/// Builds the error for a reset. The client cannot tell whether the reply before it is complete.
 fn reset_failure(options: &Options, error: io::Error, bytes_received: u64) -> Error {
     let failed = failure("get an answer from", &options.endpoint, error);
     match bytes_received {
@@ -195,8 +195,8 @@ fn reset_failure(options: &Options, error: io::Error, bytes_received: u64) -> Er
     }
 }
 
-/// Passes on the answer until its end. Returns the number of its bytes.
-fn read_answer(
+/// Passes on the reply until its end. Returns the number of its bytes.
+fn read_reply(
     options: &Options,
     mut socket: &Socket,
     shared: &Shared,
@@ -220,7 +220,7 @@ fn read_answer(
                 state.echo.received(&buf[..count]);
                 state.is_passing_on = true;
                 drop(state);
-                let passed_on = on_event(Event::Answer(&buf[..count]));
+                let passed_on = on_event(Event::Reply(&buf[..count]));
                 let mut state = shared.lock();
                 state.is_passing_on = false;
                 state.moved_at = Instant::now();
@@ -229,7 +229,7 @@ fn read_answer(
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let state = shared.lock();
-                // More input may come, and then an answer to it.
+                // More input may come, and then a reply to it.
                 if state.written.is_none() || !state.time_left(options.timeout).is_zero() {
                     continue;
                 }

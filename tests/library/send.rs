@@ -24,7 +24,7 @@ impl<F: FnMut(&str)> Read for Lines<F> {
     }
 }
 
-/// Sends the lines. Returns the answers and the outcome.
+/// Sends the lines. Returns the replies and the outcome.
 fn ask(
     server: SocketAddr,
     timeout: Duration,
@@ -42,14 +42,14 @@ fn ask(
         bind: Vec::new(),
     };
     let lines = Lines { lines: lines.iter().copied().collect(), before_line };
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     let outcome = send(&options, Some(Box::new(lines)), |event| {
-        if let Event::Answer(answer) = event {
-            answers.push(String::from_utf8_lossy(answer).into_owned());
+        if let Event::Reply(reply) = event {
+            replies.push(String::from_utf8_lossy(reply).into_owned());
         }
         Ok(())
     });
-    (answers, outcome)
+    (replies, outcome)
 }
 
 /// Echoes the next datagram.
@@ -64,13 +64,13 @@ fn a_late_answer_does_not_count_as_the_answer_to_the_next_line() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
     let timeout = Duration::from_millis(200);
-    let (answers, outcome) = ask(addr, timeout, &["one\n", "two\n"], move |line| {
+    let (replies, outcome) = ask(addr, timeout, &["one\n", "two\n"], move |line| {
         if line == "two\n" {
-            // The client has timed out on the first line. This answers it.
+            // The client has timed out on the first line. This replies it.
             answer_next(&server);
         }
     });
-    assert_eq!(answers, [""; 0], "the server never answers the second line");
+    assert_eq!(replies, [""; 0], "the server never replies the second line");
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
@@ -82,13 +82,13 @@ fn a_refused_line_does_not_delay_the_next() {
     let addr = server.local_addr().unwrap();
     drop(server);
     let timeout = Duration::from_secs(50);
-    let (answers, outcome) = ask(addr, timeout, &["one\n", "two\n", "three\n"], move |line| {
+    let (replies, outcome) = ask(addr, timeout, &["one\n", "two\n", "three\n"], move |line| {
         if line == "two\n" {
             let server = UdpSocket::bind(addr).unwrap();
             thread::spawn(move || (0..2).for_each(|_| answer_next(&server)));
         }
     });
-    assert_eq!(answers, ["two", "three"]);
+    assert_eq!(replies, ["two", "three"]);
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 

@@ -18,7 +18,7 @@ use crate::ping::wait::{TIME_MAX, wait};
 use crate::ping::{Controls, Event, Figures, Loss, Options};
 
 /// With [`Options::keeps_trying`], a connection is replaced after this many timeouts without any
-/// answer: its host may have vanished without a word, or its name may belong to another host now.
+/// reply: its host may have vanished without a word, or its name may belong to another host now.
 const SILENT_TIMEOUTS: u32 = 10;
 
 /// The time between two lookups of a host whose addresses are known.
@@ -156,7 +156,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         if self.options.keeps_trying && self.silent_since.is_some_and(is_silent) {
             self.silent_since = None;
             match self.is_stream() {
-                true => self.disconnected(&Loss::NoAnswer),
+                true => self.disconnected(&Loss::NoReply),
                 false => self.link = None,
             }
         }

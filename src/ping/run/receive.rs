@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use super::{Run, loss_by};
 use crate::ping::link::Received;
 use crate::ping::probes::EchoKind;
-use crate::ping::{Answer, AnswerKind, Event, Loss};
+use crate::ping::{Event, Loss, Reply, ReplyKind};
 
 /// The number of receives in a turn, so that a peer that sends without pause does not delay what is
 /// due.
@@ -68,7 +68,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
         }
     }
 
-    /// Counts a refusal as the answer to the oldest probe in flight, which is right while answers
+    /// Counts a refusal as the reply to the oldest probe in flight, which is right while replies
     /// come in order. Returns false if no probe is in flight. If no bytes ever came from this
     /// address, another address of the host may be the one that the server uses, so it tries that
     /// first.
@@ -135,26 +135,18 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
             Some(_) => self.probes.count_corrupted(),
             None => self.intact += 1,
         }
-        let answer = |kind, time: Duration, is_reordered| {
-            Event::Answer(Answer {
-                number,
-                length,
-                time,
-                kind,
-                is_reordered,
-                difference,
-                stretches,
-            })
+        let reply = |kind, time: Duration, is_reordered| {
+            Event::Reply(Reply { number, length, time, kind, is_reordered, difference, stretches })
         };
         match self.probes.answer(number, at) {
             EchoKind::InTime { time, is_reordered } => {
                 if let (Some(split), Some(stretches)) = (&mut self.split, stretches) {
                     split.record(stretches);
                 }
-                self.emit(answer(AnswerKind::InTime, time, is_reordered));
+                self.emit(reply(ReplyKind::InTime, time, is_reordered));
             }
-            EchoKind::Late { time } => self.emit(answer(AnswerKind::Late, time, false)),
-            EchoKind::Duplicate { time } => self.emit(answer(AnswerKind::Duplicate, time, false)),
+            EchoKind::Late { time } => self.emit(reply(ReplyKind::Late, time, false)),
+            EchoKind::Duplicate { time } => self.emit(reply(ReplyKind::Duplicate, time, false)),
             EchoKind::Forgotten => {}
         }
     }

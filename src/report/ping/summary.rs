@@ -1,19 +1,26 @@
 //! The summary lines of `ping`.
 
-use resound::measured::{Messages, PercentileList, Summary};
-use resound::ping::{Figures, Options, Results};
-use resound::report::time_text;
-use resound::units::duration_ns;
+use crate::error::Error;
+use crate::measured::ping::{Figures, Results, Target};
+use crate::measured::{Messages, PercentileList, Summary};
+use crate::report::time_text;
+use crate::units::duration_ns;
 
 /// The nanoseconds of each unit, the largest first.
 const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
 
-/// Returns the lines at the end of a run: the counts of probes and the round-trip times.
-pub(super) fn write_summary(options: &Options, outcome: &Results) -> String {
+/// Returns the lines at the end of a run, for each target that could be probed.
+pub fn summaries(targets: &[Target], results: &[Result<Results, Error>]) -> String {
+    let results = targets.iter().zip(results);
+    results.filter_map(|(target, result)| Some(summary(target, result.as_ref().ok()?))).collect()
+}
+
+/// Returns the counts of probes and the round-trip times of a target.
+fn summary(target: &Target, outcome: &Results) -> String {
     let summary = outcome.latency.summary(&PercentileList::default());
     let mut lines = vec![
         String::new(),
-        format!("--- {} ping statistics ---", options.endpoint),
+        format!("--- {} ping statistics ---", target.endpoint),
         format!(
             "{}, time {}",
             counts(&outcome.messages, AT_END),
@@ -50,13 +57,14 @@ pub(super) fn all_corrupted(outcome: &Results) -> Option<String> {
         .then(|| format!("no echo: each answer ({corrupted}) differed from what was sent"))
 }
 
-/// Returns the figures of a running `ping`, as one line.
-pub(super) fn figures_line(figures: &Figures) -> String {
+/// Returns the line about the figures of a running `ping`. With several targets, it names its own.
+pub fn figures_line(target: &Target, is_several: bool, figures: &Figures) -> String {
+    let start = if is_several { format!("{}: ", target.endpoint) } else { String::new() };
     let summary = figures.latency.summary(&PercentileList::default());
     let counts = counts(&figures.messages, "in flight");
     match times("rtt", &summary).first().filter(|_| summary.count > 0) {
-        Some(times) => format!("{counts}, {times}"),
-        None => counts,
+        Some(times) => format!("{start}{counts}, {times}\n"),
+        None => format!("{start}{counts}\n"),
     }
 }
 

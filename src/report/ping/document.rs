@@ -1,13 +1,14 @@
 //! The JSON document of `ping`, version 1. Keys may be added, and none is renamed. Times are whole
 //! nanoseconds. With several endpoints, it contains the document of each.
 
-use resound::measured::{Messages, PROGRAM, PercentileList, Split, Status, Summary, VERSION};
-use resound::ping::{Options, Results};
-use resound::units::duration_ns;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::summary::all_corrupted;
+use crate::error::Error;
+use crate::measured::ping::{Results, Target};
+use crate::measured::{Messages, PROGRAM, PercentileList, Split, Status, Summary, VERSION};
+use crate::units::duration_ns;
 
 /// The document. An unknown value is null or 0.
 #[derive(Debug, Serialize)]
@@ -27,7 +28,7 @@ struct Document<'a> {
     /// The number of lost messages by reason.
     losses: Map<String, Value>,
     latency_ns: Summary,
-    /// Where the time of the answers went; null without `--timestamps`.
+    /// Where the time of the replies went; null without `--timestamps`.
     split: Option<Split>,
     /// The number of connections of a stream after the first.
     reconnects: u64,
@@ -46,10 +47,10 @@ struct Documents<'a> {
 }
 
 /// Returns the document of a run.
-pub(super) fn json(targets: &[Options], results: &[Result<Results, resound::Error>]) -> String {
+pub fn json(targets: &[Target], results: &[Result<Results, Error>]) -> String {
     let documents = targets.iter().zip(results);
     let mut documents: Vec<_> =
-        documents.map(|(options, result)| document(options, result.as_ref())).collect();
+        documents.map(|(target, result)| document(target, result.as_ref())).collect();
     if let [_] = documents[..] {
         return documents.pop().map_or_else(String::new, |only| text(&only));
     }
@@ -68,12 +69,12 @@ pub(super) fn json(targets: &[Options], results: &[Result<Results, resound::Erro
 }
 
 /// Returns the document of one endpoint, or of a failure to probe it.
-fn document<'a>(options: &Options, outcome: Result<&'a Results, &resound::Error>) -> Document<'a> {
+fn document<'a>(target: &Target, outcome: Result<&'a Results, &Error>) -> Document<'a> {
     let mut document = Document {
-        endpoint: Some(options.endpoint.to_string()),
-        length: options.length,
-        interval_ns: duration_ns(options.interval),
-        timeout_ns: duration_ns(options.timeout),
+        endpoint: Some(target.endpoint.clone()),
+        length: target.length,
+        interval_ns: duration_ns(target.interval),
+        timeout_ns: duration_ns(target.timeout),
         ..empty()
     };
     match outcome {
@@ -98,8 +99,8 @@ fn document<'a>(options: &Options, outcome: Result<&'a Results, &resound::Error>
     document
 }
 
-/// Returns the document of an invalid command line.
-pub(crate) fn error_document(message: &str) -> String {
+/// Returns the document of a run that could not start.
+pub fn error_json(message: &str) -> String {
     text(&Document { error: Some(message.to_owned()), ..empty() })
 }
 
