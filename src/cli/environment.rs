@@ -164,7 +164,7 @@ fn flag_words(arg: &Arg, value: &OsStr) -> Result<Vec<OsString>, String> {
                 _ if matches!(action, ArgAction::Count) => {
                     return Err("expected a number of times, such as 1".to_owned());
                 }
-                _ => return Err("expected 1 or 0".to_owned()),
+                _ => return Err("expected 1 or 0, such as 1".to_owned()),
             };
             Ok(vec![OsString::from(flag); count])
         }
@@ -239,7 +239,10 @@ mod tests {
             assert_eq!(line, "resound serve", "{no:?}");
         }
         let error = words("resound serve", &[("RESOUND_SERVE_SANDBOX", "maybe")]).unwrap_err();
-        assert_eq!(error, "invalid value 'maybe' for RESOUND_SERVE_SANDBOX: expected 1 or 0");
+        assert_eq!(
+            error,
+            "invalid value 'maybe' for RESOUND_SERVE_SANDBOX: expected 1 or 0, such as 1"
+        );
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{Endpoint, Family, Transport};
+use resound::endpoint::{DEFAULT_PORT, Endpoint, Family, HostPort, Transport};
 use resound::socket::{BindAddr, Dscp, SocketOptions};
 use resound::units::duration_ns;
 use serde_json::{Map, Value, json};
 
-use super::values::{buf_size, busy_poll, hops, segment_size};
+use super::values::{buf_size, busy_poll, congestion, hops, segment_size};
 
 /// The family of IP.
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ pub(super) struct SocketFlags {
     pub(super) nagle: bool,
 
     /// TCP congestion control algorithm
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = congestion)]
     pub(super) congestion: Option<String>,
 
     /// Send at most N bytes in a TCP segment, and ask the peer for the same
@@ -96,6 +96,21 @@ pub(super) struct SocketFlags {
     pub(super) family: FamilyFlags,
 }
 
+/// Returns an address of this family.
+fn example(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "127.0.0.1",
+        Family::V6 => "::1",
+    }
+}
+
+fn other(family: Family) -> Family {
+    match family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    }
+}
+
 impl FamilyFlags {
     pub(super) fn family(&self) -> Option<Family> {
         match (self.ipv4, self.ipv6) {
@@ -111,8 +126,11 @@ impl FamilyFlags {
             return Ok(());
         };
         let flag = self.flag();
+        let transport = endpoint.transport().name();
+        let host_port = HostPort { host: example(family).to_owned(), port: DEFAULT_PORT };
         Err(format!(
-            "'{flag}' cannot be used with '{endpoint}': expected an {family} address or a name"
+            "'{flag}' cannot be used with '{endpoint}': expected an {family} address or a name, \
+             such as {transport}://{host_port}"
         ))
     }
 
@@ -159,12 +177,16 @@ impl BindFlags {
         if asked.family().is_some_and(|asked| asked != family) {
             let flag = asked.flag();
             return Err(format!(
-                "'--bind {bind}' cannot be used with '{flag}': expected addresses of that family"
+                "'--bind {bind}' cannot be used with '{flag}': expected addresses of that \
+                 family, such as --bind {}",
+                example(other(family))
             ));
         }
         match endpoint.filter(|endpoint| family.excludes(endpoint)) {
             Some(endpoint) => Err(format!(
-                "'--bind {bind}' cannot be used with '{endpoint}': expected addresses of one family"
+                "'--bind {bind}' cannot be used with '{endpoint}': expected addresses of one \
+                 family, such as --bind {}",
+                example(other(family))
             )),
             None => Ok(()),
         }

@@ -39,7 +39,10 @@ impl Manual {
         }
         let names: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
         let name = escape::shortened(&escape::one_line(name));
-        Err(format!("no command '{name}'; expected one of: {}", names.join(", ")))
+        Err(format!(
+            "no command '{name}'; expected one of: {}, such as 'resound man bench'",
+            names.join(", ")
+        ))
     }
 }
 
@@ -100,7 +103,7 @@ fn page(command: &Command) -> Result<Vec<u8>, resound::Error> {
 }
 
 /// Returns what a command is used for, each with a command line.
-fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
+pub(super) fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
     match command {
         "serve" => &[
             (
@@ -111,6 +114,7 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
                 "Echo over a Unix stream socket that every user may open.",
                 "resound serve unix:/run/resound/echo --unix-mode 0666",
             ),
+            ("Reply to each datagram with the same text.", "resound serve udp://:7007 --reply OK"),
             (
                 "Serve one network, with metrics for Prometheus.",
                 "resound serve udp://:7007 --allow 192.0.2.0/24 --metrics 127.0.0.1:9107",
@@ -129,7 +133,20 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
                 "Send 10,000 messages per second, and fail if p99 is a millisecond or more.",
                 "resound bench tcp://192.0.2.1:7007 -r 10k --assert 'p99<1ms'",
             ),
-            ("Keep the whole result.", "resound bench tcp://192.0.2.1:7007 -t 30s -o run.json"),
+            (
+                "Keep the whole result, with a name.",
+                "resound bench tcp://192.0.2.1:7007 -t 30s -o run.json --label new-kernel",
+            ),
+        ],
+        "sweep" => &[
+            (
+                "Measure the latency at ten rates, and draw it.",
+                "resound sweep tcp://192.0.2.1:7007 --rate 1k..200k -o sweep.html",
+            ),
+            (
+                "Find the highest rate at which p99 stays below a millisecond.",
+                "resound sweep tcp://192.0.2.1:7007 --rate 1k..200k --find 'p99<1ms'",
+            ),
         ],
         "compare" => &[
             (
@@ -151,8 +168,12 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
             ("Add the results of two hosts.", "resound merge part-1.json part-2.json"),
             (
                 "Check all hosts together.",
-                "resound merge part-*.json --assert 'p99<1ms' -o all.json",
+                "resound merge part-*.json --assert 'p99<1ms' -o all.json --label 'two hosts'",
             ),
+        ],
+        "report" => &[
+            ("Show a result as a page.", "resound report run.json -o run.html"),
+            ("Show two results on the same axes.", "resound report old.json new.json -o both.html"),
         ],
         "ping" => &[
             (
@@ -167,6 +188,10 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
         ],
         "send" => &[
             ("Send a message and print the reply.", "resound send tcp://127.0.0.1:7007 hello"),
+            (
+                "Fail unless a datagram comes back as it was sent.",
+                "resound send udp://127.0.0.1:7007 hello --expect-echo",
+            ),
             (
                 "Send each line of a file as a datagram.",
                 "resound send udp://127.0.0.1:7007 < lines.txt",

@@ -196,7 +196,7 @@ impl Arguments {
             let threads = self.threads;
             return Err(format!(
                 "'--one-off' cannot be used with '--threads {threads}': expected one loop, which \
-                 serves one connection or datagram"
+                 serves one connection or datagram, such as --threads 1"
             ));
         }
         Ok(())

@@ -1,22 +1,18 @@
 //! Invalid command lines: one line that says what is wrong and what was expected.
 
+mod line;
+
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory};
 use resound::report::ping::error_json;
 
+pub(super) use self::line::one_line;
 use super::environment::Words;
-use super::{Cli, FAILED, USAGE, bench, compare, escape, print_error, standard, sweep};
-
-/// The longest message without its hint at the help. With the hint it stays within the bound of
-/// [`escape::one_line`].
-const MESSAGE_CHARS_MAX: usize = 550;
-
-/// The longest tip of clap that is printed. A longer one repeats a long word and does not help.
-const TIP_CHARS_MAX: usize = 150;
+use super::{Cli, FAILED, USAGE, bench, compare, print_error, standard, sweep};
 
 /// Prints the requested help, or one line about the mistake.
 pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
@@ -144,80 +140,15 @@ pub(super) fn options_in<'a>(command: &'a Command, word: &str) -> Vec<(&'a Arg, 
     options
 }
 
-/// Returns clap's message as one line, with its tips behind semicolons, without "error: " and the
-/// usage.
-pub(super) fn one_line(error: &mut clap::Error, words: &[OsString]) -> String {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let command = Cli::command();
-        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-        let names = names.join(", ");
-        return format!("no command given; expected one of: {names}; try 'resound --help'");
-    }
-    shorten_typed(error);
-    let rendered = error.render().to_string();
-    let lines = rendered.lines().map(str::trim).take_while(|line| {
-        !line.starts_with("Usage:") && !line.starts_with("For more information")
-    });
-    let mut line = String::new();
-    for part in lines.filter(|line| !line.is_empty()) {
-        // A tip becomes a clause of its own.
-        let (separator, part) = match part.strip_prefix("tip: ") {
-            Some(advice) => ("; ", advice),
-            None => (" ", part),
-        };
-        line.push_str(if line.is_empty() { "" } else { separator });
-        line.push_str(part);
-    }
-    let line = escape::bounded(line.strip_prefix("error: ").unwrap_or(&line), MESSAGE_CHARS_MAX);
-    let expected = expected(error, words).map_or(String::new(), |expected| format!("; {expected}"));
-    format!("{line}{expected}; try 'resound{} --help'", subcommand(words))
-}
-
-/// Returns what a missing value should be, because clap says only that it is missing. The text is
-/// what the value's own parser says about an empty value.
-fn expected(error: &clap::Error, words: &[OsString]) -> Option<String> {
-    let missing = match (error.kind(), error.get(ContextKind::InvalidArg)?) {
-        (ErrorKind::InvalidValue, ContextValue::String(option)) => {
-            let typed = error.get(ContextKind::InvalidValue);
-            let is_missing = typed.is_none_or(|typed| typed.to_string().is_empty());
-            is_missing.then(|| option.split(' ').next())??
-        }
-        (ErrorKind::MissingRequiredArgument, ContextValue::Strings(names)) => {
-            names.first()?.split(' ').next()?
-        }
-        _ => return None,
-    };
-    let option = missing.starts_with('-').then_some(missing);
-    let name = subcommand(words);
-    let probe = ["resound", name.trim()].into_iter().chain(option).chain([""]);
-    let refused = Cli::command().try_get_matches_from(probe).err()?.render().to_string();
-    let first_line = refused.lines().next()?;
-    first_line.find("expected ").map(|at| first_line[at..].to_owned())
-}
-
-/// Escapes and shortens what was typed, so that the expected value is not lost behind it. clap
-/// would drop text that looks like an escape sequence of a terminal.
-fn shorten_typed(error: &mut clap::Error) {
-    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
-    {
-        if let Some(ContextValue::String(typed)) = error.get(kind) {
-            let shown = escape::shortened(&escape::one_line(typed));
-            error.insert(kind, ContextValue::String(shown));
-        }
-    }
-    let is_long = |tips: &ContextValue| tips.to_string().chars().count() > TIP_CHARS_MAX;
-    if error.get(ContextKind::Suggested).is_some_and(is_long) {
-        error.remove(ContextKind::Suggested);
-    }
-}
-
 /// Returns the subcommand of the command line as ` NAME`. It is the first word, because the program
 /// itself has no flag that goes with a subcommand. clap names it in some errors only.
 fn subcommand(words: &[OsString]) -> String {
-    let typed = words.get(1).cloned().unwrap_or_default();
     let command = Cli::command();
-    let named = command.find_subcommand(typed);
-    named.map_or_else(String::new, |command| format!(" {}", command.get_name()))
+    named(&command, words).map_or_else(String::new, |command| format!(" {}", command.get_name()))
+}
+
+fn named<'a>(program: &'a Command, words: &[OsString]) -> Option<&'a Command> {
+    program.find_subcommand(words.get(1)?)
 }
 
 #[cfg(test)]

@@ -45,6 +45,17 @@ pub(super) fn segment_size(text: &str) -> Result<u16, String> {
     })
 }
 
+/// The name of an algorithm that the kernel has or can load. Only the kernel knows which.
+pub(super) fn congestion(text: &str) -> Result<String, String> {
+    // TCP_CA_NAME_MAX, with the zero byte at the end.
+    const NAME_BYTES_MAX: usize = 15;
+    let is_name = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match is_name && (1..=NAME_BYTES_MAX).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected a name of 1 to {NAME_BYTES_MAX} bytes, such as cubic")),
+    }
+}
+
 pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
     const MICROSECOND: Duration = Duration::from_micros(1);
     let time_max = Duration::from_micros(u64::from(i32::MAX.unsigned_abs()));

@@ -37,7 +37,7 @@ impl FromStr for LogFormat {
         match text {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
-            _ => Err("expected text or json".to_owned()),
+            _ => Err("expected text or json, such as json".to_owned()),
         }
     }
 }

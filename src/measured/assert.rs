@@ -334,9 +334,8 @@ fn parse_subject(name: &str) -> Result<Subject, String> {
     statistic.map(|statistic| Subject::Time(series, statistic)).ok_or_else(|| {
         let facts: Vec<&str> = FACTS.iter().map(|fact| fact.name).collect();
         format!(
-            "expected a percentile below 100 (p50, p99.9), min, mean, max or stddev, each also \
-             after 'service.', 'lag.', 'send.', 'away.' or 'wake.', or one of {}, such as \
-             p99<200us",
+            "expected a percentile below 100, such as p99<200us or p99.9<1ms, or min, mean, max or \
+             stddev, each also after 'service.', 'lag.', 'send.', 'away.' or 'wake.', or one of {}",
             facts.join(", ")
         )
     })

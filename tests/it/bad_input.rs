@@ -1,6 +1,8 @@
 //! Requests that the program cannot fulfil. It prints one line that names the cause. It exits with
 //! 2 for a wrong command line and with 1 if it cannot start.
 
+mod commands;
+
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, UdpSocket};
@@ -67,31 +69,6 @@ fn a_command_line_without_a_known_command_is_refused_with_the_list_of_commands()
     assert_usage_of(&[""], &["''", "--help"]);
     assert_usage_of(&["--frobnicate"], &["'--frobnicate'", "--help"]);
     assert_usage_of(&["Serve"], &["'Serve'", "--help"]);
-}
-
-#[test]
-fn a_hint_is_separate_from_the_error() {
-    for (arguments, line) in [
-        (
-            &["serve", "--alow", "10.0.0.0/8"][..],
-            "unexpected argument '--alow' found; a similar argument exists: '--allow'; \
-             try 'resound serve --help'",
-        ),
-        (
-            &["ping", "-x"],
-            "unexpected argument '-x' found; to pass '-x' as a value, use '-- -x'; \
-             try 'resound ping --help'",
-        ),
-        (
-            &["serv"],
-            "unrecognized subcommand 'serv'; a similar subcommand exists: 'serve'; \
-             try 'resound --help'",
-        ),
-    ] {
-        let ended = with_arguments(arguments.iter().copied());
-        assert_usage(&ended, &[]);
-        assert_eq!(ended.stderr, format!("resound: {line}\n"));
-    }
 }
 
 /// case X9: one of the endpoints is a path of more than 107 bytes.

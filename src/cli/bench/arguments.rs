@@ -174,10 +174,14 @@ impl Arguments {
             return Err("no server listens on port 0: expected a port such as 7007".to_owned());
         }
         if self.mode == ModeName::Connect && !self.transport().is_stream() {
-            return Err("--mode connect needs a stream, such as tcp://127.0.0.1:7007".to_owned());
+            return Err("--mode connect needs a stream: expected tcp:// or unix:, such as \
+                        tcp://127.0.0.1:7007"
+                .to_owned());
         }
         if self.mode == ModeName::Connect && self.depth.is_some_and(|depth| depth > 1) {
-            return Err("--mode connect has one echo per connection: expected --depth 1".to_owned());
+            return Err("--mode connect has one echo per connection: expected no other depth, \
+                        such as --depth 1"
+                .to_owned());
         }
         if let Some(endpoint) = &self.endpoint {
             self.socket.family.check(endpoint)?;
@@ -196,7 +200,7 @@ impl Arguments {
         if self.mode == ModeName::Connect && self.reconnect {
             return Err(
                 "--mode connect opens a connection for each message: expected --reconnect \
-                        with --mode echo"
+                        with another mode, such as --mode echo"
                     .to_owned(),
             );
         }

@@ -43,7 +43,7 @@ impl PartFlags {
             Ok(left) if left >= warmup => Ok(()),
             Ok(left) => Err(format!(
                 "--start-at {} is too late: {left:.1?} are left, and the warm-up takes {warmup:?}; \
-                 expected a later time, or --warmup 0",
+                 expected a later time or a shorter warm-up, such as --warmup 0",
                 humantime::format_rfc3339(start_at)
             )),
             Err(error) => Err(format!(

@@ -100,8 +100,10 @@ fn rounds(text: &str) -> Result<u64, String> {
 
 /// Parses a percentage; returns a share.
 fn percent(text: &str) -> Result<f64, String> {
-    match text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>() {
-        Ok(percent) if (0.0..=PERCENT_MAX).contains(&percent) => Ok(percent / 100.0),
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match number.parse::<f64>() {
+        Ok(percent) if is_number && (0.0..=PERCENT_MAX).contains(&percent) => Ok(percent / 100.0),
         _ => Err(format!("expected a percentage from 0 to {PERCENT_MAX}, such as 2")),
     }
 }

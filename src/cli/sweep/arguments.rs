@@ -30,10 +30,20 @@ const OWN: &[&str] = &["json", "output"];
 
 /// The flags of `bench` that make sense for one run alone.
 const OF_ONE_RUN: &[(&str, &str)] = &[
-    ("json_stream", "--json-stream prints the intervals of one run: expected --json"),
-    ("part", "--part shares the load of one run: expected 'resound bench'"),
-    ("start_at", "--start-at gives the time of one run: expected 'resound bench'"),
-    ("trace", "--trace shows the turns of one run: expected 'resound bench'"),
+    (
+        "json_stream",
+        "--json-stream prints the intervals of one run: expected the document of all, such as -J",
+    ),
+    ("part", "--part is for one run: expected 'resound bench', as in resound bench --part 1/2"),
+    (
+        "start_at",
+        "--start-at is for one run: expected 'resound bench', as in resound bench --start-at \
+         2026-11-27T09:35:33Z",
+    ),
+    (
+        "trace",
+        "--trace is for one run: expected 'resound bench', as in resound bench --trace a.json",
+    ),
 ];
 
 /// The flags that `bench` does not have.
@@ -138,7 +148,8 @@ impl FromArgMatches for Arguments {
         })?;
         let is_range_of_rates = flag == SweptFlag::Rate && matches!(values, Values::Range(_));
         if !own.find.is_empty() && !is_range_of_rates {
-            let expected = "--find searches a range of rates: expected --rate 1k..200k";
+            let expected =
+                "--find searches a range of rates: expected one, such as --rate 1k..200k";
             return Err(refused(expected.to_owned()));
         }
         if let (Values::Range(rates), Some(least)) = (&values, own.at_least)
@@ -147,7 +158,7 @@ impl FromArgMatches for Arguments {
             let (low, high) = (rates.start(), rates.end());
             return Err(refused(format!(
                 "--at-least {least} is outside the range of --rate: expected a rate from {low} to \
-                 {high}"
+                 {high}, such as --at-least {low}"
             )));
         }
         let common = words(matches, flag).map_err(refused)?;
