@@ -43,6 +43,7 @@ mod datagram;
 mod guard;
 mod limits;
 mod listen;
+mod logged;
 mod observer;
 mod options;
 mod packets;
@@ -73,7 +74,7 @@ pub use self::request::{OnSnapshot, Request, Snapshot};
 pub use self::service::Service;
 pub use self::source::Source;
 
-use self::accept::{AcceptWork, Accepted, SpareDescriptor, accept_slice};
+use self::accept::{AcceptWork, Accepted, Accepting, SpareDescriptor, accept_slice};
 use self::bounds::{ACCEPT_RETRY, ACCEPTS_PER_SLICE, SCRATCH_BYTES};
 use self::guard::Guard;
 use self::observer::notice_losses;
@@ -85,7 +86,7 @@ use self::stream::{ByteMover, UnsentBytes};
 use self::timeouts::Timeouts;
 use crate::endpoint::Transport;
 use crate::reactor::{
-    Closed, Context, Handler, Key, LoopCounts, Moved, Next, SourceContext, Sources,
+    Calls, Closed, Context, Handler, Key, LoopCounts, Moved, Next, SourceContext, Sources,
 };
 use crate::readiness::Readiness;
 use crate::socket::batch::SystemBatch;
@@ -217,11 +218,12 @@ impl<O: Observer> Server<O> {
         }
     }
 
-    fn listener_ready(
+    fn listener_ready<C: Calls>(
         &mut self,
         listener: &Listener,
         readiness: &mut Readiness,
         context: &mut SourceContext<'_, Source>,
+        calls: C,
     ) -> Next {
         if !self.stage.takes_more() || self.stage.is_finishing() {
             return Next::Close;
@@ -252,7 +254,8 @@ impl<O: Observer> Server<O> {
             spare: &mut self.spare,
             counters: &mut self.counters[transport],
         };
-        let outcome = accept_slice(listener, readiness, &mut work, on_stream);
+        let listening = Accepting { listener, calls };
+        let outcome = accept_slice(&listening, readiness, &mut work, on_stream);
         self.notice_losses(transport);
         self.counters.connections_open += accepted;
         if accepted > 0 {
@@ -293,11 +296,23 @@ impl<O: Observer> Handler for Server<O> {
         readiness: &mut Readiness,
         context: &mut SourceContext<'_, Source>,
     ) -> Next {
+        self.ready_traced(source, readiness, context, ())
+    }
+
+    fn ready_traced<C: Calls>(
+        &mut self,
+        source: &mut Source,
+        readiness: &mut Readiness,
+        context: &mut SourceContext<'_, Source>,
+        calls: C,
+    ) -> Next {
         match &mut source.0 {
-            Kind::Connection(connection) => self.connection_ready(connection, readiness, context),
-            Kind::Udp(packets) => self.packets_ready(packets, readiness, context),
-            Kind::Unixgram(packets) => self.packets_ready(packets, readiness, context),
-            Kind::Listener(listener) => self.listener_ready(listener, readiness, context),
+            Kind::Connection(connection) => {
+                self.connection_ready(connection, readiness, context, calls)
+            }
+            Kind::Udp(packets) => self.packets_ready(packets, readiness, context, calls),
+            Kind::Unixgram(packets) => self.packets_ready(packets, readiness, context, calls),
+            Kind::Listener(listener) => self.listener_ready(listener, readiness, context, calls),
         }
     }
 

@@ -97,7 +97,7 @@ use self::thirds::Thirds;
 use self::timeline::TimelineRecorder;
 use crate::error::Error;
 use crate::measured::{Interval, LossCause, Mode};
-use crate::reactor::{Closed, Context, Handler, Moved, Next, SourceContext, Sources};
+use crate::reactor::{Calls, Closed, Context, Handler, Moved, Next, SourceContext, Sources};
 use crate::readiness::Readiness;
 use crate::socket::{SocketFacts, out_of_ports};
 use crate::trace::WRITE_SIGNAL;
@@ -284,13 +284,23 @@ impl<O: Observer> Handler for Generator<O> {
         readiness: &mut Readiness,
         context: &mut SourceContext<'_, Source>,
     ) -> Next {
+        self.ready_traced(source, readiness, context, ())
+    }
+
+    fn ready_traced<C: Calls>(
+        &mut self,
+        source: &mut Source,
+        readiness: &mut Readiness,
+        context: &mut SourceContext<'_, Source>,
+        calls: C,
+    ) -> Next {
         let now_ns = self.run.clock.ns(context.now());
         self.note_pause(now_ns);
         let flow = &mut source.0;
         let was_open = flow.is_open();
         self.has_worked = true;
         self.run.not_before_ns = None;
-        let step = flow.advance(readiness, &mut self.run, now_ns);
+        let step = flow.advance(readiness, &mut self.run, now_ns, calls);
         if flow.is_open() && !was_open {
             self.note_settings(flow);
             self.phases.flow_settled();

@@ -82,6 +82,7 @@
 //! # }
 //! ```
 
+mod calls;
 #[cfg(debug_assertions)]
 mod checks;
 mod context;
@@ -106,6 +107,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+pub use self::calls::{Call, CallLog, Calls, Logged};
 use self::context::Core;
 pub use self::context::{Context, SourceContext};
 pub use self::handler::{Closed, Handler, Next};

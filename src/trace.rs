@@ -52,6 +52,7 @@ use self::ring::Ring;
 pub use self::tracer::Tracer;
 use crate::error::Error;
 use crate::process::spawn_thread;
+use crate::units::duration_ns;
 
 /// The signal that makes a tracer write the file, if the reactor watches it.
 pub const WRITE_SIGNAL: i32 = libc::SIGUSR2;
@@ -167,6 +168,11 @@ impl Trace {
 impl Shared {
     fn rings(&self) -> MutexGuard<'_, Rings> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a time as the records hold it.
+    fn since_begun(&self, at: Instant) -> u64 {
+        duration_ns(at.saturating_duration_since(self.begun_at))
     }
 
     /// Keeps the latest ring of a loop.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,6 +12,7 @@ use super::cause::{Cause, accept_cause};
 use super::counters::TransportCounters;
 use super::guard::{ClientKey, Guard};
 use super::permits::Permits;
+use crate::reactor::Calls;
 use crate::readiness::Readiness;
 use crate::socket::{Listener, Stream};
 
@@ -24,11 +25,21 @@ pub(super) trait Accept {
     fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 }
 
-impl Accept for Listener {
+/// A listener, and where its calls are reported.
+pub(super) struct Accepting<'a, C> {
+    pub(super) listener: &'a Listener,
+    pub(super) calls: C,
+}
+
+impl<C: Calls> Accept for Accepting<'_, C> {
     type Stream = Stream;
 
     fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        Listener::accept(self)
+        let descriptor = |(stream, _): &(Stream, _)| {
+            // A descriptor is never negative.
+            usize::try_from(stream.as_fd().as_raw_fd()).unwrap_or(0)
+        };
+        self.calls.make("accept4", descriptor, || self.listener.accept())
     }
 }
 

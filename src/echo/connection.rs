@@ -1,6 +1,7 @@
 //! One slice of a connection, and the check whether its peer is overdue.
 
-use std::io;
+use std::borrow::Borrow;
+use std::io::{self, Read, Write};
 
 use super::Server;
 use super::cause::{Cause, stream_cause};
@@ -8,17 +9,18 @@ use super::clock::Moment;
 use super::observer::{Notice, Observer};
 use super::options::Reply;
 use super::source::{Connection, Source};
-use super::stream::{Step, StreamWork};
-use crate::reactor::{Next, SourceContext};
+use super::stream::{ByteMover, Step, StreamWork};
+use crate::reactor::{Calls, Logged, Next, SourceContext};
 use crate::readiness::Readiness;
-use crate::socket::Stream;
+use crate::socket::{Peek, Splice, Stream};
 
 impl<O: Observer> Server<O> {
-    pub(super) fn connection_ready(
+    pub(super) fn connection_ready<C: Calls>(
         &mut self,
         connection: &mut Connection,
         readiness: &mut Readiness,
         context: &SourceContext<'_, Source>,
+        calls: C,
     ) -> Next {
         let now = self.watch(context.now());
         if self.stage.is_finishing() {
@@ -36,7 +38,15 @@ impl<O: Observer> Server<O> {
         let transport = connection.stream.transport();
         let is_recorded = !self.records.is_empty();
         let before = is_recorded.then(|| self.counters[transport].traffic);
-        let step = self.advance(connection, readiness, now);
+        let Connection { stream, mover, .. } = &mut *connection;
+        let step = match calls.log() {
+            None => self.advance(stream, mover, readiness, now),
+            Some(log) => {
+                let names = stream.call_names();
+                let mut logged = Logged { inner: stream, log, names };
+                self.advance(&mut logged, mover, readiness, now)
+            }
+        };
         if let (Some(before), Some(record)) = (before, self.records.get_mut(&context.key())) {
             record.add(&before, &self.counters[transport].traffic);
         }
@@ -44,7 +54,7 @@ impl<O: Observer> Server<O> {
         let cause = match step {
             Ok(Step::Again) => return Next::Again,
             Ok(Step::Finished) => Cause::Finished,
-            Ok(Step::Flushed) => match stream.shutdown_write() {
+            Ok(Step::Flushed) => match calls.make("shutdown", |()| 0, || stream.shutdown_write()) {
                 Ok(()) => {
                     mover.linger();
                     return Next::Again;
@@ -64,14 +74,14 @@ impl<O: Observer> Server<O> {
         Next::Close
     }
 
-    fn advance(
+    fn advance<T: Read + Write + Peek + Splice + Borrow<Stream>>(
         &mut self,
-        connection: &mut Connection,
+        stream: &mut T,
+        mover: &mut ByteMover,
         readiness: &mut Readiness,
         now: Moment,
     ) -> io::Result<Step> {
-        let Connection { stream, mover, .. } = connection;
-        let transport = stream.transport();
+        let transport = (*stream).borrow().transport();
         let mut work = StreamWork {
             scratch: &mut self.scratch,
             pipes: &mut self.pipes,
@@ -82,9 +92,9 @@ impl<O: Observer> Server<O> {
             now,
         };
         let observer = &mut self.observer;
-        mover.advance(stream, readiness, &mut work, |stream: &Stream, bytes| {
+        mover.advance(stream, readiness, &mut work, |stream: &T, bytes| {
             if observer.wants_messages() {
-                observer.message(transport, &stream.peer(), bytes);
+                observer.message(transport, &stream.borrow().peer(), bytes);
             }
         })
     }

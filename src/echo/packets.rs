@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use super::datagram::{PacketWork, Policy};
+use super::logged::logged_batch;
 use super::observer::Observer;
 use super::options::Reply;
 use super::source::{Packets, Source};
 use super::{Server, TransportCounters};
 use crate::endpoint::Transport;
-use crate::reactor::{Next, SourceContext};
+use crate::reactor::{Calls, Next, SourceContext};
 use crate::readiness::Readiness;
 use crate::socket::Peer;
+use crate::socket::batch::Message;
 
 impl<O: Observer> Server<O> {
-    pub(super) fn packets_ready<P: Policy>(
+    pub(super) fn packets_ready<P: Policy, C: Calls>(
         &mut self,
         packets: &mut Packets<P>,
         readiness: &mut Readiness,
         context: &mut SourceContext<'_, Source>,
+        calls: C,
     ) -> Next {
         let Packets { socket, mover, is_exposed } = packets;
         let transport = socket.transport();
@@ -40,11 +43,8 @@ impl<O: Observer> Server<O> {
             (true, true) => 1,
             (true, false) => usize::MAX,
         };
-        let stall_timeout = if self.timeouts.may_judge(context.now()) {
-            self.options.stall_timeout
-        } else {
-            Duration::MAX
-        };
+        let may_judge = self.timeouts.may_judge(context.now());
+        let stall_timeout = if may_judge { self.options.stall_timeout } else { Duration::MAX };
         let mut work = PacketWork {
             receive_limit,
             answers: self.options.reply != Reply::Nothing,
@@ -59,14 +59,19 @@ impl<O: Observer> Server<O> {
             now: context.now(),
         };
         let observer = &mut self.observer;
-        let next = mover.advance(batch, socket, readiness, &mut work, |message| {
+        let on_message = |message: Message<'_>| {
             if observer.wants_messages() {
                 let peer = Peer::from(message.from);
-                for bytes in message.datagrams() {
-                    observer.message(transport, &peer, bytes);
-                }
+                message.datagrams().for_each(|bytes| observer.message(transport, &peer, bytes));
             }
-        });
+        };
+        let next = match calls.log() {
+            None => mover.advance(batch, socket, readiness, &mut work, on_message),
+            Some(log) => {
+                let mut batch = logged_batch(batch, log);
+                mover.advance(&mut batch, socket, readiness, &mut work, on_message)
+            }
+        };
         if let Some(at) = mover.retry_at() {
             context.wake_at(context.key(), at);
         }

@@ -2,10 +2,12 @@
 //! UDP, messages that may be sent together leave as a train, and a received train is taken whole.
 
 mod errors;
+mod logged;
 mod sending;
 
 use std::io::{self, ErrorKind};
 
+pub(super) use self::logged::LoggedWire;
 use super::mover::{Mover, Step};
 use super::pattern::{MessageId, carried_number, full_number};
 use super::recorder::{InFlight, Streak};

@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::Interest;
 
-use super::datagram::DatagramMover;
+use super::datagram::{DatagramMover, LoggedWire};
 use super::mover::{Mover, Step};
 use super::recorder::InFlight;
 use super::run::Run;
 use super::sampler::{SampledDatagram, SampledStream, Sampler};
 use super::stream::StreamMover;
 use crate::measured::LossCause;
-use crate::reactor;
+use crate::reactor::{self, CallLog, Calls, Logged};
 use crate::readiness::Readiness;
 use crate::socket::{Datagram, Stream};
 
@@ -85,11 +85,12 @@ impl Flow {
     /// # Errors
     ///
     /// Returns why the flow must be closed.
-    pub(super) fn advance(
+    pub(super) fn advance<C: Calls>(
         &mut self,
         readiness: &mut Readiness,
         run: &mut Run,
         now_ns: u64,
+        calls: C,
     ) -> Result<Step, Ending> {
         if let Stage::Connecting { until_ns } = self.stage {
             let failure = match self.is_connected(readiness) {
@@ -111,9 +112,12 @@ impl Flow {
             }
         }
         self.expire(run, now_ns);
-        let step = match &mut self.stage {
-            Stage::Sampled(sampler) => advance_sampled(&mut self.kind, sampler, readiness, run),
-            _ => match &mut self.kind {
+        let step = match (&mut self.stage, calls.log()) {
+            (Stage::Sampled(sampler), log) => {
+                advance_sampled(&mut self.kind, sampler, readiness, run, log)
+            }
+            (_, Some(log)) => advance_logged(&mut self.kind, readiness, run, log),
+            (_, None) => match &mut self.kind {
                 Kind::Stream(stream, mover) => mover.advance(stream, readiness, run),
                 Kind::Datagram(socket, mover) => mover.advance(socket, readiness, run),
             },
@@ -219,19 +223,47 @@ fn advance_sampled(
     sampler: &mut Sampler,
     readiness: &mut Readiness,
     run: &mut Run,
+    log: Option<&CallLog>,
 ) -> io::Result<Step> {
     let step = match kind {
         Kind::Stream(stream, mover) => {
+            let names = stream.call_names();
             let mut wire = SampledStream { stream, sampler: &mut *sampler };
-            mover.advance(&mut wire, readiness, run)
+            match log {
+                None => mover.advance(&mut wire, readiness, run),
+                Some(log) => {
+                    mover.advance(&mut Logged { inner: &mut wire, log, names }, readiness, run)
+                }
+            }
         }
         Kind::Datagram(socket, mover) => {
             let wire = SampledDatagram { socket, sampler: RefCell::new(&mut *sampler) };
-            mover.advance(&wire, readiness, run)
+            match log {
+                None => mover.advance(&wire, readiness, run),
+                Some(log) => mover.advance(&LoggedWire { wire: &wire, log }, readiness, run),
+            }
         }
     };
     run.take_sample(sampler);
     step
+}
+
+/// Moves the bytes of a slice and records its system calls.
+fn advance_logged(
+    kind: &mut Kind,
+    readiness: &mut Readiness,
+    run: &mut Run,
+    log: &CallLog,
+) -> io::Result<Step> {
+    match kind {
+        Kind::Stream(stream, mover) => {
+            let names = stream.call_names();
+            mover.advance(&mut Logged { inner: stream, log, names }, readiness, run)
+        }
+        Kind::Datagram(socket, mover) => {
+            mover.advance(&LoggedWire { wire: socket, log }, readiness, run)
+        }
+    }
 }
 
 /// Returns true if an error says that the peer reset the connection.

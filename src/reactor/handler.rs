@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::calls::Calls;
 use super::context::{Context, SourceContext};
 use super::probe::Moved;
 use super::sources::{Source, Sources};
@@ -33,6 +34,20 @@ pub trait Handler: Sized {
         readiness: &mut Readiness,
         context: &mut SourceContext<'_, Self::Source>,
     ) -> Next;
+
+    /// Gives a source one slice, as [`ready`](Handler::ready) does, and reports the slice's system
+    /// calls to `calls`. The loop calls this method, which by default reports none. A handler that
+    /// implements it calls it from `ready` with `()`.
+    fn ready_traced<C: Calls>(
+        &mut self,
+        source: &mut Self::Source,
+        readiness: &mut Readiness,
+        context: &mut SourceContext<'_, Self::Source>,
+        calls: C,
+    ) -> Next {
+        let _ = calls;
+        self.ready(source, readiness, context)
+    }
 
     /// Takes back a source that the loop has removed. Dropping it closes it. The context's key is
     /// the key that the source had; it no longer names a source.

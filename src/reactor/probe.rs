@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::calls::Calls;
 use super::handler::{Handler, Next};
 use super::key::Key;
 use crate::readiness::Readiness;
@@ -9,9 +10,18 @@ use crate::readiness::Readiness;
 /// Receives every step of a loop, on the loop's thread.
 ///
 /// The probe is a type parameter of the [`Reactor`](super::Reactor). `()` is the probe that does
-/// nothing: a reactor with it contains no trace of these calls. Every method does nothing by
-/// default.
+/// nothing: a reactor with it contains no trace of these calls. Every method but
+/// [`calls`](Probe::calls) does nothing by default.
 pub trait Probe {
+    /// Where the handler reports the system calls of a slice: `()` for a probe that does not want
+    /// them, otherwise `&'a CallLog`.
+    type Calls<'a>: Calls
+    where
+        Self: 'a;
+
+    /// Returns where the handler reports the system calls of the slice that begins.
+    fn calls(&self) -> Self::Calls<'_>;
+
     /// A turn begins. `ready` keys are on the ready list, and the loop has `sources` sources.
     fn turn_begins(&mut self, ready: usize, sources: usize) {
         let _ = (ready, sources);
@@ -76,7 +86,12 @@ pub trait Probe {
     }
 }
 
-impl Probe for () {}
+impl Probe for () {
+    type Calls<'a> = ();
+
+    #[inline(always)]
+    fn calls(&self) {}
+}
 
 /// How the wait of a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -173,7 +173,8 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
             return;
         };
         self.probe.slice_begins(handler);
-        let next = handler.ready(source, &mut readiness, &mut self.core.source_context(key));
+        let (context, calls) = (&mut self.core.source_context(key), self.probe.calls());
+        let next = handler.ready_traced(source, &mut readiness, context, calls);
         self.probe.slice_ends((key, &*source), next, readiness, handler);
         self.core.counts.slices += 1;
         if next == Next::Close {

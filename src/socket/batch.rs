@@ -162,6 +162,15 @@ pub trait Batch {
     /// The socket that receives and sends.
     type Socket: SendBuf + ?Sized;
 
+    /// The name of the system call by which the batch receives.
+    const RECEIVE: &'static str = "recvfrom";
+
+    /// The name of the system call by which the batch sends.
+    const SEND: &'static str = "sendto";
+
+    /// The name of the system call that sends a parcel.
+    const SEND_PARCEL: &'static str = "sendto";
+
     /// Receives up to `limit` messages, at most one per slot. Discards the messages of the previous
     /// call and the replies that are still queued.
     ///

@@ -77,6 +77,14 @@ impl Stream {
         }
     }
 
+    /// Returns the names of the system calls that a read and a write make.
+    pub(crate) fn call_names(&self) -> (&'static str, &'static str) {
+        match self {
+            Stream::Tcp(_) => ("recvfrom", "sendto"),
+            Stream::Unix(_) => ("recvmsg", "sendto"),
+        }
+    }
+
     /// Returns the address of the peer, or [`Peer::Unnamed`] if the peer has closed.
     pub fn peer(&self) -> Peer {
         self.socket().peer_addr().map_or(Peer::Unnamed, |addr| Peer::from(&addr))

@@ -1,8 +1,9 @@
 //! A trace in Chrome's trace event format, which Perfetto and speedscope read.
 //!
 //! Each loop is a thread. Its slices nest: a turn contains *wait*, *mark* and *run*; *mark*
-//! contains an event for each mark, and *run* a slice for each source that ran. An arrow (a flow)
-//! leads from each mark to the slice that it caused. Times are microseconds since the trace began.
+//! contains an event for each mark, and *run* a slice for each source that ran, which contains the
+//! system calls that it made. An arrow (a flow) leads from each mark to the slice that it caused.
+//! Times are microseconds since the trace began.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::Shared;
-use super::names::{end_name, mark_name, readiness_words, wait_name};
-use super::ring::{Mark, NO_TIMEOUT, Record, Ring, Slice, Turn};
+use super::names::{end_name, mark_name, readiness_words, result_name, wait_name};
+use super::ring::{Call, Mark, NO_TIMEOUT, Record, Ring, Slice, Turn};
 use crate::reactor::Key;
 
 /// Writes the latest ring of each loop.
@@ -81,10 +82,13 @@ impl Events {
         };
         // For each source that ran in this turn: the arrows that lead to its slice.
         let mut caused: HashMap<Key, Vec<u64>> = records.iter().filter_map(ran).collect();
-        for record in records {
+        for (at, record) in records.iter().enumerate() {
             match record {
                 Record::Mark(mark) => self.add_mark(mark, &mut caused),
-                Record::Slice(slice) => self.add_slice(slice, &mut caused),
+                Record::Slice(slice) => {
+                    self.add_slice(slice, &records[at + 1..], &mut caused);
+                }
+                Record::Call(call) => self.add_call(call),
                 Record::Opened { at_ns, key, kind } => {
                     self.instant(*at_ns, &format_args!("opened {}", Named(*key, kind)));
                 }
@@ -127,22 +131,33 @@ impl Events {
         }
     }
 
-    fn add_slice(&mut self, slice: &Slice, caused: &mut HashMap<Key, Vec<u64>>) {
+    /// Adds a slice. `behind` are the records behind it, which begin with its system calls.
+    fn add_slice(&mut self, slice: &Slice, behind: &[Record], caused: &mut HashMap<Key, Vec<u64>>) {
         let Slice { from_ns, to_ns, key, kind, end, .. } = *slice;
         let facts = format!(
             "\"generation\":{},\"bytes_in\":{},\"bytes_out\":{},\"messages_in\":{},\
-             \"messages_out\":{},\"end\":\"{}\"",
+             \"messages_out\":{},\"calls\":{{{}}},\"end\":\"{}\"",
             key.generation(),
             slice.bytes_in,
             slice.bytes_out,
             slice.messages_in,
             slice.messages_out,
+            call_counts(behind),
             end_name(end)
         );
         self.span((from_ns, to_ns), &Named(key, kind).to_string(), "slice", &facts);
         for number in caused.remove(&key).unwrap_or_default() {
             self.arrow(from_ns, "f", number);
         }
+    }
+
+    fn add_call(&mut self, call: &Call) {
+        let Call { from_ns, to_ns, name, result } = *call;
+        let facts = match result {
+            Ok(amount) => format!("\"result\":{amount}"),
+            Err(_) => format!("\"error\":\"{}\"", result_name(result)),
+        };
+        self.span((from_ns, to_ns), name, "call", &facts);
     }
 
     /// Adds an event with the fields that all have. `rest` starts with a comma, or is empty.
@@ -183,6 +198,24 @@ impl Events {
         self.events.sort_by_key(|(at_ns, _)| *at_ns);
         self.events.drain(..).try_for_each(|(_, event)| write!(out, ",\n{event}"))
     }
+}
+
+/// Returns how often a slice made each system call, in the order of their first calls. `behind` are
+/// the records behind the slice.
+fn call_counts(behind: &[Record]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    let names = behind.iter().map_while(|record| match record {
+        Record::Call(call) => Some(call.name),
+        _ => None,
+    });
+    for name in names {
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    let counts: Vec<_> = counts.iter().map(|(name, count)| format!("\"{name}\":{count}")).collect();
+    counts.join(",")
 }
 
 fn turn_facts(number: u64, turn: &Turn) -> String {

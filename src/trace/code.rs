@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(tag_of("events_stale += 1"), "stale");
         assert_eq!(tag_of("counts.events += 1"), "fresh");
         assert_eq!(tag_of("slices_used_up += 1"), "used up");
-        assert_eq!(tag_of("handler.ready("), "slice");
+        assert_eq!(tag_of("handler.ready_traced("), "slice");
         assert_eq!(tag_of("slot.readiness = readiness"), "stays");
     }
 }

@@ -30,6 +30,38 @@ pub(super) fn end_name(end: SliceEnd) -> &'static str {
     }
 }
 
+/// Returns what a system call returned, as its manual page writes it.
+pub(super) fn result_name(result: Result<u32, i32>) -> String {
+    match result {
+        Ok(amount) => amount.to_string(),
+        Err(number) => ERRORS
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map_or_else(|| format!("error {number}"), |(_, name)| (*name).to_owned()),
+    }
+}
+
+/// The errors that a slice meets in ordinary life.
+const ERRORS: &[(i32, &str)] = &[
+    (libc::EAGAIN, "EAGAIN"),
+    (libc::EINTR, "EINTR"),
+    (libc::ECONNRESET, "ECONNRESET"),
+    (libc::ECONNREFUSED, "ECONNREFUSED"),
+    (libc::ECONNABORTED, "ECONNABORTED"),
+    (libc::EPIPE, "EPIPE"),
+    (libc::ENOTCONN, "ENOTCONN"),
+    (libc::ETIMEDOUT, "ETIMEDOUT"),
+    (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+    (libc::ENETUNREACH, "ENETUNREACH"),
+    (libc::EMSGSIZE, "EMSGSIZE"),
+    (libc::EMFILE, "EMFILE"),
+    (libc::ENFILE, "ENFILE"),
+    (libc::ENOBUFS, "ENOBUFS"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::EPERM, "EPERM"),
+];
+
 /// Returns the bits of a readiness in words.
 pub(super) fn readiness_words(readiness: Readiness) -> String {
     let words = [

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::Shared;
 use super::code;
-use super::names::{end_name, mark_name, readiness_words, wait_name};
-use super::ring::{NO_TIMEOUT, Record, Ring, Turn};
+use super::names::{end_name, mark_name, readiness_words, result_name, wait_name};
+use super::ring::{NO_TIMEOUT, Record, Ring, Slice, Turn};
 use crate::reactor::Key;
 
 const STYLE: &str = include_str!("assets/page.css");
@@ -120,7 +120,7 @@ fn turn_data(
     words: &mut Words,
 ) -> Value {
     let mut data = Vec::new();
-    for record in records {
+    for (at, record) in records.iter().enumerate() {
         data.push(match record {
             Record::Mark(mark) => json!([
                 0,
@@ -129,20 +129,15 @@ fn turn_data(
                 words.index(&readiness_words(mark.readiness)),
                 u8::from(mark.is_stale)
             ]),
-            Record::Slice(slice) => json!([
-                1,
-                sources.index(slice.key, slice.kind, words),
-                slice.to_ns - slice.from_ns,
-                slice.bytes_in,
-                slice.bytes_out,
-                slice.messages_in,
-                slice.messages_out,
-                words.index(end_name(slice.end))
-            ]),
+            Record::Slice(slice) => {
+                let source = sources.index(slice.key, slice.kind, words);
+                slice_data(slice, source, &records[at + 1..], words)
+            }
             Record::Opened { key, kind, .. } => json!([2, sources.index(*key, kind, words)]),
             Record::Closed { key, kind, .. } => json!([3, sources.index(*key, kind, words)]),
             Record::Signal { signal, .. } => json!([4, signal]),
-            Record::Turn(_) => continue,
+            // The slice before has it.
+            Record::Call(_) | Record::Turn(_) => continue,
         });
     }
     let timeout = (turn.timeout_ns != NO_TIMEOUT).then_some(turn.timeout_ns);
@@ -161,4 +156,29 @@ fn turn_data(
         turn.idle_before,
         data
     ])
+}
+
+/// Returns a slice with its system calls: of each its name, its time, and what it returned.
+/// `behind` are the records behind the slice, which begin with its calls.
+fn slice_data(slice: &Slice, source: usize, behind: &[Record], words: &mut Words) -> Value {
+    let mut data = vec![
+        json!(1),
+        json!(source),
+        json!(slice.to_ns - slice.from_ns),
+        json!(slice.bytes_in),
+        json!(slice.bytes_out),
+        json!(slice.messages_in),
+        json!(slice.messages_out),
+        json!(words.index(end_name(slice.end))),
+    ];
+    for record in behind {
+        let Record::Call(call) = record else { break };
+        data.push(json!(words.index(call.name)));
+        data.push(json!(call.to_ns - call.from_ns));
+        data.push(match call.result {
+            Ok(amount) => json!(amount),
+            Err(_) => json!(result_name(call.result)),
+        });
+    }
+    Value::Array(data)
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use crate::reactor::{Key, MarkedBy, Waited};
 use crate::readiness::Readiness;
 
-/// The number of records that the rings of all loops together hold. A round trip takes three
-/// (its event, its slice, its turn), so this is about the last 100,000 round trips. A record takes
-/// 72 bytes, and a signal copies the ring: 43 MB in all.
+/// The number of records that the rings of all loops together hold. A round trip takes five (its
+/// event, its slice, two system calls, its turn), so this is about the last 60,000 round trips. A
+/// record takes 72 bytes, and a signal copies the ring: 43 MB in all.
 pub const RECORDS_MAX: usize = 300_000;
 
 /// The timeout of a wait that only an event ends.
@@ -20,6 +20,8 @@ pub(super) enum Record {
     Mark(Mark),
     /// A source had its slice.
     Slice(Slice),
+    /// The slice before made a system call.
+    Call(Call),
     /// A source was inserted.
     Opened { at_ns: u64, key: Key, kind: &'static str },
     /// A source was removed.
@@ -52,6 +54,16 @@ pub(super) struct Slice {
     pub(super) messages_in: u32,
     pub(super) messages_out: u32,
     pub(super) end: SliceEnd,
+}
+
+/// A system call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) from_ns: u64,
+    pub(super) to_ns: u64,
+    pub(super) name: &'static str,
+    /// What the call returned, or the number of its error.
+    pub(super) result: Result<u32, i32>,
 }
 
 /// Why a slice ended.

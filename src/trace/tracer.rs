@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::ring::{Mark, NO_TIMEOUT, Record, Ring, Slice, SliceEnd, Turn};
-use crate::reactor::{self, Handler, Key, MarkedBy, Moved, Next, Probe, Source, Waited};
+use super::ring::{Call, Mark, NO_TIMEOUT, Record, Ring, Slice, SliceEnd, Turn};
+use crate::reactor::{self, CallLog, Handler, Key, MarkedBy, Moved, Next, Probe, Source, Waited};
 use crate::readiness::Readiness;
 use crate::units::duration_ns;
 
@@ -26,6 +26,8 @@ pub struct Tracer {
     slice_from_ns: u64,
     /// What the handler had moved before the slice.
     before: Moved,
+    /// The system calls of the slice.
+    calls: CallLog,
     /// The kind of each source by its slot.
     kinds: Vec<&'static str>,
     is_write_due: bool,
@@ -55,13 +57,14 @@ impl Tracer {
             last_ns: 0,
             slice_from_ns: 0,
             before: Moved::default(),
+            calls: CallLog::default(),
             kinds: Vec::new(),
             is_write_due: false,
         }
     }
 
     fn read_clock(&mut self) -> u64 {
-        self.last_ns = duration_ns(Instant::now().saturating_duration_since(self.shared.begun_at));
+        self.last_ns = self.shared.since_begun(Instant::now());
         self.last_ns
     }
 
@@ -69,6 +72,19 @@ impl Tracer {
         if !self.ring.push(record) {
             self.turn.lost = self.turn.lost.saturating_add(1);
         }
+    }
+
+    /// Adds the system calls of the slice that has ended.
+    fn push_calls(&mut self) {
+        let Tracer { shared, ring, turn, calls, .. } = self;
+        let mut lost = 0;
+        let not_kept = calls.take(|call| {
+            let (from_ns, to_ns) = (shared.since_begun(call.from), shared.since_begun(call.to));
+            let (name, result) = (call.name, call.result.map(short));
+            let record = Record::Call(Call { from_ns, to_ns, name, result });
+            lost += u32::from(!ring.push(record));
+        });
+        turn.lost = turn.lost.saturating_add(lost + not_kept);
     }
 
     fn kind(&self, key: Key) -> &'static str {
@@ -85,6 +101,12 @@ impl Drop for Tracer {
 }
 
 impl Probe for Tracer {
+    type Calls<'a> = &'a CallLog;
+
+    fn calls(&self) -> &CallLog {
+        &self.calls
+    }
+
     fn turn_begins(&mut self, ready: usize, sources: usize) {
         let idle_before = self.turn.idle_before;
         let begun_ns = self.read_clock();
@@ -171,6 +193,7 @@ impl Probe for Tracer {
             messages_out: more(before.messages_out, after.messages_out),
             end,
         }));
+        self.push_calls();
     }
 
     fn opened<S: Source>(&mut self, key: Key, source: &S) {

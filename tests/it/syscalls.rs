@@ -42,7 +42,7 @@ fn calls_per_echo(endpoint: &str, client: impl Fn(&Daemon, usize)) -> Option<f64
 }
 
 /// Stops the server that strace started.
-fn terminate_traced(daemon: &Daemon) {
+pub(crate) fn terminate_traced(daemon: &Daemon) {
     let tracer = daemon.process.pid().as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap();
     let server = children.split_whitespace().next().expect("strace has started the server");

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, Process, python, resound, run, tool, wait_until};
+use crate::syscalls::terminate_traced;
 
 /// Reads a trace, or returns `None` if it is not complete yet.
 fn read(path: &Path) -> Option<Vec<Value>> {
@@ -71,7 +73,7 @@ fn assert_is_valid(events: &[Value]) {
 }
 
 /// Checks that a span lies within the span that must contain it. `open` are the spans that contain
-/// the latest one, and it: each with its end and its name.
+/// the latest one, and it: each with its end and its name, or the category of a turn or a slice.
 fn assert_nests(event: &Value, at_ns: u64, open: &mut Vec<(u64, String)>) {
     let expected = match text(event, "cat") {
         "turn" => None,
@@ -79,6 +81,7 @@ fn assert_nests(event: &Value, at_ns: u64, open: &mut Vec<(u64, String)>) {
         "slice" => Some("run"),
         "mark" if text(event, "name").starts_with("spin") => Some("wait"),
         "mark" => Some("mark"),
+        "call" => Some("slice"),
         other => panic!("{other}"),
     };
     // A span that ends where this one begins may contain it only if this one has no length.
@@ -91,7 +94,9 @@ fn assert_nests(event: &Value, at_ns: u64, open: &mut Vec<(u64, String)>) {
     let outer = open.last();
     assert_eq!(outer.map(|(_, name)| name.as_str()), expected, "{event}");
     assert!(outer.is_none_or(|(outer_to, _)| to_ns <= *outer_to), "{event} ends after {outer:?}");
-    open.push((to_ns, text(event, "name").to_owned()));
+    let is_named = matches!(text(event, "cat"), "phase" | "mark");
+    let label = if is_named { "name" } else { "cat" };
+    open.push((to_ns, text(event, label).to_owned()));
 }
 
 fn sum(events: &[&Value], key: &str) -> u64 {
@@ -115,6 +120,19 @@ fn a_trace_of_a_benchmark_is_valid_and_holds_every_byte() {
     let events = read(&path).unwrap();
     assert_is_valid(&events);
     let slices = of_category(&events, "slice");
+    let calls = of_category(&events, "call");
+    for slice in &slices {
+        let counted = slice["args"]["calls"].as_object().unwrap();
+        let (from_ns, to_ns) = (ns(slice, "ts"), ns(slice, "ts") + ns(slice, "dur"));
+        let inside = calls.iter().filter(|call| (from_ns..=to_ns).contains(&ns(call, "ts")));
+        let counted = counted.values().map(|count| count.as_u64().unwrap()).sum::<u64>();
+        assert_eq!(inside.count() as u64, counted, "{slice}");
+    }
+    let moved = |name: &str| {
+        let of_name = calls.iter().filter(|call| text(call, "name") == name);
+        of_name.filter_map(|call| call["args"]["result"].as_u64()).sum::<u64>()
+    };
+    assert_eq!((moved("recvfrom"), moved("sendto")), (500 * 64, 500 * 64));
     assert_eq!(sum(&slices, "bytes_in"), 500 * 64);
     assert_eq!(sum(&slices, "bytes_out"), 500 * 64);
     assert_eq!(sum(&slices, "messages_in"), 500);
@@ -156,6 +174,73 @@ fn a_server_writes_its_trace_on_sigusr2_and_goes_on_and_writes_it_again_at_its_e
         assert_eq!(names.iter().filter(|name| **name == "signal 12").count(), 2, "{names:?}");
         let has = |start: &str| names.iter().filter(|name| name.starts_with(start)).count();
         assert_eq!((has("opened tcp connection"), has("closed tcp connection")), (3, 3));
+    }
+}
+
+/// The calls whose names a trace has.
+const CALLS: &[&str] = &[
+    "accept4", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg", "splice",
+    "shutdown",
+];
+
+/// Returns how often strace saw each of the calls. The program writes and reads its pipe of signals
+/// with a flag that its streams do not use.
+fn seen_by_strace(log: &Path) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in fs::read_to_string(log).unwrap().lines() {
+        let name = line.split('(').next().unwrap_or_default();
+        let is_of_signals = matches!(name, "recvfrom" | "sendto") && line.contains("MSG_DONTWAIT");
+        if CALLS.contains(&name) && !is_of_signals {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Returns how often a trace has each call.
+fn seen_by_trace(events: &[Value]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for call in of_category(events, "call") {
+        *counts.entry(text(call, "name").to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn the_system_calls_of_a_trace_are_those_that_the_kernel_saw() {
+    let Some(strace) = tool("strace") else { return };
+    for transport in ["tcp", "udp", "unix", "unixgram"] {
+        let (folder, path) = folder();
+        let socket = folder.path().join("socket");
+        let endpoint = match transport {
+            "tcp" | "udp" => format!("{transport}://127.0.0.1:0"),
+            _ => format!("{transport}:{}", socket.display()),
+        };
+        let under_strace = |log: &Path, arguments: &[&str], trace: &Path| {
+            let mut command = Command::new(&strace);
+            command.args(["-o".as_ref(), log.as_os_str(), resound().get_program()]);
+            command.args(arguments).arg("--trace").arg(trace);
+            command
+        };
+        let (log, generator_log) = (folder.path().join("log"), folder.path().join("generator"));
+        let daemon = Daemon::start_command(under_strace(&log, &["serve", "-q", &endpoint], &path));
+        let endpoint = daemon.endpoints[0].as_str();
+        let generator_path = folder.path().join("generator.json");
+        for length in ["64", "48KiB"] {
+            let load = ["bench", endpoint, "-c3", "-d2", "-n300", "--warmup=0", "-l", length];
+            let ended = run(under_strace(&generator_log, &load, &generator_path));
+            assert_eq!(ended.code(), 0, "{}", ended.stderr);
+            let events = read(&generator_path).unwrap();
+            assert_is_valid(&events);
+            assert_eq!(seen_by_trace(&events), seen_by_strace(&generator_log), "{transport}");
+        }
+        terminate_traced(&daemon);
+        assert_eq!(daemon.process.wait().code(), 0);
+        let events = read(&path).unwrap();
+        assert_is_valid(&events);
+        let calls = seen_by_trace(&events);
+        assert_eq!(calls, seen_by_strace(&log), "{transport}");
+        assert!(calls.len() >= 2, "{calls:?}");
     }
 }
 
@@ -275,9 +360,9 @@ fn the_page_steps_through_the_turns_and_lights_the_lines_that_ran() {
         assert!(shown.contains(part), "{part:?} is not in {shown}");
     }
     for (phase, here, elsewhere) in [
-        ("wait", "self.poll.poll(", "handler.ready("),
+        ("wait", "self.poll.poll(", "handler.ready_traced("),
         ("mark", "slots.mark(key, readiness)", "self.poll.poll("),
-        ("run", "handler.ready(", "slots.mark(key, readiness)"),
+        ("run", "handler.ready_traced(", "slots.mark(key, readiness)"),
     ] {
         let lit = found["lit"][phase].to_string();
         assert!(lit.contains(here) && !lit.contains(elsewhere), "{phase}: {lit}");

@@ -40,6 +40,10 @@ impl LinuxBatch {
 impl Batch for LinuxBatch {
     type Socket = Datagram;
 
+    const RECEIVE: &'static str = "recvmmsg";
+    const SEND: &'static str = "sendmmsg";
+    const SEND_PARCEL: &'static str = "sendmsg";
+
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         self.queue.clear();
         // A Unix socket gets no buffer for control messages. With a buffer, the kernel would

@@ -5,7 +5,7 @@
   const words = data.words;
   const PHASES = ['turn', 'wait', 'mark', 'run'];
   // More cells or rows than a reader looks at.
-  const CELLS_MAX = 400, ROWS_MAX = 100;
+  const CELLS_MAX = 400, ROWS_MAX = 100, CALLS_MAX = 16;
   const PLAY_MS = 600;
   const main = document.querySelector('main');
   const state = { loop: 0, at: 0, phase: 'turn', timer: null };
@@ -32,13 +32,22 @@
     }));
   }
 
+  // Of each call the page has its name, its time and its result.
+  const unpackCalls = flat => {
+    const calls = [];
+    for (let at = 0; at < flat.length; at += 3) calls.push({ name: words[flat[at]], ns: flat[at + 1], result: flat[at + 2] });
+    return calls;
+  };
+  const callsText = calls => calls.slice(0, CALLS_MAX).map(call => call.name + ' = ' + call.result + ' in ' + time(call.ns)).join(', ')
+    + (calls.length > CALLS_MAX ? ', and ' + (calls.length - CALLS_MAX) + ' more' : '') || '-';
+
   const unpack = (loop, at) => {
     const [number, begun, waited, marked, ran, timeout, outcome, before, ready, after, open, idle, records] = loop.turns[at];
     const of = kind => records.filter(record => record[0] === kind).map(record => record.slice(1));
     return { number, begun, waited, marked, ran, timeout, outcome: words[outcome], before, ready, after, open, idle,
       marks: of(0).map(([source, by, readiness, stale]) => ({ source, by: words[by], readiness: words[readiness], stale: !!stale })),
-      slices: of(1).map(([source, ns, bytesIn, bytesOut, messagesIn, messagesOut, end]) =>
-        ({ source, ns, bytesIn, bytesOut, messagesIn, messagesOut, end: words[end] })),
+      slices: of(1).map(([source, ns, bytesIn, bytesOut, messagesIn, messagesOut, end, ...calls]) =>
+        ({ source, ns, bytesIn, bytesOut, messagesIn, messagesOut, end: words[end], calls: unpackCalls(calls) })),
       opened: of(2).map(([source]) => source), closed: of(3).map(([source]) => source),
       signals: of(4).map(([signal]) => signal) };
   };
@@ -159,8 +168,8 @@
     fill('list', 'Ready list', make('p', {}, 'When the sources run: ' + many(turn.ready, 'key') + (turn.before ? ', ' + turn.before + ' left from the turn before' : '')),
       chips(turn.slices.slice(0, turn.ready).map(slice => slice.source)), make('p', {}, 'At the end of the turn: ' + many(turn.after, 'key')), chips(next));
     fill('run', many(turn.slices.length, 'slice') + ', in ' + time(turn.ran),
-      ...table(['source', 'time', 'bytes in', 'bytes out', 'messages in', 'messages out', 'ended'], turn.slices.map(slice =>
-        [name(slice.source), time(slice.ns), slice.bytesIn, slice.bytesOut, slice.messagesIn, slice.messagesOut, slice.end])),
+      ...table(['source', 'time', 'bytes in', 'bytes out', 'messages in', 'messages out', 'system calls', 'ended'], turn.slices.map(slice =>
+        [name(slice.source), time(slice.ns), slice.bytesIn, slice.bytesOut, slice.messagesIn, slice.messagesOut, callsText(slice.calls), slice.end])),
       ...(turn.opened.length ? [make('p', {}, 'Opened:'), chips(turn.opened)] : []),
       ...(turn.closed.length ? [make('p', {}, 'Closed:'), chips(turn.closed)] : []));
     showMap(loop, turn);
