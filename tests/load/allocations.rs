@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use resound::load::{Command, Lengths, Source};
+use resound::load::{Command, Share, Source, Spacing, Team};
 use resound::measured::Distribution;
 use resound::reactor::Spin;
 
@@ -30,21 +30,23 @@ struct Pair {
 
 impl Pair {
     fn new(transport: Transport, lengths: &str, depth: usize, rate: Option<u64>) -> Pair {
+        let lengths = lengths.parse().unwrap();
+        Pair::with(transport, |load| Options { lengths, in_flight_max: depth, rate, ..load })
+    }
+
+    /// Creates a pair of three flows whose load has these changes.
+    fn with(transport: Transport, change: impl FnOnce(Options) -> Options) -> Pair {
         let folder = tempfile::tempdir().unwrap();
         let (mut serving, server, target) = server(transport, folder.path());
         let mut reactor = Reactor::new().unwrap();
         serving.set_spin(Spin::Always);
         reactor.set_spin(Spin::Always);
-        let lengths: Lengths = lengths.parse().unwrap();
-        let length_mean = lengths.mean();
-        let options = Options {
-            lengths,
-            in_flight_max: depth,
-            rate,
+        let options = change(Options {
             timeout: Duration::from_secs(60),
             folder: Some(folder.path().to_owned()),
             ..Options::closed_loop(target, 3)
-        };
+        });
+        let length_mean = options.lengths.mean();
         let generator = Generator::new(options);
         Pair { serving, server, reactor, generator, transport, length_mean, _folder: folder }
     }
@@ -120,6 +122,72 @@ fn an_open_loop_that_keeps_its_rate_does_not_allocate_per_message() {
     for transport in Transport::ALL {
         let allocations = Pair::new(transport, ONE_LENGTH, 4, Some(30_000)).allocations();
         assert_eq!(allocations, 0, "{transport:?}");
+    }
+}
+
+#[test]
+fn bursts_do_not_allocate_per_message() {
+    let spacing: Spacing = "burst:8".parse().unwrap();
+    for transport in Transport::ALL {
+        for rate in [30_000, 1_000_000_000] {
+            let change = |load| Options { rate: Some(rate), spacing, in_flight_max: 4, ..load };
+            let allocations = Pair::with(transport, change).allocations();
+            assert_eq!(allocations, 0, "{transport:?}, {rate}");
+        }
+    }
+}
+
+/// One message in 32 is a sample, so some hundred of the counted messages are.
+#[test]
+fn timestamps_do_not_allocate_per_message() {
+    for transport in [Transport::Tcp, Transport::Udp] {
+        for (in_flight_max, rate) in [(1, None), (16, None), (4, Some(30_000))] {
+            let change = |load| Options { timestamps: true, in_flight_max, rate, ..load };
+            let allocations = Pair::with(transport, change).allocations();
+            assert_eq!(allocations, 0, "{transport:?}, depth {in_flight_max}, {rate:?}");
+        }
+    }
+}
+
+/// A loop of several makes a share of the load; see also
+/// `the_loops_of_a_team_allocate_as_much_in_a_long_run_as_in_a_short_one`.
+#[test]
+fn a_loop_that_makes_a_share_of_the_load_does_not_allocate_per_message() {
+    for transport in Transport::ALL {
+        for rate in [None, Some(90_000), Some(1_000_000_000)] {
+            let share = Share::WHOLE.split(1, 3);
+            let change = |load| Options { share, connections: 9, in_flight_max: 4, rate, ..load };
+            let allocations = Pair::with(transport, change).allocations();
+            assert_eq!(allocations, 0, "{transport:?}, {rate:?}");
+        }
+    }
+}
+
+/// Returns the allocations of the first loop of a team of two, which runs on this thread, from its
+/// start to its end.
+fn allocations_of_team(service: &Service, count: u64) -> u64 {
+    // A run leaves its socket files behind.
+    let folder = tempfile::tempdir().unwrap();
+    let options = service.options(count, 4);
+    let options = Options { folder: Some(folder.path().into()), timestamps: true, ..options };
+    let team = Team::new(2, Spin::Never, &[]).unwrap();
+    let mut received = 0;
+    let counted = measure(|| received = team.run(&options, |_| ()).unwrap().messages.received);
+    assert_eq!(received, count);
+    counted.count_total
+}
+
+/// A loop allocates at its start and at its end, when it makes its result. The turns of the loop
+/// and its samples vary by some, also between runs of the same length.
+#[test]
+fn the_loops_of_a_team_allocate_as_much_in_a_long_run_as_in_a_short_one() {
+    const VARIATION_MAX: u64 = 100;
+    for transport in Transport::ALL {
+        let service = Service::start(transport);
+        let short = allocations_of_team(&service, 2_000);
+        let long = allocations_of_team(&service, 40_000);
+        println!("{transport:?}: {short}, then {long}");
+        assert!(long <= short + VARIATION_MAX, "{transport:?}: {short}, then {long}");
     }
 }
 
