@@ -135,7 +135,8 @@ impl DatagramMover {
         }
     }
 
-    /// `MIXED`: messages have different lengths. Without that, none of the code for it runs.
+    /// `MIXED`: messages have different lengths. Without that, none of the code for it runs. There
+    /// are several copies of this function, so what runs per message asks to be inlined.
     fn exchange<const MIXED: bool>(
         &mut self,
         wire: &impl Wire,
@@ -196,6 +197,7 @@ impl DatagramMover {
 
     /// Takes what one call received, all of it with the same time. Returns how many datagrams that
     /// were; an empty datagram counts as one.
+    #[inline(always)]
     fn take_all<const MIXED: bool>(
         &mut self,
         bytes: &[u8],
@@ -226,6 +228,7 @@ impl DatagramMover {
         count
     }
 
+    #[inline(always)]
     fn take<const MIXED: bool>(
         &mut self,
         bytes: &[u8],

@@ -114,6 +114,7 @@ impl Window {
         }
     }
 
+    #[inline(always)]
     fn position(&self, number: u64) -> Option<usize> {
         // The common case: no message between the oldest and this one has been answered.
         let (oldest, _) = self.outstanding.front()?;
@@ -133,6 +134,7 @@ impl Window {
     }
 
     /// Records the echo of a message and returns what it is.
+    #[inline(always)]
     pub(super) fn arrived(&mut self, number: u64) -> EchoKind {
         if number >= self.next {
             return EchoKind::Unknown;

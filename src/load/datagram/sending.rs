@@ -106,6 +106,7 @@ impl DatagramMover {
 
     /// Returns how many messages may join one that has been begun, at most `most` in all: those
     /// that may be begun at this moment.
+    #[inline]
     fn companions<const MIXED: bool>(&self, most: usize, now_ns: u64, run: &Run) -> usize {
         if !self.takes_trains || run.recorder.trains.refused {
             return 0;
@@ -221,6 +222,7 @@ fn may_concern_earlier_datagram(cause: LossCause) -> bool {
     )
 }
 
+#[inline(always)]
 fn send_together(wire: &impl Wire, bytes: &[u8], length: usize) -> io::Result<()> {
     match u16::try_from(length) {
         Ok(segment_bytes) if bytes.len() > length => wire.send_train(bytes, segment_bytes),
