@@ -100,6 +100,7 @@ impl Team {
             reactor,
             options: Options {
                 share: options.share.split(index as u64, loops as u64),
+                local_addrs: options.local_addrs.of_loop(index, loops),
                 ..options.clone()
             },
             observer: observer_of(index),
@@ -143,8 +144,10 @@ fn sum(mut results: Vec<RunResult>, share: Share) -> RunResult {
     .expect("there is at least one loop")
 }
 
-/// One loop with all that its thread needs.
+/// One loop with all that its thread needs. The alignment keeps loops that lie beside each other
+/// from sharing a cache line; some CPUs fetch lines in pairs.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Member<O> {
     reactor: Reactor<Source, Command>,
     options: Options,
@@ -156,7 +159,7 @@ struct Member<O> {
 }
 
 impl<O: Observer> Member<O> {
-    /// Runs the loop to its end. All its memory is allocated here, on its own thread.
+    /// Runs the loop to its end. Its thread allocates all that the generator writes to.
     fn run(mut self) -> Result<RunResult, Error> {
         self.cpu.map_or(Ok(()), cpus::pin)?;
         let mut generator =

@@ -123,6 +123,8 @@ pub struct LocalAddrs {
     locals: Vec<Local>,
     /// Whose turn it is.
     next: usize,
+    /// The turns of other loops between two sockets of this one.
+    skipped: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -181,7 +183,15 @@ impl LocalAddrs {
             );
             return Err(Error::new("connect to", target, reason));
         }
-        Ok(LocalAddrs { locals, next: 0 })
+        Ok(LocalAddrs { locals, next: 0, skipped: 0 })
+    }
+
+    /// Returns the addresses for loop `index`, counted from 0, of `loops` loops. Socket `k` of all
+    /// loops belongs to loop `k` modulo `loops`, and leaves from address `k` modulo the addresses.
+    #[must_use]
+    pub fn of_loop(&self, index: usize, loops: usize) -> LocalAddrs {
+        let locals = self.locals.clone();
+        LocalAddrs { next: index % locals.len().max(1), skipped: loops.saturating_sub(1), locals }
     }
 
     /// Opens a socket with these settings, from the address whose turn it is. Where its ports are
@@ -205,6 +215,7 @@ impl LocalAddrs {
             }
             result = self.open_next(options, &mut open);
         }
+        self.next = (self.next + self.skipped) % self.locals.len();
         result
     }
 

@@ -72,6 +72,27 @@ fn addresses_take_turns() {
     assert_eq!(used, [2, 1], "the IPv6 address has no part in it");
 }
 
+/// Four addresses and two loops: each loop has two of the addresses. Three loops share all.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_sockets_of_all_loops_together_take_turns() {
+    let (_listener, target) = listener();
+    let ips = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
+    let locals = LocalAddrs::new(&ips.map(bind), &target).unwrap();
+    for loops in [1, 2, 3, 4, 6] {
+        for index in 0..loops {
+            let mut locals = locals.of_loop(index, loops);
+            for place in 0..5 {
+                let mut options = SocketOptions::default();
+                let ip = locals.open(&mut options, |options| Ok(options.local.unwrap().ip()));
+                let expected = ips[(index + place * loops) % ips.len()];
+                assert_eq!(ip.unwrap().to_string(), expected, "loop {index} of {loops}");
+            }
+        }
+    }
+    LocalAddrs::default().of_loop(1, 2).open(&mut SocketOptions::default(), |_| Ok(())).unwrap();
+}
+
 /// Two free ports in a row.
 fn two_ports(ip: &str) -> u16 {
     for _ in 0..100 {

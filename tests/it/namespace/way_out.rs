@@ -196,6 +196,69 @@ fn sockets_leave_from_the_addresses_ports_and_interface_of_bind() {
     }
 }
 
+/// Returns the addresses and ports that the captured sockets left from, in order.
+fn sources(packets: &[Packet]) -> Vec<(String, u64)> {
+    let sent = packets.iter().filter(|packet| packet.is_out);
+    let mut sources: Vec<_> = sent.map(|sent| (sent.source.clone(), sent.source_port)).collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+/// case B16: the loops have the addresses in turn together, and share the ports of a range.
+#[test]
+fn the_sockets_of_several_loops_leave_from_the_addresses_and_ports_of_bind() {
+    let Some((daemon, host)) = two_hosts(&ENDPOINTS) else { return };
+    shell(&host, "ip addr add 10.9.0.10/24 dev v1");
+    let binds = ["--bind=10.9.0.9:6000-6003", "--bind=10.9.0.10:7000-7003"];
+    for index in 0..2 {
+        let load = ["-c8", "-n80", "--threads=4"];
+        let (found, packets) = bench((&daemon, &host), index, &[&load, &binds[..]].concat());
+        let ports =
+            |ip: &'static str, first| (first..first + 4).map(move |port| (ip.to_owned(), port));
+        let expected = ports("10.9.0.10", 7000).chain(ports("10.9.0.9", 6000));
+        assert_eq!(sources(&packets), expected.collect::<Vec<_>>());
+        let used = found["sockets"]["bind"].as_array().unwrap();
+        assert!(used.iter().all(|each| each["opened"] == 4), "{used:?}");
+    }
+    // With a connection per loop, each loop has its own address.
+    let load = ["-c2", "-n20", "--threads=2", "--bind=10.9.0.9", "--bind=10.9.0.10"];
+    let (_, packets) = bench((&daemon, &host), 0, &load);
+    let ips: Vec<_> = sources(&packets).into_iter().map(|(ip, _)| ip).collect();
+    assert_eq!(ips, ["10.9.0.10", "10.9.0.9"]);
+}
+
+/// The server ends each connection after a second without traffic. A message per connection is due
+/// only every two seconds, so each is opened again, from an address and port of `--bind`.
+#[test]
+fn connections_that_are_opened_again_leave_from_the_addresses_and_ports_of_bind() {
+    let flags = ["tcp://10.9.0.1:0", "--idle-timeout", "1s"];
+    let Some((daemon, host)) = two_hosts(&flags) else { return };
+    shell(&host, "ip addr add 10.9.0.10/24 dev v1");
+    let load = ["bench", "-J", "--warmup=0", "--reconnect", "-r2", "-c4", "-t5s", "--threads=2"];
+    let binds = ["--bind=10.9.0.9:6000-6003", "--bind=10.9.0.10:7000-7003"];
+    let target = target(&daemon, 0);
+    let all = [&load[..], &binds, &[&target]].concat();
+    // The load of the pauses is not made, so the result may be partial.
+    let (ended, packets) = captured(&host, port(&daemon, 0), || client(&host, &all));
+    let found: Value = serde_json::from_slice(&ended.stdout).expect(&ended.stderr);
+    let flows = &found["flows"];
+    let again = flows["reconnected"].as_u64().unwrap();
+    assert!(again >= 4, "{flows}");
+    assert_eq!(flows["failed_locally"], 0, "{flows}");
+    let is_bound = |(ip, port): &(String, u64)| match ip.as_str() {
+        "10.9.0.9" => (6000..6004).contains(port),
+        "10.9.0.10" => (7000..7004).contains(port),
+        _ => false,
+    };
+    let sources = sources(&packets);
+    assert!(sources.iter().all(is_bound), "{sources:?}");
+    assert!(sources.len() > 4, "a new connection takes the next port: {sources:?}");
+    let used = found["sockets"]["bind"].as_array().unwrap();
+    let opened: u64 = used.iter().map(|each| each["opened"].as_u64().unwrap()).sum();
+    assert_eq!(opened, 4 + again, "{used:?}");
+}
+
 /// case B6: four addresses have four times the ephemeral ports of one.
 #[test]
 fn each_address_of_bind_has_all_ephemeral_ports() {
