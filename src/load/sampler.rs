@@ -89,12 +89,16 @@ impl Samples {
         self.values.split(percentiles)
     }
 
-    /// Returns what the user should know about the samples.
-    pub(super) fn warning(&self) -> Option<String> {
+    /// Returns what the user should know about the samples. `is_multipath`: the sockets are of
+    /// Multipath TCP, also where they fell back to TCP.
+    pub(super) fn warning(&self, is_multipath: bool) -> Option<String> {
         const NO_EFFECT: &str = "--timestamps without effect";
         let samples = self.values.count();
         match &self.kernel {
             Err(error) => Some(format!("{NO_EFFECT}: the kernel has no timestamps ({error})")),
+            Ok(_) if samples == 0 && is_multipath => Some(format!(
+                "{NO_EFFECT}: the kernel gives no timestamps of sent packets over Multipath TCP"
+            )),
             Ok(_) if samples == 0 && self.answered > 0 => Some(format!(
                 "{NO_EFFECT}: the kernel gave no timestamps of {} sampled messages",
                 self.answered

@@ -36,7 +36,7 @@ impl<O: Observer> Generator<O> {
         }
         self.warn_of_idle_flows(result, &mut warn);
         if let Some(samples) = &self.run.samples {
-            samples.warning().into_iter().for_each(&mut warn);
+            samples.warning(self.options.socket.multipath).into_iter().for_each(&mut warn);
         }
         if self.options.mode == Mode::Connect && self.options.transport() == Transport::Tcp {
             let range = std::fs::read_to_string(ports::RANGE_FILE).unwrap_or_default();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bench::{Judge, bench, bench_json, count, document, good_json, run_bench};
-use crate::support::{Daemon, Process, python, run};
+use crate::support::{Daemon, Process, has_multipath_tcp, python, run};
 
 /// The number of `SO_TIMESTAMPING` on Linux.
 const SO_TIMESTAMPING: &str = "37";
@@ -111,6 +111,25 @@ fn without_the_kernels_support_the_run_goes_on_with_a_warning() {
         assert_eq!(warnings.len(), 1);
         let expected = "--timestamps without effect: the kernel has no timestamps (";
         assert!(warning.starts_with(expected), "{warning}");
+    }
+}
+
+/// With a peer that has Multipath TCP, and with one that has not.
+#[test]
+fn over_multipath_tcp_the_run_goes_on_with_a_warning() {
+    if !has_multipath_tcp() {
+        return;
+    }
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    for endpoint in [&[][..], &[daemon.endpoints[0].as_str()]] {
+        let load = ["--timestamps", "--mptcp", "-c2", "-n500", "--warmup=0", "--timeout=50s"];
+        let document = good_json(&[&load, endpoint].concat());
+        assert_eq!(count(&document, "/messages/received"), 500);
+        assert_eq!(count(&document, "/split/samples"), 0);
+        let warnings = document["warnings"].to_string();
+        let expected = "--timestamps without effect: the kernel gives no timestamps of sent \
+                        packets over Multipath TCP";
+        assert!(warnings.contains(expected), "{warnings}");
     }
 }
 
