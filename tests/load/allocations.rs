@@ -186,7 +186,6 @@ fn the_loops_of_a_team_allocate_as_much_in_a_long_run_as_in_a_short_one() {
         let service = Service::start(transport);
         let short = allocations_of_team(&service, 2_000);
         let long = allocations_of_team(&service, 40_000);
-        println!("{transport:?}: {short}, then {long}");
         assert!(long <= short + VARIATION_MAX, "{transport:?}: {short}, then {long}");
     }
 }
