@@ -58,7 +58,7 @@ fn a_peer_that_never_reads_is_closed_at_the_stall_timeout() {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn a_peer_that_takes_its_echo_slowly_does_not_stall() {
     let name = format!("slow-{}", std::process::id());
-    let stall_timeout = Duration::from_secs(2);
+    let stall_timeout = Duration::from_secs(3);
     let options = Options { stall_timeout, ..Options::default() };
     let mut rig = Rig::new(options, &[&format!("unix:@{name}")]);
     let addr = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
@@ -73,7 +73,8 @@ fn a_peer_that_takes_its_echo_slowly_does_not_stall() {
         while untaken_bytes(&rig) == before {
             assert!(client.read(&mut [0; 1024]).unwrap() > 0);
         }
-        let pause_over = Instant::now() + stall_timeout * 7 / 10;
+        // The two pauses together exceed the timeout, and each leaves a busy machine some time.
+        let pause_over = Instant::now() + stall_timeout * 11 / 20;
         rig.turn_until("the pause", |_| Instant::now() >= pause_over);
     }
     assert_eq!(rig.count(Cause::Stalled), 0);
@@ -142,7 +143,7 @@ fn an_idle_connection_is_closed() {
 /// case S14
 #[test]
 fn connections_without_unsent_bytes_need_no_timer_when_there_is_no_idle_timeout() {
-    let stall_timeout = Duration::from_millis(400);
+    let stall_timeout = Duration::from_secs(2);
     let mut rig = Rig::tcp(Options { stall_timeout, ..Options::default() });
     let mut clients = rig.clients(3);
     clients.iter_mut().for_each(|client| rig.echo(client));

@@ -125,7 +125,7 @@ fn intervals_add_up_to_the_totals_even_if_one_ends_with_the_warm_up() {
     let options = Options {
         warmup: 20 * MILLISECOND,
         interval: Some(5 * MILLISECOND),
-        duration: Some(40 * MILLISECOND),
+        duration: Some(500 * MILLISECOND),
         ..options
     };
     let mut rig = Rig::new(options);

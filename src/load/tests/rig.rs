@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::measured::RunResult;
 use crate::reactor::Reactor;
-use crate::testing::{self, Tested};
+use crate::testing::{self, Tested, WAIT_MAX};
 
 /// Keeps the intervals that it receives.
 #[derive(Debug, Default)]
@@ -61,12 +61,17 @@ impl Rig {
 pub(in crate::load) fn udp(flows: u32) -> (UdpSocket, Options) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let target = ResolvedEndpoint::Udp(server.local_addr().unwrap());
-    (server, Options::closed_loop(target, flows))
+    (server, patient(target, flows))
 }
 
 /// Returns a listener that does not accept by itself, and options to connect to it.
 pub(in crate::load) fn tcp(flows: u32) -> (TcpListener, Options) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = ResolvedEndpoint::Tcp(listener.local_addr().unwrap());
-    (listener, Options::closed_loop(target, flows))
+    (listener, patient(target, flows))
+}
+
+/// Returns options whose timeout no busy machine reaches.
+fn patient(target: ResolvedEndpoint, flows: u32) -> Options {
+    Options { timeout: WAIT_MAX, ..Options::closed_loop(target, flows) }
 }
