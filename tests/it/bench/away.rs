@@ -7,11 +7,15 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bench::{bench, bench_json, count, document, every_endpoint, is_stream, run_bench};
+use crate::bench::{
+    at_once, bench, bench_json, count, document, every_endpoint, is_stream, run_bench,
+};
 use crate::support::{Daemon, Process, resound, run, unshare_network};
 
-/// A run that lasts longer than the server.
-const RUN: [&str; 5] = ["-c4", "-t2s", "--warmup=0", "--timeout=300ms", "-J"];
+/// A run that lasts longer than the server, also on a busy machine.
+const RUN: [&str; 5] = ["-c4", "-t6s", "--warmup=0", "--timeout=1s", "-J"];
+/// The messages of such a run at 2,000 per second.
+const DUE: u64 = 12_000;
 
 /// Starts the run against its own server, and kills the server after it has answered.
 #[track_caller]
@@ -35,25 +39,25 @@ fn share(document: &Value) -> f64 {
 /// case B4
 #[test]
 fn a_run_whose_server_dies_does_not_pass_in_a_closed_or_an_open_loop() {
-    for endpoint in every_endpoint("dies") {
+    at_once(&every_endpoint("dies"), |endpoint| {
         for load in [&[][..], &["-r2k"]] {
-            let (run, _) = start_and_kill(&endpoint, load);
+            let (run, _) = start_and_kill(endpoint, load);
             let ended = run.wait();
             let found = document(&ended);
             // An open loop sends every datagram, and a refused one is lost.
-            let is_whole = !is_stream(&endpoint) && !load.is_empty();
+            let is_whole = !is_stream(endpoint) && !load.is_empty();
             let (code, status) = if is_whole { (0, "ok") } else { (1, "partial") };
             assert_eq!((ended.code(), &found["status"]), (code, &status.into()), "{found:#}");
             assert_eq!(ended.stderr.lines().count(), usize::from(!is_whole), "{}", ended.stderr);
             assert_eq!(is_whole, share(&found) > 0.99, "{found:#}");
-            assert!(is_stream(&endpoint) || !ended.stderr.contains("connection"), "{endpoint}");
+            assert!(is_stream(endpoint) || !ended.stderr.contains("connection"), "{endpoint}");
             if is_whole {
-                assert_eq!(count(&found, "/messages/sent"), 4_000, "{found:#}");
+                assert_eq!(count(&found, "/messages/sent"), DUE, "{found:#}");
                 assert!(count(&found, "/losses/refused") > 1_000, "{found:#}");
             }
             if !load.is_empty() {
                 let due = count(&found, "/messages/sent") + count(&found, "/generator/unsent");
-                assert_eq!(due, 4_000, "{found:#}");
+                assert_eq!(due, DUE, "{found:#}");
             }
             for assert in ["--assert=loss<10%", "--assert=rate>1900"] {
                 let arguments = [load, &[assert]].concat();
@@ -61,20 +65,21 @@ fn a_run_whose_server_dies_does_not_pass_in_a_closed_or_an_open_loop() {
                 if assert.contains("rate") && load.is_empty() {
                     continue;
                 }
-                let ended = start_and_kill(&endpoint, &arguments).0.wait();
+                let ended = start_and_kill(endpoint, &arguments).0.wait();
                 assert_eq!(ended.code(), 99, "{assert} {endpoint}: {:#}", document(&ended));
             }
         }
-    }
+    });
 }
 
 /// case B4: the timeout of a message is longer than the rest of the run.
 #[test]
 fn a_closed_loop_whose_server_falls_silent_does_not_pass() {
-    for endpoint in every_endpoint("silent") {
-        let daemon = Daemon::start(&[&endpoint]);
+    at_once(&every_endpoint("silent"), |endpoint| {
+        let daemon = Daemon::start(&[endpoint]);
         let scheme = endpoint.split(':').next().unwrap();
-        let arguments = ["-c4", "-t2s", "--warmup=0", "-J", &daemon.endpoints[0]];
+        let common = ["-c4", "-t6s", "--warmup=0", "--timeout=10s", "-J"];
+        let arguments = [&common[..], &[&daemon.endpoints[0]]].concat();
         let run = Process::start(bench(&arguments));
         crate::support::wait_until("messages", || {
             daemon.counters().get(&format!("{scheme}_bytes_in")) > 64 * 100
@@ -87,32 +92,35 @@ fn a_closed_loop_whose_server_falls_silent_does_not_pass() {
         assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{found:#}");
         assert!(share(&found) < 0.99, "{found:#}");
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-    }
+    });
 }
 
 /// case B4
 #[test]
 fn with_reconnect_a_run_continues_after_a_restart_of_the_server() {
-    for endpoint in every_endpoint("restarts").iter().filter(|endpoint| is_stream(endpoint)) {
+    let [tcp, _, unix, _] = every_endpoint("restarts");
+    at_once(&[tcp, unix], |endpoint| {
         for load in [&["--reconnect"][..], &["--reconnect", "-r2k"]] {
             let (run, target) = start_and_kill(endpoint, load);
             std::thread::sleep(Duration::from_millis(200));
             let _daemon = Daemon::start(&[&target]);
             let ended = run.wait();
             let found = document(&ended);
-            assert!(count(&found, "/elapsed_ns") >= 2_000_000_000, "{found:#}");
+            assert!(count(&found, "/elapsed_ns") >= 6_000_000_000, "{found:#}");
             assert_eq!(count(&found, "/flows/reconnected"), 4, "{found:#}");
             assert_eq!(count(&found, "/flows/opened"), 8, "{found:#}");
             // The restart takes more than 1 % of the time.
             assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{found:#}");
-            assert!((0.3..0.99).contains(&share(&found)), "{found:#}");
+            assert!((0.1..0.99).contains(&share(&found)), "{found:#}");
             if load.len() > 1 {
-                assert_eq!(count(&found, "/messages/sent"), 4_000, "{found:#}");
-                assert_eq!(count(&found, "/generator/unsent"), 0, "{found:#}");
+                let unsent = count(&found, "/generator/unsent");
+                assert_eq!(count(&found, "/messages/sent") + unsent, DUE, "{found:#}");
+                // A generator that hardly ran may not catch up.
+                assert!(unsent == 0 || found["generator"]["verdict"] != "ok", "{found:#}");
                 assert!(count(&found, "/losses/disconnected") >= 100, "{found:#}");
             }
         }
-    }
+    });
 }
 
 #[test]
@@ -152,11 +160,15 @@ nsenter -t $far -n "$0" serve udp://10.77.0.2:7007 > "$TMP/lines" 2>/dev/null &
 server=$!
 read -r _ < "$TMP/lines"
 until "$0" send --timeout 200ms udp://10.77.0.2:7007 x > /dev/null 2>&1; do sleep 0.05; done
-"$0" bench udp://10.77.0.2:7007 -c 2 -t 2s --warmup 0 --timeout 100ms -J "$@" > "$TMP/json" &
+"$0" bench udp://10.77.0.2:7007 -c 2 -t 8s --warmup 0 --timeout 100ms -J "$@" > "$TMP/json" &
 bench=$!
-sleep 0.6
+sent=0
+until [ "$sent" -gt 1000 ]; do
+    sleep 0.05
+    sent=$(awk '$1 == "near:" { print $11 }' /proc/net/dev)
+done
 ip link set near down
-sleep 0.3
+sleep 1
 ip link set near up
 code=0
 wait $bench || code=$?
@@ -180,11 +192,11 @@ fn a_link_that_is_down_for_some_time_loses_messages_with_a_cause_and_no_socket()
         assert_eq!((ended.code(), &found["status"]), (1, &"partial".into()), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(ended.stderr.contains("unreachable"), "{}", ended.stderr);
-        assert!(count(&found, "/elapsed_ns") >= 2_000_000_000, "{found:#}");
+        assert!(count(&found, "/elapsed_ns") >= 8_000_000_000, "{found:#}");
         assert!(count(&found, "/losses/network_unreachable") > 10, "{found:#}");
         assert!(count(&found, "/messages/received") > 500, "{found:#}");
         let due = count(&found, "/messages/sent") + count(&found, "/generator/unsent");
-        assert!(load.is_empty() || due == 2_000, "{found:#}");
-        assert!((0.5..0.99).contains(&share(&found)), "{found:#}");
+        assert!(load.is_empty() || due == 8_000, "{found:#}");
+        assert!((0.3..0.99).contains(&share(&found)), "{found:#}");
     }
 }

@@ -15,7 +15,7 @@ fn datagram_endpoints(tag: &str) -> Vec<String> {
 
 /// One socket, so that consecutive messages at the server are consecutive in the flow. The depth
 /// makes all lost messages time out at the same moment.
-const FLOW: [&str; 5] = ["-c1", "-d32", "--warmup=0", "-n1000", "--timeout=2s"];
+const FLOW: [&str; 5] = ["-c1", "-d32", "--warmup=0", "-n1000", "--timeout=5s"];
 
 /// case B3: 1 % of each kind.
 #[test]
@@ -77,9 +77,9 @@ fn a_late_answer_is_counted_as_lost_and_late_and_does_not_answer_a_newer_message
     at_once(&every_endpoint("late"), |endpoint| {
         let judge = Judge::start(endpoint, &["late:0:20"]);
         let document =
-            good_json(&[&judge.endpoint, "-c1", "-d1", "--warmup=0", "--timeout=1s", "-n200"]);
+            good_json(&[&judge.endpoint, "-c1", "-d1", "--warmup=0", "--timeout=5s", "-n200"]);
         assert_messages(&document, [200, 199, 1, 1, 0, 0, 0]);
-        // The second that the late answer took is not in the round trips, and does not change any
+        // The seconds that the late answer took are not in the round trips, and do not change any
         // other round trip.
         assert_eq!(count(&document, "/latency_ns/count"), 199);
     });
@@ -110,7 +110,8 @@ fn one_wrong_byte_of_a_datagram_is_found_and_shown_and_the_exit_code_is_3() {
 fn the_text_shows_where_the_first_difference_is() {
     for endpoint in every_endpoint("shown") {
         let judge = Judge::start(&endpoint, &["flip:0:17:40"]);
-        let ended = run_bench(&[&judge.endpoint, "-c1", "-d1", "--warmup=0", "-n100"]);
+        let common = ["-c1", "-d1", "--warmup=0", "--timeout=50s", "-n100"];
+        let ended = run_bench(&[&common[..], &[&judge.endpoint]].concat());
         assert_eq!(ended.code(), 3, "{}", ended.stderr);
         let text = ended.stdout_text();
         let line = text.lines().find(|line| line.starts_with("DIFFERENCE")).unwrap();
@@ -162,7 +163,7 @@ fn the_longest_datagrams_come_back_whole() {
     at_once(&cases, |(endpoint, length)| {
         let judge = Judge::start_for(*length, endpoint, &["drop:0:5"]);
         let length = length.to_string();
-        let common = ["-c1", "-d1", "--warmup=0", "--timeout=1s", "-n50", "-l", &length];
+        let common = ["-c1", "-d1", "--warmup=0", "--timeout=5s", "-n50", "-l", &length];
         let document = good_json(&[&common[..], &[&judge.endpoint]].concat());
         assert_messages(&document, [50, 49, 1, 0, 0, 0, 0]);
     });

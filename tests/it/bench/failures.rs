@@ -151,7 +151,7 @@ fn connections_refused_one_after_the_other_are_lost_messages() {
 #[test]
 fn a_udp_server_that_ends_is_refused_and_the_run_ends_on_time() {
     let judge = Judge::start("udp://127.0.0.1:0", &["end:0:20"]);
-    let common = ["-c3", "-t1s", "--warmup=0", "--timeout=100ms"];
+    let common = ["-c3", "-t5s", "--warmup=0", "--timeout=500ms"];
     let (ended, document) = bench_json(&[&common[..], &[&judge.endpoint]].concat());
     // A closed loop pauses while it is refused, so it does not reach its load.
     assert_eq!((ended.code(), &document["status"]), (1, &"partial".into()), "{document:#}");
@@ -163,7 +163,7 @@ fn a_udp_server_that_ends_is_refused_and_the_run_ends_on_time() {
 #[test]
 fn a_unix_datagram_server_that_ends_is_refused() {
     let judge = Judge::start(&format!("unixgram:{}", abstract_name("ends")), &["end:0:100"]);
-    let common = ["-c3", "-t1s", "--warmup=0", "--timeout=100ms"];
+    let common = ["-c3", "-t5s", "--warmup=0", "--timeout=500ms"];
     let (ended, document) = bench_json(&[&common[..], &[&judge.endpoint]].concat());
     assert_eq!((ended.code(), &document["status"]), (1, &"partial".into()), "{document:#}");
     assert!(count(&document, "/losses/refused") > 0, "{document:#}");

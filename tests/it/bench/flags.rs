@@ -225,8 +225,8 @@ fn memory_does_not_grow_with_the_length_of_a_run() {
         assert_eq!(run.wait().code(), 0);
         peak_kib
     };
-    let (short_kib, long_kib): (u64, u64) = (peak_kib("-t500ms"), peak_kib("-t2s"));
-    println!("{short_kib} KiB for half a second, {long_kib} KiB for two");
+    let (short_kib, long_kib): (u64, u64) = (peak_kib("-t1s"), peak_kib("-t4s"));
+    println!("{short_kib} KiB for a second, {long_kib} KiB for four");
     // Up to 16 histograms of intervals, of 300 KiB each, wait to be shown.
     assert!(long_kib < short_kib + 6_144, "{short_kib} KiB, then {long_kib} KiB");
 }

@@ -30,9 +30,11 @@ fn the_server_counts_what_several_loops_send_on_every_transport() {
         let transport = endpoint.split(':').next().unwrap();
         for load in [
             &["-n1000"][..],
-            &["-t200ms", "-d4"],
-            &["-t200ms", "-r500"],
-            &["-t200ms", "-r500", "--arrival=poisson"],
+            // Long enough that a busy machine lets every loop run in it.
+            &["-t1s", "-d4"],
+            // Fewer than a receive buffer holds, in case the server does not run in all that time.
+            &["-t1s", "-r150"],
+            &["-t1s", "-r150", "--arrival=poisson"],
             &["-n100", "-r500"],
         ] {
             let daemon = Daemon::start(&[&endpoint]);

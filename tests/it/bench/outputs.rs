@@ -255,7 +255,7 @@ fn a_terminal_gets_a_progress_line_and_a_pipe_none() {
     let Some(script) = tool("script") else { return };
     let command_line = |redirection: &str| {
         let program = bench(&[]).get_program().to_str().unwrap().to_owned();
-        format!("'{program}' bench -c2 -t1s --warmup=0 {redirection}")
+        format!("'{program}' bench -c2 -t3s --warmup=0 {redirection}")
     };
     let on_terminal = |redirection: &str| {
         let mut command = Command::new(&script);

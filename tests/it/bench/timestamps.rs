@@ -137,7 +137,7 @@ fn over_multipath_tcp_the_run_goes_on_with_a_warning() {
 #[test]
 fn a_reset_and_a_refusal_are_counted_as_without_timestamps() {
     for flags in [&[][..], &["--timestamps"]] {
-        let common = ["-n400", "--warmup=0", "--timeout=1s"];
+        let common = ["-n400", "--warmup=0", "--timeout=5s"];
         let judge = Judge::start("tcp://127.0.0.1:0", &["reset:0:100"]);
         let (_, document) = bench_json(&[&common[..], flags, &["-c2", &judge.endpoint]].concat());
         let flows = &document["flows"];

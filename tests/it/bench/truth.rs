@@ -125,7 +125,8 @@ fn a_few_late_answers_are_in_the_high_percentiles_and_not_in_the_low_ones() {
 #[test]
 fn the_round_trips_of_a_closed_loop_fit_into_its_time() {
     for transport in ["tcp", "udp", "unix", "unixgram"] {
-        let document = good_json(&["--transport", transport, "-c3", "-d2", "-n3000", "--warmup=0"]);
+        let common = ["-c3", "-d2", "-n3000", "--warmup=0", "--timeout=50s"];
+        let document = good_json(&[&common[..], &["--transport", transport]].concat());
         let latency = &document["latency_ns"];
         let sum_ns = count(latency, "/mean") * count(latency, "/count");
         let room_ns = 3 * 2 * count(&document, "/elapsed_ns");
