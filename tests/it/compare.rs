@@ -39,10 +39,10 @@ fn metric<'a>(document: &'a Value, name: &str) -> &'a Value {
     metrics.iter().find(|metric| metric["name"] == name).unwrap()
 }
 
-/// A server that takes a third of a second for each reply.
+/// A server that takes a second for each reply.
 fn start_slow() -> (Process, String) {
     let mut command = python("judge.py");
-    command.args(["tcp://127.0.0.1:0", "64", "slow:1:0:0.3"]);
+    command.args(["tcp://127.0.0.1:0", "64", "slow:1:0:1"]);
     let mut process = Process::start(command);
     let endpoint = process.wait_for_line("ready ");
     (process, endpoint)

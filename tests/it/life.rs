@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -362,10 +362,16 @@ fn lost_lines_of_the_log_are_counted_at_the_end() {
     let mut command = with_small_files(&["tcp://127.0.0.1:0", "--stats", "1ms"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&path).unwrap());
     let child = Guarded::spawn(command);
-    // Waits until the pipe is full, and some time longer.
-    wait_until("a full log", || fs::metadata(&path).unwrap().len() >= 512);
-    thread::sleep(Duration::from_millis(50));
     let pid = Pid::from_child(&child.0);
+    wait_until("a full log", || fs::metadata(&path).unwrap().len() >= 512);
+    // The kernel also counts the writes that fail (proc_pid_io(5)).
+    let writes = || {
+        let text = fs::read_to_string(format!("/proc/{}/io", pid.as_raw_nonzero())).unwrap();
+        let count = text.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap();
+        count.parse::<u64>().unwrap()
+    };
+    let before = writes();
+    wait_until("lines that are lost", || writes() >= before + 20);
     let unlimited = Rlimit { current: None, maximum: None };
     prlimit(Some(pid), Resource::Fsize, unlimited).unwrap();
     kill_process(pid, Signal::TERM).unwrap();

@@ -174,7 +174,7 @@ fn send_until_stuck(peer: &mut TcpStream) {
 
 #[test]
 fn bulk_is_spliced_and_idle_peers_are_closed() {
-    let daemon = sandboxed(&["tcp://127.0.0.1:0", "--idle-timeout=1s"]);
+    let daemon = sandboxed(&["tcp://127.0.0.1:0", "--idle-timeout=5s"]);
     send_until_stuck(&mut tcp(&daemon));
     wait_until("splices", || daemon.counters().get("tcp_bytes_spliced") > 0);
     let mut quiet = tcp(&daemon);

@@ -1,7 +1,7 @@
 //! The standard streams of every command: non-blocking ones, and ones that take no more.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
@@ -182,10 +182,13 @@ fn serve_prints_every_message_to_a_stdout_that_does_not_block() {
             assert_eq!(client.recv(&mut [0; 16_000]).unwrap(), 8_000);
         }
         wait_until_it_polls(&mut child);
+        // Read before the end, at which the server waits for a reader only for a moment.
+        let mut lines = BufReader::new(reader).lines();
+        for line in lines.by_ref().take(MESSAGES) {
+            assert!(line.unwrap().ends_with("xxx"));
+        }
         kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
-        let mut printed = String::new();
-        reader.read_to_string(&mut printed).unwrap();
-        assert_eq!(printed.lines().filter(|line| line.ends_with("xxx")).count(), MESSAGES);
+        assert_eq!(lines.count(), 0);
         assert_eq!(child.wait().code(), Some(0));
     }
 }
@@ -207,9 +210,19 @@ fn serve_logs_all_to_a_stderr_that_does_not_block_and_serves_meanwhile() {
     (0..100).for_each(|_| echo(&mut peer));
     drop(peer);
     wait_until_it_polls(&mut child);
-    kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    // At its end the server waits for a reader only for a moment.
+    let (pid, mut checks) = (Pid::from_child(&child.0), 0);
+    wait_until("the log to be read", || {
+        checks = if polls(pid) { 0 } else { checks + 1 };
+        checks == 20
+    });
+    kill_process(pid, Signal::TERM).unwrap();
+    let mut bytes = reading.join().unwrap();
     let log = String::from_utf8(bytes.split_off(filled_bytes)).unwrap();
     assert!(log.contains("INFO at most ") && log.contains("stats "), "{log}");
     assert!(!log.contains("were lost"), "{log}");

@@ -72,8 +72,8 @@ fn every_flag_that_can_have_many_values_takes_a_list_in_its_order() {
         ("-r", "200,100", "rate", [200, 100]),
     ] {
         let loads: Vec<&str> = match flag {
-            "-c" => vec!["-t100ms", "--warmup=0", "-J", flag, list],
-            _ => vec!["-t100ms", "--warmup=0", "-J", "-c2", flag, list],
+            "-c" => vec!["-t500ms", "--warmup=0", "-J", flag, list],
+            _ => vec!["-t500ms", "--warmup=0", "-J", "-c2", flag, list],
         };
         let ended = run(sweep(&loads));
         let document = document(&ended);

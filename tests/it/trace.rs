@@ -113,7 +113,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 fn a_trace_of_a_benchmark_is_valid_and_holds_every_byte() {
     let (_folder, path) = folder();
     let mut command = resound();
-    command.args(["bench", "-c4", "-n500", "--warmup=0"]);
+    command.args(["bench", "-c4", "-n500", "--warmup=0", "--timeout=50s"]);
     command.arg("--trace").arg(&path);
     let ended = run(command);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
@@ -311,7 +311,7 @@ fn a_file_of_another_kind_is_refused_and_one_that_cannot_be_written_ends_the_pro
 fn page_of(folder: &tempfile::TempDir, messages: u32) -> (PathBuf, String) {
     let path = folder.path().join("turns.html");
     let mut command = resound();
-    command.args(["bench", "-c1", "--warmup=0", "-n", &messages.to_string()]);
+    command.args(["bench", "-c1", "--warmup=0", "--timeout=50s", "-n", &messages.to_string()]);
     command.arg("--trace").arg(&path);
     let ended = run(command);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);

@@ -133,10 +133,10 @@ fn an_echo_in_pieces_is_one_echo() {
 #[test]
 fn a_probe_without_its_echo_is_shown_as_lost_and_delays_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    // All run at once, because each takes two seconds.
+    // All run at once, because each takes five seconds.
     let started = every_endpoint(folder.path()).map(|endpoint| {
         let server = Faulty::start(&endpoint, &["drop:2"]);
-        let command = ping(&["-c", "4", "-i", "1ms", "-W", "2s", &server.endpoint]);
+        let command = ping(&["-c", "4", "-i", "1ms", "-W", "5s", &server.endpoint]);
         (server, Process::start(command))
     });
     for (server, process) in started {
@@ -146,7 +146,7 @@ fn a_probe_without_its_echo_is_shown_as_lost_and_delays_no_other() {
         let lines: Vec<_> = stdout.lines().collect();
         let expected = [1, 3, 4].map(|n| format!("64 bytes from {}: seq={n}", server.endpoint));
         assert_eq!([1, 2, 3].map(|index| without_time(lines[index])), expected, "{stdout}");
-        assert_eq!(lines[4], "seq=2 no answer within 2s");
+        assert_eq!(lines[4], "seq=2 no answer within 5s");
         assert!(stdout.contains("\n4 probes sent, 3 received, 25% loss, time "), "{stdout}");
         assert!(stdout.contains("\nlost: 1 no answer\n"), "{stdout}");
     }

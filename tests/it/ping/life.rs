@@ -265,8 +265,8 @@ fn a_closed_stdout_is_a_quiet_end() {
             // A stdout that is closed before the header ends the run there.
             ("mute", &[][..], 1),
             ("mute", &["-J", "-c1", "-W1ms"], 1),
-            ("pieces", &["-J", "-c1"], 0),
-            ("pieces", &["-c1", "-q"], 1),
+            ("pieces", &["-J", "-c1", PATIENT], 0),
+            ("pieces", &["-c1", "-q", PATIENT], 1),
         ] {
             let server = Faulty::start(&endpoint, &[fault]);
             let (reader, writer) = io::pipe().unwrap();

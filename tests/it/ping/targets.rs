@@ -355,7 +355,7 @@ fn a_connection_without_any_answer_is_replaced() {
             }
         }
     });
-    let prober = Prober::start(&["-J", "-i", "5ms", "-W", "20ms", &endpoint]);
+    let prober = Prober::start(&["-J", "-i", "5ms", "-W", "500ms", &endpoint]);
     prober.wait_for("received_probes", &endpoint, 1.0);
     assert!(prober.count("reconnects", &endpoint) >= 1.0);
     assert!(prober.lost(&endpoint, "no_answer") >= 1.0);

@@ -41,7 +41,7 @@ fn an_echo_that_ends_early_is_reported_without_a_flag() {
             [("part", "closed the connection"), ("part-and-silence", "fell silent")]
         {
             let server = Server::start(endpoint, behaviour);
-            let ended = run_send(&["--timeout", "500ms", &server.endpoint], b"abcdef");
+            let ended = run_send(&["--timeout", "2s", &server.endpoint], b"abcdef");
             assert_eq!((ended.code(), ended.stdout_text().as_str()), (0, "abc"));
             let expected = format!("{} {ended_how} after 3 of the 6 bytes sent", server.endpoint);
             assert_eq!(ended.stderr, format!("resound: {expected}\n"));

@@ -155,7 +155,7 @@ fn a_stdin_that_cannot_be_read_is_an_error_of_one_line() {
         let server = Server::start(&endpoint, "echo");
         // A folder can be opened but not read.
         let stdin = File::open(folder.path()).unwrap();
-        let command = send(&["--timeout", "200ms", &server.endpoint]);
+        let command = send(&["--timeout", "1s", &server.endpoint]);
         let ended = Process::start_with_stdin(command, stdin.into()).wait();
         assert_eq!(ended.code(), 1, "{endpoint}");
         assert_eq!(ended.stderr, "resound: cannot read stdin: is a directory\n", "{endpoint}");

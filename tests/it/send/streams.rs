@@ -87,7 +87,8 @@ fn a_peer_that_closes_ends_a_client_whose_stdin_is_open() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_stream(folder.path()) {
         let server = Server::start(&endpoint, "early-line");
-        let command = send(&["--timeout", "200ms", &server.endpoint]);
+        // The client also waits this long for input, as for an answer.
+        let command = send(&["--timeout", "2s", &server.endpoint]);
         let client = Process::start_with_stdin(command, Stdio::piped());
         assert_answered(&client.wait(), LINE);
     }
