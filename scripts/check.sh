@@ -45,4 +45,8 @@ step env RESOUND_TEST_SERVE_FLAGS=--sandbox cargo test --locked --test it -- \
 step cargo test --locked --benches
 # The first command of the README.
 step cargo run --release -- bench -t 2s
+# A comparison with another server, with few messages.
+step cargo build --locked --manifest-path benches/peers/Cargo.toml --target-dir target/peers --bin peer-tokio
+step env TOKIO=target/peers/debug/peer-tokio \
+  scripts/measure/tokio.sh --rounds 1 -n 2000 --warmup 0 --timeout 50s
 step scripts/check-deploy.sh

@@ -6,6 +6,8 @@
 
 #[path = "../examples/chat.rs"]
 mod chat;
+#[path = "../examples/median_interval.rs"]
+mod median_interval;
 #[path = "../examples/proxy.rs"]
 mod proxy;
 #[path = "../src/testing/wait.rs"]
@@ -224,4 +226,13 @@ fn the_worker_does_jobs_of_many_threads_and_ends_a_job_that_takes_too_long() {
         let error = late.recv_timeout(WAIT_MAX).unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     });
+}
+
+#[test]
+fn a_line_of_numbers_has_a_median_and_its_interval() {
+    let summary = |line| median_interval::summary(line).unwrap();
+    assert_eq!(summary("1.02 0.99 1.04 1.03 1.01 1.05 1.03"), "1.03 0.99 1.05");
+    assert_eq!(summary("3 1 2"), "2");
+    assert_eq!(summary(""), "");
+    assert!(median_interval::summary("1 x").is_err());
 }

@@ -12,9 +12,8 @@ import machine
 import programs
 import results
 import suites
-from intervals import VALUES_MIN
 from programs import Failed, Server, Sockperf, say
-from tables import Table
+from tables import VALUES_MIN, Table
 
 WARM_S = 0.3
 

@@ -14,6 +14,8 @@ import machine
 RESOUND = "target/release/resound"
 # Another build of resound, if `--before` names one.
 BEFORE = None
+# The statistics of `resound compare`.
+MEDIANS = "target/release/examples/median_interval"
 PEERS = "target/peers/release"
 C_PEERS = "target/peers/c"
 C_NAMES = ("echo_epoll", "generator_epoll", "client_udp", "client_bulk")
@@ -48,6 +50,8 @@ def build(with_peers=True):
     cargo = ("cargo", "build", "--quiet", "--release", "--locked")
     subprocess.run([*cargo, "--bin", "resound", "--target-dir", "target"], check=True)
     if with_peers:
+        example = ("--example", Path(MEDIANS).name, "--target-dir", "target")
+        subprocess.run([*cargo, *example], check=True)
         # cargo runs in that folder, which has its own lock file and settings.
         target = ("--target-dir", "../../target/peers")
         subprocess.run([*cargo, *target], check=True, cwd="benches/peers")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import machine
-from intervals import VALUES_MIN
 from programs import Failed, say
+from tables import VALUES_MIN
 
 DEFAULT_FILE = "benches/RESULTS.md"
 

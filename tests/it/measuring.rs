@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::support::run;
+use super::support::{run, skip};
 
 fn compare(arguments: &[&str]) -> Command {
     let mut command =
@@ -26,39 +26,38 @@ fn results_of_one_suite_do_not_replace_those_of_all() {
     assert!(ended.stderr.contains("benches/RESULTS.md has all suites"), "{}", ended.stderr);
 }
 
-/// The interval contains the median in at least 95 of 100 cases, and a narrower one does not. The
-/// test counts the probability over all ways in which values can lie below the median or not.
+/// The rates of B are those of A times 1.01 to 1.08, so the ratio of the k-th round is also the k-th
+/// in order. C has too few rounds for an interval.
 #[test]
-fn the_interval_of_a_ratio_is_that_of_the_exact_sign_test() {
-    const COUNT_MAX: u32 = 16;
-    let script = format!(
-        "import intervals\n\
-         for count in range(1, {COUNT_MAX} + 1):\n\
-         \x20   bounds = intervals.interval(range(1, count + 1))\n\
-         \x20   print(*(bounds or (0, 0)))\n"
-    );
+fn a_table_has_the_median_and_the_interval_of_the_ratios() {
+    // `cargo test` builds it; `cargo test --test it` alone does not.
+    let program = Path::new(env!("CARGO_BIN_EXE_resound")).with_file_name("examples");
+    let program = program.join("median_interval");
+    if !program.is_file() {
+        assert!(std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(), "{program:?} is not built");
+        skip(format_args!("{} is not built", program.display()));
+        return;
+    }
+    let script = "import sys, programs, tables\n\
+                  programs.MEDIANS = sys.argv[1]\n\
+                  table = tables.Table(['rate'])\n\
+                  for number in range(1, 9):\n\
+                  \x20   table.record(number, 'A', {'rate': 1000 * number})\n\
+                  \x20   table.record(number, 'B', {'rate': number * (1000 + 10 * number)})\n\
+                  \x20   if number < 6:\n\
+                  \x20       table.record(number, 'C', {'rate': 2000 * number})\n\
+                  table.print('title')\n";
     let mut python = Command::new("python3");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/measure");
-    python.args(["-B", "-c", &script]).current_dir(folder);
+    python.args(["-B", "-c", script]).arg(program).current_dir(folder);
     let ended = run(python);
-    let text = ended.stdout_text();
-    assert_eq!(text.lines().count(), COUNT_MAX as usize, "{}", ended.stderr);
-    for (count, line) in (1..=COUNT_MAX).zip(text.lines()) {
-        let bounds: Vec<u32> = line.split(' ').map(|word| word.parse().unwrap()).collect();
-        // The values are 1 to `count`, so that each value is its rank.
-        let encloses = |rank: u32| {
-            let is_inside = |below: u32| below >= rank && below <= count - rank;
-            let cases = 0..1_u32 << count;
-            let hits = cases.filter(|case| is_inside(case.count_ones())).count();
-            hits as f64 / f64::from(1_u32 << count) >= 0.95
-        };
-        let rank = bounds[0];
-        if rank > 0 {
-            assert_eq!(bounds[1], count + 1 - rank, "{count} values: both ends alike");
-            assert!(encloses(rank), "{count} values, rank {rank}");
-        }
-        let is_narrowest = 2 * (rank + 1) > count + 1 || !encloses(rank + 1);
-        assert!(is_narrowest, "{count} values: rank {rank} is too wide");
-        assert_eq!(rank > 0, count >= 6, "{count} values");
-    }
+    let rows: Vec<String> =
+        ended.stdout_text().lines().skip(4).map(|line| line.replace("messages/s", "")).collect();
+    let expected = [
+        "|---|---|",
+        "| A | 4.5 k (1.0–8.0) |",
+        "| B | 4.7 k (1.0–8.6) ×1.04 [1.01–1.08] |",
+        "| C | 6.0 k (2.0–10.0) ×2.00 |",
+    ];
+    assert_eq!(rows, expected, "{}", ended.stderr);
 }
