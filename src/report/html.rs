@@ -23,7 +23,6 @@ use serde_json::Value;
 
 pub use self::documents::read_page;
 use self::frame::framed;
-use self::slim::{PAGE_BYTES_MAX, with_coarse_histograms, without_thirds};
 use crate::measured::RunResult;
 
 /// A run that is shown.
@@ -36,8 +35,7 @@ struct Run {
     document: Value,
 }
 
-/// Returns the page of one run, of at most 200 KiB. A longer page holds the document with coarser
-/// histograms.
+/// Returns the page of one run. If it is longer than 200 KiB, it holds a smaller document.
 #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
 pub fn run_page(result: &RunResult) -> String {
     let document = serde_json::to_value(result).expect("plain data is JSON");
@@ -45,7 +43,8 @@ pub fn run_page(result: &RunResult) -> String {
     runs_page(&[Run { name, result: result.clone(), document }])
 }
 
-/// Returns the page of a sweep or of a comparison.
+/// Returns the page of a sweep or of a comparison. If it is longer than 200 KiB, it holds smaller
+/// documents of the runs.
 #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
 pub fn series_page(result: &impl Serialize) -> String {
     let document = serde_json::to_value(result).expect("plain data is JSON");
@@ -56,23 +55,8 @@ pub fn series_page(result: &impl Serialize) -> String {
 }
 
 fn runs_page(runs: &[Run]) -> String {
-    let body = run::body(runs);
-    let page = |runs: &[Run]| {
-        let documents: Vec<_> = runs.iter().map(|run| (run.name.as_str(), &run.document)).collect();
-        framed(&run::title(runs), &body, &documents)
-    };
-    let [run] = runs else { return page(runs) };
-    let whole = page(runs);
-    if whole.len() <= PAGE_BYTES_MAX {
-        return whole;
-    }
-    let document = without_thirds(&run.document);
-    let smaller = page(&[Run { document, ..run.clone() }]);
-    if smaller.len() <= PAGE_BYTES_MAX {
-        return smaller;
-    }
-    let document = with_coarse_histograms(&without_thirds(&run.document));
-    page(&[Run { document, ..run.clone() }])
+    let documents: Vec<_> = runs.iter().map(|run| (run.name.as_str(), &run.document)).collect();
+    framed(&run::title(runs), &run::body(runs), &documents)
 }
 
 #[cfg(test)]

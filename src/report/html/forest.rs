@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::axis::{Axis, Unit};
 
 const WIDTH: f64 = 720.0;
-const LEFT: f64 = 150.0;
+/// The longest name in the letters of a narrow screen.
+const LEFT: f64 = 186.0;
 const RIGHT: f64 = 24.0;
 const ROW: f64 = 34.0;
 const TOP: f64 = 12.0;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::figure::script_json;
+use super::slim::within_bound;
 use crate::measured::PROGRAM;
 
 const STYLE: &str = concat!(include_str!("assets/uPlot.min.css"), include_str!("assets/page.css"));
@@ -16,8 +17,13 @@ const UPLOT: &str = include_str!("assets/uPlot.iife.min.js");
 
 const SCRIPT: &str = include_str!("assets/page.js");
 
-/// Returns the whole page. `documents`: each with its name, to be saved from the page.
+/// Returns the whole page. `documents`: each with its name, to be saved from the page. If there is
+/// one, the page may hold a smaller copy of it.
 pub(super) fn framed(title: &str, body: &Markup, documents: &[(&str, &Value)]) -> String {
+    within_bound(documents, |documents| whole(title, body, documents))
+}
+
+fn whole(title: &str, body: &Markup, documents: &[(&str, &Value)]) -> String {
     let (style, script) = (compact(STYLE), compact(SCRIPT));
     let policy = format!(
         "default-src 'none'; script-src {} {}; style-src {}; base-uri 'none'; form-action 'none'",

@@ -156,9 +156,19 @@ fn head(sweep: &Sweep<'_>) -> Markup {
                     (tile("what limits it", limit_text(&knee["limit"]), "",
                         knee["limit"] == "generator"))
                 }
+            } @else if find.is_empty() && !sweep.points.is_empty() && is_load(sweep.flag) {
+                @let proven = sweep.points.iter().any(|(_, run)| is_ok(run));
+                @let why = if proven { "the runs do not show up to which load the server keeps up" }
+                    else { "the generator was the limit in every run" };
+                (tile("knee", "none", why, !proven))
             }
         }
     }
+}
+
+/// Returns true for a flag whose values can have a knee.
+fn is_load(flag: &str) -> bool {
+    !matches!(flag, "length" | "threads")
 }
 
 fn limit_text(limit: &Value) -> &'static str {

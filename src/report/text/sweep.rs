@@ -139,6 +139,11 @@ impl SweepResult {
                 SweptFlag::Length | SweptFlag::Threads => {
                     format!("none: {unit} are no load, so see the table")
                 }
+                _ if self.points.iter().all(|run| run.generator.verdict != Verdict::Ok) => format!(
+                    "none: the generator was the limit in every run ({}), which proves nothing \
+                     about the server",
+                    self.unproven_text(0)
+                ),
                 SweptFlag::Rate | SweptFlag::Connections | SweptFlag::Depth => {
                     "none: the runs do not show up to which load the server keeps up".to_owned()
                 }
