@@ -114,6 +114,11 @@ fn the_sessions_of_the_page_on_bench_run_as_shown() {
 }
 
 #[test]
+fn the_sessions_of_the_page_on_sweeps_run_as_shown() {
+    check_sessions("docs/sweep.md");
+}
+
+#[test]
 fn the_sessions_of_the_page_on_comparing_run_as_shown() {
     check_sessions("docs/compare.md");
 }
@@ -180,6 +185,7 @@ fn no_other_page_has_a_session_to_run() {
         "README.md",
         "docs/serve.md",
         "docs/bench.md",
+        "docs/sweep.md",
         "docs/compare.md",
         "docs/trace.md",
         "docs/clients.md",

@@ -26,8 +26,7 @@ fn results_of_one_suite_do_not_replace_those_of_all() {
     assert!(ended.stderr.contains("benches/RESULTS.md has all suites"), "{}", ended.stderr);
 }
 
-/// The rates of B are those of A times 1.01 to 1.08, so the ratio of the k-th round is also the k-th
-/// in order. C has too few rounds for an interval.
+/// The rates of B are those of A times 1.01 to 1.08. C has too few rounds for an interval.
 #[test]
 fn a_table_has_the_median_and_the_interval_of_the_ratios() {
     // `cargo test` builds it; `cargo test --test it` alone does not.
