@@ -26,6 +26,22 @@ fn results_of_one_suite_do_not_replace_those_of_all() {
     assert!(ended.stderr.contains("benches/RESULTS.md has all suites"), "{}", ended.stderr);
 }
 
+/// `scripts/break-it.sh all` takes minutes. This only finds a change whose place in the code has
+/// changed.
+#[test]
+fn each_change_that_breaks_the_loop_still_applies_and_names_a_test_that_exists() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/break-it.sh");
+    let mut check = Command::new(&script);
+    check.arg("--check");
+    let ended = run(check);
+    assert_eq!(ended.stdout_text(), "10 changes apply\n", "{}", ended.stderr);
+    let mut unknown = Command::new(&script);
+    unknown.arg("no-such-change");
+    let ended = run(unknown);
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr.contains("see --list"), "{}", ended.stderr);
+}
+
 /// The rates of B are those of A times 1.01 to 1.08. C has too few rounds for an interval.
 #[test]
 fn a_table_has_the_median_and_the_interval_of_the_ratios() {

@@ -27,6 +27,11 @@ fn ns(event: &Value, key: &str) -> u64 {
     micros.replace('.', "").parse().unwrap()
 }
 
+/// Returns the time that a reader finds for this number of nanoseconds.
+fn us(ns: u64) -> f64 {
+    format!("{}.{:03}", ns / 1_000, ns % 1_000).parse().unwrap()
+}
+
 fn of_phase<'a>(events: &'a [Value], phase: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| text(event, "ph") == phase).collect()
 }
@@ -90,7 +95,10 @@ fn assert_nests(event: &Value, at_ns: u64, open: &mut Vec<(u64, String)>) {
     }) {
         open.pop();
     }
+    // Readers add the two as floating-point numbers.
+    let to_us = event["ts"].as_f64().unwrap() + event["dur"].as_f64().unwrap();
     let to_ns = at_ns + ns(event, "dur");
+    assert!(to_us <= us(to_ns), "{event} ends at {to_us}, which is rounded up");
     let outer = open.last();
     assert_eq!(outer.map(|(_, name)| name.as_str()), expected, "{event}");
     assert!(outer.is_none_or(|(outer_to, _)| to_ns <= *outer_to), "{event} ends after {outer:?}");

@@ -69,6 +69,51 @@ fn a_source_whose_slice_is_used_up_runs_again_after_the_others_without_a_sleep()
     assert_eq!((counts.slices, counts.slices_used_up), (12, 12));
 }
 
+/// Without memory between slices it would wait for an event that has come already.
+#[test]
+fn a_source_finds_in_its_next_slice_the_readiness_that_the_last_one_left() {
+    let (end, _far) = End::ready(1);
+    let mut found = Vec::new();
+    let mut script = Script::new(|end: &mut End, readiness, _| {
+        found.push(readiness.is_readable());
+        match found.len() {
+            1 | 2 => Next::Again,
+            3 => {
+                end.drain(readiness);
+                Next::Again
+            }
+            _ => Next::Wait,
+        }
+    });
+    let mut reactor = reactor();
+    reactor.insert(end).unwrap();
+    for _ in 0..4 {
+        turn(&mut reactor, &mut script);
+    }
+    drop(script);
+    assert_eq!(found, [true, true, true, false]);
+}
+
+#[test]
+fn a_wake_up_takes_nothing_from_the_remembered_readiness() {
+    let (end, _far) = End::ready(1);
+    let mut found = Vec::new();
+    let mut script = Script::new(|end: &mut End, readiness, _| {
+        found.push(readiness.is_readable());
+        if found.len() == 2 {
+            end.drain(readiness);
+        }
+        Next::Wait
+    });
+    let mut reactor = reactor();
+    let key = reactor.insert(end).unwrap();
+    turn(&mut reactor, &mut script);
+    reactor.wake(key);
+    turn(&mut reactor, &mut script);
+    drop(script);
+    assert_eq!(found, [true, true], "the first slice left the bytes");
+}
+
 /// case L5: an event, a wake-up and `Next::Again` all mark the same place on the list.
 #[test]
 fn a_source_gets_one_slice_per_turn_however_often_it_is_marked() {
