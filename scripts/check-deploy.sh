@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the files for running the service: systemd accepts the units and rates their exposure as
 # low, the program works and enters its sandbox under the unit's filter, and a static program runs
-# in an empty root. The Kubernetes manifests are valid, the parts of the job make one result, and the
-# probes of the server and its prober succeed.
+# in an empty root and in the container image. The Kubernetes manifests are valid, the parts of the
+# job make one result, and the probes of the server and its prober succeed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -74,6 +74,12 @@ step timeout "$wait_max" python3 -B scripts/deploy/under_filter.py "$program" sc
 step is_static
 step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program"
 step timeout "$wait_max" python3 -B scripts/deploy/in_empty_root.py "$program" --sandbox
+if command -v buildah >/dev/null; then
+  step timeout "$wait_max" scripts/container/check.sh "$program"
+else
+  printf 'buildah is not installed: the image is not checked\n' >&2
+  [[ -z ${RESOUND_REQUIRE_TOOLS:-} ]]
+fi
 if python3 -c 'import kubernetes_validate, yaml' 2>/dev/null; then
   step timeout "$wait_max" python3 -B scripts/deploy/check_manifest.py "$program"
 else

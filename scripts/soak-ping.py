@@ -5,12 +5,15 @@ soak-ping.py PROGRAM SECONDS: serves 100 endpoints without code of the program, 
 times per second, and then compares the counts of both sides. Prints the memory of the prober over
 time. Fails if a count differs, or if memory grows in the second half.
 
-- udp 0 to 39: lose each seventh probe
-- udp 40 to 49: stall for 3 of every 20 seconds, and then answer what has waited
-- tcp 50 to 99: go away for a second after every 50 to 99 probes, one of which has no answer
+- udp 0 to 24: lose each seventh probe
+- udp 25 to 34: stall for 3 of every 20 seconds, and then answer what has waited
+- udp 35 to 49: go away for a second after every 35 to 49 probes; the kernel refuses what comes then
+- tcp 50 to 69, unix 70 to 84: go away as often, and leave the last probe before it without answer
+- unixgram 85 to 99: lose each seventh probe, and go away
 """
 
 import json
+import os
 import re
 import selectors
 import socket
@@ -22,6 +25,7 @@ import urllib.request
 
 PROBE_BYTES = 64
 INTERVAL_S = 0.2
+PORT = 17007  # below the ephemeral ports
 STALL_S, STALL_EVERY_S = 3, 20
 AWAY_S = 1
 # A page of a histogram here and there is no growth; a list per probe is. The last 1,024 probes of
@@ -29,59 +33,108 @@ AWAY_S = 1
 GROWTH_MAX = 1.05
 
 
-class Udp:
-    """Echoes datagrams, apart from those that it loses."""
+class Server:
+    """Echoes probes at one endpoint, and counts them."""
 
-    def __init__(self, index, selector):
-        self.is_stalling = index >= 40
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.setblocking(False)
-        self.endpoint = "udp://127.0.0.1:%d" % self.socket.getsockname()[1]
-        self.received = self.echoed = 0
-        selector.register(self.socket, selectors.EVENT_READ, self.ready)
-        self.selector = selector
-        self.is_away = False
+    def __init__(self, index, selector, folder):
+        self.index, self.selector = index, selector
+        self.addr = "%s/%d" % (folder, index)
+        if self.family == socket.AF_INET:
+            # While it is away, no other socket takes its port.
+            self.addr = ("127.77.0.%d" % (index + 1), PORT)
+        self.received = self.echoed = self.connections = 0
+        self.last_stall_at, self.back_at = 0, None
+        self.open()
+        place = self.addr if self.family == socket.AF_UNIX else "//%s:%d" % self.addr
+        self.endpoint = "%s:%s" % (self.scheme, place)
+
+    def bind(self, kind):
+        made = socket.socket(self.family, kind)
+        if self.family == socket.AF_INET:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(self.addr)
+        made.setblocking(False)
+        return made
 
     def turn(self, now):
-        is_away = self.is_stalling and now % STALL_EVERY_S < STALL_S and now < self.last_stall_at
-        if is_away and not self.is_away:
+        if self.back_at is not None and now >= self.back_at:
+            self.back_at = None
+            self.open()
+
+    def go_away(self, *sockets):
+        for each in sockets:
+            self.selector.unregister(each)
+            each.close()
+        if self.family == socket.AF_UNIX:
+            os.unlink(self.addr)
+        self.back_at = time.monotonic() + AWAY_S
+
+
+class Datagrams(Server):
+    """Loses each seventh probe, or stalls, or goes away."""
+
+    def open(self):
+        self.socket = self.bind(socket.SOCK_DGRAM)
+        self.selector.register(self.socket, selectors.EVENT_READ, self.ready)
+        self.is_stalling = False
+
+    def turn(self, now):
+        super().turn(now)
+        if not self.stalls:
+            return
+        is_stalling = now % STALL_EVERY_S < STALL_S and now < self.last_stall_at
+        if is_stalling and not self.is_stalling:
             self.selector.unregister(self.socket)
-        if self.is_away and not is_away:
+        if self.is_stalling and not is_stalling:
             self.selector.register(self.socket, selectors.EVENT_READ, self.ready)
-        self.is_away = is_away
+        self.is_stalling = is_stalling
 
     def ready(self, _):
         probe, peer = self.socket.recvfrom(2 * PROBE_BYTES)
         self.received += 1
-        if self.is_stalling or self.received % 7:
+        if not self.loses or self.received % 7:
             self.socket.sendto(probe, peer)
             self.echoed += 1
+        if self.leaves and self.received % self.index == 0:
+            self.refuse()
+            self.discard()
+            self.go_away(self.socket)
+
+    def discard(self):
+        """Counts what came before the refusal, so that the count is exact."""
+        try:
+            while self.socket.recv(2 * PROBE_BYTES):
+                self.received += 1
+        except BlockingIOError:
+            pass
 
 
-class Tcp:
-    """Echoes probes, and closes everything when it has read a certain number of them."""
+class Udp(Datagrams):
+    family, scheme = socket.AF_INET, "udp"
+    loses = property(lambda self: self.index < 25)
+    stalls = property(lambda self: 25 <= self.index < 35)
+    leaves = property(lambda self: self.index >= 35)
 
-    def __init__(self, index, selector):
-        self.selector = selector
-        self.probes_until_away = index
-        self.received = self.echoed = self.connections = 0
-        self.port = 0
-        self.peer = self.listener = None
-        self.listen()
-        self.endpoint = "tcp://127.0.0.1:%d" % self.port
+    def refuse(self):
+        # The kernel refuses what comes from another address than that of the peer.
+        self.socket.connect(("127.0.0.1", 9))
 
-    def listen(self):
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+
+class Unixgram(Datagrams):
+    family, scheme = socket.AF_UNIX, "unixgram"
+    loses, stalls, leaves = True, False, True
+
+    def refuse(self):
+        self.socket.shutdown(socket.SHUT_RD)
+
+
+class Streams(Server):
+    """Closes everything when it has read a certain number of probes."""
+
+    def open(self):
+        self.peer, self.listener = None, self.bind(socket.SOCK_STREAM)
         self.listener.listen()
-        self.port = self.listener.getsockname()[1]
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
-
-    def turn(self, now):
-        if self.listener is None and now >= self.back_at:
-            self.listen()
 
     def accept(self, _):
         self.peer, _ = self.listener.accept()
@@ -99,16 +152,23 @@ class Tcp:
         if len(self.rest) < PROBE_BYTES:
             return
         self.received += 1
-        if self.received % self.probes_until_away:
+        if self.received % self.index:
             self.peer.sendall(self.rest)
             self.echoed += 1
             self.rest = b""
             return
-        for each in (self.peer, self.listener):
-            self.selector.unregister(each)
-            each.close()
-        self.listener = None
-        self.back_at = time.monotonic() + AWAY_S
+        self.go_away(self.peer, self.listener)
+
+
+class Tcp(Streams):
+    family, scheme = socket.AF_INET, "tcp"
+
+
+class Unix(Streams):
+    family, scheme = socket.AF_UNIX, "unix"
+
+
+KINDS = [Udp] * 50 + [Tcp] * 20 + [Unix] * 15 + [Unixgram] * 15
 
 
 def memory(url):
@@ -118,7 +178,8 @@ def memory(url):
 
 def main(program, seconds):
     selector = selectors.DefaultSelector()
-    servers = [(Udp if index < 50 else Tcp)(index, selector) for index in range(100)]
+    folder = tempfile.TemporaryDirectory()
+    servers = [kind(index, selector, folder.name) for index, kind in enumerate(KINDS)]
     count = int(seconds / INTERVAL_S)
     command = [program, "ping", "-J", "-c", str(count), "-i", "%dms" % (INTERVAL_S * 1000)]
     command += ["--metrics", "127.0.0.1:0", *(server.endpoint for server in servers)]
@@ -161,8 +222,11 @@ def check(servers, targets, samples, count):
             "duplicated": (0, counts["duplicated"]),
             "corrupted": (0, counts["corrupted"]),
         }
-        if isinstance(server, Udp):
-            wanted["probes that arrived"] = (server.received, counts["sent"])
+        if isinstance(server, Datagrams):
+            # A probe with another cause was refused before it arrived.
+            unanswered = target["losses"].get("no answer", 0)
+            arrived = counts["received"] + unanswered
+            wanted["probes that arrived"] = (server.received, arrived)
         else:
             wanted["connections"] = (server.connections, 1 + counts["reconnects"])
         failures += [

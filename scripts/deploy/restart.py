@@ -1,16 +1,21 @@
 """Restarts a service several times under load, as a manager that keeps its sockets does. Fails if a
 byte is lost that a server owes, a datagram has no echo, or a connection is refused or cut short.
 
-restart.py PROGRAM [--restarts N] [--drain-timeout SECONDS]
+restart.py PROGRAM [--restarts N] [--drain-timeout SECONDS] [--systemd PID [--by COMMAND]]
 
 A connection stays open through every drain. Beside it, one client sends datagrams, clients connect
 every 10 ms for one exchange, and `bench --reconnect` has 20 connections.
+
+The manager is tests/python/manager.py, or with --systemd the systemd with that process number. The
+command, by default systemctl, must restart its resound.service, which has a drain timeout of that
+length. The script must run in the network namespace of that systemd.
 """
 
 import argparse
 import json
 import pathlib
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -80,36 +85,80 @@ def ask_streams(addr, kind, over):
 
 
 class Manager:
+    """Keeps two sockets, and starts the service on them."""
+
     def __init__(self, program, drain_timeout_s):
         command = [sys.executable, "-B", MANAGER, "--hold", "tcp=127.0.0.1", "udp=127.0.0.1", "--"]
         command += [program, "serve", "--drain-timeout", f"{drain_timeout_s}s"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, text=True, **pipes)
-        self.log = []
-        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+        self.lines = []
+        threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True).start()
 
     def start(self):
-        """Starts the service. Returns its process number and its addresses."""
+        """Starts the service. Returns its addresses."""
         self.process.stdin.write("start\n")
         self.process.stdin.flush()
-        pid = int(self.process.stdout.readline().split()[1])
+        self.pid = int(self.process.stdout.readline().split()[1])
         places = [self.process.stdout.readline().strip().rpartition("//")[2] for _ in range(2)]
-        return pid, [(host, int(port)) for host, port in (p.split(":") for p in places)]
+        return [(host, int(port)) for host, port in (p.split(":") for p in places)]
 
-    def restart(self, pid):
-        """Returns the new process number, and how long no service ran."""
-        subprocess.run(["kill", str(pid)], check=True)
+    def stop(self):
+        subprocess.run(["kill", str(self.pid)], check=True)
         ended = self.process.stdout.readline()
-        ended_s = time.monotonic()
         assert ended == "ended 0\n", ended
-        pid, _ = self.start()
-        return pid, time.monotonic() - ended_s
 
-    def end(self, pid):
-        subprocess.run(["kill", str(pid)], check=True)
-        assert self.process.stdout.readline() == "ended 0\n"
+    def restart(self):
+        """Returns for how long no service ran."""
+        self.stop()
+        ended_s = time.monotonic()
+        self.start()
+        return time.monotonic() - ended_s
+
+    def log(self):
+        """Ends the service, and returns what all of them have logged."""
+        self.stop()
         self.process.stdin.close()
         self.process.wait(WAIT_MAX_S)
+        return self.lines
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Systemd:
+    """The systemd of this network namespace, with the units of the package."""
+
+    def __init__(self, pid, command):
+        self.enter = ["nsenter", "-t", str(pid), "-m", "-p"]
+        self.command = shlex.split(command)
+
+    def ask(self, *command):
+        asked = subprocess.run([*self.enter, *command], check=True, text=True, capture_output=True)
+        return asked.stdout
+
+    def start(self):
+        self.ask("systemctl", "restart", "resound.service")
+        journal = self.ask("journalctl", "-n0", "--show-cursor")
+        self.cursor = journal.partition("-- cursor: ")[2].strip()
+        return [("127.0.0.1", 7007)] * 2
+
+    def restart(self):
+        self.ask(*self.command)
+        times = ["InactiveEnterTimestampMonotonic", "ActiveEnterTimestampMonotonic"]
+        values = self.ask("systemctl", "show", "resound.service", *(f"-p{name}" for name in times))
+        ended_us, started_us = (int(re.search(rf"{name}=(\d+)", values)[1]) for name in times)
+        return (started_us - ended_us) / 1e6
+
+    def log(self):
+        self.ask("systemctl", "restart", "resound.service")
+        self.ask("journalctl", "--sync")
+        journal = ["journalctl", "-u", "resound.service", "-o", "cat", "--after-cursor", self.cursor]
+        return self.ask(*journal).splitlines()
+
+    def kill(self):
+        pass
 
 
 def hold(addr):
@@ -121,13 +170,13 @@ def hold(addr):
 
 
 def load(args, manager):
-    pid, (tcp, udp) = manager.start()
+    tcp, udp = manager.start()
     over, datagrams, streams = threading.Event(), Kind(), Kind()
     clients = [threading.Thread(target=ask_datagrams, args=(udp, datagrams, over))]
     clients += [threading.Thread(target=ask_streams, args=(tcp, streams, over))]
     for client in clients:
         client.start()
-    seconds = (args.drain_timeout + 2) * args.restarts + 2
+    seconds = (args.drain_timeout + args.restart_time) * args.restarts + 2
     flags = ["-c20", "-r5k", "--reconnect", "--warmup=0", f"-t{seconds}s", "-J"]
     command = [args.program, "bench", f"tcp://{tcp[0]}:{tcp[1]}", *flags]
     bench = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -135,15 +184,13 @@ def load(args, manager):
     for _ in range(args.restarts):
         time.sleep(1)
         holder = hold(tcp)
-        pid, gap_s = manager.restart(pid)
-        gaps.append(gap_s)
+        gaps.append(manager.restart())
         assert holder.recv(1) == b"", "the old service ends what stays open"
         holder.close()
     document = json.loads(bench.communicate(timeout=seconds + WAIT_MAX_S)[0])
     over.set()
     for client in clients:
         client.join()
-    manager.end(pid)
     return datagrams, streams, document, gaps
 
 
@@ -152,14 +199,20 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--restarts", type=int, default=5)
     parser.add_argument("--drain-timeout", type=int, default=2)
+    parser.add_argument("--restart-time", type=int, metavar="SECONDS", default=2,
+                        help="how long the load waits for a restart beyond its drain")
+    parser.add_argument("--systemd", type=int, metavar="PID")
+    parser.add_argument("--by", metavar="COMMAND", default="systemctl restart resound.service")
     args = parser.parse_args()
-    manager = Manager(args.program, args.drain_timeout)
+    if args.systemd:
+        manager = Systemd(args.systemd, args.by)
+    else:
+        manager = Manager(args.program, args.drain_timeout)
     try:
         datagrams, streams, document, gaps = load(args, manager)
+        lines = [line for line in manager.log() if line.startswith("stats ")]
     finally:
-        manager.process.kill()
-        manager.process.wait()
-    lines = [line for line in manager.log if line.startswith("stats ")]
+        manager.kill()
     count = lambda name: sum(int(n) for line in lines for n in re.findall(rf" {name}=(\d+)", line))
     received = document["bytes"]["received"]
     taken = received + args.restarts + streams.answered * len(MESSAGE)
@@ -172,6 +225,7 @@ def main():
           f"clients took {taken}, cut connections {count('drain_cut')}")
     assert not datagrams.failures and not streams.failures, datagrams.failures + streams.failures
     assert document["messages"]["corrupted"] == 0
+    assert document["flows"]["reconnected"] >= args.restarts, "bench met no restart"
     assert count("tcp_bytes_in") == count("tcp_bytes_out") == taken, "an owed byte is lost"
     assert count("udp_messages_out") == datagrams.asked
 
