@@ -68,10 +68,14 @@ fn warn_of_too_long_reply(bound: &Bound, options: &Options) {
 /// another socket, unless that socket is connected.
 fn warn_of_rights_of_root(bound: &Bound, options: &Options) {
     let answers = options.reply != Reply::Nothing;
-    let Endpoint::Unixgram(UnixName::Path(path)) = &bound.endpoint else { return };
+    let Endpoint::Unixgram(name) = &bound.endpoint else { return };
     const WRITE_OF_OTHERS: u32 = 0o022;
-    let others_may_write = || {
-        path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & WRITE_OF_OTHERS != 0)
+    let others_may_write = || match name {
+        UnixName::Path(path) => path
+            .metadata()
+            .is_ok_and(|metadata| metadata.permissions().mode() & WRITE_OF_OTHERS != 0),
+        // An abstract name has no permissions.
+        UnixName::Abstract(_) => true,
     };
     if answers && rustix::process::geteuid().is_root() && others_may_write() {
         warn!(

@@ -38,12 +38,17 @@ impl fmt::Display for Peer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Ip(addr) => addr.fmt(formatter),
-            // The peer chose these bytes, so they must not reach a terminal unescaped.
-            Peer::Path(path) => path.as_os_str().as_encoded_bytes().escape_ascii().fmt(formatter),
-            Peer::Abstract(name) => write!(formatter, "@{}", name.escape_ascii()),
+            Peer::Path(path) => formatter.write_str(&word(path.as_os_str().as_encoded_bytes())),
+            Peer::Abstract(name) => write!(formatter, "@{}", word(name)),
             Peer::Unnamed => formatter.write_str("unnamed"),
         }
     }
+}
+
+/// Escapes a name. The peer chose these bytes, so they must not reach a terminal unescaped, and a
+/// space would end the name in a line of the access log.
+fn word(name: &[u8]) -> String {
+    name.escape_ascii().to_string().replace(' ', r"\x20")
 }
 
 #[cfg(test)]
@@ -54,6 +59,7 @@ mod tests {
     fn a_name_that_the_peer_chose_is_escaped() {
         assert_eq!(Peer::Abstract(b"a\x1b[2J\n".to_vec()).to_string(), r"@a\x1b[2J\n");
         assert_eq!(Peer::Path("/tmp/\u{7}".into()).to_string(), r"/tmp/\x07");
+        assert_eq!(Peer::Path("/a cause=b".into()).to_string(), r"/a\x20cause=b");
     }
 
     #[test]

@@ -91,6 +91,39 @@ fn the_access_log_has_one_line_for_each_connection_with_peer_bytes_and_cause() {
     assert_eq!(stats["tcp_bytes_in"], 200_103);
 }
 
+/// A peer of a Unix stream chooses its own name.
+#[test]
+fn a_name_with_control_characters_forges_no_line_of_the_access_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo");
+    let unix = format!("unix:{}", path.display());
+    let name = folder.path().join("a\" cause=\"finished\"\nconnection ended\u{1b}[2J");
+    for format in ["json", "text"] {
+        let daemon = start(&[&unix, "-qq", "--access-log", "--log-format", format]);
+        let peer = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let mut peer = peer.unwrap();
+        peer.bind(&socket2::SockAddr::unix(&name).unwrap()).unwrap();
+        peer.connect(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        exchange(&mut peer, 3);
+        drop(peer);
+        std::fs::remove_file(&name).unwrap();
+        let ended = daemon.stop();
+        // The line and the counters.
+        assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
+        if format == "json" {
+            let objects = objects(&ended);
+            assert_eq!(ended_connections(&objects).len(), 1, "{}", ended.stderr);
+            assert_eq!(ended_connections(&objects)[0]["bytes_in"], 3);
+        } else {
+            let words = ended.stderr.lines().next().unwrap().split(' ');
+            let peers = words.clone().filter(|word| word.starts_with("peer=")).count();
+            let causes = words.filter(|word| word.starts_with("cause=")).count();
+            assert_eq!((peers, causes), (1, 1), "{}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn connections_are_not_logged_one_by_one_without_the_flag() {
     let daemon = start(&["tcp://127.0.0.1:0"]);

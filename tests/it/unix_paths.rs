@@ -363,3 +363,20 @@ fn root_is_warned_of_a_socket_that_other_users_may_write_to() {
         assert_eq!(is_said, is_warned, "{mode}: {}", ended.stderr);
     }
 }
+
+/// case X11: an abstract name has no permissions.
+#[cfg(target_os = "linux")]
+#[test]
+fn root_is_warned_of_an_abstract_name_that_it_answers() {
+    if !geteuid().is_root() {
+        return skip("only root is warned");
+    }
+    for (more, is_warned) in [("--access-log", true), ("--discard", false), ("--user=1", false)] {
+        let name = format!("unixgram:@resound-rights-{}{more}", std::process::id());
+        let mut command = resound();
+        command.args(["serve", &name, more]).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+        let ended = Daemon::start_command(command).stop();
+        let is_said = ended.stderr.lines().any(|l| l.contains("WARN") && l.contains("root"));
+        assert_eq!(is_said, is_warned, "{more}: {}", ended.stderr);
+    }
+}

@@ -61,8 +61,13 @@ fn a_server_that_root_starts_serves_as_another_user() {
     if !is_root() {
         return;
     }
-    let more: [&[&str]; 4] =
-        [&[], &["--sandbox"], &["--threads", "2"], &["--metrics", "127.0.0.1:0"]];
+    let more: [&[&str]; 5] = [
+        &[],
+        &["--sandbox"],
+        &["--threads", "2"],
+        &["--metrics", "127.0.0.1:0"],
+        &["--sandbox", "--threads", "2", "--metrics", "127.0.0.1:0"],
+    ];
     for more in more {
         let arguments = [&["tcp://127.0.0.1:0", "--user", "daemon"], more].concat();
         let daemon = Daemon::start_command(serve(&arguments));
@@ -185,10 +190,33 @@ fn sockets_that_root_passed_are_served_by_another_user() {
     if !is_root() {
         return;
     }
-    let command = passed(&["tcp=127.0.0.1"], &["tcp://127.0.0.1:0", "--user", "daemon"]);
-    let daemon = Daemon::start_command(command);
-    echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
-    wait_until("the line about the user", || {
-        daemon.process.stderr_text().contains("running as user daemon (1)")
-    });
+    let more: [&[&str]; 3] = [&[], &["--sandbox"], &["--sandbox", "--threads", "2"]];
+    for more in more {
+        let arguments = [&["tcp://127.0.0.1:0", "--user", "daemon"], more].concat();
+        let daemon = Daemon::start_command(passed(&["tcp=127.0.0.1"], &arguments));
+        echo(&mut TcpStream::connect(daemon.addr(0)).unwrap());
+        assert_dropped(daemon.process.pid(), DAEMON);
+        assert_eq!(daemon.stop().code(), 0, "{more:?}");
+    }
+}
+
+#[test]
+fn the_server_gets_the_groups_of_the_user_and_keeps_none_of_its_own() {
+    let (Some(unshare), Some(setpriv)) = (unshare_network(), tool("setpriv")) else { return };
+    let script = "ip link set lo up
+        { cat /etc/group; echo more:x:54322:daemon; } > group
+        mount --bind group /etc/group
+        \"$1\" --groups 0,4,54321 \"$0\" serve tcp://127.0.0.1:7 --user daemon > listening &
+        while ! grep -q tcp listening; do sleep 0.01; done
+        grep ^Groups: /proc/$!/status
+        kill $!
+        wait $!";
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(unshare);
+    command.args(["-nm", "sh", "-ec", script]).arg(resound().get_program()).arg(setpriv);
+    command.current_dir(folder.path()).env_remove("RUST_LOG");
+    let ended = run(command);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let groups: Vec<_> = ended.stdout_text().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(groups, ["Groups:", DAEMON, "54322"]);
 }
