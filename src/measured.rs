@@ -238,6 +238,13 @@ impl Default for RunResult {
     }
 }
 
+impl RunResult {
+    /// Returns true if an echo differed from its message, whenever it came.
+    pub fn is_corrupted(&self) -> bool {
+        self.messages.corrupted > 0 || self.warmup_messages.corrupted > 0
+    }
+}
+
 /// Whether a run reached its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

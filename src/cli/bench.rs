@@ -116,8 +116,7 @@ pub(super) fn document_of(arguments: &Arguments) -> String {
 }
 
 pub(super) fn exit_code(result: &RunResult) -> u8 {
-    // A corrupted echo matters whenever it came.
-    if result.messages.corrupted > 0 || result.warmup_messages.corrupted > 0 {
+    if result.is_corrupted() {
         CORRUPTED
     } else if result.is_too_late {
         USAGE

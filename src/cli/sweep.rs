@@ -94,22 +94,20 @@ fn show(arguments: &Arguments, result: &SweepResult) {
     };
 }
 
-fn is_corrupted(run: &RunResult) -> bool {
-    run.messages.corrupted > 0 || run.warmup_messages.corrupted > 0
-}
-
 /// Prints that an echo differed, which neither the table nor the knee shows.
 fn print_corruption(result: &SweepResult) {
-    let Some(run) = result.points.iter().find(|run| is_corrupted(run)) else { return };
+    let Some(run) = result.points.iter().find(|run| run.is_corrupted()) else { return };
     let difference = run.first_difference.as_ref().map(|first| format!(": {first}"));
     let difference = difference.unwrap_or_default();
     print_error(&format_args!("an echo differed from what was sent{difference}"));
 }
 
 fn exit_code(arguments: &Arguments, result: &SweepResult, is_interrupted: bool) -> u8 {
-    let asserts = |run: &RunResult| run.asserts.iter().any(|assert| !assert.held);
+    let is_failed = |run: &RunResult| run.asserts.iter().any(|assert| !assert.held);
+    // A search goes on to rates at which the user's asserts fail too, so only its answer counts.
+    let answer = || result.answer().map(|place| &result.points[place]);
     let is_search = !result.swept.find.is_empty();
-    if result.points.iter().any(is_corrupted) {
+    if result.points.iter().any(RunResult::is_corrupted) {
         CORRUPTED
     } else if result.points.is_empty() || (result.error.is_some() && !is_interrupted) {
         FAILED
@@ -118,9 +116,10 @@ fn exit_code(arguments: &Arguments, result: &SweepResult, is_interrupted: bool) 
         match result.found {
             None => FAILED,
             Some(found) if found.rate < least => ASSERT_FAILED,
+            Some(_) if answer().is_some_and(is_failed) => ASSERT_FAILED,
             Some(_) => 0,
         }
-    } else if result.points.iter().any(asserts) {
+    } else if result.points.iter().any(is_failed) {
         ASSERT_FAILED
     } else if result.status == Status::Partial && !is_interrupted {
         FAILED

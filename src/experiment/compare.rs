@@ -240,7 +240,8 @@ impl Rounds {
         let mut warnings = Vec::new();
         if rounds > 0 && rounds < ROUNDS_MIN {
             warnings.push(Warning(format!(
-                "no intervals and no verdicts: they need at least {ROUNDS_MIN} rounds"
+                "no intervals, so every figure is undecided: an interval needs at least \
+                 {ROUNDS_MIN} rounds"
             )));
         }
         let mut weak = self.weak.clone();

@@ -10,7 +10,10 @@ pub(super) const ACHIEVED_SHARE_MIN: f64 = 0.99;
 #[derive(Clone, Copy, Debug)]
 struct Load {
     value: u64,
-    is_generator_ok: bool,
+    /// A limit of the generator distorts the figures. It makes no wrong echoes.
+    is_unproven: bool,
+    /// An echo differed from its message, so the server did not keep up.
+    is_corrupted: bool,
     /// The share of the rate asked for that the server answered.
     achieved_share: f64,
     /// The rate over the median response time.
@@ -23,7 +26,8 @@ impl Load {
         let power = |p50: u64| run.rate.over_planned / p50.max(1) as f64;
         Load {
             value,
-            is_generator_ok: run.generator.verdict == Verdict::Ok,
+            is_unproven: run.generator.verdict != Verdict::Ok && !run.is_corrupted(),
+            is_corrupted: run.is_corrupted(),
             achieved_share: run.rate.over_planned / run.rate.asked.unwrap_or(f64::INFINITY),
             power: p50.map_or(0.0, power),
         }
@@ -31,8 +35,8 @@ impl Load {
 }
 
 /// Finds the knee of a sweep from its runs, each with its value. A run in which a limit of the
-/// generator distorts the figures proves nothing, so it is left out. Returns `None` if the runs do
-/// not say: lengths and threads are no load, and neither are connections at a fixed rate.
+/// generator distorts the figures proves nothing, so it is left out. At a value with a wrong echo the
+/// server did not keep up. Returns `None` if the runs do not say: lengths and threads are no load, and neither are connections at a fixed rate.
 pub fn knee(flag: SweptFlag, points: &[(u64, &RunResult)]) -> Option<Knee> {
     let mut loads: Vec<Load> = points.iter().map(|(value, run)| Load::of(*value, run)).collect();
     loads.sort_by_key(|load| load.value);
@@ -45,9 +49,11 @@ pub fn knee(flag: SweptFlag, points: &[(u64, &RunResult)]) -> Option<Knee> {
 }
 
 fn knee_of_rates(loads: &[Load]) -> Option<Knee> {
-    let mut proven = loads.iter().filter(|load| load.is_generator_ok).peekable();
+    let mut proven = loads.iter().filter(|load| !load.is_unproven).peekable();
+    let is_sustained =
+        |load: &&Load| load.achieved_share >= ACHIEVED_SHARE_MIN && !load.is_corrupted;
     let mut last = None;
-    while let Some(load) = proven.next_if(|load| load.achieved_share >= ACHIEVED_SHARE_MIN) {
+    while let Some(load) = proven.next_if(is_sustained) {
         last = Some(load);
     }
     knee_at(last?, proven.next(), loads)
@@ -56,15 +62,16 @@ fn knee_of_rates(loads: &[Load]) -> Option<Knee> {
 fn knee_of_power(loads: &[Load]) -> Option<Knee> {
     // A generator that is saturated keeps the rate from growing, as a server does. It is also the
     // limit of every value above, even where it is just below the share of a CPU that tells.
-    let proven = loads.iter().position(|load| !load.is_generator_ok).unwrap_or(loads.len());
+    let proven = loads.iter().position(|load| load.is_unproven).unwrap_or(loads.len());
     let proven = &loads[..proven];
-    let greatest = proven.iter().max_by(|a, b| a.power.total_cmp(&b.power))?;
+    let sustained = proven.iter().take_while(|load| !load.is_corrupted);
+    let greatest = sustained.max_by(|a, b| a.power.total_cmp(&b.power))?;
     knee_at(greatest, proven.iter().find(|load| load.value > greatest.value), loads)
 }
 
 /// Returns the knee at a load. `next`: the next load at which the server was measured.
 fn knee_at(load: &Load, next: Option<&Load>, loads: &[Load]) -> Option<Knee> {
-    let is_unproven = |other: &Load| other.value > load.value && !other.is_generator_ok;
+    let is_unproven = |other: &Load| other.value > load.value && other.is_unproven;
     let limit = match next {
         Some(_) => Limit::Server,
         None if loads.iter().any(is_unproven) => Limit::Generator,
@@ -111,6 +118,25 @@ mod tests {
         let expected =
             Knee { value: 16_000, next: Some(32_000), at_least: false, limit: Limit::Server };
         assert_eq!(knee_of(SweptFlag::Rate, &points), Some(expected));
+    }
+
+    #[test]
+    fn a_value_with_a_wrong_echo_is_beyond_the_knee() {
+        for verdict in [Verdict::Ok, Verdict::Starved] {
+            let mut points =
+                [1_000, 2_000, 4_000, 8_000].map(|rate| open(rate, 20_000, Verdict::Ok));
+            points[2].1.messages.corrupted = 1;
+            points[2].1.generator.verdict = verdict;
+            let expected =
+                Knee { value: 2_000, next: Some(4_000), at_least: false, limit: Limit::Server };
+            assert_eq!(knee_of(SweptFlag::Rate, &points), Some(expected), "{verdict:?}");
+            points[0].1.warmup_messages.corrupted = 1;
+            assert_eq!(knee_of(SweptFlag::Rate, &points), None, "{verdict:?}");
+        }
+        let mut points = [1, 2, 4].map(|connections| closed(connections, Verdict::Ok));
+        points[2].1.messages.corrupted = 1;
+        let expected = Knee { value: 2, next: Some(4), at_least: false, limit: Limit::Server };
+        assert_eq!(knee_of(SweptFlag::Connections, &points), Some(expected));
     }
 
     #[test]

@@ -97,7 +97,9 @@ impl Sweep {
 fn verdict(run: &RunResult, conditions: usize) -> Verdict {
     let outcomes = &run.asserts[run.asserts.len().saturating_sub(conditions)..];
     let is_failed = |outcome: &Outcome| !outcome.held && outcome.value.is_some();
-    if run.generator.verdict != measured::Verdict::Ok || run.flows.failed_locally > 0 {
+    if run.is_corrupted() {
+        Verdict::Failed // no limit of the generator makes wrong bytes
+    } else if run.generator.verdict != measured::Verdict::Ok || run.flows.failed_locally > 0 {
         Verdict::Unproven
     } else if run.status != Status::Ok || outcomes.iter().any(is_failed) {
         Verdict::Failed
@@ -165,6 +167,17 @@ mod tests {
             assert_eq!(verdict, Verdict::Unproven);
         }
         assert_eq!(verdict_of(|run| run.flows.failed_locally = 1), Verdict::Unproven);
+    }
+
+    #[test]
+    fn a_run_with_a_wrong_echo_fails_whatever_held() {
+        assert_eq!(verdict_of(|run| run.messages.corrupted = 1), Verdict::Failed);
+        assert_eq!(verdict_of(|run| run.warmup_messages.corrupted = 1), Verdict::Failed);
+        let starved = verdict_of(|run| {
+            run.messages.corrupted = 1;
+            run.generator.verdict = measured::Verdict::Starved;
+        });
+        assert_eq!(starved, Verdict::Failed);
     }
 
     #[test]

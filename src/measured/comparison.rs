@@ -114,8 +114,8 @@ pub struct Metric {
     pub verdict: Change,
     /// What the interval's farther end is away from 1, as a share, if the verdict is `same`.
     pub within: Option<f64>,
-    /// About how many more rounds would decide; null if it is decided, or if more than 1,000 would
-    /// be needed.
+    /// About how many more rounds would decide; without an interval, how many more it needs. Null
+    /// if it is decided, or if more than 1,000 would be needed.
     pub more_rounds: Option<u64>,
     /// The p of the Mann–Whitney test; null of pairs.
     pub p: Option<f64>,

@@ -52,6 +52,14 @@ impl SweepResult {
             warnings: Vec::new(),
         }
     }
+
+    /// Returns the place in `points` of the last run at the rate that was found, or at the knee:
+    /// earlier ones did not decide it.
+    pub fn answer(&self) -> Option<usize> {
+        let knee = self.knee.map(|knee| knee.value);
+        let value = self.found.map(|found| found.rate).or(knee)?;
+        self.points.iter().rposition(|run| self.swept.flag.value_of(run) == value)
+    }
 }
 
 /// What differs between the runs of a sweep.

@@ -179,6 +179,9 @@ fn verdict(metric: &Metric) -> String {
             format!("differs: {} {word} ({judgement})", percent((ratio - 1.0).abs()))
         }
         (Change::Same, within, _) => format!("same within {}", percent(within.unwrap_or(0.0))),
+        (Change::Undecided, _, Some(more)) if metric.interval.is_none() => {
+            format!("undecided: an interval needs {more} more")
+        }
         (Change::Undecided, _, Some(more)) => {
             format!("undecided: about {} more", counted(more, "round"))
         }

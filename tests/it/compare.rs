@@ -61,7 +61,7 @@ fn two_endpoints_are_compared_in_rounds_of_one_run_each() {
     let p50 = metric(&document, "p50");
     assert_eq!((&p50["interval"], &p50["verdict"]), (&Value::Null, &json!("undecided")));
     assert!(p50["ratio"].as_f64() > Some(0.0) && p50["ratios"].as_array().unwrap().len() == 3);
-    let warning = "no intervals and no verdicts: they need at least 6 rounds";
+    let warning = "no intervals, so every figure is undecided: an interval needs at least 6 rounds";
     assert!(document["warnings"].as_array().unwrap().contains(&json!(warning)), "{document:#}");
     for (at, pair) in document["pairs"].as_array().unwrap().iter().enumerate() {
         assert_eq!(pair["round"], json!(at + 1));
@@ -143,6 +143,9 @@ fn the_text_has_a_line_per_figure_and_ends_with_the_result() {
         assert!(text.lines().any(|line| line.starts_with(label)), "{label}: {text}");
     }
     assert!(text.contains("\nRESULT        undecided after 2 rounds: "), "{text}");
+    assert!(text.contains("rate (an interval needs 4 more)"), "{text}");
+    let rate = text.lines().find(|line| line.starts_with("rate ")).unwrap();
+    assert!(rate.ends_with("-  undecided: an interval needs 4 more"), "{rate}");
 }
 
 /// case B6: the server is not there, from the beginning.

@@ -8,7 +8,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::schema::{check_bench_document, check_definition};
-use crate::support::{Daemon, Ended, Guarded, Process, UnservedPorts, resound, run, wait_until};
+use crate::support::{
+    Daemon, Ended, Guarded, Process, UnservedPorts, python, resound, run, wait_until,
+};
 
 /// Short runs without a warm-up.
 const SHORT: [&str; 4] = ["-t300ms", "--warmup=0", "-c2", "--timeout=2s"];
@@ -192,6 +194,33 @@ fn a_search_exits_with_1_if_nothing_holds_and_with_99_below_the_least_rate() {
         Some(_) => 0,
     };
     assert_eq!(ended.code(), expected, "{document:#}");
+}
+
+#[test]
+fn a_failed_assert_of_the_answer_is_the_exit_code_of_a_search() {
+    let find = ["-r10..20", "--find", "received>0"];
+    for (assert, failed) in [("received<1", 99), ("received>0", 0)] {
+        let (ended, document) = sweep_json(&[&find[..], &["--assert", assert]].concat());
+        // A generator that was kept from running has confirmed no rate.
+        let expected = if document["found"].is_null() { 1 } else { failed };
+        assert_eq!(ended.code(), expected, "{assert}: {document:#}");
+    }
+}
+
+#[test]
+fn a_wrong_echo_is_the_exit_code_and_no_rate_with_one_is_the_knee() {
+    for search in [&["-r100,200"][..], &["-r100..110", "--find", "received>0"]] {
+        let mut command = python("judge.py");
+        // The first connection of all gets one wrong byte, so the first run has it.
+        command.args(["tcp://127.0.0.1:0", "64", "flip:0:3:40"]);
+        let mut judge = Process::start(command);
+        let wrong = judge.wait_for_line("ready ");
+        let (ended, document) = sweep_json(&[search, &[&wrong]].concat());
+        assert_eq!((ended.code(), ended.stderr.lines().count()), (3, 1), "{document:#}");
+        assert!(ended.stderr.contains("an echo differed from what was sent"), "{ended:?}");
+        assert_eq!(points(&document)[0]["messages"]["corrupted"], 1, "{document:#}");
+        assert_eq!(document["knee"], Value::Null, "{document:#}");
+    }
 }
 
 /// case B19

@@ -60,6 +60,9 @@ fn name(metric: &Metric) -> String {
 fn more(metric: &Metric) -> String {
     let name = name(metric);
     match metric.more_rounds {
+        Some(more) if metric.interval.is_none() => {
+            format!("{name} (an interval needs {more} more)")
+        }
         Some(more) => format!("{name} (about {more} more would decide)"),
         None => format!("{name} (over 1,000 more would)"),
     }

@@ -169,7 +169,7 @@ fn an_interrupted_comparison_judges_the_complete_rounds() {
     let comparison = rounds.end(Some("interrupted".to_owned()));
     assert_eq!((comparison.rounds, comparison.status), (2, Status::Partial));
     assert!(comparison.metrics.iter().all(|metric| metric.interval.is_none()));
-    let text = "no intervals and no verdicts: they need at least 6 rounds";
+    let text = "no intervals, so every figure is undecided: an interval needs at least 6 rounds";
     assert!(comparison.warnings.iter().any(|warning| warning.0 == text));
     let mut failing = Rounds::new(plan(2, 3));
     while failing.next_turn().is_some() {

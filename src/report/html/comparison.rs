@@ -185,6 +185,9 @@ fn verdict(metric: &Value) -> String {
     let more = metric["more_rounds"].as_u64();
     match (side(metric, "verdict"), within, more) {
         ("same", Some(within), _) => format!("same within {:.1} %", within * 100.0),
+        ("undecided", _, Some(more)) if metric["interval"].is_null() => {
+            format!("undecided: an interval needs {more} more")
+        }
         ("undecided", _, Some(more)) => format!("undecided: about {more} more rounds"),
         (verdict, ..) => verdict.to_owned(),
     }

@@ -66,14 +66,6 @@ impl SweepResult {
         table
     }
 
-    /// Returns the place of the last run at the knee, or at the rate that was found: earlier ones
-    /// did not decide it.
-    fn answer(&self) -> Option<usize> {
-        let knee = self.knee.map(|knee| knee.value);
-        let value = self.found.map(|found| found.rate).or(knee)?;
-        self.points.iter().rposition(|run| self.value_of(run) == value)
-    }
-
     /// Says what the runs say together.
     fn verdict(&self, columns: Option<usize>) -> String {
         let mut page = Page::new(columns.unwrap_or(COLUMNS_MAX));
