@@ -34,7 +34,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::assert::{Assertion, Outcome};
+pub use self::assert::{Assertion, Need, Outcome};
 pub(crate) use self::assert::{Unit, verdict_name};
 pub use self::comparison::{
     COMPARE, Change, Comparison, LeftOut, Method, Metric, Pair, Regression,

@@ -193,6 +193,8 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     result.generator.intervals_lost = shown.lost;
     result.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
     result.server_drops = embedded.map(EmbeddedServer::stop).transpose()?;
+    // The last of the facts, because an assert may be on any of them.
+    result.asserts = arguments.asserts.iter().map(|assert| assert.check(&result)).collect();
     outputs.iter_mut().for_each(OutputFile::log_ended);
     for (place, error) in shown.log_errors {
         if let Some(log) = outputs.iter_mut().filter(|output| output.is_log()).nth(place) {
@@ -217,7 +219,6 @@ fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, result: RunRes
             result.warnings.push(Warning(fell_back.to_owned()));
         }
     }
-    result.asserts = arguments.asserts.iter().map(|assert| assert.check(&result)).collect();
     result
 }
 

@@ -35,8 +35,9 @@ impl Load {
 }
 
 /// Finds the knee of a sweep from its runs, each with its value. A run in which a limit of the
-/// generator distorts the figures proves nothing, so it is left out. At a value with a wrong echo the
-/// server did not keep up. Returns `None` if the runs do not say: lengths and threads are no load, and neither are connections at a fixed rate.
+/// generator distorts the figures proves nothing, so it is left out. At a value with a wrong echo
+/// the server did not keep up. Returns `None` if the runs do not say: lengths and threads are no
+/// load, and neither are connections at a fixed rate.
 pub fn knee(flag: SweptFlag, points: &[(u64, &RunResult)]) -> Option<Knee> {
     let mut loads: Vec<Load> = points.iter().map(|(value, run)| Load::of(*value, run)).collect();
     loads.sort_by_key(|load| load.value);

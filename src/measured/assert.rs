@@ -1,9 +1,13 @@
 //! Assertions on the result of a run: `p99<200us`, `rate>100k`, `loss<0.1%`.
 
+mod facts;
+
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::facts::Need;
+use self::facts::{FACTS, Fact};
 use super::{LoadLoop, Percentile, RunResult, Split, Times, Verdict, finite};
 use crate::units::{parse_count, parse_time};
 
@@ -23,19 +27,20 @@ use crate::units::{parse_count, parse_time};
 /// - `achieved`, the same rate in percent of the rate asked for: `99%`;
 /// - `health`, the verdict on the generator, with `==` or `!=`: `ok`, `starved`, `saturated` or
 ///   `behind`;
-/// - `hiccup.max`, the longest time in which the generator could not run; times of less than 10 ms
-///   are not counted: `10ms`;
-/// - `sent`, `received`, `lost`, `late`, `duplicated`, `reordered`, `corrupted`,
-///   `in_flight_at_end`, `held_back`, `unsent`, `opened`, `refused`, `reset`, `closed`,
-///   `timed_out`, `failed_locally`, `unreachable`, `reconnected`: a count, `0`, `10k`;
-/// - `tcp.retransmits`, `tcp.bytes_retransmitted`, `tcp.lost`, `tcp.reordering`,
-///   `udp.receive_drops`: a count of the kernel.
+/// - `wait_share`, the share of the time in which the generator waited for a CPU: `10%`;
+/// - `hiccup.max` and `hiccup.total`, the longest time in which the generator could not run and the
+///   sum of all; times of less than 10 ms are not counted; `hiccup.throttled`, how long its CPU
+///   quota kept it from running; `cpu_per_message`, its CPU time; `tcp.rtt.p50`, `tcp.rtt.max` and
+///   `tcp.min_rtt`, the kernel's round-trip times: `10ms`;
+/// - every count by its keys in the document, `losses.refused`, `tcp.retransmits`: `0`, `10k`. Most
+///   have a short name too, such as `lost`, `unsent`, `refused` (connections), `bytes_sent` or
+///   `hiccup.count`. `server_drops` is the sum of all causes.
 ///
 /// An assertion on a figure without a value does not hold, whatever the operator. These figures
 /// have no value: a percentile with fewer than ten samples beyond it, any time if no echo came,
 /// `service`, `lag` and `achieved` in a closed loop, `send`, `away` and `wake` without samples,
-/// `loss` if nothing was sent, a count of the kernel if it tells none, such as `tcp.retransmits`
-/// over UDP.
+/// `loss` if nothing was sent, a figure of the kernel if it tells none, such as `tcp.retransmits`
+/// over UDP. [`Assertion::need`] tells what a run must have.
 ///
 /// ```
 /// use resound::measured::{Assertion, RunResult};
@@ -102,13 +107,6 @@ pub(crate) enum Unit {
 }
 
 #[derive(Debug)]
-struct Fact {
-    name: &'static str,
-    unit: Unit,
-    value: fn(&RunResult) -> Option<f64>,
-}
-
-#[derive(Debug)]
 struct Operator {
     sign: &'static str,
     holds: fn(&f64, &f64) -> bool,
@@ -124,63 +122,8 @@ const OPERATORS: &[Operator] = &[
     Operator { sign: ">", holds: f64::gt },
 ];
 
-const FACTS: &[Fact] = &[
-    Fact {
-        name: "rate",
-        unit: Unit::Rate,
-        value: |result| (result.elapsed_ns > 0).then_some(result.rate.over_planned),
-    },
-    Fact {
-        name: "achieved",
-        unit: Unit::Percent,
-        value: |result| Some(result.rate.over_planned * 100.0 / result.rate.asked?),
-    },
-    Fact {
-        name: "health",
-        unit: Unit::Verdict,
-        value: |result| (result.elapsed_ns > 0).then(|| place_of(result.generator.verdict)),
-    },
-    Fact { name: "loss", unit: Unit::Percent, value: loss_of_whole },
-    Fact {
-        name: "cpu_share",
-        unit: Unit::Percent,
-        value: |result| (result.elapsed_ns > 0).then_some(result.generator.cpu_share * 100.0),
-    },
-    Fact {
-        name: "hiccup.max",
-        unit: Unit::Time,
-        value: |result| (result.elapsed_ns > 0).then_some(result.hiccups.longest_ns as f64),
-    },
-    count("sent", |result| Some(result.messages.sent as f64)),
-    count("received", |result| Some(result.messages.received as f64)),
-    count("lost", |result| Some(result.messages.lost as f64)),
-    count("late", |result| Some(result.messages.late as f64)),
-    count("duplicated", |result| Some(result.messages.duplicated as f64)),
-    count("reordered", |result| Some(result.messages.reordered as f64)),
-    count("corrupted", |result| Some(result.messages.corrupted as f64)),
-    count("in_flight_at_end", |result| Some(result.messages.in_flight_at_end as f64)),
-    count("held_back", |result| Some(result.generator.held_back as f64)),
-    count("unsent", |result| Some(result.generator.unsent as f64)),
-    count("opened", |result| Some(result.flows.opened as f64)),
-    count("refused", |result| Some(result.flows.refused as f64)),
-    count("reset", |result| Some(result.flows.reset as f64)),
-    count("closed", |result| Some(result.flows.closed as f64)),
-    count("timed_out", |result| Some(result.flows.timed_out as f64)),
-    count("failed_locally", |result| Some(result.flows.failed_locally as f64)),
-    count("unreachable", |result| Some(result.flows.unreachable as f64)),
-    count("reconnected", |result| Some(result.flows.reconnected as f64)),
-    count("tcp.retransmits", |result| Some(result.tcp.as_ref()?.retransmits as f64)),
-    count("tcp.bytes_retransmitted", |result| {
-        Some(result.tcp.as_ref()?.bytes_retransmitted as f64)
-    }),
-    count("tcp.lost", |result| Some(result.tcp.as_ref()?.lost as f64)),
-    count("tcp.reordering", |result| Some(result.tcp.as_ref()?.reordering as f64)),
-    count("udp.receive_drops", |result| Some(result.udp.as_ref()?.receive_drops as f64)),
-];
-
-const fn count(name: &'static str, value: fn(&RunResult) -> Option<f64>) -> Fact {
-    Fact { name, unit: Unit::Count, value }
-}
+/// The longest bound that a message repeats as an example. A longer one hides the rest.
+const EXAMPLE_BYTES_MAX: usize = 20;
 
 /// The verdicts by name. An assertion compares their places.
 const VERDICTS: &[(&str, Verdict)] = &[
@@ -255,6 +198,16 @@ impl Assertion {
         Outcome { expression: self.expression.clone(), value, held }
     }
 
+    /// Returns what a run must have so that the figure has a value; `None` if any run may have one.
+    pub fn need(&self) -> Option<Need> {
+        match self.subject {
+            Subject::Fact(fact) => fact.need,
+            Subject::Time(Series::Response, _) => None,
+            Subject::Time(Series::Service | Series::Lag, _) => Some(Need::Rate),
+            Subject::Time(Series::Stretch(_), _) => Some(Need::Timestamps),
+        }
+    }
+
     /// Returns the unit of the left side.
     pub(crate) fn unit(&self) -> Unit {
         match self.subject {
@@ -301,16 +254,24 @@ impl FromStr for Assertion {
         let subject = parse_subject(name)?;
         let mut assertion =
             Assertion { expression: expression.to_owned(), subject, operator, bound: 0.0 };
-        assertion.bound = parse_bound(assertion.unit(), name, value)?;
-        if matches!(assertion.unit(), Unit::Verdict) && !matches!(operator.sign, "==" | "!=") {
+        let unit = assertion.unit();
+        if matches!(unit, Unit::Verdict) && !matches!(operator.sign, "==" | "!=") {
             return Err(format!("expected == or != after '{name}', such as {name}==ok"));
         }
+        assertion.bound = parse_bound(unit, value).ok_or_else(|| {
+            let example = example(unit, name, value);
+            format!(
+                "expected {} after '{name}', such as {name}{}{example}",
+                unit.expected(),
+                operator.sign
+            )
+        })?;
         Ok(assertion)
     }
 }
 
 fn parse_subject(name: &str) -> Result<Subject, String> {
-    if let Some(fact) = FACTS.iter().find(|fact| fact.name == name) {
+    if let Some(fact) = facts::named(name) {
         return Ok(Subject::Fact(fact));
     }
     let (series, statistic) = match name.split_once('.') {
@@ -332,45 +293,78 @@ fn parse_subject(name: &str) -> Result<Subject, String> {
         }
     };
     statistic.map(|statistic| Subject::Time(series, statistic)).ok_or_else(|| {
-        let facts: Vec<&str> = FACTS.iter().map(|fact| fact.name).collect();
+        // All names would be too many for a line.
+        let group = name.split_once('.').map(|(group, _)| format!("{group}."));
+        let facts = FACTS.iter().map(|fact| fact.name);
+        let facts: Vec<&str> = facts
+            .filter(|fact| group.as_ref().is_some_and(|group| fact.starts_with(group)))
+            .collect();
+        let others = match facts.is_empty() {
+            true => "rate, achieved, loss, health, hiccup.max, or a count by its keys in the JSON \
+                     document, such as lost, losses.refused or tcp.retransmits"
+                .to_owned(),
+            false => format!("one of {}", facts.join(", ")),
+        };
         format!(
             "expected a percentile below 100, such as p99<200us or p99.9<1ms, or min, mean, max or \
-             stddev, each also after 'service.', 'lag.', 'send.', 'away.' or 'wake.', or one of {}",
-            facts.join(", ")
+             stddev, each also after 'service.', 'lag.', 'send.', 'away.' or 'wake.', or {others}"
         )
     })
 }
 
-fn parse_bound(unit: Unit, name: &str, value: &str) -> Result<f64, String> {
-    let (bound, expected) = match unit {
+impl Unit {
+    /// Returns what a bound in this unit is.
+    fn expected(self) -> &'static str {
+        match self {
+            Unit::Time => "a time with its unit",
+            Unit::Rate => "a rate per second",
+            Unit::Percent => "a percentage with its %",
+            Unit::Count => "a whole count",
+            Unit::Verdict => "ok, starved, saturated or behind",
+        }
+    }
+}
+
+fn parse_bound(unit: Unit, value: &str) -> Option<f64> {
+    match unit {
         Unit::Time => {
             // A number without a unit would be seconds, which `p99<200` hardly means.
             let has_unit = value.ends_with(|c: char| c.is_alphabetic());
             let time = parse_time(value).ok().filter(|_| has_unit);
-            (time.map(|time| time.as_nanos() as f64), ("a time with its unit", "200us"))
+            time.map(|time| time.as_nanos() as f64)
         }
         Unit::Rate => {
             let rate = parse_count(value).ok().map(|count| count as f64);
-            (rate.or_else(|| parse_decimal(value)), ("a rate per second", "100k"))
+            rate.or_else(|| parse_decimal(value))
         }
-        Unit::Percent => {
-            let percent = value.strip_suffix('%').map(str::trim_end).and_then(parse_decimal);
-            (percent, ("a percentage with its %", "0.1%"))
-        }
-        Unit::Count => {
-            (parse_count(value).ok().map(|count| count as f64), ("a whole count", "10k"))
-        }
+        Unit::Percent => value.strip_suffix('%').map(str::trim_end).and_then(parse_decimal),
+        Unit::Count => parse_count(value).ok().map(|count| count as f64),
         Unit::Verdict => {
             let verdict = VERDICTS.iter().find(|(name, _)| *name == value);
-            (
-                verdict.map(|(_, verdict)| place_of(*verdict)),
-                ("ok, starved, saturated or behind", "ok"),
-            )
+            verdict.map(|(_, verdict)| place_of(*verdict))
         }
+    }
+}
+
+/// Returns a bound that was probably meant by `value`, which is none: the same number with the
+/// right unit, or a common bound.
+fn example(unit: Unit, name: &str, value: &str) -> String {
+    let without = value.trim_end_matches('%').trim_end();
+    let meant = match unit {
+        Unit::Percent => format!("{value}%"),
+        Unit::Rate | Unit::Count => without.to_owned(),
+        Unit::Time | Unit::Verdict => String::new(),
     };
-    let (what, example) = expected;
-    let sign = if matches!(unit, Unit::Verdict) { "==" } else { "<" };
-    bound.ok_or_else(|| format!("expected {what} after '{name}', such as {name}{sign}{example}"))
+    let common = match (unit, name) {
+        (Unit::Time, _) => "200us",
+        (Unit::Rate, _) => "100k",
+        (Unit::Percent, "achieved") => "99%",
+        (Unit::Percent, _) => "0.1%",
+        (Unit::Count, _) => "0",
+        (Unit::Verdict, _) => "ok",
+    };
+    let is_short = meant.len() <= EXAMPLE_BYTES_MAX;
+    if is_short && parse_bound(unit, &meant).is_some() { meant } else { common.to_owned() }
 }
 
 fn parse_decimal(text: &str) -> Option<f64> {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::support::schema::check_bench_document;
+use crate::support::schema::{check_bench_document, check_document};
 use crate::support::{Daemon, Ended, Process, resound, run};
 
 /// Runs all parts of a load, and returns the files of their documents. `None` if a part was too
@@ -89,6 +89,7 @@ fn the_counts_of_a_merged_result_are_those_of_the_server() {
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     let document: Value = serde_json::from_str(&ended.stdout_text()).unwrap();
     check_bench_document(&document);
+    check_document("merged", &document);
     assert_eq!(document, read(&out));
     let sent = count(&document, "/messages/sent");
     assert_eq!(sent, files.iter().map(|file| count(&read(file), "/messages/sent")).sum::<u64>());

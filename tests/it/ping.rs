@@ -15,6 +15,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::schema::check_document;
 use crate::support::{Daemon, Ended, Process, abstract_name, python, resound, run};
 
 /// Longer than any answer takes on a busy machine.
@@ -59,11 +60,15 @@ impl Faulty {
     }
 }
 
-/// Parses the single document on stdout.
+/// Parses and checks the single document on stdout.
 #[track_caller]
 fn document(ended: &Ended) -> Value {
     let text = ended.stdout_text();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+    let document: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+    let has_targets = document.get("targets").is_some();
+    check_document(if has_targets { "pings" } else { "ping" }, &document);
+    document
 }
 
 /// Returns a count of the document's messages.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::schema::{check_bench_document, check_definition};
+use crate::support::schema::{check_bench_document, check_document};
 use crate::support::{
     Daemon, Ended, Guarded, Process, UnservedPorts, python, resound, run, wait_until,
 };
@@ -26,7 +26,7 @@ fn sweep(arguments: &[&str]) -> Command {
 fn document(ended: &Ended) -> Value {
     let document: Value = serde_json::from_slice(&ended.stdout)
         .unwrap_or_else(|error| panic!("{error}: {:?}", ended.stdout_text()));
-    check_definition("sweep", &document);
+    check_document("sweep", &document);
     points(&document).iter().for_each(check_bench_document);
     document
 }
@@ -274,7 +274,7 @@ fn files_have_the_document_and_a_row_per_run() {
     let ended = run(sweep(&[&SHORT[..], &["-r100,200", "-o", &json, "-o", &csv]].concat()));
     assert_eq!(ended.code(), 0, "{ended:?}");
     let document: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
-    check_definition("sweep", &document);
+    check_document("sweep", &document);
     assert_eq!(points(&document).len(), 2);
     let rows = fs::read_to_string(&csv).unwrap();
     assert_eq!(rows.lines().count(), 3);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::schema::{
     bench_violations, check_bench_document, check_compare_document, check_definition,
-    undocumented_keys,
+    check_document, undocumented_keys,
 };
 
 /// Returns a document with every optional part.
@@ -69,7 +69,7 @@ fn an_interval_line_is_in_the_schema() {
     };
     let line = interval.to_json_line(&"50".parse().unwrap());
     let line: Value = serde_json::from_str(&line).unwrap();
-    check_definition("interval_line", &line);
+    check_document("interval_line", &line);
     check_definition("messages", &line["interval"]["messages"]);
     check_definition("summary", &line["interval"]["latency_ns"]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Lengths, Options, Spacing};
-use resound::measured::{Assertion, LoadLoop, Mode, PercentileList, RunResult, Warning};
+use resound::measured::{Assertion, LoadLoop, Mode, Need, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
 use resound::report::{Format, Output};
 use resound::socket::{LocalAddrs, SocketOptions};
@@ -204,6 +204,7 @@ impl Arguments {
                     .to_owned(),
             );
         }
+        self.check_asserts()?;
         self.part.check(self.connections, self.count, self.warmup)?;
         self.timestamps.check(self.endpoint.as_ref(), self.transport())?;
         self.loops.check(self.part.part, self.connections, self.count)?;
@@ -212,6 +213,24 @@ impl Arguments {
             return Err("expected at most 2^32 messages in flight in all, such as \
                         --connections 1k --depth 64"
                 .to_owned());
+        }
+        Ok(())
+    }
+
+    /// Checks that each assert compares a figure that this run can have.
+    fn check_asserts(&self) -> Result<(), String> {
+        let has = |need| match need {
+            Need::Rate => self.rate.is_some(),
+            Need::Timestamps => self.timestamps.timestamps,
+            Need::Tcp => self.transport() == Transport::Tcp,
+            Need::Udp => self.transport() == Transport::Udp,
+            Need::OwnServer => self.endpoint.is_none(),
+        };
+        for assert in &self.asserts {
+            if let Some(need) = assert.need().filter(|need| !has(*need)) {
+                let assert = assert.expression();
+                return Err(format!("'{assert}' can never have a value in this run: {need}"));
+            }
         }
         Ok(())
     }

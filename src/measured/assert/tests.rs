@@ -1,8 +1,10 @@
 //! Tests of every name, every operator, and of refused expressions.
 
+use serde_json::Value;
+
 use super::*;
 use crate::measured::{
-    Distribution, Flows, Messages, Rate, SplitValues, Stretches, Tcp, Udp, Verdict, samples,
+    Distribution, Messages, Rate, SplitValues, Stretches, Tcp, Trains, Udp, Verdict, samples,
 };
 
 fn check(expression: &str, result: &RunResult) -> Outcome {
@@ -67,52 +69,97 @@ fn each_operator_compares_as_it_reads() {
     not_held.iter().for_each(|expression| assert!(!check(expression, &result).held));
 }
 
-/// case B4
+/// Adds the keys of all counts in a part of the schema, joined by dots. Leaves out lists, such as
+/// the loops, and distributions, whose counts are those of their messages.
+fn gather_counts(keys: &str, schema: &Value, all: &Value, found: &mut Vec<String>) {
+    match schema["$ref"].as_str() {
+        Some("#/$defs/count") => found.push(keys.to_owned()),
+        Some("#/$defs/summary") | None => {}
+        Some(path) => gather_counts(keys, all.pointer(&path[1..]).unwrap(), all, found),
+    }
+    let alternatives = schema["anyOf"].as_array();
+    alternatives.into_iter().flatten().for_each(|schema| gather_counts(keys, schema, all, found));
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        let keys = if keys.is_empty() { key.clone() } else { format!("{keys}.{key}") };
+        gather_counts(&keys, schema, all, found);
+    }
+}
+
+/// Returns the keys of all counts in the document of a run.
+fn counts_of_schema() -> Vec<String> {
+    let schema: Value = serde_json::from_str(include_str!("../../report/schema.json")).unwrap();
+    let mut found = Vec::new();
+    gather_counts("", &schema["$defs"]["bench"], &schema, &mut found);
+    // What was asked for is no result, and the place of a difference is no count.
+    found.retain(|keys| !["depth", "connections", "length"].contains(&keys.as_str()));
+    found.retain(|keys| !keys.starts_with("first_difference."));
+    found
+}
+
+/// case B4: a count that the schema describes can be asserted by its keys, and has the value that
+/// the document has there.
 #[test]
-fn every_count_has_its_name() {
-    let mut result = samples::closed_run();
-    result.messages = Messages {
-        sent: 1,
-        received: 2,
-        lost: 3,
-        late: 4,
-        duplicated: 5,
-        reordered: 6,
-        corrupted: 7,
-        in_flight_at_end: 8,
-    };
-    result.flows = Flows {
-        opened: 9,
-        refused: 10,
-        reset: 11,
-        closed: 12,
-        timed_out: 13,
-        failed_locally: 14,
-        unreachable: 15,
-        reconnected: 16,
-    };
-    result.generator.held_back = 17;
-    let names = [
-        "sent",
-        "received",
-        "lost",
-        "late",
-        "duplicated",
-        "reordered",
-        "corrupted",
-        "in_flight_at_end",
-        "opened",
-        "refused",
-        "reset",
-        "closed",
-        "timed_out",
-        "failed_locally",
-        "unreachable",
-        "reconnected",
-        "held_back",
-    ];
-    for (index, name) in names.iter().enumerate() {
-        assert!(check(&format!("{name}=={}", index + 1), &result).held, "{name}");
+fn every_count_of_the_document_has_its_name() {
+    let counts = counts_of_schema();
+    assert!(counts.len() > 50 && counts.contains(&"losses.network_unreachable".to_owned()));
+    let mut run = samples::open_run();
+    run.tcp = Some(Tcp::default());
+    run.udp = Some(Udp::default());
+    run.trains = Some(Trains::default());
+    run.split = Some(SplitValues::default().split(&"50".parse().unwrap()));
+    let mut document = serde_json::to_value(&run).unwrap();
+    for (index, keys) in counts.iter().enumerate() {
+        let place = format!("/{}", keys.replace('.', "/"));
+        *document.pointer_mut(&place).unwrap_or_else(|| panic!("{keys}")) = (index + 1).into();
+    }
+    let run: RunResult = serde_json::from_value(document).unwrap();
+    for (index, keys) in counts.iter().enumerate() {
+        assert!(check(&format!("{keys}=={}", index + 1), &run).held, "{keys}");
+    }
+}
+
+#[test]
+fn no_two_figures_have_the_same_name() {
+    let keys = FACTS.iter().filter(|fact| fact.key != Some(fact.name));
+    let mut names = FACTS.iter().map(|fact| fact.name).chain(keys.filter_map(|fact| fact.key));
+    let mut seen = std::collections::BTreeSet::new();
+    assert_eq!(names.find(|name| !seen.insert(*name)), None);
+    for name in ["lost", "bytes_sent", "hiccup.count", "network_unreachable", "warmup.corrupted"] {
+        assert!(check(&format!("{name}==0"), &RunResult::default()).held, "{name}");
+    }
+    let mut run = samples::open_run();
+    assert_eq!(check("server_drops==0", &run).value, None, "another program");
+    run.server_drops = Some([("a".to_owned(), 2), ("b".to_owned(), 3)].into());
+    assert!(check("server_drops==5", &run).held);
+}
+
+#[test]
+fn the_page_on_bench_names_every_figure() {
+    let page = include_str!("../../../docs/bench.md");
+    let missing: Vec<_> = FACTS
+        .iter()
+        .map(|fact| fact.name)
+        .filter(|name| !page.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn a_figure_tells_what_a_run_must_have_for_it() {
+    for (expression, need) in [
+        ("p99<1ms", None),
+        ("hiccup.total<1s", None),
+        ("losses.refused==0", None),
+        ("achieved>=99%", Some(Need::Rate)),
+        ("lag.max<1ms", Some(Need::Rate)),
+        ("service.p50<1ms", Some(Need::Rate)),
+        ("away.p99<50us", Some(Need::Timestamps)),
+        ("split.samples>0", Some(Need::Timestamps)),
+        ("tcp.rtt.max<1ms", Some(Need::Tcp)),
+        ("udp.receive_drops==0", Some(Need::Udp)),
+        ("server_drops==0", Some(Need::OwnServer)),
+    ] {
+        assert_eq!(expression.parse::<Assertion>().unwrap().need(), need, "{expression}");
     }
 }
 
@@ -236,6 +283,16 @@ fn a_malformed_assertion_is_refused_with_an_example() {
         ),
         ("health<starved", "expected == or != after 'health'"),
         ("achieved>=0.99", "expected a percentage with its %"),
+        ("achieved>=99", "such as achieved>=99%"),
+        ("achieved>=all", "such as achieved>=99%"),
+        ("rate>100k%", "such as rate>100k"),
+        ("rate>=fast", "such as rate>=100k"),
+        ("loss<5", "such as loss<5%"),
+        ("lost<=1%", "such as lost<=1"),
+        ("lost!=few", "such as lost!=0"),
+        ("p99>200", "such as p99>200us"),
+        ("tcp.rtt<1ms", "or one of tcp.connections, tcp.retransmits, "),
+        ("unreached==0", "losses.refused or tcp.retransmits"),
     ];
     for (text, expected) in cases {
         let refused = text.parse::<Assertion>().unwrap_err();

@@ -184,7 +184,7 @@ fn asserts_that_hold_exit_with_0_and_one_that_does_not_exits_with_99() {
     assert!(asserts.iter().all(|assert| assert["held"] == true), "{asserts:?}");
     // Too few samples lie beyond this percentile, so it has no value, and the assertion does not
     // hold.
-    for broken in ["--assert=rate>1g", "--assert=p99.99<1h", "--assert=service.p50<1h"] {
+    for broken in ["--assert=rate>1g", "--assert=p99.99<1h", "--assert=tcp.connections==49"] {
         let (ended, document) = bench_json(&[&common[..], &held, &[broken]].concat());
         assert_eq!((ended.code(), &document["status"]), (99, &"ok".into()), "{broken}");
         let ended = run_bench(&[&common[..], &held, &[broken]].concat());
@@ -193,6 +193,35 @@ fn asserts_that_hold_exit_with_0_and_one_that_does_not_exits_with_99() {
         assert_eq!(text.matches("\nassert        held: ").count(), 3, "{text}");
         assert_eq!(text.matches("\nassert        NOT held: ").count(), 1, "{text}");
     }
+}
+
+#[test]
+fn an_assert_that_can_never_have_a_value_is_refused_with_what_to_add() {
+    let udp = ["--transport=udp", "--rate=1k"];
+    for (assert, load, part) in [
+        ("away.p99<50us", &[][..], "expected --timestamps"),
+        ("split.samples>0", &udp, "expected --timestamps"),
+        ("achieved>=99%", &[], "such as --rate 10k"),
+        ("service.p99<1ms", &[], "such as --rate 10k"),
+        ("lag.max<1ms", &[], "such as --rate 10k"),
+        ("tcp.retransmits==0", &udp, "such as tcp://127.0.0.1:7007"),
+        ("tcp.rtt.max<1ms", &["unix:/tmp/none"], "such as tcp://127.0.0.1:7007"),
+        ("udp.receive_drops==0", &[], "such as udp://127.0.0.1:7007"),
+        ("trains.sends>0", &[], "such as udp://127.0.0.1:7007"),
+        ("server_drops==0", &["tcp://127.0.0.1:7"], "without an endpoint"),
+    ] {
+        let (ended, document) = bench_json(&[&["--assert", assert], load].concat());
+        let line = ended.stderr.as_str();
+        assert_eq!((ended.code(), line.lines().count()), (2, 1), "{assert}: {line}");
+        assert!(line.contains(&format!("'{assert}' can never have a value")), "{line}");
+        assert!(line.contains(part), "{assert}: {line}");
+        assert_eq!(document["status"], "error");
+    }
+    let load = ["-n100", "--warmup=0", "--timeout=50s", "--rate=10k", "--spin=0"];
+    let held = ["--assert=service.min<1h", "--assert=achieved>=0%", "--assert=tcp.connections==50"];
+    let more =
+        ["--assert=server_drops==0", "--assert=losses.refused==0", "--assert=tcp.rtt.p50<1h"];
+    good_json(&[&load[..], &held, &more].concat());
 }
 
 /// An error of the run takes precedence over a broken assertion.

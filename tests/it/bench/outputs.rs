@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::bench::{Judge, bench, bench_json, count, document, good_json, run_bench};
-use crate::support::schema::{check_bench_document, check_definition};
+use crate::support::schema::{check_bench_document, check_document};
 use crate::support::{Process, python, run, tool, wait_until};
 
 /// Returns what the libraries of other projects read from a result file.
@@ -175,7 +175,7 @@ fn a_json_stream_is_one_line_per_interval_and_the_document() {
     }
     let mut end_ns = 0;
     for line in &lines {
-        check_definition("interval_line", line);
+        check_document("interval_line", line);
         assert_eq!(count(line, "/interval/start_ns"), end_ns, "{text}");
         end_ns = count(line, "/interval/end_ns");
     }

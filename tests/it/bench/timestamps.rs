@@ -66,12 +66,11 @@ fn the_samples_of_connections_with_one_message_each_are_of_all_flows() {
 }
 
 #[test]
-fn without_the_flag_there_is_no_split_and_no_assertion_on_one_holds() {
-    let common = ["-c1", "-n200", "--warmup=0", "--timeout=50s", "--assert=away.p50<1h"];
+fn without_the_flag_there_is_no_split() {
+    let common = ["-c1", "-n200", "--warmup=0", "--timeout=50s"];
     let (ended, document) = bench_json(&common);
-    assert_eq!(ended.code(), 99);
+    assert_eq!(ended.code(), 0);
     assert_eq!(document["split"], Value::Null);
-    assert_eq!(document["asserts"][0]["value"], Value::Null);
     assert_eq!(document["histograms"]["away"], Value::Null);
     assert!(!run_bench(&common).stdout_text().contains("split"));
 }

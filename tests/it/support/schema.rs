@@ -9,9 +9,20 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../src/report/schema.json")).unwrap()
 });
 
-static COMPARE_SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../../src/report/compare.schema.json")).unwrap()
-});
+/// Checks a document, or a line of `--json-stream`, against the schema as a whole, and then against
+/// the part of it with this name, such as `ping`. The document must be of exactly one kind.
+///
+/// # Panics
+///
+/// Panics with the list of all violations, if there are any.
+#[track_caller]
+pub fn check_document(name: &str, document: &Value) {
+    let mut found = Vec::new();
+    check(name, &SCHEMA["$defs"][name], document, &mut found);
+    gather_undocumented(name, &SCHEMA["$defs"][name], document, &mut found);
+    check("document", &SCHEMA, document, &mut found);
+    assert!(found.is_empty(), "{}\n{document:#}", found.join("\n"));
+}
 
 /// Checks the document of `compare -J`, with those of its runs.
 ///
@@ -20,9 +31,8 @@ static COMPARE_SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 /// Panics with the list of all violations, if there are any.
 #[track_caller]
 pub fn check_compare_document(document: &Value) {
+    check_document("compare", document);
     let mut found = Vec::new();
-    check("document", &COMPARE_SCHEMA, document, &mut found);
-    gather_undocumented("document", &COMPARE_SCHEMA, document, &mut found);
     for pair in listed(&document["pairs"]) {
         let runs = ["a", "b", "control"].map(|side| &pair[side]);
         found.extend(runs.into_iter().filter(|run| !run.is_null()).flat_map(bench_violations));
@@ -57,7 +67,10 @@ pub fn check_definition(name: &str, value: &Value) {
 /// Returns all violations of a document.
 pub fn bench_violations(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    check("document", &SCHEMA, document, &mut found);
+    check("document", &SCHEMA["$defs"]["bench"], document, &mut found);
+    if found.is_empty() {
+        check("document", &SCHEMA, document, &mut found);
+    }
     for key in ["messages", "warmup_messages"] {
         let count = |name: &str| document[key][name].as_u64().unwrap_or_default();
         let sent = count("sent");
@@ -89,7 +102,7 @@ pub fn bench_violations(document: &Value) -> Vec<String> {
 /// documented.
 pub fn undocumented_keys(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    gather_undocumented("document", &SCHEMA, document, &mut found);
+    gather_undocumented("document", &SCHEMA["$defs"]["bench"], document, &mut found);
     found
 }
 
@@ -106,7 +119,7 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
         match word.as_str() {
             "$schema" | "$defs" | "title" | "description" => {}
             "$ref" => check(path, resolved(schema), value, found),
-            "type" | "const" | "enum" | "minimum" | "maximum" => {
+            "type" | "const" | "enum" | "minimum" | "maximum" | "minItems" | "maxItems" => {
                 if !holds(word, rule, value) {
                     found.push(format!("{path}: expected {word} {rule}, found {value}"));
                 }
@@ -138,6 +151,18 @@ fn check(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
                 }
             }
             "anyOf" => check_any(path, listed(rule), value, found),
+            "allOf" => listed(rule).iter().for_each(|schema| check(path, schema, value, found)),
+            "oneOf" => {
+                let holds = |schema: &&Value| {
+                    let mut violations = Vec::new();
+                    check(path, schema, value, &mut violations);
+                    violations.is_empty()
+                };
+                let kinds: Vec<_> = listed(rule).iter().filter(holds).collect();
+                if kinds.len() != 1 {
+                    found.push(format!("{path}: expected one kind of document, found {kinds:?}"));
+                }
+            }
             other => panic!("{path}: the schema uses {other}, which this check does not know"),
         }
     }
@@ -152,7 +177,9 @@ fn holds(word: &str, rule: &Value, value: &Value) -> bool {
         "const" => rule == value,
         "enum" => listed(rule).contains(value),
         "minimum" => value.as_f64() >= rule.as_f64() || !value.is_number(),
-        _ => value.as_f64() <= rule.as_f64(),
+        "maximum" => value.as_f64() <= rule.as_f64(),
+        "minItems" => listed(value).len() as u64 >= rule.as_u64().unwrap(),
+        _ => listed(value).len() as u64 <= rule.as_u64().unwrap(),
     }
 }
 
