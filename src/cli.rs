@@ -62,11 +62,12 @@ impl Command {
     fn check(&self) -> Result<(), String> {
         match self {
             Command::Serve(arguments) => arguments.check(),
-            Command::Bench(_) | Command::Sweep(_) | Command::Merge(_) => Ok(()),
+            Command::Bench(_) | Command::Sweep(_) | Command::Completions(_) => Ok(()),
+            Command::Merge(arguments) => arguments.check(),
             Command::Compare(arguments) => arguments.check(),
             Command::Ping(arguments) => arguments.check(),
             Command::Send(arguments) => arguments.check(),
-            Command::Completions(_) | Command::Report(_) => Ok(()),
+            Command::Report(arguments) => arguments.check(),
             Command::Man(arguments) => arguments.check(),
         }
     }

@@ -16,5 +16,5 @@ pub use self::files::{Format, HlogWriter, write_csv, write_csv_rows, write_hgrm}
 pub use self::health::health_text;
 pub use self::html::{read_page, run_page, series_page};
 pub use self::input::{read_run, read_text};
-pub use self::output::{Output, OutputFile};
+pub use self::output::{Output, OutputFile, check_outputs};
 pub use self::words::time_text;

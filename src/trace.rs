@@ -42,7 +42,7 @@ mod tracer;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -76,6 +76,13 @@ pub struct TraceFile {
 enum Format {
     Chrome,
     Page,
+}
+
+impl TraceFile {
+    /// Returns the path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl FromStr for TraceFile {

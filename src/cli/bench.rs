@@ -166,7 +166,6 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     arguments.check_length(&target).map_err(Refusal::Usage)?;
     let mut local_addrs = LocalAddrs::new(bind, &target)?;
     local_addrs.check(&socket_options, &target)?;
-    let failed = |error| resound::Error::new("start", "the loop", error);
     let spin = arguments.spin.unwrap_or(Spin::Never);
     let mut signals = ending_signals();
     signals.extend(trace.is_some().then_some(WRITE_SIGNAL));
@@ -177,7 +176,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&target, local_addrs, folder_path, interval);
-    let progress = Progress::start(arguments, logs, team.handles()).map_err(failed)?;
+    let progress = Progress::start(arguments, logs, team.handles()).map_err(loop_failed)?;
     let outcome = team.run(&options, |index| progress.observer(index));
     let traced = trace.map_or(Ok(()), Trace::finish);
     restore_ending_signals();
@@ -193,7 +192,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     result.generator.intervals_lost = shown.lost;
     result.warnings.extend(limit_warning.into_iter().chain(cpu_warning).map(Warning));
     result.server_drops = embedded.map(EmbeddedServer::stop).transpose()?;
-    // The last of the facts, because an assert may be on any of them.
+    // An assert may be on any of the facts above.
     result.asserts = arguments.asserts.iter().map(|assert| assert.check(&result)).collect();
     outputs.iter_mut().for_each(OutputFile::log_ended);
     for (place, error) in shown.log_errors {
@@ -202,6 +201,10 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
         }
     }
     Ok(result)
+}
+
+fn loop_failed(error: io::Error) -> resound::Error {
+    resound::Error::new("start", "the loop", error)
 }
 
 /// Adds the facts of the command line and of the place of the run to its result.

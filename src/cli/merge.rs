@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use resound::measured::{Assertion, RunResult};
-use resound::report::{Output, OutputFile, read_run};
+use resound::report::{Output, OutputFile, check_outputs, read_run};
 
 use super::bench::{Form, deliver, exit_code};
 use super::{FAILED, print_error, standard, typed_words};
@@ -34,6 +34,13 @@ pub(super) struct Arguments {
     label: Option<String>,
 }
 
+impl Arguments {
+    /// Checks that no file has two uses.
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_outputs(&self.output, None, &self.files)
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let form = if arguments.json { Form::Json } else { Form::Text };
     let mut outputs = Vec::new();
@@ -46,8 +53,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             deliver(form, &result, code, outputs)
         }
         Err(error) => {
-            print_error(&error);
-            let result = RunResult::failed(typed_words(), &error);
+            error.lines().for_each(|line| print_error(&line));
+            let result = RunResult::failed(typed_words(), &error.replace('\n', "; "));
             let others = arguments.output.iter().skip(outputs.len());
             outputs.extend(others.filter_map(Output::open_after_failure));
             deliver(form, &result, FAILED, outputs)
@@ -55,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Reads the parts and adds them. Opens the output files first.
+/// Reads the parts and adds them. Opens the output files first. An error has a line for each file.
 fn merged(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunResult, String> {
     let text = |error: resound::Error| error.to_string();
     if arguments.json || arguments.output.is_empty() {
@@ -65,12 +72,28 @@ fn merged(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRes
         outputs.push(output.open().map_err(text)?);
     }
     let mut parts = Vec::new();
+    let mut faults = Vec::new();
     for path in &arguments.files {
-        parts.push((path.display().to_string(), read_run(path).map_err(text)?));
+        match read_run(path) {
+            Ok(part) => parts.push((path.display().to_string(), part)),
+            Err(error) => faults.push(error.to_string()),
+        }
     }
+    if !faults.is_empty() {
+        return Err(faults.join("\n"));
+    }
+    let wrong = parts.iter().filter(|(_, part)| part.is_corrupted());
+    let wrong: Vec<String> = wrong
+        .map(|(name, part)| {
+            let first = part.first_difference.as_ref();
+            let first = first.map_or_else(String::new, |first| format!(": {first}"));
+            format!("{name}: an echo differed from what was sent{first}")
+        })
+        .collect();
     let mut result = RunResult::merge(parts).map_err(|why| format!("cannot merge: {why}"))?;
     result.options.typed = typed_words();
     result.label = arguments.label.clone().or(result.label);
     result.asserts = arguments.asserts.iter().map(|assert| assert.check(&result)).collect();
+    wrong.iter().for_each(|line| print_error(line));
     Ok(result)
 }

@@ -1,13 +1,12 @@
 //! `resound report`: shows saved results as a page.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use resound::report::{Format, Output, read_page};
+use resound::report::{Format, Output, check_outputs, read_page};
 
-use super::{FAILED, USAGE, print_error};
+use super::{FAILED, print_error};
 
 /// Show saved results as one page that loads nothing
 ///
@@ -29,12 +28,17 @@ fn page(text: &str) -> Result<Output, String> {
     output.ok_or_else(|| "expected a file that ends in .html, such as run.html".to_owned())
 }
 
+impl Arguments {
+    /// Checks that no file has two uses.
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_outputs(std::slice::from_ref(&self.output), None, &self.files)
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let written = read_page(&arguments.files)
         .and_then(|page| arguments.output.open()?.write_text(page, true));
     let Err(error) = written else { return ExitCode::SUCCESS };
     print_error(&error);
-    // A file with the wrong content is a wrong argument; the disk or the rights may be at fault
-    // otherwise.
-    ExitCode::from(if error.kind() == ErrorKind::InvalidData { USAGE } else { FAILED })
+    ExitCode::from(FAILED)
 }

@@ -151,6 +151,13 @@ fn check_mergeable((name, result): &Named) -> Result<(), String> {
     if !result.parts.is_empty() {
         return Err(format!("{name} is a merged result: expected its parts"));
     }
+    let has_window = result.run.measured_from < result.run.measured_to;
+    if result.messages.sent > 0 && (result.run.measured_from.is_none() || !has_window) {
+        return Err(format!(
+            "{name} has messages, but no time in which they were measured: expected measured_from \
+             before measured_to"
+        ));
+    }
     let summaries = [
         Some(&result.latency_ns),
         result.service_time_ns.as_ref(),

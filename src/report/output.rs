@@ -2,6 +2,8 @@
 //! new one is written beside it and then renamed. Anything but a regular file, such as a FIFO, is
 //! opened once and written once.
 
+mod distinct;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
@@ -9,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use self::distinct::check_outputs;
 use super::files::write_hlog;
 use super::{Format, run_page, series_page, write_csv, write_csv_rows, write_hgrm};
 use crate::error::Error;

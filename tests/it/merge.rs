@@ -75,6 +75,31 @@ fn refused(files: &[PathBuf], expected: &str) {
     assert_eq!(document["status"], "error");
 }
 
+/// case B17
+#[test]
+fn each_file_with_a_fault_has_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_daemon, files) = run_together(folder.path(), 2);
+    edited(&files[1], "/messages/corrupted", json!(1));
+    let difference = json!({"flow": 0, "message": 7, "offset": 3, "sent": 1, "received": 2});
+    edited(&files[1], "/first_difference", difference);
+    let ended = merge(&[], &files);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (3, 1), "{ended:?}");
+    let line = format!("resound: {}: an echo differed from what was sent: ", files[1].display());
+    assert!(ended.stderr.starts_with(&line), "{ended:?}");
+    edited(&files[1], "/run/measured_from", Value::Null);
+    refused(&files, "has messages, but no time in which they were measured");
+    fs::write(&files[0], "{").unwrap();
+    fs::remove_file(&files[1]).unwrap();
+    let ended = merge(&["-J"], &files);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (1, 2), "{ended:?}");
+    for (line, file) in ended.stderr.lines().zip(&files) {
+        assert!(line.starts_with(&format!("resound: cannot read {}: ", file.display())), "{line}");
+    }
+    let document: Value = serde_json::from_str(&ended.stdout_text()).unwrap();
+    assert_eq!(document["error"].as_str().unwrap().matches("cannot read ").count(), 2);
+}
+
 /// With this timeout no message is lost, even on a busy machine.
 const LOAD: [&str; 6] = ["-c6", "-r300", "-t1s", "--warmup=0", "--timeout=50s", "--spin=0"];
 

@@ -162,19 +162,26 @@ fn what_is_no_document_is_refused_in_one_line_and_writes_no_page() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let page = path("page.html");
-    for (name, text) in
-        [("no.json", "nonsense"), ("list.json", "[]"), ("two.json", "{\"version\":2}")]
-    {
+    for (name, text) in [
+        ("no.json", "nonsense"),
+        ("list.json", "[]"),
+        ("two.json", "{\"version\":2}"),
+        ("bare.json", r#"{"kind":"sweep","points":[]}"#),
+        ("part.json", r#"{"kind":"sweep","version":1,"status":"ok","points":[]}"#),
+    ] {
         fs::write(path(name), text).unwrap();
     }
     let [no, list, two, missing] = ["no.json", "list.json", "two.json", "missing.json"].map(path);
+    let [bare, part] = ["bare.json", "part.json"].map(path);
     let in_folder = folder.path().display().to_string();
     for (arguments, code, expected) in [
-        (&[&no, "-o", &page][..], 2, "it is not a JSON document"),
-        (&[&list, "-o", &page], 2, "it is not a document of this program: expected what"),
-        (&[&two, "-o", &page], 2, "it is of version 2: expected version 1"),
+        (&[&no, "-o", &page][..], 1, "it is not a JSON document"),
+        (&[&list, "-o", &page], 1, "it is not a document of this program: expected what"),
+        (&[&two, "-o", &page], 1, "it is of version 2: expected version 1"),
         (&[&missing, "-o", &page], 1, "no such file or directory"),
         (&[&in_folder, "-o", &page], 1, "is a directory"),
+        (&[&bare, "-o", &page], 1, "it has no version: expected version 1"),
+        (&[&part, "-o", &page], 1, "it has no 'swept': expected what 'resound sweep -J' prints"),
         (&["-o", &page], 2, "<FILE.json>"),
         (&[&no], 2, "--output <FILE.html>"),
         (&[&no, "-o", "page.txt"], 2, "expected a file that ends in .html, such as run.html"),

@@ -8,7 +8,7 @@ use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
 use resound::load::{Lengths, Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, Need, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
-use resound::report::{Format, Output};
+use resound::report::{Format, Output, check_outputs};
 use resound::socket::{LocalAddrs, SocketOptions};
 use resound::trace::TraceFile;
 use resound::units::{duration_ns, parse_time, parse_time_above_zero};
@@ -187,16 +187,7 @@ impl Arguments {
             self.socket.family.check(endpoint)?;
         }
         self.bind.check(self.endpoint.as_ref(), &self.socket.family)?;
-        let paths = || self.output.iter().map(|output| &output.path);
-        if let Some(twice) =
-            paths().enumerate().find(|(at, path)| paths().take(*at).any(|other| other == *path))
-        {
-            return Err(format!(
-                "--output {} was given twice: expected a file for each, such as \
-                 --output run.json --output run.hgrm",
-                twice.1.display()
-            ));
-        }
+        check_outputs(&self.output, self.trace.as_ref().map(TraceFile::path), &[])?;
         if self.mode == ModeName::Connect && self.reconnect {
             return Err(
                 "--mode connect opens a connection for each message: expected --reconnect \

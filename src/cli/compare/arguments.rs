@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resound::endpoint::Endpoint;
 use resound::experiment::{Plan, ROUNDS_MAX, ROUNDS_MIN, ServerCommand, SideRuns};
-use resound::report::{Format, Output};
+use resound::report::{Format, Output, check_outputs};
 use resound::units::parse_count;
 
 use crate::cli::bench_flags::BenchFlags;
@@ -143,15 +143,11 @@ impl Arguments {
                  as --rounds 11"
             ));
         }
-        let paths = || self.output.iter().map(|output| &output.path);
-        match paths().enumerate().find(|(at, path)| paths().take(*at).any(|other| other == *path)) {
-            Some((_, twice)) => Err(format!(
-                "--output {} was given twice: expected a file for each, such as --output all.json \
-                 --output all.csv",
-                twice.display()
-            )),
-            None => Ok(()),
-        }
+        let read = match form {
+            Form::Saved(files) => files.concat(),
+            Form::Runs(_) => Vec::new(),
+        };
+        check_outputs(&self.output, None, &read)
     }
 
     /// Returns what is compared.

@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use resound::experiment::{POINTS_MAX, Point, Sweep, Values};
 use resound::measured::{Assertion, SweptFlag};
-use resound::report::{Format, Output};
+use resound::report::{Format, Output, check_outputs};
 use resound::units::{parse_count, parse_size};
 use serde_json::{Map, Value, json};
 
@@ -140,6 +140,7 @@ impl FromArgMatches for Arguments {
         let output: Vec<Output> =
             matches.get_many("output").into_iter().flatten().cloned().collect();
         check_formats(&output).map_err(refused)?;
+        check_outputs(&output, None, &[]).map_err(refused)?;
         let (flag, text) = swept(matches).map_err(refused)?;
         let parse = if flag == SweptFlag::Length { parse_size } else { parse_count };
         let values = Values::parse(&text, parse).map_err(|expected| {

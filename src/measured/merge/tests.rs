@@ -159,6 +159,20 @@ fn a_part_that_failed_is_named_and_makes_the_result_partial() {
 }
 
 #[test]
+fn a_part_with_messages_and_without_a_window_is_refused() {
+    let broken = |edit: fn(&mut RunStamp)| {
+        let mut second = part("2/2");
+        edit(&mut second.1.run);
+        vec![part("1/2"), second]
+    };
+    let expected = "2-2.json has messages, but no time in which they were measured";
+    refused(broken(|run| run.measured_from = None), expected);
+    refused(broken(|run| run.measured_to = None), expected);
+    refused(broken(|run| (run.measured_from, run.measured_to) = (None, None)), expected);
+    refused(broken(|run| run.measured_to = run.measured_from), expected);
+}
+
+#[test]
 fn a_document_without_histograms_or_with_absurd_counts_is_refused() {
     let mut old = part("1/1");
     old.1.latency_ns.values = Distribution::new();

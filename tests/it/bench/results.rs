@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::bench::{bench, bench_json, count, good_json, run_bench};
 use crate::support::schema::check_bench_document;
-use crate::support::{Process, UnservedPorts, run, wait_until};
+use crate::support::{Process, UnservedPorts, resound, run, wait_until};
 
 const NAMES: [&str; 4] = ["run.json", "run.csv", "run.hgrm", "run.hlog"];
 const OLD: &str = "an old result\n";
@@ -62,6 +62,46 @@ fn a_result_goes_to_every_named_file() {
     let ended = run_bench(&["-n10", "-o", &paths[0], "-o", &paths[0]]);
     assert_eq!(ended.code(), 2);
     assert!(ended.stderr.contains("was given twice"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_file_with_two_uses_is_refused_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text_of(&folder.path().join(name)).to_owned();
+    fs::write(path("old.json"), OLD).unwrap();
+    symlink(path("old.json"), path("soft.json")).unwrap();
+    let [old, soft, new, other] = ["old.json", "soft.json", "new.html", "./new.html"].map(path);
+    let (bench, compare) = (["bench", "-n10"], ["compare", "--a=-d1", "--b=-d2"]);
+    for arguments in [
+        [&bench[..], &["-o", &new, "--trace", &new]].concat(),
+        [&bench[..], &["-o", &new, "--trace", &other]].concat(),
+        [&bench[..], &["-o", &new, "-o", &other]].concat(),
+        [&bench[..], &["-o", &old, "-o", &soft]].concat(),
+        vec!["sweep", "-c1,2", "-n10", "-o", &new, "-o", &other],
+        [&compare[..], &["-o", &new, "-o", &other]].concat(),
+        vec!["compare", &old, "x.json", "-o", &soft],
+        vec!["merge", &old, "x.json", "-o", &soft],
+        vec!["report", &new, "-o", &other],
+    ] {
+        // A page that exists is a file that could be read.
+        if arguments[0] == "report" {
+            fs::write(&new, OLD).unwrap();
+        }
+        let ended = run({
+            let mut command = resound();
+            command.args(&arguments);
+            command
+        });
+        assert_eq!(
+            (ended.code(), ended.stderr.lines().count()),
+            (2, 1),
+            "{arguments:?}: {ended:?}"
+        );
+        let reasons = ["are the same file: expected", "would replace ", "given twice"];
+        let is_named = reasons.iter().any(|reason| ended.stderr.contains(reason));
+        assert!(is_named && ended.stderr.contains("such as"), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(fs::read_to_string(&old).unwrap(), OLD);
+    }
 }
 
 #[test]
