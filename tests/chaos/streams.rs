@@ -160,9 +160,7 @@ impl<'a> Peer<'a> {
 
     /// Receives some bytes and checks each. Returns 0 at the end of the stream.
     pub fn try_receive(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let gap = self.read_at.lock().unwrap().elapsed();
-        let gap_ms = u64::try_from(gap.as_millis()).unwrap();
-        self.gap_max_ms.fetch_max(gap_ms, Ordering::Relaxed);
+        self.note_gap();
         let read = (&self.link).read(buf);
         *self.read_at.lock().unwrap() = Instant::now();
         let count = read?;
@@ -191,6 +189,25 @@ impl<'a> Peer<'a> {
         }
         self.assert_all_came();
         Ok(())
+    }
+
+    /// Notes the time since the last read, as long as no other thread is in a read.
+    fn note_gap(&self) {
+        let gap = self.read_at.lock().unwrap().elapsed();
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap();
+        self.gap_max_ms.fetch_max(gap_ms, Ordering::Relaxed);
+    }
+
+    /// Returns true if its own thread did not read for a large part of the stall timeout.
+    fn has_paused(&self) -> bool {
+        Duration::from_millis(self.gap_max_ms.load(Ordering::Relaxed)) >= STALL_TIMEOUT / 2
+    }
+
+    /// Like [`Peer::excuse`], for a peer of a single thread that was not reading.
+    #[track_caller]
+    pub fn excuse_unread(&self, what: &str, error: &io::Error) -> Excused {
+        self.note_gap();
+        self.excuse(what, error)
     }
 
     /// Returns true if bytes can be received.
@@ -270,12 +287,11 @@ impl<'a> Peer<'a> {
     #[track_caller]
     fn excuse(&self, what: &str, error: &io::Error) -> Excused {
         let unread = self.read_at.lock().unwrap().elapsed();
-        let gap_ms = self.gap_max_ms.load(Ordering::Relaxed);
-        let gap = Duration::from_millis(gap_ms);
+        let gap = Duration::from_millis(self.gap_max_ms.load(Ordering::Relaxed));
         let (sent, received) =
             (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
         assert!(
-            gap >= STALL_TIMEOUT / 2,
+            self.has_paused(),
             "cannot {what} on stream {} ({:?}): {error}; {sent} bytes sent, {received} received, \
              longest pause {gap:?}, {unread:?} since the last read",
             self.number,
@@ -355,15 +371,21 @@ pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
         match peer.try_send(rng.usize(1..=left)) {
             Ok(count) => left -= count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("{error}"),
+            Err(error) => return Err(peer.excuse_unread("send", &error)),
         }
         if rng.bool() {
             match peer.try_receive(&mut vec![0; rng.usize(1..100_000)]) {
                 Ok(0) => panic!("the server has closed"),
                 Ok(_) => {}
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(peer.excuse("receive", &error)),
             }
         }
+    }
+    peer.note_gap();
+    if peer.has_paused() {
+        // The server may have ended it already.
+        return Err(Excused);
     }
     match (&peer.link, rng.bool()) {
         (Link::Tcp(_), true) => {
@@ -377,7 +399,8 @@ pub fn reset(world: &World, rng: &mut fastrand::Rng) -> Result<(), Excused> {
             if peer.has_all_back() {
                 peer.send(1, rng)?;
             }
-            peer.link.socket().peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap();
+            let peeked = peer.link.socket().peek(&mut [std::mem::MaybeUninit::uninit()]);
+            peeked.map_err(|error| peer.excuse_unread("peek", &error))?;
             drop(peer);
             world.tally.closed_unread.add(1);
         }
