@@ -114,6 +114,13 @@ pub trait Observer {
 
 impl Observer for () {}
 
+/// A closure is called with each interval.
+impl<F: FnMut(Interval)> Observer for F {
+    fn interval(&mut self, interval: Interval) {
+        self(interval);
+    }
+}
+
 /// The load generator. A [`Reactor`](crate::reactor::Reactor) of [`Source`]s runs it; the generator
 /// stops the reactor at the end of the run.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod interval;
 mod json;
 mod output;
 pub mod ping;
+mod progress;
 mod text;
 mod words;
 
@@ -17,4 +18,5 @@ pub use self::health::health_text;
 pub use self::html::{read_page, run_page, series_page};
 pub use self::input::{read_run, read_text};
 pub use self::output::{Output, OutputFile, check_outputs};
+pub use self::progress::{IntervalLines, IntervalSender, Progress, ProgressOptions, Shown};
 pub use self::words::time_text;

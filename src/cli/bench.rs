@@ -18,12 +18,11 @@ use resound::process::descriptors::DescriptorLimit;
 use resound::process::terminal::columns;
 use resound::process::{ending_signals, restore_ending_signals};
 use resound::reactor::Spin;
-use resound::report::{Format, Output, OutputFile};
+use resound::report::{Format, Output, OutputFile, Progress};
 use resound::socket::LocalAddrs;
 use resound::trace::{Trace, WRITE_SIGNAL};
 
 pub(super) use self::arguments::Arguments;
-use self::progress::Progress;
 use super::{FAILED, USAGE, print_error, print_report, standard, typed_words};
 
 /// Exit code: an echo differed from what was sent.
@@ -176,8 +175,12 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
     let options = arguments.options(&target, local_addrs, folder_path, interval);
-    let progress = Progress::start(arguments, logs, team.handles()).map_err(loop_failed)?;
-    let outcome = team.run(&options, |index| progress.observer(index));
+    let progress =
+        Progress::start(progress::options(arguments, logs, team.handles())).map_err(loop_failed)?;
+    let outcome = team.run(&options, |index| {
+        let sender = progress.sender(index);
+        move |interval| sender.send(interval)
+    });
     let traced = trace.map_or(Ok(()), Trace::finish);
     restore_ending_signals();
     let shown = progress.end();
