@@ -16,7 +16,7 @@ mod usage;
 mod values;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -135,11 +135,14 @@ pub(crate) fn run() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            print_error(&error);
-            ExitCode::from(FAILED)
-        }
+        Err(error) => fail(&error),
     }
+}
+
+/// Prints why the command failed. Returns its exit code.
+fn fail(error: &resound::Error) -> ExitCode {
+    print_error(error);
+    ExitCode::from(FAILED)
 }
 
 /// Returns the words after the program's name, with invalid UTF-8 replaced.
@@ -156,14 +159,31 @@ fn print_error(message: &dyn std::fmt::Display) {
 /// greater.
 fn print_report(text: &str, code: u8) -> ExitCode {
     // A command that needs stdout is refused before its start if stdout is closed.
-    let printed = if standard::is_stdout_closed() { Ok(()) } else { standard::print(text) };
-    match printed {
-        // The reader has closed its end. That is not an error.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            print_error(&resound::Error::new("write to", "stdout", error));
+    match if standard::is_stdout_closed() { Ok(()) } else { print_text(text) } {
+        Ok(()) => ExitCode::from(code),
+        Err(error) => {
+            print_error(&error);
             ExitCode::from(FAILED.max(code))
         }
-        _ => ExitCode::from(code),
+    }
+}
+
+/// Prints text to stdout.
+///
+/// # Errors
+///
+/// The write failed. A reader that has closed its end (`BrokenPipe`) is not an error.
+fn print_text(text: &str) -> Result<(), resound::Error> {
+    unless_unread("stdout", standard::print(text))
+}
+
+/// Returns the error of a write to a stream, unless its reader has closed its end.
+fn unless_unread(stream: &str, written: io::Result<()>) -> Result<(), resound::Error> {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(resound::Error::new("write to", stream, error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -175,12 +195,7 @@ fn print_report(text: &str, code: u8) -> ExitCode {
 fn print_note(message: &dyn std::fmt::Display) -> Result<(), resound::Error> {
     // One write, so that lines of other processes do not interleave with this one.
     let line = format!("resound: {}\n", escape::one_line(&message.to_string()));
-    match standard::stderr().write_all(line.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(resound::Error::new("write to", "stderr", error))
-        }
-        _ => Ok(()),
-    }
+    unless_unread("stderr", standard::stderr().write_all(line.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Endpoints: the addresses to listen on and to send to, in one text form.
 
 mod family;
+mod listener;
 mod lookup;
 mod resolved;
 

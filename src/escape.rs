@@ -18,6 +18,8 @@ pub fn push_message(line: &mut Vec<u8>, bytes: &[u8]) {
 pub struct TerminalText {
     /// The first bytes of a character that the next piece continues.
     held: Vec<u8>,
+    /// The last byte was no line end.
+    is_in_line: bool,
 }
 
 impl TerminalText {
@@ -26,19 +28,26 @@ impl TerminalText {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
         self.held = bytes.split_off(whole_characters(&bytes));
-        escaped_for_terminal(&bytes)
+        self.escaped(&bytes)
     }
 
-    /// Returns what to print at the end: the escaped bytes of a character that was never completed.
-    pub fn end(&mut self) -> Vec<u8> {
-        escaped_for_terminal(&std::mem::take(&mut self.held))
+    /// Returns what to print at the end of a line: the escaped bytes of a character that was never
+    /// completed, and a line end unless the text has one.
+    pub fn end_line(&mut self) -> Vec<u8> {
+        let held = std::mem::take(&mut self.held);
+        let mut shown = self.escaped(&held);
+        if std::mem::take(&mut self.is_in_line) {
+            shown.push(b'\n');
+        }
+        shown
     }
-}
 
-fn escaped_for_terminal(bytes: &[u8]) -> Vec<u8> {
-    let mut shown = Vec::new();
-    push_escaped(&mut shown, bytes, |c| is_printable(c) || c == '\n' || c == '\t');
-    shown
+    fn escaped(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::new();
+        push_escaped(&mut shown, bytes, |c| is_printable(c) || c == '\n' || c == '\t');
+        self.is_in_line = shown.last().map_or(self.is_in_line, |last| *last != b'\n');
+        shown
+    }
 }
 
 /// Returns the length of `bytes` without an incomplete character at the end.
@@ -138,8 +147,8 @@ mod tests {
         for cut in 0..=whole.len() {
             let mut text = TerminalText::default();
             let (first, second) = whole.split_at(cut);
-            let shown = [text.next(first), text.next(second), text.end()].concat();
-            assert_eq!(shown, whole, "cut at {cut}");
+            let shown = [text.next(first), text.next(second), text.end_line()].concat();
+            assert_eq!(shown, [whole, b"\n"].concat(), "cut at {cut}");
         }
         let mut text = TerminalText::default();
         let byte_by_byte: Vec<u8> = whole.chunks(1).flat_map(|byte| text.next(byte)).collect();
@@ -147,11 +156,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_an_end_gets_one() {
+        let mut text = TerminalText::default();
+        assert_eq!(text.end_line(), b"", "nothing was printed");
+        text.next(b"a\n");
+        assert_eq!(text.end_line(), b"");
+        text.next(b"a\nb");
+        text.next(b"");
+        assert_eq!(text.end_line(), b"\n");
+        assert_eq!(text.end_line(), b"", "once");
+    }
+
+    #[test]
     fn a_character_that_is_never_completed_is_escaped() {
         let mut text = TerminalText::default();
         assert_eq!(text.next(b"a\xf0\x9f"), b"a");
-        assert_eq!(text.end(), br"\xf0\x9f");
-        assert_eq!(text.end(), b"", "once");
+        assert_eq!(text.end_line(), [br"\xf0\x9f", &b"\n"[..]].concat());
+        assert_eq!(text.end_line(), b"", "once");
         assert_eq!(text.next(b"\xf0\x9f"), b"");
         assert_eq!(text.next(b"a"), br"\xf0\x9fa");
         assert_eq!(text.next(b"\xff\x80"), br"\xff\x80", "these bytes begin no character");

@@ -44,6 +44,7 @@
 mod clock;
 mod cpus;
 mod datagram;
+mod descriptors;
 mod ends;
 mod hiccups;
 mod lengths;
@@ -76,6 +77,7 @@ use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 pub use self::cpus::Cpus;
+pub use self::descriptors::raise_descriptor_limit;
 pub use self::lengths::Lengths;
 pub use self::options::Options;
 pub use self::pacing::Spacing;

@@ -12,9 +12,8 @@ use std::process::ExitCode;
 
 use resound::daemon::EmbeddedServer;
 use resound::endpoint::Endpoint;
-use resound::load::{Cpus, Team, client_folder, resolve_target};
+use resound::load::{Cpus, Team, client_folder, raise_descriptor_limit, resolve_target};
 use resound::measured::{RunResult, Status, Warning};
-use resound::process::descriptors::DescriptorLimit;
 use resound::process::terminal::columns;
 use resound::process::{ending_signals, restore_ending_signals};
 use resound::reactor::Spin;
@@ -29,13 +28,6 @@ use super::{FAILED, USAGE, print_error, print_report, standard, typed_words};
 pub(super) const CORRUPTED: u8 = 3;
 /// Exit code: an `--assert` did not hold.
 pub(super) const ASSERT_FAILED: u8 = 99;
-
-/// Descriptors for everything but connections: the standard streams, the selectors, the stop
-/// handles, the signals, an output file, and what libraries open for a moment.
-const DESCRIPTORS_RESERVED: u64 = 48;
-
-/// Descriptors of each further loop: its selector, its signals and its inbox.
-const DESCRIPTORS_PER_LOOP: u64 = 8;
 
 /// The form of the result on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             };
             print_error(&error);
             let result = arguments.described(RunResult::failed(typed_words(), &error));
-            // The files that the run has not opened yet.
-            let others = arguments.output.iter().skip(outputs.len());
-            outputs.extend(others.filter_map(Output::open_after_failure));
+            Output::open_rest(&arguments.output, &mut outputs);
             deliver(arguments.form(), &result, code, outputs)
         }
     }
@@ -136,13 +126,15 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     if arguments.needs_stdout() {
         standard::check_stdout()?;
     }
-    for output in &arguments.output {
-        outputs.push(output.open()?);
-    }
+    Output::open_all(&arguments.output, outputs)?;
     let trace = arguments.trace.as_ref().map(|file| Trace::open(file, "bench")).transpose()?;
     let logs = outputs.iter_mut().filter_map(|output| output.start_log().transpose());
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
-    let limit_warning = raise_descriptor_limit(arguments)?;
+    let limit_warning = raise_descriptor_limit(
+        arguments.own_connections(),
+        arguments.loops.threads,
+        arguments.endpoint.is_none(),
+    )?;
     let mut cpus = arguments.chosen_cpus();
     let cpu_warning = cpus.check()?;
     // A thread inherits the affinity of the thread that starts it, so the loops are pinned last.
@@ -274,26 +266,6 @@ fn has_figures(result: &RunResult, code: u8) -> bool {
 fn is_shown_by_report(arguments: &Arguments, result: &RunResult, code: u8) -> bool {
     let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal();
     arguments.form() == Form::Text && is_seen && has_figures(result, code)
-}
-
-/// Raises the descriptor limit as far as possible, and checks that the connections fit into it. A
-/// connection to a server in this process takes two descriptors. Returns a warning for the report.
-fn raise_descriptor_limit(arguments: &Arguments) -> Result<Option<String>, resound::Error> {
-    let DescriptorLimit { limit, warning, .. } = DescriptorLimit::raise();
-    let limit = limit.unwrap_or(u64::MAX);
-    let ends = if arguments.endpoint.is_none() { 2 } else { 1 };
-    let needed =
-        arguments.own_connections().saturating_mul(ends).saturating_add(DESCRIPTORS_RESERVED)
-            + (arguments.loops.threads as u64 - 1) * DESCRIPTORS_PER_LOOP;
-    if needed <= limit {
-        return Ok(warning);
-    }
-    let object = format!("{} connections", arguments.own_connections());
-    let reason = io::Error::other(format!(
-        "they need {needed} descriptors, and this client's limit is {limit}"
-    ));
-    Err(resound::Error::new("open", object, reason)
-        .hint("raise it with ulimit -n, or ask for less"))
 }
 
 impl Arguments {

@@ -42,8 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Refusal::Usage(error) => (format!("{error}; try 'resound compare --help'"), USAGE),
                 Refusal::Failed(error) => (error, FAILED),
             };
-            let others = arguments.output.iter().skip(outputs.len());
-            outputs.extend(others.filter_map(Output::open_after_failure));
+            Output::open_rest(&arguments.output, &mut outputs);
             (Comparison { error: Some(error), ..Comparison::default() }, code)
         }
     };
@@ -59,9 +58,7 @@ fn compare(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Compa
     if arguments.output.is_empty() || arguments.json {
         standard::check_stdout()?;
     }
-    for output in &arguments.output {
-        outputs.push(output.open()?);
-    }
+    Output::open_all(&arguments.output, outputs)?;
     let plan = arguments.plan(fastrand::u64(..));
     let [a, b] = match form {
         Form::Runs(sides) => {
@@ -100,13 +97,8 @@ fn progress_bar() -> ProgressBar {
 }
 
 fn exit_code(comparison: &Comparison) -> u8 {
-    let is_corrupted = |run: &Option<serde_json::Value>| {
-        let count = |key| run.as_ref().and_then(|run| run.pointer(key)?.as_u64()).unwrap_or(0);
-        count("/messages/corrupted") + count("/warmup_messages/corrupted") > 0
-    };
-    let mut runs = comparison.pairs.iter().flat_map(|pair| [&pair.a, &pair.b, &pair.control]);
     let is_interrupted = comparison.error == Some(Failure::Interrupted.to_string());
-    if runs.any(is_corrupted) {
+    if comparison.is_corrupted() {
         CORRUPTED
     } else if comparison.rounds == 0 || (comparison.error.is_some() && !is_interrupted) {
         FAILED

@@ -55,8 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => {
             error.lines().for_each(|line| print_error(&line));
             let result = RunResult::failed(typed_words(), &error.replace('\n', "; "));
-            let others = arguments.output.iter().skip(outputs.len());
-            outputs.extend(others.filter_map(Output::open_after_failure));
+            Output::open_rest(&arguments.output, &mut outputs);
             deliver(form, &result, FAILED, outputs)
         }
     }
@@ -68,9 +67,7 @@ fn merged(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRes
     if arguments.json || arguments.output.is_empty() {
         standard::check_stdout().map_err(text)?;
     }
-    for output in &arguments.output {
-        outputs.push(output.open().map_err(text)?);
-    }
+    Output::open_all(&arguments.output, outputs).map_err(text)?;
     let mut parts = Vec::new();
     let mut faults = Vec::new();
     for path in &arguments.files {

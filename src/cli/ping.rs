@@ -1,11 +1,11 @@
 //! `resound ping`: prints one line per probe and a summary, or one JSON document.
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind, PipeWriter, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,14 +14,15 @@ use resound::ping::{Controls, Event, Options, Results, Target};
 use resound::prober::{Prober, TARGETS_MAX};
 use resound::process::SignalPipes;
 use resound::process::descriptors::DescriptorLimit;
+use resound::process::standard::SharedStdout;
 use resound::report::ping::{error_json, figures_line, header, json, line, summaries};
 use resound::units::{parse_time, parse_time_above_zero};
 
 use super::flags::{
     BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, client_options, without_use,
 };
-use super::values::{at_least_one, host_port, probe_length};
-use super::{FAILED, print_error, standard};
+use super::values::{at_least_one, probe_length};
+use super::{FAILED, fail, print_error, standard, unless_unread};
 
 /// Measure round-trip times one probe at a time, like ping(8)
 #[derive(Debug, Args)]
@@ -61,7 +62,7 @@ pub(super) struct Arguments {
 
     /// Serve /metrics (Prometheus text, with the figures of each endpoint) and /healthz over HTTP;
     /// with port 0 the kernel picks a port, which is printed [default: off]
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<HostPort>,
 
     #[command(flatten)]
@@ -123,8 +124,7 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if let Err(error) = standard::check_stdout() {
-        print_error(&error);
-        return ExitCode::from(FAILED);
+        return fail(&error);
     }
     for endpoint in &arguments.endpoints {
         let (packets, bind) = (Some(&arguments.packets), &arguments.bind);
@@ -144,8 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             if arguments.json {
                 let _ = standard::print(&(error_json(&error.to_string()) + "\n"));
             }
-            print_error(&error);
-            return ExitCode::from(FAILED);
+            return fail(&error);
         }
     };
     let targets: Vec<Target> = options.iter().map(Options::target).collect();
@@ -156,24 +155,20 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let _ = printer.print(&text);
     let has_come_back =
         results.iter().any(|result| result.as_ref().is_ok_and(Results::has_come_back));
-    match printer.into_error() {
-        // The reader has closed its end. That is not an error.
-        Some(error) if error.kind() != ErrorKind::BrokenPipe => {
-            print_error(&resound::Error::new("write to", "stdout", error));
-            ExitCode::from(FAILED)
-        }
-        _ if has_come_back => ExitCode::SUCCESS,
-        _ => ExitCode::from(FAILED),
+    match unless_unread("stdout", printer.into_result()) {
+        Ok(()) if has_come_back => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(FAILED),
+        Err(error) => fail(&error),
     }
 }
 
 /// The results of each target, and stdout.
-type Probed = (Vec<Result<Results, resound::Error>>, Printer);
+type Probed = (Vec<Result<Results, resound::Error>>, SharedStdout);
 
 /// Probes the targets until all have ended, and prints what happens meanwhile.
 fn probe(arguments: &Arguments, options: &[Options]) -> Result<Probed, resound::Error> {
     let signals = watch_signals(options.len())?;
-    let printer = Printer { closed: Mutex::new(None), stopper: signals.stopper };
+    let printer = SharedStdout::new(signals.stopper);
     let prober = Prober::new(options.to_vec(), arguments.metrics.as_ref())?;
     if let Some((line, warning)) = prober.metrics_lines() {
         print_error(&line);
@@ -239,32 +234,4 @@ fn watch_signals(targets: usize) -> Result<SignalPipes, resound::Error> {
         let hint = "raise ulimit -n: each endpoint takes up to 5 descriptors";
         if is_limit { error.hint(hint) } else { error }
     })
-}
-
-/// Stdout of all targets, until a write to it fails.
-struct Printer {
-    closed: Mutex<Option<io::Error>>,
-    /// Ends the other targets when a write has failed.
-    stopper: PipeWriter,
-}
-
-impl Printer {
-    fn print(&self, text: &str) -> ControlFlow<()> {
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if closed.is_some() {
-            return ControlFlow::Break(());
-        }
-        match standard::print(text) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                *closed = Some(error);
-                let _ = (&self.stopper).write(&[0]);
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    fn into_error(self) -> Option<io::Error> {
-        self.closed.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
 }

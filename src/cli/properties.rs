@@ -6,6 +6,8 @@ use clap::error::ErrorKind;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use resound::process::cpus::CpuList;
+use resound::reactor::Spin;
 
 use super::*;
 
@@ -230,7 +232,7 @@ proptest! {
         let mut terminal = escape::TerminalText::default();
         let pieces = bytes.chunks(3).flat_map(|piece| terminal.next(piece));
         let mut shown: Vec<u8> = pieces.collect();
-        shown.extend(terminal.end());
+        shown.extend(terminal.end_line());
         let shown = String::from_utf8(shown).unwrap();
         prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
     }
@@ -244,12 +246,12 @@ proptest! {
             1 => any::<String>(),
         ],
     ) {
-        let cpus = values::cpu_list(&text);
+        let cpus = text.parse::<CpuList>();
         if let Ok(cpus) = &cpus {
             prop_assert_eq!(cpus.0.len(), text.split(',').count());
             prop_assert!(cpus.0.iter().all(|cpu| *cpu < rustix::thread::CpuSet::MAX_CPU));
         }
-        let messages = [cpus.err(), values::loops(&text).err(), values::spin(&text).err()];
+        let messages = [cpus.err(), values::loops(&text).err(), text.parse::<Spin>().err()];
         for message in messages.into_iter().flatten() {
             prop_assert!(message.starts_with("expected ") && message.contains("such as "));
         }

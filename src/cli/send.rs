@@ -104,14 +104,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
 struct Printer {
     /// Escapes the replies; present only if stdout is a terminal.
     terminal: Option<TerminalText>,
-    ends_in_line: bool,
     is_closed: bool,
 }
 
 impl Printer {
     fn new() -> Printer {
         let terminal = standard::stdout().is_terminal().then(TerminalText::default);
-        Printer { terminal, ends_in_line: true, is_closed: false }
+        Printer { terminal, is_closed: false }
     }
 
     fn print(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
@@ -126,16 +125,11 @@ impl Printer {
 
     /// Ends the last line on a terminal, so that the prompt and each datagram begin on a new line.
     fn end_line(&mut self) -> Result<(), resound::Error> {
-        let Some(terminal) = &mut self.terminal else { return Ok(()) };
-        let rest = terminal.end();
-        self.write(&rest)?;
-        if self.ends_in_line { Ok(()) } else { self.write(b"\n") }
+        let rest = self.terminal.as_mut().map(TerminalText::end_line);
+        self.write(&rest.unwrap_or_default())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
-        if let Some(last) = bytes.last() {
-            self.ends_in_line = *last == b'\n';
-        }
         standard::stdout().write_all(bytes).map_err(|error| {
             self.is_closed = error.kind() == ErrorKind::BrokenPipe;
             resound::Error::new("write to", "stdout", error)

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use resound::daemon::{self, LogFormat, LogOptions, UserName};
 use resound::echo::{Access, Bound, Options, Reply};
 use resound::endpoint::{Endpoint, HostPort, Transport};
+use resound::process::cpus::CpuList;
 use resound::process::standard;
 use resound::reactor::Spin;
 use resound::socket::{Keepalive, SocketOptions};
@@ -17,9 +18,7 @@ use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
 use super::flags::{SocketFlags, VALUES_HELP};
-use super::values::{
-    CpuList, at_least_one, cpu_list, host_port, keepalive, network, octal_mode, spin, threads,
-};
+use super::values::{at_least_one, network, octal_mode, threads};
 use super::{FAILED, print_error};
 
 /// The longest payload of a UDP datagram over IPv6. Over IPv4 it is 20 bytes shorter; the daemon
@@ -95,7 +94,7 @@ pub(super) struct Arguments {
     /// does not answer for another T, so that vanished peers free their places; system: by
     /// net.ipv4.tcp_keepalive_*; off: never [default: 60s, or the system's times if they are
     /// shorter]
-    #[arg(long, value_name = "T|system|off", value_parser = keepalive)]
+    #[arg(long, value_name = "T|system|off")]
     keepalive: Option<Keepalive>,
 
     /// On SIGTERM, SIGINT or SIGHUP, wait up to T for peers to finish
@@ -103,7 +102,7 @@ pub(super) struct Arguments {
     drain_timeout: Duration,
 
     /// Keep polling without sleeping for T after the last event: quicker replies, a busy CPU
-    #[arg(long, value_name = "T|always", default_value = "0", value_parser = spin)]
+    #[arg(long, value_name = "T|always", default_value = "0")]
     spin: Spin,
 
     /// Run N independent loops, each with its own thread and sockets (SO_REUSEPORT); the first one
@@ -112,7 +111,7 @@ pub(super) struct Arguments {
     threads: usize,
 
     /// Pin the first loop to the first of these CPUs, the second loop to the second, and so on
-    #[arg(long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
+    #[arg(long, value_name = "CPU[,CPU]")]
     affinity: Option<CpuList>,
 
     #[command(flatten)]
@@ -148,7 +147,7 @@ pub(super) struct Arguments {
 
     /// Serve /metrics (Prometheus text) and /healthz over HTTP; with port 0 the kernel picks a
     /// port, which is logged [default: off]
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<HostPort>,
 
     /// Write what the loops did in their last turns, at the end and on SIGUSR2: for

@@ -22,9 +22,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok((result, code)) => (result, code),
         Err(error) => {
             let mut result = arguments.sweep().end(Some(error.to_string()));
-            // The files that were not opened yet.
-            let others = arguments.output.iter().skip(outputs.len());
-            outputs.extend(others.filter_map(Output::open_after_failure));
+            Output::open_rest(&arguments.output, &mut outputs);
             result.options = options(arguments);
             (result, FAILED)
         }
@@ -49,9 +47,7 @@ fn measure(
     if arguments.output.is_empty() || arguments.json {
         standard::check_stdout()?;
     }
-    for output in &arguments.output {
-        outputs.push(output.open()?);
-    }
+    Output::open_all(&arguments.output, outputs)?;
     let runner = Runner::new()?;
     let mut sweep = arguments.sweep();
     let mut failure = None;

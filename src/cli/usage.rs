@@ -3,7 +3,6 @@
 mod line;
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -12,7 +11,7 @@ use resound::report::ping::error_json;
 
 pub(super) use self::line::one_line;
 use super::environment::Words;
-use super::{Cli, FAILED, USAGE, bench, compare, print_error, standard, sweep};
+use super::{Cli, USAGE, bench, compare, fail, print_error, print_text, standard, sweep};
 
 /// Prints the requested help, or one line about the mistake.
 pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
@@ -60,18 +59,11 @@ fn print_help(help: &clap::Error) -> ExitCode {
     let text = help.render();
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    let printed = if standard::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb {
-        standard::print(&text.ansi().to_string())
-    } else {
-        standard::print(&text.to_string())
-    };
-    match printed {
-        // A reader that closes its end (`--help | head`) is not an error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            print_error(&resound::Error::new("write to", "stdout", error));
-            ExitCode::from(FAILED)
-        }
-        _ => ExitCode::SUCCESS,
+    let has_colors = standard::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb;
+    let text = if has_colors { text.ansi().to_string() } else { text.to_string() };
+    match print_text(&text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
 }
 

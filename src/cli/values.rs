@@ -6,11 +6,9 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use resound::daemon::LOOPS_MAX;
-use resound::endpoint::{Endpoint, HostPort};
 use resound::ping::LENGTH_MAX;
-use resound::reactor::Spin;
 use resound::send::TIMEOUT_MIN;
-use resound::socket::{Keepalive, MSS_RANGE};
+use resound::socket::MSS_RANGE;
 use resound::units::{parse_count, parse_size, parse_time};
 
 pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
@@ -91,18 +89,6 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
-pub(super) fn keepalive(text: &str) -> Result<Keepalive, String> {
-    const SECOND: Duration = Duration::from_secs(1);
-    match (text, parse_time(text)) {
-        ("system", _) => Ok(Keepalive::System),
-        ("off", _) => Ok(Keepalive::Off),
-        (_, Ok(time)) if (SECOND..=Keepalive::AFTER_MAX).contains(&time) => {
-            Ok(Keepalive::After(time))
-        }
-        _ => Err("expected a time from 1s to 32767s, such as 60s, or system or off".to_owned()),
-    }
-}
-
 pub(super) fn threads(text: &str) -> Result<usize, String> {
     count_up_to(text, LOOPS_MAX)
 }
@@ -141,85 +127,20 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn spin(text: &str) -> Result<Spin, String> {
-    match text {
-        "always" => Ok(Spin::Always),
-        _ => match parse_time(text) {
-            Ok(Duration::ZERO) => Ok(Spin::Never),
-            Ok(time) => Ok(Spin::For(time)),
-            Err(_) => Err("expected a time such as 50us, 0, or always".to_owned()),
-        },
-    }
-}
-
-/// CPU numbers in the order in which they were typed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CpuList(pub(super) Vec<usize>);
-
-pub(super) fn cpu_list(text: &str) -> Result<CpuList, String> {
-    let cpus: Option<Vec<usize>> = text.split(',').map(cpu_number).collect();
-    cpus.map(CpuList).ok_or_else(|| "expected the numbers of CPUs, such as 0,1".to_owned())
-}
-
-fn cpu_number(text: &str) -> Option<usize> {
-    let number = parse_count(text).ok().and_then(|number| usize::try_from(number).ok());
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    number.filter(|number| is_number && *number < resound::process::cpus::CPUS_MAX)
-}
-
-/// Parses the host and port of a listener. The port is required; with 0 the kernel picks one.
-pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
-    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
-    let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse() {
-        Ok(Endpoint::Tcp(host_port)) if has_port && !text.contains('/') => Ok(host_port),
-        _ => Err("expected HOST:PORT, such as 127.0.0.1:9100".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cpu_list_is_numbers_separated_by_commas() {
-        assert_eq!(cpu_list("0"), Ok(CpuList(vec![0])));
-        assert_eq!(cpu_list("3,0,3"), Ok(CpuList(vec![3, 0, 3])));
-        for text in ["", ",", "0,", ",0", "0,,1", "0, 1", "-1", "0-1", "+1", "1k", "a", "1048576"] {
-            assert!(cpu_list(text).is_err(), "{text:?}");
+/// Checks that each of `takers` gets one of the connections, and one of the messages.
+pub(super) fn can_be_dealt_out(
+    connections: u64,
+    count: Option<u64>,
+    takers: u64,
+    names: &str,
+) -> Result<(), String> {
+    for (flag, number) in [("--connections", Some(connections)), ("--count", count)] {
+        if let Some(number) = number.filter(|number| *number < takers) {
+            return Err(format!(
+                "{flag} {number} cannot be dealt out to {names}: expected at least one for each, \
+                 such as {flag} {takers}"
+            ));
         }
     }
-
-    #[test]
-    fn only_a_host_and_a_port_are_accepted_as_an_address_to_serve() {
-        for (text, host, port) in [
-            ("127.0.0.1:9100", "127.0.0.1", 9100),
-            (":9100", "", 9100),
-            ("[::1]:0", "::1", 0),
-            ("localhost:1", "localhost", 1),
-        ] {
-            let parsed = HostPort { host: host.to_owned(), port };
-            assert_eq!(host_port(text), Ok(parsed), "{text}");
-        }
-        for text in [
-            "",
-            ":",
-            "9100",
-            "localhost",
-            "127.0.0.1",
-            "127.0.0.1:",
-            "[::1]",
-            "::1:9",
-            "a:b",
-            "a:65536",
-            "tcp://127.0.0.1:9100",
-            "http://127.0.0.1:9100",
-            "udp://127.0.0.1:1",
-            "unix:/a:1",
-            "127.0.0.1:9100/metrics",
-            "a b:1",
-        ] {
-            assert!(host_port(text).is_err_and(|error| error.contains("such as")), "{text}");
-        }
-    }
+    Ok(())
 }

@@ -55,6 +55,18 @@ pub struct Comparison {
     pub pairs: Vec<Pair>,
 }
 
+impl Comparison {
+    /// Returns true if an echo of any run differed from what was sent.
+    pub fn is_corrupted(&self) -> bool {
+        let is_corrupted = |run: &Option<Value>| {
+            let count = |key| run.as_ref().and_then(|run| run.pointer(key)?.as_u64()).unwrap_or(0);
+            count("/messages/corrupted") + count("/warmup_messages/corrupted") > 0
+        };
+        let mut runs = self.pairs.iter().flat_map(|pair| [&pair.a, &pair.b, &pair.control]);
+        runs.any(is_corrupted)
+    }
+}
+
 impl Default for Comparison {
     /// Returns a comparison without runs.
     fn default() -> Comparison {

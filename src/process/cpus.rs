@@ -1,6 +1,7 @@
 //! The CPUs that a thread runs on.
 
 use std::io;
+use std::str::FromStr;
 
 #[cfg(target_os = "linux")]
 pub(crate) use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -14,6 +15,24 @@ mod unsupported;
 
 /// CPU numbers are below this.
 pub const CPUS_MAX: usize = CpuSet::MAX_CPU;
+
+/// CPU numbers in the order in which they were typed, as text `0,2,1`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+impl FromStr for CpuList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CpuList, String> {
+        let cpus: Option<Vec<usize>> = text.split(',').map(cpu_number).collect();
+        cpus.map(CpuList).ok_or_else(|| "expected the numbers of CPUs, such as 0,1".to_owned())
+    }
+}
+
+fn cpu_number(text: &str) -> Option<usize> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| is_number && *number < CPUS_MAX)
+}
 
 /// Returns the CPUs that this thread may use.
 pub fn allowed() -> Vec<usize> {
@@ -65,6 +84,15 @@ pub fn leave(cpu: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cpu_list_is_numbers_separated_by_commas() {
+        assert_eq!("0".parse(), Ok(CpuList(vec![0])));
+        assert_eq!("3,0,3".parse(), Ok(CpuList(vec![3, 0, 3])));
+        for text in ["", ",", "0,", ",0", "0,,1", "0, 1", "-1", "0-1", "+1", "1k", "a", "1048576"] {
+            assert!(text.parse::<CpuList>().is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_check_leaves_the_thread_where_it_was() {

@@ -7,8 +7,10 @@
 //! Writing to a stdout that was closed at the start fails with `EBADF`, so that a result is not
 //! lost silently.
 
-use std::io::{self, IsTerminal, Read, Stderr, Stdin, Stdout, Write};
+use std::io::{self, IsTerminal, PipeWriter, Read, Stderr, Stdin, Stdout, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -62,6 +64,46 @@ pub fn is_stdout_closed() -> bool {
 /// The errors of write(2). `BrokenPipe` means that the reader has closed its end.
 pub fn print(text: &str) -> io::Result<()> {
     stdout().write_all(text.as_bytes())
+}
+
+/// Stdout of several threads, until a write to it fails.
+#[derive(Debug)]
+pub struct SharedStdout {
+    error: Mutex<Option<io::Error>>,
+    stopper: PipeWriter,
+}
+
+impl SharedStdout {
+    /// Creates an output that writes a byte to `stopper` when a write to stdout has failed.
+    pub fn new(stopper: PipeWriter) -> SharedStdout {
+        SharedStdout { error: Mutex::new(None), stopper }
+    }
+
+    /// Prints text. Breaks once a write has failed, and then prints nothing more.
+    pub fn print(&self, text: &str) -> ControlFlow<()> {
+        let mut failed = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_some() {
+            return ControlFlow::Break(());
+        }
+        match print(text) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                *failed = Some(error);
+                let _ = (&self.stopper).write(&[0]);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Returns the error of the write that failed.
+    ///
+    /// # Errors
+    ///
+    /// A write failed, as of [`print`].
+    pub fn into_result(self) -> io::Result<()> {
+        let error = self.error.into_inner().unwrap_or_else(PoisonError::into_inner);
+        error.map_or(Ok(()), Err)
+    }
 }
 
 /// An input stream that waits for bytes even if the file is non-blocking.

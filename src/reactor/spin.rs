@@ -1,10 +1,12 @@
 //! Spinning: the loop polls without sleeping, and skips some of these polls.
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use mio::Events;
 
 use super::key::Key;
+use crate::units::parse_time;
 
 /// Hot sources that the loop tries instead of polling. A poll costs slightly more than one receive
 /// that finds nothing, and covers all sources, so more hot sources would cost more than they save.
@@ -34,6 +36,20 @@ pub enum Spin {
     For(Duration),
     /// The loop never sleeps.
     Always,
+}
+
+/// As text: `always`, or a time such as `50us`; a time of 0 is [`Spin::Never`].
+impl FromStr for Spin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Spin, String> {
+        match (text, parse_time(text)) {
+            ("always", _) => Ok(Spin::Always),
+            (_, Ok(Duration::ZERO)) => Ok(Spin::Never),
+            (_, Ok(time)) => Ok(Spin::For(time)),
+            (_, Err(_)) => Err("expected a time such as 50us, 0, or always".to_owned()),
+        }
+    }
 }
 
 /// The state that the loop needs to spin.

@@ -60,6 +60,24 @@ impl Output {
         self.open_as(libc::O_NONBLOCK).ok()
     }
 
+    /// Opens all these files, in order, and adds them to `opened`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Output::open`], for the first file that cannot be written.
+    pub fn open_all(outputs: &[Output], opened: &mut Vec<OutputFile>) -> Result<(), Error> {
+        for output in outputs {
+            opened.push(output.open()?);
+        }
+        Ok(())
+    }
+
+    /// Opens those files that a failed run has not opened, as [`Output::open_after_failure`] does.
+    pub fn open_rest(outputs: &[Output], opened: &mut Vec<OutputFile>) {
+        let rest = outputs.iter().skip(opened.len());
+        opened.extend(rest.filter_map(Output::open_after_failure));
+    }
+
     fn open_as(&self, flags: i32) -> io::Result<OutputFile> {
         let target = followed(&self.path)?;
         let old = match fs::metadata(&target) {

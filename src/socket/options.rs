@@ -5,6 +5,7 @@ mod packets;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -12,6 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::{Dscp, SocketFacts, sys};
 use crate::endpoint::{Family, ResolvedEndpoint};
 use crate::error::Error;
+use crate::units::parse_time;
 
 /// The default listen(2) backlog. A burst beyond the backlog waits for SYN retransmits of one
 /// second and more; Linux caps it at `net.core.somaxconn`, 4096 since Linux 5.4.
@@ -89,6 +91,23 @@ pub enum Keepalive {
     /// It does after so long a silence, and gives up after as long again. In whole seconds, rounded
     /// up, and at most [`Keepalive::AFTER_MAX`].
     After(Duration),
+}
+
+/// As text: `system`, `off`, or a time such as `60s`.
+impl FromStr for Keepalive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Keepalive, String> {
+        const SECOND: Duration = Duration::from_secs(1);
+        match (text, parse_time(text)) {
+            ("system", _) => Ok(Keepalive::System),
+            ("off", _) => Ok(Keepalive::Off),
+            (_, Ok(time)) if (SECOND..=Keepalive::AFTER_MAX).contains(&time) => {
+                Ok(Keepalive::After(time))
+            }
+            _ => Err("expected a time from 1s to 32767s, such as 60s, or system or off".to_owned()),
+        }
+    }
 }
 
 impl Keepalive {

@@ -18,7 +18,7 @@ use super::loops::LoopFlags;
 use super::names::{ModeName, TransportName, word};
 use super::part::PartFlags;
 use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};
-use crate::cli::values::{at_least_one, spin};
+use crate::cli::values::at_least_one;
 
 /// The duration of a run without `--duration` and `--count`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -26,10 +26,6 @@ const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 /// The default depth of datagrams in an open loop. A datagram does not wait for the echo of
 /// another, so a lost one must not hold up the rest.
 const DATAGRAMS_IN_FLIGHT_MAX: u64 = 1024;
-
-/// The longest Unix datagram. It may be longer than a UDP datagram, but no default send buffer
-/// takes more than this.
-const UNIX_DATAGRAM_BYTES_MAX: u64 = 4 << 20;
 
 /// The default interval between two lines on a terminal, or two histograms of a log.
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
@@ -132,7 +128,7 @@ pub(in crate::cli) struct Arguments {
 
     /// Poll without sleeping for T after the last event, or always; 0 always sleeps, even if a rate
     /// needs finer timing than a sleep has [default: as the rate needs]
-    #[arg(long, value_name = "T|always", value_parser = spin)]
+    #[arg(long, value_name = "T|always")]
     pub(super) spin: Option<Spin>,
 
     #[command(flatten)]
@@ -228,20 +224,10 @@ impl Arguments {
 
     /// Checks that a datagram of this target can carry a message.
     pub(super) fn check_length(&self, target: &ResolvedEndpoint) -> Result<(), String> {
-        let (what, length_max) = match target {
-            ResolvedEndpoint::Udp(addr) if addr.is_ipv4() => ("UDP datagram", 65_507),
-            ResolvedEndpoint::Udp(_) => ("UDP datagram", 65_527),
-            ResolvedEndpoint::Unixgram(_) => ("Unix datagram", UNIX_DATAGRAM_BYTES_MAX),
-            ResolvedEndpoint::Tcp(_) | ResolvedEndpoint::Unix(_) => return Ok(()),
-        };
-        let length = self.length.greatest();
-        if length <= length_max {
-            return Ok(());
-        }
-        Err(format!(
-            "invalid value '{length}' for '--length <SIZE>': expected at most {length_max} bytes \
-             for a {what}, such as 1200"
-        ))
+        self.length.check(target).map_err(|expected| {
+            let length = self.length.greatest();
+            format!("invalid value '{length}' for '--length <SIZE>': {expected}")
+        })
     }
 
     /// Returns how many of the connections this process makes.

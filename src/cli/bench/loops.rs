@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 
 use clap::Args;
 use resound::load::Share;
+use resound::process::cpus::CpuList;
 use serde_json::{Map, Value, json};
 
-use crate::cli::values::{CpuList, cpu_list, loops};
+use crate::cli::values::{can_be_dealt_out, loops};
 
 #[derive(Debug, Args)]
 pub(super) struct LoopFlags {
@@ -17,7 +18,7 @@ pub(super) struct LoopFlags {
     /// Pin the first loop to the first of these CPUs, the second loop to the second, and so on
     /// [default: with the server in this process, CPUs that the server does not use, if there are
     /// enough]
-    #[arg(short = 'A', long, value_name = "CPU[,CPU]", value_parser = cpu_list)]
+    #[arg(short = 'A', long, value_name = "CPU[,CPU]")]
     affinity: Option<CpuList>,
 }
 
@@ -34,16 +35,8 @@ impl LoopFlags {
             1 => String::new(),
             parts => format!(" in each of {parts} parts"),
         };
-        for (flag, number) in [("--connections", Some(connections)), ("--count", count)] {
-            if let Some(number) = number.filter(|number| *number < all) {
-                let loops = self.threads;
-                return Err(format!(
-                    "{flag} {number} cannot be dealt out to {loops} loops{of_parts} (--threads): \
-                     expected at least one for each, such as {flag} {all}"
-                ));
-            }
-        }
-        Ok(())
+        let names = format!("{} loops{of_parts} (--threads)", self.threads);
+        can_be_dealt_out(connections, count, all, &names)
     }
 
     /// Returns the CPUs that the user asked for.

@@ -6,7 +6,7 @@ use clap::Args;
 use resound::load::Share;
 use serde_json::{Map, Value};
 
-use crate::cli::values::moment;
+use crate::cli::values::{can_be_dealt_out, moment};
 
 #[derive(Debug, Args)]
 pub(super) struct PartFlags {
@@ -30,14 +30,7 @@ impl PartFlags {
         warmup: Duration,
     ) -> Result<(), String> {
         let parts = self.part.parts();
-        for (flag, number) in [("--connections", Some(connections)), ("--count", count)] {
-            if let Some(number) = number.filter(|number| *number < parts) {
-                return Err(format!(
-                    "{flag} {number} cannot be dealt out to {parts} parts: expected at least one \
-                     for each, such as {flag} {parts}"
-                ));
-            }
-        }
+        can_be_dealt_out(connections, count, parts, &format!("{parts} parts"))?;
         let Some(start_at) = self.start_at else { return Ok(()) };
         match start_at.duration_since(SystemTime::now()) {
             Ok(left) if left >= warmup => Ok(()),

@@ -180,10 +180,11 @@ impl Expectation {
 
     /// Returns a whole command line: one with a word that begins like this, if there is one.
     fn example(&self, start: &str) -> String {
-        let examples = manual::examples(self.name.as_deref().unwrap_or_default());
+        let mut examples = manual::examples(self.name.as_deref().unwrap_or_default());
+        let first = examples.next().map_or("resound serve", |(line, _)| line);
         let has_word = |line: &str| line.split(' ').any(|word| word.starts_with(start));
-        let found = examples.iter().find(|(_, line)| has_word(line));
-        let line = found.or(examples.first()).map_or("resound serve", |(_, line)| line);
+        let mut lines = std::iter::once(first).chain(examples.map(|(line, _)| line));
+        let line = lines.find(|line| has_word(line)).unwrap_or(first);
         format!("as in \"{line}\"")
     }
 

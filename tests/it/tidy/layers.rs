@@ -72,7 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("testing", &["reactor", "socket", "readiness"]),
     ("reactor", &["readiness", "units"]),
     ("process", &["socket", "error"]),
-    ("socket", &["endpoint", "error"]),
+    ("socket", &["endpoint", "error", "units"]),
     ("escape", &[]),
     ("readiness", &[]),
     ("endpoint", &[]),
