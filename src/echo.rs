@@ -4,6 +4,11 @@
 //! Unix datagrams, and the counters. Each source owns only its own state, so an idle connection
 //! costs one slot of the reactor's slab and nothing else.
 //!
+//! Where to look: `stream.rs` moves the bytes of a stream, and handles a slow reader and a
+//! half-close. `datagram.rs` receives, decides and sends; `datagram/held_replies.rs` handles a full
+//! receiver. `accept.rs` accepts, `timeouts.rs` closes, and `stage.rs` drains. The reactor drops
+//! late events of closed sources, so the server never sees them.
+//!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::net::{Shutdown, TcpStream};

@@ -4,9 +4,9 @@
 //! keep only what did not fit. A stream with unsent bytes does not read, so a peer that never
 //! reads costs at most one buffer. An idle stream owns no buffer.
 //!
-//! When all streams together have as many unsent bytes as they may, a stream reads only what its
-//! socket takes of the echo: it peeks at its input, writes, and then reads as much as it has
-//! written.
+//! When the unsent bytes of all streams together reach their bound, a stream reads only as many
+//! bytes as its socket takes back: it peeks at its input, writes it, and then reads as many bytes
+//! as were written.
 
 mod bulk;
 mod queue_sample;
@@ -99,7 +99,7 @@ impl ByteMover {
         self.unsent.as_deref().and_then(|[unsent]| unsent.counted_bytes())
     }
 
-    /// Returns true if the peer may still have to take part of its reply.
+    /// Returns true if part of the reply is unsent, or may still be in the socket's send queue.
     pub(super) fn is_waiting_for_peer(&self) -> bool {
         self.has_unsent() || self.queue_sample != QueueSample::EMPTY
     }
@@ -268,7 +268,7 @@ impl ByteMover {
     }
 
     /// Writes back as much of `count` peeked bytes of scratch as the socket takes, and then reads
-    /// as many off the stream. Returns how many bytes that were.
+    /// as many bytes off the stream. Returns their number.
     fn reply_peeked<T: Read + Write>(
         &mut self,
         stream: &mut T,

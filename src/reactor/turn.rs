@@ -52,8 +52,9 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         let timeout = if has_work || self.spinning.is_on(self.core.now) {
             Some(Duration::ZERO)
         } else {
-            // `core.now` is the time of the previous turn, so the thread may sleep too long by the
-            // time of that turn's slices: less than the millisecond to which mio rounds.
+            // `core.now` was read before the slices of the previous turn. So the thread may sleep
+            // too long by the time that they took, which is less than the millisecond to which
+            // mio rounds.
             earlier(self.until_due(self.core.now), sleep_max)
         };
         #[cfg(debug_assertions)]
