@@ -44,7 +44,7 @@ fn measure(
     arguments: &Arguments,
     outputs: &mut Vec<OutputFile>,
 ) -> Result<(SweepResult, u8), resound::Error> {
-    if arguments.output.is_empty() || arguments.json {
+    if arguments.output.is_empty() || arguments.json || arguments.json_stream {
         standard::check_stdout()?;
     }
     Output::open_all(&arguments.output, outputs)?;
@@ -79,6 +79,11 @@ fn options(arguments: &Arguments) -> CommandLine {
 /// Shows the last run: to a reader of text on stdout, else on a terminal.
 fn show(arguments: &Arguments, result: &SweepResult) {
     let Some(line) = result.last_line() else { return };
+    if let (true, Some(run)) = (arguments.json_stream, result.points.last()) {
+        // A failure shows when the document is printed.
+        let _ = standard::print(&format!("{{\"point\":{}}}\n", run.to_json_line()));
+        return;
+    }
     let line = format!("{line}\n");
     // A failure shows when the report is printed.
     let _ = if !arguments.json && !standard::is_stdout_closed() {
@@ -134,6 +139,8 @@ fn deliver(
 ) -> ExitCode {
     let text = if arguments.json {
         result.to_json()
+    } else if arguments.json_stream {
+        result.to_json_line() + "\n"
     } else if result.points.is_empty() {
         String::new() // the line on stderr says it all
     } else {

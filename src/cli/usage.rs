@@ -48,7 +48,12 @@ fn report_line(line: &str, words: &[OsString]) -> ExitCode {
             let _ = standard::print(&(error_json(line) + "\n"));
         }
         "sweep" if wanted.json => {
-            let _ = standard::print(&sweep::refusal_document(line));
+            let document = sweep::refusal_document(line);
+            let parsed = serde_json::from_str::<serde_json::Value>(&document);
+            let _ = standard::print(&match parsed {
+                Ok(document) if wanted.is_line => format!("{document}\n"),
+                _ => document,
+            });
         }
         _ => {}
     }

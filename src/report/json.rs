@@ -62,6 +62,12 @@ impl SweepResult {
         text.push('\n');
         text
     }
+
+    /// Returns the document on one line, without a newline in it or after it.
+    #[expect(clippy::missing_panics_doc, reason = "plain data with text keys is always JSON")]
+    pub fn to_json_line(&self) -> String {
+        serde_json::to_string(self).expect("plain data is JSON")
+    }
 }
 
 #[cfg(test)]

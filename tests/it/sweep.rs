@@ -122,8 +122,9 @@ fn a_sweep_is_refused_in_one_line_unless_one_flag_has_many_values() {
         (&["-r", "1..2", "--at-least", "1"], ["--find", "--help"]),
         (&["-r", "1..2", "--at-least", "3", find[0], find[1]], ["--at-least 3", "from 1 to 2"]),
         (&["-r", "1..2", "-o", "x.hgrm"], ["'x.hgrm'", "such as sweep.json"]),
-        (&["-r", "1..2", "--json-stream"], ["--json-stream", "--json"]),
-        (&["-r", "1..2", "--part", "1/2"], ["--part", "'resound bench'"]),
+        (&["-r", "1..2", "--trace", "x.json"], ["--trace", "'resound bench --trace'"]),
+        (&["-r", "2..4", "--part", "1/2", find[0], find[1]], ["--part", "such as --rate"]),
+        (&["-c", "1..4", "--part", "1/2"], ["--connections 1", "such as --connections 2"]),
         (&["-r", "1..2", "--start-at", &soon], ["--start-at", "'resound bench'"]),
         (&["-r", "1..2", "-t", "0"], ["'--duration <T>'", "such as"]),
         (&["-r", "1..2", "--mode", "connect", "udp://127.0.0.1:1"], ["stream", "such as"]),
@@ -135,6 +136,28 @@ fn a_sweep_is_refused_in_one_line_unless_one_flag_has_many_values() {
         let document = document(&ended);
         assert_eq!(document["error"].as_str(), Some(error.trim_end()), "{arguments:?}");
         assert_eq!((&document["swept"], points(&document).len()), (&Value::Null, 0));
+    }
+}
+
+#[test]
+fn a_stream_has_a_line_per_run_and_the_document_last() {
+    let ended = run(sweep(&[&SHORT[..], &["-r100,200", "--json-stream"]].concat()));
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    let text = ended.stdout_text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [first, second, document] = &lines[..] else { panic!("{text}") };
+    [first, second].iter().for_each(|line| check_document("point_line", line));
+    check_document("sweep", document);
+    assert_eq!(points(document), [first["point"].clone(), second["point"].clone()]);
+}
+
+#[test]
+fn a_part_of_a_sweep_makes_its_share_of_every_point() {
+    let (ended, document) = sweep_json(&["-r100,200", "--part=2/2"]);
+    assert_eq!(ended.code(), 0, "{document:#}");
+    for (point, asked) in points(&document).iter().zip([50.0, 100.0]) {
+        assert_eq!((&point["rate"]["asked"], &point["connections"]), (&asked.into(), &1.into()));
+        assert_eq!(point["run"]["part"], "2/2");
     }
 }
 

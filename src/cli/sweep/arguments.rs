@@ -26,23 +26,18 @@ const SHORT_MIN: Duration = Duration::from_millis(500);
 const SHORT_WARMUP_PART: u32 = 4;
 
 /// The flags of `bench` that the sweep handles itself.
-const OWN: &[&str] = &["json", "output"];
+const OWN: &[&str] = &["json", "json_stream", "output"];
 
 /// The flags of `bench` that make sense for one run alone.
 const OF_ONE_RUN: &[(&str, &str)] = &[
     (
-        "json_stream",
-        "--json-stream prints the intervals of one run: expected the document of all, such as -J",
-    ),
-    ("part", "--part is for one run: expected 'resound bench', as in resound bench --part 1/2"),
-    (
         "start_at",
-        "--start-at is for one run: expected 'resound bench', as in resound bench --start-at \
-         2026-11-27T09:35:33Z",
+        "--start-at gives the time of one run, and a sweep has many: expected 'resound bench' for \
+         each value",
     ),
     (
         "trace",
-        "--trace is for one run: expected 'resound bench', as in resound bench --trace a.json",
+        "--trace shows the turns of one run: expected 'resound bench --trace' at one of the values",
     ),
 ];
 
@@ -81,6 +76,7 @@ struct Share(f64);
 pub(in crate::cli) struct Arguments {
     own: OwnFlags,
     pub(super) json: bool,
+    pub(super) json_stream: bool,
     pub(super) output: Vec<Output>,
     /// The flags of the first run.
     first: bench::Arguments,
@@ -94,6 +90,11 @@ impl Args for Arguments {
     fn augment_args(command: Command) -> Command {
         let command = OwnFlags::augment_args(bench::Arguments::augment_args(command))
             .about("Run a benchmark per value of a flag, or search the highest rate that holds")
+            .mut_arg("json_stream", |arg| {
+                arg.help(
+                    "Print one line of JSON per run as it ends, and the document as the last line",
+                )
+            })
             .mut_arg("output", |arg| {
                 arg.help(
                     "Also write the result to FILE (.json, .html, or .csv with a row per run); \
@@ -162,9 +163,24 @@ impl FromArgMatches for Arguments {
                  {high}, such as --at-least {low}"
             )));
         }
+        let is_part = matches.value_source("part") == Some(ValueSource::CommandLine);
+        if !own.find.is_empty() && is_part {
+            let expected = "--find cannot be used with --part, because each part would search on \
+                            its own: expected a sweep without --find, such as --rate 1k..200k";
+            return Err(refused(expected.to_owned()));
+        }
         let common = words(matches, flag).map_err(refused)?;
         let first = first_run(&common, flag, &values.points(own.steps))?;
-        Ok(Arguments { own, json: matches.get_flag("json"), output, first, common, flag, values })
+        Ok(Arguments {
+            own,
+            json: matches.get_flag("json"),
+            json_stream: matches.get_flag("json_stream"),
+            output,
+            first,
+            common,
+            flag,
+            values,
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
