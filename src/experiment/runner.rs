@@ -29,9 +29,16 @@ const STDERR_BYTES_MAX: usize = 64 << 10;
 /// The exit code of `bench` for a wrong command line.
 const USAGE: i32 = 2;
 
-/// Flags of `bench` that would write elsewhere than into the document, as environment variables.
-const VARIABLES_LEFT_OUT: [&str; 3] =
-    ["RESOUND_BENCH_OUTPUT", "RESOUND_BENCH_JSON", "RESOUND_BENCH_JSON_STREAM"];
+/// Flags of `bench` that a series does not pass on, as environment variables: they would write
+/// elsewhere than into the document, or make sense for one run alone.
+const VARIABLES_LEFT_OUT: [&str; 6] = [
+    "RESOUND_BENCH_OUTPUT",
+    "RESOUND_BENCH_JSON",
+    "RESOUND_BENCH_JSON_STREAM",
+    "RESOUND_BENCH_PART",
+    "RESOUND_BENCH_START_AT",
+    "RESOUND_BENCH_TRACE",
+];
 
 /// Runs `resound bench` again and again. Until it is dropped, the signals that ask a program to
 /// end do not end this process: they end the run and the series.

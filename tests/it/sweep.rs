@@ -303,3 +303,18 @@ fn files_have_the_document_and_a_row_per_run() {
     assert_eq!(rows.lines().count(), 3);
     assert!(rows.starts_with("version,program,status,"), "{rows}");
 }
+
+#[test]
+fn the_environment_does_not_give_a_series_the_flags_of_one_run() {
+    let trace = tempfile::tempdir().unwrap().path().join("trace.json");
+    let mut command = sweep(&["--connections=2,4", "-n8", "--warmup=0", "--timeout=50s", "-J"]);
+    command.env("RESOUND_BENCH_PART", "1/2").env("RESOUND_BENCH_TRACE", &trace);
+    command.env("RESOUND_BENCH_START_AT", "2020-01-01T00:00:00Z");
+    let ended = run(command);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let document = document(&ended);
+    let run = |point: &Value| (point["connections"].clone(), point["run"]["part"].clone());
+    let runs: Vec<_> = points(&document).iter().map(run).collect();
+    assert_eq!(runs, [(2.into(), "1/1".into()), (4.into(), "1/1".into())]);
+    assert!(!trace.exists());
+}

@@ -65,6 +65,8 @@ fn verdict(metrics: &[Metric], name: &str) -> Change {
     metrics.iter().find(|metric| metric.name == name).unwrap().verdict
 }
 
+/// The seeds are not chosen: each of the first five hundreds of seeds passes, with at most 2.
+///
 /// case B18
 #[test]
 fn a_server_compared_with_itself_a_hundred_times_differs_at_most_five_times() {
@@ -79,6 +81,8 @@ fn a_server_compared_with_itself_a_hundred_times_differs_at_most_five_times() {
     }
 }
 
+/// The seeds are not chosen: all of the first 500 differ in each of the figures.
+///
 /// case B18
 #[test]
 fn five_percent_more_service_time_differ_at_fifteen_rounds() {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::figure::Table;
-use crate::report::words::{count_text, percent_text, rate_text, time_text};
+use crate::report::words::{bytes_text, count_text, percent_text, rate_text, time_text};
 
 /// Returns a list of names and values. Values that are `None` are left out.
 pub(super) fn facts(facts: &[(&str, Option<String>)]) -> Markup {
@@ -78,6 +78,7 @@ pub(super) fn value_text(key: &str, value: &Value) -> String {
             let float = number.as_f64().unwrap_or_default();
             match number.as_u64() {
                 Some(whole) if key.ends_with("_ns") => time_text(whole),
+                _ if key == "delivery_rate" => format!("{}/s", bytes_text(float)),
                 _ if key.ends_with("share") => percent_text(float, 1.0),
                 Some(whole) => count_text(whole),
                 None => rate_text(float),
