@@ -48,7 +48,7 @@ pub(super) struct Run {
     pub(super) not_before_ns: Option<u64>,
     /// The messages with timestamps, if that is asked for.
     pub(super) samples: Option<Samples>,
-    is_sending: bool,
+    has_started: bool,
     /// No message that is due (in a closed loop: sent) from this time on is begun.
     end_ns: u64,
     /// Measured messages that may still be begun.
@@ -125,7 +125,7 @@ impl Run {
             fresh_ns: None,
             not_before_ns: None,
             samples: options.takes_samples().then(|| Samples::start(timeout_ns)),
-            is_sending: false,
+            has_started: false,
             end_ns: u64::MAX,
             remaining: options.own_count(),
             counted_ns: options.count.zip(options.rate).map(|(count, rate)| {
@@ -146,7 +146,7 @@ impl Run {
 
     /// Starts to send at `start_ns` on the flows in `open`; there are `flows` in all.
     pub(super) fn start(&mut self, start_ns: u64, measure_from_ns: u64, open: &[u32], flows: u32) {
-        self.is_sending = true;
+        self.has_started = true;
         self.recorder.measure_from_ns = measure_from_ns;
         self.outages = Outages::of(flows, measure_from_ns);
         (0..flows).for_each(|flow| self.outages.begin(flow, start_ns));
@@ -189,7 +189,7 @@ impl Run {
 
     /// Returns whether a flow with `in_flight` messages in flight may begin another.
     pub(super) fn admission(&mut self, flow: u32, in_flight: usize, now_ns: u64) -> Admission {
-        if !self.is_sending || in_flight >= self.in_flight_max {
+        if !self.has_started || in_flight >= self.in_flight_max {
             return Admission::Closed;
         }
         let due_ns = match self.paces.get(flow as usize) {
@@ -245,7 +245,7 @@ impl Run {
             None if now_ns < until_ns => most,
             None => 0,
         };
-        let all = if self.is_sending { due(until_ns) } else { 0 };
+        let all = if self.has_started { due(until_ns) } else { 0 };
         let Some(remaining) = self.remaining.filter(|remaining| *remaining < all) else {
             return usize::try_from(all).unwrap_or(usize::MAX);
         };
