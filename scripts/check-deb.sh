@@ -99,8 +99,10 @@ has_all() {
   done
 }
 
+# systemctl succeeds if one of several units is active.
 is_active() {
-  in_root systemctl is-active resound.service resound.socket
+  in_root systemctl is-active --quiet resound.service &&
+    in_root systemctl is-active --quiet resound.socket
 }
 
 echoes() {
@@ -142,7 +144,7 @@ set_drain_timeout() {
 }
 
 upgrades_without_loss() {
-  loses_nothing --restarts 1 --restart-time 20 --by "dpkg -i /root/resound-2.deb"
+  loses_nothing --restarts 1 --by "dpkg -i /root/resound-2.deb"
   in_root dpkg-query -W -f '${Version}\n' resound | grep -- '-2$'
   grep DRAIN_TIMEOUT "$root/etc/default/resound"
 }
