@@ -189,13 +189,18 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     result.server_drops = embedded.map(EmbeddedServer::stop).transpose()?;
     // An assert may be on any of the facts above.
     result.asserts = arguments.asserts.iter().map(|assert| assert.check(&result)).collect();
+    end_logs(outputs, shown.log_errors);
+    Ok(result)
+}
+
+/// Notes that the logs are complete, or why one is not.
+fn end_logs(outputs: &mut [OutputFile], errors: Vec<(usize, io::Error)>) {
     outputs.iter_mut().for_each(OutputFile::log_ended);
-    for (place, error) in shown.log_errors {
+    for (place, error) in errors {
         if let Some(log) = outputs.iter_mut().filter(|output| output.is_log()).nth(place) {
             log.log_failed(error);
         }
     }
-    Ok(result)
 }
 
 fn loop_failed(error: io::Error) -> resound::Error {
