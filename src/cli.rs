@@ -18,12 +18,10 @@ mod values;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use resound::escape;
-use resound::process::standard;
+use resound::process::{standard, survive_file_size_limit};
 
 use self::environment::Words;
 
@@ -96,14 +94,6 @@ fn command() -> clap::Command {
         let help = format!("{values}\n\n{}", environment::help(&command));
         command.mut_args(take_any_value).after_help(help.trim_start().to_owned())
     })
-}
-
-/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, like a write to a full
-/// disk fails with ENOSPC. Without a handler, SIGXFSZ ends the program.
-fn survive_file_size_limit() {
-    let is_caught = Arc::new(AtomicBool::new(false));
-    // If the handler cannot be installed, the program ends at the limit, as any other does.
-    let _ = signal_hook::flag::register(libc::SIGXFSZ, is_caught);
 }
 
 pub(crate) fn run() -> ExitCode {

@@ -67,7 +67,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-pub use self::access::Access;
+pub use self::access::{Access, parse_network};
 pub use self::cause::{Cause, Effect};
 pub use self::counters::{Counters, Traffic, TransportCounters};
 pub use self::limits::Limits;

@@ -63,6 +63,7 @@ mod sampler;
 mod share;
 mod shortfall;
 mod source;
+mod start;
 mod stream;
 mod target;
 mod team;
@@ -83,6 +84,7 @@ pub use self::options::Options;
 pub use self::pacing::Spacing;
 pub use self::share::Share;
 pub use self::source::Source;
+pub use self::start::{check_start, parse_start};
 pub use self::target::{client_folder, resolve_target};
 pub use self::team::{Command, LOOPS_MAX, Team};
 

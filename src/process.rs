@@ -13,7 +13,9 @@ pub mod terminal;
 mod threads;
 
 #[cfg(feature = "signals")]
-pub use self::signals::{SignalPipes, ending_signals, restore_ending_signals};
+pub use self::signals::{
+    SignalPipes, ending_signals, restore_ending_signals, survive_file_size_limit,
+};
 #[cfg(feature = "program")]
 pub(crate) use self::threads::thread_error;
 pub use self::threads::{has_memory, spawn_thread};

@@ -16,7 +16,7 @@ mod words;
 pub use self::files::{Format, HlogWriter, write_csv, write_csv_rows, write_hgrm};
 pub use self::health::health_text;
 pub use self::html::{read_page, run_page, series_page};
-pub use self::input::{read_run, read_text};
+pub use self::input::{files_of, read_run, read_runs, read_text};
 pub use self::output::{Output, OutputFile, check_outputs};
 pub use self::progress::{IntervalLines, IntervalSender, Progress, ProgressOptions, Shown};
 pub use self::words::time_text;

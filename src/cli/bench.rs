@@ -2,7 +2,6 @@
 
 mod arguments;
 mod loops;
-mod names;
 mod part;
 mod progress;
 
@@ -12,7 +11,7 @@ use std::process::ExitCode;
 
 use resound::daemon::EmbeddedServer;
 use resound::endpoint::Endpoint;
-use resound::load::{Cpus, Team, client_folder, raise_descriptor_limit, resolve_target};
+use resound::load::{Cpus, Options, Team, client_folder, raise_descriptor_limit, resolve_target};
 use resound::measured::{RunResult, Status, Warning};
 use resound::process::terminal::columns;
 use resound::process::{ending_signals, restore_ending_signals};
@@ -176,7 +175,7 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     let traced = trace.map_or(Ok(()), Trace::finish);
     restore_ending_signals();
     let shown = progress.end();
-    let mut result = facts(arguments, endpoint, &cpus, outcome?);
+    let mut result = facts(arguments, endpoint, &cpus, &options, outcome?);
     if shown.is_unread {
         return Err(Refusal::Unread);
     }
@@ -208,13 +207,19 @@ fn loop_failed(error: io::Error) -> resound::Error {
 }
 
 /// Adds the facts of the command line and of the place of the run to its result.
-fn facts(arguments: &Arguments, endpoint: &Endpoint, cpus: &Cpus, result: RunResult) -> RunResult {
+fn facts(
+    arguments: &Arguments,
+    endpoint: &Endpoint,
+    cpus: &Cpus,
+    options: &Options,
+    result: RunResult,
+) -> RunResult {
     let mut result = arguments.described(result);
     result.endpoint = endpoint.to_string();
     result.embedded_server = arguments.endpoint.is_none();
     result.options.typed = typed_words();
     result.environment.shared_cpus = result.environment.loopback && cpus.may_be_shared();
-    result.warnings.extend(arguments.warnings());
+    result.warnings.extend(arguments.warnings().into_iter().chain(options.warnings()));
     if let Some(sockets) = &mut result.sockets {
         sockets.is_shown = arguments.socket.are_reported() || arguments.bind.given().is_some();
         if arguments.socket.mptcp && sockets.mptcp == Some(false) {

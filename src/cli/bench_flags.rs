@@ -1,8 +1,9 @@
 //! The flags of `bench` as flags of a command that runs it again and again. They keep their names,
 //! parsers and help, and are passed on as typed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{bench, usage};
@@ -11,9 +12,28 @@ use super::{bench, usage};
 const LEFT_OUT: &[&str] =
     &["endpoint", "json", "json_stream", "output", "asserts", "part", "start_at", "trace"];
 
-/// The flags that were given, by name, each with its value.
+/// The flags that were given: the name of each, and its word of a command line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BenchFlags(Vec<(String, Option<OsString>)>);
+pub(super) struct BenchFlags(Vec<(String, OsString)>);
+
+/// Returns the words by which an argument was given on the command line, each with its name.
+pub(super) fn given_words(arg: &Arg, matches: &ArgMatches) -> Vec<(String, OsString)> {
+    let id = arg.get_id().as_str();
+    if matches.value_source(id) != Some(ValueSource::CommandLine) {
+        return Vec::new();
+    }
+    let flag = arg.get_long().map(|long| format!("--{long}"));
+    if let Some(flag) = flag.as_ref().filter(|_| !arg.get_action().takes_values()) {
+        return vec![(id.to_owned(), flag.into())];
+    }
+    let start = flag.map_or_else(String::new, |flag| flag + "=");
+    let word = |value: &OsStr| {
+        let mut word = OsString::from(&start);
+        word.push(value);
+        (id.to_owned(), word)
+    };
+    matches.get_raw(id).into_iter().flatten().map(word).collect()
+}
 
 fn bench_args() -> Vec<Arg> {
     let command = bench::Arguments::augment_args(Command::new("bench"));
@@ -33,19 +53,8 @@ impl Args for BenchFlags {
 
 impl FromArgMatches for BenchFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<BenchFlags, clap::Error> {
-        let mut flags = Vec::new();
-        for arg in bench_args() {
-            let id = arg.get_id().as_str();
-            let is_typed = matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
-            let Some(name) = arg.get_long().filter(|_| is_typed) else { continue };
-            if arg.get_action().takes_values() {
-                let values = matches.get_raw(id).into_iter().flatten();
-                flags.extend(values.map(|value| (name.to_owned(), Some(value.to_owned()))));
-            } else {
-                flags.push((name.to_owned(), None));
-            }
-        }
-        Ok(BenchFlags(flags))
+        let flags = bench_args().into_iter().flat_map(|arg| given_words(&arg, matches));
+        Ok(BenchFlags(flags.collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -76,7 +85,7 @@ impl BenchFlags {
         }
     }
 
-    /// Returns true if a flag was given, by its long name.
+    /// Returns true if a flag was given.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(other, _)| other == name)
     }
@@ -90,21 +99,13 @@ impl BenchFlags {
     /// Adds a flag, unless it was given.
     pub(super) fn default_to(&mut self, name: &str, value: &str) {
         if !self.has(name) {
-            self.0.push((name.to_owned(), Some(value.into())));
+            self.0.push((name.to_owned(), format!("--{name}={value}").into()));
         }
     }
 
     /// Returns the words of a command line.
     pub(super) fn words(&self) -> Vec<OsString> {
-        let word = |(name, value): &(String, Option<OsString>)| {
-            let mut word = OsString::from(format!("--{name}"));
-            if let Some(value) = value {
-                word.push("=");
-                word.push(value);
-            }
-            word
-        };
-        self.0.iter().map(word).collect()
+        self.0.iter().map(|(_, word)| word.clone()).collect()
     }
 }
 

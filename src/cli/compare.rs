@@ -3,15 +3,14 @@
 mod arguments;
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resound::experiment::{Failure, Runner, Turn, compare_runs, compare_sides};
-use resound::measured::{Comparison, RunResult, Status};
+use resound::measured::{Comparison, Status};
 use resound::process::standard;
 use resound::process::terminal::{can_redraw, columns};
-use resound::report::{Format, Output, OutputFile, read_run, series_page};
+use resound::report::{Format, Output, OutputFile, read_runs, series_page};
 
 pub(super) use self::arguments::Arguments;
 use self::arguments::Form;
@@ -77,10 +76,7 @@ fn compare(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Compa
         }
         Form::Saved(files) => files,
     };
-    let read = |files: Vec<PathBuf>| -> Result<Vec<(String, RunResult)>, resound::Error> {
-        files.iter().map(|path| Ok((path.display().to_string(), read_run(path)?))).collect()
-    };
-    Ok(compare_runs(&plan, &read(a)?, &read(b)?))
+    Ok(compare_runs(&plan, &read_runs(&a)?, &read_runs(&b)?))
 }
 
 /// Returns a line on the terminal that says what runs.
@@ -114,11 +110,10 @@ fn exit_code(comparison: &Comparison) -> u8 {
 fn deliver(
     arguments: &Arguments,
     comparison: &Comparison,
-    code: u8,
+    mut code: u8,
     outputs: Vec<OutputFile>,
 ) -> ExitCode {
     let has_figures = comparison.rounds > 0;
-    let mut code = code;
     for output in outputs {
         let text = match output.output().format {
             Format::Csv => comparison.to_csv(),

@@ -137,12 +137,21 @@ impl FamilyFlags {
     fn flag(&self) -> &'static str {
         if self.ipv4 { "-4" } else { "-6" }
     }
+
+    fn given(&self) -> Option<&'static str> {
+        self.family().map(|_| self.flag())
+    }
 }
 
 impl PacketFlags {
     /// These settings, and the defaults of all others.
     pub(super) fn options(&self) -> SocketOptions {
         SocketOptions { dscp: self.dscp, ttl: self.ttl, ..SocketOptions::default() }
+    }
+
+    fn given(&self) -> Vec<&'static str> {
+        let flags = [("--dscp", self.dscp.is_some()), ("--ttl", self.ttl.is_some())];
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
     }
 }
 
@@ -240,19 +249,6 @@ impl TimestampFlags {
             "'--timestamps' cannot be used with '{what}': the kernel stamps only packets of IP: \
              expected {expected}"
         ))
-    }
-}
-
-impl PacketFlags {
-    fn given(&self) -> Vec<&'static str> {
-        let flags = [("--dscp", self.dscp.is_some()), ("--ttl", self.ttl.is_some())];
-        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
-    }
-}
-
-impl FamilyFlags {
-    fn given(&self) -> Option<&'static str> {
-        self.family().map(|_| self.flag())
     }
 }
 

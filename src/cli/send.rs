@@ -80,7 +80,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
         reply: !arguments.no_reply,
         expect_echo: arguments.expect_echo,
     };
-    let mut printer = Printer::new();
+    let terminal = standard::stdout().is_terminal().then(TerminalText::default);
+    let mut printer = Printer { terminal, is_closed: false };
     let sent = send(&options, input, |event| match event {
         Event::Connected(peer) if arguments.verbose => print_note(&format_args!("peer {peer}")),
         Event::Connected(_) => Ok(()),
@@ -108,19 +109,9 @@ struct Printer {
 }
 
 impl Printer {
-    fn new() -> Printer {
-        let terminal = standard::stdout().is_terminal().then(TerminalText::default);
-        Printer { terminal, is_closed: false }
-    }
-
     fn print(&mut self, bytes: &[u8]) -> Result<(), resound::Error> {
-        match &mut self.terminal {
-            Some(terminal) => {
-                let shown = terminal.next(bytes);
-                self.write(&shown)
-            }
-            None => self.write(bytes),
-        }
+        let shown = self.terminal.as_mut().map(|terminal| terminal.next(bytes));
+        self.write(shown.as_deref().unwrap_or(bytes))
     }
 
     /// Ends the last line on a terminal, so that the prompt and each datagram begin on a new line.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use resound::daemon::{self, LogFormat, LogOptions, UserName};
-use resound::echo::{Access, Bound, Options, Reply};
+use resound::echo::{Access, Bound, Options, Reply, parse_network};
 use resound::endpoint::{Endpoint, HostPort, Transport};
 use resound::process::cpus::CpuList;
 use resound::process::standard;
@@ -18,7 +18,7 @@ use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
 use super::flags::{SocketFlags, VALUES_HELP};
-use super::values::{at_least_one, network, octal_mode, threads};
+use super::values::{at_least_one, octal_mode, threads};
 use super::{FAILED, print_error};
 
 /// The longest payload of a UDP datagram over IPv6. Over IPv4 it is 20 bytes shorter; the daemon
@@ -64,11 +64,11 @@ pub(super) struct Arguments {
     max_connections_per_ip: Option<u64>,
 
     /// Over TCP and UDP, serve only the networks and addresses that are allowed; repeatable
-    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     allow: Vec<IpNet>,
 
     /// Do not serve this network or address, even if --allow includes it; repeatable
-    #[arg(long, value_name = "CIDR", value_parser = network)]
+    #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     deny: Vec<IpNet>,
 
     /// Answer datagrams that can make two services answer each other without end: over UDP from the

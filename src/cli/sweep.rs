@@ -107,12 +107,11 @@ fn exit_code(arguments: &Arguments, result: &SweepResult, is_interrupted: bool) 
     let is_failed = |run: &RunResult| run.asserts.iter().any(|assert| !assert.held);
     // A search goes on to rates at which the user's asserts fail too, so only its answer counts.
     let answer = || result.answer().map(|place| &result.points[place]);
-    let is_search = !result.swept.find.is_empty();
     if result.points.iter().any(RunResult::is_corrupted) {
         CORRUPTED
     } else if result.points.is_empty() || (result.error.is_some() && !is_interrupted) {
         FAILED
-    } else if is_search {
+    } else if !result.swept.find.is_empty() {
         let least = arguments.at_least();
         match result.found {
             None => FAILED,
@@ -134,7 +133,7 @@ fn exit_code(arguments: &Arguments, result: &SweepResult, is_interrupted: bool) 
 fn deliver(
     arguments: &Arguments,
     result: &SweepResult,
-    code: u8,
+    mut code: u8,
     outputs: Vec<OutputFile>,
 ) -> ExitCode {
     let text = if arguments.json {
@@ -146,7 +145,6 @@ fn deliver(
     } else {
         result.to_text(columns(&io::stdout()))
     };
-    let mut code = code;
     for output in outputs {
         if let Err(error) = output.write_sweep(result) {
             print_error(&error);

@@ -1,11 +1,11 @@
 //! Parsers of flag values.
 
-use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use ipnet::IpNet;
-use jiff::Timestamp;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use resound::daemon::LOOPS_MAX;
+use resound::endpoint::Transport;
+use resound::measured::Mode;
 use resound::ping::LENGTH_MAX;
 use resound::send::TIMEOUT_MIN;
 use resound::socket::MSS_RANGE;
@@ -64,31 +64,6 @@ pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A start that is further ahead is a mistyped time, such as milliseconds instead of seconds.
-const START_AHEAD_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
-
-/// A moment to start at: RFC 3339, or Unix seconds. One that has passed is not refused here.
-pub(super) fn moment(text: &str) -> Result<SystemTime, String> {
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let time = match is_number {
-        true => parse_time(text).ok().map(|since| SystemTime::UNIX_EPOCH + since),
-        false => text.parse::<Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok()),
-    };
-    let latest = SystemTime::now() + START_AHEAD_MAX;
-    time.filter(|time| *time <= latest).ok_or_else(|| {
-        "expected RFC 3339 or Unix seconds, at most 30 days ahead, such as \
-         2026-11-27T09:35:33Z or 1795772133"
-            .to_owned()
-    })
-}
-
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| address()).map_err(|_| {
-        "expected a network or an address, such as 192.0.2.0/24 or 2001:db8::1".to_owned()
-    })
-}
-
 pub(super) fn threads(text: &str) -> Result<usize, String> {
     count_up_to(text, LOOPS_MAX)
 }
@@ -125,6 +100,20 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         }
         time => Ok(time),
     }
+}
+
+/// Parses a transport by its name.
+pub(super) fn transport() -> impl TypedValueParser<Value = Transport> {
+    let named = |name: String| Transport::ALL.into_iter().find(|known| known.name() == name);
+    PossibleValuesParser::new(Transport::ALL.map(Transport::name))
+        .try_map(move |name| named(name).ok_or("expected a transport, such as tcp"))
+}
+
+pub(super) fn mode() -> impl TypedValueParser<Value = Mode> {
+    PossibleValuesParser::new(["echo", "connect"]).map(|name| match name.as_str() {
+        "connect" => Mode::Connect,
+        _ => Mode::Echo,
+    })
 }
 
 /// Checks that each of `takers` gets one of the connections, and one of the messages.

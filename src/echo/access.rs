@@ -93,6 +93,18 @@ fn mapped(network: Ipv6Net) -> Option<Ipv4Net> {
     Ipv4Net::new(network.network().to_ipv4_mapped()?, prefix_length).ok()
 }
 
+/// Parses a network, or an address as the network of this address alone.
+///
+/// # Errors
+///
+/// Says what is expected.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| {
+        "expected a network or an address, such as 192.0.2.0/24 or 2001:db8::1".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};

@@ -10,6 +10,7 @@
 mod tests;
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::measured::{Found, Limit};
 
@@ -30,6 +31,21 @@ const FACTOR_WITHOUT_HOLD: u64 = 4;
 
 /// The factor between rates while all have held.
 const FACTOR: u64 = 2;
+
+/// A short run of a search takes this part of the time asked for.
+const SHORT_PART: u32 = 10;
+
+/// The shortest run of a search: a hiccup of 50 ms, which spoils a run, is a tenth of it.
+const SHORT_MIN: Duration = Duration::from_millis(500);
+
+/// The warm-up of a short run is at most this part of it.
+const SHORT_WARMUP_PART: u32 = 4;
+
+/// Returns the duration and the warm-up of a short trial, for those of a full one.
+pub fn short_times(duration: Duration, warmup: Duration) -> (Duration, Duration) {
+    let short = (duration / SHORT_PART).max(SHORT_MIN).min(duration);
+    (short, warmup.min(short / SHORT_WARMUP_PART))
+}
 
 /// One run of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

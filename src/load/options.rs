@@ -7,7 +7,7 @@ use super::lengths::Lengths;
 use super::pacing::Spacing;
 use super::share::Share;
 use crate::endpoint::{ResolvedEndpoint, Transport};
-use crate::measured::{Mode, PercentileList};
+use crate::measured::{Mode, PercentileList, Warning};
 use crate::reactor::Spin;
 use crate::socket::{LocalAddrs, SocketOptions};
 use crate::units::duration_ns;
@@ -140,6 +140,34 @@ impl Options {
     /// Returns true if connections that end are opened again.
     pub(super) fn reconnects(&self) -> bool {
         self.reconnect && self.mode == Mode::Echo && self.transport().is_stream()
+    }
+
+    /// Returns what the reader should know about these options before quoting a figure.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |text: String| warnings.push(Warning(text));
+        let is_stream = self.transport().is_stream();
+        if self.reconnect && !is_stream {
+            warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());
+        }
+        let in_flight_max = u64::from(self.connections).saturating_mul(self.in_flight_max as u64);
+        if let Spacing::Burst(burst) = self.spacing
+            && u64::from(burst) > in_flight_max
+        {
+            warn(format!(
+                "at most {in_flight_max} messages may be in flight, so the rest of each burst of \
+                 {burst} waits for echoes: see --connections and --depth"
+            ));
+        }
+        let least = self.lengths.least();
+        if least < 8 && !is_stream && self.verify {
+            warn(format!(
+                "messages of {} are too short for their whole number: a very late echo may be \
+                 taken for that of another message",
+                if least == 1 { "1 byte".to_owned() } else { format!("{least} bytes") }
+            ));
+        }
+        warnings
     }
 
     /// Returns the transport of the target.

@@ -32,6 +32,14 @@ pub fn restore_ending_signals() {
     }
 }
 
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG, like a write to a full
+/// disk fails with ENOSPC. Without a handler, SIGXFSZ ends the program.
+pub fn survive_file_size_limit() {
+    let is_caught = Arc::new(AtomicBool::new(false));
+    // If the handler cannot be installed, the program ends at the limit, as any other does.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, is_caught);
+}
+
 /// Pipes by which signals reach threads that wait with poll(2).
 #[derive(Debug)]
 pub struct SignalPipes {

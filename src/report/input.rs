@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::measured::{DOCUMENT_BYTES_MAX, RunResult};
@@ -17,6 +17,30 @@ use crate::process::standard;
 pub fn read_run(path: &Path) -> Result<RunResult, Error> {
     let text = read_text(path, DOCUMENT_BYTES_MAX)?;
     RunResult::from_json(&text).map_err(|error| unreadable(path, &error.reason()))
+}
+
+/// Reads the documents of several runs. Each has the name of its file.
+///
+/// # Errors
+///
+/// As of [`read_run`], for the first file that is not the document of a run.
+pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<(String, RunResult)>, Error> {
+    paths.iter().map(|path| Ok((path.display().to_string(), read_run(path)?))).collect()
+}
+
+/// Returns the files that a pattern names, in the order of their names.
+///
+/// # Errors
+///
+/// The pattern is wrong or names no file. The error says what is expected.
+pub fn files_of(pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let expected = "expected a pattern of files, such as 'old/*.json'";
+    let found = glob::glob(pattern).map_err(|error| format!("'{pattern}': {error}; {expected}"))?;
+    let files: Vec<PathBuf> = found.filter_map(Result::ok).collect();
+    match files.is_empty() {
+        true => Err(format!("'{pattern}' names no file: {expected}")),
+        false => Ok(files),
+    }
 }
 
 /// Reads a text of at most `bytes_max` bytes from a file; `-` is stdin.

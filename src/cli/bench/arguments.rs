@@ -15,10 +15,9 @@ use resound::units::{duration_ns, parse_time, parse_time_above_zero};
 use serde_json::{Map, Value, json};
 
 use super::loops::LoopFlags;
-use super::names::{ModeName, TransportName, word};
 use super::part::PartFlags;
 use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};
-use crate::cli::values::at_least_one;
+use crate::cli::values::{at_least_one, mode, transport};
 
 /// The duration of a run without `--duration` and `--count`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -41,7 +40,8 @@ pub(in crate::cli) struct Arguments {
 
     /// Transport to the server in this process
     #[arg(long, value_name = "TRANSPORT", default_value = "tcp", conflicts_with = "endpoint")]
-    pub(super) transport: TransportName,
+    #[arg(value_parser = transport())]
+    pub(super) transport: Transport,
 
     /// Number of connections or client sockets
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = at_least_one)]
@@ -75,8 +75,8 @@ pub(in crate::cli) struct Arguments {
     pub(super) arrival: Spacing,
 
     /// What counts as a message: an echo, or a connection with one echo
-    #[arg(long, value_name = "MODE", default_value = "echo")]
-    pub(super) mode: ModeName,
+    #[arg(long, value_name = "MODE", default_value = "echo", value_parser = mode())]
+    pub(super) mode: Mode,
 
     /// Reopen streams that end, after 10ms and up to 1s; messages due meanwhile are lost [default:
     /// they stay closed]
@@ -159,7 +159,7 @@ pub(in crate::cli) struct Arguments {
 impl Arguments {
     /// Returns the transport of the endpoint, or of the server in this process.
     pub(super) fn transport(&self) -> Transport {
-        self.endpoint.as_ref().map_or(self.transport.transport(), Endpoint::transport)
+        self.endpoint.as_ref().map_or(self.transport, Endpoint::transport)
     }
 
     /// Checks what depends on more than one flag.
@@ -169,12 +169,12 @@ impl Arguments {
         {
             return Err("no server listens on port 0: expected a port such as 7007".to_owned());
         }
-        if self.mode == ModeName::Connect && !self.transport().is_stream() {
+        if self.mode == Mode::Connect && !self.transport().is_stream() {
             return Err("--mode connect needs a stream: expected tcp:// or unix:, such as \
                         tcp://127.0.0.1:7007"
                 .to_owned());
         }
-        if self.mode == ModeName::Connect && self.depth.is_some_and(|depth| depth > 1) {
+        if self.mode == Mode::Connect && self.depth.is_some_and(|depth| depth > 1) {
             return Err("--mode connect has one echo per connection: expected no other depth, \
                         such as --depth 1"
                 .to_owned());
@@ -184,7 +184,7 @@ impl Arguments {
         }
         self.bind.check(self.endpoint.as_ref(), &self.socket.family)?;
         check_outputs(&self.output, self.trace.as_ref().map(TraceFile::path), &[])?;
-        if self.mode == ModeName::Connect && self.reconnect {
+        if self.mode == Mode::Connect && self.reconnect {
             return Err(
                 "--mode connect opens a connection for each message: expected --reconnect \
                         with another mode, such as --mode echo"
@@ -243,7 +243,7 @@ impl Arguments {
         };
         // A whole burst leaves at once.
         let of_burst = match self.arrival {
-            Spacing::Burst(burst) if self.mode == ModeName::Echo => {
+            Spacing::Burst(burst) if self.mode == Mode::Echo => {
                 u64::from(burst).div_ceil(self.connections)
             }
             _ => 1,
@@ -279,13 +279,6 @@ impl Arguments {
         self.json || self.json_stream || self.output.iter().any(is_document)
     }
 
-    pub(super) fn mode(&self) -> Mode {
-        match self.mode {
-            ModeName::Echo => Mode::Echo,
-            ModeName::Connect => Mode::Connect,
-        }
-    }
-
     /// Returns the settings of the sockets.
     pub(super) fn socket_options(&self) -> SocketOptions {
         client_options(self.socket.options(), &self.bind, &self.socket.family)
@@ -309,7 +302,7 @@ impl Arguments {
             count: self.count,
             rate: self.rate,
             spacing: self.arrival,
-            mode: self.mode(),
+            mode: self.mode,
             reconnect: self.reconnect,
             warmup: self.warmup,
             start_at: self.part.start_at,
@@ -342,7 +335,7 @@ impl Arguments {
             "count": self.count,
             "rate": self.rate,
             "arrival": self.arrival.to_string(),
-            "mode": word(&self.mode),
+            "mode": self.mode,
             "reconnect": self.reconnect,
             "warmup_ns": duration_ns(self.warmup),
             "timeout_ns": duration_ns(self.timeout),
@@ -382,27 +375,6 @@ impl Arguments {
             given.for_each(|name| warn(format!("{name} without effect: the endpoint is not IP")));
         }
         self.loops.oddity().into_iter().for_each(&mut warn);
-        if self.reconnect && !self.transport().is_stream() {
-            warn("--reconnect without effect: datagram sockets stay open in any case".to_owned());
-        }
-        let in_flight_max = self.connections.saturating_mul(self.depth());
-        if let Spacing::Burst(burst) = self.arrival
-            && u64::from(burst) > in_flight_max
-        {
-            warn(format!(
-                "at most {in_flight_max} messages may be in flight, so the rest of each burst of \
-                 {burst} waits for echoes: see --connections and --depth"
-            ));
-        }
-        let least = self.length.least();
-        let is_short = least < 8 && !self.transport().is_stream();
-        if is_short && !self.no_verify {
-            warn(format!(
-                "messages of {} are too short for their whole number: a very late echo may be \
-                 taken for that of another message",
-                if least == 1 { "1 byte".to_owned() } else { format!("{least} bytes") }
-            ));
-        }
         warnings
     }
 
@@ -410,7 +382,7 @@ impl Arguments {
     pub(super) fn described(&self, report: RunResult) -> RunResult {
         let mut described = RunResult {
             label: self.label.clone(),
-            mode: self.mode(),
+            mode: self.mode,
             load_loop: if self.rate.is_some() { LoadLoop::Open } else { LoadLoop::Closed },
             arrival: self.rate.map(|_| self.arrival.to_string()),
             depth: self.depth(),

@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use resound::load::Share;
+use resound::load::{Share, check_start, parse_start};
 use serde_json::{Map, Value};
 
-use crate::cli::values::{can_be_dealt_out, moment};
+use crate::cli::values::can_be_dealt_out;
 
 #[derive(Debug, Args)]
 pub(super) struct PartFlags {
@@ -17,7 +17,7 @@ pub(super) struct PartFlags {
 
     /// Connect and warm up before TIME, and measure from then on: RFC 3339, or Unix seconds
     /// [default: as soon as possible]
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_start)]
     pub(super) start_at: Option<SystemTime>,
 }
 
@@ -31,21 +31,8 @@ impl PartFlags {
     ) -> Result<(), String> {
         let parts = self.part.parts();
         can_be_dealt_out(connections, count, parts, &format!("{parts} parts"))?;
-        let Some(start_at) = self.start_at else { return Ok(()) };
-        match start_at.duration_since(SystemTime::now()) {
-            Ok(left) if left >= warmup => Ok(()),
-            Ok(left) => Err(format!(
-                "--start-at {} is too late: {left:.1?} are left, and the warm-up takes {warmup:?}; \
-                 expected a later time or a shorter warm-up, such as --warmup 0",
-                humantime::format_rfc3339(start_at)
-            )),
-            Err(error) => Err(format!(
-                "--start-at {} is too late: it was {:.1?} ago; expected a time ahead, such as \
-                 $(date +%s --date '10 seconds')",
-                humantime::format_rfc3339(start_at),
-                error.duration()
-            )),
-        }
+        let check = |start_at| check_start(start_at, warmup);
+        self.start_at.map_or(Ok(()), check).map_err(|error| format!("--start-at {error}"))
     }
 
     pub(super) fn meant(&self) -> Map<String, Value> {

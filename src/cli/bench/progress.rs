@@ -24,7 +24,7 @@ pub(super) fn options(
     let is_document = arguments.json && !arguments.json_stream;
     let is_only_on_stdout = arguments.output.is_empty() && !is_document;
     ProgressOptions {
-        mode: arguments.mode(),
+        mode: arguments.mode,
         percentiles: arguments.percentiles.clone(),
         lines: lines(arguments),
         bar: progress_bar(arguments),

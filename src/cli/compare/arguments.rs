@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resound::endpoint::Endpoint;
 use resound::experiment::{Plan, ROUNDS_MAX, ROUNDS_MIN, ServerCommand, SideRuns};
-use resound::report::{Format, Output, check_outputs};
+use resound::report::{Format, Output, check_outputs, files_of};
 use resound::units::parse_count;
 
 use crate::cli::bench_flags::BenchFlags;
@@ -200,7 +200,7 @@ impl Arguments {
         }
         match (self.places.as_slice(), &self.a, &self.b) {
             ([a, b], None, None) => Ok(Form::Saved([vec![a.into()], vec![b.into()]])),
-            ([], Some(a), Some(b)) => Ok(Form::Saved([files(a)?, files(b)?])),
+            ([], Some(a), Some(b)) => Ok(Form::Saved([files_of(a)?, files_of(b)?])),
             _ => {
                 Err("expected two documents, or a pattern for each side, such as --a 'old/*.json' \
                       --b 'new/*.json'"
@@ -249,16 +249,5 @@ impl Arguments {
         let words = [serve.as_ref().map(|command| format!("'{command}' at")), place, own.clone()];
         let words: Vec<_> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
         if words.is_empty() { "a server in this process".to_owned() } else { words.join(" ") }
-    }
-}
-
-/// Returns the files that a pattern names, in the order of their names.
-fn files(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let expected = "expected a pattern of files, such as 'old/*.json'";
-    let found = glob::glob(pattern).map_err(|error| format!("'{pattern}': {error}; {expected}"))?;
-    let files: Vec<PathBuf> = found.filter_map(Result::ok).collect();
-    match files.is_empty() {
-        true => Err(format!("'{pattern}' names no file: {expected}")),
-        false => Ok(files),
     }
 }

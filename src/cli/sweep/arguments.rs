@@ -1,29 +1,20 @@
 //! The flags of `resound sweep`: those of `bench`, one of them with many values, and its own.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use resound::experiment::{POINTS_MAX, Point, Sweep, Values};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use resound::experiment::{POINTS_MAX, Point, Sweep, Values, short_times};
 use resound::measured::{Assertion, SweptFlag};
 use resound::report::{Format, Output, check_outputs};
 use resound::units::{parse_count, parse_size};
 use serde_json::{Map, Value, json};
 
 use crate::cli::bench;
+use crate::cli::bench_flags::given_words;
 use crate::cli::values::at_least_one;
-
-/// A short run of a search takes this part of the time asked for.
-const SHORT_PART: u32 = 10;
-
-/// The shortest run of a search: a hiccup of 50 ms, which spoils a run, is a tenth of it.
-const SHORT_MIN: Duration = Duration::from_millis(500);
-
-/// The warm-up of a short run is at most this part of it.
-const SHORT_WARMUP_PART: u32 = 4;
 
 /// The flags of `bench` that the sweep handles itself.
 const OWN: &[&str] = &["json", "json_stream", "output"];
@@ -234,26 +225,13 @@ fn words(matches: &ArgMatches, swept: SweptFlag) -> Result<Vec<(String, OsString
     let mut words = Vec::new();
     for arg in bench_command().get_arguments() {
         let id = arg.get_id().as_str();
-        let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
-        if !is_given || id == swept.name() || OWN.contains(&id) {
+        if id == swept.name() || OWN.contains(&id) {
             continue;
         }
-        if let Some((_, error)) = OF_ONE_RUN.iter().find(|(name, _)| *name == id) {
-            return Err((*error).to_owned());
-        }
-        let long = arg.get_long().map(|long| format!("--{long}"));
-        match long {
-            Some(long) if matches!(arg.get_action(), ArgAction::SetTrue) => {
-                words.push((id.to_owned(), long.into()));
-            }
-            long => {
-                let start = long.map_or_else(String::new, |long| long + "=");
-                for value in matches.get_raw(id).into_iter().flatten() {
-                    let mut word = OsString::from(&start);
-                    word.push(value);
-                    words.push((id.to_owned(), word));
-                }
-            }
+        let given = given_words(arg, matches);
+        match OF_ONE_RUN.iter().find(|(name, _)| *name == id) {
+            Some((_, error)) if !given.is_empty() => return Err((*error).to_owned()),
+            _ => words.extend(given),
         }
     }
     Ok(words)
@@ -303,10 +281,8 @@ impl Arguments {
         let conditions = self.own.find.iter();
         words.extend(conditions.map(|find| format!("--assert={}", find.expression()).into()));
         if !point.is_full {
-            let duration = self.first.planned();
-            let short = (duration / SHORT_PART).max(SHORT_MIN).min(duration);
-            let warmup = self.first.warmup.min(short / SHORT_WARMUP_PART);
-            words.push(format!("--duration={}ns", short.as_nanos()).into());
+            let (duration, warmup) = short_times(self.first.planned(), self.first.warmup);
+            words.push(format!("--duration={}ns", duration.as_nanos()).into());
             words.push(format!("--warmup={}ns", warmup.as_nanos()).into());
         }
         words
