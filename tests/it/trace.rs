@@ -344,6 +344,13 @@ fn the_page_of_ten_thousand_echoes_is_small_and_loads_nothing() {
     let received: u64 =
         records.filter(|record| record[0] == 1).map(|slice| slice[5].as_u64().unwrap()).sum();
     assert_eq!(received, 10_000, "the messages that slices received");
+    let words = data["words"].as_array().unwrap();
+    let sends = words.iter().position(|word| word == "sendto").unwrap();
+    let records = turns.iter().flat_map(|turn| turn[12].as_array().unwrap());
+    let calls = records
+        .filter(|record| record[0] == 1)
+        .flat_map(|slice| slice.as_array().unwrap()[8..].chunks_exact(3));
+    assert_eq!(calls.filter(|call| call[0] == sends && call[2] == 64).count(), 10_000);
 }
 
 #[test]

@@ -39,7 +39,7 @@
     return calls;
   };
   const callsText = calls => calls.slice(0, CALLS_MAX).map(call => call.name + ' = ' + call.result + ' in ' + time(call.ns)).join(', ')
-    + (calls.length > CALLS_MAX ? ', and ' + (calls.length - CALLS_MAX) + ' more' : '') || '-';
+    + (calls.length > CALLS_MAX ? ', and ' + (calls.length - CALLS_MAX) + ' more' : '');
 
   const unpack = (loop, at) => {
     const [number, begun, waited, marked, ran, timeout, outcome, before, ready, after, open, idle, records] = loop.turns[at];
@@ -111,10 +111,12 @@
     return words[kind] + ' ' + slot;
   };
   const generation = source => data.loops[state.loop].sources[source][1];
-  const table = (heads, rows) => {
+  // `below` has a line of text for each row, which follows it over the whole width.
+  const table = (heads, rows, below = []) => {
     if (!rows.length) return [make('p', { class: 'soft' }, 'nothing')];
     const cell = (tag, value) => make(tag, typeof value === 'number' ? { class: 'number' } : {}, String(value));
-    const shown = rows.slice(0, ROWS_MAX).map(row => make('tr', {}, ...row.map(value => cell('td', value))));
+    const shown = rows.slice(0, ROWS_MAX).flatMap((row, at) => [make('tr', {}, ...row.map(value => cell('td', value))),
+      ...(below[at] ? [make('tr', { class: 'below' }, make('td', { colspan: heads.length }, below[at]))] : [])]);
     const head = heads.map((text, at) => make('th', typeof rows[0][at] === 'number' ? { class: 'number' } : {}, text));
     const more = rows.length > ROWS_MAX ? [make('p', { class: 'soft' }, 'and ' + (rows.length - ROWS_MAX) + ' more')] : [];
     return [make('table', {}, make('thead', {}, make('tr', {}, ...head)), make('tbody', {}, ...shown)), ...more];
@@ -168,8 +170,9 @@
     fill('list', 'Ready list', make('p', {}, 'When the sources run: ' + many(turn.ready, 'key') + (turn.before ? ', ' + turn.before + ' left from the turn before' : '')),
       chips(turn.slices.slice(0, turn.ready).map(slice => slice.source)), make('p', {}, 'At the end of the turn: ' + many(turn.after, 'key')), chips(next));
     fill('run', many(turn.slices.length, 'slice') + ', in ' + time(turn.ran),
-      ...table(['source', 'time', 'bytes in', 'bytes out', 'messages in', 'messages out', 'system calls', 'ended'], turn.slices.map(slice =>
-        [name(slice.source), time(slice.ns), slice.bytesIn, slice.bytesOut, slice.messagesIn, slice.messagesOut, callsText(slice.calls), slice.end])),
+      ...table(['source', 'time', 'bytes in', 'bytes out', 'messages in', 'messages out', 'ended'], turn.slices.map(slice =>
+        [name(slice.source), time(slice.ns), slice.bytesIn, slice.bytesOut, slice.messagesIn, slice.messagesOut, slice.end]),
+        turn.slices.map(slice => callsText(slice.calls))),
       ...(turn.opened.length ? [make('p', {}, 'Opened:'), chips(turn.opened)] : []),
       ...(turn.closed.length ? [make('p', {}, 'Closed:'), chips(turn.closed)] : []));
     showMap(loop, turn);
