@@ -113,7 +113,9 @@ pub(crate) fn run() -> ExitCode {
     }
     let outcome = match cli.command {
         Command::Serve(arguments) => return serve::run(&arguments),
-        Command::Bench(arguments) => return bench::run(&arguments),
+        Command::Bench(arguments) => {
+            return bench::run(&arguments, || words.blame(usage::mistake_in));
+        }
         Command::Sweep(arguments) => return sweep::run(&arguments),
         Command::Compare(arguments) => return compare::run(&arguments),
         Command::Merge(arguments) => return merge::run(&arguments),

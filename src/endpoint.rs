@@ -21,6 +21,10 @@ pub const DEFAULT_PORT: u16 = 7007;
 /// The longest path or abstract name of a Unix socket: `sun_path` of unix(7) without its last byte.
 pub const UNIX_NAME_BYTES_MAX: usize = 107;
 
+/// The longest Unix datagram. It may be longer than a UDP datagram, but no default send buffer takes
+/// more than this.
+const UNIX_DATAGRAM_BYTES_MAX: u64 = 4 << 20;
+
 /// The longest host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 
@@ -52,6 +56,22 @@ impl Transport {
             Transport::Udp => "udp",
             Transport::Unix => "unix",
             Transport::Unixgram => "unixgram",
+        }
+    }
+
+    /// Returns the longest message that one datagram can carry, in bytes. `None` for streams.
+    ///
+    /// ```
+    /// use resound::endpoint::{Family, Transport};
+    ///
+    /// assert_eq!(Transport::Udp.datagram_bytes_max(Family::V4), Some(65_507));
+    /// ```
+    pub fn datagram_bytes_max(self, family: Family) -> Option<u64> {
+        match (self, family) {
+            (Transport::Udp, Family::V4) => Some(65_507),
+            (Transport::Udp, Family::V6) => Some(65_527),
+            (Transport::Unixgram, _) => Some(UNIX_DATAGRAM_BYTES_MAX),
+            (Transport::Tcp | Transport::Unix, _) => None,
         }
     }
 

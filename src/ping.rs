@@ -51,8 +51,12 @@ pub struct Options {
     pub bind: Vec<BindAddr>,
     /// Splits each round trip by the kernel's timestamps, over TCP and UDP.
     pub timestamps: bool,
-    /// No failure ends the run: a probe that cannot be sent is lost, the host is looked up again,
-    /// and a connection without any reply for ten times [`timeout`](Options::timeout) is replaced.
+    /// A failure that lasts ends the run at once: a host without an address, a path that leads to a
+    /// socket of the other kind, or probes that are too long for one datagram. Otherwise the probes
+    /// are lost, and the run goes on.
+    pub gives_up: bool,
+    /// The host is looked up again when its connection has ended, and a connection without any
+    /// reply for ten times [`timeout`](Options::timeout) is replaced.
     pub keeps_trying: bool,
 }
 
@@ -98,7 +102,7 @@ impl<'a> From<BorrowedFd<'a>> for Controls<'a> {
 ///
 /// Returns an error if later probes would fail as well: the host does not exist, the socket is of
 /// the other kind, a probe is longer than a datagram, or the client cannot create a file for the
-/// replies. [`Options::keeps_trying`] counts these as lost probes instead.
+/// replies. Without [`Options::gives_up`] these are lost probes instead.
 ///
 /// ```
 /// use std::net::UdpSocket;
@@ -127,6 +131,7 @@ impl<'a> From<BorrowedFd<'a>> for Controls<'a> {
 ///     socket: SocketOptions::default(),
 ///     bind: Vec::new(),
 ///     timestamps: false,
+///     gives_up: true,
 ///     keeps_trying: false,
 /// };
 /// let (stop, _stopper) = std::io::pipe()?;

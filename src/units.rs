@@ -90,6 +90,27 @@ pub fn parse_time_above_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Returns a count with its noun.
+///
+/// ```
+/// use resound::units::counted;
+///
+/// assert_eq!(counted(1, "message"), "1 message");
+/// assert_eq!(counted(2000, "message"), "2000 messages");
+/// ```
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", plural(count))
+}
+
+/// Returns the ending of a noun after a count: none for 1, else `s`.
+///
+/// ```
+/// assert_eq!(resound::units::plural(0), "s");
+/// ```
+pub fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// Returns a duration in whole nanoseconds. A duration of more than 584 years gives `u64::MAX`.
 ///
 /// ```

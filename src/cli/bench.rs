@@ -52,7 +52,9 @@ impl From<resound::Error> for Refusal {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+/// Measures. `blame` returns the end of a message about a command line that asks for something
+/// impossible.
+pub(super) fn run(arguments: &Arguments, blame: impl FnOnce() -> String) -> ExitCode {
     let mut outputs = Vec::new();
     match measure(arguments, &mut outputs) {
         Ok(result) => {
@@ -65,7 +67,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(refusal) => {
             let (error, code) = match refusal {
                 Refusal::Unread => return ExitCode::SUCCESS,
-                Refusal::Usage(error) => (format!("{error}; try 'resound bench --help'"), USAGE),
+                Refusal::Usage(error) => {
+                    (format!("{error}; try 'resound bench --help'{}", blame()), USAGE)
+                }
                 Refusal::Failed(error) => (error, FAILED),
             };
             print_error(&error);
@@ -158,7 +162,8 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
     local_addrs.check(&socket_options, &target)?;
     let spin = arguments.spin.unwrap_or(Spin::Never);
     let mut signals = ending_signals();
-    signals.extend(trace.is_some().then_some(WRITE_SIGNAL));
+    // Without a trace, this signal does nothing. Its default action would end the run.
+    signals.push(WRITE_SIGNAL);
     let mut team = Team::new(arguments.loops.threads, spin, &signals)?;
     trace.iter().for_each(|trace| team.trace(trace.tracers(arguments.loops.threads)));
     team.pin(&cpus.of_loops);

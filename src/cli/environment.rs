@@ -15,9 +15,6 @@ use super::usage::options_in;
 const YES: [&str; 4] = ["1", "true", "yes", "on"];
 const NO: [&str; 4] = ["0", "false", "no", "off"];
 
-/// The variables that a message names. More would hide what is wrong.
-const NAMED_MAX: usize = 4;
-
 /// The end of each command's help: where else its flags can come from.
 pub(super) fn help(command: &Command) -> String {
     let prefix = variable_prefix(command);
@@ -32,9 +29,12 @@ pub(super) fn help(command: &Command) -> String {
 pub(super) struct Words {
     /// The program, the subcommand, the flags from the environment, and the rest as typed.
     pub(super) all: Vec<OsString>,
-    /// The variables whose values are among them.
-    pub(super) variables: Vec<String>,
+    /// The variables whose values are among them, each with the number of its words.
+    variables: Vec<(String, usize)>,
 }
+
+/// The place of the first word from the environment, behind the subcommand.
+const FIRST_ADDED: usize = 2;
 
 impl Words {
     /// A command line alone.
@@ -42,13 +42,27 @@ impl Words {
         Words { all, variables: Vec::new() }
     }
 
-    /// Returns the end of a message about a mistake, which a variable may have made.
-    pub(super) fn named_variables(&self) -> String {
-        let names = self.variables.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>();
-        let more = if self.variables.len() > NAMED_MAX { ", ..." } else { "" };
+    /// Returns the end of a message about a mistake in these words: the variables without which
+    /// there would be another mistake, or none.
+    pub(super) fn blame(&self, mistake_in: impl Fn(&[OsString]) -> Option<String>) -> String {
+        if self.variables.is_empty() {
+            return String::new();
+        }
+        let mistake =
+            |words: &[OsString]| mistake_in(words).as_deref().map(gist).map(str::to_owned);
+        let whole = mistake(&self.all);
+        let mut names = Vec::new();
+        let mut at = FIRST_ADDED;
+        for (name, count) in &self.variables {
+            let without = [&self.all[..at], &self.all[at + count..]].concat();
+            if mistake(&without) != whole {
+                names.push(name.as_str());
+            }
+            at += count;
+        }
         match names.is_empty() {
             true => String::new(),
-            false => format!("; from the environment: {}{more}", names.join(", ")),
+            false => format!("; from the environment: {}", names.join(", ")),
         }
     }
 
@@ -68,8 +82,8 @@ impl Words {
         let Some(command) = words.all.get(1).and_then(|name| program.find_subcommand(name)) else {
             return Ok(words);
         };
-        let given = typed_options(command, &words.all[2..]);
-        if given.iter().any(|arg| arg.get_id() == "help") {
+        let given = typed_args(command, &words.all[2..]);
+        if given.iter().any(|arg| ["help", "version"].contains(&arg.get_id().as_str())) {
             return Ok(words);
         }
         let mut added = Vec::new();
@@ -84,8 +98,8 @@ impl Words {
             match flag_words(arg, &value) {
                 Ok(flags) if flags.is_empty() => {}
                 Ok(flags) => {
+                    words.variables.push((name, flags.len()));
                     added.extend(flags);
-                    words.variables.push(name);
                 }
                 Err(expected) => {
                     let value = escape::shortened(&escape::one_line(&value.to_string_lossy()));
@@ -96,7 +110,7 @@ impl Words {
                 }
             }
         }
-        words.all.splice(2..2, added);
+        words.all.splice(FIRST_ADDED..FIRST_ADDED, added);
         Ok(words)
     }
 }
@@ -113,11 +127,22 @@ fn variable_names(command: &Command, arg: &Arg) -> impl Iterator<Item = String> 
     names.map(move |name| prefix.clone() + &name.to_uppercase().replace('-', "_"))
 }
 
-/// Returns the options that were typed.
-fn typed_options<'a>(command: &'a Command, words: &[OsString]) -> Vec<&'a Arg> {
+/// Returns what a message is about: the text before the details, which may name a time that is left.
+fn gist(mistake: &str) -> &str {
+    mistake.split(": ").next().unwrap_or_default()
+}
+
+/// Returns the arguments that were typed.
+fn typed_args<'a>(command: &'a Command, words: &[OsString]) -> Vec<&'a Arg> {
     let mut options = Vec::new();
     let mut words = words.iter().map(|word| word.to_string_lossy());
-    while let Some(word) = words.next().filter(|word| word != "--") {
+    while let Some(word) = words.next() {
+        if word == "--" || !word.starts_with('-') {
+            options.extend(command.get_positionals().next());
+            if word == "--" {
+                break;
+            }
+        }
         for (option, joined) in options_in(command, &word) {
             if option.get_action().takes_values() && joined.is_none() {
                 words.next();
@@ -176,6 +201,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::super::Cli;
+    use super::super::usage::mistake_in;
     use super::*;
 
     fn words(typed: &str, variables: &[(&str, &str)]) -> Result<String, String> {
@@ -278,6 +304,56 @@ mod tests {
             for arg in options() {
                 assert!(arg.get_long().is_some(), "{}: {}", command.get_name(), arg.get_id());
             }
+        }
+    }
+
+    fn blamed(typed: &str, variables: &[(&str, &str)]) -> String {
+        let typed = typed.split(' ').map(OsString::from).collect();
+        let value = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let words = Words::with_environment(&Cli::command(), typed, value).unwrap();
+        assert!(mistake_in(&words.all).is_some(), "{words:?}");
+        words.blame(mistake_in)
+    }
+
+    #[test]
+    fn only_the_variable_that_holds_a_mistake_is_blamed() {
+        let rate = ("RESOUND_BENCH_RATE", "fast");
+        let others = [
+            ("RESOUND_BENCH_CONNECTIONS", "7"),
+            ("RESOUND_BENCH_LENGTH", "9"),
+            ("RESOUND_BENCH_NAGLE", "1"),
+        ];
+        let all = [&others[..], &[rate]].concat();
+        assert_eq!(blamed("resound bench", &all), "; from the environment: RESOUND_BENCH_RATE");
+        // A typed mistake is the fault of no variable.
+        for line in ["bench -r fast", "bench --frobnicate", "bench tcp://a:1 b", "bench -c 0"] {
+            assert_eq!(blamed(&format!("resound {line}"), &others), "", "{line}");
+        }
+        assert_eq!(blamed("resound ping", &[("RESOUND_PING_COUNT", "1")]), "", "no endpoint");
+        // A mistake that only a check of several flags finds.
+        let mode = ("RESOUND_BENCH_MODE", "connect");
+        let line = "resound bench udp://127.0.0.1:1";
+        let blame = blamed(line, &[others[0], mode]);
+        assert_eq!(blame, "; from the environment: RESOUND_BENCH_MODE");
+        // Two that exclude each other are both to blame.
+        let both = [("RESOUND_SERVE_IPV4", "1"), ("RESOUND_SERVE_IPV6", "1")];
+        let blame = blamed("resound serve", &both);
+        assert_eq!(blame, "; from the environment: RESOUND_SERVE_IPV4, RESOUND_SERVE_IPV6");
+    }
+
+    #[test]
+    fn a_typed_flag_wins_over_a_variable_with_a_wrong_value() {
+        let wrong = [("RESOUND_BENCH_RATE", "fast")];
+        assert_eq!(words("resound bench -r 5", &wrong).unwrap(), "resound bench -r 5");
+        let transport = [("RESOUND_BENCH_TRANSPORT", "udp")];
+        let line = "resound bench tcp://127.0.0.1:7";
+        assert_eq!(words(line, &transport).unwrap(), line, "an endpoint excludes it");
+        let wrong = [("RESOUND_SERVE_SANDBOX", "perhaps")];
+        for line in ["resound serve --sandbox", "resound serve --version", "resound serve -h"] {
+            assert_eq!(words(line, &wrong).unwrap(), line);
         }
     }
 }

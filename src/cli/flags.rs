@@ -120,6 +120,16 @@ impl FamilyFlags {
         }
     }
 
+    /// The family of the packets to this endpoint, or the one with the shorter datagrams if only
+    /// its lookup can tell.
+    pub(super) fn likely(&self, endpoint: &Endpoint) -> Family {
+        match self.family() {
+            _ if Family::V4.excludes(endpoint) => Family::V6,
+            _ if Family::V6.excludes(endpoint) => Family::V4,
+            asked => asked.unwrap_or(Family::V4),
+        }
+    }
+
     /// Whether they can be used with this endpoint.
     pub(super) fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
         let Some(family) = self.family().filter(|family| family.excludes(endpoint)) else {
@@ -202,6 +212,23 @@ impl BindFlags {
     }
 }
 
+/// Whether one datagram of this transport can carry a message of this length.
+pub(super) fn check_datagram(
+    length: u64,
+    name: &str,
+    transport: Transport,
+    family: Family,
+) -> Result<(), String> {
+    let what = if transport == Transport::Udp { "UDP" } else { "Unix" };
+    match transport.datagram_bytes_max(family) {
+        Some(most) if length > most => Err(format!(
+            "invalid value '{length}' for '{name}': expected at most {most} bytes for a {what} \
+             datagram, such as 1200"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The settings of a client's socket. Addresses to leave from decide on the family of a name.
 pub(super) fn client_options(
     options: SocketOptions,
@@ -211,19 +238,78 @@ pub(super) fn client_options(
     SocketOptions { family: family.family().or(bind.family()), ..options }
 }
 
-/// The flags of a client that an endpoint has no use for, because it is a Unix socket.
-pub(super) fn without_use(
-    endpoint: &Endpoint,
+/// The endpoints that can use a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Tcp,
+    Udp,
+    Datagram,
+    Ip,
+}
+
+impl Scope {
+    fn has(self, transport: Transport) -> bool {
+        match self {
+            Scope::Tcp => transport == Transport::Tcp,
+            Scope::Udp => transport == Transport::Udp,
+            Scope::Datagram => !transport.is_stream(),
+            Scope::Ip => matches!(transport, Transport::Tcp | Transport::Udp),
+        }
+    }
+
+    /// Returns what such an endpoint is, and an example.
+    pub(super) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Scope::Tcp => ("tcp://", "tcp://127.0.0.1:7007"),
+            Scope::Udp => ("udp://", "udp://127.0.0.1:7007"),
+            Scope::Datagram => ("udp:// or unixgram:", "udp://127.0.0.1:7007"),
+            Scope::Ip => ("tcp:// or udp://", "tcp://127.0.0.1:7007"),
+        }
+    }
+
+    /// Checks that an endpoint uses these flags. Returns a warning about the others, which do not.
+    /// A bench without an endpoint has the transport of its own server.
+    pub(super) fn check(
+        self,
+        flags: &[&str],
+        places: &[(String, Transport)],
+    ) -> Result<Option<String>, String> {
+        let others = places.iter().filter(|(_, transport)| !self.has(*transport));
+        let others: Vec<_> = others.map(|(place, _)| place.as_str()).collect();
+        if flags.is_empty() || others.is_empty() {
+            return Ok(None);
+        }
+        let (flags, (expected, example)) = (flags.join(" and "), self.words());
+        if others.len() == places.len() {
+            return Err(format!(
+                "{flags} cannot be used with {}: expected {expected}, such as {example}",
+                others.join(" and ")
+            ));
+        }
+        let others = others.join(" and ");
+        Ok(Some(format!("{flags} used for {expected} only, and not for {others}")))
+    }
+}
+
+/// Returns the endpoints with their transports.
+pub(super) fn places<'a>(
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+) -> Vec<(String, Transport)> {
+    let place = |endpoint: &Endpoint| (endpoint.to_string(), endpoint.transport());
+    endpoints.into_iter().map(place).collect()
+}
+
+/// Checks the flags of a client that only IP uses. Returns a warning if some endpoints do not.
+pub(super) fn check_ip_flags(
+    places: &[(String, Transport)],
     packets: Option<&PacketFlags>,
     bind: &BindFlags,
     family: &FamilyFlags,
-) -> Option<String> {
-    let is_ip = matches!(endpoint.transport(), Transport::Tcp | Transport::Udp);
+) -> Result<Option<String>, String> {
     let mut given: Vec<&str> = packets.map_or_else(Vec::new, PacketFlags::given);
     given.extend(bind.given());
     given.extend(family.given());
-    let is_told = !is_ip && !given.is_empty();
-    is_told.then(|| format!("{} without effect: the endpoint is not IP", given.join(" and ")))
+    Scope::Ip.check(&given, places)
 }
 
 impl TimestampFlags {
@@ -268,14 +354,15 @@ impl SocketFlags {
         }
     }
 
-    /// Returns the flags that only TCP uses, and whether each was given.
-    pub(super) fn of_tcp(&self) -> [(&'static str, bool); 4] {
-        [
+    /// Returns the given flags among those that only TCP uses.
+    pub(super) fn of_tcp(&self) -> Vec<&'static str> {
+        let flags = [
             ("--nagle", self.nagle),
             ("--congestion", self.congestion.is_some()),
             ("--mss", self.mss.is_some()),
             ("--mptcp", self.mptcp),
-        ]
+        ];
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
     }
 
     /// Returns the given flags among those that only IP uses.
@@ -288,7 +375,7 @@ impl SocketFlags {
 
     /// Whether the reader of a report wants to see what the kernel made of them.
     pub(super) fn are_reported(&self) -> bool {
-        let of_tcp = self.of_tcp().iter().any(|(name, is_given)| *is_given && *name != "--nagle");
+        let of_tcp = self.of_tcp().iter().any(|name| *name != "--nagle");
         let has_bufs = self.rcvbuf.is_some() || self.sndbuf.is_some();
         has_bufs || of_tcp || !self.of_ip().is_empty()
     }

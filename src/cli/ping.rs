@@ -19,7 +19,8 @@ use resound::report::ping::{error_json, figures_line, header, json, line, summar
 use resound::units::{parse_time, parse_time_above_zero};
 
 use super::flags::{
-    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, client_options, without_use,
+    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, check_datagram,
+    check_ip_flags, client_options, places,
 };
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, fail, print_error, standard, unless_unread};
@@ -97,10 +98,17 @@ impl Arguments {
                 ));
             }
             self.family.check(endpoint)?;
+            let (length, family) = (self.length as u64, self.family.likely(endpoint));
+            check_datagram(length, "--length <SIZE>", endpoint.transport(), family)?;
             self.timestamps.check(Some(endpoint), endpoint.transport())?;
             self.bind.check(Some(endpoint), &self.family)?;
         }
-        Ok(())
+        self.check_ip_flags().map(|_| ())
+    }
+
+    fn check_ip_flags(&self) -> Result<Option<String>, String> {
+        let places = places(&self.endpoints);
+        check_ip_flags(&places, Some(&self.packets), &self.bind, &self.family)
     }
 
     /// Returns what to do with each endpoint.
@@ -115,7 +123,8 @@ impl Arguments {
             socket: socket.clone(),
             bind: self.bind.addrs().to_vec(),
             timestamps: self.timestamps.timestamps,
-            // One mistyped endpoint fails at once. A monitor waits for its targets.
+            // A mistyped endpoint ends at once, also among others. A monitor waits for its targets.
+            gives_up: self.metrics.is_none(),
             keeps_trying: self.endpoints.len() > 1 || self.metrics.is_some(),
         };
         self.endpoints.iter().map(target).collect()
@@ -126,11 +135,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if let Err(error) = standard::check_stdout() {
         return fail(&error);
     }
-    for endpoint in &arguments.endpoints {
-        let (packets, bind) = (Some(&arguments.packets), &arguments.bind);
-        if let Some(warning) = without_use(endpoint, packets, bind, &arguments.family) {
-            print_error(&warning);
-        }
+    if let Ok(Some(warning)) = arguments.check_ip_flags() {
+        print_error(&warning);
     }
     let options = arguments.targets();
     if options.len() > 1

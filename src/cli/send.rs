@@ -9,7 +9,9 @@ use resound::escape::TerminalText;
 use resound::send::{Event, Options, send};
 use resound::socket::SocketOptions;
 
-use super::flags::{BindFlags, FamilyFlags, client_options, without_use};
+use super::flags::{
+    BindFlags, FamilyFlags, check_datagram, check_ip_flags, client_options, places,
+};
 use super::values::timeout;
 use super::{print_error, print_note, standard};
 
@@ -56,6 +58,11 @@ impl Arguments {
     /// What no flag can tell by itself.
     pub(super) fn check(&self) -> Result<(), String> {
         self.family.check(&self.endpoint)?;
+        if let Some(message) = &self.message {
+            let (length, family) = (message.len() as u64, self.family.likely(&self.endpoint));
+            check_datagram(length, "[MESSAGE]", self.endpoint.transport(), family)?;
+        }
+        check_ip_flags(&places([&self.endpoint]), None, &self.bind, &self.family)?;
         self.bind.check(Some(&self.endpoint), &self.family)
     }
 }
@@ -65,11 +72,6 @@ pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
         Some(_) => None,
         None => Some(Box::new(standard::stdin())),
     };
-    if let Some(warning) =
-        without_use(&arguments.endpoint, None, &arguments.bind, &arguments.family)
-    {
-        print_error(&warning);
-    }
     let options = Options {
         socket: client_options(SocketOptions::default(), &arguments.bind, &arguments.family),
         bind: arguments.bind.addrs().to_vec(),

@@ -17,7 +17,7 @@ use resound::trace::TraceFile;
 use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
-use super::flags::{SocketFlags, VALUES_HELP};
+use super::flags::{Scope, SocketFlags, VALUES_HELP, places};
 use super::values::{at_least_one, octal_mode, threads};
 use super::{FAILED, print_error};
 
@@ -174,8 +174,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let warn_of_flags = |bound: &[Bound]| arguments.warn_of_flags_without_use(bound);
-    match daemon::run(arguments.options(), warn_of_flags) {
+    match daemon::run(arguments.options(), |bound| arguments.warn_of_flags(bound)) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(error) if arguments.log_format == LogFormat::Json => {
             // A failure is ignored, because nothing could report it.
@@ -191,6 +190,7 @@ impl Arguments {
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_reply()?;
         self.endpoints.iter().try_for_each(|endpoint| self.socket.family.check(endpoint))?;
+        self.check_scopes()?;
         if self.one_off && self.threads > 1 {
             let threads = self.threads;
             return Err(format!(
@@ -267,35 +267,57 @@ impl Arguments {
         }
     }
 
-    /// Warns about flags that no endpoint uses.
-    fn warn_of_flags_without_use(&self, bound: &[Bound]) {
-        let has = |transport| bound.iter().any(|bound| bound.endpoint.transport() == transport);
-        let (has_tcp, has_udp) = (has(Transport::Tcp), has(Transport::Udp));
+    /// Returns the given settings of sockets that only some transports have.
+    fn scoped_settings(&self) -> [(Scope, Vec<&'static str>); 2] {
+        [(Scope::Tcp, self.socket.of_tcp()), (Scope::Ip, self.socket.of_ip())]
+    }
+
+    /// Returns the given limits and permissions for peers that only some transports have.
+    fn scoped_limits(&self) -> [(Scope, Vec<&'static str>); 4] {
+        let given = |flags: &[(&'static str, bool)]| {
+            let given = flags.iter().filter(|(_, is_given)| *is_given);
+            given.map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        let access = [("--allow", !self.allow.is_empty()), ("--deny", !self.deny.is_empty())];
         let of_tcp = [
-            &self.socket.of_tcp()[..],
-            &[
-                ("--keepalive", self.keepalive.is_some()),
-                ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
-            ],
+            ("--keepalive", self.keepalive.is_some()),
+            ("--max-connections-per-ip", self.max_connections_per_ip.is_some()),
+        ];
+        [
+            (Scope::Ip, given(&access)),
+            (Scope::Tcp, given(&of_tcp)),
+            (Scope::Udp, given(&[("--rate-limit-per-ip", self.rate_limit_per_ip.is_some())])),
+            (Scope::Datagram, given(&[("--allow-loops", self.allow_loops)])),
         ]
-        .concat();
-        let of_udp = [
-            ("--allow-loops", self.allow_loops && !has(Transport::Unixgram)),
-            ("--rate-limit-per-ip", self.rate_limit_per_ip.is_some()),
-        ];
-        let mut of_both =
-            vec![("--allow", !self.allow.is_empty()), ("--deny", !self.deny.is_empty())];
-        of_both.extend(self.socket.of_ip().into_iter().map(|name| (name, true)));
-        let groups = [
-            (has_tcp, &of_tcp[..], "no endpoint is TCP"),
-            (has_udp, &of_udp[..], "no endpoint is UDP"),
-            (has_tcp || has_udp, &of_both[..], "no endpoint is TCP or UDP"),
-        ];
-        for (is_used, flags, reason) in groups {
-            let given: Vec<_> =
-                flags.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name).collect();
-            if !is_used && !given.is_empty() {
-                warn!("{} without effect: {reason}", given.join(" and "));
+    }
+
+    /// Refuses settings that no endpoint has.
+    fn check_scopes(&self) -> Result<(), String> {
+        // Sockets that a service manager passes may have them: see `warn_of_flags`.
+        if std::env::var_os("LISTEN_FDS").is_some() {
+            return Ok(());
+        }
+        let places = places(&self.endpoints);
+        let mut settings = self.scoped_settings().into_iter();
+        settings.try_for_each(|(scope, flags)| scope.check(&flags, &places).map(|_| ()))
+    }
+
+    /// Warns about settings that some endpoints do not have, and about limits that none has: a
+    /// limit that no peer can reach harms nothing.
+    fn warn_of_flags(&self, bound: &[Bound]) {
+        let places = places(bound.iter().map(|bound| &bound.endpoint));
+        for (scope, flags) in self.scoped_settings() {
+            match scope.check(&flags, &places) {
+                // Without endpoints on the command line, the default ones are of several kinds.
+                Ok(Some(_)) if self.endpoints.is_empty() => {}
+                Ok(warning) => warning.iter().for_each(|warning| warn!("{warning}")),
+                Err(error) => warn!("{error}"),
+            }
+        }
+        for (scope, flags) in self.scoped_limits() {
+            if scope.check(&flags, &places).is_err() {
+                let (expected, _) = scope.words();
+                warn!("{} without effect: no endpoint is {expected}", flags.join(" and "));
             }
         }
     }

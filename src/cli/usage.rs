@@ -18,7 +18,7 @@ pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print_help(&error),
         _ => {
-            let line = one_line(&mut error, &words.all) + &words.named_variables();
+            let line = one_line(&mut error, &words.all) + &words.blame(mistake_in);
             let words = &words.all;
             report_line(&line, words)
         }
@@ -27,10 +27,19 @@ pub(super) fn report(mut error: clap::Error, words: &Words) -> ExitCode {
 
 /// Prints the one line about flags that do not go together.
 pub(super) fn refuse(error: &str, words: &Words) -> ExitCode {
-    let variables = words.named_variables();
+    let variables = words.blame(mistake_in);
     let words = &words.all;
     let line = format!("{error}; try 'resound{} --help'{variables}", subcommand(words));
     report_line(&line, words)
+}
+
+/// Returns what is wrong with a command line.
+pub(super) fn mistake_in(words: &[OsString]) -> Option<String> {
+    match super::parse(words) {
+        Ok(Cli { command: super::Command::Bench(arguments) }) => arguments.check().err(),
+        Ok(cli) => cli.command.check().err(),
+        Err(mut error) => Some(one_line(&mut error, words)),
+    }
 }
 
 /// Prints the line about a mistake, and the document of a refused command if one is wanted.

@@ -6,6 +6,7 @@ use super::Options;
 use crate::echo::REPLY_PATH_DESCRIPTORS_MAX;
 use crate::endpoint::{Endpoint, Transport};
 use crate::process::descriptors::DescriptorLimit;
+use crate::units::counted;
 
 /// Descriptors for everything but connections: the standard streams, the selector, its waker, the
 /// signals, the spare one, 16 for the pipes of bulk, and what libraries open for a moment.
@@ -62,7 +63,8 @@ pub(super) fn connection_limit(
         }
         Some(asked) => asked,
         None => {
-            log_lines.push(format!("at most {most} connections (descriptor limit {limit})"));
+            let connections = counted(most, "connection");
+            log_lines.push(format!("at most {connections} (descriptor limit {limit})"));
             most
         }
     };

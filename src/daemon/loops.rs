@@ -20,6 +20,7 @@ use crate::process::{cpus, spawn_thread};
 use crate::reactor::{Probe, Reactor, Spin};
 use crate::socket::PortUse;
 use crate::trace::{Trace, Tracer};
+use crate::units::counted;
 
 /// The maximum number of loops: more than machines have CPUs. Even an idle loop takes 64 KiB and
 /// its batches.
@@ -143,7 +144,8 @@ impl Loops {
                 warn!("--affinity has {given} of {loops} loops pinned: the others are not");
             }
             Ordering::Greater => {
-                warn!("--affinity names {given} CPUs, but there are {loops} loops");
+                let loops = counted(loops as u64, "loop");
+                warn!("--affinity names {given} CPUs for {loops}");
             }
             _ => {}
         }

@@ -21,6 +21,7 @@ use tracing::warn;
 use super::handles::Handles;
 use crate::echo::Bound;
 use crate::process::spawn_thread;
+use crate::units::counted;
 
 /// How often the status is updated, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
@@ -236,7 +237,7 @@ impl Notifier {
             self.status_at = now + STATUS_INTERVAL;
             let replies = replies.iter().flatten();
             let open: u64 = replies.map(|reply| reply.counters.connections_open).sum();
-            self.send_status(&format!("{}: {open} connections", self.doing));
+            self.send_status(&format!("{}: {}", self.doing, counted(open, "connection")));
         }
     }
 

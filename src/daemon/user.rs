@@ -1,10 +1,16 @@
 //! `--user`: a server that root starts opens privileged ports and then becomes an ordinary user.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::{Access, access};
 use tracing::info;
 
+use crate::echo::Bound;
+use crate::endpoint::{Endpoint, UnixName};
 use crate::error::Error;
 
 /// The name of a user and of its group: `NAME[:GROUP]`. Each may also be a number.
@@ -12,6 +18,13 @@ use crate::error::Error;
 pub struct UserName {
     name: String,
     group: Option<String>,
+}
+
+impl UserName {
+    /// The user, as typed.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl FromStr for UserName {
@@ -99,6 +112,36 @@ impl ServiceUser {
         Ok(())
     }
 }
+
+/// Returns the endpoints of the socket files that this process may not remove, each with its path.
+/// Call it once the process runs as its user.
+pub(super) fn files_that_stay(endpoints: &[Bound]) -> Vec<(String, PathBuf)> {
+    let path = |bound: &Bound| match &bound.endpoint {
+        Endpoint::Unix(UnixName::Path(path)) | Endpoint::Unixgram(UnixName::Path(path)) => {
+            Some((bound.endpoint.to_string(), path.clone()))
+        }
+        _ => None,
+    };
+    endpoints.iter().filter_map(path).filter(|(_, path)| !may_remove(path)).collect()
+}
+
+/// Returns true unless the rights of the folder keep this process from removing a file there.
+fn may_remove(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        return false;
+    }
+    let (Ok(file), Ok(folder)) = (fs::symlink_metadata(path), fs::metadata(folder)) else {
+        return true;
+    };
+    // In a folder such as /tmp, only the owner of the file or of the folder may remove it.
+    let user = Uid::effective().as_raw();
+    folder.mode() & STICKY == 0 || file.uid() == user || folder.uid() == user
+}
+
+/// The restricted deletion flag of chmod(1), `S_ISVTX`.
+const STICKY: u32 = 0o1000;
 
 /// Returns the user's groups by the group database, and `gid`.
 #[cfg(not(target_vendor = "apple"))]

@@ -9,6 +9,7 @@ use super::counters::{Counters, Traffic, TransportCounters};
 use crate::endpoint::Transport;
 use crate::error::reason;
 use crate::socket::Peer;
+use crate::units::counted;
 
 /// Receives messages and notices from a server. Calls are dispatched statically, so `()`, which
 /// ignores everything, costs nothing.
@@ -195,10 +196,8 @@ impl fmt::Display for Notice<'_> {
                 write!(formatter, "{}: accepting pauses: {reason}", transport.name())
             }
             Notice::ConnectionLimit { connections_max } => {
-                write!(
-                    formatter,
-                    "{connections_max} connections open, the limit: further clients wait"
-                )
+                let open = counted(*connections_max as u64, "connection");
+                write!(formatter, "{open} open, the limit: further clients wait")
             }
             Notice::Unregistered { transport, error } => {
                 let reason = reason(error);
@@ -213,20 +212,22 @@ impl fmt::Display for Notice<'_> {
             // The kernel counts a train that it receives whole as one datagram.
             Notice::Dropped { transport, cause: cause @ Cause::Overflowed, times } => {
                 let (transport, cause) = (transport.name(), cause.name());
-                write!(formatter, "{transport}: {cause} ({times} datagrams or trains at once)")
+                write!(formatter, "{transport}: {cause} ({times} at once, datagrams or trains)")
             }
             Notice::Dropped { transport, cause, times } => {
                 write!(formatter, "{}: {} ({times} at once)", transport.name(), cause.name())
             }
-            Notice::Draining { connections_open, timeout } => write!(
-                formatter,
-                "draining: {connections_open} connections open, waiting for them up to {timeout:?}"
-            ),
+            Notice::Draining { connections_open, timeout } => {
+                let open = counted(*connections_open, "connection");
+                write!(formatter, "draining: {open} open, waiting up to {timeout:?}")
+            }
             Notice::StoppedShort { connections_open } => {
-                write!(formatter, "second signal: {connections_open} connections are cut")
+                let open = counted(*connections_open, "connection");
+                write!(formatter, "second signal: {open} cut")
             }
             Notice::DrainTimedOut { connections_open } => {
-                write!(formatter, "drain timed out: {connections_open} connections are cut")
+                let open = counted(*connections_open, "connection");
+                write!(formatter, "drain timed out: {open} cut")
             }
         }
     }
@@ -258,7 +259,7 @@ mod tests {
         let dropped = |cause| Notice::Dropped { transport: Transport::Udp, cause, times: 3 };
         assert_eq!(
             dropped(Cause::Overflowed).to_string(),
-            "udp: overflowed (3 datagrams or trains at once)"
+            "udp: overflowed (3 at once, datagrams or trains)"
         );
         assert_eq!(dropped(Cause::LoopPort).to_string(), "udp: loop_port (3 at once)");
     }

@@ -34,6 +34,6 @@ pub fn raise_descriptor_limit(
     let reason = io::Error::other(format!(
         "they need {needed} descriptors, and this client's limit is {limit}"
     ));
-    Err(Error::new("open", format!("{connections} connections"), reason)
+    Err(Error::new("open", crate::units::counted(connections, "connection"), reason)
         .hint("raise it with ulimit -n, or ask for less"))
 }

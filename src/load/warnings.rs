@@ -3,6 +3,7 @@
 use super::{Generator, Observer, ports};
 use crate::endpoint::Transport;
 use crate::measured::{Mode, RunResult, Warning};
+use crate::units::counted;
 
 impl<O: Observer> Generator<O> {
     /// Returns what the user should know before quoting a figure.
@@ -26,13 +27,12 @@ impl<O: Observer> Generator<O> {
                 0 => "the rest of their load was not made".to_owned(),
                 again => format!("{again} were opened again, and load due in between was not made"),
             };
-            warn(format!("{lost_flows} of {all} connections ended early; {then}"));
+            let all = counted(all, "connection");
+            warn(format!("{lost_flows} of {all} ended early; {then}"));
         }
         if self.phases.warmup_unsent > 0 {
-            let unsent = self.phases.warmup_unsent;
-            warn(format!(
-                "{unsent} messages due in the warm-up were dropped at its end: sending fell behind"
-            ));
+            let unsent = counted(self.phases.warmup_unsent, "message");
+            warn(format!("dropped {unsent} due in the warm-up at its end: sending fell behind"));
         }
         self.warn_of_idle_flows(result, &mut warn);
         if let Some(samples) = &self.run.samples {
@@ -43,8 +43,8 @@ impl<O: Observer> Generator<O> {
             ports::warning(&range, result).into_iter().for_each(&mut warn);
         }
         if result.generator.unsent > 0 && !is_explained {
-            let unsent = result.generator.unsent;
-            warn(format!("{unsent} messages were due but never sent, and are in no percentile"));
+            let unsent = counted(result.generator.unsent, "message");
+            warn(format!("never sent {unsent} that came due: no percentile includes them"));
         }
         warnings
     }

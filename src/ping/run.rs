@@ -291,7 +291,7 @@ impl<'a, F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'a, F> {
         let Some(link) = &self.link else { return Ok(()) };
         let (is_stream, has_sent) = (link.is_stream(), link.has_sent());
         let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
-        if is_too_long && !self.has_answered() && !self.options.keeps_trying {
+        if is_too_long && !self.has_answered() && self.options.gives_up {
             let hint = format!("{} bytes are too long for one datagram", self.options.length);
             return Err(failure("send to", &self.options.endpoint, error).hint(hint));
         }

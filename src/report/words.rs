@@ -1,5 +1,7 @@
 //! Numbers for people, with three digits and a unit, and text without control characters.
 
+use crate::units::plural;
+
 /// Returns a time as `71.2 us`, `1.25 ms` or `10.0 s`.
 ///
 /// ```
@@ -61,8 +63,7 @@ pub(super) fn count_text(count: u64) -> String {
 
 /// Returns a count with its noun: `1 message`, `2,000 messages`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", count_text(count))
+    format!("{} {noun}{}", count_text(count), plural(count))
 }
 
 /// Returns a rate per second: `123,456`, `12.5`.

@@ -6,6 +6,7 @@ use std::io;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::units::counted;
 
 /// The number of bytes that are kept until their echo comes, if the caller expects an echo. A
 /// server that answers only after a longer input cannot be checked.
@@ -51,7 +52,11 @@ impl fmt::Display for Mismatch {
             }
             Mismatch::Missing { received_bytes, sent_bytes } => {
                 let missing = sent_bytes - received_bytes;
-                write!(formatter, "{missing} of {sent_bytes} bytes are missing at the end")
+                write!(
+                    formatter,
+                    "missing at the end: {missing} of {}",
+                    counted(*sent_bytes, "byte")
+                )
             }
             Mismatch::TooFarBehind { awaited_max } => {
                 write!(formatter, "more than {awaited_max} bytes wait for their echo")
@@ -144,8 +149,8 @@ mod tests {
     fn each_kind_of_mismatch_is_named_with_its_offset() {
         for (received, text) in [
             ("abxd", Some("byte 2: sent 0x63, received 0x78")),
-            ("ab", Some("2 of 4 bytes are missing at the end")),
-            ("", Some("4 of 4 bytes are missing at the end")),
+            ("ab", Some("missing at the end: 2 of 4 bytes")),
+            ("", Some("missing at the end: 4 of 4 bytes")),
             ("abcd!", Some("byte 4: sent nothing there, received 0x21")),
             ("abcd", None),
         ] {

@@ -13,6 +13,7 @@ use crate::client::connect::{self, failure};
 use crate::error::Error;
 use crate::process::spawn_thread;
 use crate::socket::SEND_FLAGS;
+use crate::units::counted;
 
 /// The size of one read or write.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -182,7 +183,10 @@ fn judge(
     };
     on_event(Event::Warning(match received_bytes {
         0 => format!("{endpoint} {ended} without an answer"),
-        _ => format!("{endpoint} {ended} after {received_bytes} of the {sent_bytes} bytes sent"),
+        _ => {
+            let sent = counted(sent_bytes, "byte");
+            format!("{endpoint} {ended} after {received_bytes} of {sent} sent")
+        }
     }))
 }
 
@@ -191,7 +195,8 @@ fn reset_failure(options: &Options, error: io::Error, bytes_received: u64) -> Er
     let failed = failure("get an answer from", &options.endpoint, error);
     match bytes_received {
         0 => failed,
-        _ => failed.hint(format!("after {bytes_received} bytes, which may be a part of it")),
+        _ => failed
+            .hint(format!("after {}, which may be a part of it", counted(bytes_received, "byte"))),
     }
 }
 

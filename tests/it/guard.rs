@@ -263,9 +263,10 @@ fn guard_flags_without_effect_cause_a_warning() {
     let daemon = Daemon::start(&[&[endpoint.as_str()][..], &flags].concat());
     let ended = daemon.stop();
     for warning in [
-        "--allow and --deny without effect: no endpoint is TCP or UDP",
-        "--allow-loops and --rate-limit-per-ip without effect: no endpoint is UDP",
-        "--max-connections-per-ip without effect: no endpoint is TCP",
+        "--allow and --deny without effect: no endpoint is tcp:// or udp://",
+        "--rate-limit-per-ip without effect: no endpoint is udp://",
+        "--allow-loops without effect: no endpoint is udp:// or unixgram:",
+        "--max-connections-per-ip without effect: no endpoint is tcp://",
     ] {
         assert!(ended.stderr.contains(warning), "{}", ended.stderr);
     }

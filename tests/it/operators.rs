@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Ended, resound, tool};
+use crate::support::{Daemon, Ended, Process, resound, tool, wait_until};
 
 /// Runs a command that a chain of calls has built.
 fn run(command: &mut Command) -> Ended {
@@ -65,10 +65,14 @@ fn a_wrong_variable_is_named_in_one_line() {
     let cases = [
         (("RESOUND_BENCH_RATE", "fast"), "expected a count such as 250"),
         (("RESOUND_BENCH_NO_VERIFY", "perhaps"), "expected 1 or 0"),
+        (("RESOUND_BENCH_MODE", "connect"), "--mode connect needs a stream"),
     ];
     for ((name, value), expected) in cases {
-        let ended = run(&mut with(&[(name, value)], &["bench", "tcp://127.0.0.1:1"]));
+        let innocent = ("RESOUND_BENCH_CONNECTIONS", "7");
+        let variables = [innocent, (name, value)];
+        let ended = run(&mut with(&variables, &["bench", "udp://127.0.0.1:1"]));
         assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(innocent.0), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         for part in [name, value, expected] {
             assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
@@ -97,6 +101,22 @@ fn a_server_without_a_trace_survives_the_signal_that_writes_one() {
     let ended = run(resound().args(["send", &server.endpoints[0], "hello"]));
     assert_eq!(ended.stdout_text(), "hello", "{}", ended.stderr);
     assert_eq!(server.stop().code(), 0);
+}
+
+#[test]
+fn a_generator_without_a_trace_survives_the_signal_that_writes_one() {
+    let server = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let arguments = ["bench", &server.endpoints[0], "--warmup=0", "-t1h", "--interval=20ms"];
+    let mut command = with(&[], &arguments);
+    command.args(["--json-stream", "-c1"]);
+    let process = Process::start(command);
+    wait_until("the first interval", || process.stdout_text().contains('\n'));
+    process.signal(Signal::USR2);
+    let shown = process.stdout_text().lines().count();
+    wait_until("further intervals", || process.stdout_text().lines().count() > shown + 1);
+    process.signal(Signal::INT);
+    let ended = process.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
 }
 
 #[test]

@@ -123,6 +123,34 @@ fn the_metrics_still_count_descriptors() {
     daemon.stop();
 }
 
+/// The user may remove the files of its own folder, and none of root's.
+#[test]
+fn a_socket_file_that_stays_is_named_at_the_start_and_at_the_end() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let (own, sticky) = (folder.path().join("own"), folder.path().join("sticky"));
+    fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, DAEMON.parse().ok(), None).unwrap();
+    fs::create_dir(&sticky).unwrap();
+    fs::set_permissions(&sticky, Permissions::from_mode(0o1777)).unwrap();
+    for (place, stays) in [(folder.path(), true), (&sticky, true), (&own, false)] {
+        let path = place.join("echo");
+        let endpoint = format!("unix:{}", path.display());
+        let daemon = Daemon::start_command(serve(&[&endpoint, "--user", "daemon"]));
+        let ended = daemon.stop();
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert_eq!(path.exists(), stays, "{}", ended.stderr);
+        let lines = ["the socket file stays when the server ends", "the socket file stays: remove"];
+        for line in lines {
+            let line = format!("{endpoint}: {line}");
+            assert_eq!(ended.stderr.contains(&line), stays, "{}", ended.stderr);
+        }
+    }
+}
+
 #[test]
 fn a_privileged_port_is_bound_before_the_change() {
     let (Some(unshare), Some(python)) = (unshare_network(), tool("python3")) else { return };

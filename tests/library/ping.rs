@@ -20,6 +20,7 @@ fn a_call_with_extreme_options_ends() {
         socket: resound::socket::SocketOptions::default(),
         bind: Vec::new(),
         timestamps: false,
+        gives_up: true,
         keeps_trying: false,
     };
     let continues = |_: Event<'_>| ControlFlow::Continue(());

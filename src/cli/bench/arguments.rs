@@ -16,7 +16,9 @@ use serde_json::{Map, Value, json};
 
 use super::loops::LoopFlags;
 use super::part::PartFlags;
-use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};
+use crate::cli::flags::{
+    BindFlags, Scope, SocketFlags, TimestampFlags, VALUES_HELP, client_options,
+};
 use crate::cli::values::{at_least_one, mode, transport};
 
 /// The duration of a run without `--duration` and `--count`.
@@ -182,6 +184,7 @@ impl Arguments {
         if let Some(endpoint) = &self.endpoint {
             self.socket.family.check(endpoint)?;
         }
+        self.check_scopes()?;
         self.bind.check(self.endpoint.as_ref(), &self.socket.family)?;
         check_outputs(&self.output, self.trace.as_ref().map(TraceFile::path), &[])?;
         if self.mode == Mode::Connect && self.reconnect {
@@ -220,6 +223,25 @@ impl Arguments {
             }
         }
         Ok(())
+    }
+
+    /// Checks that the transport can use each flag.
+    fn check_scopes(&self) -> Result<(), String> {
+        let transport = self.transport();
+        let place = match &self.endpoint {
+            Some(endpoint) => endpoint.to_string(),
+            None => format!("--transport {}", transport.name()),
+        };
+        if self.reconnect && !transport.is_stream() {
+            return Err(format!(
+                "--reconnect cannot be used with {place}, whose sockets stay open: expected tcp:// \
+                 or unix:, such as tcp://127.0.0.1:7007"
+            ));
+        }
+        let places = [(place, transport)];
+        let of_ip: Vec<_> = self.socket.of_ip().into_iter().chain(self.bind.given()).collect();
+        Scope::Tcp.check(&self.socket.of_tcp(), &places)?;
+        Scope::Ip.check(&of_ip, &places).map(|_| ())
     }
 
     /// Checks that a datagram of this target can carry a message.
@@ -364,16 +386,6 @@ impl Arguments {
     pub(super) fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
-        if self.transport() != Transport::Tcp {
-            let given = self.socket.of_tcp();
-            for (name, _) in given.iter().filter(|(_, is_given)| *is_given) {
-                warn(format!("{name} without effect: the endpoint is not TCP"));
-            }
-        }
-        if !matches!(self.transport(), Transport::Tcp | Transport::Udp) {
-            let given = self.socket.of_ip().into_iter().chain(self.bind.given());
-            given.for_each(|name| warn(format!("{name} without effect: the endpoint is not IP")));
-        }
         self.loops.oddity().into_iter().for_each(&mut warn);
         warnings
     }

@@ -139,6 +139,14 @@ impl FromArgMatches for Arguments {
             let flag = flag.name();
             refused(format!("invalid value '{text}' for '--{flag} <A..B|A,B>': {expected}"))
         })?;
+        let has_steps = matches.value_source("steps") == Some(ValueSource::CommandLine);
+        if has_steps && !matches!(values, Values::Range(_)) {
+            return Err(refused(format!(
+                "--steps divides a range, and --{} has a list: expected a range, such as --{0} \
+                 1..1000",
+                flag.name()
+            )));
+        }
         let is_range_of_rates = flag == SweptFlag::Rate && matches!(values, Values::Range(_));
         if !own.find.is_empty() && !is_range_of_rates {
             let expected =

@@ -33,7 +33,7 @@ pub(super) fn look_up(
     let failed = |error| failure("look up", &options.endpoint, error);
     let unknown = |error| failure("connect to", &options.endpoint, error);
     let (endpoint, family) = (options.endpoint.clone(), options.socket.family);
-    if options.keeps_trying && endpoint.is_looked_up() {
+    if !options.gives_up && endpoint.is_looked_up() {
         return Ok(Some(Vec::new())); // the first attempt to connect looks it up
     }
     if !endpoint.is_looked_up() {
@@ -129,7 +129,7 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Run<'_, F> {
                 return Ok(());
             }
             Err(ConnectError { error, is_lasting: true })
-                if !self.has_connected && !self.options.keeps_trying =>
+                if !self.has_connected && self.options.gives_up =>
             {
                 return Err(error);
             }

@@ -3,7 +3,7 @@
 use crate::measured::Stretches;
 use crate::measured::ping::{Event, Reply, ReplyKind, Target};
 use crate::report::time_text;
-use crate::units::duration_ns;
+use crate::units::{counted, duration_ns};
 
 /// Returns the first line, which names the target.
 pub fn header(target: &Target) -> String {
@@ -11,8 +11,7 @@ pub fn header(target: &Target) -> String {
 }
 
 fn bytes(length: usize) -> String {
-    let plural = if length == 1 { "" } else { "s" };
-    format!("{length} byte{plural}")
+    counted(length as u64, "byte")
 }
 
 /// Returns the line about an event, if it has one. With several targets, every line names its own.

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::measured::ping::{Figures, Results, Target};
 use crate::measured::{Messages, PercentileList, Summary};
 use crate::report::time_text;
-use crate::units::duration_ns;
+use crate::units::{counted, duration_ns};
 
 /// The nanoseconds of each unit, the largest first.
 const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
@@ -73,7 +73,7 @@ const AT_END: &str = "in flight at the end";
 
 fn counts(messages: &Messages, in_flight: &str) -> String {
     let Messages { sent, received, lost, late, duplicated, reordered, corrupted, .. } = *messages;
-    let mut counts = format!("{sent} probe{} sent, {received} received", plural(sent));
+    let mut counts = format!("{} sent, {received} received", counted(sent, "probe"));
     for (count, name) in [
         (late, "late"),
         (duplicated, "duplicated"),
@@ -95,10 +95,6 @@ fn counts(messages: &Messages, in_flight: &str) -> String {
     // At most four decimals, without trailing zeros.
     let share = format!("{share:.4}");
     counts + &format!(", {}% loss", share.trim_end_matches('0').trim_end_matches('.'))
-}
-
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 /// Returns one line for the extremes and one for the percentiles. The times of a line share one

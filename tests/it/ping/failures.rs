@@ -1,8 +1,8 @@
 //! Errors that later probes would meet as well, and wrong command lines. `ping` prints one line,
 //! and with `-J` also the document.
 
-use crate::ping::{PATIENT, assert_messages, document, every_endpoint, is_stream, ping};
-use crate::support::{Daemon, UnservedPorts, run};
+use crate::ping::{PATIENT, assert_messages, document, every_endpoint, ping};
+use crate::support::{Daemon, UnservedPorts, resound, run};
 
 /// case U8: for `ping`, which reports it and continues.
 #[test]
@@ -91,14 +91,56 @@ fn a_socket_of_the_other_kind_ends_it_at_once() {
     }
 }
 
-/// case X5: for UDP as well.
+/// One rule for one endpoint and for several: the target ends, and the others go on.
 #[test]
-fn a_probe_longer_than_a_datagram_ends_it_at_once() {
+fn a_host_that_does_not_exist_ends_its_own_target_among_others() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0"]);
+    let (good, bad) = (&daemon.endpoints[0], "udp://no-such-host.invalid:1");
+    let line = format!("resound: cannot connect to {bad}: no such host\n");
+    let ended = run(ping(&["-c2", "-i1ms", PATIENT, bad, good]));
+    assert_eq!((ended.code(), &ended.stderr), (0, &line), "the other answered");
+    assert!(ended.stdout_text().contains("2 probes sent, 2 received"), "{}", ended.stdout_text());
+    let ended = run(ping(&["-c2", PATIENT, bad, "tcp://no-such-host.invalid:1"]));
+    assert_eq!((ended.code(), ended.stderr.matches("no such host").count()), (1, 2));
+    // A monitor waits for the name.
+    let monitor = ["-c1", "--timeout=20ms", "--metrics=127.0.0.1:0", bad];
+    let ended = run(ping(&monitor));
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    assert!(ended.stdout_text().contains("1 probe sent"), "{}", ended.stdout_text());
+}
+
+/// case X5: the size that a Unix datagram may have depends on the system.
+#[test]
+fn a_probe_longer_than_a_unix_datagram_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&every_endpoint(folder.path()));
-    for endpoint in daemon.endpoints.iter().filter(|endpoint| !is_stream(endpoint)) {
+    for endpoint in daemon.endpoints.iter().filter(|endpoint| endpoint.starts_with("unixgram")) {
         let reason = "message too long (1048576 bytes are too long for one datagram)";
         assert_ends_at_once(&["-l", "1MiB", PATIENT], endpoint, reason);
+    }
+}
+
+/// case X5: for UDP, and for every command that takes a length or a message.
+#[test]
+fn a_message_longer_than_any_datagram_of_the_transport_is_a_wrong_command_line() {
+    let message = "x".repeat(70_000);
+    for (arguments, most) in [
+        (&["ping", "udp://127.0.0.1:1", "-l70000"][..], "65507"),
+        (&["ping", "udp://[::1]:1", "-l70000"], "65527"),
+        (&["ping", "udp://[::1]:1", "udp://127.0.0.1:1", "-l65520"], "65507"),
+        (&["ping", "unixgram:@nobody", "-l5MiB"], "4194304"),
+        (&["bench", "udp://127.0.0.1:1", "-l70000"], "65507"),
+        (&["bench", "--transport", "unixgram", "-l5MiB"], "4194304"),
+        (&["send", "udp://127.0.0.1:1", &message], "65507"),
+    ] {
+        let mut command = resound();
+        command.args(arguments);
+        let ended = run(command);
+        assert_eq!((ended.code(), ended.stdout.len()), (2, 0), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        let expected = format!("expected at most {most} bytes");
+        assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
+        assert!(ended.stderr.contains("such as "), "{}", ended.stderr);
     }
 }
 

@@ -43,7 +43,7 @@ fn an_echo_that_ends_early_is_reported_without_a_flag() {
             let server = Server::start(endpoint, behaviour);
             let ended = run_send(&["--timeout", "2s", &server.endpoint], b"abcdef");
             assert_eq!((ended.code(), ended.stdout_text().as_str()), (0, "abc"));
-            let expected = format!("{} {ended_how} after 3 of the 6 bytes sent", server.endpoint);
+            let expected = format!("{} {ended_how} after 3 of 6 bytes sent", server.endpoint);
             assert_eq!(ended.stderr, format!("resound: {expected}\n"));
         }
         let server = Server::start(endpoint, "print");
@@ -90,7 +90,7 @@ fn with_expect_echo_the_first_difference_is_named_and_the_answer_still_printed()
     let folder = tempfile::tempdir().unwrap();
     for endpoint in every_endpoint(folder.path()) {
         for (behaviour, answer, difference) in [
-            ("part", "abc", "3 of 6 bytes are missing at the end"),
+            ("part", "abc", "missing at the end: 3 of 6 bytes"),
             ("changed", "abcXef", "byte 3: sent 0x64, received 0x58"),
             ("longer", "abcdef!", "byte 6: sent nothing there, received 0x21"),
         ] {
@@ -124,7 +124,7 @@ fn with_expect_echo_every_datagram_is_compared_and_the_first_that_differs_is_nam
 fn with_expect_echo_a_peer_that_closes_without_an_answer_is_an_error() {
     let server = Server::start("tcp://127.0.0.1:0", "print");
     let ended = run_send(&["--expect-echo", &server.endpoint, "abc"], b"");
-    let difference = "3 of 3 bytes are missing at the end";
+    let difference = "missing at the end: 3 of 3 bytes";
     let expected = format!("resound: cannot get an echo from {}: {difference}\n", server.endpoint);
     assert_eq!((ended.code(), ended.stderr), (1, expected));
 }

@@ -110,14 +110,14 @@ fn sends_every_notification(name: &str) {
 
     let daemon = Daemon { process, endpoints: vec![endpoint.clone()] };
     let mut open = client(&daemon);
-    assert_eq!(manager.receive(), [format!("STATUS=serving {endpoint}: 1 connections")]);
+    assert_eq!(manager.receive(), [format!("STATUS=serving {endpoint}: 1 connection")]);
     daemon.process.signal(Signal::TERM);
     // The drain begins and the peer is still connected. The drain may take longer than a manager
     // waits by default.
     let draining = ["STOPPING=1", "STATUS=draining", "EXTEND_TIMEOUT_USEC=605000000"];
     assert_eq!(manager.wait_for("STOPPING").0, draining);
     echo(&mut open);
-    assert_eq!(manager.receive(), ["STATUS=draining: 1 connections"]);
+    assert_eq!(manager.receive(), ["STATUS=draining: 1 connection"]);
     drop(open);
     let ended = daemon.process.wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);

@@ -25,10 +25,7 @@ fn complete(command: &str) -> Vec<&'static str> {
 /// Returns the one line about a wrong command line, or `None` if it is accepted.
 fn refusal(words: &[&str]) -> Option<String> {
     let words: Vec<OsString> = std::iter::once(&"resound").chain(words).map(Into::into).collect();
-    match cli::parse(&words) {
-        Ok(parsed) => parsed.command.check().err(),
-        Err(mut error) => Some(one_line(&mut error, &words)),
-    }
+    cli::usage::mistake_in(&words)
 }
 
 /// Asserts that the line says what was wrong, what is expected and an example.
@@ -230,6 +227,7 @@ fn flags_that_exclude_each_other_are_answered_with_an_example() {
         (&["sweep", "--rate", "1..9", "--trace", "a.json"], "--trace"),
         (&["sweep", "--rate", "10..90", "--find", "p99<1s", "--at-least", "5"], "--at-least"),
         (&["sweep", "--rate", "1,9", "--find", "p99<1s"], "--find"),
+        (&["sweep", "--rate", "1,9", "--steps", "3"], "--steps"),
         (&["sweep", "--connections", "1,2", "--mode", "connect", "--depth", "2"], "--mode"),
         (&["compare", "a.json", "b.json", "--control"], "--control"),
         (&["compare", "a.json", "b.json", "--depth", "2"], "--depth"),
@@ -246,6 +244,48 @@ fn a_wrong_name_of_an_algorithm_is_answered_with_an_example() {
     for name in ["", "a b", "sixteen_letters_"] {
         let word = format!("--congestion={name}");
         assert_helpful(&["serve", &word], "--congestion");
+    }
+}
+
+/// The flag, and the endpoints of which none can use it.
+#[test]
+fn a_flag_that_no_endpoint_can_use_is_answered_with_an_example() {
+    let (udp, unix, unixgram) = ("udp://127.0.0.1:7", "unix:/a", "unixgram:/a");
+    let name = |flag: &'static str| flag.split('=').next().unwrap();
+    for flag in ["--nagle", "--congestion=cubic", "--mss=1400", "--mptcp"] {
+        for endpoint in [udp, unix, unixgram] {
+            for command in ["serve", "bench"] {
+                assert_helpful(&[command, endpoint, flag], name(flag));
+            }
+        }
+        assert_helpful(&["sweep", udp, flag, "--rate", "1..9"], name(flag));
+        assert_helpful(&["bench", "--transport", "udp", flag], "--transport udp");
+        assert_helpful(&["serve", udp, unix, flag], "udp://127.0.0.1:7 and unix:/a");
+    }
+    for flag in ["-4", "-6", "--dscp=ef", "--ttl=9"] {
+        for endpoint in [unix, unixgram] {
+            for command in ["serve", "bench", "ping"] {
+                assert_helpful(&[command, endpoint, flag], name(flag));
+            }
+            if !flag.starts_with("--") {
+                assert_helpful(&["send", endpoint, "x", flag], flag);
+            }
+        }
+    }
+    for command in ["bench", "ping", "send"] {
+        assert_helpful(&[command, unix, "--bind", "127.0.0.1"], "--bind");
+    }
+    assert_helpful(&["bench", unix, "--busy-poll", "9us"], "--busy-poll");
+    assert_helpful(&["bench", udp, "--reconnect"], "--reconnect");
+    // One endpoint that can use it is enough.
+    for words in [
+        &["serve", ENDPOINT, udp, unix, "--nagle", "--mss=1400"][..],
+        &["serve", ENDPOINT, unix, "--ttl=9", "--allow=::1"],
+        &["serve", "--nagle", "-4"],
+        &["ping", udp, unix, "-4", "--ttl=9"],
+        &["bench", "--nagle"],
+    ] {
+        assert_eq!(refusal(words), None, "{words:?}");
     }
 }
 
