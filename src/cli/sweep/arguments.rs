@@ -23,12 +23,13 @@ const OWN: &[&str] = &["json", "json_stream", "output"];
 const OF_ONE_RUN: &[(&str, &str)] = &[
     (
         "start_at",
-        "--start-at gives the time of one run, and a sweep has many: expected 'resound bench' for \
-         each value",
+        "--start-at gives the time of one run, and a sweep has many: expected a run for each value, \
+         such as 'resound bench --rate 10k --start-at 2030-01-01T12:00:00Z'",
     ),
     (
         "trace",
-        "--trace shows the turns of one run: expected 'resound bench --trace' at one of the values",
+        "--trace shows the turns of one run, and a sweep has many: expected a run with one of the \
+         values, such as 'resound bench --rate 10k --trace trace.json'",
     ),
 ];
 
