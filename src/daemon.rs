@@ -45,7 +45,7 @@ use self::outlet::Outlet;
 use self::passed::Passed;
 use self::sandbox::Needs;
 use self::supervisor::Supervisor;
-use self::user::ServiceUser;
+use self::user::{ServiceUser, StayingFiles};
 use crate::echo::{self, Bound};
 use crate::endpoint::{Endpoint, HostPort, Transport};
 use crate::error::Error;
@@ -178,22 +178,12 @@ fn serve(
     let own = loops.listen(&options.endpoints, &signals)?;
     drop(umask);
     let metrics = options.metrics.as_ref().map(metrics::bind).transpose()?;
-    let mut staying = Vec::new();
-    if let Some(user) = user {
-        user.take_over()?;
-        staying = user::files_that_stay(&own);
-    }
+    user.map(ServiceUser::take_over).transpose()?;
+    let staying = options.user.as_ref().map(|user| StayingFiles::warned_of(&own, user));
     bound.extend(own);
     log_lines.iter().for_each(|line| info!("{line}"));
     bound.iter().for_each(log_bound);
     bound.iter().for_each(|bound| warnings::warn_of(bound, &options.server));
-    for (endpoint, _) in &staying {
-        warn!(
-            "{endpoint}: the socket file stays when the server ends: user {} may not remove files \
-             from its folder",
-            options.user.as_ref().map_or("", UserName::name)
-        );
-    }
     on_bound(&bound);
     if options.sandbox {
         enter_sandbox(&options, &bound, loops.path_probe());
@@ -216,9 +206,7 @@ fn serve(
     let supervisor = Supervisor::start((events, receiver), &bound, handles);
     let (counters, outcome) = running.run();
     drop(supervisor);
-    for (endpoint, path) in staying.iter().filter(|(_, path)| path.exists()) {
-        warn!("{endpoint}: the socket file stays: remove {}", path.display());
-    }
+    staying.unwrap_or_default().warn_at_end();
     let outcome = outcome.and(trace.map_or(Ok(()), Trace::finish));
     log.stats("", started_at, &counters);
     let lost = print.map_or(0, |print| print.flush(Instant::now() + FLUSH_TIMEOUT));

@@ -21,8 +21,8 @@ pub const DEFAULT_PORT: u16 = 7007;
 /// The longest path or abstract name of a Unix socket: `sun_path` of unix(7) without its last byte.
 pub const UNIX_NAME_BYTES_MAX: usize = 107;
 
-/// The longest Unix datagram. It may be longer than a UDP datagram, but no default send buffer takes
-/// more than this.
+/// The longest Unix datagram: longer than any UDP datagram, and more than any default send buffer
+/// takes.
 const UNIX_DATAGRAM_BYTES_MAX: u64 = 4 << 20;
 
 /// The longest host name (RFC 1035, section 2.3.4).

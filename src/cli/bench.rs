@@ -154,22 +154,20 @@ fn measure(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<RunRe
         (None, Some(server)) => server.endpoint(),
         (None, None) => unreachable!("without an endpoint there is a server"),
     };
-    let socket_options = arguments.socket_options();
-    let bind = arguments.bind.addrs();
+    let (socket_options, bind) = (arguments.socket_options(), arguments.bind.addrs());
     let target = resolve_target(endpoint, &socket_options, bind, arguments.timeout)?;
     arguments.check_length(&target).map_err(Refusal::Usage)?;
     let mut local_addrs = LocalAddrs::new(bind, &target)?;
     local_addrs.check(&socket_options, &target)?;
     let spin = arguments.spin.unwrap_or(Spin::Never);
-    let mut signals = ending_signals();
-    // Without a trace, this signal does nothing. Its default action would end the run.
-    signals.push(WRITE_SIGNAL);
+    // Without a trace, WRITE_SIGNAL does nothing. Its default action would end the run.
+    let signals = [ending_signals(), vec![WRITE_SIGNAL]].concat();
     let mut team = Team::new(arguments.loops.threads, spin, &signals)?;
     trace.iter().for_each(|trace| team.trace(trace.tracers(arguments.loops.threads)));
     team.pin(&cpus.of_loops);
     let folder = client_folder(&target)?;
-    let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let folder_path = folder.as_ref().map(tempfile::TempDir::path);
+    let interval = arguments.interval(io::stdout().is_terminal() || io::stderr().is_terminal());
     let options = arguments.options(&target, local_addrs, folder_path, interval);
     let progress =
         Progress::start(progress::options(arguments, logs, team.handles())).map_err(loop_failed)?;

@@ -127,7 +127,7 @@ fn variable_names(command: &Command, arg: &Arg) -> impl Iterator<Item = String> 
     names.map(move |name| prefix.clone() + &name.to_uppercase().replace('-', "_"))
 }
 
-/// Returns what a message is about: the text before the details, which may name a time that is left.
+/// Returns what a message is about: the text before the details. These may name the time left.
 fn gist(mistake: &str) -> &str {
     mistake.split(": ").next().unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{Access, access};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::echo::Bound;
 use crate::endpoint::{Endpoint, UnixName};
@@ -18,13 +18,6 @@ use crate::error::Error;
 pub struct UserName {
     name: String,
     group: Option<String>,
-}
-
-impl UserName {
-    /// The user, as typed.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 impl FromStr for UserName {
@@ -113,16 +106,37 @@ impl ServiceUser {
     }
 }
 
-/// Returns the endpoints of the socket files that this process may not remove, each with its path.
-/// Call it once the process runs as its user.
-pub(super) fn files_that_stay(endpoints: &[Bound]) -> Vec<(String, PathBuf)> {
-    let path = |bound: &Bound| match &bound.endpoint {
-        Endpoint::Unix(UnixName::Path(path)) | Endpoint::Unixgram(UnixName::Path(path)) => {
-            Some((bound.endpoint.to_string(), path.clone()))
+/// The socket files that a server may not remove once it runs as its user: endpoint and path.
+#[derive(Default)]
+pub(super) struct StayingFiles(Vec<(String, PathBuf)>);
+
+impl StayingFiles {
+    /// Finds them, and warns of each. Call it once the process runs as its user.
+    pub(super) fn warned_of(endpoints: &[Bound], user: &UserName) -> StayingFiles {
+        let path = |bound: &Bound| match &bound.endpoint {
+            Endpoint::Unix(UnixName::Path(path)) | Endpoint::Unixgram(UnixName::Path(path)) => {
+                Some((bound.endpoint.to_string(), path.clone()))
+            }
+            _ => None,
+        };
+        let files: Vec<_> =
+            endpoints.iter().filter_map(path).filter(|(_, path)| !may_remove(path)).collect();
+        for (endpoint, _) in &files {
+            warn!(
+                "{endpoint}: the socket file stays when the server ends: user {} may not remove \
+                 files from its folder",
+                user.name
+            );
         }
-        _ => None,
-    };
-    endpoints.iter().filter_map(path).filter(|(_, path)| !may_remove(path)).collect()
+        StayingFiles(files)
+    }
+
+    /// Warns of each that is still there when the server ends.
+    pub(super) fn warn_at_end(&self) {
+        for (endpoint, path) in self.0.iter().filter(|(_, path)| path.exists()) {
+            warn!("{endpoint}: the socket file stays: remove {}", path.display());
+        }
+    }
 }
 
 /// Returns true unless the rights of the folder keep this process from removing a file there.

@@ -122,10 +122,10 @@ fn a_sweep_is_refused_in_one_line_unless_one_flag_has_many_values() {
         (&["-r", "1..2", "--at-least", "1"], ["--find", "--help"]),
         (&["-r", "1..2", "--at-least", "3", find[0], find[1]], ["--at-least 3", "from 1 to 2"]),
         (&["-r", "1..2", "-o", "x.hgrm"], ["'x.hgrm'", "such as sweep.json"]),
-        (&["-r", "1..2", "--trace", "x.json"], ["--trace", "'resound bench --trace'"]),
+        (&["-r", "1..2", "--trace", "x.json"], ["--trace", "such as 'resound bench"]),
         (&["-r", "2..4", "--part", "1/2", find[0], find[1]], ["--part", "such as --rate"]),
         (&["-c", "1..4", "--part", "1/2"], ["--connections 1", "such as --connections 2"]),
-        (&["-r", "1..2", "--start-at", &soon], ["--start-at", "'resound bench'"]),
+        (&["-r", "1..2", "--start-at", &soon], ["--start-at", "such as 'resound bench"]),
         (&["-r", "1..2", "-t", "0"], ["'--duration <T>'", "such as"]),
         (&["-r", "1..2", "--mode", "connect", "udp://127.0.0.1:1"], ["stream", "such as"]),
     ] {

@@ -23,8 +23,8 @@ const OWN: &[&str] = &["json", "json_stream", "output"];
 const OF_ONE_RUN: &[(&str, &str)] = &[
     (
         "start_at",
-        "--start-at gives the time of one run, and a sweep has many: expected a run for each value, \
-         such as 'resound bench --rate 10k --start-at 2030-01-01T12:00:00Z'",
+        "--start-at gives the time of one run, and a sweep has many: expected a run for each \
+         value, such as 'resound bench --rate 10k --start-at 2030-01-01T12:00:00Z'",
     ),
     (
         "trace",

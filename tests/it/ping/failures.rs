@@ -128,7 +128,7 @@ fn a_message_longer_than_any_datagram_of_the_transport_is_a_wrong_command_line()
         (&["ping", "udp://127.0.0.1:1", "-l70000"][..], "65507"),
         (&["ping", "udp://[::1]:1", "-l70000"], "65527"),
         (&["ping", "udp://[::1]:1", "udp://127.0.0.1:1", "-l65520"], "65507"),
-        (&["ping", "unixgram:@nobody", "-l5MiB"], "4194304"),
+        (&["ping", "unixgram:@missing", "-l5MiB"], "4194304"),
         (&["bench", "udp://127.0.0.1:1", "-l70000"], "65507"),
         (&["bench", "--transport", "unixgram", "-l5MiB"], "4194304"),
         (&["send", "udp://127.0.0.1:1", &message], "65507"),

@@ -42,10 +42,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "readiness",
             "endpoint",
             "error",
+            "units",
         ],
     ),
     ("experiment", &["measured", "stats", "process", "endpoint", "error", "units"]),
-    ("echo", &["reactor", "socket", "process", "readiness", "endpoint", "error"]),
+    ("echo", &["reactor", "socket", "process", "readiness", "endpoint", "error", "units"]),
     (
         "load",
         &[
@@ -62,7 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("prober", &["ping", "metrics", "measured", "process", "endpoint", "error", "units"]),
     ("ping", &["client", "measured", "socket", "process", "endpoint", "error", "units"]),
-    ("send", &["client", "socket", "process", "endpoint", "error"]),
+    ("send", &["client", "socket", "process", "endpoint", "error", "units"]),
     ("client", &["socket", "process", "endpoint", "error"]),
     ("report", &["measured", "process", "error", "units"]),
     ("measured", &["stats", "error", "units"]),
