@@ -4,6 +4,7 @@ mod family;
 mod listener;
 mod lookup;
 mod resolved;
+mod scope;
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -14,6 +15,7 @@ pub use self::family::Family;
 #[cfg(feature = "program")]
 pub(crate) use self::lookup::look_up_timed_out;
 pub use self::resolved::ResolvedEndpoint;
+pub use self::scope::{Scope, check_datagram, places};
 
 /// The default port. The port of echo is 7 (RFC 862), but binding it needs privilege.
 pub const DEFAULT_PORT: u16 = 7007;

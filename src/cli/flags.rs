@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{DEFAULT_PORT, Endpoint, Family, HostPort, Transport};
+use resound::endpoint::{DEFAULT_PORT, Endpoint, Family, HostPort, Scope, Transport};
 use resound::socket::{BindAddr, Dscp, SocketOptions};
 use resound::units::duration_ns;
 use serde_json::{Map, Value, json};
@@ -96,21 +96,6 @@ pub(super) struct SocketFlags {
     pub(super) family: FamilyFlags,
 }
 
-/// Returns an address of this family.
-fn example(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "127.0.0.1",
-        Family::V6 => "::1",
-    }
-}
-
-fn other(family: Family) -> Family {
-    match family {
-        Family::V4 => Family::V6,
-        Family::V6 => Family::V4,
-    }
-}
-
 impl FamilyFlags {
     pub(super) fn family(&self) -> Option<Family> {
         match (self.ipv4, self.ipv6) {
@@ -137,7 +122,7 @@ impl FamilyFlags {
         };
         let flag = self.flag();
         let transport = endpoint.transport().name();
-        let host_port = HostPort { host: example(family).to_owned(), port: DEFAULT_PORT };
+        let host_port = HostPort { host: family.loopback().to_string(), port: DEFAULT_PORT };
         Err(format!(
             "'{flag}' cannot be used with '{endpoint}': expected an {family} address or a name, \
              such as {transport}://{host_port}"
@@ -198,34 +183,17 @@ impl BindFlags {
             return Err(format!(
                 "'--bind {bind}' cannot be used with '{flag}': expected addresses of that \
                  family, such as --bind {}",
-                example(other(family))
+                family.other().loopback()
             ));
         }
         match endpoint.filter(|endpoint| family.excludes(endpoint)) {
             Some(endpoint) => Err(format!(
                 "'--bind {bind}' cannot be used with '{endpoint}': expected addresses of one \
                  family, such as --bind {}",
-                example(other(family))
+                family.other().loopback()
             )),
             None => Ok(()),
         }
-    }
-}
-
-/// Whether one datagram of this transport can carry a message of this length.
-pub(super) fn check_datagram(
-    length: u64,
-    name: &str,
-    transport: Transport,
-    family: Family,
-) -> Result<(), String> {
-    let what = if transport == Transport::Udp { "UDP" } else { "Unix" };
-    match transport.datagram_bytes_max(family) {
-        Some(most) if length > most => Err(format!(
-            "invalid value '{length}' for '{name}': expected at most {most} bytes for a {what} \
-             datagram, such as 1200"
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -236,67 +204,6 @@ pub(super) fn client_options(
     family: &FamilyFlags,
 ) -> SocketOptions {
     SocketOptions { family: family.family().or(bind.family()), ..options }
-}
-
-/// The endpoints that can use a flag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    Tcp,
-    Udp,
-    Datagram,
-    Ip,
-}
-
-impl Scope {
-    fn has(self, transport: Transport) -> bool {
-        match self {
-            Scope::Tcp => transport == Transport::Tcp,
-            Scope::Udp => transport == Transport::Udp,
-            Scope::Datagram => !transport.is_stream(),
-            Scope::Ip => matches!(transport, Transport::Tcp | Transport::Udp),
-        }
-    }
-
-    /// Returns what such an endpoint is, and an example.
-    pub(super) fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Scope::Tcp => ("tcp://", "tcp://127.0.0.1:7007"),
-            Scope::Udp => ("udp://", "udp://127.0.0.1:7007"),
-            Scope::Datagram => ("udp:// or unixgram:", "udp://127.0.0.1:7007"),
-            Scope::Ip => ("tcp:// or udp://", "tcp://127.0.0.1:7007"),
-        }
-    }
-
-    /// Checks that an endpoint uses these flags. Returns a warning about the others, which do not.
-    /// A bench without an endpoint has the transport of its own server.
-    pub(super) fn check(
-        self,
-        flags: &[&str],
-        places: &[(String, Transport)],
-    ) -> Result<Option<String>, String> {
-        let others = places.iter().filter(|(_, transport)| !self.has(*transport));
-        let others: Vec<_> = others.map(|(place, _)| place.as_str()).collect();
-        if flags.is_empty() || others.is_empty() {
-            return Ok(None);
-        }
-        let (flags, (expected, example)) = (flags.join(" and "), self.words());
-        if others.len() == places.len() {
-            return Err(format!(
-                "{flags} cannot be used with {}: expected {expected}, such as {example}",
-                others.join(" and ")
-            ));
-        }
-        let others = others.join(" and ");
-        Ok(Some(format!("{flags} used for {expected} only, and not for {others}")))
-    }
-}
-
-/// Returns the endpoints with their transports.
-pub(super) fn places<'a>(
-    endpoints: impl IntoIterator<Item = &'a Endpoint>,
-) -> Vec<(String, Transport)> {
-    let place = |endpoint: &Endpoint| (endpoint.to_string(), endpoint.transport());
-    endpoints.into_iter().map(place).collect()
 }
 
 /// Checks the flags of a client that only IP uses. Returns a warning if some endpoints do not.

@@ -9,7 +9,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{Endpoint, HostPort};
+use resound::endpoint::{Endpoint, HostPort, check_datagram, places};
 use resound::ping::{Controls, Event, Options, Results, Target};
 use resound::prober::{Prober, TARGETS_MAX};
 use resound::process::SignalPipes;
@@ -19,8 +19,8 @@ use resound::report::ping::{error_json, figures_line, header, json, line, summar
 use resound::units::{parse_time, parse_time_above_zero};
 
 use super::flags::{
-    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, check_datagram,
-    check_ip_flags, client_options, places,
+    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, check_ip_flags,
+    client_options,
 };
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, fail, print_error, standard, unless_unread};

@@ -4,14 +4,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::Endpoint;
+use resound::endpoint::{Endpoint, check_datagram, places};
 use resound::escape::TerminalText;
 use resound::send::{Event, Options, send};
 use resound::socket::SocketOptions;
 
-use super::flags::{
-    BindFlags, FamilyFlags, check_datagram, check_ip_flags, client_options, places,
-};
+use super::flags::{BindFlags, FamilyFlags, check_ip_flags, client_options};
 use super::values::timeout;
 use super::{print_error, print_note, standard};
 

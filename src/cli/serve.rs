@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use resound::daemon::{self, LogFormat, LogOptions, UserName};
 use resound::echo::{Access, Bound, Options, Reply, parse_network};
-use resound::endpoint::{Endpoint, HostPort, Transport};
+use resound::endpoint::{Endpoint, HostPort, Scope, Transport, places};
 use resound::process::cpus::CpuList;
 use resound::process::standard;
 use resound::reactor::Spin;
@@ -17,7 +17,7 @@ use resound::trace::TraceFile;
 use resound::units::{parse_time, parse_time_above_zero};
 use tracing::{Level, warn};
 
-use super::flags::{Scope, SocketFlags, VALUES_HELP, places};
+use super::flags::{SocketFlags, VALUES_HELP};
 use super::values::{at_least_one, octal_mode, threads};
 use super::{FAILED, print_error};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{Endpoint, ResolvedEndpoint, Transport};
+use resound::endpoint::{Endpoint, ResolvedEndpoint, Scope, Transport};
 use resound::load::{Lengths, Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, Need, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
@@ -16,9 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::loops::LoopFlags;
 use super::part::PartFlags;
-use crate::cli::flags::{
-    BindFlags, Scope, SocketFlags, TimestampFlags, VALUES_HELP, client_options,
-};
+use crate::cli::flags::{BindFlags, SocketFlags, TimestampFlags, VALUES_HELP, client_options};
 use crate::cli::values::{at_least_one, mode, transport};
 
 /// The duration of a run without `--duration` and `--count`.
