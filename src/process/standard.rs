@@ -99,7 +99,7 @@ impl SharedStdout {
     ///
     /// # Errors
     ///
-    /// A write failed, as of [`print`].
+    /// A write failed, as of [`print()`].
     pub fn into_result(self) -> io::Result<()> {
         let error = self.error.into_inner().unwrap_or_else(PoisonError::into_inner);
         error.map_or(Ok(()), Err)
