@@ -291,6 +291,8 @@ impl<O: Observer> Server<O> {
     }
 }
 
+/// A loop with a probe and one without have a copy each of what runs per message. The compiler does
+/// not inline a function that is called in two places, so these functions ask for it.
 impl<O: Observer> Handler for Server<O> {
     type Source = Source;
     type Message = Request;
@@ -355,6 +357,7 @@ impl<O: Observer> Handler for Server<O> {
         }
     }
 
+    #[inline(always)]
     fn tick(
         &mut self,
         sources: &Sources<Source>,

@@ -282,6 +282,7 @@ impl<P: Policy> PacketMover<P> {
 
     /// Sends the queued replies. The policy holds those that would block, and counts those that
     /// fail.
+    #[inline(always)]
     fn send<B: Batch>(
         &mut self,
         batch: &mut B,

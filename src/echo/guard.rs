@@ -74,7 +74,7 @@ impl Guard {
 
     /// Returns the cause if a datagram gets no reply. Counts a datagram that gets one against the
     /// rate limit.
-    #[inline]
+    #[inline(always)]
     pub(super) fn refusal(
         &self,
         from: SocketAddr,

@@ -241,6 +241,7 @@ impl ByteMover {
     }
 
     /// Writes the reply to `count` bytes of scratch, and keeps what the socket does not take.
+    #[inline(always)]
     fn reply<T: Write>(
         &mut self,
         stream: &mut T,

@@ -40,6 +40,7 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     }
 
     /// Polls for events. Sleeps only if no work is left and the loop does not spin.
+    #[inline(always)]
     fn wait(&mut self, sleep_max: Option<Duration>) -> io::Result<()> {
         self.core.counts.turns += 1;
         let has_work = self.has_work();
@@ -92,6 +93,7 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
 
     /// Marks the hot sources as readable, so that a spinning loop can skip a poll. Returns false if
     /// the loop must poll.
+    #[inline(always)]
     fn mark_hot(&mut self) -> bool {
         let mut is_any_alive = false;
         for key in self.spinning.hot_instead_of_poll(self.core.now) {
@@ -109,6 +111,7 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     }
 
     /// Marks every source that has an event or a due timer. Touches no source.
+    #[inline(always)]
     fn mark(&mut self) {
         let Core { slots, counts, now, .. } = &mut self.core;
         for event in &self.events {

@@ -139,6 +139,7 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 impl ByteMover {
     /// Moves what has arrived through a pipe, if the stream is in bulk and a pipe is free. Returns
     /// false when the stream must be read as an ordinary stream.
+    #[inline(always)]
     pub(super) fn echo_by_pipe<T: Read + Write + Splice>(
         &mut self,
         stream: &mut T,
