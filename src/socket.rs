@@ -48,7 +48,7 @@ pub use self::stream::Stream;
 pub(crate) use self::stream::{Peek, SendQueue};
 pub(crate) use self::sys::{SEND_FLAGS, STREAM_INTEREST, unix_name};
 #[cfg(feature = "program")]
-pub(crate) use self::sys::{clock_error, was_stdout_closed};
+pub(crate) use self::sys::{clock_error, was_stdin_closed, was_stdout_closed};
 pub use self::tcp_info::TcpInfo;
 
 /// How far the system's clock may be off, as the kernel knows it.

@@ -5,7 +5,7 @@
 //! poll(2) in that case, so a caller sees the same stream either way.
 //!
 //! Writing to a stdout that was closed at the start fails with `EBADF`, so that a result is not
-//! lost silently.
+//! lost silently. Reading from a stdin that was closed at the start fails in the same way.
 
 use std::io::{self, IsTerminal, PipeWriter, Read, Stderr, Stdin, Stdout, Write};
 use std::ops::ControlFlow;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use crate::error::Error;
-use crate::socket::was_stdout_closed;
+use crate::socket::{was_stdin_closed, was_stdout_closed};
 
 /// The bytes that a pipe takes without blocking when poll(2) reports it as writable (`PIPE_BUF`,
 /// pipe(7)).
@@ -112,6 +112,9 @@ pub struct Input(Stdin);
 
 impl Read for Input {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if was_stdin_closed() {
+            return Err(Errno::BADF.into());
+        }
         loop {
             match self.0.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

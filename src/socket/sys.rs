@@ -53,7 +53,7 @@ pub(super) use self::splice::{pipe, set_pipe_size, splice, without_sigpipe};
 #[cfg(feature = "program")]
 pub(super) use self::stamps::{enable_stamps, next_sent_stamp, receive_stamped, send_stamped};
 #[cfg(feature = "program")]
-pub(crate) use self::standard::was_stdout_closed;
+pub(crate) use self::standard::{was_stdin_closed, was_stdout_closed};
 pub(super) use self::tcp_info::{acked_bytes, tcp_info};
 
 /// Flags for sends. A write to a closed peer then fails with EPIPE and raises no SIGPIPE, which

@@ -228,6 +228,12 @@ pub(crate) fn clock_error() -> Option<super::ClockError> {
     None
 }
 
+/// Returns false, because these systems do not tell whether stdin was closed at the start.
+#[cfg(feature = "program")]
+pub(crate) fn was_stdin_closed() -> bool {
+    false
+}
+
 /// Returns false, because these systems do not tell whether stdout was closed at the start.
 #[cfg(feature = "program")]
 pub(crate) fn was_stdout_closed() -> bool {

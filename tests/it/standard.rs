@@ -344,7 +344,8 @@ fn with_standard_streams_closed_at_the_start_every_command_works() {
         ("bench", &["-n", "10", "--warmup", "0", endpoint], 1),
         ("bench", &["-n", "10", "--warmup", "0", "-o", &output, endpoint], 0),
         ("send", &[endpoint, "message"], 1),
-        ("send", &[endpoint, "--no-reply"], 0),
+        ("send", &[endpoint, "message", "--no-reply"], 0),
+        ("send", &[endpoint, "--no-reply"], 1),
     ] {
         let ended = run(closed(program, arguments));
         assert_eq!(ended.code(), code, "{program} {arguments:?}");
@@ -372,6 +373,21 @@ fn run_closed(redirection: &str, arguments: &[&str]) -> Ended {
     command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]);
     command.arg(resound().get_program()).args(arguments);
     run(command)
+}
+
+#[test]
+fn a_message_lost_to_a_stdin_closed_at_the_start_is_reported() {
+    let server = Daemon::start(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]);
+    for endpoint in &server.endpoints {
+        let ended = run_closed("<&-", &["send", endpoint]);
+        assert_eq!((ended.code(), ended.stdout_text().as_str()), (1, ""), "{endpoint}");
+        assert_eq!(ended.stderr, "resound: cannot read stdin: bad file descriptor\n", "{endpoint}");
+        // A message in the command line needs no stdin, and an empty stdin is no mistake.
+        let ended = run_closed("<&-", &["send", endpoint, "hello", "--expect-echo"]);
+        assert_eq!((ended.code(), ended.stdout_text().as_str()), (0, "hello"), "{endpoint}");
+        let ended = run_closed("</dev/null", &["send", endpoint]);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{endpoint}");
+    }
 }
 
 #[test]
