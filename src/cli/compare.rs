@@ -135,10 +135,8 @@ fn deliver(
     print_report(&text, code)
 }
 
-/// Prints the document of a command line that could not be parsed.
-pub(super) fn report_usage_failure(error: &str) {
+/// Returns the document of a command line that could not be parsed.
+pub(super) fn refusal_document(error: &str) -> String {
     let error = Some(error.to_owned());
-    let comparison = Comparison { error, typed: typed_words(), ..Comparison::default() };
-    // The line on stderr has named the mistake, so a failure here is ignored.
-    let _ = standard::print(&comparison.to_json());
+    Comparison { error, typed: typed_words(), ..Comparison::default() }.to_json()
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory};
 use resound::report::ping::error_json;
+use resound::report::{Format, Output};
 
 pub(super) use self::line::one_line;
 use super::environment::Words;
@@ -51,22 +52,34 @@ fn report_line(line: &str, words: &[OsString]) -> ExitCode {
             let stdout = wanted.json.then_some(wanted.is_line);
             bench::report_usage_failure(line, stdout, &wanted.outputs);
         }
-        "compare" if wanted.json => compare::report_usage_failure(line),
+        "compare" => deliver(&compare::refusal_document(line), &wanted),
         // A failure is ignored, because the line above says the same.
         "ping" if wanted.json => {
             let _ = standard::print(&(error_json(line) + "\n"));
         }
-        "sweep" if wanted.json => {
-            let document = sweep::refusal_document(line);
-            let parsed = serde_json::from_str::<serde_json::Value>(&document);
-            let _ = standard::print(&match parsed {
-                Ok(document) if wanted.is_line => format!("{document}\n"),
-                _ => document,
-            });
-        }
+        "sweep" => deliver(&sweep::refusal_document(line), &wanted),
         _ => {}
     }
     ExitCode::from(USAGE)
+}
+
+/// Writes the document of a refused command to where it is wanted. The line on stderr has named the
+/// mistake, so failures here are ignored.
+fn deliver(document: &str, wanted: &Wanted) {
+    if wanted.json {
+        let parsed = serde_json::from_str::<serde_json::Value>(document);
+        let _ = standard::print(&match parsed {
+            Ok(document) if wanted.is_line => format!("{document}\n"),
+            _ => document.to_owned(),
+        });
+    }
+    let paths = wanted.outputs.iter().filter_map(|path| path.to_str());
+    for output in paths.filter_map(|path| path.parse::<Output>().ok()) {
+        if output.format == Format::Json {
+            let file = output.open_after_failure();
+            let _ = file.map(|file| file.write_text(document.to_owned(), false));
+        }
+    }
 }
 
 fn print_help(help: &clap::Error) -> ExitCode {

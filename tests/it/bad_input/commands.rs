@@ -1,6 +1,7 @@
 //! Wrong command lines of each command.
 
 use super::{assert_usage, assert_usage_of, with_arguments};
+use crate::support::{resound, run};
 
 /// Each command says in one line what was wrong, what it expects and an example.
 #[test]
@@ -59,4 +60,57 @@ fn a_hint_is_separate_from_the_error() {
         assert_usage(&ended, &[]);
         assert_eq!(ended.stderr, format!("resound: {line}\n"));
     }
+}
+
+#[test]
+fn the_document_of_a_refused_command_claims_no_figure_and_goes_to_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, claims) in [
+        ("bench", &["/generator/verdict"][..]),
+        ("merge", &["/generator/verdict"]),
+        ("compare", &["/method", "/control", "/regression"]),
+        ("sweep", &["/swept", "/knee", "/found"]),
+    ] {
+        let path = folder.path().join(format!("{command}.json"));
+        let output = format!("--output={}", path.display());
+        let mut program = resound();
+        program.args([command, "-J", &output, "--nonsense"]);
+        let ended = run(program);
+        assert_eq!(ended.code(), 2, "{command}: {}", ended.stderr);
+        let document: serde_json::Value = serde_json::from_str(&ended.stdout_text()).unwrap();
+        assert_eq!(document["status"], "error", "{command}");
+        for claim in claims {
+            let value = document.pointer(claim);
+            assert_eq!(value, Some(&serde_json::Value::Null), "{command}: {claim}");
+        }
+        let file = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(file, ended.stdout_text(), "{command}");
+    }
+}
+
+#[test]
+fn a_bound_on_a_comparison_is_named_if_that_of_a_run_was_typed() {
+    for arguments in [&["--assert", "p99<1ms"][..], &["--assert=p99<1ms"]] {
+        let mut program = resound();
+        program.args(["compare", "tcp://127.0.0.1:7", "tcp://127.0.0.1:8"]).args(arguments);
+        let ended = run(program);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        let expected = "resound: unexpected argument '--assert' found; expected \
+                        --max-regression PCT, as in \"resound compare tcp://127.0.0.1:7007 \
+                        --serve-a ./old --serve-b ./new --max-regression 5\"; \
+                        try 'resound compare --help'\n";
+        assert_eq!(ended.stderr, expected);
+    }
+}
+
+#[test]
+fn the_document_of_a_run_without_a_peer_has_no_verdict_and_no_assert_holds() {
+    let mut program = resound();
+    program.args(["bench", "tcp://127.0.0.1:1", "-J", "--assert", "health==ok"]);
+    let ended = run(program);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout_text()).unwrap();
+    assert_eq!(document["status"], "error");
+    assert_eq!(document["generator"]["verdict"], serde_json::Value::Null);
+    assert_eq!(document["asserts"][0]["held"], false);
 }
