@@ -203,7 +203,7 @@ impl Rounds {
         let mut comparison = Comparison {
             status,
             error,
-            method: Method::Pairs,
+            method: Some(Method::Pairs),
             rounds,
             rounds_asked: asked,
             noise: self.plan.noise,

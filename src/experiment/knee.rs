@@ -1,6 +1,6 @@
 //! The knee of a sweep: up to which load the server kept up.
 
-use crate::measured::{Knee, Limit, LoadLoop, Percentile, RunResult, SweptFlag, Verdict};
+use crate::measured::{Knee, Limit, LoadLoop, Percentile, RunResult, SweptFlag};
 
 /// A server that answers a smaller share of the rate asked for does not keep up with it. The rest
 /// is what lies in the queues when a run ends.
@@ -26,7 +26,7 @@ impl Load {
         let power = |p50: u64| run.rate.over_planned / p50.max(1) as f64;
         Load {
             value,
-            is_unproven: run.generator.verdict != Verdict::Ok && !run.is_corrupted(),
+            is_unproven: run.generator.was_limit() && !run.is_corrupted(),
             is_corrupted: run.is_corrupted(),
             achieved_share: run.rate.over_planned / run.rate.asked.unwrap_or(f64::INFINITY),
             power: p50.map_or(0.0, power),
@@ -85,14 +85,14 @@ fn knee_at(load: &Load, next: Option<&Load>, loads: &[Load]) -> Option<Knee> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{PercentileList, Times, samples};
+    use crate::measured::{PercentileList, Times, Verdict, samples};
 
     /// Returns an open loop of a server that answers at most `capacity` messages per second.
     fn open(asked: u64, capacity: u64, verdict: Verdict) -> (u64, RunResult) {
         let mut run = samples::open_run();
         run.rate.asked = Some(asked as f64);
         run.rate.over_planned = asked.min(capacity) as f64;
-        run.generator.verdict = verdict;
+        run.generator.verdict = Some(verdict);
         (asked, run)
     }
 
@@ -104,7 +104,7 @@ mod tests {
         let mut values = crate::measured::Distribution::new();
         values.record_many(10_000 * connections.div_ceil(4), 1_000);
         run.latency_ns = Times::of(values, &PercentileList::default());
-        run.generator.verdict = verdict;
+        run.generator.verdict = Some(verdict);
         (connections, run)
     }
 
@@ -127,7 +127,7 @@ mod tests {
             let mut points =
                 [1_000, 2_000, 4_000, 8_000].map(|rate| open(rate, 20_000, Verdict::Ok));
             points[2].1.messages.corrupted = 1;
-            points[2].1.generator.verdict = verdict;
+            points[2].1.generator.verdict = Some(verdict);
             let expected =
                 Knee { value: 2_000, next: Some(4_000), at_least: false, limit: Limit::Server };
             assert_eq!(knee_of(SweptFlag::Rate, &points), Some(expected), "{verdict:?}");

@@ -2,7 +2,7 @@
 
 use super::knee::ACHIEVED_SHARE_MIN;
 use super::{Search, Trial, Verdict, knee};
-use crate::measured::{self, Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
+use crate::measured::{Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
 
 /// One run of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn verdict(run: &RunResult, conditions: usize) -> Verdict {
     let is_failed = |outcome: &Outcome| !outcome.held && outcome.value.is_some();
     if run.is_corrupted() {
         Verdict::Failed // no limit of the generator makes wrong bytes
-    } else if run.generator.verdict != measured::Verdict::Ok || run.flows.failed_locally > 0 {
+    } else if run.generator.was_limit() || run.flows.failed_locally > 0 {
         Verdict::Unproven
     } else if run.status != Status::Ok || outcomes.iter().any(is_failed) {
         Verdict::Failed
@@ -126,7 +126,7 @@ fn warning_of_losses(run: &RunResult) -> Option<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{Found, Limit, samples};
+    use crate::measured::{self, Found, Limit, samples};
 
     /// Returns a run in which one condition has this value and holds or not.
     fn run(asked: u64, held: bool, value: Option<f64>) -> RunResult {
@@ -159,10 +159,10 @@ mod tests {
         for starved in [true, false] {
             let verdict = verdict_of(|run| {
                 run.asserts[1].held = false;
-                run.generator.verdict = match starved {
+                run.generator.verdict = Some(match starved {
                     true => measured::Verdict::Starved,
                     false => measured::Verdict::Behind,
-                };
+                });
             });
             assert_eq!(verdict, Verdict::Unproven);
         }
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(verdict_of(|run| run.warmup_messages.corrupted = 1), Verdict::Failed);
         let starved = verdict_of(|run| {
             run.messages.corrupted = 1;
-            run.generator.verdict = measured::Verdict::Starved;
+            run.generator.verdict = Some(measured::Verdict::Starved);
         });
         assert_eq!(starved, Verdict::Failed);
     }

@@ -98,7 +98,9 @@ impl<O: Observer> Generator<O> {
         result.drift = result.thirds.as_ref().and_then(Drift::of);
         result.lengths = self.lengths(result);
         result.histograms = Histograms::of(result);
-        result.generator.verdict = Verdict::of(&Signs::of(result));
+        let verdict = Verdict::of(&Signs::of(result));
+        let is_known = verdict != Verdict::Ok || result.messages.sent > 0;
+        result.generator.verdict = is_known.then_some(verdict);
         result.warnings = self.warnings(result);
         result.loops = vec![LoopResult::of(result)];
     }

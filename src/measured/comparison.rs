@@ -25,8 +25,8 @@ pub struct Comparison {
     pub error: Option<String>,
     /// The words after the program's name.
     pub typed: Vec<String>,
-    /// Where the intervals come from.
-    pub method: Method,
+    /// Where the intervals come from; null if nothing was compared.
+    pub method: Option<Method>,
     /// The rounds whose figures are used; of saved documents, those of the side that has fewer.
     pub rounds: u64,
     /// The rounds asked for; 0 of saved documents.
@@ -77,7 +77,7 @@ impl Default for Comparison {
             status: Status::Error,
             error: None,
             typed: Vec::new(),
-            method: Method::Pairs,
+            method: None,
             rounds: 0,
             rounds_asked: 0,
             noise: 0.0,

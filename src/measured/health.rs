@@ -43,8 +43,8 @@ const WAIT_SHARE_MIN: f64 = 0.03;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GeneratorHealth {
-    /// Whether a limit of the generator distorts the figures.
-    pub verdict: Verdict,
+    /// Whether a limit of the generator distorts the figures; null if nothing was measured.
+    pub verdict: Option<Verdict>,
     /// How late the generator sent messages by its own fault, in an open loop. A wait for a full
     /// socket, or for a connection at its depth, does not count.
     pub schedule_lag_ns: Option<Times>,
@@ -75,6 +75,13 @@ pub struct GeneratorHealth {
     pub saturated_values: u64,
     /// Lines of interval results that were lost because stdout or a file took them too slowly.
     pub intervals_lost: u64,
+}
+
+impl GeneratorHealth {
+    /// Returns true if a limit of the generator distorts the figures.
+    pub fn was_limit(&self) -> bool {
+        self.verdict.is_some_and(|verdict| verdict != Verdict::Ok)
+    }
 }
 
 /// Times of 10 ms and more in which the generator's thread neither ran nor chose to sleep:
@@ -113,10 +120,9 @@ pub enum Pacing {
 
 /// Whether a limit of the generator distorts the figures, and which. The order is that of the
 /// places that an `--assert` compares: the last is the worst.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    #[default]
     /// The generator had time to spare and kept its schedule.
     Ok,
     /// The generator was kept from running, so the figures include its own delay.

@@ -17,8 +17,8 @@ pub struct LoopResult {
     pub messages: Messages,
     /// Its response times.
     pub latency_ns: Summary,
-    /// Whether a limit of this loop distorts its figures.
-    pub verdict: Verdict,
+    /// Whether a limit of this loop distorts its figures; null if it measured nothing.
+    pub verdict: Option<Verdict>,
     /// The share of one CPU that its thread used, without polling that found nothing.
     #[serde(serialize_with = "finite::finite")]
     pub cpu_share: f64,

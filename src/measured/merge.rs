@@ -55,7 +55,7 @@ pub struct Part {
     /// Its response times.
     pub latency_ns: Summary,
     /// Whether a limit of its generator distorts its figures.
-    pub verdict: Verdict,
+    pub verdict: Option<Verdict>,
     /// The share of one CPU that its generator used.
     #[serde(serialize_with = "finite::finite")]
     pub cpu_share: f64,

@@ -57,6 +57,7 @@ pub(crate) fn closed_run() -> RunResult {
         trains: None,
         latency_ns: Times::of(distribution, &PercentileList::default()),
         generator: GeneratorHealth {
+            verdict: Some(Verdict::Ok),
             unsent: 0,
             cpu_share: 0.61,
             wait_share: Some(0.02),

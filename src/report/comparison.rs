@@ -54,7 +54,7 @@ impl Comparison {
             page.entry("PARTIAL", &format!("{}; the figures are of fewer rounds", one_line(error)));
         }
         table(&self.metrics, "B to A", self.rounds, &mut page);
-        if self.method == Method::Single {
+        if self.method == Some(Method::Single) {
             own_intervals(&self.metrics, &mut page);
         }
         if let Some(control) = &self.control {
@@ -86,7 +86,7 @@ impl Comparison {
 fn runs_text(comparison: &Comparison) -> String {
     let rounds = counted(comparison.rounds, "round");
     match comparison.method {
-        Method::Pairs => {
+        Some(Method::Pairs) | None => {
             let asked = match comparison.rounds == comparison.rounds_asked {
                 true => String::new(),
                 false => format!(" of {} asked for", count_text(comparison.rounds_asked)),
@@ -98,13 +98,13 @@ fn runs_text(comparison: &Comparison) -> String {
                 percent(comparison.noise)
             )
         }
-        Method::Groups => format!(
+        Some(Method::Groups) => format!(
             "saved documents, at least {} of each side, compared as groups (Mann-Whitney); changes \
              up to {} count as none",
             comparison.rounds,
             percent(comparison.noise)
         ),
-        Method::Single => "one saved document of each side".to_owned(),
+        Some(Method::Single) => "one saved document of each side".to_owned(),
     }
 }
 

@@ -13,14 +13,15 @@ const CPU_SHARE_HIGH: f64 = 0.8;
 pub fn health_text(result: &RunResult) -> String {
     let generator = &result.generator;
     match generator.verdict {
-        Verdict::Ok if result.messages.sent == 0 => "nothing was measured".to_owned(),
-        Verdict::Ok => ok_text(result),
-        Verdict::Starved => format!(
+        None => "nothing was measured".to_owned(),
+        Some(Verdict::Ok) if result.messages.sent == 0 => "nothing was measured".to_owned(),
+        Some(Verdict::Ok) => ok_text(result),
+        Some(Verdict::Starved) => format!(
             "the generator, not the server, was the limit: it was kept from running ({}); the rate \
              and the response times include its own delay",
             starved_text(&Signs::of(result))
         ),
-        Verdict::Saturated => format!(
+        Some(Verdict::Saturated) => format!(
             "the generator, not the server, was the limit: it used {} of a CPU{}; the server \
              may be faster than shown",
             percent_text(generator.cpu_share, 1.0),
@@ -31,7 +32,7 @@ pub fn health_text(result: &RunResult) -> String {
                 None => String::new(),
             }
         ),
-        Verdict::Behind => format!(
+        Some(Verdict::Behind) => format!(
             "the generator, not the server, was the limit: it {}{}; the response times \
              include its own delay",
             late_text(generator),
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn the_text_names_what_kept_the_generator_from_running() {
         let mut result = samples::closed_run();
-        result.generator.verdict = Verdict::Starved;
+        result.generator.verdict = Some(Verdict::Starved);
         result.hiccups = Hiccups {
             count: 1,
             longest_ns: 1_200_000_000,
@@ -164,7 +165,7 @@ mod tests {
     fn the_text_does_not_blame_the_server() {
         for verdict in [Verdict::Saturated, Verdict::Starved, Verdict::Behind] {
             let mut result = samples::open_run();
-            result.generator.verdict = verdict;
+            result.generator.verdict = Some(verdict);
             let text = health_text(&result);
             assert!(text.starts_with("the generator, not the server, was the limit: "), "{text}");
             result.generator.schedule_lag_ns = None;

@@ -128,5 +128,8 @@ mod tests {
         let keys = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&failed), keys(&run));
         assert_eq!(keys(&failed["generator"]), keys(&run["generator"]));
+        assert_eq!(failed["generator"]["verdict"], Value::Null, "nothing was measured");
+        let read = RunResult::from_json(&result.to_json()).unwrap();
+        assert_eq!(read.generator.verdict, None);
     }
 }

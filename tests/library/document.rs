@@ -100,6 +100,7 @@ fn a_wrong_value_is_found() {
         ("/status", json!("fine")),
         ("/loop", json!("half")),
         ("/generator/verdict", json!("OK")),
+        ("/generator/verdict", json!(0)),
         ("/generator/pacing", Value::Null),
         ("/error", Value::Null),
         ("/error", json!("two\nlines")),

@@ -8,7 +8,7 @@ pub(super) fn conclusion(comparison: &Comparison) -> String {
     if comparison.rounds == 0 {
         return "nothing can be said: no round can be used".to_owned();
     }
-    if comparison.method == Method::Single {
+    if comparison.method == Some(Method::Single) {
         return "one run of each side cannot tell a difference from chance: compare rounds, or \
                 several documents of each side"
             .to_owned();

@@ -60,9 +60,9 @@ pub(super) fn fault(result: &RunResult) -> Option<String> {
 /// Returns what the reader should know about the generator of a run, whose figures are used.
 pub(super) fn weakness(result: &RunResult) -> Option<&'static str> {
     match result.generator.verdict {
-        Verdict::Ok => None,
-        Verdict::Saturated => Some("the generator was the limit"),
-        Verdict::Starved => Some("the generator was kept from running"),
-        Verdict::Behind => Some("the generator sent later than asked"),
+        Some(Verdict::Ok) | None => None,
+        Some(Verdict::Saturated) => Some("the generator was the limit"),
+        Some(Verdict::Starved) => Some("the generator was kept from running"),
+        Some(Verdict::Behind) => Some("the generator sent later than asked"),
     }
 }

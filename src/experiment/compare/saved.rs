@@ -73,7 +73,7 @@ pub fn compare_runs(
             _ => Status::Partial,
         },
         error,
-        method: if is_single { Method::Single } else { Method::Groups },
+        method: Some(if is_single { Method::Single } else { Method::Groups }),
         rounds,
         noise: plan.noise,
         a: plan.a.clone(),
@@ -168,7 +168,7 @@ mod tests {
         run.latency_ns.values.clear();
         (0..1_000).for_each(|at| run.latency_ns.values.record(time_ns + at));
         run.rate.achieved = 1e9 / time_ns as f64;
-        run.generator.verdict = crate::measured::Verdict::Ok;
+        run.generator.verdict = Some(crate::measured::Verdict::Ok);
         (name.to_owned(), run)
     }
 
@@ -184,7 +184,7 @@ mod tests {
     fn one_run_of_each_side_has_its_own_intervals_and_no_verdict() {
         let (old, new) = ([run("old.json", 100_000)], [run("new.json", 200_000)]);
         let comparison = compare_runs(&plan(Some(0.1)), &old, &new);
-        assert_eq!((comparison.method, comparison.rounds), (Method::Single, 1));
+        assert_eq!((comparison.method, comparison.rounds), (Some(Method::Single), 1));
         let p50 = metric(&comparison, "p50");
         assert_eq!((p50.interval, p50.verdict), (None, Change::Undecided));
         assert!(p50.a_interval.is_some_and(|[low, high]| low < high && high < 101_000.0));
@@ -202,7 +202,7 @@ mod tests {
             (0..4).map(|at| run(&format!("{at}.json"), time_ns + 10 * at)).collect()
         };
         let comparison = compare_runs(&plan(Some(0.1)), &group(100_000), &group(150_000));
-        assert_eq!((comparison.method, comparison.rounds), (Method::Groups, 4));
+        assert_eq!((comparison.method, comparison.rounds), (Some(Method::Groups), 4));
         assert_eq!(metric(&comparison, "rate").verdict, Change::Differs);
         assert!(metric(&comparison, "p50").p.is_some_and(|p| p < 0.03));
         assert_eq!(comparison.regression.unwrap().worse, ["rate", "p50", "p90", "p99"]);

@@ -156,7 +156,8 @@ fn a_corrupted_or_partial_run_is_named_and_its_round_is_not_used() {
 
 #[test]
 fn a_run_of_a_generator_that_was_not_well_is_used_and_named() {
-    let starved = spoiled(|result| result.generator.verdict = crate::measured::Verdict::Starved);
+    let starved = crate::measured::Verdict::Starved;
+    let starved = spoiled(|result| result.generator.verdict = Some(starved));
     assert_eq!((starved.rounds, starved.left_out.len()), (7, 0));
     let text = "B: the generator was kept from running in 1 of 7 rounds, which are used";
     assert!(starved.warnings.iter().any(|warning| warning.0 == text), "{:?}", starved.warnings);

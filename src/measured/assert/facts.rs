@@ -99,7 +99,7 @@ pub(super) const FACTS: &[Fact] = &[
         Some(result.rate.over_planned * 100.0 / result.rate.asked?)
     }),
     fact("health", Unit::Verdict, None, |result| {
-        measured(result, place_of(result.generator.verdict))
+        measured(result, place_of(result.generator.verdict?))
     }),
     fact("loss", Unit::Percent, None, loss_of_whole),
     fact("cpu_share", Unit::Percent, None, |result| {

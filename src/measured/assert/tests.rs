@@ -178,7 +178,7 @@ fn rates_and_shares_have_their_units() {
 #[test]
 fn the_health_of_the_generator_is_compared_by_name() {
     let mut result = run();
-    result.generator.verdict = Verdict::Ok;
+    result.generator.verdict = Some(Verdict::Ok);
     assert!(check("health==ok", &result).held);
     assert!(!check("health != ok", &result).held);
     for (name, verdict) in [
@@ -186,7 +186,7 @@ fn the_health_of_the_generator_is_compared_by_name() {
         ("saturated", Verdict::Saturated),
         ("behind", Verdict::Behind),
     ] {
-        result.generator.verdict = verdict;
+        result.generator.verdict = Some(verdict);
         assert!(!check("health==ok", &result).held, "{name}");
         assert!(check(&format!("health=={name}"), &result).held, "{name}");
     }

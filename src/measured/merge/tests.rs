@@ -47,7 +47,7 @@ fn refused(parts: Vec<Named>, expected: &str) {
 fn a_merged_result_has_the_sums_the_common_window_and_a_row_for_each_part() {
     let mut second = part_from("2/2", 0.05, &[70_000; 60]);
     second.1.environment.host = "lab-8".to_owned();
-    second.1.generator.verdict = Verdict::Saturated;
+    second.1.generator.verdict = Some(Verdict::Saturated);
     let merged = RunResult::merge(vec![second, part("1/2")]).unwrap();
     assert_eq!(
         (merged.status, merged.messages.received, merged.latency_ns.summary.count),
@@ -60,10 +60,10 @@ fn a_merged_result_has_the_sums_the_common_window_and_a_row_for_each_part() {
         (Some(at(0.05)), Some(at(10.0)))
     );
     assert_eq!((merged.elapsed_ns, merged.connections), (9_950_000_000, 100));
-    assert_eq!(merged.generator.verdict, Verdict::Saturated, "the worst");
+    assert_eq!(merged.generator.verdict, Some(Verdict::Saturated), "the worst");
     let names: Vec<_> = merged.parts.iter().map(|part| part.run.part.as_str()).collect();
     assert_eq!(names, ["1/2", "2/2"], "in their order");
-    assert_eq!(merged.parts[1].verdict, Verdict::Saturated);
+    assert_eq!(merged.parts[1].verdict, Some(Verdict::Saturated));
     assert_eq!(merged.environment.host, "lab-7, lab-8");
     assert_eq!(merged.run.part, "1/1");
     let again = RunResult::from_json(&merged.to_json()).unwrap();

@@ -185,12 +185,12 @@ fn a_sum_has_the_worst_verdict_and_the_waits_of_the_worst_part() {
     let mut parts = [(); 3].map(|()| samples::closed_run());
     let verdicts = [Verdict::Ok, Verdict::Saturated, Verdict::Ok];
     for ((part, verdict), cpu_share) in parts.iter_mut().zip(verdicts).zip([0.3, 0.96, 0.2]) {
-        (part.generator.verdict, part.generator.cpu_share) = (verdict, cpu_share);
+        (part.generator.verdict, part.generator.cpu_share) = (Some(verdict), cpu_share);
     }
     parts[2].hiccups.longest_ns = 7;
     parts[2].generator.wait_ns_mean = Some(1_000_000);
     let sum = RunResult::sum(parts).unwrap();
-    assert_eq!(sum.generator.verdict, Verdict::Saturated);
+    assert_eq!(sum.generator.verdict, Some(Verdict::Saturated));
     assert_eq!(sum.generator.cpu_share, 0.96);
     assert_eq!((sum.hiccups.longest_ns, sum.generator.wait_ns_mean), (7, Some(1_000_000)));
     assert_eq!((sum.connections, sum.messages.received), (150, 3_000));

@@ -100,7 +100,7 @@ fn length_text(run: &Run) -> String {
 /// Returns the judgements that a reader must see first.
 fn pills(result: &RunResult) -> Markup {
     let failed = result.asserts.iter().filter(|assert| !assert.held).count();
-    let is_ok = result.generator.verdict == Verdict::Ok;
+    let is_ok = !result.generator.was_limit();
     html! {
         @match result.status {
             Status::Ok => {}
@@ -176,8 +176,9 @@ fn runs_table(runs: &[Run]) -> Table {
             time_text(summary.max),
             count_text(result.messages.lost),
             match result.generator.verdict {
-                Verdict::Ok => "ok".to_owned(),
-                _ => "the generator was the limit".to_owned(),
+                Some(Verdict::Ok) => "ok".to_owned(),
+                Some(_) => "the generator was the limit".to_owned(),
+                None => "nothing was measured".to_owned(),
             },
         ]);
     }
@@ -303,7 +304,7 @@ fn generator(result: &RunResult) -> Markup {
     html! {
         section {
             h2 { "Generator" }
-            p.error[generator.verdict != Verdict::Ok] { (health_text(result)) }
+            p.error[generator.was_limit()] { (health_text(result)) }
             (facts(&[
                 ("CPU", Some(percent_text(generator.cpu_share, 1.0))),
                 ("CPU time per message", Some(time_text(generator.cpu_ns_per_message))),

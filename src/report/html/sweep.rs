@@ -72,7 +72,7 @@ impl Sweep<'_> {
 }
 
 fn is_ok(run: &RunResult) -> bool {
-    run.generator.verdict == crate::measured::Verdict::Ok
+    !run.generator.was_limit()
 }
 
 /// Returns the page of one sweep, or of several on the same axes.

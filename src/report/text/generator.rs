@@ -8,7 +8,7 @@ use crate::report::health_text;
 /// Writes how far the generator kept up, what it used, and what kept it from running.
 pub(super) fn generator(result: &RunResult, page: &mut Page) {
     let generator = &result.generator;
-    let health = if generator.verdict == Verdict::Ok { "health" } else { "HEALTH" };
+    let health = if generator.was_limit() { "HEALTH" } else { "health" };
     page.entry(health, &health_text(result));
     let pacing = match generator.pacing {
         Pacing::None => "slept until an echo came",
@@ -65,7 +65,7 @@ fn loops(result: &RunResult, page: &mut Page) {
             rate_text(own.rate.achieved),
             p99,
             percent_text(own.cpu_share, 1.0),
-            own.verdict.name().to_owned(),
+            own.verdict.map_or("-", Verdict::name).to_owned(),
         ];
         page.row(&format!("  {number}"), cells.into_iter());
     }

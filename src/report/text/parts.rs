@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::{count_text, counted, flow_noun, one_line, rate_text, time_text};
-use crate::measured::{Part, RunResult, Status};
+use crate::measured::{Part, RunResult, Status, Verdict};
 
 /// Writes a line for each part. A result of one run has none.
 pub(super) fn parts(result: &RunResult, page: &mut Page) {
@@ -34,6 +34,6 @@ fn part_text(part: &Part, flow_noun: &str) -> String {
         counted(part.connections, flow_noun),
         count_text(part.messages.lost),
         time_text(part.latency_ns.max),
-        part.verdict
+        part.verdict.map_or("without a verdict", Verdict::name)
     )
 }

@@ -131,7 +131,7 @@ impl SweepResult {
                 SweptFlag::Length | SweptFlag::Threads => {
                     format!("none: {unit} are no load, so see the table")
                 }
-                _ if self.points.iter().all(|run| run.generator.verdict != Verdict::Ok) => format!(
+                _ if self.points.iter().all(|run| run.generator.was_limit()) => format!(
                     "none: the generator was the limit in every run ({}), which proves nothing \
                      about the server",
                     self.unproven_text(0)
@@ -175,7 +175,7 @@ impl SweepResult {
     fn unproven_text(&self, value: u64) -> String {
         let runs = self.points.iter().map(|run| (self.value_of(run), run));
         let unproven = runs
-            .filter(|(other, run)| *other > value && run.generator.verdict != Verdict::Ok)
+            .filter(|(other, run)| *other > value && run.generator.was_limit())
             .min_by_key(|(value, _)| *value);
         unproven.map_or("unknown".to_owned(), |(value, run)| {
             format!("{} at {}", verdict_text(run), count_text(value))
@@ -212,7 +212,7 @@ fn figures(run: &RunResult) -> [String; 3] {
 
 /// Says whether the generator was well, and of a search, whether its conditions held.
 fn said(run: &RunResult, swept: &Swept) -> String {
-    if run.generator.verdict != Verdict::Ok {
+    if run.generator.was_limit() {
         return format!("the generator was the limit ({})", verdict_text(run));
     }
     let conditions = run.asserts.len().saturating_sub(swept.find.len());
@@ -224,12 +224,7 @@ fn said(run: &RunResult, swept: &Swept) -> String {
 }
 
 fn verdict_text(run: &RunResult) -> &'static str {
-    match run.generator.verdict {
-        Verdict::Ok => "ok",
-        Verdict::Starved => "starved",
-        Verdict::Saturated => "saturated",
-        Verdict::Behind => "behind",
-    }
+    run.generator.verdict.map_or("nothing was measured", Verdict::name)
 }
 
 #[cfg(test)]
@@ -280,7 +275,7 @@ mod tests {
     #[test]
     fn a_search_that_the_generator_ended_says_so() {
         let mut result = swept(&[1_000, 32_000], &["p99<1ms"]);
-        result.points[1].generator.verdict = Verdict::Behind;
+        result.points[1].generator.verdict = Some(Verdict::Behind);
         result.points[1].asserts.clear();
         result.limit = Some(Limit::Generator);
         result.found = Some(Found { rate: 1_000, at_least: true, limit: Limit::Generator });

@@ -41,7 +41,8 @@ fn result_text(result: &RunResult) -> String {
         text.push_str(&format!(", {} NOT held", counted(failed as u64, "assert")));
     }
     match result.generator.verdict {
-        Verdict::Ok => text + "; health ok",
-        _ => text + "; the generator was the limit: see HEALTH",
+        None => text,
+        Some(Verdict::Ok) => text + "; health ok",
+        Some(_) => text + "; the generator was the limit: see HEALTH",
     }
 }

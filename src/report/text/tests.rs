@@ -185,7 +185,7 @@ fn the_first_difference_is_located() {
 #[test]
 fn a_limit_of_the_generator_is_named() {
     let mut result = samples::open_run();
-    result.generator.verdict = Verdict::Behind;
+    result.generator.verdict = Some(Verdict::Behind);
     result.generator.held_back = 12;
     result.generator.unsent = 3;
     result.generator.saturated_values = 1;
