@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{self, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{self, Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -292,7 +292,12 @@ fn a_run_that_makes_only_a_part_of_its_load_is_partial() {
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
-            thread::spawn(move || echo(&mut stream, if number == 0 { 10 } else { usize::MAX }));
+            thread::spawn(move || {
+                echo(&mut stream, if number == 0 { 10 } else { usize::MAX });
+                // Unread input would turn the close into a reset.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
         }
     });
     for rate in [None, Some(1_000)] {
