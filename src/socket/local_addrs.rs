@@ -65,8 +65,9 @@ fn parse(text: &str) -> Option<BindAddr> {
         None => (host, None),
     };
     let ports = match ports {
+        // The system picks the port, as it does without one.
+        None | Some("0") => None,
         Some(ports) => Some(port_range(ports)?),
-        None => None,
     };
     Some(BindAddr { ip: ip.parse().ok()?, interface, ports })
 }

@@ -192,7 +192,6 @@ impl Arguments {
                     .to_owned(),
             );
         }
-        self.check_asserts()?;
         self.part.check(self.connections, self.count, self.warmup)?;
         self.timestamps.check(self.endpoint.as_ref(), self.transport())?;
         self.loops.check(self.part.part, self.connections, self.count)?;
@@ -205,8 +204,9 @@ impl Arguments {
         Ok(())
     }
 
-    /// Checks that each assert compares a figure that this run can have.
-    fn check_asserts(&self) -> Result<(), String> {
+    /// Returns a warning about each assert on a figure that this run cannot have. Such an assert
+    /// does not hold.
+    fn vain_asserts(&self) -> Vec<String> {
         let has = |need| match need {
             Need::Rate => self.rate.is_some(),
             Need::Timestamps => self.timestamps.timestamps,
@@ -214,13 +214,12 @@ impl Arguments {
             Need::Udp => self.transport() == Transport::Udp,
             Need::OwnServer => self.endpoint.is_none(),
         };
-        for assert in &self.asserts {
-            if let Some(need) = assert.need().filter(|need| !has(*need)) {
-                let assert = assert.expression();
-                return Err(format!("'{assert}' can never have a value in this run: {need}"));
-            }
-        }
-        Ok(())
+        let vain = |assert: &Assertion| {
+            let need = assert.need().filter(|need| !has(*need))?;
+            let assert = assert.expression();
+            Some(format!("'{assert}' can never have a value in this run: {need}"))
+        };
+        self.asserts.iter().filter_map(vain).collect()
     }
 
     /// Checks that the transport can use each flag.
@@ -384,7 +383,7 @@ impl Arguments {
     pub(super) fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
-        self.loops.oddity().into_iter().for_each(&mut warn);
+        self.loops.oddity().into_iter().chain(self.vain_asserts()).for_each(&mut warn);
         warnings
     }
 

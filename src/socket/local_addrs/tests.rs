@@ -23,6 +23,7 @@ fn every_documented_form_is_understood_and_shown_again() {
     }
     assert_eq!(bind("[::1]"), bind("::1"));
     assert_eq!(bind("127.0.0.1:7-7"), bind("127.0.0.1:7"));
+    assert_eq!((bind("127.0.0.1:0"), bind("[::1]:0")), (bind("127.0.0.1"), bind("::1")));
 }
 
 #[test]
@@ -33,7 +34,7 @@ fn anything_else_is_told_what_was_expected() {
         "%lo",
         "localhost",
         "127.0.0.1:",
-        "127.0.0.1:0",
+        "127.0.0.1:0-9",
         "127.0.0.1:+7",
         "127.0.0.1:9-8",
         "127.0.0.1:1-65536",
