@@ -61,12 +61,23 @@ pub struct Trial {
 pub enum Verdict {
     /// The condition held.
     Held,
+    /// The condition held, although a limit of the generator distorts the figures. Its own delay
+    /// only adds to times and losses, so the rate holds; how much more would hold is unknown.
+    HeldUnwell,
     /// The condition did not hold, and the generator was not the cause.
     Failed,
     /// The trial was too short for the figures of the condition.
     NoValue,
     /// A limit of the generator distorts the figures, so they prove nothing about the server.
     Unproven,
+}
+
+/// A trial that held.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    trial: Trial,
+    /// No limit of the generator distorts its figures.
+    is_well: bool,
 }
 
 /// A search that waits for the result of its next trial.
@@ -92,7 +103,7 @@ pub struct Search {
     failed: u32,
     unproven: u32,
     /// The trials that held, by ascending rate. All are below `above`.
-    held: Vec<Trial>,
+    held: Vec<Held>,
     /// The lowest rate that is beyond a limit, and whose limit it is.
     above: Option<(u64, Limit)>,
     /// A rate that held in a short trial did not hold in a full one.
@@ -126,11 +137,16 @@ impl Search {
     pub fn tell(&mut self, verdict: Verdict) {
         let Some(trial) = self.next else { return };
         self.trials += 1;
-        let is_confirmation = self.held.last().is_some_and(|held| held.rate == trial.rate);
+        let is_confirmation = self.highest_held().is_some_and(|held| held.rate == trial.rate);
         // A neighbour on the machine can spoil a trial, so one bad trial decides nothing. But a
         // trial of full length has room for a bad moment: it fails only by a bad share of it.
         let is_worth_repeating = match verdict {
             Verdict::Held => false,
+            // With a generator that is well, the answer would not only be "at least".
+            Verdict::HeldUnwell => {
+                let is_knee = trial.is_full && self.is_limit_of_server(trial.rate);
+                is_knee && self.unproven < UNPROVEN_REPEATS_MAX
+            }
             Verdict::NoValue => !trial.is_full,
             Verdict::Failed => self.failed < FAILED_REPEATS_MAX && !is_confirmation,
             Verdict::Unproven => self.unproven < UNPROVEN_REPEATS_MAX,
@@ -138,16 +154,18 @@ impl Search {
         if is_worth_repeating && self.trials < TRIALS_MAX {
             let is_full = trial.is_full || verdict == Verdict::NoValue;
             self.failed += u32::from(verdict == Verdict::Failed);
-            self.unproven += u32::from(verdict == Verdict::Unproven);
+            let is_unwell = matches!(verdict, Verdict::Unproven | Verdict::HeldUnwell);
+            self.unproven += u32::from(is_unwell);
             self.next = Some(Trial { is_full, ..trial });
             return;
         }
         (self.failed, self.unproven) = (0, 0);
-        self.are_all_full |= is_confirmation && verdict != Verdict::Held;
+        let is_held = matches!(verdict, Verdict::Held | Verdict::HeldUnwell);
+        self.are_all_full |= is_confirmation && !is_held;
         match verdict {
-            Verdict::Held => {
-                self.held.retain(|held| held.rate < trial.rate);
-                self.held.push(trial);
+            Verdict::Held | Verdict::HeldUnwell => {
+                self.held.retain(|held| held.trial.rate < trial.rate);
+                self.held.push(Held { trial, is_well: verdict == Verdict::Held });
             }
             Verdict::Failed | Verdict::NoValue => self.limit_found(trial.rate, Limit::Server),
             Verdict::Unproven => self.limit_found(trial.rate, Limit::Generator),
@@ -156,7 +174,7 @@ impl Search {
     }
 
     fn limit_found(&mut self, rate: u64, limit: Limit) {
-        self.held.retain(|held| held.rate < rate);
+        self.held.retain(|held| held.trial.rate < rate);
         // A rate below the first that holds limits nothing: a latency may be worse at low rates,
         // because CPUs sleep. But a generator that fails at one rate does not do better above it.
         let is_below_all = self.held.is_empty() && self.above.is_none();
@@ -168,7 +186,7 @@ impl Search {
     /// Returns the trial that follows from what is known. `rate`: of the last trial.
     fn trial_after(&self, rate: u64) -> Option<Trial> {
         let rate_max = *self.rates.end();
-        let rate = match (self.held.last(), self.above) {
+        let rate = match (self.highest_held(), self.above) {
             (None, Some(_)) => return None,
             (None, None) => rate.saturating_mul(FACTOR_WITHOUT_HOLD).min(rate_max),
             (Some(held), None) if held.rate < rate_max => {
@@ -178,7 +196,7 @@ impl Search {
                 middle(held.rate, above)
             }
             (Some(held), _) if held.is_full => return None,
-            (Some(held), _) => return Some(Trial { is_full: true, ..*held }),
+            (Some(held), _) => return Some(Trial { is_full: true, ..held }),
         };
         Some(Trial { rate, is_full: self.are_all_full })
     }
@@ -187,23 +205,39 @@ impl Search {
         above - held <= 1 || (above - held) as f64 <= self.precision * held as f64
     }
 
-    /// Returns the highest rate that held so far.
-    pub fn highest_held(&self) -> Option<Trial> {
-        self.held.last().copied()
+    /// Returns true if the server fails at a rate within the precision above this one.
+    fn is_limit_of_server(&self, rate: u64) -> bool {
+        self.above
+            .is_some_and(|(above, limit)| limit == Limit::Server && self.is_precise(rate, above))
     }
 
-    /// Returns whose limit lies above the highest rate that held.
+    /// Returns the highest rate that held so far.
+    pub fn highest_held(&self) -> Option<Trial> {
+        self.held.last().map(|held| held.trial)
+    }
+
+    /// Returns the highest trial of full length that held.
+    fn answer(&self) -> Option<&Held> {
+        self.held.iter().rfind(|held| held.trial.is_full)
+    }
+
+    /// Returns whose limit keeps the search from a rate above the highest that held. It is the
+    /// generator's if the generator was not well at the answer.
     pub fn limit(&self) -> Limit {
-        self.above.map_or(Limit::None, |(_, limit)| limit)
+        match (self.answer(), self.above) {
+            (Some(Held { is_well: false, .. }), _) => Limit::Generator,
+            (_, Some((_, limit))) => limit,
+            (_, None) => Limit::None,
+        }
     }
 
     /// Returns the answer: the highest rate that held in a trial of full length. It is an answer
-    /// of "at least" unless the server fails at a rate within the precision above it.
+    /// of "at least" unless the generator was well there and the server fails at a rate within the
+    /// precision above it.
     pub fn found(&self) -> Option<Found> {
-        let held = self.held.iter().rfind(|held| held.is_full)?;
-        let is_limit = |(above, limit)| limit == Limit::Server && self.is_precise(held.rate, above);
-        let at_least = !self.above.is_some_and(is_limit);
-        Some(Found { rate: held.rate, at_least, limit: self.limit() })
+        let Held { trial: Trial { rate, .. }, is_well } = *self.answer()?;
+        let at_least = !(is_well && self.is_limit_of_server(rate));
+        Some(Found { rate, at_least, limit: self.limit() })
     }
 }
 

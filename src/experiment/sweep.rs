@@ -40,6 +40,20 @@ impl Sweep {
         Sweep { search, values: Vec::new(), result: SweepResult::new(swept) }
     }
 
+    /// Warns if the rates of a search are all below `least`, the rate that the user asks for.
+    #[must_use]
+    pub fn with_least(mut self, least: u64) -> Sweep {
+        let highest = self.result.swept.values.last();
+        if let Some(highest) = highest.filter(|highest| **highest < least) {
+            self.result.warnings.push(Warning(format!(
+                "--at-least {least} is above the range of --rate, which ends at {highest}: no rate \
+                 that the search can find is enough. A range up to it, such as --rate \
+                 {highest}..{least}, can show one"
+            )));
+        }
+        self
+    }
+
     /// Returns the next run, or `None` if the sweep is over.
     pub fn next(&self) -> Option<Point> {
         match &self.search {
@@ -58,7 +72,7 @@ impl Sweep {
     pub fn tell(&mut self, run: RunResult) -> &SweepResult {
         if let Some(point) = self.next() {
             if let Some(search) = &mut self.search {
-                search.tell(verdict(&run, self.result.swept.find.len()));
+                search.tell(verdict(&run, self.result.swept.find.len(), point.is_full));
             }
             self.values.push(point.value);
             self.result.points.push(run);
@@ -79,6 +93,7 @@ impl Sweep {
                     points.iter().rfind(|(value, _)| *value == found.rate).map(|(_, run)| run)
                 });
                 result.warnings.extend(answer.and_then(|run| warning_of_losses(run)));
+                result.warnings.extend(answer.and_then(|run| warning_of_generator(run)));
             }
         }
         // A search expects that the server fails at some rates.
@@ -94,26 +109,51 @@ impl Sweep {
 }
 
 /// Judges a run by the last `conditions` of its asserts.
-fn verdict(run: &RunResult, conditions: usize) -> Verdict {
+fn verdict(run: &RunResult, conditions: usize, is_full: bool) -> Verdict {
     let outcomes = &run.asserts[run.asserts.len().saturating_sub(conditions)..];
     let is_failed = |outcome: &Outcome| !outcome.held && outcome.value.is_some();
-    if run.is_corrupted() {
-        Verdict::Failed // no limit of the generator makes wrong bytes
-    } else if run.generator.was_limit() || run.flows.failed_locally > 0 {
-        Verdict::Unproven
-    } else if run.status != Status::Ok || outcomes.iter().any(is_failed) {
+    let verdict = if run.status != Status::Ok || outcomes.iter().any(is_failed) {
         Verdict::Failed
     } else if outcomes.iter().all(|outcome| outcome.held) {
         Verdict::Held
     } else {
         Verdict::NoValue
+    };
+    if run.is_corrupted() {
+        Verdict::Failed // no limit of the generator makes wrong bytes
+    } else if run.flows.failed_locally > 0 {
+        Verdict::Unproven
+    } else if !run.generator.was_limit() {
+        verdict
+    } else if achieved_share(run).is_none_or(|share| share < ACHIEVED_SHARE_MIN) {
+        Verdict::Unproven // the server had to answer less than the rate of the trial
+    } else {
+        match verdict {
+            Verdict::Held => Verdict::HeldUnwell,
+            Verdict::NoValue if !is_full => Verdict::NoValue,
+            _ => Verdict::Unproven,
+        }
     }
+}
+
+/// Returns the share of the rate asked for that the server answered.
+fn achieved_share(run: &RunResult) -> Option<f64> {
+    Some(run.rate.over_planned / run.rate.asked?)
+}
+
+/// Returns a warning if a limit of the generator distorts the figures at the rate that was found.
+fn warning_of_generator(run: &RunResult) -> Option<Warning> {
+    let verdict = run.generator.verdict.filter(|_| run.generator.was_limit())?;
+    Some(Warning(format!(
+        "at the rate found, the generator was not well ({verdict}): the condition held all the \
+         same, so the answer is \"at least\""
+    )))
 }
 
 /// Returns a warning if the server left out messages at the rate that was found: the condition may
 /// look only at those that it answered.
 fn warning_of_losses(run: &RunResult) -> Option<Warning> {
-    let share = run.rate.over_planned / run.rate.asked?;
+    let share = achieved_share(run)?;
     (share < ACHIEVED_SHARE_MIN).then(|| {
         Warning(format!(
             "at the rate found, the server answered only {:.1} % of the messages: add \
@@ -143,7 +183,7 @@ mod tests {
     fn verdict_of(change: impl FnOnce(&mut RunResult)) -> Verdict {
         let mut run = run(1_000, true, Some(1.0));
         change(&mut run);
-        verdict(&run, 1)
+        verdict(&run, 1, true)
     }
 
     #[test]
@@ -167,6 +207,50 @@ mod tests {
             assert_eq!(verdict, Verdict::Unproven);
         }
         assert_eq!(verdict_of(|run| run.flows.failed_locally = 1), Verdict::Unproven);
+    }
+
+    #[test]
+    fn a_condition_that_held_counts_although_the_generator_was_not_well() {
+        let starved = |change: fn(&mut RunResult), is_full| {
+            let mut run = run(1_000, true, Some(1.0));
+            run.generator.verdict = Some(measured::Verdict::Starved);
+            change(&mut run);
+            verdict(&run, 1, is_full)
+        };
+        assert_eq!(starved(|_| {}, true), Verdict::HeldUnwell);
+        assert_eq!(starved(|run| run.rate.over_planned = 990.0, false), Verdict::HeldUnwell);
+        assert_eq!(starved(|run| run.rate.over_planned = 989.0, false), Verdict::Unproven);
+        assert_eq!(starved(|run| run.status = Status::Partial, true), Verdict::Unproven);
+        assert_eq!(starved(|run| run.flows.failed_locally = 1, true), Verdict::Unproven);
+        let no_value = |run: &mut RunResult| {
+            (run.asserts[1].held, run.asserts[1].value) = (false, None);
+        };
+        assert_eq!(starved(no_value, false), Verdict::NoValue, "a longer run may have a value");
+        assert_eq!(starved(no_value, true), Verdict::Unproven);
+    }
+
+    #[test]
+    fn an_answer_with_a_generator_that_was_not_well_comes_with_a_warning() {
+        let mut sweep = Sweep::find(vec!["p99<1ms".to_owned()], (1_000, 4_000), 0.05);
+        while let Some(point) = sweep.next() {
+            let mut run = run(point.value, true, Some(1.0));
+            run.generator.verdict = Some(measured::Verdict::Starved);
+            sweep.tell(run);
+        }
+        let result = sweep.end(None);
+        let expected = Found { rate: 4_000, at_least: true, limit: Limit::Generator };
+        assert_eq!((result.found, result.limit), (Some(expected), Some(Limit::Generator)));
+        assert!(result.warnings[0].0.contains("not well (starved)"), "{:?}", result.warnings);
+    }
+
+    #[test]
+    fn a_search_below_the_least_rate_says_so_before_it_starts() {
+        let find = || Sweep::find(vec!["p99<1ms".to_owned()], (1_000, 4_000), 0.05);
+        for enough in [1, 999, 4_000] {
+            assert!(find().with_least(enough).end(None).warnings.is_empty(), "{enough}");
+        }
+        let warnings = find().with_least(4_001).end(None).warnings;
+        assert!(warnings[0].0.contains("such as --rate 4000..4001"), "{warnings:?}");
     }
 
     #[test]

@@ -4,11 +4,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Distribution, LoadLoop, Percentile, RunResult, Times, finite};
+use super::{Distribution, LoadLoop, RunResult, Times, finite};
 
-/// A generator with a greater lag at p99 is behind its schedule. The system wakes a sleeper some
-/// 50 us late, and epoll_wait(2) up to 1 ms late; a greater lag does not come from sleeping.
-const SCHEDULE_LAG_P99_NS_MAX: u64 = 1_000_000;
+/// A message with a greater lag is late. The system wakes a sleeper some 50 us late, and
+/// epoll_wait(2) up to 1 ms late; a greater lag does not come from sleeping.
+const SCHEDULE_LAG_NS_MAX: u64 = 1_000_000;
+
+/// A generator is behind its schedule if more than one message in this many is late: then its lag
+/// at p99 is beyond the bound.
+const MESSAGES_PER_LATE: u64 = 100;
+
+/// So many late messages may be chance, as for a percentile with fewer samples beyond it. Of fewer
+/// than twice as many messages, half may be.
+const LATE_BY_CHANCE_MAX: u64 = 10;
 
 /// A generator that sends a smaller share of the due messages is behind its schedule: the rate
 /// would then visibly differ from the rate asked for.
@@ -181,9 +189,7 @@ impl Verdict {
     /// assert_eq!(Verdict::of(&Signs { wait_share: Some(0.5), ..kept }), Verdict::Starved);
     /// ```
     pub fn of(signs: &Signs<'_>) -> Verdict {
-        // This also holds for few samples, where p99 is the greatest lag.
-        let lag_p99 = |lag: &Distribution| lag.value_at(Percentile::P99);
-        let is_late = signs.schedule_lag.map_or(0, lag_p99) > SCHEDULE_LAG_P99_NS_MAX;
+        let is_late = signs.schedule_lag.is_some_and(is_late);
         let is_short = (signs.offered as f64) < OFFERED_SHARE_MIN * signs.due as f64;
         if is_late || is_short {
             Verdict::Behind
@@ -195,6 +201,13 @@ impl Verdict {
             Verdict::Ok
         }
     }
+}
+
+/// Returns true if too many messages were late for a generator that keeps its schedule.
+fn is_late(lag: &Distribution) -> bool {
+    let late = lag.histogram().count_between(SCHEDULE_LAG_NS_MAX + 1, u64::MAX);
+    let by_chance = LATE_BY_CHANCE_MAX.min(lag.count() / 2);
+    late > by_chance.max(lag.count() / MESSAGES_PER_LATE)
 }
 
 impl Signs<'_> {
@@ -268,6 +281,21 @@ mod tests {
         let signs =
             Signs { schedule_lag: Some(&lag), due: 1_000, offered: 1_000, ..Signs::default() };
         assert_eq!(Verdict::of(&signs), Verdict::Ok);
+    }
+
+    #[test]
+    fn few_late_messages_are_not_behind_however_few_were_sent() {
+        let of = |late: usize, count: usize| {
+            let lags = [vec![5_000_000; late], vec![60_000; count - late]].concat();
+            let lag = lag_of(&lags);
+            Verdict::of(&Signs { schedule_lag: Some(&lag), ..Signs::default() })
+        };
+        // From a thousand messages on, ten or more are beyond p99.
+        for (chance, count) in [(100, 10_000), (10, 1_000), (10, 300), (10, 20), (5, 10), (0, 1)] {
+            assert_eq!(of(chance, count), Verdict::Ok, "{chance} of {count}");
+            assert_eq!(of(chance + 1, count), Verdict::Behind, "{} of {count}", chance + 1);
+        }
+        assert_eq!(of(0, 0), Verdict::Ok);
     }
 
     /// case B2

@@ -120,7 +120,6 @@ fn a_sweep_is_refused_in_one_line_unless_one_flag_has_many_values() {
         (&["-r", "1..2", "--precision", "3"], ["--find", "--help"]),
         (&["-r", "1..2", "--precision", "90%", find[0], find[1]], ["'90%'", "such as 5%"]),
         (&["-r", "1..2", "--at-least", "1"], ["--find", "--help"]),
-        (&["-r", "1..2", "--at-least", "3", find[0], find[1]], ["--at-least 3", "from 1 to 2"]),
         (&["-r", "1..2", "-o", "x.hgrm"], ["'x.hgrm'", "such as sweep.json"]),
         (&["-r", "1..2", "--trace", "x.json"], ["--trace", "such as 'resound bench"]),
         (&["-r", "2..4", "--part", "1/2", find[0], find[1]], ["--part", "such as --rate"]),
@@ -220,6 +219,20 @@ fn a_search_exits_with_1_if_nothing_holds_and_with_99_below_the_least_rate() {
 }
 
 #[test]
+fn a_least_rate_outside_the_range_runs_and_is_reached_only_below_it() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    for (least, reached, warnings) in [("5", 0, 0), ("100k", 99, 1)] {
+        let find = ["-r10..20", "--find", "received>0", "--at-least", least];
+        let (ended, document) = sweep_json(&[&find[..], &[&daemon.endpoints[0]]].concat());
+        let expected = if document["found"].is_null() { 1 } else { reached };
+        assert_eq!(ended.code(), expected, "{least}: {document:#}");
+        let texts = document["warnings"].as_array().unwrap().iter();
+        let is_of_least = |text: &&Value| text.as_str().unwrap().contains("--at-least 100000");
+        assert_eq!(texts.filter(is_of_least).count(), warnings, "{document:#}");
+    }
+}
+
+#[test]
 fn a_failed_assert_of_the_answer_is_the_exit_code_of_a_search() {
     let find = ["-r10..20", "--find", "received>0"];
     for (assert, failed) in [("received<1", 99), ("received>0", 0)] {
@@ -257,7 +270,7 @@ fn a_generator_on_a_busy_cpu_never_shows_a_limit_of_the_server() {
     let _busy = Guarded::spawn(command);
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
     let load = ["-A", &cpu, "--rate", "1k..64k", &daemon.endpoints[0]];
-    // The condition holds in every run, so only the generator can end the search.
+    // The condition holds in every run, so only the generator or the range can end the search.
     let (_, document) = sweep_json(&[&load[..], &["--find", "received>0"]].concat());
     let (found, limit) = (&document["found"], &document["limit"]);
     assert_ne!(limit, "server", "{document:#}");

@@ -154,15 +154,6 @@ impl FromArgMatches for Arguments {
                 "--find searches a range of rates: expected one, such as --rate 1k..200k";
             return Err(refused(expected.to_owned()));
         }
-        if let (Values::Range(rates), Some(least)) = (&values, own.at_least)
-            && !rates.contains(&least)
-        {
-            let (low, high) = (rates.start(), rates.end());
-            return Err(refused(format!(
-                "--at-least {least} is outside the range of --rate: expected a rate from {low} to \
-                 {high}, such as --at-least {low}"
-            )));
-        }
         let is_part = matches.value_source("part") == Some(ValueSource::CommandLine);
         if !own.find.is_empty() && is_part {
             let expected = "--find cannot be used with --part, because each part would search on \
@@ -276,6 +267,7 @@ impl Arguments {
                 let conditions = self.own.find.iter().map(|find| find.expression().to_owned());
                 let rates = (*rates.start(), *rates.end());
                 Sweep::find(conditions.collect(), rates, self.own.precision.0)
+                    .with_least(self.at_least())
             }
             values => Sweep::over(self.flag, values.points(self.own.steps)),
         }

@@ -80,6 +80,49 @@ fn a_generator_that_is_never_well_finds_nothing_and_blames_itself() {
 
 /// case B19
 #[test]
+fn a_rate_that_holds_although_the_generator_is_not_well_is_found() {
+    let (search, trials) = Script(|_| Verdict::HeldUnwell).run(Search::new(1_000..=7_000, 0.05));
+    assert_eq!(rates(&trials), [1_000, 2_000, 4_000, 7_000, 7_000]);
+    let found = search.found().unwrap();
+    assert_eq!(found, Found { rate: 7_000, at_least: true, limit: Limit::Generator });
+    assert_eq!(search.limit(), Limit::Generator);
+}
+
+/// case B19
+#[test]
+fn a_generator_that_is_never_well_finds_the_rate_up_to_which_it_holds_as_at_least() {
+    let script = |trial: Trial| match trial.rate {
+        ..=30_000 => Verdict::HeldUnwell,
+        _ => Verdict::Unproven,
+    };
+    let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    let found = search.found().unwrap();
+    assert!(found.rate > 28_000 && found.rate <= 30_000, "{found:?}");
+    assert_eq!((found.at_least, found.limit), (true, Limit::Generator));
+}
+
+/// case B19
+#[test]
+fn a_knee_below_which_the_generator_is_not_well_is_confirmed_again_until_it_is() {
+    for (unwell, at_least, limit) in [(2, false, Limit::Server), (3, true, Limit::Generator)] {
+        let mut full = 0;
+        let script = |trial: Trial| {
+            full += u32::from(trial.is_full);
+            match holds(trial.rate <= 20_000) {
+                Verdict::Held if trial.is_full && full <= unwell => Verdict::HeldUnwell,
+                verdict => verdict,
+            }
+        };
+        let (search, trials) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+        let found = search.found().unwrap();
+        assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
+        assert_eq!((found.at_least, found.limit), (at_least, limit));
+        assert_eq!(trials.iter().filter(|(trial, _)| trial.is_full).count(), 3);
+    }
+}
+
+/// case B19
+#[test]
 fn a_server_that_fails_below_the_limit_of_the_generator_has_a_knee() {
     let script = |trial: Trial| match trial.rate {
         ..=20_000 => Verdict::Held,
@@ -185,7 +228,8 @@ proptest! {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
             let at = at as usize + usize::from(short_differs && trial.is_full);
             match curve[at % curve.len()] {
-                0..=3 => Verdict::Held,
+                0..=2 => Verdict::Held,
+                3 => Verdict::HeldUnwell,
                 4..=5 => Verdict::Failed,
                 6 => Verdict::NoValue,
                 _ => Verdict::Unproven,
@@ -194,7 +238,16 @@ proptest! {
         let (search, trials) = Script(verdict).run(Search::new(100..=1_000_000, 0.05));
         let Some(found) = search.found() else { return Ok(()) };
         let answer = Trial { rate: found.rate, is_full: true };
-        prop_assert!(trials.contains(&(answer, Verdict::Held)), "{found:?} {trials:?}");
+        // The last trial at the rate is the one that decides.
+        let last = trials.iter().rfind(|(trial, _)| *trial == answer);
+        let verdict = last.map(|(_, verdict)| *verdict);
+        prop_assert!(
+            matches!(verdict, Some(Verdict::Held | Verdict::HeldUnwell)),
+            "{found:?} {trials:?}"
+        );
+        if verdict == Some(Verdict::HeldUnwell) {
+            prop_assert_eq!((found.at_least, found.limit), (true, Limit::Generator));
+        }
         if found.at_least {
             prop_assert_ne!(found.limit, Limit::Server);
         } else {
@@ -210,11 +263,12 @@ proptest! {
     /// A server that answers at random ends the search within the bound.
     #[test]
     fn noise_does_not_keep_the_search_going(
-        noise in proptest::collection::vec(0..4_u8, 1..200),
+        noise in proptest::collection::vec(0..5_u8, 1..200),
     ) {
         let mut verdicts = noise.into_iter().cycle().map(|kind| match kind {
             0 | 1 => Verdict::Held,
             2 => Verdict::Failed,
+            3 => Verdict::HeldUnwell,
             _ => Verdict::Unproven,
         });
         let script = Script(|_| verdicts.next().expect("the noise repeats"));
