@@ -113,7 +113,8 @@ impl SweepResult {
                 None => "the server fails at a higher rate".to_owned(),
             },
             Limit::Generator => format!(
-                "beyond it the generator was the limit ({}), which proves nothing about the server",
+                "from there on the generator was the limit ({}), which proves nothing about the \
+                 server",
                 self.unproven_text(rate)
             ),
             Limit::None => "the range ends there".to_owned(),
@@ -170,12 +171,12 @@ impl SweepResult {
         self.points.iter().map(|run| self.value_of(run)).filter(|other| *other > value).min()
     }
 
-    /// Returns the verdict on the generator of the lowest run above `value` in which it was the
+    /// Returns the verdict on the generator of the lowest run from `value` on in which it was the
     /// limit, with that value.
     fn unproven_text(&self, value: u64) -> String {
         let runs = self.points.iter().map(|run| (self.value_of(run), run));
         let unproven = runs
-            .filter(|(other, run)| *other > value && run.generator.was_limit())
+            .filter(|(other, run)| *other >= value && run.generator.was_limit())
             .min_by_key(|(value, _)| *value);
         unproven.map_or("unknown".to_owned(), |(value, run)| {
             format!("{} at {}", verdict_text(run), count_text(value))
@@ -280,8 +281,8 @@ mod tests {
         result.limit = Some(Limit::Generator);
         result.found = Some(Found { rate: 1_000, at_least: true, limit: Limit::Generator });
         let text = result.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        let found = "found p99<1ms holds up to at least 1,000 messages per second; beyond it the \
-                     generator was the limit (behind at 32,000), which proves nothing";
+        let found = "found p99<1ms holds up to at least 1,000 messages per second; from there on \
+                     the generator was the limit (behind at 32,000), which proves nothing";
         assert!(text.contains(found), "{text}");
         assert!(result.last_line().unwrap().ends_with("the generator was the limit (behind)"));
         result.found = None;
