@@ -65,6 +65,8 @@ fn compare(arguments: &Arguments, outputs: &mut Vec<OutputFile>) -> Result<Compa
             let bar = progress_bar();
             let rounds = plan.rounds;
             let show = |Turn { round, side }: Turn| {
+                // Rounds that replace others come after the last one asked for.
+                let rounds = rounds.max(round);
                 bar.set_message(format!("round {round} of {rounds}: {}", side.title()));
             };
             let compared = compare_sides(&runner, plan, &sides[0], &sides[1], show);

@@ -25,10 +25,14 @@ use crate::measured::{
 use crate::stats::INTERVAL_SAMPLES_MIN;
 
 /// The greatest number of rounds: a document holds all their runs, some 20 KiB each.
+/// Replacements of rounds that are left out at most double it.
 pub const ROUNDS_MAX: u64 = 1_000;
 
 /// The fewest rounds with an interval.
 pub const ROUNDS_MIN: u64 = INTERVAL_SAMPLES_MIN as u64;
+
+/// Why `--max-regression` has no result.
+const NO_INTERVAL: &str = "--max-regression has no interval to judge";
 
 /// What is asked of a comparison.
 #[derive(Clone, Debug)]
@@ -121,9 +125,14 @@ impl Rounds {
 
     /// Returns the run that comes next; `None` after the last round. The same run comes again until
     /// its result is told.
+    ///
+    /// A further round replaces each one that is left out, as long as there are at most as many of
+    /// them as the plan has rounds: a server may never work.
     pub fn next_turn(&mut self) -> Option<Turn> {
         if self.left.is_empty() {
-            if self.rounds.len() as u64 >= self.plan.rounds {
+            let made = self.rounds.len() as u64;
+            let used = self.rounds.iter().filter(|round| !round.is_left_out).count() as u64;
+            if used >= self.plan.rounds || made >= 2 * self.plan.rounds {
                 return None;
             }
             self.left = vec![Side::A, Side::B];
@@ -131,8 +140,7 @@ impl Rounds {
                 self.left.push(Side::Control);
             }
             self.rng.shuffle(&mut self.left);
-            let round = self.rounds.len() as u64 + 1;
-            let pair = Pair { round, ..Pair::default() };
+            let pair = Pair { round: made + 1, ..Pair::default() };
             self.rounds.push(Round { pair, ..Round::default() });
         }
         self.left.last().map(|side| Turn { round: self.rounds.len() as u64, side: *side })
@@ -185,21 +193,27 @@ impl Rounds {
     }
 
     /// Ends the comparison, also before its last round, and judges the rounds that are complete.
-    /// `error`: why the rest did not take place.
-    pub fn end(self, error: Option<String>) -> Comparison {
+    /// `error`: why the rest did not take place. Without an interval there is an error as well if
+    /// the plan has a greatest change to the worse, which then has no result.
+    pub fn end(self, mut error: Option<String>) -> Comparison {
         let used: Vec<&Round> = self.rounds.iter().filter(|round| !round.is_left_out).collect();
         let pairs: Vec<_> = used.iter().filter_map(|round| Some((round.a?, round.b?))).collect();
         let controls = used.iter().filter_map(|round| Some((round.a?, round.control?)));
         let controls: Vec<_> = controls.collect();
         let metrics = self.judged(&pairs);
         let (rounds, asked) = (pairs.len() as u64, self.plan.rounds);
+        let regression = self.plan.max_regression.and_then(|max| regression(max, &metrics));
+        if rounds == 0 {
+            let left_out = || Some(format!("no round can be used; {}", self.first_left_out()?));
+            error = error.or_else(left_out);
+        } else if self.plan.max_regression.is_some() && regression.is_none() {
+            error = Some(self.no_interval(rounds, error));
+        }
         let status = match (rounds, &error) {
             (0, _) => Status::Error,
-            (rounds, None) if rounds == asked => Status::Ok,
+            (rounds, None) if rounds == asked && self.left_out.is_empty() => Status::Ok,
             _ => Status::Partial,
         };
-        let is_left_out = error.is_none() && rounds == 0;
-        let error = if is_left_out { self.first_left_out() } else { error };
         let mut comparison = Comparison {
             status,
             error,
@@ -208,7 +222,7 @@ impl Rounds {
             rounds_asked: asked,
             noise: self.plan.noise,
             seed: Some(self.plan.seed),
-            regression: self.plan.max_regression.map(|max| regression(max, &metrics)),
+            regression,
             control: self.plan.control.then(|| self.judged(&controls)),
             metrics,
             warnings: self.warnings(rounds),
@@ -233,7 +247,20 @@ impl Rounds {
 
     fn first_left_out(&self) -> Option<String> {
         let LeftOut { round, side, reason } = self.left_out.first()?;
-        Some(format!("no round can be used; round {round}, side {side}: {reason}"))
+        Some(format!("round {round}, side {side}: {reason}"))
+    }
+
+    /// Returns why the accepted change cannot be judged. `error`: why the rounds ended early.
+    fn no_interval(&self, rounds: u64, error: Option<String>) -> String {
+        let made = self.rounds.len();
+        let reason = match error.or_else(|| self.first_left_out()) {
+            Some(reason) => format!(" ({reason})"),
+            None => String::new(),
+        };
+        format!(
+            "{NO_INTERVAL}: it needs {ROUNDS_MIN} rounds, and {rounds} of {made} can be \
+             used{reason}"
+        )
     }
 
     fn warnings(&self, rounds: u64) -> Vec<Warning> {
@@ -258,18 +285,23 @@ impl Rounds {
     }
 }
 
-/// Returns which figures are worse by more than `max`, with the whole of their interval.
-fn regression(max: f64, metrics: &[Metric]) -> Regression {
-    let is_worse = |metric: &&Metric| {
+/// Returns which figures are worse by more than `max`, with the whole of their interval; `None` if
+/// no figure has an interval.
+fn regression(max: f64, metrics: &[Metric]) -> Option<Regression> {
+    let interval = |metric: &Metric| {
         let within_runs = metric.a_interval.zip(metric.b_interval);
         let of_runs =
             within_runs.map(|([a_low, a_high], [b_low, b_high])| [b_low / a_high, b_high / a_low]);
-        metric.interval.or(of_runs).is_some_and(|[lower, upper]| {
-            if is_better_high(&metric.name) { upper < 1.0 - max } else { lower > 1.0 + max }
-        })
+        metric.interval.or(of_runs)
     };
-    let worse = metrics.iter().filter(is_worse).map(|metric| metric.name.clone()).collect();
-    Regression { max, worse }
+    let is_worse = |(metric, [lower, upper]): &(&Metric, [f64; 2])| {
+        if is_better_high(&metric.name) { *upper < 1.0 - max } else { *lower > 1.0 + max }
+    };
+    let judged: Vec<_> =
+        metrics.iter().filter_map(|metric| Some((metric, interval(metric)?))).collect();
+    let worse = judged.iter().filter(|judged| is_worse(judged));
+    let worse = worse.map(|(metric, _)| metric.name.clone()).collect();
+    (!judged.is_empty()).then_some(Regression { max, worse })
 }
 
 /// Returns true for a figure of which more is better.

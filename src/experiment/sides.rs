@@ -24,9 +24,10 @@ pub struct ServerCommand {
     pub endpoint: String,
 }
 
-/// Runs all rounds, and judges them. A run that does not take place leaves out its round; if that
-/// happens to a side twice in a row, or if its server ends by itself, the comparison ends with the
-/// rounds so far, and its error says why. `show` is told what comes next.
+/// Runs all rounds, and judges them. A run that does not take place leaves out its round, and a
+/// further round replaces it. If that happens to a side twice in a row, or if its server ends by
+/// itself, the comparison ends with the rounds so far, and its error says why. `show` is told what
+/// comes next.
 ///
 /// # Errors
 ///

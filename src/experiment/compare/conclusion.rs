@@ -1,7 +1,7 @@
 //! The result of a comparison as one sentence.
 
 use super::is_better_high;
-use crate::measured::{Change, Comparison, Method, Metric};
+use crate::measured::{Change, Comparison, Method, Metric, Regression};
 
 /// Returns what a comparison says, in words.
 pub(super) fn conclusion(comparison: &Comparison) -> String {
@@ -9,6 +9,12 @@ pub(super) fn conclusion(comparison: &Comparison) -> String {
         return "nothing can be said: no round can be used".to_owned();
     }
     if comparison.method == Some(Method::Single) {
+        if let Some(worse) = comparison.regression.as_ref().and_then(worse) {
+            return format!(
+                "{worse}, by the intervals of these two runs, which do not include differences \
+                 between runs: compare rounds, or several documents of each side, to include them"
+            );
+        }
         return "one run of each side cannot tell a difference from chance: compare rounds, or \
                 several documents of each side"
             .to_owned();
@@ -42,6 +48,18 @@ pub(super) fn conclusion(comparison: &Comparison) -> String {
         parts.push(format!("but A differs from itself as well ({names}), so trust none of it"));
     }
     parts.join("; ")
+}
+
+/// Returns `B is worse by more than 5 % in p50, p90`; `None` if it is not.
+fn worse(Regression { max, worse }: &Regression) -> Option<String> {
+    let percent = (max * 10_000.0).round() / 100.0;
+    let worse = worse.join(", ");
+    (!worse.is_empty()).then(|| format!("B is worse by more than {percent} % in {worse}"))
+}
+
+/// Returns the names of figures for people.
+pub(super) fn listed(metrics: &[&Metric]) -> String {
+    list(metrics, name)
 }
 
 fn list(metrics: &[&Metric], text: impl Fn(&Metric) -> String) -> String {

@@ -1,6 +1,6 @@
 //! The figures of a run that are compared, and what speaks against using them.
 
-use crate::measured::{Percentile, RunResult, Status, Verdict};
+use crate::measured::{Percentile, PercentileList, RunResult, Status, Verdict};
 
 /// A figure that is compared.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +26,7 @@ pub(super) struct Figures(pub(super) [Option<f64>; 6]);
 
 impl Figures {
     pub(super) fn of(result: &RunResult) -> Figures {
-        let percentile = |text: &str| {
-            let percentile: Percentile = text.parse().ok()?;
-            result.latency_ns.values.percentile(percentile).map(|value| value as f64)
-        };
+        let percentile = |text| percentile(result, text).map(|value| value as f64);
         let values = [
             Some(result.rate.achieved),
             Some(result.generator.cpu_ns_per_message as f64),
@@ -40,6 +37,50 @@ impl Figures {
         ];
         Figures(values.map(|value| value.filter(|value| *value > 0.0)))
     }
+}
+
+/// Returns true if a run has the distribution behind its percentiles. Older documents have only the
+/// percentiles themselves.
+pub(super) fn has_histogram(result: &RunResult) -> bool {
+    result.latency_ns.values.count() > 0
+}
+
+/// Returns a percentile of the response times.
+fn percentile(result: &RunResult, text: &str) -> Option<u64> {
+    let percentile: Percentile = text.parse().ok()?;
+    if has_histogram(result) {
+        return result.latency_ns.values.percentile(percentile);
+    }
+    listed(&result.latency_ns.summary.percentiles, text).copied().flatten()
+}
+
+/// Returns the interval of a percentile within its run.
+pub(super) fn interval(result: &RunResult, text: &str) -> Option<[u64; 2]> {
+    if !has_histogram(result) {
+        return listed(&result.latency_ns.summary.intervals, text).copied().flatten();
+    }
+    let list: PercentileList = text.parse().ok()?;
+    result.latency_ns.values.summary(&list).intervals.first()?.1
+}
+
+/// Returns what a document lists beside a percentile, which can be typed in several ways.
+fn listed<'a, T>(list: &'a [(String, T)], text: &str) -> Option<&'a T> {
+    let percentile: Percentile = text.parse().ok()?;
+    let is_it = |typed: &String| typed.parse() == Ok(percentile);
+    list.iter().find(|(typed, _)| is_it(typed)).map(|(_, value)| value)
+}
+
+/// Returns why a run lacks percentiles, other than by too few samples.
+pub(super) fn lack(result: &RunResult) -> Option<String> {
+    if has_histogram(result) {
+        return None;
+    }
+    let of_percentile = FIGURES.iter().filter_map(|figure| figure.name.strip_prefix('p'));
+    let is_absent = |text: &&str| listed(&result.latency_ns.summary.percentiles, text).is_none();
+    let absent: Vec<_> = of_percentile.filter(is_absent).map(|text| format!("p{text}")).collect();
+    let absent = absent.join(", ");
+    (!absent.is_empty())
+        .then(|| format!("it has no histogram, and latency_ns.percentiles lacks {absent}"))
 }
 
 /// Returns why the figures of a run cannot be used.

@@ -2,12 +2,11 @@
 
 use serde_json::Value;
 
-use super::figures::{FIGURES, Figure, Figures, fault, weakness};
+use super::conclusion::listed;
+use super::figures::{FIGURES, Figure, Figures, fault, has_histogram, interval, lack, weakness};
 use super::verdict::{named, of_groups};
-use super::{Plan, conclusion, regression};
-use crate::measured::{
-    Comparison, LeftOut, Method, Metric, PercentileList, RunResult, Status, Warning,
-};
+use super::{NO_INTERVAL, Plan, conclusion, regression};
+use crate::measured::{Comparison, LeftOut, Method, Metric, RunResult, Status, Warning};
 
 /// The keys of a document that say what load was made. Different values are named.
 const LOAD: [&str; 9] = [
@@ -21,6 +20,8 @@ const LOAD: [&str; 9] = [
     "/planned_ns",
     "/program",
 ];
+
+const TOO_FEW_RUNS: &str = "too few runs for an interval: it needs 4 of each side, for example";
 
 /// Compares groups of runs, each with its name. Of the plan, only the sides and the thresholds
 /// count.
@@ -42,6 +43,7 @@ pub fn compare_runs(
             if let Some(weakness) = weakness(run) {
                 warnings.push(Warning(format!("{name}: {weakness}; it is used")));
             }
+            warnings.extend(lack(run).map(|lack| Warning(format!("{name}: {lack}"))));
             used.push(run.clone());
         }
         used
@@ -55,19 +57,25 @@ pub fn compare_runs(
             "one run of each side: the intervals do not include differences between runs"
                 .to_owned(),
         ));
-    } else if rounds > 0 && metrics.iter().all(|metric| metric.interval.is_none()) {
-        warnings.push(Warning(
-            "too few runs for an interval: it needs 4 of each side, for example".to_owned(),
-        ));
-    }
-    let error = (rounds == 0).then(|| match left_out.first() {
-        Some(LeftOut { side, reason, .. }) => {
-            format!("no run of a side can be used; {side}: {reason}")
+        if plan.max_regression.is_some() {
+            warnings.extend(not_judged(&metrics));
         }
-        None => "a side has no run".to_owned(),
-    });
+    } else if rounds > 0 && metrics.iter().all(|metric| metric.interval.is_none()) {
+        warnings.push(Warning(TOO_FEW_RUNS.to_owned()));
+    }
+    let regression = plan.max_regression.and_then(|max| regression(max, &metrics));
+    let error = match left_out.first() {
+        Some(LeftOut { side, reason, .. }) if rounds == 0 => {
+            Some(format!("no run of a side can be used; {side}: {reason}"))
+        }
+        None if rounds == 0 => Some("a side has no run".to_owned()),
+        _ if plan.max_regression.is_some() && regression.is_none() => {
+            Some(no_interval(is_single, a.iter().chain(&b).all(has_histogram)))
+        }
+        _ => None,
+    };
     let mut comparison = Comparison {
-        status: match (rounds, left_out.is_empty()) {
+        status: match (rounds, left_out.is_empty() && error.is_none()) {
             (0, _) => Status::Error,
             (_, true) => Status::Ok,
             _ => Status::Partial,
@@ -78,7 +86,7 @@ pub fn compare_runs(
         noise: plan.noise,
         a: plan.a.clone(),
         b: plan.b.clone(),
-        regression: plan.max_regression.map(|max| regression(max, &metrics)),
+        regression,
         metrics,
         left_out,
         warnings,
@@ -86,6 +94,16 @@ pub fn compare_runs(
     };
     comparison.conclusion = conclusion(&comparison);
     comparison
+}
+
+/// Returns why no figure has an interval.
+fn no_interval(is_single: bool, have_histograms: bool) -> String {
+    let reason = match (is_single, have_histograms) {
+        (false, _) => TOO_FEW_RUNS,
+        (true, true) => "the runs have too few samples for one",
+        (true, false) => "a document has no histogram and no latency_ns.intervals",
+    };
+    format!("{NO_INTERVAL}: {reason}")
 }
 
 /// Judges each figure that all runs have.
@@ -108,10 +126,8 @@ fn metrics(a: &[RunResult], b: &[RunResult], noise: f64) -> Vec<Metric> {
 /// Returns a figure of one run of each side, with the interval within each run.
 fn single(figure: &Figure, a: (&RunResult, f64), b: (&RunResult, f64)) -> Metric {
     let interval = |run: &RunResult| -> Option<[f64; 2]> {
-        let list: PercentileList = figure.name.strip_prefix('p')?.parse().ok()?;
-        let summary = run.latency_ns.values.summary(&list);
-        let (_, ends) = summary.intervals.first()?;
-        ends.map(|ends| ends.map(|end| end as f64))
+        let ends = interval(run, figure.name.strip_prefix('p')?)?;
+        Some(ends.map(|end| end as f64))
     };
     Metric {
         a: Some(a.1),
@@ -121,6 +137,19 @@ fn single(figure: &Figure, a: (&RunResult, f64), b: (&RunResult, f64)) -> Metric
         b_interval: interval(b.0),
         ..named(figure)
     }
+}
+
+/// Names the figures of two single runs that `--max-regression` does not judge.
+fn not_judged(metrics: &[Metric]) -> Option<Warning> {
+    let has_none = |metric: &&Metric| {
+        metric.ratio.is_some() && (metric.a_interval.is_none() || metric.b_interval.is_none())
+    };
+    let figures = listed(&metrics.iter().filter(has_none).collect::<Vec<_>>());
+    (!figures.is_empty()).then(|| {
+        Warning(format!(
+            "--max-regression does not judge figures without an interval within the run: {figures}"
+        ))
+    })
 }
 
 /// Names what differs between the first run and the others in place and load.
@@ -155,7 +184,7 @@ fn differences(a: &[(String, RunResult)], b: &[(String, RunResult)]) -> Vec<Warn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{Change, samples};
+    use crate::measured::{Change, Times, samples};
 
     fn plan(max_regression: Option<f64>) -> Plan {
         let (a, b) = ("old".to_owned(), "new".to_owned());
@@ -192,6 +221,12 @@ mod tests {
         assert!(texts(&comparison)[0].contains("do not include differences between runs"));
         // The whole interval of B is worse than that of A; the rate has no interval.
         assert_eq!(comparison.regression.unwrap().worse, ["p50", "p90", "p99"]);
+        let text = "B is worse by more than 10 % in p50, p90, p99, by the intervals of these two \
+                    runs, which do not include differences between runs";
+        assert!(comparison.conclusion.starts_with(text), "{}", comparison.conclusion);
+        let not_judged = "without an interval within the run: rate, CPU per message";
+        let warnings = &comparison.warnings;
+        assert!(warnings.iter().any(|warning| warning.0.ends_with(not_judged)), "{warnings:?}");
         let same = compare_runs(&plan(Some(0.1)), &old, &old);
         assert_eq!(same.regression.unwrap().worse, [""; 0]);
     }
@@ -209,6 +244,45 @@ mod tests {
         let few = compare_runs(&plan(None), &group(100_000)[..2], &group(150_000)[..3]);
         assert!(texts(&few).iter().any(|text| text.contains("too few runs for an interval")));
         assert_eq!(metric(&few, "p50").more_rounds, Some(2));
+        assert_eq!((few.error, few.status), (None, Status::Ok));
+        let few = compare_runs(&plan(Some(0.1)), &group(100_000)[..2], &group(150_000)[..3]);
+        assert!(few.error.is_some_and(|error| error.contains("too few runs for an interval")));
+    }
+
+    /// Returns a run as it is read from a document without histograms.
+    fn without_histogram(name: &str, time_ns: u64) -> (String, RunResult) {
+        let (name, mut run) = run(name, time_ns);
+        let list = "50,90,99,99.9".parse().unwrap();
+        run.latency_ns = Times::of(run.latency_ns.values, &list);
+        run.latency_ns.values.clear();
+        (name, run)
+    }
+
+    #[test]
+    fn a_document_without_a_histogram_has_the_percentiles_that_it_lists() {
+        let of = |make: fn(&str, u64) -> (String, RunResult)| {
+            compare_runs(&plan(Some(0.1)), &[make("old", 100_000)], &[make("new", 200_000)])
+        };
+        let (full, listed) = (of(run), of(without_histogram));
+        assert_eq!(listed.metrics, full.metrics);
+        assert_eq!(texts(&listed), texts(&full), "p99.9 has too few samples in both");
+    }
+
+    #[test]
+    fn a_percentile_that_a_document_does_not_list_is_named() {
+        let old = [run("old.json", 100_000)];
+        let mut new = [without_histogram("new.json", 200_000)];
+        new[0].1.latency_ns.summary.percentiles.truncate(2);
+        new[0].1.latency_ns.summary.intervals.clear();
+        let comparison = compare_runs(&plan(Some(0.1)), &old, &new);
+        assert!(metric(&comparison, "p90").ratio.is_some());
+        assert_eq!(metric(&comparison, "p99").ratio, None);
+        let text = "new.json: it has no histogram, and latency_ns.percentiles lacks p99, p99.9";
+        assert!(texts(&comparison).contains(&text), "{:?}", comparison.warnings);
+        assert_eq!((comparison.status, comparison.regression), (Status::Partial, None));
+        let error = "--max-regression has no interval to judge: a document has no histogram and no \
+                     latency_ns.intervals";
+        assert_eq!(comparison.error.as_deref(), Some(error));
     }
 
     #[test]

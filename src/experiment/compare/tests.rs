@@ -1,5 +1,5 @@
 use super::*;
-use crate::measured::{Change, samples};
+use crate::measured::{Change, Times, samples};
 
 fn plan(rounds: u64, seed: u64) -> Plan {
     let (a, b) = ("first".to_owned(), "second".to_owned());
@@ -142,11 +142,11 @@ fn spoiled(spoil: impl Fn(&mut RunResult)) -> Comparison {
 #[test]
 fn a_corrupted_or_partial_run_is_named_and_its_round_is_not_used() {
     let corrupted = spoiled(|result| result.messages.corrupted = 2);
-    assert_eq!((corrupted.rounds, corrupted.status), (6, Status::Partial));
+    assert_eq!((corrupted.rounds, corrupted.status), (7, Status::Partial));
     let LeftOut { round, side, reason } = &corrupted.left_out[0];
     assert_eq!((*round, side.as_str()), (2, "b"));
     assert_eq!(reason, "2 echoes differ from what was sent");
-    assert_eq!(corrupted.pairs.len(), 7, "its document is kept");
+    assert_eq!(corrupted.pairs.len(), 8, "its document is kept, and a round replaces it");
     let partial = spoiled(|result| {
         result.status = Status::Partial;
         result.error = Some("the server closed all connections".to_owned());
@@ -181,7 +181,7 @@ fn an_interrupted_comparison_judges_the_complete_rounds() {
         failing.tell_failure("refused");
     }
     let failing = failing.end(None);
-    assert_eq!((failing.status, failing.left_out.len()), (Status::Error, 4));
+    assert_eq!((failing.status, failing.left_out.len()), (Status::Error, 8));
     assert!(failing.error.is_some_and(|error| error.ends_with(": refused")));
     let nothing = Rounds::new(plan(11, 3)).end(Some("refused".to_owned()));
     assert_eq!((nothing.status, nothing.rounds), (Status::Error, 0));
@@ -195,19 +195,59 @@ fn a_regression_needs_the_whole_interval_beyond_the_accepted_change() {
         interval,
         ..Metric::default()
     };
-    let worse = |name: &str, interval| !regression(0.1, &[metric(name, interval)]).worse.is_empty();
+    let worse = |name: &str, interval| {
+        regression(0.1, &[metric(name, interval)]).is_some_and(|found| !found.worse.is_empty())
+    };
     assert!(worse("p99", Some([1.11, 1.5])));
     assert!(!worse("p99", Some([1.09, 1.5])));
     assert!(!worse("p99", Some([0.5, 0.6])), "lower is better");
     assert!(worse("rate", Some([0.5, 0.89])));
     assert!(!worse("rate", Some([0.5, 0.91])));
     assert!(!worse("rate", Some([1.5, 1.6])), "higher is better");
-    assert!(!worse("p99", None), "without an interval nothing is certain");
+    assert_eq!(regression(0.1, &[metric("p99", None)]), None, "nothing is certain");
+}
+
+/// Runs a comparison with `--max-regression` in which B has no echo in some of the rounds.
+fn silent(rounds: u64, is_silent: impl Fn(u64) -> bool) -> Comparison {
+    let mut comparison = Rounds::new(Plan { max_regression: Some(0.05), ..plan(rounds, 1) });
+    while let Some(turn) = comparison.next_turn() {
+        let mut result = samples::closed_run();
+        if turn.side == Side::B && is_silent(turn.round) {
+            result.rate.achieved = 0.0;
+        }
+        comparison.tell(&result);
+    }
+    comparison.end(None)
+}
+
+#[test]
+fn a_further_round_replaces_each_one_without_an_echo() {
+    let mended = silent(6, |round| round < 3);
+    assert_eq!((mended.rounds, mended.pairs.len(), mended.left_out.len()), (6, 8, 2));
+    assert!(mended.metrics[0].interval.is_some());
+    assert_eq!((mended.error, mended.regression.unwrap().worse), (None, Vec::new()));
+}
+
+#[test]
+fn an_accepted_change_that_no_interval_judges_is_an_error() {
+    let few = silent(6, |round| round > 4);
+    assert_eq!((few.rounds, few.pairs.len(), few.status), (4, 12, Status::Partial));
+    assert_eq!(few.regression, None);
+    let reason = "--max-regression has no interval to judge: it needs 6 rounds, and 4 of 12 can be \
+                  used (round 5, side b: no echo came while it measured)";
+    assert_eq!(few.error.as_deref(), Some(reason));
+    let mut interrupted = Rounds::new(Plan { max_regression: Some(0.05), ..plan(6, 1) });
+    for _ in 0..2 {
+        interrupted.next_turn().unwrap();
+        interrupted.tell(&samples::closed_run());
+    }
+    let error = interrupted.end(Some("interrupted".to_owned())).error.unwrap();
+    assert!(error.ends_with("1 of 1 can be used (interrupted)"), "{error}");
 }
 
 #[test]
 fn a_percentile_that_a_run_lacks_is_not_compared_in_its_round() {
-    let comparison = spoiled(|result| result.latency_ns.values.clear());
+    let comparison = spoiled(|result| result.latency_ns = Times::default());
     let ratios = |at: usize| comparison.metrics[at].ratios.len();
     assert_eq!((ratios(0), ratios(2)), (7, 6), "the percentiles are those of the other rounds");
     assert_eq!(comparison.metrics[5].ratio, None, "no run has enough samples for it");

@@ -41,6 +41,46 @@ fn two_documents_have_their_own_intervals_and_a_plain_warning() {
     assert!(text.contains("\"Linux 99\" in "), "{text}");
 }
 
+/// Makes a document whose response times are this many times as long, without histograms.
+fn older_document(factor: u64) -> Value {
+    let mut run = document();
+    run.as_object_mut().unwrap().remove("histograms");
+    let ends = [990 * factor, 1_010 * factor];
+    run["latency_ns"]["percentiles"] = json!({"50": 1_000 * factor, "90": 1_000 * factor});
+    run["latency_ns"]["intervals"] = json!({"50": ends, "90": ends});
+    run
+}
+
+#[test]
+fn documents_without_histograms_fail_max_regression_by_their_listed_intervals() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = [("old.json", 1), ("new.json", 2)]
+        .map(|(name, factor)| save(folder.path(), name, &older_document(factor)));
+    let (ended, document) = compare_json(&[&old, &new, "--max-regression=5"]);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (99, ""), "{document:#}");
+    assert_eq!(document["regression"]["worse"], json!(["p50", "p90"]));
+    let text = document["conclusion"].as_str().unwrap();
+    assert!(
+        text.starts_with("B is worse by more than 5 % in p50, p90, by the intervals"),
+        "{text}"
+    );
+    let warnings = document["warnings"].to_string();
+    assert!(warnings.contains("it has no histogram, and latency_ns.percentiles lacks p99, p99.9"));
+    assert!(warnings.contains("an interval within the run: rate, CPU per message"), "{warnings}");
+}
+
+#[test]
+fn max_regression_without_any_interval_exits_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = older_document(1);
+    run["latency_ns"].as_object_mut().unwrap().remove("intervals");
+    let path = save(folder.path(), "old.json", &run);
+    let (ended, document) = compare_json(&[&path, &path, "--max-regression=5"]);
+    assert_eq!((ended.code(), &document["regression"]), (1, &Value::Null), "{document:#}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("no histogram and no latency_ns.intervals"), "{}", ended.stderr);
+}
+
 #[test]
 fn several_documents_of_each_side_are_compared_by_mann_and_whitneys_test() {
     let folder = tempfile::tempdir().unwrap();
