@@ -133,7 +133,7 @@ impl FamilyFlags {
         if self.ipv4 { "-4" } else { "-6" }
     }
 
-    fn given(&self) -> Option<&'static str> {
+    pub(super) fn given(&self) -> Option<&'static str> {
         self.family().map(|_| self.flag())
     }
 }
@@ -144,7 +144,7 @@ impl PacketFlags {
         SocketOptions { dscp: self.dscp, ttl: self.ttl, ..SocketOptions::default() }
     }
 
-    fn given(&self) -> Vec<&'static str> {
+    pub(super) fn given(&self) -> Vec<&'static str> {
         let flags = [("--dscp", self.dscp.is_some()), ("--ttl", self.ttl.is_some())];
         flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
     }
@@ -168,6 +168,11 @@ impl BindFlags {
     pub(super) fn family(&self) -> Option<Family> {
         let first = self.bind.first()?.family();
         Some(first).filter(|family| self.bind.iter().all(|bind| bind.family() == *family))
+    }
+
+    /// Whether one of the endpoints, or what stands for it, has addresses to leave from.
+    pub(super) fn check_places(&self, places: &[(String, Transport)]) -> Result<(), String> {
+        self.given().map_or(Ok(()), |flag| Scope::Ip.check(flag, places))
     }
 
     /// Whether they can be used with this endpoint, and with the family asked for.
@@ -206,42 +211,9 @@ pub(super) fn client_options(
     SocketOptions { family: family.family().or(bind.family()), ..options }
 }
 
-/// Checks the flags of a client that only IP uses. Returns a warning if some endpoints do not.
-pub(super) fn check_ip_flags(
-    places: &[(String, Transport)],
-    packets: Option<&PacketFlags>,
-    bind: &BindFlags,
-    family: &FamilyFlags,
-) -> Result<Option<String>, String> {
-    let mut given: Vec<&str> = packets.map_or_else(Vec::new, PacketFlags::given);
-    given.extend(bind.given());
-    given.extend(family.given());
-    Scope::Ip.check(&given, places)
-}
-
 impl TimestampFlags {
-    /// Whether they can be used with this endpoint, or with the server in this process.
-    pub(super) fn check(
-        &self,
-        endpoint: Option<&Endpoint>,
-        transport: Transport,
-    ) -> Result<(), String> {
-        if !self.timestamps || matches!(transport, Transport::Tcp | Transport::Udp) {
-            return Ok(());
-        }
-        let (what, expected) = match endpoint {
-            Some(endpoint) => {
-                (endpoint.to_string(), "tcp:// or udp://, such as udp://127.0.0.1:7007")
-            }
-            None => {
-                let what = format!("--transport {}", transport.name());
-                (what, "tcp or udp, such as --transport udp")
-            }
-        };
-        Err(format!(
-            "'--timestamps' cannot be used with '{what}': the kernel stamps only packets of IP: \
-             expected {expected}"
-        ))
+    pub(super) fn given(&self) -> Option<&'static str> {
+        self.timestamps.then_some("--timestamps")
     }
 }
 

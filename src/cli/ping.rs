@@ -9,7 +9,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{Endpoint, HostPort, check_datagram, places};
+use resound::endpoint::{Endpoint, HostPort, Scope, check_datagram, places};
 use resound::ping::{Controls, Event, Options, Results, Target};
 use resound::prober::{Prober, TARGETS_MAX};
 use resound::process::SignalPipes;
@@ -19,8 +19,7 @@ use resound::report::ping::{error_json, figures_line, header, json, line, summar
 use resound::units::{parse_time, parse_time_above_zero};
 
 use super::flags::{
-    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, check_ip_flags,
-    client_options,
+    BindFlags, FamilyFlags, PacketFlags, TimestampFlags, VALUES_HELP, client_options,
 };
 use super::values::{at_least_one, probe_length};
 use super::{FAILED, fail, print_error, standard, unless_unread};
@@ -100,15 +99,18 @@ impl Arguments {
             self.family.check(endpoint)?;
             let (length, family) = (self.length as u64, self.family.likely(endpoint));
             check_datagram(length, "--length <SIZE>", endpoint.transport(), family)?;
-            self.timestamps.check(Some(endpoint), endpoint.transport())?;
             self.bind.check(Some(endpoint), &self.family)?;
         }
-        self.check_ip_flags().map(|_| ())
+        self.bind.check_places(&places(&self.endpoints))
     }
 
-    fn check_ip_flags(&self) -> Result<Option<String>, String> {
-        let places = places(&self.endpoints);
-        check_ip_flags(&places, Some(&self.packets), &self.bind, &self.family)
+    /// Returns a warning if some endpoints do not use each flag.
+    fn warning(&self) -> Option<String> {
+        let mut given = self.packets.given();
+        given.extend(self.bind.given());
+        given.extend(self.family.given());
+        given.extend(self.timestamps.given());
+        Scope::Ip.warning(&given, &places(&self.endpoints))
     }
 
     /// Returns what to do with each endpoint.
@@ -135,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if let Err(error) = standard::check_stdout() {
         return fail(&error);
     }
-    if let Ok(Some(warning)) = arguments.check_ip_flags() {
+    if let Some(warning) = arguments.warning() {
         print_error(&warning);
     }
     let options = arguments.targets();

@@ -4,12 +4,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{Endpoint, check_datagram, places};
+use resound::endpoint::{Endpoint, Scope, check_datagram, places};
 use resound::escape::TerminalText;
 use resound::send::{Event, Options, send};
 use resound::socket::SocketOptions;
 
-use super::flags::{BindFlags, FamilyFlags, check_ip_flags, client_options};
+use super::flags::{BindFlags, FamilyFlags, client_options};
 use super::values::timeout;
 use super::{print_error, print_note, standard};
 
@@ -60,12 +60,16 @@ impl Arguments {
             let (length, family) = (message.len() as u64, self.family.likely(&self.endpoint));
             check_datagram(length, "[MESSAGE]", self.endpoint.transport(), family)?;
         }
-        check_ip_flags(&places([&self.endpoint]), None, &self.bind, &self.family)?;
+        self.bind.check_places(&places([&self.endpoint]))?;
         self.bind.check(Some(&self.endpoint), &self.family)
     }
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), resound::Error> {
+    let given: Vec<_> = arguments.family.given().into_iter().collect();
+    if let Some(warning) = Scope::Ip.warning(&given, &places([&arguments.endpoint])) {
+        print_error(&warning);
+    }
     let input: Option<Box<dyn Read + Send>> = match arguments.message {
         Some(_) => None,
         None => Some(Box::new(standard::stdin())),

@@ -190,7 +190,6 @@ impl Arguments {
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_reply()?;
         self.endpoints.iter().try_for_each(|endpoint| self.socket.family.check(endpoint))?;
-        self.check_scopes()?;
         if self.one_off && self.threads > 1 {
             let threads = self.threads;
             return Err(format!(
@@ -291,33 +290,15 @@ impl Arguments {
         ]
     }
 
-    /// Refuses settings that no endpoint has.
-    fn check_scopes(&self) -> Result<(), String> {
-        // Sockets that a service manager passes may have them: see `warn_of_flags`.
-        if std::env::var_os("LISTEN_FDS").is_some() {
-            return Ok(());
-        }
-        let places = places(&self.endpoints);
-        let mut settings = self.scoped_settings().into_iter();
-        settings.try_for_each(|(scope, flags)| scope.check(&flags, &places).map(|_| ()))
-    }
-
-    /// Warns about settings that some endpoints do not have, and about limits that none has: a
-    /// limit that no peer can reach harms nothing.
+    /// Warns about settings that some endpoints do not have, and about limits that none has.
     fn warn_of_flags(&self, bound: &[Bound]) {
         let places = places(bound.iter().map(|bound| &bound.endpoint));
-        for (scope, flags) in self.scoped_settings() {
-            match scope.check(&flags, &places) {
-                // Without endpoints on the command line, the default ones are of several kinds.
-                Ok(Some(_)) if self.endpoints.is_empty() => {}
-                Ok(warning) => warning.iter().for_each(|warning| warn!("{warning}")),
-                Err(error) => warn!("{error}"),
-            }
-        }
-        for (scope, flags) in self.scoped_limits() {
-            if scope.check(&flags, &places).is_err() {
-                let (expected, _) = scope.words();
-                warn!("{} without effect: no endpoint is {expected}", flags.join(" and "));
+        // Without endpoints on the command line, the default ones are of several kinds.
+        let settings = self.scoped_settings().map(|of| (of, self.endpoints.is_empty()));
+        let limits = self.scoped_limits().map(|of| (of, true));
+        for ((scope, flags), is_one_enough) in settings.into_iter().chain(limits) {
+            if !is_one_enough || !scope.has_any(&places) {
+                scope.warning(&flags, &places).iter().for_each(|warning| warn!("{warning}"));
             }
         }
     }

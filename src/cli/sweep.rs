@@ -64,6 +64,7 @@ fn measure(
     let is_interrupted = matches!(failure, Some(Failure::Interrupted));
     let mut result = sweep.end(failure.map(|failure| failure.to_string()));
     result.options = options(arguments);
+    result.warnings.extend(arguments.warnings());
     print_corruption(&result);
     let code = match result.points.is_empty() {
         true if is_usage => USAGE,

@@ -26,7 +26,7 @@ impl Scope {
     }
 
     /// Returns what such an endpoint is, and an example.
-    pub fn words(self) -> (&'static str, &'static str) {
+    fn words(self) -> (&'static str, &'static str) {
         match self {
             Scope::Tcp => ("tcp://", "tcp://127.0.0.1:7007"),
             Scope::Udp => ("udp://", "udp://127.0.0.1:7007"),
@@ -35,31 +35,41 @@ impl Scope {
         }
     }
 
-    /// Checks that an endpoint uses these flags. Returns a warning about the others, which do not.
-    /// Each place is an endpoint, or what stands for it, with its transport.
+    /// Returns true if at least one place uses such flags. Each place is an endpoint, or what
+    /// stands for it, with its transport.
+    pub fn has_any(self, places: &[(String, Transport)]) -> bool {
+        places.iter().any(|(_, transport)| self.has(*transport))
+    }
+
+    /// Checks that at least one place uses this flag.
     ///
     /// # Errors
     ///
-    /// No endpoint uses them. The error is one line with what was expected and an example.
-    pub fn check(
-        self,
-        flags: &[&str],
-        places: &[(String, Transport)],
-    ) -> Result<Option<String>, String> {
+    /// None uses it. The error is one line with what was expected and an example.
+    pub fn check(self, flag: &str, places: &[(String, Transport)]) -> Result<(), String> {
+        if self.has_any(places) {
+            return Ok(());
+        }
+        let (expected, example) = self.words();
+        let others: Vec<_> = places.iter().map(|(place, _)| place.as_str()).collect();
+        let others = others.join(" and ");
+        Err(format!("{flag} cannot be used with {others}: expected {expected}, such as {example}"))
+    }
+
+    /// Returns a warning if places do not use these flags. They harm nothing there, so that one set
+    /// of flags can serve endpoints of several kinds.
+    pub fn warning(self, flags: &[&str], places: &[(String, Transport)]) -> Option<String> {
         let others = places.iter().filter(|(_, transport)| !self.has(*transport));
         let others: Vec<_> = others.map(|(place, _)| place.as_str()).collect();
         if flags.is_empty() || others.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let (flags, (expected, example)) = (flags.join(" and "), self.words());
+        let (flags, (expected, _)) = (flags.join(" and "), self.words());
         if others.len() == places.len() {
-            return Err(format!(
-                "{flags} cannot be used with {}: expected {expected}, such as {example}",
-                others.join(" and ")
-            ));
+            return Some(format!("{flags} without effect: no endpoint is {expected}"));
         }
         let others = others.join(" and ");
-        Ok(Some(format!("{flags} used for {expected} only, and not for {others}")))
+        Some(format!("{flags} used for {expected} only, and not for {others}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Flags of `serve` that set options, and the log lines about them.
+//! Flags of `serve` that set options, the log lines about them, and flags without effect.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use socket2::SockRef;
 
 use crate::support::{
@@ -157,6 +158,72 @@ fn options_of_tcp_are_not_logged_for_unix_sockets_and_cause_a_warning() {
     let warning =
         format!("--nagle and --congestion used for tcp:// only, and not for {endpoint}\n");
     assert_eq!(log.matches(&warning).count(), 1, "{log}");
+}
+
+/// Settings that only TCP has, with the warning about them where no endpoint is TCP.
+const OF_TCP: ([&str; 4], &str) = (
+    ["--nagle", "--congestion=cubic", "--mss=1400", "--mptcp"],
+    "--nagle and --congestion and --mss and --mptcp without effect: no endpoint is tcp://",
+);
+
+const NOT_IP: &str = "without effect: no endpoint is tcp:// or udp://";
+
+/// One list of flags can serve every transport: the daemon, each client and each run go on.
+#[test]
+fn settings_that_no_endpoint_has_cause_a_warning_and_the_command_goes_on() {
+    let names = [abstract_name("settings"), abstract_name("settings-packets")];
+    let endpoints = [format!("unix:{}", names[0]), format!("unixgram:{}", names[1])];
+    let of_ip = ["-4", "--dscp=ef", "--ttl=9", "--busy-poll=9us"];
+    let places = [endpoints[0].as_str(), &endpoints[1]];
+    let daemon = start(&[&places[..], &OF_TCP.0, &of_ip].concat(), None);
+    for endpoint in places {
+        let run_client = |words: &[&str]| {
+            let mut command = resound();
+            command.args(words).arg(endpoint);
+            let ended = run(command);
+            assert_eq!(ended.code(), 0, "{words:?}: {}", ended.stderr);
+            (serde_json::from_slice::<Value>(&ended.stdout).unwrap(), ended.stderr)
+        };
+        let bench = ["bench", "-J", "-c2", "-n100", "--warmup=0", "--timeout=50s", "--timestamps"];
+        let (document, stderr) = run_client(&[&bench[..], &OF_TCP.0, &of_ip].concat());
+        let expected = format!("--dscp and --ttl and --busy-poll and -4 and --timestamps {NOT_IP}");
+        assert_eq!(document["warnings"], json!([OF_TCP.1, expected]));
+        assert_eq!((&document["status"], &document["split"]), (&json!("ok"), &Value::Null));
+        assert_eq!((&document["messages"]["received"], stderr.as_str()), (&json!(100), ""));
+
+        let ping = ["ping", "-J", "-c2", "-i0", "-W50s", "--timestamps", "-6", "--ttl=9"];
+        let (document, stderr) = run_client(&ping);
+        assert_eq!(stderr, format!("resound: --ttl and -6 and --timestamps {NOT_IP}\n"));
+        assert_eq!((&document["messages"]["lost"], &document["split"]), (&json!(0), &Value::Null));
+
+        let sweep = ["sweep", "-J", "-d1,2", "-c1", "-n100", "--warmup=0", "--timeout=50s"];
+        let (document, stderr) = run_client(&[&sweep[..], &OF_TCP.0].concat());
+        assert_eq!((&document["warnings"], stderr.as_str()), (&json!([OF_TCP.1]), ""));
+
+        let mut send = resound();
+        send.args(["send", "-4", "--timeout=50s", endpoint, "hello"]);
+        let ended = run(send);
+        assert_eq!((ended.code(), ended.stdout_text().as_str()), (0, "hello"));
+        assert_eq!(ended.stderr, format!("resound: -4 {NOT_IP}\n"));
+    }
+    let log = daemon.stop().stderr;
+    let of_ip = format!("--dscp and --ttl and --busy-poll and -4 {NOT_IP}");
+    for warning in [OF_TCP.1, &of_ip] {
+        assert_eq!(log.matches(&format!("WARN {warning}\n")).count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn datagrams_without_a_use_for_settings_of_streams_are_measured_with_a_warning() {
+    let mut command = resound();
+    command.args(["bench", "-J", "--transport=udp", "--reconnect", "-c2", "-n100", "--warmup=0"]);
+    command.arg("--timeout=50s").args(OF_TCP.0);
+    let ended = run(command);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    let document: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let warnings = document["warnings"].to_string();
+    assert!(warnings.contains(OF_TCP.1), "{warnings}");
+    assert!(warnings.contains("--reconnect without effect: datagram sockets stay open"));
 }
 
 #[test]

@@ -182,7 +182,7 @@ impl Arguments {
         if let Some(endpoint) = &self.endpoint {
             self.socket.family.check(endpoint)?;
         }
-        self.check_scopes()?;
+        self.bind.check_places(&[self.place()])?;
         self.bind.check(self.endpoint.as_ref(), &self.socket.family)?;
         check_outputs(&self.output, self.trace.as_ref().map(TraceFile::path), &[])?;
         if self.mode == Mode::Connect && self.reconnect {
@@ -193,7 +193,6 @@ impl Arguments {
             );
         }
         self.part.check(self.connections, self.count, self.warmup)?;
-        self.timestamps.check(self.endpoint.as_ref(), self.transport())?;
         self.loops.check(self.part.part, self.connections, self.count)?;
         let flows = u32::try_from(self.connections).unwrap_or(u32::MAX);
         if flows == u32::MAX || self.connections.saturating_mul(self.depth()) > 1 << 32 {
@@ -209,7 +208,7 @@ impl Arguments {
     fn vain_asserts(&self) -> Vec<String> {
         let has = |need| match need {
             Need::Rate => self.rate.is_some(),
-            Need::Timestamps => self.timestamps.timestamps,
+            Need::Timestamps => self.timestamps.timestamps && Scope::Ip.has_any(&[self.place()]),
             Need::Tcp => self.transport() == Transport::Tcp,
             Need::Udp => self.transport() == Transport::Udp,
             Need::OwnServer => self.endpoint.is_none(),
@@ -222,23 +221,11 @@ impl Arguments {
         self.asserts.iter().filter_map(vain).collect()
     }
 
-    /// Checks that the transport can use each flag.
-    fn check_scopes(&self) -> Result<(), String> {
+    /// Returns the endpoint, or what stands for it, with its transport.
+    fn place(&self) -> (String, Transport) {
         let transport = self.transport();
-        let place = match &self.endpoint {
-            Some(endpoint) => endpoint.to_string(),
-            None => format!("--transport {}", transport.name()),
-        };
-        if self.reconnect && !transport.is_stream() {
-            return Err(format!(
-                "--reconnect cannot be used with {place}, whose sockets stay open: expected tcp:// \
-                 or unix:, such as tcp://127.0.0.1:7007"
-            ));
-        }
-        let places = [(place, transport)];
-        let of_ip: Vec<_> = self.socket.of_ip().into_iter().chain(self.bind.given()).collect();
-        Scope::Tcp.check(&self.socket.of_tcp(), &places)?;
-        Scope::Ip.check(&of_ip, &places).map(|_| ())
+        let place = self.endpoint.as_ref().map(Endpoint::to_string);
+        (place.unwrap_or_else(|| format!("--transport {}", transport.name())), transport)
     }
 
     /// Checks that a datagram of this target can carry a message.
@@ -380,9 +367,14 @@ impl Arguments {
     }
 
     /// Returns what the reader should know about the options before quoting a figure.
-    pub(super) fn warnings(&self) -> Vec<Warning> {
+    pub(in crate::cli) fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(Warning(text));
+        let mut of_ip = self.socket.of_ip();
+        of_ip.extend(self.timestamps.given());
+        for (scope, flags) in [(Scope::Tcp, self.socket.of_tcp()), (Scope::Ip, of_ip)] {
+            scope.warning(&flags, &[self.place()]).into_iter().for_each(&mut warn);
+        }
         self.loops.oddity().into_iter().chain(self.vain_asserts()).for_each(&mut warn);
         warnings
     }

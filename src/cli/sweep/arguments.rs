@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use resound::experiment::{POINTS_MAX, Point, Sweep, Values, short_times};
-use resound::measured::{Assertion, SweptFlag};
+use resound::measured::{Assertion, SweptFlag, Warning};
 use resound::report::{Format, Output, check_outputs};
 use resound::units::{parse_count, parse_size};
 use serde_json::{Map, Value, json};
@@ -256,6 +256,11 @@ fn first_run(
 }
 
 impl Arguments {
+    /// Returns what the reader should know about the flags of the runs.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        self.first.warnings()
+    }
+
     pub(super) fn at_least(&self) -> u64 {
         self.own.at_least.unwrap_or(0)
     }

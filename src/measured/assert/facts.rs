@@ -38,7 +38,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Need::Rate => "expected an open loop, such as --rate 10k",
-            Need::Timestamps => "expected --timestamps",
+            Need::Timestamps => "expected --timestamps over TCP or UDP",
             Need::Tcp => "expected TCP, such as tcp://127.0.0.1:7007",
             Need::Udp => "expected UDP, such as udp://127.0.0.1:7007",
             Need::OwnServer => {
