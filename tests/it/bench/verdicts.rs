@@ -96,8 +96,8 @@ fn on_a_lossy_path_the_generator_is_ok() {
 
 /// A load of datagrams that the generator can never make: without trains, a message costs it more
 /// than the server.
-const CLOSED: [&str; 4] = ["-c64", "-d8", "-t2s", "--no-offload"];
-const OPEN: [&str; 4] = ["-c64", "-r10m", "-t2s", "--no-offload"];
+const CLOSED: [&str; 4] = ["-c64", "-d8", "-t1s", "--no-offload"];
+const OPEN: [&str; 4] = ["-c64", "-r1m", "-t1s", "--no-offload"];
 
 /// Runs such a load with a low priority. `prefix` is a command that runs another one.
 #[track_caller]
