@@ -291,12 +291,16 @@ fn flood_and_byte(server: &Server) -> (TcpStream, TcpStream) {
 /// 16 bytes take a read and a write.
 #[test]
 fn step_7_serves_the_other_client_only_after_the_whole_flood() {
-    let server = Server::start(7);
-    let (flood, other) = flood_and_byte(&server);
-    assert_eq!(server.unread(&flood), Some(0));
-    drop(other);
-    let [longest] = server.counts();
-    assert!(longest > 2 * 4 * MANY / 16, "{longest}");
+    // If the kernel reports the other client first, a try shows nothing.
+    let is_starved = |_| {
+        let server = Server::start(7);
+        let (flood, other) = flood_and_byte(&server);
+        let is_flood_served = server.unread(&flood) == Some(0);
+        drop(other);
+        let [longest] = server.counts();
+        is_flood_served && longest > 2 * 4 * MANY / 16
+    };
+    assert!((0..20).any(is_starved), "the other client waits for the whole flood");
 }
 
 #[test]
