@@ -46,6 +46,7 @@ mod cpus;
 mod datagram;
 mod descriptors;
 mod ends;
+mod fine_sleep;
 mod hiccups;
 mod lengths;
 mod mover;

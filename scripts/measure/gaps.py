@@ -6,8 +6,8 @@ server in this script. The kernel stamps each datagram (SO_TIMESTAMPNS) as it is
 delivers it within the call that sends, so the order and the delay of the server do not matter. The table
 has percentiles of the gaps between one datagram and the next, of all loops together.
 
-Ends with 1 if p99 of the gaps, the median of the rounds, differs by more than 50 us. Needs a CPU per loop
-and one for the server that are otherwise idle; the last columns show whether it was so.
+Ends with 1 if p99 of the gaps, the median of the rounds, differs by more than 50 us. Needs an idle
+machine; the last columns show whether it was so.
 """
 
 import argparse

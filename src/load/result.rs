@@ -217,6 +217,11 @@ impl<O: Observer> Generator<O> {
         }
     }
 
+    /// Returns true if the loop sleeps until the next message is due, however soon that is.
+    pub(super) fn paces_by_sleep(&self) -> bool {
+        self.pacing() == Pacing::Sleep
+    }
+
     fn pacing(&self) -> Pacing {
         match (self.options.spin, self.options.rate) {
             (Some(Spin::Always), _) => Pacing::Spin,

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
+use super::fine_sleep::drive;
 use super::{Generator, Observer, Options, Share, Source};
 use crate::error::Error;
 use crate::measured::{RunResult, RunStamp, Warning};
@@ -95,12 +96,14 @@ impl Team {
         // With a time to start at, the loops need not tell each other.
         let needs_starter = loops > 1 && options.start_at.is_none();
         let starter = needs_starter.then(|| Arc::new(Starter::new(handles.clone())));
+        let spin = spin(options, loops);
         let mut tracers = self.tracers.into_iter();
         let members = self.reactors.into_iter().enumerate().map(|(index, reactor)| Member {
             reactor,
             options: Options {
                 share: options.share.split(index as u64, loops as u64),
                 local_addrs: options.local_addrs.of_loop(index, loops),
+                spin,
                 ..options.clone()
             },
             observer: observer_of(index),
@@ -144,6 +147,13 @@ fn sum(mut results: Vec<RunResult>, share: Share) -> RunResult {
     .expect("there is at least one loop")
 }
 
+/// Returns how the loops pace themselves. Loops that spin without a CPU each keep each other from
+/// running for milliseconds, so they sleep unless the options say otherwise.
+fn spin(options: &Options, loops: usize) -> Option<Spin> {
+    let is_crowded = loops > cpus::allowed().len();
+    options.spin.or((options.rate.is_some() && is_crowded).then_some(Spin::Never))
+}
+
 /// One loop with all that its thread needs. The alignment keeps loops that lie beside each other
 /// from sharing a cache line; some CPUs fetch lines in pairs.
 #[derive(Debug)]
@@ -165,8 +175,8 @@ impl<O: Observer> Member<O> {
         let mut generator =
             Generator::in_team(self.options, self.observer, self.clock, self.arrival);
         let ran = match self.tracer {
-            None => self.reactor.run(&mut generator),
-            Some(tracer) => self.reactor.with_probe(tracer).run(&mut generator),
+            None => drive(&mut self.reactor, &mut generator),
+            Some(tracer) => drive(&mut self.reactor.with_probe(tracer), &mut generator),
         };
         ran.map_err(|error| Error::new("run", "the loop", error))?;
         Ok(generator.finish())

@@ -126,8 +126,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long = "assert", value_name = "EXPR")]
     pub(super) asserts: Vec<Assertion>,
 
-    /// Poll without sleeping for T after the last event, or always; 0 always sleeps, even if a rate
-    /// needs finer timing than a sleep has [default: as the rate needs]
+    /// Poll without sleeping for T after the last event, or always; 0 always sleeps, and wakes some
+    /// tens of microseconds late [default: as the rate needs; 0 with more loops than CPUs]
     #[arg(long, value_name = "T|always")]
     pub(super) spin: Option<Spin>,
 

@@ -30,6 +30,20 @@ fn the_last_arrival_tells_all_loops_the_same_start() {
     assert_eq!(all[0], all[1]);
 }
 
+/// case B16
+#[test]
+fn loops_sleep_between_messages_if_they_outnumber_the_cpus() {
+    let target = ResolvedEndpoint::Tcp(([127, 0, 0, 1], 1).into());
+    let closed = Options::closed_loop(target, 1);
+    let open = Options { rate: Some(1_000), ..closed.clone() };
+    let polls = Options { spin: Some(Spin::Always), ..open.clone() };
+    let cpus = cpus::allowed().len();
+    assert_eq!(spin(&open, cpus), None);
+    assert_eq!(spin(&open, cpus + 1), Some(Spin::Never));
+    assert_eq!(spin(&polls, cpus + 1), Some(Spin::Always));
+    assert_eq!(spin(&closed, cpus + 1), None, "a closed loop waits for echoes alone");
+}
+
 /// case B16: a share has the messages of its loop among the first `count` after the warm-up.
 #[test]
 fn the_shares_of_a_count_are_the_first_messages_of_the_schedule() {

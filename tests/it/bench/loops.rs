@@ -90,6 +90,26 @@ fn several_loops_send_as_many_messages_as_one() {
     }
 }
 
+/// case B16: loops that poll without a CPU each would keep each other from running.
+#[test]
+fn more_loops_than_cpus_sleep_until_the_next_message_unless_told_otherwise() {
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let (one, crowd) = ("--threads=1".to_owned(), format!("--threads={}", cpus + 1));
+    for (threads, spin, rate, pacing) in [
+        (&one, None, Some("-r200"), "hybrid"),
+        (&one, Some("--spin=0"), Some("-r200"), "sleep"),
+        (&crowd, None, Some("-r200"), "sleep"),
+        (&crowd, Some("--spin=50us"), Some("-r200"), "hybrid"),
+        (&crowd, None, None, "none"),
+    ] {
+        let common = ["-n100", "-c100", "--warmup=0", "--timeout=50s", threads];
+        let flags: Vec<&str> = common.into_iter().chain(spin).chain(rate).collect();
+        let document = good_json(&flags);
+        assert_eq!(document["generator"]["pacing"], pacing, "{flags:?}");
+        assert_eq!(sent(&document), 100, "{flags:?}");
+    }
+}
+
 #[test]
 fn connections_of_several_loops_are_messages_too() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
