@@ -3,8 +3,9 @@
 //!
 //! The rate doubles until a trial fails, then the gap between the highest rate that held and the
 //! lowest that did not is halved until it is within the precision. Most trials are short. The
-//! answer is confirmed by a trial of full length; from the first rate that holds in a short trial
-//! but not in a full one, every trial is full.
+//! answer is confirmed by a trial of full length, and so is the failure above it: a bad moment of
+//! the machine is a large part of a short trial. From the first trial of full length on that says
+//! otherwise than the short ones, every trial is full.
 
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,14 @@ struct Held {
     is_well: bool,
 }
 
+/// A trial that did not hold.
+#[derive(Clone, Copy, Debug)]
+struct Beyond {
+    trial: Trial,
+    /// Whose limit it is.
+    limit: Limit,
+}
+
 /// A search that waits for the result of its next trial.
 ///
 /// ```
@@ -102,11 +111,11 @@ pub struct Search {
     /// How often this trial has failed, and how often it was unproven.
     failed: u32,
     unproven: u32,
-    /// The trials that held, by ascending rate. All are below `above`.
+    /// The trials that held, by ascending rate. All are below `beyond`.
     held: Vec<Held>,
-    /// The lowest rate that is beyond a limit, and whose limit it is.
-    above: Option<(u64, Limit)>,
-    /// A rate that held in a short trial did not hold in a full one.
+    /// The lowest trial that is beyond a limit.
+    beyond: Option<Beyond>,
+    /// A full trial said otherwise than the short one of its rate.
     are_all_full: bool,
     trials: usize,
 }
@@ -122,7 +131,7 @@ impl Search {
             failed: 0,
             unproven: 0,
             held: Vec::new(),
-            above: None,
+            beyond: None,
             are_all_full: false,
             trials: 0,
         }
@@ -138,6 +147,7 @@ impl Search {
         let Some(trial) = self.next else { return };
         self.trials += 1;
         let is_confirmation = self.highest_held().is_some_and(|held| held.rate == trial.rate);
+        let is_known_to_fail = self.beyond.is_some_and(|beyond| beyond.trial.rate == trial.rate);
         // A neighbour on the machine can spoil a trial, so one bad trial decides nothing. But a
         // trial of full length has room for a bad moment: it fails only by a bad share of it.
         let is_worth_repeating = match verdict {
@@ -148,7 +158,9 @@ impl Search {
                 is_knee && self.unproven < UNPROVEN_REPEATS_MAX
             }
             Verdict::NoValue => !trial.is_full,
-            Verdict::Failed => self.failed < FAILED_REPEATS_MAX && !is_confirmation,
+            Verdict::Failed => {
+                self.failed < FAILED_REPEATS_MAX && !is_confirmation && !is_known_to_fail
+            }
             Verdict::Unproven => self.unproven < UNPROVEN_REPEATS_MAX,
         };
         if is_worth_repeating && self.trials < TRIALS_MAX {
@@ -161,42 +173,46 @@ impl Search {
         }
         (self.failed, self.unproven) = (0, 0);
         let is_held = matches!(verdict, Verdict::Held | Verdict::HeldUnwell);
-        self.are_all_full |= is_confirmation && !is_held;
+        self.are_all_full |= (is_confirmation && !is_held) || (is_known_to_fail && is_held);
         match verdict {
             Verdict::Held | Verdict::HeldUnwell => {
+                self.beyond = self.beyond.filter(|beyond| beyond.trial.rate > trial.rate);
                 self.held.retain(|held| held.trial.rate < trial.rate);
                 self.held.push(Held { trial, is_well: verdict == Verdict::Held });
             }
-            Verdict::Failed | Verdict::NoValue => self.limit_found(trial.rate, Limit::Server),
-            Verdict::Unproven => self.limit_found(trial.rate, Limit::Generator),
+            Verdict::Failed | Verdict::NoValue => self.limit_found(trial, Limit::Server),
+            Verdict::Unproven => self.limit_found(trial, Limit::Generator),
         }
         self.next = self.trial_after(trial.rate).filter(|_| self.trials < TRIALS_MAX);
     }
 
-    fn limit_found(&mut self, rate: u64, limit: Limit) {
-        self.held.retain(|held| held.trial.rate < rate);
+    fn limit_found(&mut self, trial: Trial, limit: Limit) {
+        self.held.retain(|held| held.trial.rate < trial.rate);
         // A rate below the first that holds limits nothing: a latency may be worse at low rates,
         // because CPUs sleep. But a generator that fails at one rate does not do better above it.
-        let is_below_all = self.held.is_empty() && self.above.is_none();
-        if !is_below_all || limit == Limit::Generator || rate == *self.rates.end() {
-            self.above = Some((rate, limit));
+        let is_below_all = self.held.is_empty() && self.beyond.is_none();
+        if !is_below_all || limit == Limit::Generator || trial.rate == *self.rates.end() {
+            self.beyond = Some(Beyond { trial, limit });
         }
     }
 
     /// Returns the trial that follows from what is known. `rate`: of the last trial.
     fn trial_after(&self, rate: u64) -> Option<Trial> {
         let rate_max = *self.rates.end();
-        let rate = match (self.highest_held(), self.above) {
+        let rate = match (self.highest_held(), self.beyond) {
             (None, Some(_)) => return None,
             (None, None) => rate.saturating_mul(FACTOR_WITHOUT_HOLD).min(rate_max),
             (Some(held), None) if held.rate < rate_max => {
                 held.rate.saturating_mul(FACTOR).min(rate_max)
             }
-            (Some(held), Some((above, _))) if !self.is_precise(held.rate, above) => {
-                middle(held.rate, above)
+            (Some(held), Some(Beyond { trial, .. })) if !self.is_precise(held.rate, trial.rate) => {
+                middle(held.rate, trial.rate)
             }
-            (Some(held), _) if held.is_full => return None,
-            (Some(held), _) => return Some(Trial { is_full: true, ..held }),
+            (Some(held), _) if !held.is_full => return Some(Trial { is_full: true, ..held }),
+            (_, Some(Beyond { trial, limit: Limit::Server })) if !trial.is_full => {
+                return Some(Trial { is_full: true, ..trial });
+            }
+            _ => return None,
         };
         Some(Trial { rate, is_full: self.are_all_full })
     }
@@ -207,8 +223,9 @@ impl Search {
 
     /// Returns true if the server fails at a rate within the precision above this one.
     fn is_limit_of_server(&self, rate: u64) -> bool {
-        self.above
-            .is_some_and(|(above, limit)| limit == Limit::Server && self.is_precise(rate, above))
+        self.beyond.is_some_and(|Beyond { trial, limit }| {
+            limit == Limit::Server && self.is_precise(rate, trial.rate)
+        })
     }
 
     /// Returns the highest rate that held so far.
@@ -224,9 +241,9 @@ impl Search {
     /// Returns whose limit keeps the search from a rate above the highest that held. It is the
     /// generator's if the generator was not well at the answer.
     pub fn limit(&self) -> Limit {
-        match (self.answer(), self.above) {
+        match (self.answer(), self.beyond) {
             (Some(Held { is_well: false, .. }), _) => Limit::Generator,
-            (_, Some((_, limit))) => limit,
+            (_, Some(Beyond { limit, .. })) => limit,
             (_, None) => Limit::None,
         }
     }

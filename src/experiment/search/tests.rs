@@ -30,12 +30,14 @@ fn rates(trials: &[(Trial, Verdict)]) -> Vec<u64> {
 }
 
 #[test]
-fn the_rate_doubles_then_the_gap_is_halved_and_the_answer_runs_at_full_length() {
+fn the_rate_doubles_then_the_gap_is_halved_and_both_sides_of_the_knee_run_at_full_length() {
     let knee = Script(|trial: Trial| holds(trial.rate <= 20_000));
     let (search, trials) = knee.run(Search::new(1_000..=200_000, 0.05));
     assert_eq!(rates(&trials)[..7], [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 32_000]);
-    let (last, before) = trials.split_last().unwrap();
-    assert!(last.0.is_full && before.iter().all(|(trial, _)| !trial.is_full), "{trials:?}");
+    let (short, full) = trials.split_at(trials.len() - 2);
+    assert!(short.iter().all(|(trial, _)| !trial.is_full), "{trials:?}");
+    let verdicts = full.iter().map(|(trial, verdict)| (trial.is_full, *verdict));
+    assert!(verdicts.eq([(true, Verdict::Held), (true, Verdict::Failed)]), "{trials:?}");
     let found = search.found().unwrap();
     assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
     assert_eq!((found.at_least, found.limit), (false, Limit::Server));
@@ -117,7 +119,8 @@ fn a_knee_below_which_the_generator_is_not_well_is_confirmed_again_until_it_is()
         let found = search.found().unwrap();
         assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
         assert_eq!((found.at_least, found.limit), (at_least, limit));
-        assert_eq!(trials.iter().filter(|(trial, _)| trial.is_full).count(), 3);
+        // The last one is at the rate that fails.
+        assert_eq!(trials.iter().filter(|(trial, _)| trial.is_full).count(), 4);
     }
 }
 
@@ -146,6 +149,16 @@ fn a_trial_spoiled_by_a_neighbour_is_repeated() {
         let found = search.found().unwrap();
         assert!(found.rate > 19_000 && found.rate <= 20_000, "{spoiled:?}: {found:?}");
     }
+}
+
+#[test]
+fn bad_moments_in_the_short_trials_of_a_rate_hide_no_higher_rate() {
+    let script =
+        |trial: Trial| holds(trial.rate <= 20_000 && (trial.is_full || trial.rate < 4_000));
+    let (search, trials) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    let found = search.found().unwrap();
+    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?} {trials:?}");
+    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
 }
 
 #[test]
