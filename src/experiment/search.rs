@@ -181,6 +181,8 @@ impl Search {
                 self.held.push(Held { trial, is_well: verdict == Verdict::Held });
             }
             Verdict::Failed | Verdict::NoValue => self.limit_found(trial, Limit::Server),
+            // It neither proves nor disproves what the short trials have shown.
+            Verdict::Unproven if is_known_to_fail => self.limit_found(trial, self.limit_beyond()),
             Verdict::Unproven => self.limit_found(trial, Limit::Generator),
         }
         self.next = self.trial_after(trial.rate).filter(|_| self.trials < TRIALS_MAX);
@@ -194,6 +196,10 @@ impl Search {
         if !is_below_all || limit == Limit::Generator || trial.rate == *self.rates.end() {
             self.beyond = Some(Beyond { trial, limit });
         }
+    }
+
+    fn limit_beyond(&self) -> Limit {
+        self.beyond.map_or(Limit::None, |beyond| beyond.limit)
     }
 
     /// Returns the trial that follows from what is known. `rate`: of the last trial.
@@ -241,10 +247,9 @@ impl Search {
     /// Returns whose limit keeps the search from a rate above the highest that held. It is the
     /// generator's if the generator was not well at the answer.
     pub fn limit(&self) -> Limit {
-        match (self.answer(), self.beyond) {
-            (Some(Held { is_well: false, .. }), _) => Limit::Generator,
-            (_, Some(Beyond { limit, .. })) => limit,
-            (_, None) => Limit::None,
+        match self.answer() {
+            Some(Held { is_well: false, .. }) => Limit::Generator,
+            _ => self.limit_beyond(),
         }
     }
 

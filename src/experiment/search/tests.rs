@@ -161,6 +161,19 @@ fn bad_moments_in_the_short_trials_of_a_rate_hide_no_higher_rate() {
     assert_eq!((found.at_least, found.limit), (false, Limit::Server));
 }
 
+/// case B19
+#[test]
+fn a_full_trial_that_proves_nothing_leaves_the_limit_that_short_trials_have_shown() {
+    let script = |trial: Trial| match (trial.rate <= 20_000, trial.is_full) {
+        (true, _) => Verdict::Held,
+        (false, true) => Verdict::Unproven,
+        (false, false) => Verdict::Failed,
+    };
+    let found = Script(script).run(Search::new(1_000..=200_000, 0.05)).0.found().unwrap();
+    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
+    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+}
+
 #[test]
 fn a_failure_after_an_unproven_trial_is_repeated_too() {
     let verdicts = [Verdict::Unproven, Verdict::Failed, Verdict::Unproven, Verdict::Held];
