@@ -16,7 +16,7 @@ mod tests;
 use fastrand::Rng;
 
 use self::conclusion::conclusion;
-use self::figures::{FIGURES, Figures, fault, weakness};
+use self::figures::{FIGURES, Figures, common_warnings, fault, weakness};
 pub use self::saved::compare_runs;
 use self::verdict::of_pairs;
 use crate::measured::{
@@ -104,6 +104,8 @@ pub struct Rounds {
     left_out: Vec<LeftOut>,
     /// Runs whose generator was not well, by side and weakness.
     weak: Vec<(Side, &'static str)>,
+    /// The warnings of each run that can be used.
+    warned: Vec<(Side, Vec<Warning>)>,
 }
 
 #[derive(Debug, Default)]
@@ -119,8 +121,8 @@ impl Rounds {
     /// Starts a comparison.
     pub fn new(plan: Plan) -> Rounds {
         let rng = Rng::with_seed(plan.seed);
-        let (left, rounds, left_out, weak) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Rounds { plan, rng, left, rounds, left_out, weak }
+        let (left, rounds, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        Rounds { plan, rng, left, rounds, left_out, weak: Vec::new(), warned: Vec::new() }
     }
 
     /// Returns the run that comes next; `None` after the last round. The same run comes again until
@@ -157,6 +159,7 @@ impl Rounds {
             self.tell_failure(&reason);
         } else {
             self.weak.extend(weakness(result).map(|weakness| (side, weakness)));
+            self.warned.push((side, result.warnings.clone()));
             self.finish_run(side);
         }
         let round = self.rounds.last_mut().expect("a run belongs to a round");
@@ -270,6 +273,10 @@ impl Rounds {
                 "no intervals, so every figure is undecided: an interval needs at least \
                  {ROUNDS_MIN} rounds"
             )));
+        }
+        for side in [Side::A, Side::B] {
+            let of_side = self.warned.iter().filter(|(of, _)| *of == side);
+            warnings.extend(common_warnings(side.title(), of_side.map(|(_, warned)| warned)));
         }
         let mut weak = self.weak.clone();
         weak.sort_unstable_by_key(|(side, weakness)| (*weakness, side.name()));

@@ -170,7 +170,9 @@ fn shown(metric: &Metric, value: f64) -> String {
 
 /// Returns a verdict in words.
 fn verdict(metric: &Metric) -> String {
-    let Some(ratio) = metric.ratio else { return "not measured: too few samples".to_owned() };
+    let Some(ratio) = metric.ratio else {
+        return "not measured: too few samples, or not listed".to_owned();
+    };
     match (metric.verdict, metric.within, metric.more_rounds) {
         (Change::Differs, ..) => {
             let is_higher = ratio > 1.0;

@@ -1,6 +1,6 @@
 //! The figures of a run that are compared, and what speaks against using them.
 
-use crate::measured::{Percentile, PercentileList, RunResult, Status, Verdict};
+use crate::measured::{Percentile, PercentileList, RunResult, Status, Verdict, Warning};
 
 /// A figure that is compared.
 #[derive(Clone, Copy, Debug)]
@@ -106,4 +106,17 @@ pub(super) fn weakness(result: &RunResult) -> Option<&'static str> {
         Some(Verdict::Starved) => Some("the generator was kept from running"),
         Some(Verdict::Behind) => Some("the generator sent later than asked"),
     }
+}
+
+/// Returns the warnings that all runs of a side have, such as one of a setting without effect. The
+/// others come from the luck of a run.
+pub(super) fn common_warnings<'a>(
+    side: &str,
+    mut of_runs: impl Iterator<Item = &'a Vec<Warning>>,
+) -> Vec<Warning> {
+    let mut common = of_runs.next().cloned().unwrap_or_default();
+    for warnings in of_runs {
+        common.retain(|warning| warnings.contains(warning));
+    }
+    common.into_iter().map(|Warning(text)| Warning(format!("{side}: {text}"))).collect()
 }

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::conclusion::listed;
-use super::figures::{FIGURES, Figure, Figures, fault, has_histogram, interval, lack, weakness};
+use super::figures::{
+    FIGURES, Figure, Figures, common_warnings, fault, has_histogram, interval, lack, weakness,
+};
 use super::verdict::{named, of_groups};
 use super::{NO_INTERVAL, Plan, conclusion, regression};
 use crate::measured::{Comparison, LeftOut, Method, Metric, RunResult, Status, Warning};
@@ -30,8 +32,7 @@ pub fn compare_runs(
     a: &[(String, RunResult)],
     b: &[(String, RunResult)],
 ) -> Comparison {
-    let mut left_out = Vec::new();
-    let mut warnings = differences(a, b);
+    let (mut left_out, mut warnings) = (Vec::new(), differences(a, b));
     let mut usable = |side: &str, runs: &[(String, RunResult)]| {
         let mut used = Vec::new();
         for (at, (name, run)) in runs.iter().enumerate() {
@@ -49,6 +50,7 @@ pub fn compare_runs(
         used
     };
     let (a, b) = (usable("a", a), usable("b", b));
+    warnings.extend(warnings_of_sides(&a, &b));
     let is_single = a.len() == 1 && b.len() == 1;
     let metrics = metrics(&a, &b, plan.noise);
     let rounds = a.len().min(b.len()) as u64;
@@ -94,6 +96,13 @@ pub fn compare_runs(
     };
     comparison.conclusion = conclusion(&comparison);
     comparison
+}
+
+fn warnings_of_sides(a: &[RunResult], b: &[RunResult]) -> Vec<Warning> {
+    let of = |(side, runs): (_, &[RunResult])| {
+        common_warnings(side, runs.iter().map(|run| &run.warnings))
+    };
+    [("A", a), ("B", b)].into_iter().flat_map(of).collect()
 }
 
 /// Returns why no figure has an interval.

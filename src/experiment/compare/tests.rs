@@ -164,6 +164,24 @@ fn a_run_of_a_generator_that_was_not_well_is_used_and_named() {
 }
 
 #[test]
+fn a_warning_that_every_run_of_a_side_has_is_named_and_others_are_not() {
+    let warning = |text: &str| Warning(text.to_owned());
+    let mut rounds = Rounds::new(plan(7, 3));
+    while let Some(turn) = rounds.next_turn() {
+        let mut result = samples::closed_run();
+        result.warnings.clear();
+        if turn.side == Side::B {
+            result.warnings = vec![warning("--mss has no effect"), warning("of one run")];
+            if turn.round == 4 {
+                result.warnings.pop();
+            }
+        }
+        rounds.tell(&result);
+    }
+    assert_eq!(rounds.end(None).warnings, [warning("B: --mss has no effect")]);
+}
+
+#[test]
 fn an_interrupted_comparison_judges_the_complete_rounds() {
     let mut rounds = Rounds::new(plan(11, 3));
     for _ in 0..5 {
