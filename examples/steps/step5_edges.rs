@@ -1,7 +1,7 @@
 //! Step 5: edge-triggered events, and a server that treats them as if they were levels.
 //!
 //! mio registers each socket once, and the kernel keeps the list (epoll(7)). A poll returns only
-//! the sockets whose state has changed, so an idle connection costs nothing. This is an edge: the
+//! the sockets whose state has changed, so an idle connection costs no work. This is an edge: the
 //! kernel reports that bytes came, and reports it once.
 //!
 //! What is wrong: the server reads one buffer for each event, as in step 4. If more bytes came than
@@ -10,7 +10,7 @@
 //! that connect at the same time, the server accepts one.
 //!
 //! To see it: start `cargo run --example step5_edges`, connect with `nc 127.0.0.1 7007`, and type a
-//! line of more than 16 bytes. The rest comes when you type the next line, which is a new edge.
+//! line of 40 bytes: 16 come back. Each further line is a new edge, and brings 16 bytes more.
 //!
 //! Step 6 reads until the socket is empty.
 

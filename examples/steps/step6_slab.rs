@@ -11,8 +11,14 @@
 //! slot. The second event is late: it names the slot, which has a new tenant. The server takes it
 //! for a reset by the new client, which did nothing, and closes that.
 //!
-//! To see it, both events must be in one batch: the test
-//! `step_6_closes_the_new_tenant_of_a_slot` in `tests/steps.rs` stops the server in between.
+//! To see it, start `cargo run --example step6_slab -- 127.0.0.1:7007 1` (one client at most), and
+//! type this in bash. It prints 0: the server closed the new client. Step 7 prints 124.
+//!
+//!     exec 3<>/dev/tcp/127.0.0.1/7007; echo old >&3; sleep 1; s=$(pidof step6_slab)
+//!     kill -STOP $s; exec 4<>/dev/tcp/127.0.0.1/7007; exec 3>&-; sleep 1; kill -CONT $s
+//!     timeout 2 cat <&4; echo $?
+//!
+//! The old client leaves its echo unread, so its `close` sends a reset.
 //!
 //! Step 7 gives each tenant of a slot its own key.
 
