@@ -91,7 +91,7 @@ pub(super) struct Arguments {
     stall_timeout: Duration,
 
     /// Let the kernel probe a TCP peer that was silent for T, and close the connection if the peer
-    /// does not answer for another T, so that vanished peers free their places; system: by
+    /// does not answer for another T, so that vanished peers are disconnected; system: by
     /// net.ipv4.tcp_keepalive_*; off: never [default: 60s, or the system's times if they are
     /// shorter]
     #[arg(long, value_name = "T|system|off")]
