@@ -63,6 +63,7 @@ pub const WRITE_SIGNAL: i32 = libc::SIGUSR2;
 /// use resound::trace::TraceFile;
 ///
 /// assert!("turns.json".parse::<TraceFile>().is_ok());
+/// assert!("TURNS.HTML".parse::<TraceFile>().is_ok());
 /// let error = "turns.txt".parse::<TraceFile>().unwrap_err();
 /// assert_eq!(error, "expected a file that ends in .json or .html, such as 'trace.json'");
 /// ```
@@ -90,14 +91,15 @@ impl FromStr for TraceFile {
 
     fn from_str(text: &str) -> Result<TraceFile, String> {
         let path = PathBuf::from(text);
-        let format = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => Format::Chrome,
-            Some("html") => Format::Page,
-            _ => {
-                return Err(
-                    "expected a file that ends in .json or .html, such as 'trace.json'".to_owned()
-                );
-            }
+        let is = |name: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        let format = if is("json") {
+            Format::Chrome
+        } else if is("html") {
+            Format::Page
+        } else {
+            return Err(
+                "expected a file that ends in .json or .html, such as 'trace.json'".to_owned()
+            );
         };
         Ok(TraceFile { path, format })
     }

@@ -8,6 +8,9 @@
 //! Readers add `ts` and `dur` as floating-point numbers. So that a rounded sum never ends behind
 //! the next span or behind the span around it, each span is written a little shorter than it was:
 //! by a tenth of a nanosecond for each level of nesting.
+//!
+//! A record becomes one to eight trace events, and readers hold all of them in memory. So a file
+//! has the last turns that fit into [`EVENTS_MAX`], which can be fewer than the rings hold.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -20,16 +23,24 @@ use super::names::{end_name, mark_name, readiness_words, result_name, wait_name}
 use super::ring::{Call, Mark, NO_TIMEOUT, Record, Ring, Slice, Turn};
 use crate::reactor::Key;
 
-/// Writes the latest ring of each loop.
+/// The number of trace events that a file holds, those of all loops and their names included: about
+/// 40 MB. A round trip on one connection takes 12.
+pub(super) const EVENTS_MAX: usize = 300_000;
+
+/// A turn of a loop: its number, itself, and its records.
+type Recorded<'a> = (u64, Turn, &'a [Record]);
+
+/// Writes the last turns of the latest ring of each loop.
 pub(super) fn write(
     out: &mut impl Write,
     shared: &Shared,
     rings: &[Option<Arc<Ring>>],
 ) -> io::Result<()> {
     let process = std::process::id();
+    let loops = last_turns(rings);
     // The last turns of a server that runs for months would have times too large for nanoseconds.
-    let first = |ring: &Arc<Ring>| ring.turns().first().map(|(_, turn, _)| turn.begun_ns);
-    let zero_ns = rings.iter().flatten().filter_map(first).min().unwrap_or(0);
+    let first = |turns: &Vec<Recorded<'_>>| turns.first().map(|(_, turn, _)| turn.begun_ns);
+    let zero_ns = loops.iter().filter_map(first).min().unwrap_or(0);
     let begun_ns = shared.begun.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let begun_ns = begun_ns + u128::from(zero_ns);
     let (command, version) = (shared.command, env!("CARGO_PKG_VERSION"));
@@ -41,7 +52,7 @@ pub(super) fn write(
          \"args\":{{\"name\":\"resound {command}\"}}}}"
     )?;
     let mut flows = 0;
-    for (index, ring) in rings.iter().enumerate() {
+    for (index, turns) in loops.iter().enumerate() {
         let thread = index + 1;
         for (name, value) in [
             ("thread_name", format!("{{\"name\":\"loop {thread}\"}}")),
@@ -53,16 +64,56 @@ pub(super) fn write(
                  \"args\":{value}}}"
             )?;
         }
-        let Some(ring) = ring else { continue };
         let mut events =
             Events { process, thread, zero_ns, events: Vec::new(), sources: None, flows };
-        for (number, turn, records) in ring.turns() {
-            events.add_turn(number, &turn, records);
+        for (number, turn, records) in turns {
+            events.add_turn(*number, turn, records);
             events.write(out)?;
         }
         flows = events.flows;
     }
     out.write_all(b"\n]}\n")
+}
+
+/// Returns the last turns of each loop, oldest first, that together fit into a file.
+fn last_turns(rings: &[Option<Arc<Ring>>]) -> Vec<Vec<Recorded<'_>>> {
+    let turns = rings.iter().map(|ring| ring.as_ref().map_or_else(Vec::new, |ring| ring.turns()));
+    let mut loops: Vec<Vec<Recorded<'_>>> = turns.collect();
+    // The name of the process; of each loop its name, its place, and the first value of a counter.
+    let mut room = EVENTS_MAX.saturating_sub(1 + 3 * loops.len());
+    // The turns from these on fit.
+    let mut firsts: Vec<usize> = loops.iter().map(Vec::len).collect();
+    let newest = |firsts: &[usize]| {
+        let lasts = loops.iter().zip(firsts).map(|(turns, first)| turns[..*first].last());
+        let ends = lasts.enumerate().filter_map(|(index, turn)| Some((turn?.1.ended_ns, index)));
+        ends.max().map(|(_, index)| index)
+    };
+    while let Some(index) = newest(&firsts) {
+        let own = firsts[index] - 1;
+        let before = own.checked_sub(1).map(|place| &loops[index][place]);
+        let Some(rest) = room.checked_sub(event_count(&loops[index][own], before)) else { break };
+        (room, firsts[index]) = (rest, own);
+    }
+    for (turns, first) in loops.iter_mut().zip(firsts) {
+        turns.drain(..first);
+    }
+    loops
+}
+
+/// Returns the greatest number of events that a turn becomes behind the turn `before`.
+fn event_count((_, turn, records): &Recorded<'_>, before: Option<&Recorded<'_>>) -> usize {
+    let has_counter = before.is_none_or(|(_, before, _)| before.sources != turn.sources);
+    let of_record = |record: &Record| match record {
+        // A span, and both ends of an arrow.
+        Record::Mark(mark) if !mark.is_stale => 3,
+        // A span and an instant.
+        Record::Mark(_) => 2,
+        _ => 1,
+    };
+    // The four spans of the turn, and the length of the ready list twice.
+    6 + usize::from(has_counter)
+        + usize::from(turn.lost > 0)
+        + records.iter().map(of_record).sum::<usize>()
 }
 
 /// The events of one turn.
@@ -270,3 +321,6 @@ impl fmt::Display for Micros {
         write!(formatter, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
     }
 }
+
+#[cfg(test)]
+mod tests;

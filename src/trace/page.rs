@@ -20,20 +20,16 @@ use crate::reactor::Key;
 const STYLE: &str = include_str!("assets/page.css");
 const SCRIPT: &str = include_str!("assets/page.js");
 
+/// Where the data goes in the page.
+const DATA: &str = "{{data}}";
+
 /// Writes the latest ring of each loop.
 pub(super) fn write(
     out: &mut impl Write,
     shared: &Shared,
     rings: &[Option<Arc<Ring>>],
 ) -> io::Result<()> {
-    let mut words = Words::default();
-    let loops: Vec<Value> =
-        rings.iter().flatten().map(|ring| loop_data(ring, &mut words)).collect();
     let title = format!("resound {}: the turns of its loops", shared.command);
-    let data =
-        json!({ "title": title, "code": code::lines(), "loops": loops, "words": words.list });
-    // JSON text has `<` only in its strings.
-    let data = data.to_string().replace('<', "\\u003c");
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {}; base-uri 'none'; form-action 'none'",
         hash(SCRIPT),
@@ -53,12 +49,45 @@ pub(super) fn write(
             body {
                 noscript { "This page steps through the turns by its own script, which is off." }
                 main {}
-                script #data type="application/json" { (PreEscaped(data)) }
+                script #data type="application/json" { (DATA) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
     };
-    out.write_all(page.into_string().as_bytes())
+    let page = page.into_string();
+    let (before, behind) = page.split_once(DATA).expect("the page has a place for the data");
+    out.write_all(before.as_bytes())?;
+    write_data(out, &title, rings)?;
+    out.write_all(behind.as_bytes())
+}
+
+/// Writes the JSON that `page.js` reads, turn by turn: as a whole, the values of a full trace would
+/// take several times the memory of the rings.
+fn write_data(out: &mut impl Write, title: &str, rings: &[Option<Arc<Ring>>]) -> io::Result<()> {
+    let mut words = Words::default();
+    let (title, code) = (text(&json!(title)), text(&json!(code::lines())));
+    write!(out, "{{\"title\":{title},\"code\":{code},\"loops\":[")?;
+    for (place, ring) in rings.iter().flatten().enumerate() {
+        let mut sources = Sources::default();
+        write!(out, "{}{{\"turns\":[", comma(place))?;
+        for (place, (number, turn, records)) in ring.turns().into_iter().enumerate() {
+            let data = turn_data(number, &turn, records, &mut sources, &mut words);
+            write!(out, "{}{}", comma(place), text(&data))?;
+        }
+        write!(out, "],\"sources\":{}}}", text(&json!(sources.list)))?;
+    }
+    write!(out, "],\"words\":{}}}", text(&json!(words.list)))
+}
+
+/// Returns what separates an item from the one before.
+fn comma(place: usize) -> &'static str {
+    if place == 0 { "" } else { "," }
+}
+
+/// Returns JSON text that does not end the element of the page that has it.
+fn text(value: &Value) -> String {
+    // JSON text has `<` only in its strings.
+    value.to_string().replace('<', "\\u003c")
 }
 
 /// Returns the hash by which the policy permits an inline script or style.
@@ -101,17 +130,7 @@ impl Sources {
     }
 }
 
-/// Returns the turns of one loop in the form that `page.js` reads.
-fn loop_data(ring: &Ring, words: &mut Words) -> Value {
-    let mut sources = Sources::default();
-    let turns: Vec<Value> = ring
-        .turns()
-        .into_iter()
-        .map(|(number, turn, records)| turn_data(number, &turn, records, &mut sources, words))
-        .collect();
-    json!({ "turns": turns, "sources": sources.list })
-}
-
+/// Returns a turn in the form that `page.js` reads.
 fn turn_data(
     number: u64,
     turn: &Turn,

@@ -10,6 +10,10 @@ use crate::readiness::Readiness;
 /// record takes 72 bytes, and a signal copies the ring: 43 MB in all.
 pub const RECORDS_MAX: usize = 300_000;
 
+/// The number of records that a turn may have, beside its own. A record becomes at most three trace
+/// events, so the largest turn fits into a file of [`EVENTS_MAX`](super::chrome::EVENTS_MAX).
+pub(super) const TURN_RECORDS_MAX: usize = 90_000;
+
 /// The timeout of a wait that only an event ends.
 pub(super) const NO_TIMEOUT: u64 = u64::MAX;
 
@@ -109,8 +113,8 @@ pub(super) struct Turn {
 pub(super) struct Ring {
     records: VecDeque<Record>,
     capacity: usize,
-    /// `Turn` records in the ring.
-    turns: usize,
+    /// Records of the current turn.
+    current: usize,
     /// Turns that the loop has made since its start, those included that were dropped or found
     /// nothing.
     pub(super) turns_total: u64,
@@ -118,47 +122,46 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new(capacity: usize) -> Ring {
-        Ring { records: VecDeque::with_capacity(capacity), capacity, turns: 0, turns_total: 0 }
+        Ring { records: VecDeque::with_capacity(capacity), capacity, current: 0, turns_total: 0 }
     }
 
     /// Adds a record of the current turn. Drops the oldest turns to make room. Returns false if the
-    /// current turn alone fills the ring.
+    /// current turn has too many.
     pub(super) fn push(&mut self, record: Record) -> bool {
-        if self.records.len() >= self.capacity && !self.drop_oldest() {
+        // The last place is that of the `Turn`.
+        if self.current >= TURN_RECORDS_MAX.min(self.capacity.saturating_sub(1)) {
             return false;
         }
+        self.make_room();
         self.records.push_back(record);
+        self.current += 1;
         true
     }
 
     /// Ends the current turn. Its own record always fits.
     pub(super) fn end_turn(&mut self, turn: Turn) {
         self.turns_total += 1 + u64::from(turn.idle_before);
-        if self.records.len() >= self.capacity && !self.drop_oldest() {
-            // The turn fills the ring alone, so its last record makes room.
-            self.records.pop_back();
-        }
+        self.make_room();
         self.records.push_back(Record::Turn(turn));
-        self.turns += 1;
+        self.current = 0;
     }
 
     /// Returns true if the current turn has no record yet.
     pub(super) fn is_turn_empty(&self) -> bool {
-        matches!(self.records.back(), None | Some(Record::Turn(_)))
+        self.current == 0
     }
 
-    /// Drops the oldest complete turn. Returns false if there is none.
-    fn drop_oldest(&mut self) -> bool {
-        if self.turns == 0 {
-            return false;
+    /// Drops the oldest turn if the ring is full. The current turn does not fill the ring alone.
+    fn make_room(&mut self) {
+        if self.records.len() < self.capacity {
+            return;
         }
+        debug_assert!(self.current < self.capacity.max(1), "there is no turn to drop");
         while let Some(record) = self.records.pop_front() {
             if matches!(record, Record::Turn(_)) {
-                self.turns -= 1;
                 break;
             }
         }
-        true
     }
 
     /// Prepares the ring for [`turns`](Ring::turns).
@@ -240,11 +243,25 @@ mod tests {
         ring.end_turn(turn(0));
         let kept = (0..25).filter(|at_ns| ring.push(signal(*at_ns))).count();
         ring.end_turn(turn(1));
-        assert_eq!(kept, 10);
+        assert_eq!(kept, 9, "one place is that of the turn itself");
         ring.unroll();
         let turns = ring.turns();
         assert_eq!(turns.len(), 1);
         assert_eq!((turns[0].0, turns[0].2.len()), (1, 9));
+    }
+
+    #[test]
+    fn a_turn_has_a_bound_of_its_own_and_does_not_drop_all_others() {
+        let mut ring = Ring::new(TURN_RECORDS_MAX + 100);
+        ring.end_turn(turn(0));
+        assert!((0..TURN_RECORDS_MAX as u64).all(|at_ns| ring.push(signal(at_ns))));
+        assert!(!ring.push(signal(0)));
+        ring.end_turn(turn(1));
+        assert!(ring.push(signal(0)), "the next turn has its own records");
+        ring.end_turn(turn(2));
+        ring.unroll();
+        let lengths: Vec<_> = ring.turns().iter().map(|(_, _, records)| records.len()).collect();
+        assert_eq!(lengths, [0, TURN_RECORDS_MAX, 1]);
     }
 
     #[test]
