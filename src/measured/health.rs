@@ -93,7 +93,9 @@ impl GeneratorHealth {
 }
 
 /// Times of 10 ms and more in which the generator's thread neither ran nor chose to sleep:
-/// the process was stopped, its machine paused, its cgroup throttled, or its CPU busy.
+/// the process was stopped, its machine paused, its cgroup throttled, or its CPU busy. Of several
+/// loops in one process, `count` and `total_ns` are each those of the worst loop, so that a halt of
+/// the process counts once. Those of several processes are added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hiccups {

@@ -15,9 +15,9 @@ impl RunResult {
     ///
     /// Counts, bytes and histograms are added, so distributions are those of all samples. The
     /// measured time reaches from the first part's begin to the last part's end, and rates are over
-    /// that time. The verdict, the CPU share and the waits are those of the worst part. What all
-    /// parts have in common comes from the first. The result has no `asserts`, because they must
-    /// be checked again.
+    /// that time. The verdict, the CPU share and the waits are those of the worst part, and so are
+    /// the hiccups of the loops of one process. What all parts have in common comes from the first.
+    /// The result has no `asserts`, because they must be checked again.
     ///
     /// ```
     /// use resound::measured::RunResult;
@@ -263,17 +263,16 @@ impl Tcp {
 }
 
 impl Hiccups {
-    /// Adds the hiccups of another thread. The threads of one process share the throttled time.
+    /// Adds the hiccups of another thread. A halt stops all threads of a process at once, so the
+    /// figures of a process are those of the thread that was stopped most.
     fn add(&mut self, part: Hiccups, is_one_process: bool) {
         let Hiccups { count, longest_ns, total_ns, lost, throttled_ns } = part;
-        self.count += count;
+        let add = |own: u64, other: u64| if is_one_process { own.max(other) } else { own + other };
+        self.count = add(self.count, count);
         self.longest_ns = self.longest_ns.max(longest_ns);
-        self.total_ns += total_ns;
+        self.total_ns = add(self.total_ns, total_ns);
         self.lost += lost;
-        add_known(&mut self.throttled_ns, throttled_ns, |own, other| match is_one_process {
-            true => *own = (*own).max(other),
-            false => *own += other,
-        });
+        add_known(&mut self.throttled_ns, throttled_ns, |own, other| *own = add(*own, other));
     }
 }
 

@@ -198,6 +198,34 @@ fn a_sum_has_the_worst_verdict_and_the_waits_of_the_worst_part() {
     assert_eq!(sum.generator.cpu_ns_process, 12_340_000_000);
 }
 
+/// case B15: a halt of a process stops all of its loops.
+#[test]
+fn a_halt_of_a_process_counts_once_however_many_loops_it_stopped() {
+    let halts = |lost| Hiccups {
+        count: 1,
+        longest_ns: 1_000,
+        total_ns: 1_000,
+        lost,
+        throttled_ns: Some(400),
+    };
+    let other = Hiccups { count: 3, longest_ns: 500, total_ns: 900, ..Hiccups::default() };
+    let part = |hiccups, id: &str| {
+        let mut part = samples::closed_run();
+        (part.hiccups, part.run.id) = (hiccups, id.to_owned());
+        part
+    };
+    let of_process = |id| {
+        let loops = [halts(2), halts(3), other].map(|hiccups| part(hiccups, id));
+        RunResult::sum(loops).unwrap()
+    };
+    let (first, second) = (of_process("a"), of_process("b"));
+    assert_eq!(first.hiccups, Hiccups { count: 3, ..halts(5) });
+    // Two processes: each halt is one of its own.
+    let all = RunResult::sum([first, second]).unwrap().hiccups;
+    let throttled_ns = Some(800);
+    assert_eq!(all, Hiccups { count: 6, total_ns: 2_000, lost: 10, throttled_ns, ..halts(0) });
+}
+
 #[test]
 fn the_time_reaches_from_the_first_begin_to_the_last_end() {
     let from = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_236_133);

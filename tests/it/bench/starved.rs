@@ -1,5 +1,6 @@
 //! A generator that could not run reports this, and does not blame the server.
 
+use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -73,6 +74,45 @@ fn the_text_names_a_halt_with_its_length() {
         assert!(seconds > HALT.as_secs_f64() / 2.0, "{text}");
         assert!(seconds <= longest.as_secs_f64(), "{longest:?} {text}");
     }
+}
+
+/// cases B15 and B16: a halt stops all loops at once, and counts once.
+#[test]
+fn a_halt_of_several_loops_is_that_of_the_loop_that_it_stopped_most() {
+    let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
+    let halt = Duration::from_secs(1);
+    let document = document(&halted(&daemon, "tcp", halt, &["-J", "-c4", "--threads=2"]).0);
+    let loops = document["loops"].as_array().unwrap();
+    assert_eq!(loops.len(), 2);
+    for figure in ["/hiccups/count", "/hiccups/longest_ns", "/hiccups/total_ns"] {
+        let worst = loops.iter().map(|own| count(own, figure)).max();
+        assert_eq!(Some(count(&document, figure)), worst, "{figure}: {document:#}");
+    }
+    let lost: u64 = loops.iter().map(|own| count(own, "/hiccups/lost")).sum();
+    assert_eq!(count(&document, "/hiccups/lost"), lost);
+    let longest = Duration::from_nanos(count(&document, "/hiccups/longest_ns"));
+    assert!(longest > halt / 2, "{document:#}");
+    let ran_ns = count(&document, "/elapsed_ns") + count(&document, "/drain_ns");
+    assert!(count(&document, "/hiccups/total_ns") <= ran_ns, "{document:#}");
+}
+
+/// case B15: the buffers of the generator hold few of the echoes that come while it is halted.
+#[test]
+fn messages_lost_in_a_halt_are_named_as_the_generators_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.json");
+    let daemon = Daemon::start(&["udp://127.0.0.1:0"]);
+    let load = ["-c4", "-l1400", "--rcvbuf=2KiB", "--no-offload", "-o", file.to_str().unwrap()];
+    let (ended, _) = halted(&daemon, "udp", Duration::from_secs(1), &load);
+    let document: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let lost = count(&document, "/hiccups/lost");
+    assert!(0 < lost && lost <= count(&document, "/messages/lost"), "{document:#}");
+    let text = ended.stdout_text();
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (before, _) = words.split_once(" in flight in a hiccup, which may be the cause").unwrap();
+    let named = before.rsplit("; ").next().unwrap().replace(',', "");
+    let noun = if lost == 1 { "message" } else { "messages" };
+    assert_eq!(named, format!("{lost} lost {noun}"), "{text}");
 }
 
 /// case B14: a value that cannot be read is unknown; 0 would be wrong.
