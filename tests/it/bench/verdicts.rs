@@ -181,11 +181,18 @@ fn a_generator_with_a_cpu_quota_is_starved_and_behind_the_schedule_of_an_open_lo
     // Everything that is due is sent, so a load far beyond the quota would take long.
     let open = ["-c64", "-r200k", "-t1s", "--no-offload"];
     for (load, verdict) in [(CLOSED, "starved"), (open, "behind")] {
+        let before_ns = quota.throttled_ns();
         let document = limited(&["sh", "-c", r#"echo $$ > "$0"; exec "$@""#, tasks], &load);
         assert_verdict(&document, &[verdict]);
-        // On a busy machine the generator hardly ever uses up the quota.
         let throttled_ns = count(&document, "/hiccups/throttled_ns");
-        assert!(throttled_ns <= quota.throttled_ns(), "{document:#}");
+        // The start of the process and the wait for the last echoes are not measured. On a busy
+        // machine the generator hardly ever uses up the quota.
+        let by_kernel_ns = quota.throttled_ns() - before_ns;
+        let least_ns = if by_kernel_ns >= 200_000_000 { by_kernel_ns / 2 } else { 0 };
+        assert!(
+            (least_ns..=by_kernel_ns).contains(&throttled_ns),
+            "the kernel counted {by_kernel_ns} ns: {document:#}"
+        );
     }
 }
 
