@@ -88,8 +88,10 @@ impl RunResult {
     /// Adds the results of all parts of one load (`--part I/N`). Each comes with the name of its
     /// file.
     ///
-    /// Counts and histograms are added. The measured time is the common window of the parts, and
-    /// the rate is the sum of their rates. A part that failed makes the result partial.
+    /// Counts and histograms are added, over the whole time of each part. The measured time is the
+    /// common window of the parts. The rate in that window is the sum of their rates, each over its
+    /// own time; with windows that differ, it is not the quotient of the sum of the counts. A part
+    /// that failed makes the result partial.
     ///
     /// # Errors
     ///
@@ -102,8 +104,8 @@ impl RunResult {
         let parts: Vec<Named> = placed.into_iter().map(|(_, part)| part).collect();
         check_loads(&parts)?;
         let (window, warning) = common_window(&parts)?;
-        let warnings = warning.into_iter().chain(clock_warning(&parts)).map(Warning);
-        let warnings: Vec<Warning> = warnings.collect();
+        let warnings = [warning, endpoint_warning(&parts), clock_warning(&parts)];
+        let warnings: Vec<Warning> = warnings.into_iter().flatten().map(Warning).collect();
         let rows: Vec<Part> = parts.iter().map(|(_, result)| Part::of(result)).collect();
         let error = failures(&parts);
         let hosts = hosts(&parts).join(", ");
@@ -260,6 +262,9 @@ fn load_of(result: &RunResult) -> Map<String, Value> {
     let options = result.options.meant.iter();
     let options = options.filter(|(key, _)| !OPTIONS_OF_PART.contains(&key.as_str()));
     let mut load: Map<_, _> = options.map(|(key, value)| (key.clone(), value.clone())).collect();
+    // Hosts can reach one server by several names and addresses.
+    let is_own = load.shift_remove("endpoint").is_none_or(|endpoint| endpoint.is_null());
+    load.insert("a server in its own process".to_owned(), is_own.into());
     let as_json = |value| serde_json::to_value(value).unwrap_or_default();
     load.insert("mode".to_owned(), as_json(result.mode));
     load.insert("length of a message".to_owned(), result.length.into());
@@ -323,6 +328,27 @@ fn hosts(parts: &[Named]) -> Vec<String> {
         }
     }
     hosts
+}
+
+/// Warns if the parts reached their server by different endpoints, which may be different servers.
+fn endpoint_warning(parts: &[Named]) -> Option<String> {
+    let mut endpoints: Vec<&str> = Vec::new();
+    let mut texts = Vec::new();
+    for (name, result) in parts {
+        let Some(Value::String(endpoint)) = result.options.meant.get("endpoint") else { continue };
+        if !endpoints.contains(&endpoint.as_str()) {
+            endpoints.push(endpoint);
+            texts.push(format!("{endpoint} ({name})"));
+        }
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    (texts.len() > 1).then(|| {
+        format!(
+            "the parts have different endpoints: {}; the figures are of one server only if all of \
+             these lead to it",
+            listed(&texts)
+        )
+    })
 }
 
 /// Warns if the windows of several hosts may differ because a clock is off.

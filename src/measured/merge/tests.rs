@@ -102,6 +102,45 @@ fn parts_of_different_loads_are_refused_with_the_difference() {
     assert!(RunResult::merge(allowed).is_ok());
 }
 
+/// case B17: hosts reach one server by its name, by several addresses, or through a tunnel.
+#[test]
+fn parts_with_different_endpoints_are_merged_with_a_warning_that_names_them() {
+    let to = |endpoints: [Value; 3], transport: &str| {
+        let mut parts: Vec<Named> = ["1/3", "2/3", "3/3"].map(part).into();
+        for ((_, part), endpoint) in parts.iter_mut().zip(endpoints) {
+            part.options.meant.insert("endpoint".to_owned(), endpoint);
+            part.options.meant.insert("transport".to_owned(), json!("tcp"));
+        }
+        parts[2].1.options.meant.insert("transport".to_owned(), json!(transport));
+        parts
+    };
+    let [name, address] = [json!("tcp://server:7007"), json!("tcp://10.0.0.1:7007")];
+    let named = to([name.clone(), address.clone(), name.clone()], "tcp");
+    let [warning] = RunResult::merge(named).unwrap().warnings.try_into().unwrap();
+    let expected = "different endpoints: tcp://server:7007 (1-3.json); tcp://10.0.0.1:7007 \
+                    (2-3.json); the figures are of one server only if ";
+    assert!(warning.0.contains(expected), "{warning:?}");
+    let alike = to([(); 3].map(|()| name.clone()), "tcp");
+    assert_eq!(RunResult::merge(alike).unwrap().warnings, []);
+    refused(to([name.clone(), address, name.clone()], "udp"), "transport is \"tcp\" and \"udp\"");
+    let own = to([name.clone(), Value::Null, name], "tcp");
+    refused(own, "different loads: a server in its own process is false and true");
+}
+
+/// case B17
+#[test]
+fn with_windows_that_differ_the_rate_is_the_sum_of_the_rates_of_the_parts() {
+    let mut second = part_from("2/2", 2.0, &[70_000; 60]);
+    second.1.rate = Rate { asked: Some(100.0), achieved: 60.5, over_planned: 60.0 };
+    let merged = RunResult::merge(vec![part("1/2"), second]).unwrap();
+    assert_eq!(merged.elapsed_ns, 8_000_000_000, "the common window");
+    let expected = Rate { asked: Some(200.0), achieved: 160.0, over_planned: 159.0 };
+    assert_eq!(merged.rate, expected);
+    assert_eq!(merged.messages.received, 100, "the whole windows");
+    let rates: Vec<f64> = merged.parts.iter().map(|part| part.rate.achieved).collect();
+    assert_eq!(rates, [99.5, 60.5]);
+}
+
 /// case B17
 #[test]
 fn windows_that_hardly_overlap_are_refused_and_others_are_a_warning() {
