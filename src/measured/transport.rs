@@ -13,9 +13,9 @@ pub struct Tcp {
     pub connections: u64,
     /// The congestion control of the last of them.
     pub congestion: Option<String>,
-    /// Segments that this host sent again, including SYNs.
+    /// Segments that this host retransmitted, including SYNs.
     pub retransmits: u64,
-    /// Bytes of payload that this host sent again.
+    /// Bytes of payload that this host retransmitted.
     pub bytes_retransmitted: u64,
     /// The connections' smoothed round-trip times.
     pub rtt_ns: Rtt,

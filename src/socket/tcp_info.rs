@@ -3,9 +3,9 @@
 /// The kernel's figures of a TCP connection (`TCP_INFO`), over its whole life so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
-    /// Segments sent again, including SYNs.
+    /// Segments retransmitted, including SYNs.
     pub retransmits: u32,
-    /// Bytes of payload sent again.
+    /// Bytes of payload retransmitted.
     pub bytes_retransmitted: u64,
     /// The smoothed round-trip time; `None` if the kernel has measured none.
     pub rtt_ns: Option<u64>,

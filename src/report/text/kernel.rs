@@ -4,11 +4,10 @@ use super::page::Page;
 use super::{bytes_text, count_text, counted, one_line, time_text};
 use crate::measured::{RunResult, Tcp};
 
-/// Writes the kernel's figures: of TCP unless it lost nothing on a loopback, of UDP if it dropped
-/// datagrams. Writes the drops of a server in this process.
+/// Writes the kernel's figures: of TCP, and of UDP if it dropped datagrams. Writes the drops of a
+/// server in this process.
 pub(super) fn kernel(result: &RunResult, page: &mut Page) {
-    let is_telling = |tcp: &&Tcp| tcp.retransmits > 0 || !result.environment.loopback;
-    if let Some(tcp) = result.tcp.as_ref().filter(is_telling) {
+    if let Some(tcp) = &result.tcp {
         page.entry("tcp", &tcp_text(tcp));
     }
     if let Some(drops @ 1..) = result.udp.map(|udp| udp.receive_drops) {
@@ -28,7 +27,7 @@ pub(super) fn kernel(result: &RunResult, page: &mut Page) {
 }
 
 fn tcp_text(tcp: &Tcp) -> String {
-    let mut text = counted(tcp.retransmits, "segment") + " sent again";
+    let mut text = counted(tcp.retransmits, "segment") + " retransmitted";
     if tcp.retransmits > 0 {
         text.push_str(&format!(" ({})", bytes_text(tcp.bytes_retransmitted as f64)));
     }
@@ -72,24 +71,25 @@ mod tests {
             ..Tcp::default()
         };
         let rest = "rtt p50 45.0 us, max 1.20 ms, min 20.0 us; window 10 segments, mss 1,448 bytes";
-        assert_eq!(tcp_text(&tcp), format!("0 segments sent again; {rest}, cubic"));
+        assert_eq!(tcp_text(&tcp), format!("0 segments retransmitted; {rest}, cubic"));
         let (retransmits, bytes_retransmitted, lost) = (3, 2_896, 1);
         let lossy = Tcp { retransmits, bytes_retransmitted, lost, ..tcp };
-        let expected = "3 segments sent again (2.90 kB), 1 lost at the end; rtt ";
+        let expected = "3 segments retransmitted (2.90 kB), 1 lost at the end; rtt ";
         assert!(tcp_text(&lossy).starts_with(expected), "{}", tcp_text(&lossy));
     }
 
     #[test]
-    fn a_loopback_without_retransmits_has_no_entry() {
+    fn every_run_with_the_figures_of_tcp_shows_them() {
         let mut result = samples::closed_run();
-        let shows = |result: &RunResult| result.to_string().lines().any(|l| l.starts_with("tcp "));
-        result.tcp = Some(Tcp::default());
-        assert!(!shows(&result));
-        result.tcp = Some(Tcp { retransmits: 1, ..Tcp::default() });
-        assert!(shows(&result));
-        result.tcp = Some(Tcp::default());
-        result.environment.loopback = false;
-        assert!(shows(&result));
+        let shown = |result: &RunResult| result.to_string().matches("\ntcp   ").count();
+        assert_eq!(shown(&result), 0, "another transport, or another system");
+        for loopback in [true, false] {
+            result.environment.loopback = loopback;
+            for retransmits in [0, 1] {
+                result.tcp = Some(Tcp { retransmits, ..Tcp::default() });
+                assert_eq!(shown(&result), 1, "{result}");
+            }
+        }
     }
 
     #[test]
