@@ -5,6 +5,7 @@
 //! may be added; none is renamed or removed. Times are whole nanoseconds, rates are per second.
 
 mod assert;
+mod client_limit;
 mod comparison;
 mod distribution;
 mod document;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::assert::{Assertion, Need, Outcome};
 pub(crate) use self::assert::{Unit, verdict_name};
+pub(crate) use self::client_limit::ACHIEVED_SHARE_MIN;
 pub use self::comparison::{
     COMPARE, Change, Comparison, LeftOut, Method, Metric, Pair, Regression,
 };

@@ -1,16 +1,14 @@
 //! The knee of a sweep: up to which load the server kept up.
 
-use crate::measured::{Knee, Limit, LoadLoop, Percentile, RunResult, SweptFlag};
-
-/// A server that answers a smaller share of the rate asked for does not keep up with it. The rest
-/// is what lies in the queues when a run ends.
-pub(super) const ACHIEVED_SHARE_MIN: f64 = 0.99;
+use crate::measured::{
+    ACHIEVED_SHARE_MIN, Knee, Limit, LoadLoop, Percentile, RunResult, SweptFlag,
+};
 
 /// A run of a sweep, as far as the knee needs it.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     value: u64,
-    /// A limit of the generator distorts the figures. It makes no wrong echoes.
+    /// A limit of the client's side distorts the figures. It makes no wrong echoes.
     is_unproven: bool,
     /// An echo differed from its message, so the server did not keep up.
     is_corrupted: bool,
@@ -26,18 +24,18 @@ impl Load {
         let power = |p50: u64| run.rate.over_planned / p50.max(1) as f64;
         Load {
             value,
-            is_unproven: run.generator.was_limit() && !run.is_corrupted(),
+            is_unproven: run.client_limit().is_some() && !run.is_corrupted(),
             is_corrupted: run.is_corrupted(),
-            achieved_share: run.rate.over_planned / run.rate.asked.unwrap_or(f64::INFINITY),
+            achieved_share: run.achieved_share().unwrap_or(0.0),
             power: p50.map_or(0.0, power),
         }
     }
 }
 
 /// Finds the knee of a sweep from its runs, each with its value. A run in which a limit of the
-/// generator distorts the figures proves nothing, so it is left out. At a value with a wrong echo
-/// the server did not keep up. Returns `None` if the runs do not say: lengths and threads are no
-/// load, and neither are connections at a fixed rate.
+/// client's side distorts the figures proves nothing, so it is left out. At a value with a wrong
+/// echo the server did not keep up. Returns `None` if the runs do not say: lengths and threads are
+/// no load, and neither are connections at a fixed rate.
 pub fn knee(flag: SweptFlag, points: &[(u64, &RunResult)]) -> Option<Knee> {
     let mut loads: Vec<Load> = points.iter().map(|(value, run)| Load::of(*value, run)).collect();
     loads.sort_by_key(|load| load.value);
@@ -162,6 +160,20 @@ mod tests {
             let nothing = [open(1_000, 20_000, verdict), open(32_000, 20_000, verdict)];
             assert_eq!(knee_of(SweptFlag::Rate, &nothing), None, "{verdict:?}");
         }
+    }
+
+    /// cases B6 and B19
+    #[test]
+    fn a_value_at_which_connections_failed_on_this_host_is_not_beyond_the_servers_knee() {
+        let mut points =
+            [1_000, 16_000, 32_000, 64_000].map(|rate| open(rate, 20_000, Verdict::Ok));
+        points[2..].iter_mut().for_each(|(_, run)| run.flows.failed_locally = 1);
+        let expected = Knee { value: 16_000, next: None, at_least: true, limit: Limit::Generator };
+        assert_eq!(knee_of(SweptFlag::Rate, &points), Some(expected));
+        let mut points = [1, 2, 4, 8].map(|connections| closed(connections, Verdict::Ok));
+        points[2].1.flows.failed_locally = 1;
+        let expected = Knee { value: 2, next: None, at_least: true, limit: Limit::Generator };
+        assert_eq!(knee_of(SweptFlag::Connections, &points), Some(expected));
     }
 
     /// case B19

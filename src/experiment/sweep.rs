@@ -1,8 +1,9 @@
 //! A sweep: runs that differ in one flag, either over given values or in search of a rate.
 
-use super::knee::ACHIEVED_SHARE_MIN;
 use super::{Search, Trial, Verdict, knee};
-use crate::measured::{Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
+use crate::measured::{
+    ACHIEVED_SHARE_MIN, Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning,
+};
 
 /// One run of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,13 +121,11 @@ fn verdict(run: &RunResult, conditions: usize, is_full: bool) -> Verdict {
         Verdict::NoValue
     };
     if run.is_corrupted() {
-        Verdict::Failed // no limit of the generator makes wrong bytes
-    } else if run.flows.failed_locally > 0 {
-        Verdict::Unproven
-    } else if !run.generator.was_limit() {
+        Verdict::Failed // no limit of the client's side makes wrong bytes
+    } else if run.client_limit().is_none() {
         verdict
-    } else if achieved_share(run).is_none_or(|share| share < ACHIEVED_SHARE_MIN) {
-        Verdict::Unproven // the server had to answer less than the rate of the trial
+    } else if run.flows.failed_locally > 0 || is_short(run) {
+        Verdict::Unproven // the server had to answer less than the load of the trial
     } else {
         match verdict {
             Verdict::Held => Verdict::HeldUnwell,
@@ -136,9 +135,9 @@ fn verdict(run: &RunResult, conditions: usize, is_full: bool) -> Verdict {
     }
 }
 
-/// Returns the share of the rate asked for that the server answered.
-fn achieved_share(run: &RunResult) -> Option<f64> {
-    Some(run.rate.over_planned / run.rate.asked?)
+/// Returns true if the server answered less than the rate asked for.
+fn is_short(run: &RunResult) -> bool {
+    run.achieved_share().is_none_or(|share| share < ACHIEVED_SHARE_MIN)
 }
 
 /// Returns a warning if a limit of the generator distorts the figures at the rate that was found.
@@ -153,8 +152,8 @@ fn warning_of_generator(run: &RunResult) -> Option<Warning> {
 /// Returns a warning if the server left out messages at the rate that was found: the condition may
 /// look only at those that it answered.
 fn warning_of_losses(run: &RunResult) -> Option<Warning> {
-    let share = achieved_share(run)?;
-    (share < ACHIEVED_SHARE_MIN).then(|| {
+    let share = run.achieved_share()?;
+    is_short(run).then(|| {
         Warning(format!(
             "at the rate found, the server answered only {:.1} % of the messages: add \
              --find 'achieved>=99%' for a rate that it answers",

@@ -98,9 +98,10 @@ pub(super) fn fault(result: &RunResult) -> Option<String> {
     }
 }
 
-/// Returns what the reader should know about the generator of a run, whose figures are used.
+/// Returns what the reader should know about the client's side of a run, whose figures are used.
 pub(super) fn weakness(result: &RunResult) -> Option<&'static str> {
     match result.generator.verdict {
+        _ if result.flows.failed_locally > 0 => Some("connections failed on this host"),
         Some(Verdict::Ok) | None => None,
         Some(Verdict::Saturated) => Some("the generator was the limit"),
         Some(Verdict::Starved) => Some("the generator was kept from running"),

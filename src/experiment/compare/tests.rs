@@ -163,6 +163,15 @@ fn a_run_of_a_generator_that_was_not_well_is_used_and_named() {
     assert!(starved.warnings.iter().any(|warning| warning.0 == text), "{:?}", starved.warnings);
 }
 
+/// case B6
+#[test]
+fn a_run_with_failures_on_this_host_is_used_and_named() {
+    let failed = spoiled(|result| result.flows.failed_locally = 1);
+    assert_eq!((failed.rounds, failed.left_out.len()), (7, 0));
+    let text = "B: connections failed on this host in 1 of 7 rounds, which are used";
+    assert!(failed.warnings.iter().any(|warning| warning.0 == text), "{:?}", failed.warnings);
+}
+
 #[test]
 fn a_warning_that_every_run_of_a_side_has_is_named_and_others_are_not() {
     let warning = |text: &str| Warning(text.to_owned());

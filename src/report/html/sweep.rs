@@ -72,7 +72,7 @@ impl Sweep<'_> {
 }
 
 fn is_ok(run: &RunResult) -> bool {
-    !run.generator.was_limit()
+    run.client_limit().is_none()
 }
 
 /// Returns the page of one sweep, or of several on the same axes.

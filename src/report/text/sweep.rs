@@ -60,7 +60,7 @@ impl SweepResult {
             let lost = percent_text(run.messages.lost as f64, run.messages.sent as f64);
             let cells = row(&[count_text(self.value_of(run)), achieved, p50, p99, max, lost]);
             let mark = if self.answer() == Some(place) { "  <--" } else { "" };
-            table.push_str(&format!("{cells}  {}{mark}\n", verdict_text(run)));
+            table.push_str(&format!("{cells}  {}{mark}\n", limit_text(run)));
         }
         table.push('\n');
         table
@@ -132,7 +132,7 @@ impl SweepResult {
                 SweptFlag::Length | SweptFlag::Threads => {
                     format!("none: {unit} are no load, so see the table")
                 }
-                _ if self.points.iter().all(|run| run.generator.was_limit()) => format!(
+                _ if self.points.iter().all(|run| run.client_limit().is_some()) => format!(
                     "none: the generator was the limit in every run ({}), which proves nothing \
                      about the server",
                     self.unproven_text(0)
@@ -171,15 +171,16 @@ impl SweepResult {
         self.points.iter().map(|run| self.value_of(run)).filter(|other| *other > value).min()
     }
 
-    /// Returns the verdict on the generator of the lowest run from `value` on in which it was the
-    /// limit, with that value.
+    /// Returns what limited the client's side in the lowest run from `value` on that it limited,
+    /// with that value.
     fn unproven_text(&self, value: u64) -> String {
-        let runs = self.points.iter().map(|run| (self.value_of(run), run));
-        let unproven = runs
-            .filter(|(other, run)| *other >= value && run.generator.was_limit())
-            .min_by_key(|(value, _)| *value);
-        unproven.map_or("unknown".to_owned(), |(value, run)| {
-            format!("{} at {}", verdict_text(run), count_text(value))
+        let limits = self
+            .points
+            .iter()
+            .filter_map(|run| run.client_limit().map(|limit| (self.value_of(run), limit)));
+        let lowest = limits.filter(|(other, _)| *other >= value).min_by_key(|(value, _)| *value);
+        lowest.map_or("unknown".to_owned(), |(value, limit)| {
+            format!("{limit} at {}", count_text(value))
         })
     }
 }
@@ -213,8 +214,8 @@ fn figures(run: &RunResult) -> [String; 3] {
 
 /// Says whether the generator was well, and of a search, whether its conditions held.
 fn said(run: &RunResult, swept: &Swept) -> String {
-    if run.generator.was_limit() {
-        return format!("the generator was the limit ({})", verdict_text(run));
+    if let Some(limit) = run.client_limit() {
+        return format!("the generator was the limit ({limit})");
     }
     let conditions = run.asserts.len().saturating_sub(swept.find.len());
     let outcomes = &run.asserts[conditions..];
@@ -224,8 +225,10 @@ fn said(run: &RunResult, swept: &Swept) -> String {
     }
 }
 
-fn verdict_text(run: &RunResult) -> &'static str {
-    run.generator.verdict.map_or("nothing was measured", Verdict::name)
+/// Says what limited the client's side of a run, or that nothing did.
+fn limit_text(run: &RunResult) -> &'static str {
+    let verdict = run.generator.verdict.map_or("nothing was measured", Verdict::name);
+    run.client_limit().unwrap_or(verdict)
 }
 
 #[cfg(test)]
@@ -288,6 +291,23 @@ mod tests {
         result.found = None;
         let text = result.to_string();
         assert!(text.contains("nothing: no rate is proven, because the generator was"), "{text}");
+    }
+
+    /// cases B6 and B19
+    #[test]
+    fn connections_that_failed_on_this_host_are_named_as_the_limit() {
+        let mut result = swept(&[1_000, 32_000], &[]);
+        result.points[1].flows.failed_locally = 3;
+        let limit = Limit::Generator;
+        result.knee = Some(Knee { value: 1_000, next: None, at_least: true, limit });
+        let line = result.last_line().unwrap();
+        assert!(line.ends_with("the generator was the limit (failures on this host)"), "{line}");
+        let text = result.to_string();
+        assert!(text.contains(" 0.00 %  failures on this host\n"), "{text}");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let knee = "at least 1,000 messages per second: beyond it the generator was the limit \
+                    (failures on this host at 32,000)";
+        assert!(text.contains(knee), "{text}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::bench::{bench, bench_json, count, document, run_bench};
 use crate::support::{Daemon, python, resound, run, tool, unshare_network};
 
@@ -51,7 +53,7 @@ fn too_few_descriptors_are_named_as_a_limit_of_this_client() {
     }
 }
 
-/// A shell script for a host with few ephemeral ports, a server on it, and a run against that
+/// A shell script for a host with few ephemeral ports, a server on it, and a command against that
 /// server.
 const FEW_PORTS: &str = r#"
 set -eu
@@ -63,7 +65,7 @@ mkfifo "$TMP/lines"
 server=$!
 trap 'kill $server' EXIT
 read -r _ < "$TMP/lines"
-"$0" bench tcp://127.0.0.1:7007 "$@"
+"$0" "$@" tcp://127.0.0.1:7007
 "#;
 
 /// case B6: half of the connections get no port; the others continue.
@@ -74,7 +76,7 @@ fn too_few_ephemeral_ports_are_named_as_a_limit_of_this_client() {
     let mut command = Command::new(unshare);
     command.env("TMP", folder.path()).env("PORTS", "40000 40049");
     command.args(["-n", "sh", "-c", FEW_PORTS]).arg(resound().get_program());
-    command.args(["-J", "-c100", "-n2000", "--warmup=0", "--timeout=50s"]);
+    command.args(["bench", "-J", "-c100", "-n2000", "--warmup=0", "--timeout=50s"]);
     let ended = run(command);
     let document = document(&ended);
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{document:#}");
@@ -96,7 +98,8 @@ fn scarce_ports_are_named_when_connections_are_measured() {
         let mut command = Command::new(&unshare);
         command.env("TMP", folder.path()).env("PORTS", ports);
         command.args(["-n", "sh", "-c", FEW_PORTS]).arg(resound().get_program());
-        command.args(["-J", "-c2", "-n60", "--warmup=0", "--mode=connect", "--timeout=50s"]);
+        command.args(["bench", "-J", "-c2", "-n60", "--warmup=0", "--mode=connect"]);
+        command.arg("--timeout=50s");
         let document = document(&run(command));
         assert_eq!(count(&document, "/messages/received"), 60, "{document:#}");
         let warnings = document["warnings"].to_string();
@@ -105,6 +108,25 @@ fn scarce_ports_are_named_when_connections_are_measured() {
         let is_fast = document["rate"]["achieved"].as_f64().unwrap() >= 40.0;
         assert_eq!(are_named, are_scarce && is_fast, "{document:#}");
     }
+}
+
+/// cases B6 and B19
+#[test]
+fn a_value_with_too_few_ports_is_not_the_servers_knee() {
+    let Some(unshare) = unshare_network() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(unshare);
+    command.env("TMP", folder.path()).env("PORTS", "40000 40049");
+    command.args(["-n", "sh", "-c", FEW_PORTS]).arg(resound().get_program());
+    command.args(["sweep", "-J", "--connections=20,100", "-n2000", "--warmup=0", "--timeout=50s"]);
+    let ended = run(command);
+    let sweep: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{sweep:#}");
+    assert!(count(&sweep, "/points/1/flows/failed_locally") > 0, "{sweep:#}");
+    // A busy machine may starve the generator at the first value too.
+    let knee = &sweep["knee"];
+    let is_first = knee["value"] == 20 && knee["limit"] == "generator" && knee["next"].is_null();
+    assert!(knee.is_null() || is_first, "{knee:#}");
 }
 
 /// Returns a command that runs the program where these system calls are refused.
