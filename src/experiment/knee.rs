@@ -83,7 +83,7 @@ fn knee_at(load: &Load, next: Option<&Load>, loads: &[Load]) -> Option<Knee> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{PercentileList, Times, Verdict, samples};
+    use crate::measured::{PercentileList, Times, Udp, Verdict, samples};
 
     /// Returns an open loop of a server that answers at most `capacity` messages per second.
     fn open(asked: u64, capacity: u64, verdict: Verdict) -> (u64, RunResult) {
@@ -174,6 +174,21 @@ mod tests {
         points[2].1.flows.failed_locally = 1;
         let expected = Knee { value: 2, next: None, at_least: true, limit: Limit::Generator };
         assert_eq!(knee_of(SweptFlag::Connections, &points), Some(expected));
+    }
+
+    /// case B19
+    #[test]
+    fn a_rate_whose_echoes_the_own_receive_buffer_dropped_is_not_beyond_the_servers_knee() {
+        let mut points = [1_000, 16_000, 32_000].map(|rate| open(rate, 20_000, Verdict::Ok));
+        let run = &mut points[2].1;
+        run.messages.lost = 120_000; // 12,000 per second
+        for (receive_drops, next, limit) in
+            [(120_000, None, Limit::Generator), (60_000, Some(32_000), Limit::Server)]
+        {
+            points[2].1.udp = Some(Udp { receive_drops });
+            let expected = Knee { value: 16_000, next, at_least: limit == Limit::Generator, limit };
+            assert_eq!(knee_of(SweptFlag::Rate, &points), Some(expected), "{receive_drops}");
+        }
     }
 
     /// case B19

@@ -1,9 +1,7 @@
 //! A sweep: runs that differ in one flag, either over given values or in search of a rate.
 
 use super::{Search, Trial, Verdict, knee};
-use crate::measured::{
-    ACHIEVED_SHARE_MIN, Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning,
-};
+use crate::measured::{Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
 
 /// One run of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +95,7 @@ impl Sweep {
                 result.warnings.extend(answer.and_then(|run| warning_of_generator(run)));
             }
         }
+        result.warnings.extend(warning_of_receive_drops(result.swept.flag, &points));
         // A search expects that the server fails at some rates.
         let is_whole = result.points.iter().all(|run| run.status == Status::Ok);
         result.status = match error {
@@ -111,33 +110,42 @@ impl Sweep {
 
 /// Judges a run by the last `conditions` of its asserts.
 fn verdict(run: &RunResult, conditions: usize, is_full: bool) -> Verdict {
+    let verdict = verdict_of_conditions(run, conditions);
+    if run.is_corrupted() {
+        return Verdict::Failed; // no limit of the client's side makes wrong bytes
+    }
+    if run.client_limit().is_none() {
+        return verdict;
+    }
+    if run.flows.failed_locally == 0 && !run.generator.was_limit() {
+        // The receive buffer is the only limit, and counts tell what it took away.
+        let answered = run.without_receive_drops();
+        let verdict = answered.map(|run| verdict_of_conditions(&run, conditions));
+        if verdict == Some(Verdict::Failed) {
+            return Verdict::Failed;
+        }
+    }
+    if run.flows.failed_locally > 0 || run.is_short() {
+        return Verdict::Unproven; // the server had to answer less than the load of the trial
+    }
+    match verdict {
+        Verdict::Held => Verdict::HeldUnwell,
+        Verdict::NoValue if !is_full => Verdict::NoValue,
+        _ => Verdict::Unproven,
+    }
+}
+
+/// Judges a run by the last `conditions` of its asserts, whatever limited it.
+fn verdict_of_conditions(run: &RunResult, conditions: usize) -> Verdict {
     let outcomes = &run.asserts[run.asserts.len().saturating_sub(conditions)..];
     let is_failed = |outcome: &Outcome| !outcome.held && outcome.value.is_some();
-    let verdict = if run.status != Status::Ok || outcomes.iter().any(is_failed) {
+    if run.status != Status::Ok || outcomes.iter().any(is_failed) {
         Verdict::Failed
     } else if outcomes.iter().all(|outcome| outcome.held) {
         Verdict::Held
     } else {
         Verdict::NoValue
-    };
-    if run.is_corrupted() {
-        Verdict::Failed // no limit of the client's side makes wrong bytes
-    } else if run.client_limit().is_none() {
-        verdict
-    } else if run.flows.failed_locally > 0 || is_short(run) {
-        Verdict::Unproven // the server had to answer less than the load of the trial
-    } else {
-        match verdict {
-            Verdict::Held => Verdict::HeldUnwell,
-            Verdict::NoValue if !is_full => Verdict::NoValue,
-            _ => Verdict::Unproven,
-        }
     }
-}
-
-/// Returns true if the server answered less than the rate asked for.
-fn is_short(run: &RunResult) -> bool {
-    run.achieved_share().is_none_or(|share| share < ACHIEVED_SHARE_MIN)
 }
 
 /// Returns a warning if a limit of the generator distorts the figures at the rate that was found.
@@ -149,11 +157,26 @@ fn warning_of_generator(run: &RunResult) -> Option<Warning> {
     )))
 }
 
+/// Returns a warning if the generator's own receive buffer spoiled runs.
+fn warning_of_receive_drops(flag: SweptFlag, points: &[(u64, &RunResult)]) -> Option<Warning> {
+    let spoiled = points.iter().filter(|(_, run)| run.is_limited_by_receive_buf());
+    let count = spoiled.clone().count();
+    let (value, run) = spoiled.min_by_key(|(value, _)| *value)?;
+    let drops = run.udp.map_or(0, |udp| udp.receive_drops);
+    Some(Warning(format!(
+        "in {count} of {} runs, the generator's own receive buffer dropped replies of the server \
+         ({drops} datagrams or trains at --{} {value}): these runs prove nothing about the server. \
+         A larger buffer, such as --rcvbuf 4MiB, may keep them",
+        points.len(),
+        flag.name()
+    )))
+}
+
 /// Returns a warning if the server left out messages at the rate that was found: the condition may
 /// look only at those that it answered.
 fn warning_of_losses(run: &RunResult) -> Option<Warning> {
     let share = run.achieved_share()?;
-    is_short(run).then(|| {
+    run.is_short().then(|| {
         Warning(format!(
             "at the rate found, the server answered only {:.1} % of the messages: add \
              --find 'achieved>=99%' for a rate that it answers",
@@ -165,7 +188,7 @@ fn warning_of_losses(run: &RunResult) -> Option<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{self, Found, Limit, samples};
+    use crate::measured::{self, Assertion, Found, Limit, Udp, samples};
 
     /// Returns a run in which one condition has this value and holds or not.
     fn run(asked: u64, held: bool, value: Option<f64>) -> RunResult {
@@ -226,6 +249,62 @@ mod tests {
         };
         assert_eq!(starved(no_value, false), Verdict::NoValue, "a longer run may have a value");
         assert_eq!(starved(no_value, true), Verdict::Unproven);
+    }
+
+    /// Returns the verdict on a run with a condition that lost messages, of which the generator's
+    /// own receive buffer dropped some.
+    fn verdict_with_drops(condition: &str, lost: u64, receive_drops: u64) -> Verdict {
+        verdict_of(|run| {
+            (run.messages.sent, run.messages.received) = (10_000, 10_000 - lost);
+            run.messages.lost = lost;
+            run.rate.over_planned = 1_000.0 - lost as f64 / 10.0;
+            run.udp = Some(Udp { receive_drops });
+            let condition: Assertion = condition.parse().unwrap();
+            run.asserts[1] = condition.check(run);
+        })
+    }
+
+    /// case B19
+    #[test]
+    fn what_the_own_receive_buffer_dropped_is_not_the_servers_failure() {
+        for (condition, lost, drops, verdict) in [
+            ("loss<0.1%", 50, 50, Verdict::Unproven),
+            ("loss<0.1%", 50, 0, Verdict::Failed),
+            ("loss<0.1%", 50, 30, Verdict::Failed),
+            ("achieved>=99%", 500, 450, Verdict::Unproven),
+            ("achieved>=99%", 500, 300, Verdict::Failed),
+            // The condition looks only at what was answered.
+            ("p50<1s", 500, 450, Verdict::Unproven),
+            ("p50<1s", 500, 300, Verdict::Held),
+            ("p50<1s", 5, 5, Verdict::Held),
+            ("p50<1us", 500, 450, Verdict::Failed),
+        ] {
+            let found = verdict_with_drops(condition, lost, drops);
+            assert_eq!(found, verdict, "{condition}: {drops} of {lost}");
+        }
+    }
+
+    #[test]
+    fn drops_of_the_own_receive_buffer_come_with_a_warning() {
+        let mut sweep = Sweep::over(SweptFlag::Rate, vec![1_000, 2_000, 4_000, 8_000]);
+        while let Some(point) = sweep.next() {
+            let mut run = run(point.value, true, Some(1.0));
+            if point.value >= 4_000 {
+                run.rate.over_planned *= 0.9;
+                (run.messages.sent, run.messages.lost) = (100 * point.value, 10 * point.value);
+                run.elapsed_ns = 100_000_000_000;
+                run.planned_ns = Some(run.elapsed_ns);
+                run.udp = Some(Udp { receive_drops: run.messages.lost });
+            }
+            sweep.tell(run);
+        }
+        let result = sweep.end(None);
+        let knee = result.knee.unwrap();
+        assert_eq!((knee.value, knee.next, knee.limit), (2_000, None, Limit::Generator));
+        let [warning] = &result.warnings[..] else { panic!("{:?}", result.warnings) };
+        let start = "in 2 of 4 runs, the generator's own receive buffer dropped replies of the \
+                     server (40000 datagrams or trains at --rate 4000)";
+        assert!(warning.0.starts_with(start), "{}", warning.0);
     }
 
     #[test]

@@ -102,7 +102,10 @@ pub(super) fn fault(result: &RunResult) -> Option<String> {
 pub(super) fn weakness(result: &RunResult) -> Option<&'static str> {
     match result.generator.verdict {
         _ if result.flows.failed_locally > 0 => Some("connections failed on this host"),
-        Some(Verdict::Ok) | None => None,
+        Some(Verdict::Ok) | None => {
+            let has_dropped = result.udp.is_some_and(|udp| udp.receive_drops > 0);
+            has_dropped.then_some("the generator's own receive buffer dropped replies")
+        }
         Some(Verdict::Saturated) => Some("the generator was the limit"),
         Some(Verdict::Starved) => Some("the generator was kept from running"),
         Some(Verdict::Behind) => Some("the generator sent later than asked"),

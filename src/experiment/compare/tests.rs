@@ -1,5 +1,5 @@
 use super::*;
-use crate::measured::{Change, Times, samples};
+use crate::measured::{Change, Times, Udp, samples};
 
 fn plan(rounds: u64, seed: u64) -> Plan {
     let (a, b) = ("first".to_owned(), "second".to_owned());
@@ -170,6 +170,10 @@ fn a_run_with_failures_on_this_host_is_used_and_named() {
     assert_eq!((failed.rounds, failed.left_out.len()), (7, 0));
     let text = "B: connections failed on this host in 1 of 7 rounds, which are used";
     assert!(failed.warnings.iter().any(|warning| warning.0 == text), "{:?}", failed.warnings);
+    let dropped = spoiled(|result| result.udp = Some(Udp { receive_drops: 1 }));
+    let text = "B: the generator's own receive buffer dropped replies in 1 of 7 rounds, which are \
+                used";
+    assert!(dropped.warnings.iter().any(|warning| warning.0 == text), "{:?}", dropped.warnings);
 }
 
 #[test]
