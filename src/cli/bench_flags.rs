@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
@@ -35,8 +36,35 @@ pub(super) fn given_words(arg: &Arg, matches: &ArgMatches) -> Vec<(String, OsStr
     matches.get_raw(id).into_iter().flatten().map(word).collect()
 }
 
+/// Returns `bench` with its flags as they are parsed for one run.
+pub(super) fn bench_command() -> Command {
+    bench::Arguments::augment_args(Command::new("bench"))
+}
+
+/// Returns an error that says all that there is to say.
+pub(super) fn refused(error: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, error + "\n")
+}
+
+/// Returns the flags of a run by the words behind `bench`, once `bench` would accept them.
+pub(super) fn checked_run(
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<bench::Arguments, clap::Error> {
+    let words = std::iter::once("bench".into()).chain(words);
+    let matches = bench_command().try_get_matches_from(words)?;
+    let arguments = bench::Arguments::from_arg_matches(&matches)?;
+    arguments.check().map_err(refused)?;
+    Ok(arguments)
+}
+
+/// Returns the message of an error on one line, without a hint at the help.
+pub(super) fn line_of(mut error: clap::Error) -> String {
+    let line = usage::one_line(&mut error, &["resound".into(), "bench".into()]);
+    line.split("; try '").next().unwrap_or_default().to_owned()
+}
+
 fn bench_args() -> Vec<Arg> {
-    let command = bench::Arguments::augment_args(Command::new("bench"));
+    let command = bench_command();
     let args = command.get_arguments().filter(|arg| !LEFT_OUT.contains(&arg.get_id().as_str()));
     args.cloned().collect()
 }
@@ -74,14 +102,10 @@ impl BenchFlags {
             // Other flags name it as what they conflict with.
             .arg(Arg::new("endpoint"))
             .mut_args(super::take_any_value);
-        let line = |mut error: clap::Error| {
-            let line = usage::one_line(&mut error, &["resound".into(), "bench".into()]);
-            line.split("; try '").next().unwrap_or_default().to_owned()
-        };
-        let matches = command.try_get_matches_from(words).map_err(line)?;
+        let matches = command.try_get_matches_from(words).map_err(line_of)?;
         match matches.get_raw("endpoint").and_then(|mut values| values.next()) {
             Some(word) => Err(format!("'{}' is no flag; {EXPECTED}", word.display())),
-            None => BenchFlags::from_arg_matches(&matches).map_err(line),
+            None => BenchFlags::from_arg_matches(&matches).map_err(line_of),
         }
     }
 

@@ -7,16 +7,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::pattern::MessageId;
-use crate::endpoint::ResolvedEndpoint;
 use crate::measured::LENGTH_CLASSES_MAX as CLASSES_MAX;
 use crate::units::{parse_percent, parse_size};
 
 /// All weights together: 100 % in millionths of a percent, as [`parse_percent`] counts.
 const WEIGHT_ALL: u64 = 100_000_000;
-
-/// The longest Unix datagram. It may be longer than a UDP datagram, but no default send buffer
-/// takes more than this.
-const UNIX_DATAGRAM_BYTES_MAX: u64 = 4 << 20;
 
 /// The lengths of the messages of a run.
 ///
@@ -48,24 +43,6 @@ impl Lengths {
         match &self.0 {
             Kind::One(length) | Kind::Range(length, _) => *length,
             Kind::Weighted(lengths) => lengths.iter().map(|(length, _)| *length).min().unwrap_or(1),
-        }
-    }
-
-    /// Checks that one datagram of this target can carry the longest message.
-    ///
-    /// # Errors
-    ///
-    /// Says what is expected instead.
-    pub fn check(&self, target: &ResolvedEndpoint) -> Result<(), String> {
-        let (what, length_max) = match target {
-            ResolvedEndpoint::Udp(addr) if addr.is_ipv4() => ("UDP datagram", 65_507),
-            ResolvedEndpoint::Udp(_) => ("UDP datagram", 65_527),
-            ResolvedEndpoint::Unixgram(_) => ("Unix datagram", UNIX_DATAGRAM_BYTES_MAX),
-            ResolvedEndpoint::Tcp(_) | ResolvedEndpoint::Unix(_) => return Ok(()),
-        };
-        match self.greatest() <= length_max {
-            true => Ok(()),
-            false => Err(format!("expected at most {length_max} bytes for a {what}, such as 1200")),
         }
     }
 

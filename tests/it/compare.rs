@@ -249,6 +249,10 @@ fn impossible_comparisons_are_refused_in_one_line() {
         (&["old.json", "new.json", "--control"], "--control"),
         (&["--a=missing/*.json", "--b=missing/*.json"], "names no file"),
         (&["tcp://127.0.0.1:0", two[1], "--rounds=1"], "port 0"),
+        (&["udp://127.0.0.1:7", two[1], "-l65508"], "'65508' for '--length <SIZE>': expected at"),
+        (&[two[0], "udp://[::1]:7", "-l65528"], "at most 65527 bytes for a UDP datagram"),
+        (&["--a=-l64", "--b=-l64KiB", "--transport=udp"], "--b: invalid value '65536'"),
+        (&["udp://127.0.0.1:7", "--a=-d1", "--b=--mode=connect"], "--b: --mode connect needs"),
     ] {
         let ended = run(compare(arguments));
         let line = ended.stderr.as_str();

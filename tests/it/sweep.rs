@@ -127,6 +127,10 @@ fn a_sweep_is_refused_in_one_line_unless_one_flag_has_many_values() {
         (&["-r", "1..2", "--start-at", &soon], ["--start-at", "such as 'resound bench"]),
         (&["-r", "1..2", "-t", "0"], ["'--duration <T>'", "such as"]),
         (&["-r", "1..2", "--mode", "connect", "udp://127.0.0.1:1"], ["stream", "such as"]),
+        (&["-l", "64..64KiB", "--transport", "udp"], ["'65536'", "at most 65507 bytes"]),
+        (&["-l", "64,65508", "udp://127.0.0.1:1"], ["'65508'", "such as 1200"]),
+        (&["-l", "64,65528", "udp://localhost:1"], ["'65528'", "at most 65527 bytes"]),
+        (&["-l", "64..5MiB", "--transport", "unixgram"], ["'5242880'", "Unix datagram"]),
     ] {
         let ended = run(sweep(&[&["-J"], arguments].concat()));
         let error = ended.stderr.strip_prefix("resound: ").unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use resound::endpoint::{Endpoint, ResolvedEndpoint, Scope, Transport};
+use resound::endpoint::{Endpoint, Family, ResolvedEndpoint, Scope, Transport, check_datagram};
 use resound::load::{Lengths, Options, Spacing};
 use resound::measured::{Assertion, LoadLoop, Mode, Need, PercentileList, RunResult, Warning};
 use resound::reactor::Spin;
@@ -182,6 +182,7 @@ impl Arguments {
         if let Some(endpoint) = &self.endpoint {
             self.socket.family.check(endpoint)?;
         }
+        self.check_length_in(self.family())?;
         self.bind.check_places(&[self.place()])?;
         self.bind.check(self.endpoint.as_ref(), &self.socket.family)?;
         check_outputs(&self.output, self.trace.as_ref().map(TraceFile::path), &[])?;
@@ -228,12 +229,27 @@ impl Arguments {
         (place.unwrap_or_else(|| format!("--transport {}", transport.name())), transport)
     }
 
-    /// Checks that a datagram of this target can carry a message.
+    /// Returns the family of the packets, or the one with the longer datagrams if only a lookup of
+    /// the host can tell.
+    fn family(&self) -> Family {
+        let asked = self.socket_options().family;
+        match &self.endpoint {
+            Some(endpoint) if Family::V4.excludes(endpoint) => Family::V6,
+            Some(endpoint) if Family::V6.excludes(endpoint) => Family::V4,
+            Some(_) => asked.unwrap_or(Family::V6),
+            None => asked.unwrap_or(Family::V4),
+        }
+    }
+
+    fn check_length_in(&self, family: Family) -> Result<(), String> {
+        check_datagram(self.length.greatest(), "--length <SIZE>", self.transport(), family)
+    }
+
+    /// Checks that a datagram of this target can carry a message. A lookup may have told that its
+    /// datagrams are shorter than [`check`](Arguments::check) has allowed.
     pub(super) fn check_length(&self, target: &ResolvedEndpoint) -> Result<(), String> {
-        self.length.check(target).map_err(|expected| {
-            let length = self.length.greatest();
-            format!("invalid value '{length}' for '--length <SIZE>': {expected}")
-        })
+        let ip = target.ip_addr().map(|addr| addr.ip());
+        self.check_length_in(ip.map_or_else(|| self.family(), Family::of))
     }
 
     /// Returns how many of the connections this process makes.

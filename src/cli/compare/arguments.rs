@@ -8,7 +8,7 @@ use resound::experiment::{Plan, ROUNDS_MAX, ROUNDS_MIN, ServerCommand, SideRuns}
 use resound::report::{Format, Output, check_outputs, files_of};
 use resound::units::parse_count;
 
-use crate::cli::bench_flags::BenchFlags;
+use crate::cli::bench_flags::{BenchFlags, checked_run, line_of};
 use crate::cli::flags::VALUES_HELP;
 
 /// The duration and the warm-up of each run, unless they are given: many short runs tell more than
@@ -213,8 +213,11 @@ impl Arguments {
         let mut both = self.flags.clone();
         both.default_to("warmup", WARMUP);
         let side = |name, place: Option<&String>, own: &Option<String>, serve: &Option<String>| {
-            let own = BenchFlags::parse(own.as_deref().unwrap_or_default())
-                .map_err(|error| format!("--{name}: {error}"))?;
+            let named = |error: String| match own {
+                Some(_) => format!("--{name}: {error}"),
+                None => error,
+            };
+            let own = BenchFlags::parse(own.as_deref().unwrap_or_default()).map_err(named)?;
             let mut flags = both.with(&own);
             if !flags.has("count") {
                 flags.default_to("duration", DURATION);
@@ -226,6 +229,7 @@ impl Arguments {
                     .map_err(|error| format!("invalid value '{place}' for '[A B]...': {error}"))?;
                 words.push(place.into());
             }
+            checked_run(words.clone()).map_err(|error| named(line_of(error)))?;
             let server = serve.clone().zip(place.cloned());
             let server = server.map(|(command, endpoint)| ServerCommand { command, endpoint });
             Ok::<_, String>(SideRuns { words, server })

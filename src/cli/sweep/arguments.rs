@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use clap::builder::ValueParser;
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use resound::experiment::{POINTS_MAX, Point, Sweep, Values, short_times};
@@ -13,7 +12,7 @@ use resound::units::{parse_count, parse_size};
 use serde_json::{Map, Value, json};
 
 use crate::cli::bench;
-use crate::cli::bench_flags::given_words;
+use crate::cli::bench_flags::{bench_command, checked_run, given_words, refused};
 use crate::cli::values::at_least_one;
 
 /// The flags of `bench` that the sweep handles itself.
@@ -116,15 +115,6 @@ impl Args for Arguments {
 
 fn has(command: &Command, id: &str) -> bool {
     command.get_arguments().any(|arg| arg.get_id() == id)
-}
-
-/// Returns `bench` with its flags as they are parsed for one run.
-fn bench_command() -> Command {
-    bench::Arguments::augment_args(Command::new("bench"))
-}
-
-fn refused(error: String) -> clap::Error {
-    clap::Error::raw(ErrorKind::ValueValidation, error + "\n")
 }
 
 impl FromArgMatches for Arguments {
@@ -244,12 +234,8 @@ fn first_run(
     values: &[u64],
 ) -> Result<bench::Arguments, clap::Error> {
     let parse = |value: &u64| {
-        let words = ["bench".into(), format!("--{}={value}", flag.name()).into()];
-        let words = words.into_iter().chain(common.iter().map(|(_, word)| word.clone()));
-        let arguments =
-            bench::Arguments::from_arg_matches(&bench_command().try_get_matches_from(words)?)?;
-        arguments.check().map_err(refused)?;
-        Ok(arguments)
+        let own = OsString::from(format!("--{}={value}", flag.name()));
+        checked_run(std::iter::once(own).chain(common.iter().map(|(_, word)| word.clone())))
     };
     let mut runs = values.iter().map(parse).collect::<Result<Vec<_>, clap::Error>>()?;
     Ok(runs.swap_remove(0))
