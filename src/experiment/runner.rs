@@ -2,7 +2,7 @@
 //! inherits nothing of an earlier one, and cannot end the series.
 
 use std::cell::Cell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -28,17 +28,6 @@ const STDERR_BYTES_MAX: usize = 64 << 10;
 
 /// The exit code of `bench` for a wrong command line.
 const USAGE: i32 = 2;
-
-/// Flags of `bench` that a series does not pass on, as environment variables: they would write
-/// elsewhere than into the document, or make sense for one run alone.
-const VARIABLES_LEFT_OUT: [&str; 6] = [
-    "RESOUND_BENCH_OUTPUT",
-    "RESOUND_BENCH_JSON",
-    "RESOUND_BENCH_JSON_STREAM",
-    "RESOUND_BENCH_PART",
-    "RESOUND_BENCH_START_AT",
-    "RESOUND_BENCH_TRACE",
-];
 
 /// Runs `resound bench` again and again. Until it is dropped, the signals that ask a program to
 /// end do not end this process: they end the run and the series.
@@ -129,10 +118,14 @@ impl Runner {
         }
     }
 
-    /// Returns a command of this program, such as `ping`.
+    /// Returns a command of this program, such as `ping`. It takes no flag from the environment: a
+    /// series gives its runs every flag that they have, and its document names no others.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(subcommand).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_flag_of(subcommand, name)) {
+            command.env_remove(name);
+        }
         // Signals of the terminal reach this process only, which passes on those that it means.
         command.process_group(0);
         command
@@ -154,9 +147,6 @@ impl Runner {
         };
         let mut command = self.command("bench");
         command.arg("-J").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in VARIABLES_LEFT_OUT {
-            command.env_remove(name);
-        }
         let mut child = command.spawn().map_err(failed)?;
         let written = self.read(&mut child);
         if written.is_err() {
@@ -215,6 +205,12 @@ impl Drop for Runner {
     fn drop(&mut self) {
         restore_ending_signals();
     }
+}
+
+/// Returns true for a variable that gives a subcommand a flag.
+fn is_flag_of(subcommand: &str, variable: &OsStr) -> bool {
+    let prefix = format!("RESOUND_{}_", subcommand.to_uppercase());
+    variable.as_encoded_bytes().starts_with(prefix.as_bytes())
 }
 
 /// Reads once from a pipe that has bytes or has ended, and forgets it at its end.
@@ -284,6 +280,20 @@ mod tests {
         let (runner, folder) = scripted(&format!("cat \"$0.json\"\n{more}"));
         fs::write(folder.path().join("program.json"), result.to_json()).unwrap();
         (runner, folder)
+    }
+
+    #[test]
+    fn every_flag_of_a_subcommand_from_the_environment_is_left_out() {
+        for (variable, is_left_out) in [
+            ("RESOUND_BENCH_CONNECTIONS", true),
+            ("RESOUND_BENCH_ASSERT", true),
+            ("RESOUND_SWEEP_STEPS", false),
+            ("RESOUND_BENCHES", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(is_flag_of("bench", variable.as_ref()), is_left_out, "{variable}");
+        }
+        assert!(is_flag_of("ping", "RESOUND_PING_METRICS".as_ref()));
     }
 
     #[test]

@@ -88,6 +88,22 @@ fn two_sets_of_flags_replace_those_of_both_sides() {
 }
 
 #[test]
+fn the_environment_gives_the_runs_of_a_comparison_no_flags_of_bench() {
+    let sides = ["-J", "--a", "-d1", "--b", "-d2", "--rounds=1"];
+    let mut command = compare(&[&sides[..], &SHORT[..]].concat());
+    command.env("RESOUND_BENCH_DEPTH", "9").env("RESOUND_BENCH_LENGTH", "1200");
+    command.env("RESOUND_BENCH_ASSERT", "received<1").env("RESOUND_BENCH_RATE", "nonsense");
+    let ended = run(command);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{ended:?}");
+    let document: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    for (side, depth) in [("a", 1), ("b", 2)] {
+        let run = &document["pairs"][0][side];
+        assert_eq!((&run["depth"], &run["length"]), (&json!(depth), &json!(64)), "{document:#}");
+        assert_eq!(run["asserts"], json!([]));
+    }
+}
+
+#[test]
 fn without_an_endpoint_each_run_has_its_own_server() {
     let sides = ["--a", "--transport tcp", "--b", "--transport unix", "--rounds=1"];
     let (ended, document) = compare_json(&[&sides[..], &SHORT[..]].concat());

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::schema::{check_bench_document, check_document};
 use crate::support::{
@@ -322,16 +322,22 @@ fn files_have_the_document_and_a_row_per_run() {
 }
 
 #[test]
-fn the_environment_does_not_give_a_series_the_flags_of_one_run() {
+fn the_environment_gives_the_runs_of_a_sweep_no_flags_of_bench() {
     let trace = tempfile::tempdir().unwrap().path().join("trace.json");
-    let mut command = sweep(&["--connections=2,4", "-n8", "--warmup=0", "--timeout=50s", "-J"]);
+    let mut command = sweep(&["--depth=2,4", "-n8", "--warmup=0", "--timeout=50s", "-J"]);
     command.env("RESOUND_BENCH_PART", "1/2").env("RESOUND_BENCH_TRACE", &trace);
     command.env("RESOUND_BENCH_START_AT", "2020-01-01T00:00:00Z");
+    command.env("RESOUND_BENCH_CONNECTIONS", "7").env("RESOUND_BENCH_ASSERT", "received<1");
+    command.env("RESOUND_BENCH_LENGTH", "nonsense").env("RESOUND_SWEEP_CONNECTIONS", "3");
     let ended = run(command);
-    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{ended:?}");
     let document = document(&ended);
-    let run = |point: &Value| (point["connections"].clone(), point["run"]["part"].clone());
-    let runs: Vec<_> = points(&document).iter().map(run).collect();
-    assert_eq!(runs, [(2.into(), "1/1".into()), (4.into(), "1/1".into())]);
+    assert_eq!(document["options"]["meant"]["connections"], 3, "{document:#}");
+    for (point, depth) in points(&document).iter().zip([2, 4]) {
+        let meant = &point["options"]["meant"];
+        assert_eq!((&point["connections"], &meant["connections"]), (&3.into(), &3.into()));
+        assert_eq!((&point["depth"], &point["length"]), (&depth.into(), &64.into()));
+        assert_eq!((&point["run"]["part"], &point["asserts"]), (&"1/1".into(), &json!([])));
+    }
     assert!(!trace.exists());
 }
