@@ -164,7 +164,6 @@ fn the_text_has_a_line_per_figure_and_ends_with_the_result() {
     assert!(rate.ends_with("-  undecided: an interval needs 4 more"), "{rate}");
 }
 
-/// case B6: the server is not there, from the beginning.
 #[test]
 fn a_server_that_is_not_there_is_named_with_its_side() {
     let daemon = Daemon::start(&["tcp://127.0.0.1:0"]);
