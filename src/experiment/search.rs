@@ -117,6 +117,8 @@ pub struct Search {
     beyond: Option<Beyond>,
     /// A full trial said otherwise than the short one of its rate.
     are_all_full: bool,
+    /// The condition had a value in a trial that proves something.
+    has_value: bool,
     trials: usize,
 }
 
@@ -133,6 +135,7 @@ impl Search {
             held: Vec::new(),
             beyond: None,
             are_all_full: false,
+            has_value: false,
             trials: 0,
         }
     }
@@ -174,12 +177,15 @@ impl Search {
         (self.failed, self.unproven) = (0, 0);
         let is_held = matches!(verdict, Verdict::Held | Verdict::HeldUnwell);
         self.are_all_full |= (is_confirmation && !is_held) || (is_known_to_fail && is_held);
+        self.has_value |= is_held || verdict == Verdict::Failed;
         match verdict {
             Verdict::Held | Verdict::HeldUnwell => {
                 self.beyond = self.beyond.filter(|beyond| beyond.trial.rate > trial.rate);
                 self.held.retain(|held| held.trial.rate < trial.rate);
                 self.held.push(Held { trial, is_well: verdict == Verdict::Held });
             }
+            // After a rate with enough samples, a server that answers too few has failed.
+            Verdict::NoValue if !self.has_value => self.limit_found(trial, Limit::None),
             Verdict::Failed | Verdict::NoValue => self.limit_found(trial, Limit::Server),
             // It neither proves nor disproves what the short trials have shown.
             Verdict::Unproven if is_known_to_fail => self.limit_found(trial, self.limit_beyond()),
@@ -245,7 +251,8 @@ impl Search {
     }
 
     /// Returns whose limit keeps the search from a rate above the highest that held. It is the
-    /// generator's if the generator was not well at the answer.
+    /// generator's if the generator was not well at the answer. Without a trial that had enough
+    /// samples for the condition there is no limit.
     pub fn limit(&self) -> Limit {
         match self.answer() {
             Some(Held { is_well: false, .. }) => Limit::Generator,

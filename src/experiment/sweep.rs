@@ -93,6 +93,9 @@ impl Sweep {
                 });
                 result.warnings.extend(answer.and_then(|run| warning_of_losses(run)));
                 result.warnings.extend(answer.and_then(|run| warning_of_generator(run)));
+                if error.is_none() {
+                    result.warnings.extend(warning_of_values(&result));
+                }
             }
         }
         result.warnings.extend(warning_of_receive_drops(result.swept.flag, &points));
@@ -155,6 +158,19 @@ fn warning_of_generator(run: &RunResult) -> Option<Warning> {
         "at the rate found, the generator was not well ({verdict}): the condition held all the \
          same, so the answer is \"at least\""
     )))
+}
+
+/// Returns a warning about the conditions for which no run has a value.
+fn warning_of_values(result: &SweepResult) -> Option<Warning> {
+    let conditions = result.conditions_without_value();
+    (!result.points.is_empty() && !conditions.is_empty()).then(|| {
+        Warning(format!(
+            "no run has a value for {}, so the search shows neither a rate nor a limit: a \
+             percentile needs ten samples beyond it (a longer --duration, a higher --rate), and \
+             some figures need a flag, such as --timestamps",
+            conditions.join(" and ")
+        ))
+    })
 }
 
 /// Returns a warning if the generator's own receive buffer spoiled runs.
@@ -358,6 +374,19 @@ mod tests {
         assert!(rate > 19_000 && rate <= 20_000, "{rate}");
         assert_eq!((result.status, result.knee, result.points.len()), (Status::Ok, None, count));
         assert!(result.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_search_without_enough_samples_says_so_and_shows_no_limit() {
+        let mut sweep = Sweep::find(vec!["p99.99<1ms".to_owned()], (1_000, 4_000), 0.05);
+        while let Some(point) = sweep.next() {
+            sweep.tell(run(point.value, false, None));
+        }
+        let result = sweep.end(None);
+        assert_eq!((result.found, result.limit), (None, Some(Limit::None)));
+        let [warning] = &result.warnings[..] else { panic!("{:?}", result.warnings) };
+        assert!(warning.0.starts_with("no run has a value for p99.99<1ms, so "), "{}", warning.0);
+        assert!(result.to_json().contains(r#""limit": "none""#), "{}", result.to_json());
     }
 
     #[test]

@@ -60,6 +60,19 @@ impl SweepResult {
         let value = self.found.map(|found| found.rate).or(knee)?;
         self.points.iter().rposition(|run| self.swept.flag.value_of(run) == value)
     }
+
+    /// Returns the conditions of a search for which no run has a value.
+    pub(crate) fn conditions_without_value(&self) -> Vec<&str> {
+        let find = &self.swept.find;
+        // They are the last of the asserts of each run.
+        let value = |run: &RunResult, at: usize| {
+            let before = run.asserts.len().checked_sub(find.len())?;
+            run.asserts[before + at].value
+        };
+        let has_value = |at: usize| self.points.iter().any(|run| value(run, at).is_some());
+        let without = find.iter().enumerate().filter(|(at, _)| !has_value(*at));
+        without.map(|(_, condition)| condition.as_str()).collect()
+    }
 }
 
 /// What differs between the runs of a sweep.
@@ -163,6 +176,6 @@ pub enum Limit {
     Server,
     /// The generator's, so nothing is known of the server beyond it.
     Generator,
-    /// No limit within the range.
+    /// No limit within the range, or no value that could show one.
     None,
 }

@@ -193,8 +193,20 @@ fn a_trial_without_enough_samples_is_repeated_at_full_length() {
     let (search, trials) = Script(script).run(Search::new(100..=100_000, 0.05));
     assert!(search.found().unwrap().rate > 1_900);
     assert_eq!(trials[1], (Trial { rate: 100, is_full: true }, Verdict::Held));
-    let (search, _) = Script(|_| Verdict::NoValue).run(Search::new(1..=1, 0.05));
-    assert_eq!(search.found(), None);
+}
+
+#[test]
+fn a_search_without_enough_samples_at_any_rate_shows_no_limit() {
+    for end in [1, 10] {
+        let (search, trials) = Script(|_| Verdict::NoValue).run(Search::new(1..=end, 0.05));
+        assert_eq!((search.found(), search.limit()), (None, Limit::None), "{trials:?}");
+    }
+    // A server that answers too few messages at a higher rate fails there.
+    for first in [Verdict::Held, Verdict::Failed] {
+        let script = |trial: Trial| if trial.rate == 1 { first } else { Verdict::NoValue };
+        let (search, trials) = Script(script).run(Search::new(1..=8, 0.05));
+        assert_eq!(search.limit(), Limit::Server, "{trials:?}");
+    }
 }
 
 #[test]

@@ -102,7 +102,10 @@ impl SweepResult {
                     "no rate is proven, because the generator was the limit ({})",
                     self.unproven_text(0)
                 ),
-                (false, _) => format!("no rate was confirmed for {condition}"),
+                (false, _) => match self.conditions_without_value().join(" and ") {
+                    none if none.is_empty() => format!("no rate was confirmed for {condition}"),
+                    conditions => format!("no run has a value for {}", one_line(&conditions)),
+                },
             };
             return format!("nothing: {why}");
         };
@@ -234,7 +237,7 @@ fn limit_text(run: &RunResult) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{Warning, samples};
+    use crate::measured::{Outcome, Warning, samples};
 
     fn run(rate: u64) -> RunResult {
         let mut run = samples::open_run();
@@ -308,6 +311,17 @@ mod tests {
         let knee = "at least 1,000 messages per second: beyond it the generator was the limit \
                     (failures on this host at 32,000)";
         assert!(text.contains(knee), "{text}");
+    }
+
+    #[test]
+    fn a_search_without_enough_samples_says_that_nothing_is_known() {
+        let mut result = swept(&[1_000], &["p50<1ms", "p99.99<1ms"]);
+        let of = |value: Option<f64>| Outcome { value, ..result.points[0].asserts[0].clone() };
+        result.points[0].asserts = vec![of(Some(1.0)), of(None)];
+        result.limit = Some(Limit::None);
+        let text = result.to_string();
+        let found = "found         nothing: no run has a value for p99.99<1ms\n";
+        assert!(text.contains(found), "{text}");
     }
 
     #[test]
