@@ -5,11 +5,40 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::{bench, usage};
 
-/// Flags of `bench` that a series has its own of, or that have no meaning for one run of many.
+/// The flags of `bench` that have no meaning for one run of many, each with the whole message.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "assert",
+        "--assert judges one run, and a comparison has many: expected a bound on how much worse B \
+         may be, such as --max-regression 5",
+    ),
+    (
+        "json-stream",
+        "--json-stream shows the course of one run, and a comparison has many: expected the \
+         document of the comparison, such as --json",
+    ),
+    (
+        "part",
+        "--part is one process's share of a load, and a comparison makes all of its load itself: \
+         expected a run, such as 'resound bench --rate 10k --part 1/2'",
+    ),
+    (
+        "start-at",
+        "--start-at gives the time of one run, and a comparison has many: expected a run, such as \
+         'resound bench --start-at 2030-01-01T12:00:00Z'",
+    ),
+    (
+        "trace",
+        "--trace shows the turns of one run, and a comparison has many: expected a run with the \
+         flags of one side, such as 'resound bench --depth 4 --trace trace.json'",
+    ),
+];
+
+/// The ids of these flags, and of those that a series has its own of.
 const LEFT_OUT: &[&str] =
     &["endpoint", "json", "json_stream", "output", "asserts", "part", "start_at", "trace"];
 
@@ -71,7 +100,12 @@ fn bench_args() -> Vec<Arg> {
 
 impl Args for BenchFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(bench_args().into_iter().map(|arg| arg.help_heading("Flags of bench")))
+        let refused = REFUSED.iter().map(|(name, _)| {
+            let arg = Arg::new(*name).long(*name).hide(true).num_args(0..=1);
+            arg.action(ArgAction::Append).value_parser(value_parser!(OsString))
+        });
+        let taken = bench_args().into_iter().map(|arg| arg.help_heading("Flags of bench"));
+        command.args(taken).args(refused)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -81,6 +115,10 @@ impl Args for BenchFlags {
 
 impl FromArgMatches for BenchFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<BenchFlags, clap::Error> {
+        let is_given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if let Some((_, error)) = REFUSED.iter().find(|(name, _)| is_given(name)) {
+            return Err(refused((*error).to_owned()));
+        }
         let flags = bench_args().into_iter().flat_map(|arg| given_words(&arg, matches));
         Ok(BenchFlags(flags.collect()))
     }
@@ -156,6 +194,15 @@ mod tests {
         }
         let error = BenchFlags::parse("-d x").unwrap_err();
         assert!(error.contains("'x' for '--depth <N>'") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn what_is_about_one_run_is_refused_with_a_reason() {
+        for (name, message) in REFUSED {
+            for text in [format!("--{name}"), format!("--{name}=1"), format!("-d 4 --{name} 1")] {
+                assert_eq!(BenchFlags::parse(&text).unwrap_err(), *message, "{text}");
+            }
+        }
     }
 
     #[test]

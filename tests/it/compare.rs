@@ -255,6 +255,10 @@ fn impossible_comparisons_are_refused_in_one_line() {
         (&[two[0], "--a=-d1", "--b=-d x"], "--b: invalid value 'x'"),
         (&[two[0], "--a=--json"], "--a: unexpected argument '--json'"),
         (&[two[0], "--a='", "--b=-d2"], "--a: a quote is open"),
+        (&[two[0], "--a=-d1", "--b=--assert p99<1ms"], "--b: --assert judges one run"),
+        (&[two[0], two[1], "--part=1/2"], "'resound bench --rate 10k --part 1/2'"),
+        (&[two[0], two[1], "--start-at=1900000000"], "--start-at gives the time of one run"),
+        (&["old.json", "new.json", "--trace", "x.json"], "--trace shows the turns of one run"),
         (&[two[0], "--a=tcp://127.0.0.1:9", "--b=-d2"], "is no flag"),
         (&[two[0], "--serve-a=true"], "--serve-b"),
         (&["--serve-a=true", "--serve-b=true"], "endpoint"),
@@ -276,7 +280,9 @@ fn impossible_comparisons_are_refused_in_one_line() {
         assert!(line.ends_with("; try 'resound compare --help'\n"), "{arguments:?}: {line}");
         assert_eq!(ended.stdout_text(), "", "{arguments:?}");
     }
-    let (ended, document) = compare_json(&[two[0], two[1], "--rounds=0"]);
-    assert_eq!((ended.code(), &document["status"]), (2, &json!("error")));
-    assert!(document["error"].as_str().is_some_and(|error| error.contains("'--rounds <N>'")));
+    for (flag, part) in [("--rounds=0", "'--rounds <N>'"), ("--json-stream", "such as --json;")] {
+        let (ended, document) = compare_json(&[two[0], two[1], flag]);
+        assert_eq!((ended.code(), &document["status"]), (2, &json!("error")));
+        assert!(document["error"].as_str().is_some_and(|error| error.contains(part)));
+    }
 }

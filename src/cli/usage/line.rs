@@ -100,10 +100,6 @@ impl Expectation {
     /// Returns the whole message.
     fn line(&self, error: &mut clap::Error, words: &[OsString]) -> String {
         // The parser of a value says what it expects.
-        if self.is_bound_of_run(error) {
-            // clap suggests a flag that only looks alike.
-            error.remove(ContextKind::SuggestedArg);
-        }
         let is_complete = error.kind() == ErrorKind::ValueValidation;
         let expected = if is_complete { String::new() } else { self.expected(error) };
         let separator = if is_complete { "" } else { "; expected " };
@@ -123,20 +119,11 @@ impl Expectation {
                 format!("the flag alone, such as {}", typed(arg))
             }
             (ErrorKind::ArgumentConflict, Some(arg)) => self.alone(error, arg),
-            (ErrorKind::UnknownArgument, _) if self.is_bound_of_run(error) => {
-                format!("--max-regression PCT, {}", self.example("--max-regression"))
-            }
             (ErrorKind::UnknownArgument, _) if invalid.starts_with('-') => self.flag(),
             (ErrorKind::InvalidUtf8, _) => format!("text, {}", self.example("")),
             _ if self.name.is_none() => self.one_command(),
             _ => self.whole_line(),
         }
-    }
-
-    /// Returns true if the flag is `--assert`, which bounds the figures of one run, for `compare`.
-    fn is_bound_of_run(&self, error: &clap::Error) -> bool {
-        let invalid = error.get(ContextKind::InvalidArg).and_then(first);
-        self.name.as_deref() == Some("compare") && invalid.as_deref() == Some("--assert")
     }
 
     /// Returns what the value of a flag should be. If clap does not know, the parser of the value

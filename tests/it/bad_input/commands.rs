@@ -95,10 +95,9 @@ fn a_bound_on_a_comparison_is_named_if_that_of_a_run_was_typed() {
         program.args(["compare", "tcp://127.0.0.1:7", "tcp://127.0.0.1:8"]).args(arguments);
         let ended = run(program);
         assert_eq!(ended.code(), 2, "{}", ended.stderr);
-        let expected = "resound: unexpected argument '--assert' found; expected \
-                        --max-regression PCT, as in \"resound compare tcp://127.0.0.1:7007 \
-                        --serve-a ./old --serve-b ./new --max-regression 5\"; \
-                        try 'resound compare --help'\n";
+        let expected = "resound: --assert judges one run, and a comparison has many: expected a \
+                        bound on how much worse B may be, such as --max-regression 5; try \
+                        'resound compare --help'\n";
         assert_eq!(ended.stderr, expected);
     }
 }
