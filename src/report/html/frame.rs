@@ -20,10 +20,11 @@ const SCRIPT: &str = include_str!("assets/page.js");
 /// Returns the whole page. `documents`: each with its name, to be saved from the page. If there is
 /// one, the page may hold a smaller copy of it.
 pub(super) fn framed(title: &str, body: &Markup, documents: &[(&str, &Value)]) -> String {
-    within_bound(documents, |documents| whole(title, body, documents))
+    within_bound(documents, |documents, lacks| whole(title, body, documents, lacks))
 }
 
-fn whole(title: &str, body: &Markup, documents: &[(&str, &Value)]) -> String {
+/// `lacks`: what the documents leave out, to keep the page small.
+fn whole(title: &str, body: &Markup, documents: &[(&str, &Value)], lacks: Option<&str>) -> String {
     let (style, script) = (compact(STYLE), compact(SCRIPT));
     let policy = format!(
         "default-src 'none'; script-src {} {}; style-src {}; base-uri 'none'; form-action 'none'",
@@ -46,7 +47,7 @@ fn whole(title: &str, body: &Markup, documents: &[(&str, &Value)]) -> String {
             }
             body {
                 main { (body) }
-                (documents_html(documents))
+                (documents_html(documents, lacks))
                 script { (PreEscaped(UPLOT)) }
                 script { (PreEscaped(script)) }
             }
@@ -56,12 +57,16 @@ fn whole(title: &str, body: &Markup, documents: &[(&str, &Value)]) -> String {
 }
 
 /// Puts the documents into the page, with a button that saves each.
-fn documents_html(documents: &[(&str, &Value)]) -> Markup {
+fn documents_html(documents: &[(&str, &Value)], lacks: Option<&str>) -> Markup {
     html! {
         footer {
             p {
                 "Made by " (PROGRAM) ". This page loads nothing: it can be sent as one file, and \
-                 holds the whole result as JSON."
+                 holds the "
+                @if let Some(lacks) = lacks {
+                    "result as JSON. To keep the page small, this JSON leaves out " (lacks) "; \
+                     the figures and tables show the whole result, and -o FILE.json writes it."
+                } @else { "whole result as JSON." }
             }
             p.needs-script {
                 @for (index, (name, _)) in documents.iter().enumerate() {

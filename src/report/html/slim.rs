@@ -13,25 +13,36 @@ const PAGE_BYTES_MAX: usize = 200 << 10;
 /// The significant digits of a histogram that was made smaller: within 1 %.
 const DIGITS: u8 = 2;
 
-/// What makes the document of a run smaller, what is missed least first.
-const STEPS: [fn(&mut Value); 4] =
-    [leave_out_thirds, make_coarse, leave_out_timeline, leave_out_histograms];
+/// What makes the document of a run smaller, with all that the document then lacks.
+type Step = (fn(&mut Value), &'static str);
+
+/// The steps, that which is missed least first.
+const STEPS: [Step; 4] = [
+    (leave_out_thirds, "the histograms of the thirds of a run"),
+    (make_coarse, "the histograms of the thirds of a run, and all but two digits of the others"),
+    (
+        leave_out_timeline,
+        "the timeline, the histograms of the thirds of a run, and all but two digits of the others",
+    ),
+    (leave_out_histograms, "the timeline and all histograms"),
+];
 
 /// Returns the page of documents, each with its name. If it is the page of one and longer than
-/// [`PAGE_BYTES_MAX`], the runs in it are made smaller, as far as needed.
+/// [`PAGE_BYTES_MAX`], the runs in it are made smaller, as far as needed. `page` makes the page of
+/// documents and of what they lack, if anything.
 pub(super) fn within_bound(
     documents: &[(&str, &Value)],
-    page: impl Fn(&[(&str, &Value)]) -> String,
+    page: impl Fn(&[(&str, &Value)], Option<&str>) -> String,
 ) -> String {
-    let mut made = page(documents);
+    let mut made = page(documents, None);
     let [(name, document)] = documents else { return made };
     let mut small = (*document).clone();
-    for step in STEPS {
+    for (step, lacks) in STEPS {
         if made.len() <= PAGE_BYTES_MAX {
             break;
         }
         each_run(&mut small, step);
-        made = page(&[(name, &small)]);
+        made = page(&[(name, &small)], Some(lacks));
     }
     made
 }
@@ -116,7 +127,9 @@ mod tests {
 
     /// Returns the document in a page that takes `around` bytes without it.
     fn kept(document: &Value, around: usize) -> Value {
-        let page = |documents: &[(&str, &Value)]| documents[0].1.to_string() + &" ".repeat(around);
+        let page = |documents: &[(&str, &Value)], _: Option<&str>| {
+            documents[0].1.to_string() + &" ".repeat(around)
+        };
         serde_json::from_str(within_bound(&[("", document)], page).trim_end()).unwrap()
     }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::measured::{Outcome, Slot, Status, Warning, samples};
+use crate::measured::{Histograms, Outcome, Slot, Status, Warning, samples};
 
 const HOSTILE: &str = "</script><img src=x onerror=alert(1)>\"'&<!--";
 
@@ -18,6 +18,21 @@ fn a_page_holds_its_document() {
     let json = between(&page, "<script id=\"document-0\" type=\"application/json\">", "</script>");
     let document: Value = serde_json::from_str(json).unwrap();
     assert_eq!(document, serde_json::to_value(&result).unwrap());
+}
+
+#[test]
+fn a_page_says_whether_its_document_is_whole() {
+    let mut result = samples::open_run();
+    result.histograms = Histograms::of(&result);
+    assert!(run_page(&result).contains("and holds the whole result as JSON."));
+    result.histograms.first_third = Some("A".repeat(200 << 10));
+    let page = run_page(&result);
+    let lacks = "and holds the result as JSON. To keep the page small, this JSON leaves out the \
+                 histograms of the thirds of a run; the figures";
+    assert!(page.contains(lacks) && !page.contains("whole result as JSON"), "{}", page.len());
+    result.histograms.tcp_rtt = Some("A".repeat(200 << 10));
+    let lacks = "leaves out the timeline and all histograms; the figures";
+    assert!(run_page(&result).contains(lacks));
 }
 
 #[test]
