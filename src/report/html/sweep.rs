@@ -61,13 +61,27 @@ impl Sweep<'_> {
         self.points.iter().filter_map(|(x, run)| Some((*x, value(run)?))).collect()
     }
 
-    /// Returns from which value on the generator was the limit of every run.
-    fn generator_limit(&self) -> Option<(f64, f64)> {
-        let last_ok = self.points.iter().rposition(|(_, run)| is_ok(run));
-        let from = self.points.get(last_ok.map_or(0, |at| at + 1))?.0;
-        let before = last_ok.map_or(from, |at| self.points[at].0);
-        // Between the last value that proves something and the first that does not.
-        Some(((before * from).sqrt(), from))
+    /// Returns the ranges of values at which the generator was the limit of every run. Each ends
+    /// halfway to the next value that proves something, and the last one at `end` if there is none.
+    fn generator_limits(&self, end: f64) -> Vec<(f64, f64)> {
+        let values: Vec<(f64, bool)> = self
+            .points
+            .chunk_by(|(one, _), (other, _)| one == other)
+            .map(|runs| (runs[0].0, runs.iter().any(|(_, run)| is_ok(run))))
+            .collect();
+        let mut ranges = Vec::new();
+        let mut at = 0_usize;
+        for same in values.chunk_by(|(_, one), (_, other)| one == other) {
+            let (first, last) = (same[0].0, same[same.len() - 1].0);
+            let before = at.checked_sub(1).map_or(first, |before| values[before].0);
+            at += same.len();
+            let halfway = |one: f64, other: f64| (one * other).sqrt(); // on an axis of logarithms
+            let to = values.get(at).map_or(end, |(next, _)| halfway(last, *next));
+            if !same[0].1 {
+                ranges.push((halfway(before, first), to));
+            }
+        }
+        ranges
     }
 }
 
@@ -207,12 +221,17 @@ fn latency(sweeps: &[Sweep<'_>]) -> Option<Figure> {
     let y = Axis::log("response time", Unit::Time, values.into_iter());
     let chart = marked(Chart::of(load_axis(sweeps), y, series), sweeps);
     let table = sweeps.iter().map(table).reduce(joined).unwrap_or_default();
+    let shaded = match chart.bands.is_empty() {
+        true => "",
+        false => {
+            " Where the figure is shaded, the generator was the limit: it says nothing about the \
+             server there."
+        }
+    };
     (!chart.series.is_empty()).then(|| Figure {
         id: "latency".to_owned(),
         title: "Latency against load".to_owned(),
-        text: "The response times of each point. In the shaded range the generator was the limit: \
-               it says nothing about the server there."
-            .to_owned(),
+        text: format!("The response times of each point.{shaded}"),
         chart,
         table,
     })
@@ -263,9 +282,14 @@ fn load_axis(sweeps: &[Sweep<'_>]) -> Axis {
 /// Marks the knee or the answer of a lone sweep, and where the generator was the limit.
 fn marked(mut chart: Chart, sweeps: &[Sweep<'_>]) -> Chart {
     let [sweep] = sweeps else { return chart };
-    if let Some((from, _)) = sweep.generator_limit() {
-        let (to, text) = (chart.x.max, "the generator's own limit".to_owned());
-        chart.bands.push(Band { from, to, text });
+    let ranges = sweep.generator_limits(chart.x.max);
+    let width = |(from, to): &(f64, f64)| to / from; // on an axis of logarithms
+    let widest = ranges.iter().map(width).fold(0.0, f64::max);
+    for range in ranges {
+        // One name is enough, and does not fit into a narrow range.
+        let is_widest = width(&range).total_cmp(&widest).is_eq();
+        let text = if is_widest { "the generator's own limit" } else { "" };
+        chart.bands.push(Band { from: range.0, to: range.1, text: text.to_owned() });
     }
     let answers = [("found", "/found/rate"), ("knee", "/knee/value")];
     let answer = answers.iter().find_map(|(name, pointer)| {
@@ -311,6 +335,42 @@ fn environment(sweep: &Sweep<'_>) -> Markup {
             @if let Some(cpu) = &environment.cpu_model { ", " (cpu) }
             @if environment.loopback { "; loopback: no network is in the figures" }
             @if environment.shared_cpus { "; both ends may run on the same CPUs" }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measured::{Verdict, samples};
+
+    /// Returns the shaded ranges of a sweep with these values. At those that are not ok, the
+    /// generator was the limit.
+    fn shaded(values: &[(f64, bool)]) -> Vec<(f64, f64)> {
+        let point = |(value, is_ok): &(f64, bool)| {
+            let mut run = samples::open_run();
+            run.generator.verdict = Some(if *is_ok { Verdict::Ok } else { Verdict::Starved });
+            (*value, run)
+        };
+        let points = values.iter().map(point).collect();
+        Sweep { name: "", document: &Value::Null, flag: "rate", points }.generator_limits(5_000.0)
+    }
+
+    /// case B19
+    #[test]
+    fn every_value_at_which_the_generator_was_the_limit_is_shaded_and_no_other() {
+        let (ok, bad) = (true, false);
+        for (values, ranges) in [
+            (&[(1.0, ok), (4.0, ok)][..], &[][..]),
+            (&[(1.0, ok), (4.0, bad), (16.0, bad)], &[(2.0, 5_000.0)]),
+            (&[(1.0, ok), (4.0, bad), (16.0, ok)], &[(2.0, 8.0)]),
+            (&[(1.0, bad), (4.0, ok), (16.0, bad)], &[(1.0, 2.0), (8.0, 5_000.0)]),
+            (&[(1.0, bad), (4.0, bad)], &[(1.0, 5_000.0)]),
+            // A search repeats a value; one run that is ok proves something there.
+            (&[(1.0, ok), (4.0, bad), (4.0, ok), (16.0, ok)], &[]),
+            (&[], &[]),
+        ] {
+            assert_eq!(shaded(values), ranges, "{values:?}");
         }
     }
 }
