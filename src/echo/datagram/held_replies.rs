@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 
-use self::peer_queue::{PeerQueue, reply_addr, send_one};
+use self::peer_queue::{Attempt, PeerQueue, reply_addr, send_one};
 use super::pressure::{BufferPressure, ProbeResult};
 use super::{PacketWork, Policy};
 use crate::echo::bounds::{
@@ -81,7 +81,7 @@ impl Policy for HeldReplies {
         let peer = batch.message(index).from.clone();
         let Some(queue) = self.peers.get_mut(&peer) else { return };
         let bytes_before = queue.bytes;
-        if queue.send(&peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work) > 0 {
+        if !queue.settle(&peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work).is_none() {
             queue.note_progress(work.now, RETRY_AFTER_MIN);
         }
         self.bytes -= bytes_before - queue.bytes;
@@ -230,7 +230,7 @@ impl HeldReplies {
             Ok(to) => to,
             Err(cause) => return work.counters.add(cause, 1),
         };
-        if !send_one(&parcel, batch, socket, work) {
+        if send_one(&parcel, batch, socket, work) == Attempt::NoRoom {
             self.pressure.check_soon();
             self.hold(Some(Parcel { peer, ..parcel }), work);
         }
@@ -250,13 +250,13 @@ impl HeldReplies {
                 return true;
             }
             let bytes_before = queue.bytes;
-            match queue.send(peer, retries_left, batch, socket, work) {
-                0 => queue.back_off(work),
-                settled => {
-                    retries_left = retries_left.saturating_sub(settled);
-                    // The peer may soon have room for more.
-                    queue.note_progress(work.now, RETRY_AFTER_MIN);
-                }
+            let settled = queue.settle(peer, retries_left, batch, socket, work);
+            if settled.is_none() {
+                queue.back_off(work);
+            } else {
+                retries_left = retries_left.saturating_sub(settled.sent + settled.dropped);
+                // The peer may soon have room for more.
+                queue.note_progress(work.now, RETRY_AFTER_MIN);
             }
             *bytes -= bytes_before - queue.bytes;
             !queue.parcels.is_empty()
@@ -295,16 +295,17 @@ impl HeldReplies {
         let peer = peer.clone();
         let limit = if queue.reads_probes { PROBE_REPLIES } else { 1 };
         let bytes_before = queue.bytes;
-        if queue.send(&peer, limit, batch, socket, work) > 0 {
-            // The result of the probe, not its sending, shows whether the peer reads.
-            self.bytes -= bytes_before - queue.bytes;
-            self.pressure.probe_sent(peer, buf.used_bytes, work.now);
-            return;
+        let settled = queue.settle(&peer, limit, batch, socket, work);
+        if settled.is_none() {
+            queue.back_off(work);
         }
-        queue.back_off(work);
         self.bytes -= bytes_before - queue.bytes;
-        if queue.parcels.is_empty() {
-            // Forget the peer: it had no room until the stall timeout, but may still read.
+        if settled.sent > 0 {
+            // The result of the probe, not its sending, shows whether the peer reads.
+            self.pressure.probe_sent(peer, buf.used_bytes, work.now);
+        } else if queue.parcels.is_empty() {
+            // Forget the peer. It had no room until the stall timeout or its socket refused the
+            // replies, but it may still read.
             self.peers.remove(&peer);
         }
     }

@@ -32,37 +32,52 @@ pub(super) struct PeerQueue {
     pub(super) reads_probes: bool,
 }
 
+/// What became of replies that the server tried to send.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settled {
+    pub(super) sent: usize,
+    /// Dropped and counted.
+    pub(super) dropped: usize,
+}
+
+impl Settled {
+    pub(super) fn is_none(self) -> bool {
+        self.sent + self.dropped == 0
+    }
+}
+
 impl PeerQueue {
-    /// Sends up to `limit` replies to the peer. Returns how many were settled: sent, or dropped and
-    /// counted.
-    pub(super) fn send<B: Batch>(
+    /// Sends up to `limit` replies to the peer, and drops those that fail. Stops when the peer has
+    /// no room.
+    pub(super) fn settle<B: Batch>(
         &mut self,
         peer: &SockAddr,
         limit: usize,
         batch: &mut B,
         socket: &B::Socket,
         work: &mut PacketWork<'_>,
-    ) -> usize {
+    ) -> Settled {
+        let mut settled = Settled::default();
         if self.parcels.is_empty() {
-            return 0;
+            return settled;
         }
         let to = match reply_addr(peer, work) {
             Ok(to) => to,
             Err(cause) => {
-                let dropped = self.parcels.len();
+                settled.dropped = self.parcels.len();
                 self.drop_all(cause, work);
-                return dropped;
+                return settled;
             }
         };
-        let mut settled = 0;
-        while settled < limit
+        while settled.sent + settled.dropped < limit
             && let Some(parcel) = self.parcels.front_mut()
         {
             parcel.peer = to.clone();
-            if !send_one(parcel, batch, socket, work) {
-                break;
+            match send_one(parcel, batch, socket, work) {
+                Attempt::Sent => settled.sent += 1,
+                Attempt::Dropped => settled.dropped += 1,
+                Attempt::NoRoom => break,
             }
-            settled += 1;
             self.bytes -= parcel.bytes.len();
             self.parcels.pop_front();
         }
@@ -107,21 +122,35 @@ pub(super) fn reply_addr(peer: &SockAddr, work: &mut PacketWork<'_>) -> Result<S
     Ok(to.unwrap_or_else(|| peer.clone()))
 }
 
-/// Sends one reply. Returns true if it was settled: sent, or dropped and counted. Returns false if
-/// its receiver has no room.
+/// The result of an attempt to send one reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    Sent,
+    /// The send failed. The reply is dropped and counted.
+    Dropped,
+    /// The receiver has no room.
+    NoRoom,
+}
+
+/// Sends one reply.
 pub(super) fn send_one<B: Batch>(
     parcel: &Parcel,
     batch: &mut B,
     socket: &B::Socket,
     work: &mut PacketWork<'_>,
-) -> bool {
+) -> Attempt {
     loop {
         match batch.send_parcel(socket, parcel) {
-            Ok(()) => work.counters.sent(parcel.bytes.len()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) => work.counters.add(reply_cause(&error), 1),
+            Ok(()) => {
+                work.counters.sent(parcel.bytes.len());
+                return Attempt::Sent;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Attempt::NoRoom,
+            Err(error) => {
+                work.counters.add(reply_cause(&error), 1);
+                return Attempt::Dropped;
+            }
         }
-        return true;
     }
 }

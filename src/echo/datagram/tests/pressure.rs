@@ -126,3 +126,18 @@ fn a_deaf_peer_gets_replies_again_once_it_reads() {
     request(&mut scene, 0, b"answered");
     assert_eq!(scene.batch.sent.last(), Some(&(peer(0), b"answered".to_vec())));
 }
+
+/// case X3: a dropped reply shows nothing about the peer, so the next probe is one reply again.
+#[test]
+fn a_reply_that_was_dropped_is_not_a_probe_that_the_peer_read() {
+    let mut scene = scene();
+    send_buf(&mut scene).unread_by_deaf_bytes = SIZE_BYTES * 3 / 4;
+    for bytes in [b"a", b"b", b"c"] {
+        scene.batch.arrive(from(peer(DEAF), bytes));
+    }
+    scene.batch.outcomes.push_back(Outcome::Fails(libc::ECONNREFUSED));
+    while scene.slice() == Next::Again {}
+    assert_eq!(scene.counters.count(Cause::ReplyRefused), 1);
+    assert_eq!((scene.sent(), scene.mover.held()), (vec!["b"], 1));
+    assert!(scene.mover.retry_at().is_some_and(|at| at > scene.now), "the probe is pending");
+}
