@@ -36,7 +36,7 @@ pub(super) const RECEIVED_BYTES_PER_SLICE: usize = 1 << 20;
 /// cause many. An error that persists must not keep the loop from sleeping.
 pub(super) const RECEIVE_ERRORS_PER_SLICE: usize = 16;
 
-/// Replies that the retries of one slice send: as many as two UDP batches.
+/// Held replies that the retries of one slice try to send: as many as two UDP batches.
 pub(super) const RETRIED_PER_SLICE: usize = 128;
 
 // Memory: what the server holds for one peer, and for all peers.

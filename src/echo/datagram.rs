@@ -44,6 +44,9 @@ pub(super) struct PacketMover<P> {
 ///   room again, because a unix(7) socket polls the queue of its peer only if it is connected. The
 ///   replies to that receiver wait for a retry; the replies to others are sent.
 pub(super) trait Policy {
+    /// Notes that a slice begins.
+    fn begin_slice(&mut self) {}
+
     /// Returns how many replies are held.
     fn held(&self) -> usize;
 
@@ -169,6 +172,7 @@ impl<P: Policy> PacketMover<P> {
         mut on_message: impl FnMut(Message<'_>),
     ) -> Next {
         self.receive_retry_at = None;
+        self.policy.begin_slice();
         let mut receive_errors = 0;
         let (mut batches, mut bytes) = (0, 0);
         while batches < BATCHES_PER_SLICE && bytes < RECEIVED_BYTES_PER_SLICE {

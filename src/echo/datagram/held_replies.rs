@@ -31,10 +31,16 @@ const PROBE_REPLIES: usize = 16;
 pub(in crate::echo) struct HeldReplies {
     peers: HashMap<SockAddr, PeerQueue>,
     bytes: usize,
+    /// How many more replies the retries of this slice may try to send.
+    retries_left: usize,
     pressure: BufferPressure,
 }
 
 impl Policy for HeldReplies {
+    fn begin_slice(&mut self) {
+        self.retries_left = RETRIED_PER_SLICE;
+    }
+
     fn held(&self) -> usize {
         self.peers.values().map(|queue| queue.parcels.len()).sum()
     }
@@ -237,24 +243,25 @@ impl HeldReplies {
     }
 
     /// Retries the peers whose retry is due, and drops the replies to peers that have stalled.
-    /// Peers beyond the bound of a slice stay due.
+    /// Peers for which the slice has no retry left stay due.
     fn retry<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
-        if self.pressure.is_under_pressure() {
-            self.probe(batch, socket, work);
+        if self.retries_left == 0 {
             return;
         }
-        let mut retries_left = RETRIED_PER_SLICE;
-        let bytes = &mut self.bytes;
+        if self.pressure.is_under_pressure() {
+            return self.probe(batch, socket, work);
+        }
+        let (bytes, retries_left) = (&mut self.bytes, &mut self.retries_left);
         self.peers.retain(|peer, queue| {
-            if retries_left == 0 || work.now < queue.retry_at {
+            if *retries_left == 0 || work.now < queue.retry_at {
                 return true;
             }
             let bytes_before = queue.bytes;
-            let settled = queue.settle(peer, retries_left, batch, socket, work);
+            let settled = queue.settle(peer, *retries_left, batch, socket, work);
+            *retries_left = retries_left.saturating_sub(settled.tries());
             if settled.is_none() {
                 queue.back_off(work);
             } else {
-                retries_left = retries_left.saturating_sub(settled.sent + settled.dropped);
                 // The peer may soon have room for more.
                 queue.note_progress(work.now, RETRY_AFTER_MIN);
             }
@@ -293,9 +300,10 @@ impl HeldReplies {
         let first = self.peers.iter_mut().filter(due).min_by_key(|(_, queue)| queue.retry_at);
         let Some((peer, queue)) = first else { return };
         let peer = peer.clone();
-        let limit = if queue.reads_probes { PROBE_REPLIES } else { 1 };
+        let limit = if queue.reads_probes { PROBE_REPLIES.min(self.retries_left) } else { 1 };
         let bytes_before = queue.bytes;
         let settled = queue.settle(&peer, limit, batch, socket, work);
+        self.retries_left = self.retries_left.saturating_sub(settled.tries());
         if settled.is_none() {
             queue.back_off(work);
         }

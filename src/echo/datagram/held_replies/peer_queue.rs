@@ -38,11 +38,18 @@ pub(super) struct Settled {
     pub(super) sent: usize,
     /// Dropped and counted.
     pub(super) dropped: usize,
+    /// The peer had no room for another one.
+    pub(super) is_blocked: bool,
 }
 
 impl Settled {
     pub(super) fn is_none(self) -> bool {
         self.sent + self.dropped == 0
+    }
+
+    /// Returns the number of replies that the server tried to send.
+    pub(super) fn tries(self) -> usize {
+        self.sent + self.dropped + usize::from(self.is_blocked)
     }
 }
 
@@ -76,7 +83,10 @@ impl PeerQueue {
             match send_one(parcel, batch, socket, work) {
                 Attempt::Sent => settled.sent += 1,
                 Attempt::Dropped => settled.dropped += 1,
-                Attempt::NoRoom => break,
+                Attempt::NoRoom => {
+                    settled.is_blocked = true;
+                    break;
+                }
             }
             self.bytes -= parcel.bytes.len();
             self.parcels.pop_front();

@@ -3,6 +3,7 @@
 use super::*;
 
 const HELD_REPLIES_PER_PEER_MAX: usize = 64;
+const RETRIED_PER_SLICE: usize = 128;
 const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// Returns the address of a peer that is bound to a socket file of this name.
@@ -107,6 +108,36 @@ fn peers_with_held_replies_are_bounded_in_number_and_in_bytes() {
     }
     run(&mut scene);
     assert_eq!(scene.mover.held() * large.len(), 16 << 20, "the bytes of all peers");
+}
+
+/// case X3: retries that send nothing count too, and the batches of a slice share the bound.
+#[test]
+fn a_slice_retries_a_bounded_number_of_replies_and_the_next_slice_the_others() {
+    const PEERS: usize = 200;
+    let mut scene = Scene::of_unix();
+    let names: Vec<_> = (0..PEERS).map(|number| number.to_string()).collect();
+    for name in &names {
+        scene.batch.rooms.insert(peer(name), 0);
+        arrive(&mut scene, &[(name, "a")]);
+    }
+    run(&mut scene);
+    let tries_of_a_slice = |scene: &mut Scene<HeldReplies>| {
+        // As many datagrams of another peer as four batches receive.
+        arrive(scene, &[("b", "b"); BATCHES_PER_SLICE * Script::SLOTS]);
+        let before = scene.batch.attempts;
+        assert_eq!(scene.slice(), Next::Again);
+        scene.batch.attempts - before - BATCHES_PER_SLICE * Script::SLOTS
+    };
+    for has_room in [false, true] {
+        if has_room {
+            scene.batch.rooms.clear();
+        }
+        // Later than every retry.
+        scene.now += Duration::from_secs(1);
+        assert_eq!(tries_of_a_slice(&mut scene), RETRIED_PER_SLICE);
+        assert_eq!(tries_of_a_slice(&mut scene), PEERS - RETRIED_PER_SLICE);
+    }
+    assert_eq!(scene.mover.held(), 0);
 }
 
 /// case X3: a peer that takes its replies does not wait because of one that has been deaf for long.
