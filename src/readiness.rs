@@ -139,9 +139,10 @@ impl Readiness {
     /// data then causes a new event, so the read that would return `WouldBlock` is unnecessary
     /// (epoll(7), question 9).
     ///
-    /// Returns false after the peer has closed, because data and FIN may share one edge and the
-    /// read of 0 is still to come. Also returns false near an out-of-band mark, and on systems that
-    /// do not guarantee this behaviour.
+    /// Returns false after the peer has closed: data and FIN may share one edge, and the read of 0
+    /// is still to come. Returns false near an out-of-band mark, if the source asks for
+    /// [`Interest::PRIORITY`](mio::Interest::PRIORITY). Without it, the system does not report the
+    /// mark. Returns false on systems that do not guarantee this behaviour.
     pub fn short_read_drains(self) -> bool {
         cfg!(any(target_os = "linux", target_os = "android"))
             && !self.contains(Readiness::READ_CLOSED)

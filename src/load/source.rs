@@ -15,7 +15,7 @@ use super::stream::StreamMover;
 use crate::measured::LossCause;
 use crate::reactor::{self, CallLog, Calls, Logged};
 use crate::readiness::Readiness;
-use crate::socket::{Datagram, Stream};
+use crate::socket::{Datagram, STREAM_INTEREST, Stream};
 
 /// One source of a [`Generator`](super::Generator). The generator creates it, its reactor owns it.
 #[derive(Debug)]
@@ -283,10 +283,11 @@ impl reactor::Source for Source {
     }
 
     fn interest(&self) -> Interest {
-        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
         match &self.0.kind {
-            Kind::Stream(..) => BOTH,
-            Kind::Datagram(_, mover) if mover.wants_writable() => BOTH,
+            Kind::Stream(..) => STREAM_INTEREST,
+            Kind::Datagram(_, mover) if mover.wants_writable() => {
+                Interest::READABLE | Interest::WRITABLE
+            }
             Kind::Datagram(..) => Interest::READABLE,
         }
     }

@@ -2,10 +2,15 @@
 
 pub(super) mod rig;
 
+use std::io::{Read, Write};
+
+use socket2::SockRef;
+
 use super::run::Run;
 use super::*;
 use crate::endpoint::{ResolvedEndpoint, Transport, UnixName};
 use crate::measured::Messages;
+use crate::testing::WAIT_MAX;
 
 /// The timeout of messages: long, because a test sets the clock itself.
 pub(super) const TIMEOUT_NS: u64 = 1_000_000;
@@ -54,4 +59,22 @@ fn a_connection_that_is_reset_before_the_generator_checks_it_counts_as_opened() 
     let (result, _) = rig.finish();
     let flows = result.flows;
     assert_eq!((flows.opened, flows.reset, flows.refused, flows.failed_locally), (1, 1, 0, 0));
+}
+
+/// case S13: a read stops at the mark, and no event comes for the bytes behind it.
+#[test]
+fn an_echo_with_an_out_of_band_byte_in_the_middle_is_received_whole() {
+    let (listener, options) = rig::tcp(1);
+    let mut rig = rig::Rig::new(Options { count: Some(1), ..options });
+    rig.turn_until("the message is sent", |rig| rig.generator().run.recorder.measured.sent == 1);
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let mut message = [0; 64];
+    server.read_exact(&mut message).unwrap();
+    // The generator does not run between these calls.
+    server.write_all(&message[..10]).unwrap();
+    assert_eq!(SockRef::from(&server).send_out_of_band(b"!").unwrap(), 1);
+    server.write_all(&message[10..]).unwrap();
+    let (result, _) = rig.finish();
+    assert_eq!(result.messages, messages(1, 1, 0));
 }
