@@ -80,8 +80,8 @@ impl<O: Observer> Server<O> {
             self.take_one_off(context);
         }
         let one_off_over = !self.stage.takes_more() && mover.held() == 0;
-        let has_answered_all = next == Next::Wait && mover.held() == 0;
-        let drained = self.stage.is_draining() && has_answered_all && self.ends_datagrams(context);
+        let is_idle = || next == Next::Wait && mover.held() == 0;
+        let drained = self.stage.is_draining() && is_idle() && self.ends_datagrams(context);
         if drained || one_off_over { Next::Close } else { next }
     }
 
