@@ -2,6 +2,7 @@
 //! on Linux too.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use socket2::SockAddr;
 
@@ -20,8 +21,9 @@ pub struct PortableBatch {
     /// For each message the address that its reply goes to instead of the sender's.
     redirects: Vec<Option<SockAddr>>,
     queue: ReplyQueue,
-    /// An error that occurred after some datagrams. The next receive returns it.
-    deferred: Option<io::Error>,
+    /// An error that occurred after some datagrams of this socket. The next receive returns it if
+    /// it is of the same socket, and drops it otherwise.
+    deferred: Option<(RawFd, io::Error)>,
 }
 
 impl PortableBatch {
@@ -54,7 +56,8 @@ impl Batch for PortableBatch {
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         self.received.clear();
         self.queue.clear();
-        if let Some(error) = self.deferred.take() {
+        let fd = socket.as_fd().as_raw_fd();
+        if let Some((_, error)) = self.deferred.take().filter(|(of, _)| *of == fd) {
             return Err(error);
         }
         let slots = self.arena.chunks_exact_mut(self.options.slot_bytes + 1);
@@ -64,7 +67,7 @@ impl Batch for PortableBatch {
                 Err(error) if self.received.is_empty() => return Err(error),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    self.deferred = Some(error);
+                    self.deferred = Some((fd, error));
                     break;
                 }
             }
@@ -129,5 +132,28 @@ impl Batch for PortableBatch {
 
     fn send_parcel(&mut self, socket: &Datagram, parcel: &Parcel) -> io::Result<()> {
         socket.send_to(&parcel.bytes, &parcel.peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::{ConnectionRefused, WouldBlock};
+
+    use super::*;
+    use crate::socket::SocketOptions;
+
+    /// case U9: the sockets of a server share one batch.
+    #[test]
+    fn a_deferred_error_is_returned_for_its_own_socket_only() {
+        let socket =
+            || Datagram::udp("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+        let (first, other) = (socket(), socket());
+        let mut batch = PortableBatch::new(BatchOptions { slots: 4, slot_bytes: 64, reply: None });
+        let mut receive_after_error_of_first = |socket: &Datagram| {
+            batch.deferred = Some((first.as_fd().as_raw_fd(), ConnectionRefused.into()));
+            [(); 2].map(|()| batch.receive(socket, 4).unwrap_err().kind())
+        };
+        assert_eq!(receive_after_error_of_first(&other), [WouldBlock; 2]);
+        assert_eq!(receive_after_error_of_first(&first), [ConnectionRefused, WouldBlock]);
     }
 }

@@ -4,7 +4,7 @@
 //! `EPERM` although recvmsg(2) and sendmsg(2) work.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use libc::{c_int, c_uint, mmsghdr};
@@ -17,8 +17,9 @@ use crate::socket::SEND_FLAGS;
 pub(super) struct Calls {
     receives_one_by_one: bool,
     sends_one_by_one: bool,
-    /// An error that occurred after some messages. The next receive returns it.
-    deferred: Option<io::Error>,
+    /// An error that occurred after some messages of this socket. The next receive returns it if it
+    /// is of the same socket, and drops it otherwise.
+    deferred: Option<(RawFd, io::Error)>,
 }
 
 impl Calls {
@@ -85,13 +86,13 @@ impl Calls {
         fd: BorrowedFd<'_>,
         headers: &mut [mmsghdr],
     ) -> io::Result<usize> {
-        if let Some(error) = self.deferred.take() {
+        let fd = fd.as_raw_fd();
+        if let Some((_, error)) = self.deferred.take().filter(|(of, _)| *of == fd) {
             return Err(error);
         }
         for (count, header) in headers.iter_mut().enumerate() {
             // SAFETY: the header is valid, as the caller promises.
-            let length =
-                unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header.msg_hdr, libc::MSG_DONTWAIT) };
+            let length = unsafe { libc::recvmsg(fd, &mut header.msg_hdr, libc::MSG_DONTWAIT) };
             match c_uint::try_from(length) {
                 Ok(length) => header.msg_len = length,
                 Err(_) => {
@@ -101,7 +102,7 @@ impl Calls {
                     }
                     // If the queue is empty, the next call finds out again.
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        self.deferred = Some(error);
+                        self.deferred = Some((fd, error));
                     }
                     return Ok(count);
                 }
@@ -188,6 +189,22 @@ mod tests {
         assert!(is_refusal(&eperm, || error(libc::EPERM)));
         assert!(is_refusal(&io::Error::from_raw_os_error(libc::ENOSYS), || Ok(0)));
         assert!(!is_refusal(&io::Error::from_raw_os_error(libc::EAGAIN), || error(libc::EPERM)));
+    }
+
+    /// case U9: the sockets of a server share one batch.
+    #[test]
+    fn a_deferred_error_is_returned_for_its_own_socket_only() {
+        use std::os::fd::AsFd;
+        let [first, other] = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut calls = Calls { receives_one_by_one: true, ..Calls::default() };
+        let mut receive_after_error_of_first = |socket: &std::net::UdpSocket| {
+            let error = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+            calls.deferred = Some((first.as_raw_fd(), error));
+            // SAFETY: without headers the call accesses no memory.
+            [(); 2].map(|()| unsafe { calls.receive(socket.as_fd(), &mut []) }.ok())
+        };
+        assert_eq!(receive_after_error_of_first(&other), [Some(0); 2]);
+        assert_eq!(receive_after_error_of_first(&first), [None, Some(0)]);
     }
 
     #[test]
