@@ -2,7 +2,7 @@
 //!
 //! The server owns what its sources share: one scratch buffer, one batch for UDP, one batch for
 //! Unix datagrams, and the counters. Each source owns only its own state, so an idle connection
-//! costs one slot of the reactor's slab and nothing else.
+//! costs its entries in the reactor's lists and nothing else.
 //!
 //! Where to look: `stream.rs` moves the bytes of a stream, and handles a slow reader and a
 //! half-close. `datagram.rs` receives, decides and sends; `datagram/held_replies.rs` handles a full

@@ -255,8 +255,7 @@ impl<O: Observer> Generator<O> {
     /// Decides what follows when the connection of a flow is gone.
     fn plan_next(&mut self, flow: &Flow, now_ns: u64) {
         if self.options.mode == Mode::Connect {
-            // If the message was answered, `answered` has already noted since when the flow is
-            // free.
+            // If the message was answered, `Mover::answered` has noted when the flow became free.
             let is_done = matches!(flow.ending, Some(Ending::Done));
             let again_ns = if is_done { now_ns } else { now_ns.saturating_add(RETRY_NS) };
             if !is_done {

@@ -213,8 +213,9 @@ impl<P: Policy> PacketMover<P> {
         Next::Again
     }
 
-    /// Counts the datagrams that the socket had dropped before it received this batch. `overflow`:
-    /// the count that came with the newest message. It only grows, so it covers the whole batch.
+    /// Counts the datagrams that the socket had dropped before it received this batch. `overflow`
+    /// is the count that came with the newest message. It includes all earlier drops, so it covers
+    /// the whole batch. It wraps.
     fn count_overflow(&mut self, overflow: Option<u32>, work: &mut PacketWork<'_>) {
         if let Some(overflow) = overflow {
             work.counters.add(Cause::Overflowed, self.overflow_since(overflow));

@@ -21,8 +21,8 @@ pub struct Source(pub(super) Kind);
 #[derive(Debug)]
 pub(super) enum Kind {
     Connection(Connection),
-    // Endpoints are few and connections are many. Boxed endpoints do not widen the slots of the
-    // slab.
+    // Endpoints are few and connections are many. Boxed endpoints do not widen the entries of the
+    // reactor's list of sources.
     Listener(Box<Listener>),
     Udp(Box<Packets<HeldTrains>>),
     Unixgram(Box<Packets<HeldReplies>>),

@@ -63,7 +63,7 @@ enum End {
 }
 
 impl Stage {
-    /// Returns true if endpoints serve what is queued.
+    /// Returns true if the server accepts queued connections and receives queued datagrams.
     pub(super) fn takes_more(&self) -> bool {
         match self {
             Stage::Serving | Stage::Ended { .. } => true,

@@ -115,9 +115,10 @@ impl ByteMover {
         now.since(self.taken_at)
     }
 
-    /// Notes the state of the socket's send queue. Returns true if the state is enough to judge the
-    /// peer: the peer has taken nothing since the last sample, or it has taken everything. Without
-    /// a comparable earlier sample, the peer cannot be judged yet.
+    /// Takes a sample of the socket's send queue and compares it with the last one. Returns true if
+    /// the server can judge the peer: the peer has taken nothing since the last sample, or it has
+    /// taken everything. Returns false if the peer has taken a part, or if the last sample cannot
+    /// be compared with this one.
     ///
     /// A socket becomes writable only when a good part of its buffer is free, which may be
     /// megabytes. So only the send queue distinguishes a peer that takes its reply slowly from a

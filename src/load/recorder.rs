@@ -11,7 +11,8 @@ use crate::reactor::Moved;
 pub(super) struct Recorder {
     /// Messages intended from this time on are measured; earlier ones belong to the warm-up.
     pub(super) measure_from_ns: u64,
-    /// Events before this time belong to the warm-up. Without a warm-up they are measured.
+    /// The run has a warm-up. Bytes that answer no message belong to it if they come before
+    /// `measure_from_ns`. Without a warm-up they are measured.
     pub(super) has_warmup: bool,
     pub(super) measured: Messages,
     pub(super) warmup: Messages,
@@ -139,7 +140,8 @@ impl Recorder {
         self.bytes_of(self.is_measured(intended_ns)).sent += count as u64;
     }
 
-    /// Counts received bytes of the echo of such a message, correct or not.
+    /// Counts received bytes of the echo of a message that was intended at this time. The bytes may
+    /// be wrong.
     pub(super) fn bytes_received(&mut self, count: usize, intended_ns: u64) {
         self.bytes_of(self.is_measured(intended_ns)).received += count as u64;
     }
@@ -166,7 +168,8 @@ impl Recorder {
         self.received_by_end += if now_ns < self.end_ns { count } else { 0 };
         self.echo_ns_last = now_ns;
         self.latency.record_many(latency_ns, count);
-        // In a closed loop a message is intended when it is sent, so both times are equal.
+        // In a closed loop a message is intended when it is begun, so its service time would say
+        // nothing new.
         if message.is_scheduled {
             self.service_time.record_many(now_ns.saturating_sub(message.sent_ns), count);
         }
@@ -272,7 +275,8 @@ impl Recorder {
         latency
     }
 
-    /// Returns the same, in the form of a slot.
+    /// Returns the response times of all measured messages so far, as coarsely as a slot of the
+    /// timeline keeps them.
     pub(super) fn times_so_far(&self) -> SlotTimes {
         SlotTimes::of(&[&self.latency_before, &self.latency])
     }
@@ -288,7 +292,8 @@ impl Recorder {
 /// A message that was sent and has not been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InFlight {
-    /// When it was due; in a closed loop, when it was sent.
+    /// When it was due. In a closed loop, when it was begun: a datagram that the socket did not
+    /// take at once keeps that time.
     pub(super) intended_ns: u64,
     pub(super) sent_ns: u64,
     /// When a generator that is never late would have sent it.

@@ -1,9 +1,10 @@
 //! Samples of messages with the kernel's timestamps (`--timestamps`).
 //!
-//! A sampled flow moves its bytes through a [`SampledStream`] or a [`SampledDatagram`], which asks
-//! for a timestamp with one send of [`SENDS_PER_SAMPLE`]. The movers do not know of it, and other
-//! flows do not come here. An echo returns the bytes that were sent, so on a stream the sample is
-//! complete when as many bytes were read as were written, and a datagram is known by its number.
+//! A sampled flow moves its bytes through a [`SampledStream`] or a [`SampledDatagram`] instead of
+//! its socket. One of [`SENDS_PER_SAMPLE`] sends asks the kernel for a timestamp. The movers do not
+//! know about samples, and flows without samples run none of this code. On a stream a sample is
+//! complete when the flow has read as many bytes as it had written, because an echo has the length
+//! of its message. A datagram is found by the number that it carries.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};

@@ -18,8 +18,9 @@ use crate::readiness::Readiness;
 const READS_PER_SLICE: usize = 4;
 const WRITES_PER_SLICE: usize = 4;
 
-/// Messages without their echo on one connection, given up or not, unless more may be in flight. A
-/// server that never answers would otherwise owe one more echo per timeout.
+/// The maximum number of messages of one connection whose echo is not complete, including those
+/// that were given up. If more may be in flight, that number is the maximum. A server that never
+/// answers would otherwise owe ever more echoes: each timeout makes room for new messages.
 const UNANSWERED_MAX: usize = 16_384;
 
 /// The state of one stream.
@@ -310,7 +311,8 @@ impl StreamMover {
             let (number, offset) = self.written;
             let length = run.length::<MIXED>(MessageId { flow: self.flow, number });
             let now = count.min(length - offset);
-            // Wrong bytes may have answered a message before it was sent; it counts as measured.
+            // A server may send bytes that it has not received. They can complete the echo of this
+            // message before it is written. Its bytes then count as measured.
             let at =
                 number.checked_sub(self.first_unanswered()).and_then(|at| usize::try_from(at).ok());
             let message = at.and_then(|at| self.unanswered.get(at));

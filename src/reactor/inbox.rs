@@ -125,7 +125,8 @@ impl<M> Shared<M> {
 }
 
 impl<M> Handle<M> {
-    /// Sends a message, and wakes the loop if it sleeps. Does not block.
+    /// Sends a message, and wakes the loop if it sleeps. Waits only for the queue's lock, which is
+    /// held briefly.
     ///
     /// The handler receives each message once. It receives the messages of one thread in the order
     /// in which the thread sent them.
@@ -146,7 +147,7 @@ impl<M> Handle<M> {
         let was_empty = queue.messages.is_empty();
         queue.messages.push_back(message);
         drop(queue);
-        // If the queue was not empty, an earlier sender has woken the loop.
+        // If the queue was not empty, the sender that found it empty wakes the loop.
         if was_empty {
             self.0.wake();
         }

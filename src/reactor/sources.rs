@@ -30,8 +30,8 @@ pub trait Source: AsFd {
 
     /// Returns true if the handler may return [`Next::Wait`](super::Next::Wait) while the source is
     /// readable, because it wakes the source after an event of another source. An example is a
-    /// listener at its connection limit. Debug builds panic if a handler does so with any other
-    /// source.
+    /// listener at its connection limit. Debug builds panic for any other source if the loop is
+    /// about to sleep without a deadline.
     fn may_rest(&self) -> bool {
         false
     }
@@ -71,7 +71,7 @@ impl<S: Source> Sources<S> {
         self.len == 0
     }
 
-    /// Returns every source with its key, in no particular order.
+    /// Returns every source with its key, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &S)> {
         self.places.iter().flatten().map(|stored| (stored.key, &stored.source))
     }

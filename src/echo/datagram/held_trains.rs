@@ -19,8 +19,8 @@ pub(in crate::echo) struct HeldTrains {
     parcels: VecDeque<Parcel>,
     /// Which replies may leave in trains.
     pub(super) trains: TrainLimit,
-    /// The system refused a train of datagrams of this length. Whether it refused it because it is
-    /// a train shows when the first of its datagrams is sent alone.
+    /// The system refused a train. If the first of its datagrams can then be sent alone, trains of
+    /// datagrams of at least this length are forbidden.
     refused_segment_bytes: Option<usize>,
 }
 
@@ -69,7 +69,8 @@ impl HeldTrains {
         }
     }
 
-    /// Returns the parcel if there was memory for it and there is memory for its place in the list.
+    /// Makes room in the list for a parcel, and returns the parcel. Returns `None` if there is no
+    /// memory for the room, or was none for the parcel.
     fn if_room(&mut self, parcel: Option<Parcel>) -> Option<Parcel> {
         parcel.filter(|_| self.parcels.try_reserve(1).is_ok())
     }

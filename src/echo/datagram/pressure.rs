@@ -32,7 +32,7 @@ const OVERHEAD_BYTES: usize = 768;
 #[derive(Debug, Default)]
 pub(super) struct BufferPressure {
     is_under_pressure: bool,
-    /// Bytes sent since the last check.
+    /// Bytes charged since the last check: replies that were about to be sent.
     sent_bytes: usize,
     /// How many bytes may be sent between two checks.
     check_after_bytes: usize,

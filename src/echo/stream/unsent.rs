@@ -13,8 +13,8 @@ use crate::socket::Splice;
 
 /// The memory of the unsent bytes of all streams, in one server or in several together.
 ///
-/// Clones share the same count. It changes only when a socket does not take a whole reply, and is
-/// loaded once for each read of a stream.
+/// Clones share one count. It changes when the server keeps unsent bytes and when it drops them.
+/// The server loads it before a read whose bytes it echoes.
 #[derive(Clone, Debug, Default)]
 pub(in crate::echo) struct UnsentBytes(Arc<AtomicUsize>);
 
