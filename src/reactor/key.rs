@@ -10,12 +10,13 @@ const INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
 const GENERATION_MASK: usize = usize::MAX >> INDEX_BITS;
 
-/// Names one source until it is removed, and no source after that.
+/// Names one source until it is removed, and then no source until the generation wraps.
 ///
 /// slab reuses the slot that was freed last, so a slot alone does not name a source: a new
 /// connection would receive the hang-up of the closed one. A key therefore also holds a generation,
-/// which counts insertions. The generation wraps, on 64-bit systems after 2^32 insertions; a late
-/// event exists for one turn only.
+/// which counts insertions. The generation wraps after 2^32 insertions, on 32-bit systems after
+/// 2^12. A key that is kept for longer than that may name a later source. A late event exists for
+/// one turn only.
 ///
 /// A key takes one word, because lists hold one key per connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
