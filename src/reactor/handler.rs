@@ -51,6 +51,9 @@ pub trait Handler: Sized {
 
     /// Takes back a source that the loop has removed. Dropping it closes it. The context's key is
     /// the key that the source had; it no longer names a source.
+    ///
+    /// A handler must not answer every [`Closed::Unregistered`] with a replacement: as long as each
+    /// replacement fails too, the turn does not end.
     fn closed(
         &mut self,
         source: Self::Source,
