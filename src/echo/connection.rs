@@ -105,7 +105,7 @@ impl<O: Observer> Server<O> {
         let Connection { stream, mover, .. } = connection;
         if mover.is_waiting_for_peer()
             && let Some(queue) = stream.send_queue()
-            && !mover.note_send_queue(queue, now)
+            && !mover.sample_send_queue(queue, now)
         {
             return None;
         }

@@ -70,7 +70,7 @@ pub(super) trait Policy {
     ) -> bool;
 
     /// Notes that the sender of a message is running, so it may have made room for held replies.
-    fn note_sender<B: Batch>(
+    fn send_held_for<B: Batch>(
         &mut self,
         _index: usize,
         _batch: &mut B,
@@ -80,9 +80,9 @@ pub(super) trait Policy {
     }
 
     /// Returns how many trains from the front of the queue may be sent now.
-    fn sendable<B: Batch>(&mut self, batch: &B, socket: &B::Socket, now: Instant) -> usize;
+    fn admit<B: Batch>(&mut self, batch: &B, socket: &B::Socket, now: Instant) -> usize;
 
-    /// Takes the first train off the queue, because it may not be [sent now](Policy::sendable).
+    /// Takes the first train off the queue, because it may not be [sent now](Policy::admit).
     fn hold_back<B: Batch>(
         &mut self,
         batch: &mut B,
@@ -110,7 +110,7 @@ pub(super) trait Policy {
     );
 
     /// Notes that the queue is empty.
-    fn queue_is_empty<B: Batch>(
+    fn note_queue_empty<B: Batch>(
         &mut self,
         _batch: &mut B,
         _socket: &B::Socket,
@@ -280,7 +280,7 @@ impl<P: Policy> PacketMover<P> {
                     continue;
                 }
             }
-            self.policy.note_sender(index, batch, socket, work);
+            self.policy.send_held_for(index, batch, socket, work);
         }
         bytes
     }
@@ -296,7 +296,7 @@ impl<P: Policy> PacketMover<P> {
         work: &mut PacketWork<'_>,
     ) {
         while !batch.queued().is_empty() {
-            let limit = self.policy.sendable(batch, socket, work.now);
+            let limit = self.policy.admit(batch, socket, work.now);
             if limit == 0 {
                 self.policy.hold_back(batch, socket, readiness, work);
                 continue;
@@ -317,7 +317,7 @@ impl<P: Policy> PacketMover<P> {
                 }
             }
         }
-        self.policy.queue_is_empty(batch, socket, work);
+        self.policy.note_queue_empty(batch, socket, work);
     }
 }
 

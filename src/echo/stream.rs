@@ -123,7 +123,7 @@ impl ByteMover {
     /// A socket becomes writable only when a good part of its buffer is free, which may be
     /// megabytes. So only the send queue distinguishes a peer that takes its reply slowly from a
     /// peer that takes nothing.
-    pub(super) fn note_send_queue(&mut self, queue: SendQueue, now: Moment) -> bool {
+    pub(super) fn sample_send_queue(&mut self, queue: SendQueue, now: Moment) -> bool {
         let before = std::mem::replace(&mut self.queue_sample, QueueSample::of(queue));
         match self.queue_sample.progress_since(before, queue) {
             Some(false) => return true,

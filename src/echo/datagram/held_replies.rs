@@ -74,7 +74,7 @@ impl Policy for HeldReplies {
     }
 
     /// Sends the replies held for the sender, as far as it has room. They go before the new one.
-    fn note_sender<B: Batch>(
+    fn send_held_for<B: Batch>(
         &mut self,
         index: usize,
         batch: &mut B,
@@ -98,7 +98,7 @@ impl Policy for HeldReplies {
 
     /// Stops before the first reply to a peer for which replies are held, because it must follow
     /// those. Under pressure none may be sent.
-    fn sendable<B: Batch>(&mut self, batch: &B, socket: &B::Socket, now: Instant) -> usize {
+    fn admit<B: Batch>(&mut self, batch: &B, socket: &B::Socket, now: Instant) -> usize {
         if self.pressure.wants_check() {
             self.check(socket, now);
         }
@@ -164,7 +164,7 @@ impl Policy for HeldReplies {
         }
     }
 
-    fn queue_is_empty<B: Batch>(
+    fn note_queue_empty<B: Batch>(
         &mut self,
         batch: &mut B,
         socket: &B::Socket,

@@ -133,7 +133,7 @@ impl Policy for HeldTrains {
     }
 
     /// Stops before the first train that the system would refuse.
-    fn sendable<B: Batch>(&mut self, batch: &B, _socket: &B::Socket, _now: Instant) -> usize {
+    fn admit<B: Batch>(&mut self, batch: &B, _socket: &B::Socket, _now: Instant) -> usize {
         batch.queued().iter().take_while(|train| self.trains.allows(train)).count()
     }
 
