@@ -119,11 +119,20 @@ pub(super) trait Policy {
     }
 }
 
+/// How much a slice receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// Nothing. The slice only sends held replies.
+    Nothing,
+    /// One datagram, then the slice ends.
+    One,
+    /// As much as the bounds of a slice allow.
+    Batches,
+}
+
 /// What the mover needs for one slice, besides its socket and batch.
 pub(super) struct PacketWork<'a> {
-    /// The most datagrams that one call receives. With 0 the slice receives none; with 1 it
-    /// receives one and ends.
-    pub(super) receive_limit: usize,
+    pub(super) receiving: Receiving,
     /// Whether the server replies at all.
     pub(super) answers: bool,
     /// Which senders get no reply. `None` for Unix sockets, because their peers have no IP address.
@@ -179,19 +188,20 @@ impl<P: Policy> PacketMover<P> {
             if !self.policy.send_held(batch, socket, readiness, work) {
                 return Next::Wait;
             }
-            if !readiness.is_readable() || work.receive_limit == 0 {
+            if !readiness.is_readable() || work.receiving == Receiving::Nothing {
                 return Next::Wait;
             }
             if let Some(reply_paths) = &mut work.reply_paths {
                 reply_paths.begin_batch();
             }
-            match batch.receive(socket, work.receive_limit) {
+            let limit = if work.receiving == Receiving::One { 1 } else { usize::MAX };
+            match batch.receive(socket, limit) {
                 Ok(count) => {
                     batches += 1;
                     self.count_overflow(batch.message(count - 1).overflow, work);
                     bytes += self.decide(batch, socket, count, work, &mut on_message);
                     self.send(batch, socket, readiness, work);
-                    if work.receive_limit == 1 {
+                    if work.receiving == Receiving::One {
                         return Next::Again;
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::datagram::{PacketWork, Policy};
+use super::datagram::{PacketWork, Policy, Receiving};
 use super::logged::logged_batch;
 use super::observer::Observer;
 use super::options::Reply;
@@ -38,15 +38,15 @@ impl<O: Observer> Server<O> {
         let served =
             |counters: &TransportCounters| counters.traffic.messages_in - counters.turned_away();
         let served_before = self.options.one_off.then(|| served(&self.counters[transport]));
-        let receive_limit = match (self.stage.takes_more(), self.options.one_off) {
-            (false, _) => 0,
-            (true, true) => 1,
-            (true, false) => usize::MAX,
+        let receiving = match (self.stage.takes_more(), self.options.one_off) {
+            (false, _) => Receiving::Nothing,
+            (true, true) => Receiving::One,
+            (true, false) => Receiving::Batches,
         };
         let may_judge = self.timeouts.may_judge(context.now());
         let stall_timeout = if may_judge { self.options.stall_timeout } else { Duration::MAX };
         let mut work = PacketWork {
-            receive_limit,
+            receiving,
             answers: self.options.reply != Reply::Nothing,
             guard,
             limited_reply_bytes: match &self.options.reply {

@@ -246,12 +246,12 @@ fn a_discarding_server_observes_every_message_and_sends_no_reply() {
 #[test]
 fn a_one_off_server_receives_one_datagram_and_leaves_the_rest() {
     let mut scene = Scene::of_udp(&[b"a", b"b"]);
-    scene.receive_limit = 1;
+    scene.receiving = Receiving::One;
     scene.batch.outcomes.push_back(WOULD_BLOCK);
     assert_eq!(scene.slice(), Next::Again);
     assert_eq!((scene.observed.len(), scene.mover.held()), (1, 1));
     // The server has received its one datagram and still owes the reply.
-    scene.receive_limit = 0;
+    scene.receiving = Receiving::Nothing;
     assert_eq!(scene.slice(), Next::Wait);
     scene.readiness.merge(Readiness::WRITABLE);
     assert_eq!(scene.slice(), Next::Wait);

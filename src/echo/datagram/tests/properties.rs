@@ -212,9 +212,9 @@ proptest! {
         outcomes in vec(outcome(), 0..100),
         makes_trains in any::<bool>(),
         answers in prop::bool::weighted(0.9),
-        receive_limit in prop_oneof![8 => Just(usize::MAX), 1 => 1..3_usize],
+        receiving in prop_oneof![8 => Just(Receiving::Batches), 1 => Just(Receiving::One)],
     ) {
-        let mut scene = Scene { answers, receive_limit, ..Scene::of_udp(&[]) };
+        let mut scene = Scene { answers, receiving, ..Scene::of_udp(&[]) };
         scene.batch.is_strict = true;
         if makes_trains {
             scene.mover.policy.trains = TrainLimit::ANY;
