@@ -192,6 +192,15 @@ impl Shared {
         }
     }
 
+    /// Keeps a copy of the ring of a loop that goes on. Frees the copy before it first, so that a
+    /// loop has no third ring.
+    fn keep_copy(&self, index: usize, ring: &Ring) {
+        if let Some(place) = self.rings().rings.get_mut(index) {
+            *place = None;
+        }
+        self.keep(index, ring.clone());
+    }
+
     /// Writes the file on another thread, because a file system can be slow and the loop must go
     /// on. If a thread writes already, it writes once more.
     fn write_beside(shared: &Arc<Shared>) {

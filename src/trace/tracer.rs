@@ -223,7 +223,7 @@ impl Probe for Tracer {
         self.ring.end_turn(self.turn);
         self.turn.idle_before = 0;
         if std::mem::take(&mut self.is_write_due) {
-            self.shared.keep(self.index, self.ring.clone());
+            self.shared.keep_copy(self.index, &self.ring);
             Shared::write_beside(&self.shared);
         }
     }
