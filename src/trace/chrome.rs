@@ -323,4 +323,4 @@ impl fmt::Display for Micros {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -201,3 +201,51 @@ fn slice_data(slice: &Slice, source: usize, behind: &[Record], words: &mut Words
     }
     Value::Array(data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::chrome::tests::{full_ring, write_rings};
+
+    /// Keeps what is written, and the length of the longest piece.
+    #[derive(Default)]
+    struct Pieces {
+        bytes: Vec<u8>,
+        longest: usize,
+    }
+
+    impl Write for Pieces {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            self.bytes.extend_from_slice(piece);
+            self.longest = self.longest.max(piece.len());
+            Ok(piece.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The values of a whole trace take hundreds of megabytes.
+    #[test]
+    fn a_page_has_the_turns_of_all_loops_and_is_written_turn_by_turn() {
+        const CAPACITY: usize = 10_000;
+        let rings = vec![full_ring(CAPACITY), full_ring(CAPACITY)];
+        let turns = rings[0].turns().len();
+        let mut pieces = Pieces::default();
+        write_rings(rings, |shared, rings| write(&mut pieces, shared, rings));
+        let page = String::from_utf8(pieces.bytes).unwrap();
+        assert!(pieces.longest < 64 << 10 && page.len() > 400_000, "{} bytes", pieces.longest);
+        let (_, data) = page.split_once("type=\"application/json\">").unwrap();
+        let (data, _) = data.split_once("</script>").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        let loops = data["loops"].as_array().unwrap();
+        assert_eq!(loops.len(), 2);
+        for own in loops {
+            assert_eq!(own["turns"].as_array().unwrap().len(), turns);
+            assert_eq!(own["sources"].as_array().unwrap().len(), 50);
+        }
+        assert!(data["code"].as_array().unwrap().len() > 10);
+        assert!(data["words"].as_array().unwrap().iter().any(|word| word == "recvfrom"));
+    }
+}

@@ -53,7 +53,7 @@ fn turn(begun_ns: u64, sources: u32, lost: u32) -> Turn {
 
 /// Fills a ring with round trips. Turn `number` begins at `number * TURN_NS`. Now and then a source
 /// comes or goes, an event is stale, and a record is lost.
-fn full_ring(capacity: usize) -> Ring {
+pub(in crate::trace) fn full_ring(capacity: usize) -> Ring {
     let mut ring = Ring::new(capacity);
     for number in 0..capacity as u64 / 4 {
         let at = |share_ns: u64| number * TURN_NS + share_ns;
@@ -79,17 +79,25 @@ fn full_ring(capacity: usize) -> Ring {
 
 /// Writes these rings, and returns the events, which are a line each.
 fn written(rings: Vec<Ring>) -> Vec<String> {
+    let mut out = Vec::new();
+    write_rings(rings, |shared, rings| write(&mut out, shared, rings));
+    let text = String::from_utf8(out).unwrap();
+    let (_, events) = text.split_once("\"traceEvents\":[\n").unwrap();
+    let events = events.strip_suffix("\n]}\n").unwrap();
+    events.split(",\n").map(str::to_owned).collect()
+}
+
+/// Writes rings as those of a trace.
+pub(in crate::trace) fn write_rings(
+    rings: Vec<Ring>,
+    write: impl FnOnce(&Shared, &[Option<Arc<Ring>>]) -> io::Result<()>,
+) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let file: TraceFile = path.to_str().unwrap().parse().unwrap();
     let trace = Trace::open(&file, "serve").unwrap();
     let rings: Vec<_> = rings.into_iter().map(|ring| Some(Arc::new(ring))).collect();
-    let mut out = Vec::new();
-    write(&mut out, &trace.0, &rings).unwrap();
-    let text = String::from_utf8(out).unwrap();
-    let (_, events) = text.split_once("\"traceEvents\":[\n").unwrap();
-    let events = events.strip_suffix("\n]}\n").unwrap();
-    events.split(",\n").map(str::to_owned).collect()
+    write(&trace.0, &rings).unwrap();
 }
 
 /// Returns what a field has, as text.
