@@ -165,7 +165,7 @@ pub struct RunResult {
     pub thirds: Option<[Distribution; 3]>,
     /// The course of the run in slots of time; empty unless it was recorded.
     pub timeline: Vec<Slot>,
-    /// Times in which the generator could not run while it measured.
+    /// Times in which the generator could not run, within `elapsed_ns` and `drain_ns`.
     pub hiccups: Hiccups,
     /// The generator's own health.
     pub generator: GeneratorHealth,

@@ -28,7 +28,7 @@ pub struct LoopResult {
     pub wait_share: Option<f64>,
     /// CPU time of its thread per message, without polling that found nothing.
     pub cpu_ns_per_message: u64,
-    /// Times in which it could not run while it measured.
+    /// Times in which it could not run, while it measured or waited for the last echoes.
     pub hiccups: Hiccups,
     /// Why it did not reach its end, or did not make its share of the load, on one line.
     pub error: Option<String>,
