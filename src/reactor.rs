@@ -162,6 +162,9 @@ pub struct Reactor<S, M = Infallible, P = ()> {
     core: Core<S>,
     /// When the handler's next tick is due. With `None` the loop waits for an event or a timer.
     tick_at: Option<Instant>,
+    /// `core.now` is too old to compute the length of a sleep: since it was read, the loop has run
+    /// more than one slice, or the caller may have done anything.
+    is_now_old: bool,
     spinning: Spinning,
     /// Present while turns are measured.
     meter: Option<Meter>,
@@ -190,6 +193,7 @@ impl<S: Source, M> Reactor<S, M> {
             events: Events::with_capacity(EVENTS_PER_POLL),
             // The first turn does not sleep, because the handler has not yet returned a tick time.
             tick_at: Some(now),
+            is_now_old: false,
             spinning: Spinning::new(now),
             meter: None,
             probe: (),
@@ -212,6 +216,7 @@ impl<S: Source, M> Reactor<S, M> {
             sources: self.sources,
             core: self.core,
             tick_at: self.tick_at,
+            is_now_old: self.is_now_old,
             spinning: self.spinning,
             meter: self.meter,
             inbox: self.inbox,
@@ -320,7 +325,8 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     ///
     /// Returns an error if the poll call itself fails. An error of a source never ends the loop.
     pub fn run<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) -> io::Result<()> {
-        while self.turn(handler)? == LoopState::Running {}
+        self.is_now_old = true;
+        while self.turn_within(handler, None)? == LoopState::Running {}
         Ok(())
     }
 
@@ -333,6 +339,7 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         &mut self,
         handler: &mut H,
     ) -> io::Result<LoopState> {
+        self.is_now_old = true;
         self.turn_within(handler, None)
     }
 
@@ -346,6 +353,7 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         handler: &mut H,
         timeout: Duration,
     ) -> io::Result<LoopState> {
+        self.is_now_old = true;
         self.turn_within(handler, Some(timeout))
     }
 }

@@ -127,7 +127,8 @@ impl<S, K> Context<'_, S, K> {
     /// and each setting fires at most once. A slice before that time leaves the timer set. Closing
     /// the source removes the timer, so it never fires for the next tenant of the slot.
     ///
-    /// The resolution is that of the poll timeout: one millisecond.
+    /// The timer may fire late by a millisecond, to which the poll timeout is rounded, and by the
+    /// length of one slice. A busy loop fires it after the turn that runs.
     pub fn wake_at(&mut self, key: Key, at: Instant) {
         self.core.slots.wake_at(key, at);
     }

@@ -92,6 +92,33 @@ impl AsFd for End {
     }
 }
 
+/// A probe that keeps what the tests look at.
+#[derive(Default)]
+struct Seen {
+    /// How long each poll could sleep.
+    timeouts: Vec<Option<Duration>>,
+    marks: Vec<Mark>,
+    closed: Vec<Key>,
+}
+
+impl Probe for Seen {
+    type Calls<'a> = ();
+
+    fn calls(&self) {}
+
+    fn wait_begins(&mut self, timeout: Option<Duration>) {
+        self.timeouts.push(timeout);
+    }
+
+    fn marked(&mut self, mark: Mark) {
+        self.marks.push(mark);
+    }
+
+    fn closed(&mut self, key: Key) {
+        self.closed.push(key);
+    }
+}
+
 /// How a source came back to its handler.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {

@@ -53,9 +53,11 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         let timeout = if has_work || self.spinning.is_on(self.core.now) {
             Some(Duration::ZERO)
         } else {
-            // `core.now` was read before the slices of the previous turn. So the thread may sleep
-            // too long by the time that they took, which is less than the millisecond to which
-            // mio rounds.
+            // `core.now` was read before the slices of the last turn. A single slice takes less
+            // than the millisecond to which mio rounds, so the loop then saves the reading.
+            if mem::take(&mut self.is_now_old) {
+                self.core.now = Instant::now();
+            }
             earlier(self.until_due(self.core.now), sleep_max)
         };
         #[cfg(debug_assertions)]
@@ -144,9 +146,11 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     /// Passes signals and the handler's own timer to the handler, before any source runs.
     fn run_signals_and_timer<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         if mem::take(&mut self.has_signal) {
+            self.is_now_old = true;
             self.take_signals(handler);
         }
         if self.core.timer.is_some_and(|at| at <= self.core.now) {
+            self.is_now_old = true;
             self.core.timer = None;
             handler.timer_due(&self.sources, &mut self.core.context());
             self.apply_requests(handler);
@@ -156,7 +160,11 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     /// Gives each source on the ready list one slice.
     fn run_ready<H: Handler<Source = S, Message = M>>(&mut self, handler: &mut H) {
         // A key that joins the list during these slices runs in the next turn.
-        for _ in 0..self.core.slots.ready_len() {
+        let slices = self.core.slots.ready_len();
+        if slices > 1 {
+            self.is_now_old = true;
+        }
+        for _ in 0..slices {
             if let Some((key, readiness)) = self.core.slots.next_ready() {
                 self.run_slice(handler, key, readiness);
                 self.apply_requests(handler);
@@ -212,6 +220,7 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         if !self.inbox.is_notified() {
             return;
         }
+        self.is_now_old = true;
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = self.inbox.next() else { return };
             handler.message(message, &self.sources, &mut self.core.context());

@@ -29,6 +29,8 @@ const RULES: &[(&str, &str, Scope, &str)] = &[
     ("wait", "if !has_work && self.mark_hot()", Scope::Block, "skipped"),
     ("wait", "if !has_work && self.mark_hot()", Scope::Rest, "poll"),
     ("wait", "Some(Duration::ZERO)", Scope::Line, "no sleep"),
+    ("wait", "if mem::take(&mut self.is_now_old)", Scope::Line, "sleep"),
+    ("wait", "if mem::take(&mut self.is_now_old)", Scope::Block, ""),
     ("wait", "earlier(self.until_due", Scope::Line, "sleep"),
     ("wait", "if timeout.is_none()", Scope::Line, ""),
     ("wait", "if timeout.is_none()", Scope::Block, ""),

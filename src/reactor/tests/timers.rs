@@ -35,6 +35,61 @@ fn a_timer_ends_the_sleep_of_the_loop_and_wakes_its_source_once() {
     assert_eq!(reactor.counts().events, 0);
 }
 
+/// Spends the time until a timer is due, which the slice sets for its own source.
+fn run_until_own_timer(context: &mut SourceContext<'_, End>) {
+    let at = context.now() + Duration::from_millis(20);
+    context.wake_at(context.key(), at);
+    while Instant::now() < at {
+        thread::yield_now();
+    }
+}
+
+/// Otherwise the timer would be late by the length of the slices.
+#[test]
+fn the_loop_does_not_sleep_for_the_time_that_its_slices_have_used() {
+    let (first, _far_first) = End::ready(1);
+    let (second, _far_second) = End::ready(2);
+    let mut reactor = reactor().with_probe(Seen::default());
+    reactor.insert(first).unwrap();
+    reactor.insert(second).unwrap();
+    let mut slices = 0;
+    let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
+        end.drain(readiness);
+        slices += 1;
+        match slices {
+            1 => run_until_own_timer(context),
+            2 => {}
+            _ => context.stop(),
+        }
+        Next::Wait
+    });
+    reactor.run(&mut script).unwrap();
+    drop(script);
+    assert_eq!((slices, &*reactor.probe.timeouts), (3, &[Some(Duration::ZERO); 2][..]));
+}
+
+/// The caller may have done anything since the last turn.
+#[test]
+fn a_turn_of_another_loop_sleeps_from_its_own_beginning() {
+    let (end, _far) = End::ready(1);
+    let mut reactor = reactor().with_probe(Seen::default());
+    reactor.insert(end).unwrap();
+    let mut slices = 0;
+    let mut script = Script::new(|end: &mut End, readiness: &mut Readiness, context| {
+        end.drain(readiness);
+        slices += 1;
+        if slices == 1 {
+            run_until_own_timer(context);
+        }
+        Next::Wait
+    });
+    for _ in 0..2 {
+        reactor.turn(&mut script).unwrap();
+    }
+    drop(script);
+    assert_eq!((slices, &*reactor.probe.timeouts), (2, &[Some(Duration::ZERO); 2][..]));
+}
+
 /// case L9
 #[test]
 fn a_timer_that_is_set_again_fires_once_at_the_later_or_the_earlier_time() {
