@@ -53,7 +53,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no-bound",
-        "reads a stream until it is empty, however much comes",
+        "reads a stream until it is empty, however many bytes come",
         "src/echo/stream.rs",
         "        for _ in 0..READS_PER_SLICE {\n",
         "        loop {\n",
