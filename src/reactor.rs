@@ -245,9 +245,10 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
     /// Removes a source and returns it; dropping it closes it. Returns `None` if the source was
     /// already removed. Does not call [`Handler::closed`].
     pub fn remove(&mut self, key: Key) -> Option<S> {
+        let source = self.sources.remove(self.poll.registry(), key)?;
         self.core.slots.free(key);
         self.probe.closed(key);
-        self.sources.remove(self.poll.registry(), key)
+        Some(source)
     }
 
     /// Wakes a source from outside the loop; see [`Context::wake`].

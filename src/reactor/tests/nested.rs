@@ -137,3 +137,20 @@ fn a_source_removed_from_outside_does_not_reach_the_handler() {
     turn(&mut reactor, &mut script);
     assert!(script.fates.is_empty() && reactor.sources().is_empty());
 }
+
+/// case L4
+#[test]
+fn a_probe_is_told_once_that_a_source_is_closed() {
+    let (first, _far_first) = End::ready(1);
+    let (second, _far_second) = End::pair(2);
+    let mut reactor = reactor().with_probe(Seen::default());
+    let keys = [first, second].map(|end| reactor.insert(end).unwrap());
+    let mut script = Script::new(|_: &mut End, _: &mut Readiness, context| {
+        keys.iter().for_each(|key| context.close(*key));
+        Next::Close
+    });
+    reactor.turn(&mut script).unwrap();
+    assert_eq!(script.fates.len(), 2);
+    assert!(keys.iter().all(|key| reactor.remove(*key).is_none()));
+    assert_eq!(reactor.probe.closed, keys);
+}
