@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::Events;
 
 use super::key::Key;
+use super::{INBOX, SIGNALS};
 use crate::units::parse_time;
 
 /// Hot sources that the loop tries instead of polling. A poll costs slightly more than one receive
@@ -62,7 +63,7 @@ pub(super) struct Spinning {
     hot: Vec<Key>,
     /// When the last poll returned.
     pub(super) polled_at: Instant,
-    /// Polls skipped since then.
+    /// Turns that took hot sources since the loop last had to poll.
     skipped: u32,
 }
 
@@ -110,8 +111,10 @@ impl Spinning {
         }
         self.event_at = now;
         self.hot.clear();
-        if events.iter().nth(HOT_MAX).is_none() {
-            let readable = events.iter().filter(|event| event.is_readable());
+        // Messages and signals are no sources.
+        let of_sources = || events.iter().filter(|event| !matches!(event.token(), INBOX | SIGNALS));
+        if of_sources().nth(HOT_MAX).is_none() {
+            let readable = of_sources().filter(|event| event.is_readable());
             self.hot.extend(readable.map(|event| Key::from_token(event.token())));
         }
     }

@@ -152,3 +152,16 @@ fn a_hot_source_that_was_closed_is_not_tried() {
     (0..10).for_each(|_| turn(&mut reactor, &mut script));
     assert_eq!((reactor.counts().slices, reactor.sources().len()), (1, 1));
 }
+
+#[test]
+fn a_spinning_reactor_tries_no_source_after_a_message() {
+    let (reactor, _far) = waiting(Spin::Always);
+    reactor.handle().send(7).unwrap();
+    let mut reactor = reactor.with_probe(Seen::default());
+    let mut script = Script::new(never);
+    (0..TURNS).for_each(|_| {
+        reactor.turn(&mut script).unwrap();
+    });
+    assert!(reactor.probe.marks.is_empty(), "{:?}", reactor.probe.marks);
+    assert_eq!((script.messages.len(), reactor.counts().polls), (1, TURNS));
+}
