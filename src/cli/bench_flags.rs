@@ -9,33 +9,17 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::{bench, usage};
 
-/// The flags of `bench` that have no meaning for one run of many, each with the whole message.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "assert",
-        "--assert judges one run, and a comparison has many: expected a bound on how much worse B \
-         may be, such as --max-regression 5",
-    ),
-    (
-        "json-stream",
-        "--json-stream shows the course of one run, and a comparison has many: expected the \
-         document of the comparison, such as --json",
-    ),
-    (
-        "part",
-        "--part is one process's share of a load, and a comparison makes all of its load itself: \
-         expected a run, such as 'resound bench --rate 10k --part 1/2'",
-    ),
+/// The flags of `bench` that are about one run, each with what it does and what to use instead.
+const REFUSED: [(&str, &str, &str); 5] = [
+    ("assert", "judges", "a bound on how much worse B may be, such as --max-regression 5"),
+    ("json-stream", "shows the course of", "the document of the comparison, such as --json"),
+    ("part", "divides", "a run, such as 'resound bench --part 1/2'"),
     (
         "start-at",
-        "--start-at gives the time of one run, and a comparison has many: expected a run, such as \
-         'resound bench --start-at 2030-01-01T12:00:00Z'",
+        "sets the time of",
+        "a run, such as 'resound bench --start-at 2030-01-01T12:00:00Z'",
     ),
-    (
-        "trace",
-        "--trace shows the turns of one run, and a comparison has many: expected a run with the \
-         flags of one side, such as 'resound bench --depth 4 --trace trace.json'",
-    ),
+    ("trace", "shows the turns of", "a run, such as 'resound bench --trace trace.json'"),
 ];
 
 /// The ids of these flags, and of those that a series has its own of.
@@ -70,6 +54,11 @@ pub(super) fn bench_command() -> Command {
     bench::Arguments::augment_args(Command::new("bench"))
 }
 
+/// Returns why a series of runs has no such flag.
+pub(super) fn about_one_run(name: &str, does: &str, series: &str, instead: &str) -> String {
+    format!("--{name} {does} one run, and {series} has many: expected {instead}")
+}
+
 /// Returns an error that says all that there is to say.
 pub(super) fn refused(error: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, error + "\n")
@@ -100,8 +89,8 @@ fn bench_args() -> Vec<Arg> {
 
 impl Args for BenchFlags {
     fn augment_args(command: Command) -> Command {
-        let refused = REFUSED.iter().map(|(name, _)| {
-            let arg = Arg::new(*name).long(*name).hide(true).num_args(0..=1);
+        let refused = REFUSED.map(|(name, ..)| {
+            let arg = Arg::new(name).long(name).hide(true).num_args(0..=1);
             arg.action(ArgAction::Append).value_parser(value_parser!(OsString))
         });
         let taken = bench_args().into_iter().map(|arg| arg.help_heading("Flags of bench"));
@@ -116,8 +105,8 @@ impl Args for BenchFlags {
 impl FromArgMatches for BenchFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<BenchFlags, clap::Error> {
         let is_given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        if let Some((_, error)) = REFUSED.iter().find(|(name, _)| is_given(name)) {
-            return Err(refused((*error).to_owned()));
+        if let Some((name, does, instead)) = REFUSED.iter().find(|(name, ..)| is_given(name)) {
+            return Err(refused(about_one_run(name, does, "a comparison", instead)));
         }
         let flags = bench_args().into_iter().flat_map(|arg| given_words(&arg, matches));
         Ok(BenchFlags(flags.collect()))
@@ -198,9 +187,10 @@ mod tests {
 
     #[test]
     fn what_is_about_one_run_is_refused_with_a_reason() {
-        for (name, message) in REFUSED {
+        for (name, does, instead) in REFUSED {
+            let message = about_one_run(name, does, "a comparison", instead);
             for text in [format!("--{name}"), format!("--{name}=1"), format!("-d 4 --{name} 1")] {
-                assert_eq!(BenchFlags::parse(&text).unwrap_err(), *message, "{text}");
+                assert_eq!(BenchFlags::parse(&text).unwrap_err(), message, "{text}");
             }
         }
     }

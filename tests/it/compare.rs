@@ -257,7 +257,7 @@ fn impossible_comparisons_are_refused_in_one_line() {
         (&[two[0], "--a='", "--b=-d2"], "--a: a quote is open"),
         (&[two[0], "--a=-d1", "--b=--assert p99<1ms"], "--b: --assert judges one run"),
         (&[two[0], two[1], "--part=1/2"], "'resound bench --rate 10k --part 1/2'"),
-        (&[two[0], two[1], "--start-at=1900000000"], "--start-at gives the time of one run"),
+        (&[two[0], two[1], "--start-at=1900000000"], "--start-at sets the time of one run"),
         (&["old.json", "new.json", "--trace", "x.json"], "--trace shows the turns of one run"),
         (&[two[0], "--a=tcp://127.0.0.1:9", "--b=-d2"], "is no flag"),
         (&[two[0], "--serve-a=true"], "--serve-b"),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::builder::ValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use resound::experiment::{POINTS_MAX, Point, Sweep, Values, short_times};
 use resound::measured::{Assertion, SweptFlag, Warning};
 use resound::report::{Format, Output, check_outputs};
@@ -12,24 +12,16 @@ use resound::units::{parse_count, parse_size};
 use serde_json::{Map, Value, json};
 
 use crate::cli::bench;
-use crate::cli::bench_flags::{bench_command, checked_run, given_words, refused};
+use crate::cli::bench_flags::{about_one_run, bench_command, checked_run, given_words, refused};
 use crate::cli::values::at_least_one;
 
 /// The flags of `bench` that the sweep handles itself.
 const OWN: &[&str] = &["json", "json_stream", "output"];
 
-/// The flags of `bench` that make sense for one run alone.
-const OF_ONE_RUN: &[(&str, &str)] = &[
-    (
-        "start_at",
-        "--start-at gives the time of one run, and a sweep has many: expected a run for each \
-         value, such as 'resound bench --rate 10k --start-at 2030-01-01T12:00:00Z'",
-    ),
-    (
-        "trace",
-        "--trace shows the turns of one run, and a sweep has many: expected a run with one of the \
-         values, such as 'resound bench --rate 10k --trace trace.json'",
-    ),
+/// The flags of `bench` that are about one run, each with what it does and what to use instead.
+const OF_ONE_RUN: [(&str, &str, &str); 2] = [
+    ("start-at", "sets the time of", "a run for each value, such as 'resound bench --rate 10k'"),
+    ("trace", "shows the turns of", "a run, such as 'resound bench --rate 10k --trace trace.json'"),
 ];
 
 /// The flags that `bench` does not have.
@@ -93,10 +85,12 @@ impl Args for Arguments {
                      and is kept if nothing was measured",
                 )
             });
-        let of_one_run = OF_ONE_RUN.iter().map(|(id, _)| *id).filter(|id| has(&command, id));
-        let of_one_run: Vec<_> = of_one_run.collect();
-        let hide = |command: Command, id| command.mut_arg(id, |arg| arg.hide(true));
-        let command = of_one_run.into_iter().fold(command, hide);
+        let is_of_one_run =
+            |arg: &Arg| OF_ONE_RUN.iter().any(|(name, ..)| arg.get_long() == Some(name));
+        let command = command.mut_args(|arg| match is_of_one_run(&arg) {
+            true => arg.hide(true),
+            false => arg,
+        });
         SweptFlag::ALL.iter().fold(command, |command, flag| match has(&command, flag.name()) {
             true => command.mut_arg(flag.name(), |arg| {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -219,8 +213,10 @@ fn words(matches: &ArgMatches, swept: SweptFlag) -> Result<Vec<(String, OsString
             continue;
         }
         let given = given_words(arg, matches);
-        match OF_ONE_RUN.iter().find(|(name, _)| *name == id) {
-            Some((_, error)) if !given.is_empty() => return Err((*error).to_owned()),
+        match OF_ONE_RUN.iter().find(|(name, ..)| arg.get_long() == Some(name)) {
+            Some((name, does, instead)) if !given.is_empty() => {
+                return Err(about_one_run(name, does, "a sweep", instead));
+            }
             _ => words.extend(given),
         }
     }
