@@ -13,7 +13,7 @@ use super::{bench, usage};
 const REFUSED: [(&str, &str, &str); 5] = [
     ("assert", "judges", "a bound on how much worse B may be, such as --max-regression 5"),
     ("json-stream", "shows the course of", "the document of the comparison, such as --json"),
-    ("part", "divides", "a run, such as 'resound bench --part 1/2'"),
+    ("part", "divides", "a run, such as 'resound bench --rate 10k --part 1/2'"),
     (
         "start-at",
         "sets the time of",
