@@ -55,8 +55,8 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
         } else {
             // `core.now` was read before the slices of the last turn. A single slice takes less
             // than the millisecond to which mio rounds, so the loop then saves the reading.
-            if mem::take(&mut self.is_now_old) {
-                self.core.now = Instant::now();
+            if self.is_now_old {
+                self.renew_now();
             }
             earlier(self.until_due(self.core.now), sleep_max)
         };
@@ -81,6 +81,14 @@ impl<S: Source, M, P: Probe> Reactor<S, M, P> {
                 other
             }
         }
+    }
+
+    /// Reads the clock again. Not inlined, because most sleeps follow a single slice.
+    #[cold]
+    #[inline(never)]
+    fn renew_now(&mut self) {
+        self.is_now_old = false;
+        self.core.now = Instant::now();
     }
 
     /// Returns true if there is work that no event announces.
