@@ -5,6 +5,7 @@
 //! ppoll(2)), and the turn after it does not sleep.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,7 +23,16 @@ pub(super) fn drive<O: Observer, P: Probe>(
     if !generator.paces_by_sleep() {
         return reactor.run(generator);
     }
-    wake_on_time();
+    let slack = TimerSlack::least();
+    let ran = run(reactor, generator);
+    slack.restore();
+    ran
+}
+
+fn run<O: Observer, P: Probe>(
+    reactor: &mut Reactor<Source, Command, P>,
+    generator: &mut Generator<O>,
+) -> io::Result<()> {
     loop {
         sleep(reactor)?;
         if reactor.turn_timeout(generator, Duration::ZERO)? == LoopState::Stopped {
@@ -37,7 +47,7 @@ fn sleep<P: Probe>(reactor: &Reactor<Source, Command, P>) -> io::Result<()> {
     if timeout == Some(Duration::ZERO) {
         return Ok(());
     }
-    // A generator never sleeps for longer than its hiccups' sensor allows.
+    // A generator never sleeps longer than its detector of hiccups allows.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match poll(&mut [PollFd::new(reactor, PollFlags::IN)], timeout.as_ref()) {
         Err(error) if error != Errno::INTR => Err(error.into()),
@@ -45,12 +55,32 @@ fn sleep<P: Probe>(reactor: &Reactor<Source, Command, P>) -> io::Result<()> {
     }
 }
 
-/// Asks the kernel not to delay the wake-ups of this thread. By default it may delay them by 50 us
-/// to save energy (PR_SET_TIMERSLACK, prctl(2)). The sleeps are late by that if it refuses.
+/// How long the kernel may delay the wake-ups of this thread to save energy, by default 50 us
+/// (PR_SET_TIMERSLACK, prctl(2)). Holds the time from before, if the system says it.
+struct TimerSlack(Option<NonZeroU64>);
+
 #[cfg(target_os = "linux")]
-fn wake_on_time() {
-    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+impl TimerSlack {
+    /// Asks for wake-ups on time. The sleeps are late by the slack if the kernel refuses.
+    fn least() -> TimerSlack {
+        let before = rustix::thread::current_timer_slack().ok().and_then(NonZeroU64::new);
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        TimerSlack(before)
+    }
+
+    /// Undoes it, because the first loop runs on the caller's thread.
+    fn restore(self) {
+        let _ = rustix::thread::set_current_timer_slack(self.0);
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn wake_on_time() {}
+impl TimerSlack {
+    fn least() -> TimerSlack {
+        TimerSlack(None)
+    }
+
+    fn restore(self) {
+        let TimerSlack(_) = self;
+    }
+}

@@ -5,10 +5,11 @@
 //! counts and histograms, which its own thread has allocated. They meet twice. The loop that opens
 //! its connections last tells all others when to start, and at the end their results are added.
 
+use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
@@ -96,7 +97,7 @@ impl Team {
         // With a time to start at, the loops need not tell each other.
         let needs_starter = loops > 1 && options.start_at.is_none();
         let starter = needs_starter.then(|| Arc::new(Starter::new(handles.clone())));
-        let spin = spin(options, loops);
+        let spin = spin(options, loops, &self.cpus);
         let mut tracers = self.tracers.into_iter();
         let members = self.reactors.into_iter().enumerate().map(|(index, reactor)| Member {
             reactor,
@@ -148,9 +149,15 @@ fn sum(mut results: Vec<RunResult>, share: Share) -> RunResult {
 }
 
 /// Returns how the loops pace themselves. Loops that spin without a CPU each keep each other from
-/// running for milliseconds, so they sleep unless the options say otherwise.
-fn spin(options: &Options, loops: usize) -> Option<Spin> {
-    let is_crowded = loops > cpus::allowed().len();
+/// running for milliseconds, so they sleep unless the options say otherwise. Other systems than
+/// Linux do not sleep exactly enough. `pinned`: the CPUs of the first loops.
+fn spin(options: &Options, loops: usize, pinned: &[usize]) -> Option<Spin> {
+    // The affinity mask and the quota of the cgroup bound this number.
+    let mut cpus = available_parallelism().map_or(usize::MAX, usize::from);
+    if pinned.len() >= loops {
+        cpus = cpus.min(pinned[..loops].iter().collect::<HashSet<_>>().len());
+    }
+    let is_crowded = cfg!(target_os = "linux") && loops > cpus;
     options.spin.or((options.rate.is_some() && is_crowded).then_some(Spin::Never))
 }
 

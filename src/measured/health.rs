@@ -120,7 +120,7 @@ pub enum Pacing {
     #[default]
     /// It has no schedule and sleeps until an echo comes.
     None,
-    /// It sleeps until the next message is due, to the millisecond.
+    /// It sleeps until the next message is due, to some tens of microseconds.
     Sleep,
     /// It never sleeps.
     Spin,

@@ -37,11 +37,14 @@ fn loops_sleep_between_messages_if_they_outnumber_the_cpus() {
     let closed = Options::closed_loop(target, 1);
     let open = Options { rate: Some(1_000), ..closed.clone() };
     let polls = Options { spin: Some(Spin::Always), ..open.clone() };
-    let cpus = cpus::allowed().len();
-    assert_eq!(spin(&open, cpus), None);
-    assert_eq!(spin(&open, cpus + 1), Some(Spin::Never));
-    assert_eq!(spin(&polls, cpus + 1), Some(Spin::Always));
-    assert_eq!(spin(&closed, cpus + 1), None, "a closed loop waits for echoes alone");
+    let cpus = available_parallelism().unwrap().get();
+    let sleeps = cfg!(target_os = "linux").then_some(Spin::Never);
+    assert_eq!(spin(&open, cpus, &[]), None);
+    assert_eq!(spin(&open, cpus + 1, &[]), sleeps);
+    assert_eq!(spin(&polls, cpus + 1, &[]), Some(Spin::Always));
+    assert_eq!(spin(&closed, cpus + 1, &[]), None, "a closed loop waits for echoes alone");
+    assert_eq!(spin(&open, 1, &[3, 3]), None);
+    assert_eq!(spin(&open, 2, &[3, 3]), sleeps, "both loops are on one CPU");
 }
 
 /// case B16: a share has the messages of its loop among the first `count` after the warm-up.

@@ -96,17 +96,18 @@ fn more_loops_than_cpus_sleep_until_the_next_message_unless_told_otherwise() {
     let cpus = std::thread::available_parallelism().unwrap().get();
     let (one, crowd) = ("--threads=1".to_owned(), format!("--threads={}", cpus + 1));
     for (threads, spin, rate, pacing) in [
-        (&one, None, Some("-r200"), "hybrid"),
-        (&one, Some("--spin=0"), Some("-r200"), "sleep"),
-        (&crowd, None, Some("-r200"), "sleep"),
-        (&crowd, Some("--spin=50us"), Some("-r200"), "hybrid"),
+        (&one, None, Some("-r1k"), "hybrid"),
+        (&one, Some("--spin=0"), Some("-r1k"), "sleep"),
+        (&crowd, None, Some("-r1k"), "sleep"),
+        (&crowd, Some("--spin=50us"), Some("-r1k"), "hybrid"),
         (&crowd, None, None, "none"),
     ] {
-        let common = ["-n100", "-c100", "--warmup=0", "--timeout=50s", threads];
+        let connections = format!("-c{}", cpus + 1);
+        let common = ["-n500", &connections, "--warmup=0", "--timeout=50s", threads];
         let flags: Vec<&str> = common.into_iter().chain(spin).chain(rate).collect();
         let document = good_json(&flags);
         assert_eq!(document["generator"]["pacing"], pacing, "{flags:?}");
-        assert_eq!(sent(&document), 100, "{flags:?}");
+        assert_eq!(sent(&document), 500, "{flags:?}");
     }
 }
 
