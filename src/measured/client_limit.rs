@@ -1,6 +1,6 @@
 //! Limits of the client's side of a run, which prove nothing about the server.
 
-use super::{Assertion, LoadLoop, RunResult, Udp};
+use super::{Assertion, LoadLoop, RunResult, Times, Udp};
 
 /// A server that answers a smaller share of the rate asked for does not keep up with it. The rest
 /// is what lies in the queues when a run ends.
@@ -40,7 +40,8 @@ impl RunResult {
     }
 
     /// Returns the run as if the server's replies that the generator's own receive buffer dropped
-    /// had been received, as far as counts and rates say; `None` if it dropped none.
+    /// had been received; `None` if it dropped none. It has the counts and rates of such a run, but
+    /// no times: replies wait in a full buffer, and how long is unknown.
     pub(crate) fn without_receive_drops(&self) -> Option<RunResult> {
         let Udp { receive_drops } = self.udp.filter(|udp| udp.receive_drops > 0)?;
         // A train counts once.
@@ -58,6 +59,7 @@ impl RunResult {
         let held_up = (unsent as f64 * share) as u64;
         let mut run = self.clone();
         run.udp = Some(Udp::default());
+        (run.latency_ns, run.service_time_ns, run.split) = (Times::default(), None, None);
         run.messages.lost -= dropped;
         run.messages.received += dropped + held_up;
         run.messages.sent += held_up;
