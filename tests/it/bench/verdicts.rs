@@ -186,9 +186,10 @@ fn a_generator_with_a_cpu_quota_is_starved_and_behind_the_schedule_of_an_open_lo
         assert_verdict(&document, &[verdict]);
         let throttled_ns = count(&document, "/hiccups/throttled_ns");
         // The start of the process and the wait for the last echoes are not measured. On a busy
-        // machine the generator hardly ever uses up the quota.
+        // machine the generator hardly ever uses up the quota, and these two can be the larger part
+        // of a short throttled time.
         let by_kernel_ns = quota.throttled_ns() - before_ns;
-        let least_ns = if by_kernel_ns >= 200_000_000 { by_kernel_ns / 2 } else { 0 };
+        let least_ns = if by_kernel_ns >= 600_000_000 { by_kernel_ns / 2 } else { 0 };
         assert!(
             (least_ns..=by_kernel_ns).contains(&throttled_ns),
             "the kernel counted {by_kernel_ns} ns: {document:#}"
