@@ -96,9 +96,10 @@ fn a_halt_of_several_loops_is_that_of_the_loop_that_it_stopped_most() {
     assert!(count(&document, "/hiccups/total_ns") <= ran_ns, "{document:#}");
 }
 
-/// case B15: the buffers of the generator hold few of the echoes that come while it is halted.
+/// case B15: a receive buffer this small drops echoes before, during and after the halt. The report
+/// counts the messages that were in flight in the halt, because it may be the cause.
 #[test]
-fn messages_lost_in_a_halt_are_named_as_the_generators_own() {
+fn lost_messages_that_were_in_flight_in_a_halt_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.json");
     let daemon = Daemon::start(&["udp://127.0.0.1:0"]);
