@@ -57,6 +57,7 @@ fn sleep<P: Probe>(reactor: &Reactor<Source, Command, P>) -> io::Result<()> {
 
 /// How long the kernel may delay the wake-ups of this thread to save energy, by default 50 us
 /// (PR_SET_TIMERSLACK, prctl(2)). Holds the time from before, if the system says it.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has a slack"))]
 struct TimerSlack(Option<NonZeroU64>);
 
 #[cfg(target_os = "linux")]
@@ -80,7 +81,5 @@ impl TimerSlack {
         TimerSlack(None)
     }
 
-    fn restore(self) {
-        let TimerSlack(_) = self;
-    }
+    fn restore(self) {}
 }
