@@ -1,7 +1,7 @@
 //! A sweep: runs that differ in one flag, either over given values or in search of a rate.
 
 use super::{Search, Trial, Verdict, knee};
-use crate::measured::{Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
+use crate::measured::{Limit, Outcome, RunResult, Status, SweepResult, Swept, SweptFlag, Warning};
 
 /// One run of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +160,12 @@ fn warning_of_generator(run: &RunResult) -> Option<Warning> {
     )))
 }
 
-/// Returns a warning about the conditions for which no run has a value.
+/// Returns a warning about the conditions for which no run has a value, if they are why the search
+/// shows nothing.
 fn warning_of_values(result: &SweepResult) -> Option<Warning> {
     let conditions = result.conditions_without_value();
-    (!result.points.is_empty() && !conditions.is_empty()).then(|| {
+    let is_cause = result.limit == Some(Limit::None) && !conditions.is_empty();
+    (is_cause && !result.points.is_empty()).then(|| {
         Warning(format!(
             "no run has a value for {}, so the search shows neither a rate nor a limit: a \
              percentile needs ten samples beyond it (a longer --duration, a higher --rate), and \
@@ -204,7 +206,7 @@ fn warning_of_losses(run: &RunResult) -> Option<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{self, Assertion, Found, Limit, Udp, samples};
+    use crate::measured::{self, Assertion, Found, Udp, samples};
 
     /// Returns a run in which one condition has this value and holds or not.
     fn run(asked: u64, held: bool, value: Option<f64>) -> RunResult {
@@ -234,13 +236,10 @@ mod tests {
             { Verdict::NoValue }
         );
         // case B19
-        for starved in [true, false] {
+        for limit in [measured::Verdict::Starved, measured::Verdict::Behind] {
             let verdict = verdict_of(|run| {
                 run.asserts[1].held = false;
-                run.generator.verdict = Some(match starved {
-                    true => measured::Verdict::Starved,
-                    false => measured::Verdict::Behind,
-                });
+                run.generator.verdict = Some(limit);
             });
             assert_eq!(verdict, Verdict::Unproven);
         }
@@ -389,6 +388,23 @@ mod tests {
         let [warning] = &result.warnings[..] else { panic!("{:?}", result.warnings) };
         assert!(warning.0.starts_with("no run has a value for p99.99<1ms, so "), "{}", warning.0);
         assert!(result.to_json().contains(r#""limit": "none""#), "{}", result.to_json());
+    }
+
+    #[test]
+    fn a_condition_without_a_value_explains_nothing_if_another_one_failed() {
+        use measured::Verdict::{Ok, Starved};
+        for (verdict, limit) in [(Ok, Limit::Server), (Starved, Limit::Generator)] {
+            let find = ["p99<1ms", "p99.99<1ms"].map(str::to_owned);
+            let mut sweep = Sweep::find(find.into(), (1_000, 4_000), 0.05);
+            while let Some(point) = sweep.next() {
+                let mut run = run(point.value, false, Some(1e7));
+                run.asserts.push(Outcome { value: None, ..run.asserts[1].clone() });
+                run.generator.verdict = Some(verdict);
+                sweep.tell(run);
+            }
+            let result = sweep.end(None);
+            assert_eq!((result.limit, result.warnings), (Some(limit), Vec::new()));
+        }
     }
 
     #[test]

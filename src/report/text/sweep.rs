@@ -102,10 +102,13 @@ impl SweepResult {
                     "no rate is proven, because the generator was the limit ({})",
                     self.unproven_text(0)
                 ),
-                (false, _) => match self.conditions_without_value().join(" and ") {
-                    none if none.is_empty() => format!("no rate was confirmed for {condition}"),
-                    conditions => format!("no run has a value for {}", one_line(&conditions)),
-                },
+                (false, Limit::None) if !self.conditions_without_value().is_empty() => {
+                    let conditions = self.conditions_without_value().join(" and ");
+                    format!("no run has a value for {}", one_line(&conditions))
+                }
+                (false, _) => {
+                    format!("no rate was confirmed for {condition}{}", self.failure_text())
+                }
             };
             return format!("nothing: {why}");
         };
@@ -126,6 +129,23 @@ impl SweepResult {
             "{condition} holds up to {at_least}{} messages per second; {beyond}",
             count_text(rate)
         )
+    }
+
+    /// Says which conditions failed at the lowest rate at which one did.
+    fn failure_text(&self) -> String {
+        let failed_in = |run: &RunResult| {
+            let conditions = run.asserts.len().saturating_sub(self.swept.find.len());
+            let outcomes = run.asserts[conditions..].iter();
+            let failed = outcomes.filter(|outcome| !outcome.held && outcome.value.is_some());
+            failed.map(|outcome| outcome.expression.clone()).collect::<Vec<_>>()
+        };
+        let proven = self.points.iter().filter(|run| run.client_limit().is_none());
+        let failures = proven.map(|run| (self.value_of(run), failed_in(run)));
+        let failures = failures.filter(|(_, failed)| !failed.is_empty());
+        failures.min_by_key(|(rate, _)| *rate).map_or_else(String::new, |(rate, failed)| {
+            let failed = one_line(&failed.join(" and "));
+            format!("; the server fails {failed} at {}", count_text(rate))
+        })
     }
 
     fn knee_text(&self) -> String {
@@ -322,6 +342,24 @@ mod tests {
         let text = result.to_string();
         let found = "found         nothing: no run has a value for p99.99<1ms\n";
         assert!(text.contains(found), "{text}");
+    }
+
+    #[test]
+    fn a_search_without_an_answer_names_the_condition_that_failed() {
+        let mut result = swept(&[4_000, 1_000], &["p50<1us", "p99.99<1ms"]);
+        for run in &mut result.points {
+            let of = |expression: &str, value| Outcome {
+                expression: expression.to_owned(),
+                value,
+                held: false,
+            };
+            run.asserts = vec![of("p50<1us", Some(6e4)), of("p99.99<1ms", None)];
+        }
+        result.limit = Some(Limit::Server);
+        let text = result.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = "found nothing: no rate was confirmed for p50<1us and p99.99<1ms; the server \
+                     fails p50<1us at 1,000";
+        assert!(text.ends_with(found), "{text}");
     }
 
     #[test]
