@@ -243,7 +243,9 @@ impl HeldReplies {
     }
 
     /// Retries the peers whose retry is due, and drops the replies to peers that have stalled.
-    /// Peers for which the slice has no retry left stay due.
+    /// Peers for which the slice has no retry left stay due. The peer that has been due longest
+    /// comes first: in the order of the map, peers that are due again after each turn would leave
+    /// no retry to the peers behind them.
     fn retry<B: Batch>(&mut self, batch: &mut B, socket: &B::Socket, work: &mut PacketWork<'_>) {
         if self.retries_left == 0 {
             return;
@@ -251,23 +253,36 @@ impl HeldReplies {
         if self.pressure.is_under_pressure() {
             return self.probe(batch, socket, work);
         }
+        let due = self.peers.values().map(|queue| queue.retry_at).filter(|at| *at <= work.now);
+        let mut earliest = due.min();
         let (bytes, retries_left) = (&mut self.bytes, &mut self.retries_left);
-        self.peers.retain(|peer, queue| {
-            if *retries_left == 0 || work.now < queue.retry_at {
-                return true;
-            }
-            let bytes_before = queue.bytes;
-            let settled = queue.settle(peer, *retries_left, batch, socket, work);
-            *retries_left = retries_left.saturating_sub(settled.tries());
-            if settled.is_none() {
-                queue.back_off(work);
-            } else {
-                // The peer may soon have room for more.
-                queue.note_progress(work.now, RETRY_AFTER_MIN);
-            }
-            *bytes -= bytes_before - queue.bytes;
-            !queue.parcels.is_empty()
-        });
+        // Peers of one slice that took nothing are mostly due at the same time, so the passes are
+        // few. A peer that was retried is due after this slice.
+        while let Some(at) = earliest.take().filter(|_| *retries_left > 0) {
+            self.peers.retain(|peer, queue| {
+                if queue.retry_at > at {
+                    let is_due = queue.retry_at <= work.now;
+                    if is_due && earliest.is_none_or(|other| queue.retry_at < other) {
+                        earliest = Some(queue.retry_at);
+                    }
+                    return true;
+                }
+                if *retries_left == 0 {
+                    return true;
+                }
+                let bytes_before = queue.bytes;
+                let settled = queue.settle(peer, *retries_left, batch, socket, work);
+                *retries_left = retries_left.saturating_sub(settled.tries());
+                if settled.is_none() {
+                    queue.back_off(work);
+                } else {
+                    // The peer may soon have room for more.
+                    queue.note_progress(work.now, RETRY_AFTER_MIN);
+                }
+                *bytes -= bytes_before - queue.bytes;
+                !queue.parcels.is_empty()
+            });
+        }
     }
 
     /// Finds out which peers read, one peer at a time, while the socket is under pressure.

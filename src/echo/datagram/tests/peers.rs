@@ -140,6 +140,27 @@ fn a_slice_retries_a_bounded_number_of_replies_and_the_next_slice_the_others() {
     assert_eq!(scene.mover.held(), 0);
 }
 
+/// case X3: peers that take one reply each time are due again before the next slice.
+#[test]
+fn the_peer_that_has_been_due_longest_is_retried_first() {
+    const PEERS: usize = 200;
+    let mut scene = Scene::of_unix();
+    let names: Vec<_> = (0..PEERS).map(|number| number.to_string()).collect();
+    for name in &names {
+        scene.batch.rooms.insert(peer(name), 0);
+        arrive(&mut scene, &[(name.as_str(), "a"); 8]);
+        run(&mut scene);
+    }
+    // A peer that takes a reply and has no room for the next one costs two tries.
+    for _ in 0..PEERS.div_ceil(RETRIED_PER_SLICE / 2) {
+        scene.now += Duration::from_millis(1);
+        scene.batch.rooms.values_mut().for_each(|room| *room = 1);
+        scene.slice();
+    }
+    let served: std::collections::HashSet<_> = scene.batch.sent.iter().map(|(to, _)| to).collect();
+    assert_eq!(served.len(), PEERS);
+}
+
 /// case X3: a peer that takes its replies does not wait because of one that has been deaf for long.
 #[test]
 fn each_peer_has_its_own_back_off() {
