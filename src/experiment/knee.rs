@@ -10,6 +10,8 @@ struct Load {
     value: u64,
     /// A limit of the client's side distorts the figures. It makes no wrong echoes.
     is_unproven: bool,
+    /// The generator itself was not well.
+    is_generator_limit: bool,
     /// An echo differed from its message, so the server did not keep up.
     is_corrupted: bool,
     /// The share of the rate asked for that the server answered.
@@ -25,6 +27,7 @@ impl Load {
         Load {
             value,
             is_unproven: run.client_limit().is_some() && !run.is_corrupted(),
+            is_generator_limit: run.generator.was_limit() && !run.is_corrupted(),
             is_corrupted: run.is_corrupted(),
             achieved_share: run.achieved_share().unwrap_or(0.0),
             power: p50.map_or(0.0, power),
@@ -60,12 +63,13 @@ fn knee_of_rates(loads: &[Load]) -> Option<Knee> {
 
 fn knee_of_power(loads: &[Load]) -> Option<Knee> {
     // A generator that is saturated keeps the rate from growing, as a server does. It is also the
-    // limit of every value above, even where it is just below the share of a CPU that tells.
-    let proven = loads.iter().position(|load| load.is_unproven).unwrap_or(loads.len());
-    let proven = &loads[..proven];
-    let sustained = proven.iter().take_while(|load| !load.is_corrupted);
+    // limit of every value above, even where it is just below the share of a CPU that tells. What
+    // else spoils a run, such as a dropped reply, says nothing about the values above.
+    let below = loads.iter().take_while(|load| !load.is_generator_limit);
+    let mut proven = below.filter(|load| !load.is_unproven);
+    let sustained = proven.clone().take_while(|load| !load.is_corrupted);
     let greatest = sustained.max_by(|a, b| a.power.total_cmp(&b.power))?;
-    knee_at(greatest, proven.iter().find(|load| load.value > greatest.value), loads)
+    knee_at(greatest, proven.find(|load| load.value > greatest.value), loads)
 }
 
 /// Returns the knee at a load. `next`: the next load at which the server was measured.
@@ -171,7 +175,7 @@ mod tests {
         let expected = Knee { value: 16_000, next: None, at_least: true, limit: Limit::Generator };
         assert_eq!(knee_of(SweptFlag::Rate, &points), Some(expected));
         let mut points = [1, 2, 4, 8].map(|connections| closed(connections, Verdict::Ok));
-        points[2].1.flows.failed_locally = 1;
+        points[2..].iter_mut().for_each(|(_, run)| run.flows.failed_locally = 1);
         let expected = Knee { value: 2, next: None, at_least: true, limit: Limit::Generator };
         assert_eq!(knee_of(SweptFlag::Connections, &points), Some(expected));
     }
@@ -202,6 +206,24 @@ mod tests {
         ];
         let knee = knee_of(SweptFlag::Rate, &points).unwrap();
         assert_eq!((knee.value, knee.next, knee.at_least), (16_000, Some(64_000), false));
+    }
+
+    /// case B19
+    #[test]
+    fn one_dropped_echo_hides_no_knee_of_a_closed_loop_above_it() {
+        for spoiled in [1, 2, 64] {
+            let points = [1, 2, 4, 8, 64].map(|connections| {
+                let (connections, mut run) = closed(connections, Verdict::Ok);
+                run.udp = Some(Udp { receive_drops: u64::from(connections == spoiled) });
+                (connections, run)
+            });
+            let expected = Knee { value: 4, next: Some(8), at_least: false, limit: Limit::Server };
+            assert_eq!(knee_of(SweptFlag::Depth, &points), Some(expected), "{spoiled}");
+        }
+        let mut points = [1, 2, 4].map(|connections| closed(connections, Verdict::Ok));
+        points[2].1.udp = Some(Udp { receive_drops: 1 });
+        let expected = Knee { value: 2, next: None, at_least: true, limit: Limit::Generator };
+        assert_eq!(knee_of(SweptFlag::Depth, &points), Some(expected));
     }
 
     #[test]
