@@ -301,7 +301,9 @@ fn a_generator_on_a_busy_cpu_never_shows_a_limit_of_the_server() {
 fn a_generator_on_a_busy_cpu_shows_no_knee_of_the_server() {
     let document = sweep_on_a_busy_cpu(&["--rate", "20,20k,200k"]);
     let is_short = |point: &Value| {
-        let [asked, achieved] = ["asked", "over_planned"].map(|name| point["rate"][name].as_f64());
+        let figure = |name: &str| point["rate"][name].as_f64();
+        let [asked, achieved] = ["asked", "over_planned"].map(figure);
+        assert!(asked.is_some() && achieved.is_some(), "{point:#}");
         achieved < asked.map(|asked| asked * 0.99)
     };
     assert!(points(&document).iter().any(is_short), "{document:#}");
