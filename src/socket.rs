@@ -7,6 +7,7 @@
 pub mod batch;
 mod connect;
 mod datagram;
+mod deferred;
 mod dscp;
 mod facts;
 mod hints;

@@ -177,7 +177,7 @@ pub trait Batch {
     /// # Errors
     ///
     /// `WouldBlock` if no message is queued, and all errors of recvmsg(2). If an error occurs after
-    /// some messages, the next call returns it, unless that call is for another socket.
+    /// some messages, the next call for the same socket returns it.
     fn receive(&mut self, socket: &Self::Socket, limit: usize) -> io::Result<usize>;
 
     /// Returns a message of the last receive.

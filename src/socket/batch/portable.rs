@@ -2,12 +2,13 @@
 //! on Linux too.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 
 use socket2::SockAddr;
 
 use super::{Batch, BatchOptions, Message, Parcel, ReplyQueue, Train, TrainLimit, joined};
 use crate::socket::Datagram;
+use crate::socket::deferred::DeferredErrors;
 
 /// A batch that makes one call per datagram. A reply leaves from the address that routing picks.
 /// The batch neither receives nor sends trains.
@@ -21,9 +22,7 @@ pub struct PortableBatch {
     /// For each message the address that its reply goes to instead of the sender's.
     redirects: Vec<Option<SockAddr>>,
     queue: ReplyQueue,
-    /// An error that occurred after some datagrams of this socket. The next receive returns it if
-    /// it is of the same socket, and drops it otherwise.
-    deferred: Option<(RawFd, io::Error)>,
+    deferred: DeferredErrors,
 }
 
 impl PortableBatch {
@@ -39,7 +38,7 @@ impl PortableBatch {
             received: Vec::with_capacity(options.slots),
             redirects: vec![None; options.slots],
             queue: ReplyQueue::new(options.slots),
-            deferred: None,
+            deferred: DeferredErrors::default(),
             options,
         }
     }
@@ -56,8 +55,7 @@ impl Batch for PortableBatch {
     fn receive(&mut self, socket: &Datagram, limit: usize) -> io::Result<usize> {
         self.received.clear();
         self.queue.clear();
-        let fd = socket.as_fd().as_raw_fd();
-        if let Some((_, error)) = self.deferred.take().filter(|(of, _)| *of == fd) {
+        if let Some(error) = self.deferred.take(socket.as_fd()) {
             return Err(error);
         }
         let slots = self.arena.chunks_exact_mut(self.options.slot_bytes + 1);
@@ -67,7 +65,7 @@ impl Batch for PortableBatch {
                 Err(error) if self.received.is_empty() => return Err(error),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    self.deferred = Some((fd, error));
+                    self.deferred.push(socket.as_fd(), error);
                     break;
                 }
             }
@@ -149,11 +147,9 @@ mod tests {
             || Datagram::udp("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
         let (first, other) = (socket(), socket());
         let mut batch = PortableBatch::new(BatchOptions { slots: 4, slot_bytes: 64, reply: None });
-        let mut receive_after_error_of_first = |socket: &Datagram| {
-            batch.deferred = Some((first.as_fd().as_raw_fd(), ConnectionRefused.into()));
-            [(); 2].map(|()| batch.receive(socket, 4).unwrap_err().kind())
-        };
-        assert_eq!(receive_after_error_of_first(&other), [WouldBlock; 2]);
-        assert_eq!(receive_after_error_of_first(&first), [ConnectionRefused, WouldBlock]);
+        batch.deferred.push(first.as_fd(), ConnectionRefused.into());
+        let mut receive = |socket: &Datagram| batch.receive(socket, 4).unwrap_err().kind();
+        assert_eq!(receive(&other), WouldBlock);
+        assert_eq!([receive(&first), receive(&first)], [ConnectionRefused, WouldBlock]);
     }
 }

@@ -4,12 +4,13 @@
 //! `EPERM` although recvmsg(2) and sendmsg(2) work.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use libc::{c_int, c_uint, mmsghdr};
 
 use crate::socket::SEND_FLAGS;
+use crate::socket::deferred::DeferredErrors;
 
 /// The system calls that a batch makes. A refusal lasts as long as the process, so a batch tries
 /// each refused call only once.
@@ -17,9 +18,7 @@ use crate::socket::SEND_FLAGS;
 pub(super) struct Calls {
     receives_one_by_one: bool,
     sends_one_by_one: bool,
-    /// An error that occurred after some messages of this socket. The next receive returns it if it
-    /// is of the same socket, and drops it otherwise.
-    deferred: Option<(RawFd, io::Error)>,
+    deferred: DeferredErrors,
 }
 
 impl Calls {
@@ -86,13 +85,13 @@ impl Calls {
         fd: BorrowedFd<'_>,
         headers: &mut [mmsghdr],
     ) -> io::Result<usize> {
-        let fd = fd.as_raw_fd();
-        if let Some((_, error)) = self.deferred.take().filter(|(of, _)| *of == fd) {
+        if let Some(error) = self.deferred.take(fd) {
             return Err(error);
         }
         for (count, header) in headers.iter_mut().enumerate() {
             // SAFETY: the header is valid, as the caller promises.
-            let length = unsafe { libc::recvmsg(fd, &mut header.msg_hdr, libc::MSG_DONTWAIT) };
+            let length =
+                unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header.msg_hdr, libc::MSG_DONTWAIT) };
             match c_uint::try_from(length) {
                 Ok(length) => header.msg_len = length,
                 Err(_) => {
@@ -102,7 +101,7 @@ impl Calls {
                     }
                     // If the queue is empty, the next call finds out again.
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        self.deferred = Some((fd, error));
+                        self.deferred.push(fd, error);
                     }
                     return Ok(count);
                 }
@@ -197,14 +196,13 @@ mod tests {
         use std::os::fd::AsFd;
         let [first, other] = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
         let mut calls = Calls { receives_one_by_one: true, ..Calls::default() };
-        let mut receive_after_error_of_first = |socket: &std::net::UdpSocket| {
-            let error = io::Error::from_raw_os_error(libc::ECONNREFUSED);
-            calls.deferred = Some((first.as_raw_fd(), error));
-            // SAFETY: without headers the call accesses no memory.
-            [(); 2].map(|()| unsafe { calls.receive(socket.as_fd(), &mut []) }.ok())
-        };
-        assert_eq!(receive_after_error_of_first(&other), [Some(0); 2]);
-        assert_eq!(receive_after_error_of_first(&first), [None, Some(0)]);
+        let error = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        calls.deferred.push(first.as_fd(), error);
+        // SAFETY: without headers the call accesses no memory.
+        let mut receive =
+            |socket: &std::net::UdpSocket| unsafe { calls.receive(socket.as_fd(), &mut []) }.ok();
+        assert_eq!(receive(&other), Some(0));
+        assert_eq!([receive(&first), receive(&first)], [None, Some(0)]);
     }
 
     #[test]
