@@ -102,10 +102,6 @@ pub struct Rounds {
     left: Vec<Side>,
     rounds: Vec<Round>,
     left_out: Vec<LeftOut>,
-    /// Runs whose generator was not well, by side and weakness.
-    weak: Vec<(Side, &'static str)>,
-    /// The warnings of each run that can be used.
-    warned: Vec<(Side, Vec<Warning>)>,
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +110,17 @@ struct Round {
     a: Option<Figures>,
     b: Option<Figures>,
     control: Option<Figures>,
+    /// Runs whose generator was not well, by side and weakness.
+    weak: Vec<(Side, &'static str)>,
+    /// The warnings of each run.
+    warned: Vec<(Side, Vec<Warning>)>,
     is_left_out: bool,
+}
+
+impl Round {
+    fn is_used(&self) -> bool {
+        !self.is_left_out && self.a.is_some() && self.b.is_some()
+    }
 }
 
 impl Rounds {
@@ -122,7 +128,7 @@ impl Rounds {
     pub fn new(plan: Plan) -> Rounds {
         let rng = Rng::with_seed(plan.seed);
         let (left, rounds, left_out) = (Vec::new(), Vec::new(), Vec::new());
-        Rounds { plan, rng, left, rounds, left_out, weak: Vec::new(), warned: Vec::new() }
+        Rounds { plan, rng, left, rounds, left_out }
     }
 
     /// Returns the run that comes next; `None` after the last round. The same run comes again until
@@ -158,11 +164,11 @@ impl Rounds {
         if let Some(reason) = fault(result) {
             self.tell_failure(&reason);
         } else {
-            self.weak.extend(weakness(result).map(|weakness| (side, weakness)));
-            self.warned.push((side, result.warnings.clone()));
             self.finish_run(side);
         }
         let round = self.rounds.last_mut().expect("a run belongs to a round");
+        round.weak.extend(weakness(result).map(|weakness| (side, weakness)));
+        round.warned.push((side, result.warnings.clone()));
         let (figures, document) = match side {
             Side::A => (&mut round.a, &mut round.pair.a),
             Side::B => (&mut round.b, &mut round.pair.b),
@@ -274,11 +280,13 @@ impl Rounds {
                  {ROUNDS_MIN} rounds"
             )));
         }
+        let used = self.rounds.iter().filter(|round| round.is_used());
         for side in [Side::A, Side::B] {
-            let of_side = self.warned.iter().filter(|(of, _)| *of == side);
-            warnings.extend(common_warnings(side.title(), of_side.map(|(_, warned)| warned)));
+            let warned = used.clone().flat_map(|round| &round.warned);
+            let of_side = warned.filter(|(of, _)| *of == side).map(|(_, warned)| warned);
+            warnings.extend(common_warnings(side.title(), of_side));
         }
-        let mut weak = self.weak.clone();
+        let mut weak: Vec<_> = used.flat_map(|round| round.weak.iter().copied()).collect();
         weak.sort_unstable_by_key(|(side, weakness)| (*weakness, side.name()));
         for same in weak.chunk_by(|first, second| first == second) {
             let (side, weakness) = (same[0].0.title(), same[0].1);

@@ -195,6 +195,24 @@ fn a_warning_that_every_run_of_a_side_has_is_named_and_others_are_not() {
 }
 
 #[test]
+fn a_run_of_a_round_that_the_other_side_spoiled_changes_no_warning() {
+    let mut rounds = Rounds::new(plan(7, 3));
+    while let Some(turn) = rounds.next_turn() {
+        let mut result = samples::closed_run();
+        match (turn.side, turn.round) {
+            (Side::A, 2) => result.messages.corrupted = 1,
+            (Side::B, 2) => result.generator.verdict = Some(crate::measured::Verdict::Starved),
+            (Side::B, _) => result.warnings = vec![Warning("--mss has no effect".to_owned())],
+            _ => {}
+        }
+        rounds.tell(&result);
+    }
+    let comparison = rounds.end(None);
+    assert_eq!((comparison.rounds, comparison.left_out.len()), (7, 1));
+    assert_eq!(comparison.warnings, [Warning("B: --mss has no effect".to_owned())]);
+}
+
+#[test]
 fn an_interrupted_comparison_judges_the_complete_rounds() {
     let mut rounds = Rounds::new(plan(11, 3));
     for _ in 0..5 {
