@@ -51,7 +51,13 @@ impl Manual {
 
 pub(super) fn print_completions(arguments: &Completions) -> Result<(), resound::Error> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::command(), "resound", &mut script);
+    // The scripts would offer hidden flags too, which are refused with a reason.
+    let mut program = super::command().mut_subcommands(|command| {
+        let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        let name: &str = command.get_name().to_owned().leak();
+        Command::new(name).about(command.get_about().cloned().unwrap_or_default()).args(shown)
+    });
+    clap_complete::generate(arguments.shell, &mut program, "resound", &mut script);
     print_text(&String::from_utf8_lossy(&script))
 }
 

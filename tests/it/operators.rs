@@ -149,6 +149,20 @@ fn shells_load_the_completions() {
 }
 
 #[test]
+fn completions_offer_no_flag_that_the_command_refuses() {
+    let script = run(resound().args(["completions", "fish"])).stdout_text();
+    let offers = |command: &str, flag: &str| {
+        let using = format!("__fish_resound_using_subcommand {command}\"");
+        let flag = format!(" -l {flag} ");
+        script.lines().any(|line| line.contains(&using) && line.contains(&flag))
+    };
+    for flag in ["assert", "part", "start-at", "trace", "json-stream"] {
+        assert!(offers("bench", flag) && !offers("compare", flag), "{flag}");
+    }
+    assert!(offers("compare", "rounds"));
+}
+
+#[test]
 fn each_command_has_a_manual_page_with_its_flags_and_examples() {
     let folder = tempfile::tempdir().unwrap();
     let ended = run(resound().args(["man", "--to"]).arg(folder.path().join("man1")));
