@@ -193,7 +193,7 @@ impl Shared {
     }
 
     /// Keeps a copy of the ring of a loop that goes on. Frees the copy before it first, so that a
-    /// loop has no third ring.
+    /// loop has a third ring only while a file is written from the older copy.
     fn keep_copy(&self, index: usize, ring: &Ring) {
         if let Some(place) = self.rings().rings.get_mut(index) {
             *place = None;

@@ -7,7 +7,8 @@ use crate::readiness::Readiness;
 
 /// The number of records that the rings of all loops together hold. A round trip takes five (its
 /// event, its slice, two system calls, its turn), so this is about the last 60,000 round trips. A
-/// record takes 72 bytes, and a signal copies the ring: 43 MB in all.
+/// record takes 72 bytes, and a signal copies the ring: 43 MB in all. A signal while a file is
+/// written makes a second copy: 65 MB.
 pub const RECORDS_MAX: usize = 300_000;
 
 /// The number of records that a turn may have, beside its own. A record becomes at most three trace
