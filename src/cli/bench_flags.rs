@@ -22,7 +22,7 @@ const REFUSED: [(&str, &str, &str); 5] = [
     ("trace", "shows the turns of", "a run, such as 'resound bench --trace trace.json'"),
 ];
 
-/// The ids of these flags, and of those that a series has its own of.
+/// The ids of these flags, and of those for which a series has its own flag.
 const LEFT_OUT: &[&str] =
     &["endpoint", "json", "json_stream", "output", "asserts", "part", "start_at", "trace"];
 
@@ -59,7 +59,7 @@ pub(super) fn about_one_run(name: &str, does: &str, series: &str, instead: &str)
     format!("--{name} {does} one run, and {series} has many: expected {instead}")
 }
 
-/// Returns an error that says all that there is to say.
+/// Returns an error with the whole message.
 pub(super) fn refused(error: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, error + "\n")
 }
@@ -193,13 +193,15 @@ mod tests {
                 assert_eq!(BenchFlags::parse(&text).unwrap_err(), message, "{text}");
             }
         }
+        let expected = "--trace shows the turns of one run, and a comparison has many: expected a \
+                        run, such as 'resound bench --trace trace.json'";
+        assert_eq!(BenchFlags::parse("--trace x.json").unwrap_err(), expected);
     }
 
     #[test]
     fn flags_of_a_side_replace_those_of_both() {
         let both = BenchFlags::parse("-d 4 -c 9").unwrap();
         let one = both.with(&BenchFlags::parse("-d 8").unwrap());
-        let words: Vec<_> = one.words();
-        assert_eq!(words, ["--connections=9", "--depth=8"]);
+        assert_eq!(one.words(), ["--connections=9", "--depth=8"]);
     }
 }

@@ -122,7 +122,7 @@ fn a_sweep_is_refused_in_one_line_unless_one_flag_has_many_values() {
         (&["-r", "1..2", "--trace", "x.json"], ["--trace", "such as 'resound bench"]),
         (&["-r", "2..4", "--part", "1/2", find[0], find[1]], ["--part", "such as --rate"]),
         (&["-c", "1..4", "--part", "1/2"], ["--connections 1", "such as --connections 2"]),
-        (&["-r", "1..2", "--start-at", &soon], ["--start-at", "such as 'resound bench"]),
+        (&["-r", "1..2", "--start-at", &soon], ["--start-at", "bench --rate 10k --start-at 2030-"]),
         (&["-r", "1..2", "-t", "0"], ["'--duration <T>'", "such as"]),
         (&["-r", "1..2", "--mode", "connect", "udp://127.0.0.1:1"], ["stream", "such as"]),
         (&["-l", "64..64KiB", "--transport", "udp"], ["'65536'", "at most 65507 bytes"]),

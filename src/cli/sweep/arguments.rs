@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::builder::ValueParser;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use resound::experiment::{POINTS_MAX, Point, Sweep, Values, short_times};
 use resound::measured::{Assertion, SweptFlag, Warning};
 use resound::report::{Format, Output, check_outputs};
@@ -20,7 +20,11 @@ const OWN: &[&str] = &["json", "json_stream", "output"];
 
 /// The flags of `bench` that are about one run, each with what it does and what to use instead.
 const OF_ONE_RUN: [(&str, &str, &str); 2] = [
-    ("start-at", "sets the time of", "a run for each value, such as 'resound bench --rate 10k'"),
+    (
+        "start-at",
+        "sets the time of",
+        "a run for each value, such as 'resound bench --rate 10k --start-at 2030-01-01T12:00:00Z'",
+    ),
     ("trace", "shows the turns of", "a run, such as 'resound bench --rate 10k --trace trace.json'"),
 ];
 
@@ -85,11 +89,9 @@ impl Args for Arguments {
                      and is kept if nothing was measured",
                 )
             });
-        let is_of_one_run =
-            |arg: &Arg| OF_ONE_RUN.iter().any(|(name, ..)| arg.get_long() == Some(name));
-        let command = command.mut_args(|arg| match is_of_one_run(&arg) {
-            true => arg.hide(true),
-            false => arg,
+        let command = command.mut_args(|arg| {
+            let is_of_one_run = OF_ONE_RUN.iter().any(|(name, ..)| arg.get_long() == Some(name));
+            if is_of_one_run { arg.hide(true) } else { arg }
         });
         SweptFlag::ALL.iter().fold(command, |command, flag| match has(&command, flag.name()) {
             true => command.mut_arg(flag.name(), |arg| {
