@@ -65,7 +65,8 @@ fn documents_html(documents: &[(&str, &Value)], lacks: Option<&str>) -> Markup {
                  holds the "
                 @if let Some(lacks) = lacks {
                     "result as JSON. To keep the page small, this JSON leaves out " (lacks) "; \
-                     the figures and tables show the whole result, and -o FILE.json writes it."
+                     the figures and tables show the whole result, and the file that -o FILE.json \
+                     writes has it all."
                 } @else { "whole result as JSON." }
             }
             p.needs-script {
