@@ -100,7 +100,7 @@ fn last_turns(rings: &[Option<Arc<Ring>>]) -> Vec<Vec<Recorded<'_>>> {
     loops
 }
 
-/// Returns the greatest number of events that a turn becomes behind the turn `before`.
+/// Returns the greatest number of events that a turn becomes after the turn `before`.
 fn event_count((_, turn, records): &Recorded<'_>, before: Option<&Recorded<'_>>) -> usize {
     let has_counter = before.is_none_or(|(_, before, _)| before.sources != turn.sources);
     let of_record = |record: &Record| match record {

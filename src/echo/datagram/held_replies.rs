@@ -87,7 +87,7 @@ impl Policy for HeldReplies {
         let peer = batch.message(index).from.clone();
         let Some(queue) = self.peers.get_mut(&peer) else { return };
         let bytes_before = queue.bytes;
-        if !queue.settle(&peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work).is_none() {
+        if !queue.settle(&peer, HELD_REPLIES_PER_PEER_MAX, batch, socket, work).took_nothing() {
             queue.note_progress(work.now, RETRY_AFTER_MIN);
         }
         self.bytes -= bytes_before - queue.bytes;
@@ -273,7 +273,7 @@ impl HeldReplies {
                 let bytes_before = queue.bytes;
                 let settled = queue.settle(peer, *retries_left, batch, socket, work);
                 *retries_left = retries_left.saturating_sub(settled.tries());
-                if settled.is_none() {
+                if settled.took_nothing() {
                     queue.back_off(work);
                 } else {
                     // The peer may soon have room for more.
@@ -319,7 +319,7 @@ impl HeldReplies {
         let bytes_before = queue.bytes;
         let settled = queue.settle(&peer, limit, batch, socket, work);
         self.retries_left = self.retries_left.saturating_sub(settled.tries());
-        if settled.is_none() {
+        if settled.took_nothing() {
             queue.back_off(work);
         }
         self.bytes -= bytes_before - queue.bytes;

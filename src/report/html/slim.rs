@@ -16,7 +16,7 @@ const DIGITS: u8 = 2;
 /// What makes the document of a run smaller, with all that the document then lacks.
 type Step = (fn(&mut Value), &'static str);
 
-/// The steps, that which is missed least first.
+/// The steps, the least missed first.
 const STEPS: [Step; 4] = [
     (leave_out_thirds, "the histograms of the thirds of a run"),
     (make_coarse, "the histograms of the thirds of a run, and all but two digits of the others"),

@@ -43,7 +43,7 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn is_none(self) -> bool {
+    pub(super) fn took_nothing(self) -> bool {
         self.sent + self.dropped == 0
     }
 
