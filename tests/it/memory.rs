@@ -1,4 +1,4 @@
-//! Resident memory as the kernel counts it: a figure of `benches/RESULTS.md`.
+//! Resident memory as the kernel counts it: a figure of the README.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
