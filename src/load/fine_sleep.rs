@@ -1,4 +1,5 @@
-//! Pacing by sleep: the thread sleeps until the next message is due, to the microsecond.
+//! Pacing by sleep: the thread sleeps until the next message is due, and wakes some tens of
+//! microseconds late.
 //!
 //! A poll of mio rounds its timeout up to a whole millisecond. The thread therefore sleeps in
 //! poll(2) on the descriptor of the reactor, whose timeout counts in nanoseconds (on Linux, by

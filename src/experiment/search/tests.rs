@@ -25,6 +25,14 @@ fn holds(is_held: bool) -> Verdict {
     if is_held { Verdict::Held } else { Verdict::Failed }
 }
 
+/// Asserts that the search has found a rate at or within the precision below `knee`.
+#[track_caller]
+fn assert_knee(search: &Search, knee: u64, at_least: bool, limit: Limit) {
+    let found = search.found().unwrap();
+    assert!(found.rate > knee / 100 * 95 && found.rate <= knee, "{found:?}");
+    assert_eq!((found.at_least, found.limit), (at_least, limit));
+}
+
 fn rates(trials: &[(Trial, Verdict)]) -> Vec<u64> {
     trials.iter().map(|(trial, _)| trial.rate).collect()
 }
@@ -38,9 +46,7 @@ fn the_rate_doubles_then_the_gap_is_halved_and_both_sides_of_the_knee_run_at_ful
     assert!(short.iter().all(|(trial, _)| !trial.is_full), "{trials:?}");
     let verdicts = full.iter().map(|(trial, verdict)| (trial.is_full, *verdict));
     assert!(verdicts.eq([(true, Verdict::Held), (true, Verdict::Failed)]), "{trials:?}");
-    let found = search.found().unwrap();
-    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
-    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+    assert_knee(&search, 20_000, false, Limit::Server);
 }
 
 #[test]
@@ -67,9 +73,7 @@ fn a_rate_at_which_the_generator_is_the_limit_is_never_the_servers_knee() {
         _ => Verdict::Unproven,
     };
     let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
-    let found = search.found().unwrap();
-    assert!(found.rate > 28_000 && found.rate <= 30_000, "{found:?}");
-    assert_eq!((found.at_least, found.limit), (true, Limit::Generator));
+    assert_knee(&search, 30_000, true, Limit::Generator);
 }
 
 /// case B19
@@ -98,9 +102,7 @@ fn a_generator_that_is_never_well_finds_the_rate_up_to_which_it_holds_as_at_leas
         _ => Verdict::Unproven,
     };
     let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
-    let found = search.found().unwrap();
-    assert!(found.rate > 28_000 && found.rate <= 30_000, "{found:?}");
-    assert_eq!((found.at_least, found.limit), (true, Limit::Generator));
+    assert_knee(&search, 30_000, true, Limit::Generator);
 }
 
 /// case B19
@@ -116,9 +118,7 @@ fn a_knee_below_which_the_generator_is_not_well_is_confirmed_again_until_it_is()
             }
         };
         let (search, trials) = Script(script).run(Search::new(1_000..=200_000, 0.05));
-        let found = search.found().unwrap();
-        assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
-        assert_eq!((found.at_least, found.limit), (at_least, limit));
+        assert_knee(&search, 20_000, at_least, limit);
         // The last one is at the rate that fails.
         assert_eq!(trials.iter().filter(|(trial, _)| trial.is_full).count(), 4);
     }
@@ -132,9 +132,8 @@ fn a_server_that_fails_below_the_limit_of_the_generator_has_a_knee() {
         20_001..=25_000 => Verdict::Failed,
         _ => Verdict::Unproven,
     };
-    let found = Script(script).run(Search::new(1_000..=200_000, 0.05)).0.found().unwrap();
-    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
-    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+    let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    assert_knee(&search, 20_000, false, Limit::Server);
 }
 
 #[test]
@@ -155,10 +154,8 @@ fn a_trial_spoiled_by_a_neighbour_is_repeated() {
 fn bad_moments_in_the_short_trials_of_a_rate_hide_no_higher_rate() {
     let script =
         |trial: Trial| holds(trial.rate <= 20_000 && (trial.is_full || trial.rate < 4_000));
-    let (search, trials) = Script(script).run(Search::new(1_000..=200_000, 0.05));
-    let found = search.found().unwrap();
-    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?} {trials:?}");
-    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+    let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    assert_knee(&search, 20_000, false, Limit::Server);
 }
 
 /// case B19
@@ -169,9 +166,8 @@ fn a_full_trial_that_proves_nothing_leaves_the_limit_that_short_trials_have_show
         (false, true) => Verdict::Unproven,
         (false, false) => Verdict::Failed,
     };
-    let found = Script(script).run(Search::new(1_000..=200_000, 0.05)).0.found().unwrap();
-    assert!(found.rate > 19_000 && found.rate <= 20_000, "{found:?}");
-    assert_eq!((found.at_least, found.limit), (false, Limit::Server));
+    let (search, _) = Script(script).run(Search::new(1_000..=200_000, 0.05));
+    assert_knee(&search, 20_000, false, Limit::Server);
 }
 
 #[test]
